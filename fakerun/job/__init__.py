@@ -1,0 +1,1 @@
+"""What was asked: the job and its parts. Torch-free."""

@@ -1,0 +1,38 @@
+"""JobSpec: one job, fully validated. Everything that runs a job starts from this, whether it came from the command line or a YAML file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fakerun.job.hardware import HardwareSpec
+from fakerun.job.mesh import MeshSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """A distributed training job, as torchrun would start it.
+
+    Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
+    ranks to simulate. `env` is added to the environment of every rank. `mesh` is None when the job names none.
+    """
+
+    script: Path | None = None
+    module: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    nnodes: int = 1
+    nproc_per_node: int = 1
+    mesh: MeshSpec | None = None
+    hardware: HardwareSpec
+    steps: int = 2
+    ranks: tuple[int, ...] = (0,)
+    timeout_s: float | None = None
+
+    @property
+    def world_size(self) -> int:
+        return self.nnodes * self.nproc_per_node
+
+    @property
+    def program(self) -> str:
+        """What the report calls the program: the script as given, or the module's name."""
+        return str(self.script) if self.script is not None else f"-m {self.module}"

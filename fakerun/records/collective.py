@@ -1,0 +1,119 @@
+"""CollectiveRecord: one collective or point-to-point call of one rank, in the words of c10d and nccl-tests."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class CollectiveOp(StrEnum):
+    """torch.distributed's own operation names, without underscores or overloads."""
+
+    ALL_REDUCE = "all_reduce"
+    ALL_GATHER = "all_gather"
+    ALL_GATHER_INTO_TENSOR = "all_gather_into_tensor"
+    REDUCE = "reduce"
+    REDUCE_SCATTER = "reduce_scatter"
+    REDUCE_SCATTER_TENSOR = "reduce_scatter_tensor"
+    BROADCAST = "broadcast"
+    SCATTER = "scatter"
+    GATHER = "gather"
+    ALL_TO_ALL = "all_to_all"
+    ALL_TO_ALL_SINGLE = "all_to_all_single"
+    SEND = "send"
+    RECV = "recv"
+    BARRIER = "barrier"
+
+
+class Phase(StrEnum):
+    """What the rank was doing: `other` is everything outside forward, backward and the optimizer (setup, data, logging, clipping)."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    OPTIMIZER = "optimizer"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommunicationCall:
+    """A communication call as the process group received it, before it is placed in the program.
+
+    Sizes are per tensor, in elements; `nbytes` is the nccl-tests message size: the larger of the payload this rank sends
+    and the payload it receives, in bytes. `root` and `peer` are global ranks. `dtype` is torch's name without `torch.`.
+    """
+
+    op: CollectiveOp
+    group_name: str
+    """torch's own name of the process group, unique in the process."""
+    dtype: str
+    input_sizes: tuple[tuple[int, ...], ...]
+    output_sizes: tuple[tuple[int, ...], ...]
+    nbytes: int
+    reduce_op: str | None = None
+    root: int | None = None
+    peer: int | None = None
+    tag: int | None = None
+    input_splits: tuple[int, ...] | None = None
+    output_splits: tuple[int, ...] | None = None
+    is_async: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectiveRecord:
+    """One communication call, placed: where in the program, in which step and phase, on which group.
+
+    `seq` counts this rank's records from 0. `group` is the mesh axis whose ranks the group has, else "world" for all ranks,
+    else torch's description of the group. `group_ranks` are global ranks in group order. `call_site` is `file:line` in the user's code.
+    """
+
+    seq: int
+    step: int
+    phase: Phase
+    op: CollectiveOp
+    group: str
+    group_ranks: tuple[int, ...]
+    dtype: str
+    input_sizes: tuple[tuple[int, ...], ...]
+    output_sizes: tuple[tuple[int, ...], ...]
+    nbytes: int
+    reduce_op: str | None = None
+    root: int | None = None
+    peer: int | None = None
+    tag: int | None = None
+    input_splits: tuple[int, ...] | None = None
+    output_splits: tuple[int, ...] | None = None
+    is_async: bool = False
+    module: str | None = None
+    call_site: str | None = None
+
+    @property
+    def group_size(self) -> int:
+        return len(self.group_ranks)
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes that cross this rank's links: `nbytes` times the bus factor of the operation, rounded down."""
+        numerator, denominator = bus_factor(self.op, self.group_size)
+        return self.nbytes * numerator // denominator
+
+
+_HALF_RING = frozenset(
+    {
+        CollectiveOp.ALL_GATHER,
+        CollectiveOp.ALL_GATHER_INTO_TENSOR,
+        CollectiveOp.REDUCE_SCATTER,
+        CollectiveOp.REDUCE_SCATTER_TENSOR,
+        CollectiveOp.ALL_TO_ALL,
+        CollectiveOp.ALL_TO_ALL_SINGLE,
+    }
+)
+
+
+def bus_factor(op: CollectiveOp, group_size: int) -> tuple[int, int]:
+    """The nccl-tests bus factor of `op` over `group_size` ranks, as (numerator, denominator).
+
+    Source: NVIDIA nccl-tests, doc/PERFORMANCE.md, "Bus Bandwidth".
+    """
+    if op is CollectiveOp.ALL_REDUCE:
+        return 2 * (group_size - 1), group_size
+    if op in _HALF_RING:
+        return group_size - 1, group_size
+    return 1, 1

@@ -1,0 +1,68 @@
+"""RankRecord and RunRecord: everything one simulated rank left behind, and all of them together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fakerun.records.collective import CollectiveRecord
+from fakerun.records.finding import Finding
+from fakerun.records.memory import MemoryTimeline
+
+
+class FailureKind(StrEnum):
+    EXCEPTION = "exception"
+    """The script raised (KeyboardInterrupt raised by the script itself included)."""
+    EXIT = "exit"
+    """The script ended itself with a non-zero status: `sys.exit(3)`, `os._exit(3)`."""
+    SIGNAL = "signal"
+    """The process was killed by a signal."""
+    TIMEOUT = "timeout"
+    GAP = "gap"
+    """The script needs an emulation that fakerun lacks."""
+    INTERRUPTED = "interrupted"
+    """The user stopped fakerun (Ctrl-C)."""
+    INTERNAL = "internal"
+    """fakerun itself failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFailure:
+    """Why a rank did not finish. `traceback` is the script's own: it starts in the user's file."""
+
+    kind: FailureKind
+    exception: str | None
+    """Qualified name of the exception's class; None where there was none."""
+    message: str
+    traceback: str = ""
+    exit_code: int = 1
+    """As the shell would see it: a signal is 128 + its number."""
+    call_site: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankRecord:
+    """One simulated rank: where it sits on the mesh, what it communicated, what it allocated, how it ended.
+
+    `mesh` maps axis to size in order, as in effect in the run (the job's, else the first mesh that the script made; empty if
+    there was none); `coordinate` gives this rank's place on it. `steps` counts completed optimizer steps.
+    """
+
+    rank: int
+    mesh: Mapping[str, int] = field(default_factory=dict)
+    coordinate: Mapping[str, int] = field(default_factory=dict)
+    steps: int = 0
+    collectives: tuple[CollectiveRecord, ...] = ()
+    memory: MemoryTimeline = MemoryTimeline()
+    findings: tuple[Finding, ...] = ()
+    failure: ProcessFailure | None = None
+    torch_version: str | None = None
+    """None when the process died before it could say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """All simulated ranks of one job, in order of rank, and which versions made them."""
+
+    fakerun_version: str
+    torch_version: str | None
+    ranks: tuple[RankRecord, ...]
