@@ -34,7 +34,7 @@ class UsageError(FakerunError):
     exit_code = ExitCode.USAGE
 
 
-class EmulationGap(FakerunError):
+class EmulationGapError(FakerunError):
     """The script needs an emulation that fakerun lacks. The message names the torch API and a way round."""
 
     exit_code = ExitCode.INTERNAL

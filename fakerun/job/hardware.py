@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class HardwareSpec:
     """One accelerator model.
 
-    `device_name` is what the driver reports (`torch.cuda.get_device_name()`); `usable_bytes` is the total that the driver reports,
-    less than the nominal size; `compute_capability` is (major, minor); `multiprocessors` is the SM (or CU) count. `source` says where the usable memory comes from.
+    `device_name` is what the driver reports (`torch.cuda.get_device_name()`); `usable_bytes` is the total that the driver
+    reports, less than the nominal size; `compute_capability` is (major, minor); `multiprocessors` is the SM (or CU) count.
+    `source` says where the usable memory comes from.
     """
 
     name: str

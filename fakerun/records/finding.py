@@ -5,6 +5,8 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
+    """An error makes the command exit with 1; a note only informs."""
+
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"

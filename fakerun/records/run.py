@@ -10,6 +10,8 @@ from fakerun.records.memory import MemoryTimeline
 
 
 class FailureKind(StrEnum):
+    """How a rank ended that did not end well."""
+
     EXCEPTION = "exception"
     """The script raised (KeyboardInterrupt raised by the script itself included)."""
     EXIT = "exit"
@@ -52,7 +54,7 @@ class RankRecord:
     coordinate: Mapping[str, int] = field(default_factory=dict)
     steps: int = 0
     collectives: tuple[CollectiveRecord, ...] = ()
-    memory: MemoryTimeline = MemoryTimeline()
+    memory: MemoryTimeline = field(default_factory=MemoryTimeline)
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None
