@@ -1,7 +1,12 @@
-"""MeshSpec: the axes of a device mesh, and where each rank sits on it."""
+"""MeshSpec: the axes of a device mesh, and where each rank sits on it; and how a mesh is written on the command line."""
 
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+
+from fakerun.errors import UsageError
 
 DEFAULT_AXES = {1: ("dp",), 2: ("dp", "tp"), 3: ("pp", "dp", "tp")}
 """Names for a mesh given by sizes alone, outermost first, by number of axes."""
@@ -31,3 +36,60 @@ class MeshSpec:
 
     def __str__(self) -> str:
         return ",".join(f"{axis}={size}" for axis, size in zip(self.axes, self.sizes, strict=True))
+
+
+def parse_mesh(text: str) -> MeshSpec:
+    """A mesh as the user writes it: `2x4`, or `dp=2,tp=4` when the axes are named. Spaces do not matter.
+
+    Raises:
+        UsageError: names the text, what is wrong and how a mesh is written.
+    """
+    if "=" in text:
+        return _parse_named(text)
+    sizes = [part.strip() for part in re.split("[xX]", text)]
+    if not all(map(_is_number, sizes)):
+        raise UsageError(f"mesh {text!r} is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4")
+    return _checked(f"mesh {text!r}", tuple(map(int, sizes)), axes=None)
+
+
+def mesh_from_axes(axes: Mapping[str, int]) -> MeshSpec:
+    """A mesh given as a map from axis name to size, outermost first, as in a job file."""
+    mesh = ",".join(f"{axis}={size}" for axis, size in axes.items())
+    return _checked(f"mesh {mesh!r}", tuple(axes.values()), tuple(axes))
+
+
+def _parse_named(text: str) -> MeshSpec:
+    axes, sizes = [], []
+    for part in text.split(","):
+        axis, equals, size = (piece.strip() for piece in part.partition("="))
+        if not equals or not _is_number(size):
+            reason = "has no size" if not equals or not size else f"has size {size!r}, which is not a whole number"
+            raise UsageError(f"mesh {text!r}: axis {axis!r} {reason}: name every axis and give its size, as in dp=2,tp=4")
+        axes.append(axis)
+        sizes.append(int(size))
+    return _checked(f"mesh {text!r}", tuple(sizes), tuple(axes))
+
+
+def _is_number(text: str) -> bool:
+    """Whole and short: `int` reads superscripts too, and refuses thousands of digits with an error of its own."""
+    return re.fullmatch("[0-9]{1,9}", text) is not None
+
+
+def _checked(mesh: str, sizes: tuple[int, ...], axes: tuple[str, ...] | None) -> MeshSpec:
+    """The mesh, or a UsageError that starts with `mesh`. Without `axes`, names come from the number of sizes."""
+    if not sizes:
+        raise UsageError(f"{mesh} has no axes: write dp=2,tp=4 or 2x4")
+    if min(sizes) < 1:
+        raise UsageError(f"{mesh} has an axis of size {min(sizes)}: every axis has at least 1 rank")
+    if axes is None:
+        if len(sizes) not in DEFAULT_AXES:
+            raise UsageError(
+                f"{mesh} has {len(sizes)} axes, and there are default names for at most 3: name them, as in pp=2,dp=2,cp=2,tp=2"
+            )
+        return MeshSpec(axes=DEFAULT_AXES[len(sizes)], sizes=sizes, named=False)
+    for axis, count in Counter(axes).items():
+        if not axis.isidentifier():
+            raise UsageError(f"{mesh}: axis name {axis!r} is not a name: use letters, digits and _, as in dp_shard=4")
+        if count > 1:
+            raise UsageError(f"{mesh}: axis {axis!r} is given {count} times: every axis has its own name")
+    return MeshSpec(axes=axes, sizes=sizes, named=True)

@@ -41,8 +41,9 @@ class CommunicationCall:
     """
 
     op: CollectiveOp
-    group_name: str
-    """torch's own name of the process group, unique in the process."""
+    group_ranks: tuple[int, ...]
+    group_description: str
+    """torch's description of the process group: "default_pg", "mesh_tp", "undefined"."""
     dtype: str
     input_sizes: tuple[tuple[int, ...], ...]
     output_sizes: tuple[tuple[int, ...], ...]

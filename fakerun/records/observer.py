@@ -1,6 +1,6 @@
-"""What passes between `emulate`, which makes things happen, and `trace`, which watches. Neither imports the other."""
+"""What passes between `emulate`, which makes things happen, and `trace`, which watches. Neither imports the other; `rank` wires them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from fakerun.records.collective import CommunicationCall
@@ -13,11 +13,23 @@ Tensor: TypeAlias = Any
 class OperationObserver(Protocol):
     """Told of device work after it was executed."""
 
-    def tensors_made(self, tensors: Sequence[Tensor]) -> None:
-        """Device tensors that an operation returned: new storages, views and in-place results alike."""
+    def tensors_made(self, tensors: Sequence[Tensor], *, derived: bool) -> None:
+        """Simulated tensors that an operation returned; views and in-place results may be among them.
 
-    def communicated(self, call: CommunicationCall, buffers: Sequence[Tensor]) -> None:
-        """A communication call was issued; `buffers` are the tensors it reads and writes."""
+        `derived` tells whether the operation read a simulated tensor: if not, it made the tensors from nothing or from host data.
+        """
+
+    def communicated(self, call: CommunicationCall, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        """A communication call was issued on these tensors."""
+
+    def communication_buffers(self, tensors: Sequence[Tensor]) -> None:
+        """These tensors hold what was or will be communicated, and live only for that (FSDP's gathered parameters)."""
+
+    def process_group_made(self) -> None:
+        """The script initialised torch.distributed or made a further group."""
+
+    def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
+        """The script made a device mesh: the size of every axis in order, and the global ranks of this rank's group on each."""
 
 
 class FindingSink(Protocol):
@@ -34,3 +46,15 @@ class MemoryStatistics(Protocol):
     def peak_allocated_bytes(self, device: int) -> int: ...
 
     def reset_peak(self, device: int) -> None: ...
+
+
+class AutogradClock(Protocol):
+    """What autograd is doing in this thread. Sequence numbers grow with every graph node made in forward; a node keeps its own in backward."""
+
+    def in_backward(self) -> bool: ...
+
+    def next_sequence(self) -> int:
+        """The number that the next graph node will have."""
+
+    def running_sequence(self) -> int | None:
+        """The number of the node that backward is running; None outside backward and in nodes that have none."""

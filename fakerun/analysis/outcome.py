@@ -1,0 +1,45 @@
+"""How a run came out: all findings of all ranks as one list, and the exit code that findings and failures add up to.
+
+A rank's failure is not a finding: it has a traceback and an exit code of its own, and every renderer shows it as such.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fakerun.errors import ExitCode
+from fakerun.records.finding import Finding, Severity
+from fakerun.records.run import FailureKind, RankRecord
+
+_EXIT_CODES = {
+    FailureKind.EXCEPTION: ExitCode.SCRIPT_FAILED,
+    FailureKind.EXIT: ExitCode.SCRIPT_FAILED,
+    FailureKind.SIGNAL: ExitCode.SCRIPT_FAILED,
+    FailureKind.TIMEOUT: ExitCode.SCRIPT_FAILED,
+    FailureKind.GAP: ExitCode.INTERNAL,
+    FailureKind.INTERNAL: ExitCode.INTERNAL,
+    FailureKind.INTERRUPTED: ExitCode.INTERRUPTED,
+}
+
+_SEVERITIES = tuple(Severity)
+"""Gravest first."""
+
+
+def all_findings(ranks: Iterable[RankRecord], of_analyses: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings of the ranks and of the analyses, the gravest first, one that several ranks share named once with all its ranks."""
+    of_ranks = (replace(finding, ranks=finding.ranks or (record.rank,)) for record in ranks for finding in record.findings)
+    merged: dict[Finding, set[int]] = {}
+    for finding in (*of_analyses, *of_ranks):
+        merged.setdefault(replace(finding, ranks=()), set()).update(finding.ranks)
+    findings = (replace(finding, ranks=tuple(sorted(where))) for finding, where in merged.items())
+    return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
+
+
+def exit_code(ranks: Iterable[RankRecord], findings: Iterable[Finding]) -> ExitCode:
+    """What the command ends with: the user's interruption, then a fault of ours, then the script's, then findings."""
+    codes = {_EXIT_CODES[record.failure.kind] for record in ranks if record.failure is not None}
+    for code in (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SCRIPT_FAILED):
+        if code in codes:
+            return code
+    if any(finding.severity is Severity.ERROR for finding in findings):
+        return ExitCode.FINDINGS
+    return ExitCode.OK

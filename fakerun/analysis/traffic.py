@@ -1,0 +1,118 @@
+"""What one rank communicates: its calls grouped by operation, group and dtype, with counts and bytes for each step.
+
+`nbytes` and `wire_bytes` are those of `CollectiveRecord`: the nccl-tests message size, and the bytes that cross this rank's links.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fakerun.records.collective import CollectiveOp, CollectiveRecord
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """Calls and their bytes."""
+
+    calls: int = 0
+    nbytes: int = 0
+    wire_bytes: int = 0
+
+    def __add__(self, other: "Volume") -> "Volume":
+        return Volume(
+            calls=self.calls + other.calls,
+            nbytes=self.nbytes + other.nbytes,
+            wire_bytes=self.wire_bytes + other.wire_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepVolumes:
+    """The volume of each completed step, and of what came after the last one: a step cut short, or the script's end."""
+
+    per_step: tuple[Volume, ...] = ()
+    after: Volume = Volume()
+
+    @property
+    def by_size(self) -> tuple[int, ...]:
+        """Sorts the largest first: by bytes, then calls, of the last step, the first step and what came after."""
+        parts = (*self.per_step[-1:], *self.per_step[:1], self.after)
+        return tuple(-part.nbytes for part in parts) + tuple(-part.calls for part in parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficRow:
+    """The calls of one operation on one group with one dtype."""
+
+    op: CollectiveOp
+    group: str
+    group_size: int
+    dtype: str
+    volumes: StepVolumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupTraffic:
+    """All calls on one group."""
+
+    group: str
+    group_size: int
+    volumes: StepVolumes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """One rank's communication over `steps` completed steps; rows and groups largest first."""
+
+    steps: int
+    rows: tuple[TrafficRow, ...]
+    groups: tuple[GroupTraffic, ...]
+    total: StepVolumes
+
+    @property
+    def steps_alike(self) -> bool:
+        """Whether every completed step communicated the same."""
+        return all(len(set(row.volumes.per_step)) <= 1 for row in self.rows)
+
+
+def traffic_of(collectives: Iterable[CollectiveRecord], *, steps: int) -> Traffic:
+    """Groups a rank's calls; those of step `steps` and later are after the last completed step."""
+    collectives = tuple(collectives)
+    rows = (
+        TrafficRow(op=op, group=group, group_size=size, dtype=dtype, volumes=volumes)
+        for (op, group, size, dtype), volumes in _grouped(collectives, _operation, steps).items()
+    )
+    groups = (
+        GroupTraffic(group=group, group_size=size, volumes=volumes)
+        for (group, size), volumes in _grouped(collectives, _group, steps).items()
+    )
+    return Traffic(
+        steps=steps,
+        rows=tuple(sorted(rows, key=lambda row: (row.volumes.by_size, row.op, row.group, row.group_size, row.dtype))),
+        groups=tuple(sorted(groups, key=lambda group: (group.volumes.by_size, group.group, group.group_size))),
+        total=_step_volumes(collectives, steps),
+    )
+
+
+def _operation(record: CollectiveRecord) -> tuple[CollectiveOp, str, int, str]:
+    return record.op, record.group, record.group_size, record.dtype
+
+
+def _group(record: CollectiveRecord) -> tuple[str, int]:
+    return record.group, record.group_size
+
+
+def _grouped(collectives: tuple[CollectiveRecord, ...], key: Callable[[CollectiveRecord], Key], steps: int) -> dict[Key, StepVolumes]:
+    members: dict[Key, list[CollectiveRecord]] = {}
+    for record in collectives:
+        members.setdefault(key(record), []).append(record)
+    return {group: _step_volumes(records, steps) for group, records in members.items()}
+
+
+def _step_volumes(collectives: Iterable[CollectiveRecord], steps: int) -> StepVolumes:
+    volumes = [Volume()] * (steps + 1)
+    for record in collectives:
+        volumes[min(record.step, steps)] += Volume(calls=1, nbytes=record.nbytes, wire_bytes=record.wire_bytes)
+    return StepVolumes(per_step=tuple(volumes[:steps]), after=volumes[steps])

@@ -1,0 +1,65 @@
+"""The command's entry: the group of subcommands, and how anything that goes wrong is told and which exit code it has."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import fakerun
+from fakerun.cli.grammar import DefaultCommandGroup, ProgramCommand, either_spelling
+from fakerun.cli.run import run
+from fakerun.cli.terminal import say
+from fakerun.errors import ExitCode, FakerunError
+
+app = typer.Typer(
+    cls=DefaultCommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": either_spelling},
+    # Plain lines: they can be grepped, they are the same in every terminal, and rich costs more than the rest of the start.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command(cls=ProgramCommand)(run)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fakerun {fakerun.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def group(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Dry-run a distributed PyTorch job: the unmodified CUDA script, no GPU, every collective and every byte of one rank.
+
+    SCRIPT is a Python script, or a job in YAML. What comes first decides: script first, options are fakerun's until `--`; option first,
+    everything after the script is the script's, so that the word `torchrun` can be replaced by `fakerun`.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command on `argv` (by default the process's own) and return its exit code."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=argv, prog_name="fakerun", standalone_mode=False)
+    except FakerunError as error:
+        return _failed(str(error), error.exit_code)
+    except typer.TyperException as error:  # the command line could not be parsed
+        return _failed(error.format_message(), ExitCode.USAGE)
+    except Exception:
+        traceback.print_exc()
+        return _failed("this is a fault of fakerun's own: please report it with the lines above", ExitCode.INTERNAL)
+    return int(code or ExitCode.OK)
+
+
+def _failed(message: str, code: ExitCode) -> int:
+    for line in message.splitlines():
+        say(f"error: {line}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

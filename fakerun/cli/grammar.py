@@ -1,0 +1,88 @@
+"""How a command line is read: `run` as the default command, and the two grammars of a command that runs a program.
+
+Script first, the options are fakerun's until `--`. Option first, it is torchrun's grammar: everything after the script is the script's.
+"""
+
+from typing import Any, TypeAlias
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from fakerun.cli.torchrun import environment_variables
+from fakerun.errors import UsageError
+from fakerun.job.spelling import did_you_mean
+
+Context: TypeAlias = Any
+"""Typer's context. Its public class is a subclass of what typer's commands are declared to take, hence too narrow for an override."""
+
+DEFAULT_COMMAND = "run"
+
+_USAGES = ("SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]", "[OPTIONS] SCRIPT [SCRIPT ARGUMENTS]", "[OPTIONS] -m MODULE [MODULE ARGUMENTS]")
+
+
+def either_spelling(option: str) -> str:
+    """`--nproc_per_node` is `--nproc-per-node`, as in torchrun."""
+    return option.replace("_", "-")
+
+
+class DefaultCommandGroup(TyperGroup):
+    """Takes the command line for `run`'s when its first word is neither a command nor an option of the group."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            args = ["--help"]
+        own_options = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        if args and args[0] not in self.commands and args[0] not in own_options:
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[Any]:
+        default = self.commands[DEFAULT_COMMAND]
+        return [*super().shell_complete(ctx, incomplete), *default.shell_complete(_context(default, ctx), incomplete)]
+
+    def format_usage(self, ctx: Context, formatter: Any) -> None:
+        for usage in _USAGES:
+            formatter.write_usage(f"{ctx.command_path} [{DEFAULT_COMMAND}]", usage)
+
+    def format_options(self, ctx: Context, formatter: Any) -> None:
+        """The default command's options too: a newcomer's `fakerun --help` should be enough."""
+        default = self.commands[DEFAULT_COMMAND]
+        default.format_options(_context(default, ctx), formatter)
+        with formatter.section("Other"):
+            formatter.write_dl([record for parameter in self.params if (record := parameter.get_help_record(ctx))])
+
+
+class ProgramCommand(TyperCommand):
+    """A command that runs a program with arguments of its own. Its options can also be given as environment variables."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if parameter.param_type_name == "option":
+                parameter.envvar = environment_variables(parameter.name)
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        script = args[0] if args and not args[0].startswith("-") else None
+        ctx.allow_interspersed_args = script is not None
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            # Typer exports no class for this error alone, and it is the only one with this attribute.
+            if not hasattr(error, "possibilities"):
+                raise
+            option = str(getattr(error, "option_name", ""))
+            raise UsageError(self._no_such_option(ctx, option, script)) from error
+
+    def _no_such_option(self, ctx: Context, option: str, script: str | None) -> str:
+        known = [name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("--")]
+        where = f"after --, as in: fakerun {script} -- {option}" if script else "after the script"
+        return f"no such option: {option}{did_you_mean(option, known)}; options for the script go {where}"
+
+    def format_usage(self, ctx: Context, formatter: Any) -> None:
+        for usage in _USAGES:
+            formatter.write_usage(ctx.command_path, usage)
+
+
+def _context(command: Any, parent: Context) -> Context:
+    """A context for asking the command about its options; nothing is parsed or run."""
+    return command.make_context(command.name, [], parent=parent, resilient_parsing=True)

@@ -1,0 +1,220 @@
+"""`fakerun run`, the default command: simulate a job, report what one rank communicates and how much memory it needs."""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fakerun.cli import torchrun
+from fakerun.cli.grammar import either_spelling
+from fakerun.cli.report_output import check_output, write_report
+from fakerun.cli.terminal import note, say, stdout_takes_color
+from fakerun.errors import UsageError
+from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
+from fakerun.job.mesh import parse_mesh
+from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script
+from fakerun.job.spelling import did_you_mean
+from fakerun.units import format_ranks
+
+if TYPE_CHECKING:
+    from fakerun.job.spec import JobSpec
+    from fakerun.report import Renderer
+
+# `fakerun.launch`, `fakerun.report` and the reader of job files are imported where they are used: `fakerun --help` needs none of them.
+
+JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
+"""What makes a SCRIPT a job file."""
+
+DEFAULT_FORMAT = "table"
+
+_SIZE_OPTIONS = frozenset({"--world-size", "--nnodes", "--nproc-per-node", "--mesh"})
+
+
+option = partial(typer.Option, show_envvar=False)
+"""All have variables by the same rule: no need to list them."""
+
+
+def _whole_number(text: str) -> int:
+    if not re.fullmatch("-?[0-9]{1,18}", text):
+        raise typer.BadParameter(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a number of seconds") from error
+
+
+def _complete_hardware(incomplete: str) -> list[str]:
+    return [name for name in known_hardware() if name.startswith(incomplete)]
+
+
+def _complete_format(incomplete: str) -> list[str]:
+    from fakerun.report import RENDERERS
+
+    return [name for name in RENDERERS if name.startswith(incomplete)]
+
+
+def run(
+    ctx: typer.Context,
+    script: Annotated[str | None, typer.Argument(hidden=True)] = None,
+    args: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    module: Annotated[bool, option("-m", "--module", help="SCRIPT is the name of a module, as in python -m.")] = False,
+    world_size: Annotated[
+        int | None, option(parser=_whole_number, metavar="N", help="Number of ranks; up to 8 are put on one node.")
+    ] = None,
+    nnodes: Annotated[str | None, option(metavar="N", help="Number of nodes.")] = None,
+    nproc_per_node: Annotated[str | None, option(metavar="N", help="Number of ranks on each node.")] = None,
+    mesh: Annotated[str | None, option(metavar="2x4|dp=2,tp=4", help="Device mesh; alone, it gives the number of ranks.")] = None,
+    rank: Annotated[int | None, option(parser=_whole_number, metavar="R", help="The rank to simulate.  [default: 0]")] = None,
+    steps: Annotated[
+        int | None, option(parser=_whole_number, metavar="N", help=f"Optimizer steps to run.  [default: {DEFAULT_STEPS}]")
+    ] = None,
+    hardware: Annotated[
+        str | None,
+        option(metavar="NAME", help=f"What to simulate.  [default: {DEFAULT_HARDWARE}]", autocompletion=_complete_hardware),
+    ] = None,
+    format_: Annotated[
+        str | None,
+        option("--format", metavar="NAME", help="table, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format),
+    ] = None,
+    output: Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report here, not to stdout.")] = None,
+    trace: Annotated[bool, option("--trace", help="List every collective in order, not sums.")] = False,
+    run_dir: Annotated[Path | None, option(metavar="DIRECTORY", help="Keep records and output here.  [default: temporary]")] = None,
+    timeout: Annotated[float | None, option(parser=_seconds, metavar="SECONDS", help="Stop a rank that takes longer.")] = None,
+    show_output: Annotated[bool, option("--show-output", help="Show what the script prints, on stderr.")] = False,
+    # What follows is torchrun's.
+    standalone: Annotated[bool, option("--standalone", hidden=True)] = False,
+    rdzv_backend: torchrun.Value = None,
+    rdzv_endpoint: torchrun.Value = None,
+    rdzv_id: torchrun.Value = None,
+    rdzv_conf: torchrun.Value = None,
+    max_restarts: torchrun.Value = None,
+    monitor_interval: torchrun.Value = None,
+    start_method: torchrun.Value = None,
+    event_log_handler: torchrun.Value = None,
+    role: torchrun.Value = None,
+    no_python: Annotated[bool, option("--no-python", hidden=True)] = False,
+    run_path: Annotated[bool, option("--run-path", hidden=True)] = False,
+    log_dir: torchrun.Value = None,
+    redirects: Annotated[str | None, option("-r", "--redirects", hidden=True)] = None,
+    tee: Annotated[str | None, option("-t", "--tee", hidden=True)] = None,
+    local_ranks_filter: torchrun.Value = None,
+    duplicate_stdout_filters: torchrun.Value = None,
+    duplicate_stderr_filters: torchrun.Value = None,
+    node_rank: torchrun.Value = None,
+    master_addr: torchrun.Value = None,
+    master_port: torchrun.Value = None,
+    local_addr: torchrun.Value = None,
+    logs_specs: torchrun.Value = None,
+    numa_binding: torchrun.Value = None,
+    signals_to_handle: torchrun.Value = None,
+    shutdown_timeout: torchrun.Value = None,
+    virtual_local_rank: Annotated[bool, option("--virtual-local-rank", hidden=True)] = False,
+) -> int:
+    """Simulate a job and report on one rank.
+
+    The options of torchrun are accepted too; those that only matter to a real launch are ignored. Every option can also be given as a
+    variable FAKERUN_<OPTION>, torchrun's also as PET_<OPTION>. The command line goes before a job file, and the job file before variables.
+    """
+    renderer = _renderer(format_, output)
+    if output is not None:
+        check_output(output)
+    job = _job(ctx)
+    torchrun.note_ignored(name for name in ctx.params if _source(ctx, name) != "DEFAULT")
+    return _simulate(job, renderer, output=output, trace=trace, run_dir=run_dir, show_output=show_output)
+
+
+def _simulate(job: "JobSpec", renderer: "Renderer", *, output: Path | None, trace: bool, run_dir: Path | None, show_output: bool) -> int:
+    from fakerun.launch import open_run_directory, run_job
+    from fakerun.report import build_report
+
+    directory = open_run_directory(run_dir)
+    say(_summary(job))
+    record = run_job(job, run_dir=directory.path, show_output=show_output)
+    report = build_report(job, record)
+    content = renderer.render(report, trace=trace, color=output is None and stdout_takes_color())
+    write_report(content, output)
+    say(f"run directory: {directory.path}")
+    return report.exit_code
+
+
+def _summary(job: "JobSpec") -> str:
+    """One line: what is simulated."""
+    nodes = f"{job.nnodes} {'node' if job.nnodes == 1 else 'nodes'} x {job.nproc_per_node}"
+    mesh = f", mesh {job.mesh}" if job.mesh is not None else ""
+    return f"simulating rank {format_ranks(job.ranks)} of {job.world_size} ({nodes}){mesh} on {job.hardware.name}"
+
+
+def _renderer(name: str | None, output: Path | None) -> "Renderer":
+    """The format that is asked for, else the one that OUTPUT is named for."""
+    from fakerun.report import RENDERERS
+
+    if name is None:
+        extension = output.suffix.removeprefix(".") if output is not None else ""
+        return next((renderer for renderer in RENDERERS.values() if renderer.extension == extension), RENDERERS[DEFAULT_FORMAT])
+    if name not in RENDERERS:
+        raise UsageError(f"unknown format {name!r}{did_you_mean(name, RENDERERS)}; known: {', '.join(RENDERERS)}")
+    return RENDERERS[name]
+
+
+def _job(ctx: typer.Context) -> "JobSpec":
+    """The job from all sources, in their order: command line, job file, variables, defaults."""
+    if ctx.params["no_python"]:
+        raise UsageError("--no-python is not supported: only Python programs can be simulated")
+    if not ctx.allow_interspersed_args:  # an option came first
+        _note_misplaced(ctx.params["args"] or ())
+    request = _program(ctx.params["script"], ctx.params["args"] or (), is_module=ctx.params["module"])
+    return _given(ctx, "COMMANDLINE").over(request).over(_given(ctx, "ENVIRONMENT")).resolve()
+
+
+def _program(script: str | None, args: Sequence[str], *, is_module: bool) -> JobRequest:
+    """What SCRIPT and its arguments ask for: a script, a module, or all that a job file says."""
+    if script is None:
+        raise UsageError("no script is given: fakerun SCRIPT --world-size N, or fakerun --help")
+    if is_module:
+        check_module(script)
+        return JobRequest(module=script, args=tuple(args))
+    path = Path(script)
+    if path.suffix in JOB_FILE_SUFFIXES:
+        from fakerun.job.yaml_job import load_job
+
+        return JobRequest(args=tuple(args)).over(load_job(path))
+    check_script(path)
+    return JobRequest(script=path, args=tuple(args))
+
+
+def _given(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) -> JobRequest:
+    """What the options say that came from that source."""
+
+    def given(name: str) -> Any:
+        return ctx.params[name] if _source(ctx, name) == source else None
+
+    nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
+    return JobRequest(
+        world_size=given("world_size"),
+        nnodes=None if nnodes is None else torchrun.node_count(nnodes),
+        nproc_per_node=None if nproc_per_node is None else torchrun.process_count(nproc_per_node),
+        mesh=None if mesh is None else parse_mesh(mesh),
+        hardware=given("hardware"),
+        steps=given("steps"),
+        rank=given("rank"),
+        timeout_s=given("timeout"),
+    )
+
+
+def _source(ctx: typer.Context, name: str) -> str:
+    source = ctx.get_parameter_source(name)
+    return source.name if source is not None else "DEFAULT"
+
+
+def _note_misplaced(args: Sequence[str]) -> None:
+    """The usual reason for a wrong number of ranks: in torchrun's grammar, what stands after the script is the script's."""
+    found = [arg for arg in args if either_spelling(arg.partition("=")[0]) in _SIZE_OPTIONS]
+    if found:
+        note(f"{found[0]} goes to the script, because an option came first: to give it to fakerun, put it before the script")

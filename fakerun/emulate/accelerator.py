@@ -1,0 +1,53 @@
+"""The facade of `torch.accelerator`, the device-neutral face of the same accelerator."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fakerun.emulate.devices import ACCELERATOR, Devices
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.streams import StreamTable
+
+_MEMORY = (
+    "empty_cache", "memory_stats", "memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved",
+    "reset_accumulated_memory_stats", "reset_peak_memory_stats",
+)  # fmt: skip
+
+
+@contextmanager
+def accelerator_facade(devices: Devices, streams: StreamTable) -> Iterator[None]:
+    """Answer for `torch.accelerator` as long as the context lasts; inside `cuda_facade`, whose answers it hands on."""
+    accelerator, cuda = torch.accelerator, torch.cuda
+
+    def set_index(device: Any) -> None:
+        devices.current = devices.index(device)
+
+    functions: dict[str, Any] = {
+        "is_available": lambda: True,
+        "device_count": cuda.device_count,
+        "current_accelerator": lambda check_available=False: torch.device(ACCELERATOR),
+        "current_device_index": lambda: devices.current,
+        "current_device_idx": lambda: devices.current,
+        "set_device_index": set_index,
+        "set_device_idx": set_index,
+        "device_index": cuda.device,
+        "current_stream": streams.current,
+        "set_stream": streams.set_current,
+        "synchronize": lambda device=None: None,
+        "get_memory_info": cuda.mem_get_info,
+    }
+    with Patches() as patches:
+        for name, function in functions.items():
+            if hasattr(accelerator, name):
+                patches.set(accelerator, name, function)
+        for name in _MEMORY:
+            for module in (accelerator, getattr(accelerator, "memory", None)):
+                if hasattr(module, name):
+                    patches.set(module, name, getattr(cuda, name))
+        # torch's own code asks C++ directly.
+        patches.set(torch._C, "_accelerator_getAccelerator", lambda: torch.device(ACCELERATOR))
+        patches.set(torch, "Stream", streams.Stream)
+        patches.set(torch, "Event", streams.Event)
+        yield

@@ -1,0 +1,179 @@
+"""The facade of `torch.cuda`: it answers as the chosen accelerator would."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace, TracebackType
+from typing import Any
+
+import torch
+
+from fakerun.emulate.cuda_memory import memory_functions
+from fakerun.emulate.devices import ACCELERATOR, Devices
+from fakerun.emulate.gaps import CUDA_GAPS, gap
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.streams import Graph, StreamContext, StreamTable
+from fakerun.job.hardware import HardwareSpec
+from fakerun.records.observer import MemoryStatistics
+
+_CUDA_VERSION = "12.8"
+_CUDNN_VERSION = 91002
+_NCCL_VERSION = (2, 27, 5)
+"""Answered where the build has none: what the torch 2.13 wheels for this CUDA carry."""
+
+
+@contextmanager
+def cuda_facade(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, streams: StreamTable) -> Iterator[None]:
+    """Answer for `torch.cuda` as long as the context lasts."""
+    with Patches() as patches:
+        cuda = torch.cuda
+        patches.set_all(cuda, {name: gap(f"torch.cuda.{name}") for name in CUDA_GAPS if hasattr(cuda, name)})
+        patches.set_all(cuda, _presence(devices))
+        patches.set_all(cuda, _properties(devices, hardware))
+        patches.set_all(cuda, _work(streams))
+        random = _random_state(devices)
+        memory = memory_functions(devices, hardware, statistics)
+        for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
+            patches.set_all(module, functions)
+        patches.set_all(cuda.graphs, {"is_current_stream_capturing": lambda: False, "graph_pool_handle": lambda: (0, 0)})
+        _versions(patches)
+        patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
+        patches.set(torch.Tensor, "pin_memory", lambda self, device=None: self)
+        yield
+
+
+def _presence(devices: Devices) -> dict[str, Any]:
+    class DeviceContext:
+        """Stands for `torch.cuda.device` and `torch.cuda.device_of`."""
+
+        def __init__(self, device: Any) -> None:
+            self.idx = devices.index(device.device if isinstance(device, torch.Tensor) else device)
+
+        def __enter__(self) -> None:
+            self._previous, devices.current = devices.current, self.idx
+
+        def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+            devices.current = self._previous
+
+    def set_device(device: Any) -> None:
+        devices.current = devices.index(device)
+
+    return {
+        "_is_compiled": lambda: True,
+        "is_available": lambda: True,
+        "is_initialized": lambda: True,
+        "init": lambda: None,
+        "_lazy_init": lambda: None,
+        "_lazy_call": lambda call, **kwargs: call(),
+        "device_count": lambda: _visible(devices),
+        "current_device": lambda: devices.current,
+        "set_device": set_device,
+        "device": DeviceContext,
+        "device_of": DeviceContext,
+        "_exchange_device": lambda index: _exchange(devices, index),
+        "_maybe_exchange_device": lambda index: _exchange(devices, index),
+        "can_device_access_peer": lambda device, peer: True,
+        "get_arch_list": lambda: [],
+    }
+
+
+def _visible(devices: Devices) -> int:
+    """How many accelerators CUDA_VISIBLE_DEVICES leaves, which a script may set for itself."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return devices.count if listed is None else min(devices.count, len([part for part in listed.split(",") if part.strip()]))
+
+
+def _exchange(devices: Devices, index: int) -> int:
+    previous = devices.current
+    if index >= 0:
+        devices.current = devices.index(index)
+    return previous
+
+
+def _properties(devices: Devices, hardware: HardwareSpec) -> dict[str, Any]:
+    major, minor = hardware.compute_capability
+
+    def properties(device: Any = None) -> SimpleNamespace:
+        devices.index(device)
+        return SimpleNamespace(
+            name=hardware.device_name,
+            major=major,
+            minor=minor,
+            total_memory=hardware.usable_bytes,
+            multi_processor_count=hardware.multiprocessors,
+            warp_size=32,
+            max_threads_per_multi_processor=2048,
+            is_integrated=0,
+            is_multi_gpu_board=0,
+            gcnArchName="",
+        )
+
+    return {
+        "get_device_properties": properties,
+        "get_device_name": lambda device=None: properties(device).name,
+        "get_device_capability": lambda device=None: (properties(device).major, properties(device).minor),
+        "is_bf16_supported": lambda including_emulation=True: (major, minor) >= (8, 0) or including_emulation,
+        "is_tf32_supported": lambda: major >= 8,
+    }
+
+
+def _work(streams: StreamTable) -> dict[str, Any]:
+    return {
+        "synchronize": lambda device=None: None,
+        "ipc_collect": lambda: None,
+        "Stream": streams.Stream,
+        "ExternalStream": streams.ExternalStream,
+        "Event": streams.Event,
+        "stream": StreamContext,
+        "StreamContext": StreamContext,
+        "current_stream": streams.current,
+        "default_stream": streams.current,
+        "set_stream": streams.set_current,
+        "is_current_stream_capturing": lambda: False,
+        "CUDAGraph": Graph,
+        "graph": lambda *args, **kwargs: contextlib.nullcontext(),
+        "graph_pool_handle": lambda: (0, 0),
+        "set_sync_debug_mode": lambda mode: None,
+        "get_sync_debug_mode": lambda: 0,
+    }
+
+
+def _random_state(devices: Devices) -> dict[str, Any]:
+    """Seeds and states of the accelerator's generators: kept, and without effect on values nobody computes."""
+    states: dict[int, torch.Tensor] = {}
+    seeds: dict[int, int] = {}
+
+    def get(device: Any = ACCELERATOR) -> torch.Tensor:
+        with torch.device("cpu"):
+            return states.get(devices.index(device), torch.zeros(16, dtype=torch.uint8)).clone()
+
+    def set_state(state: torch.Tensor, device: Any = ACCELERATOR) -> None:
+        states[devices.index(device)] = state.cpu().clone()
+
+    def seed_with(seed: int) -> None:
+        seeds[devices.current] = int(seed)
+
+    return {
+        "get_rng_state": get,
+        "get_rng_state_all": lambda: [get(index) for index in range(devices.count)],
+        "set_rng_state": set_state,
+        "set_rng_state_all": lambda all_states: [set_state(state, index) for index, state in enumerate(all_states)] and None,
+        "manual_seed": seed_with,
+        "manual_seed_all": seed_with,
+        "seed": lambda: None,
+        "seed_all": lambda: None,
+        "initial_seed": lambda: seeds.get(devices.current, 0),
+        "_get_rng_state_offset": lambda device=ACCELERATOR: 0,
+        "_set_rng_state_offset": lambda offset, device=ACCELERATOR: None,
+    }
+
+
+def _versions(patches: Patches) -> None:
+    if torch.version.cuda is None:
+        patches.set(torch.version, "cuda", _CUDA_VERSION)
+    patches.set(torch.backends.cuda, "is_built", lambda: True)
+    patches.set(torch.cuda.nccl, "version", lambda: _NCCL_VERSION)
+    patches.set(torch.cuda.nccl, "is_available", lambda tensors: True)
+    patches.set(torch.backends.cudnn, "version", lambda: _CUDNN_VERSION)
+    patches.set(torch.backends.cudnn, "is_available", lambda: True)

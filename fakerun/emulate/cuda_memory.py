@@ -1,0 +1,69 @@
+"""The memory functions of `torch.cuda`, answered from the simulated allocator.
+
+Reserved memory is not simulated: it is answered with what is allocated, which is its lower bound.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+from fakerun.emulate.devices import Devices
+from fakerun.job.hardware import HardwareSpec
+from fakerun.records.observer import MemoryStatistics
+
+
+def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics) -> dict[str, Any]:
+    """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
+
+    def allocated(device: Any = None) -> int:
+        return statistics.allocated_bytes(devices.index(device))
+
+    def peak(device: Any = None) -> int:
+        return statistics.peak_allocated_bytes(devices.index(device))
+
+    def reset_peak(device: Any = None) -> None:
+        statistics.reset_peak(devices.index(device))
+
+    def stats(device: Any = None) -> OrderedDict[str, Any]:
+        return _stats(allocated(device), peak(device))
+
+    def info(device: Any = None) -> tuple[int, int]:
+        return hardware.usable_bytes - allocated(device), hardware.usable_bytes
+
+    def summary(device: Any = None, abbreviated: bool = False) -> str:
+        return f"simulated allocator: {allocated(device)} bytes allocated, {peak(device)} bytes at the peak"
+
+    return {
+        "memory_allocated": allocated,
+        "max_memory_allocated": peak,
+        "memory_reserved": allocated,
+        "max_memory_reserved": peak,
+        "memory_cached": allocated,
+        "max_memory_cached": peak,
+        "reset_peak_memory_stats": reset_peak,
+        "reset_max_memory_allocated": reset_peak,
+        "reset_max_memory_cached": reset_peak,
+        "reset_accumulated_memory_stats": lambda device=None: None,
+        "memory_stats": stats,
+        "memory_summary": summary,
+        "mem_get_info": info,
+        "empty_cache": lambda: None,
+        "set_per_process_memory_fraction": lambda fraction, device=None: None,
+        "get_allocator_backend": lambda: "native",
+        "_record_memory_history": lambda *args, **kwargs: None,
+        "_set_allocator_settings": lambda settings: None,
+    }
+
+
+def _stats(allocated_bytes: int, peak_bytes: int) -> "OrderedDict[str, Any]":
+    """`torch.cuda.memory_stats()` with torch's keys."""
+    stats: OrderedDict[str, Any] = OrderedDict()
+    for kind in ("active_bytes", "allocated_bytes", "requested_bytes", "reserved_bytes"):
+        for pool in ("all", "large_pool", "small_pool"):
+            counted = pool != "small_pool"
+            stats[f"{kind}.{pool}.current"] = allocated_bytes * counted
+            stats[f"{kind}.{pool}.peak"] = peak_bytes * counted
+            stats[f"{kind}.{pool}.allocated"] = peak_bytes * counted
+            stats[f"{kind}.{pool}.freed"] = (peak_bytes - allocated_bytes) * counted
+    for key in ("num_alloc_retries", "num_ooms", "num_sync_all_streams", "num_device_alloc", "num_device_free"):
+        stats[key] = 0
+    return stats

@@ -1,0 +1,29 @@
+"""DistributedDataParallel's check that all ranks have the same model: the same communication, without the values that nobody sent."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import distributed as ddp_module
+
+from fakerun.emulate.patching import Patches
+
+
+@contextmanager
+def simulated_ddp() -> Iterator[None]:
+    """Replace the parameter check of DDP's constructor."""
+    with Patches() as patches:
+        patches.set(ddp_module, "_verify_param_shape_across_processes", _exchange_shapes)
+        yield
+
+
+def _exchange_shapes(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor], logger: Any = None) -> None:
+    """What torch/csrc/distributed/c10d/reducer.cpp (verify_params_across_processes) sends: the number of parameters, then all shapes."""
+    device = tensors[0].device
+    count = torch.tensor([len(tensors)], device=device)
+    dist.all_gather([torch.empty_like(count) for _ in range(group.size())], count, group=group)
+    dimensions = sum(2 * tensor.dim() for tensor in tensors)
+    metadata = torch.empty(dimensions, dtype=torch.int64, device=device)
+    dist.broadcast(metadata, group=group, group_src=0)

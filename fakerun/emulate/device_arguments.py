@@ -1,0 +1,86 @@
+"""Maps the device arguments that Python hands to C++.
+
+torch's C++ compares a device argument with the tensor's own (`x.to("cuda") is x` when it is there already) and refuses device types
+that the build lacks. This mode turns `cuda` into the stand-in for those functions before C++ sees it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from fakerun.emulate.devices import ACCELERATOR, Devices
+
+FACTORIES = (
+    "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided", "eye", "full",
+    "full_like", "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "ones", "ones_like", "rand", "rand_like", "randint", "randint_like",
+    "randn", "randn_like", "randperm", "range", "scalar_tensor", "sparse_coo_tensor", "tril_indices", "triu_indices", "zeros", "zeros_like",
+)  # fmt: skip
+METHODS = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", "new_zeros", "to")
+
+
+class DeviceArguments(TorchFunctionMode):
+    """A torch-function mode over the functions that take a device."""
+
+    def __init__(self, devices: Devices) -> None:
+        super().__init__()
+        self.active = True
+        self._devices = devices
+        table: dict[Any, Callable[..., Any]] = {getattr(torch, name): self._mapped for name in FACTORIES if hasattr(torch, name)}
+        table.update({getattr(torch.Tensor, name): self._mapped for name in METHODS})
+        table[torch.tensor] = self._tensor
+        table[torch.device] = self._device
+        table[torch.Tensor.cuda] = self._cuda
+        self.table = table
+
+    def __torch_function__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        """Pass the call on, with its device mapped where C++ would compare or refuse it."""
+        handler = self.table.get(func) if self.active else None
+        if handler is not None:
+            return handler(func, args, dict(kwargs) if kwargs else {})
+        return func(*args, **kwargs) if kwargs else func(*args)
+
+    def _mapped(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        # An int is a device ordinal only as a `device` keyword or as the first argument of `to`; elsewhere it is a size.
+        if "device" in kwargs:
+            kwargs["device"] = self._map(kwargs["device"], ordinal=True)
+        method = func is torch.Tensor.to
+        args = [self._map(arg, ordinal=method and position == 1) for position, arg in enumerate(args)]
+        if kwargs.get("pin_memory"):
+            del kwargs["pin_memory"]
+        return func(*args, **kwargs)
+
+    def _map(self, value: Any, *, ordinal: bool) -> Any:
+        if type(value) is int and ordinal:
+            value = torch.device(ACCELERATOR, value)
+        elif type(value) is str and value.startswith(ACCELERATOR):
+            value = torch.device(value)
+        if isinstance(value, torch.device) and value.type == ACCELERATOR:
+            self._devices.index(value)
+            return self._devices.stand_in(value)
+        return value
+
+    def _tensor(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """`torch.tensor(data, device=...)`: the data is on the host, so build it there and copy."""
+        device = kwargs.pop("device", None)
+        kwargs.pop("pin_memory", None)
+        if device is None:
+            return func(*args, **kwargs)
+        requires_grad = kwargs.pop("requires_grad", False)
+        with torch.device("cpu"):
+            tensor = func(*args, **kwargs)
+        return tensor.to(self._map(device, ordinal=True)).requires_grad_(requires_grad)
+
+    def _device(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """`torch.device(1)` means the accelerator's ordinal."""
+        if len(args) == 1 and type(args[0]) is int and not kwargs:
+            return torch.device(ACCELERATOR, args[0])
+        return func(*args, **kwargs)
+
+    def _cuda(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """`x.cuda()`, `x.cuda(1)`, `x.cuda("cuda:1")`."""
+        tensor, *rest = args
+        device = kwargs.get("device", rest[0] if rest else None)
+        ordinal = self._devices.index(device)
+        return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)))

@@ -1,0 +1,57 @@
+"""The accelerators that the script sees, and the device type that stands in for them in C++.
+
+The script sees `cuda:N`. torch's C++ asks a tensor's device to find a device guard and an autograd queue; without a GPU there is
+neither for CUDA. `lazy` has a guard in every build, is served by the CPU queue (so backward runs in the calling thread, under its
+modes), and nobody uses it. The mapping between the two is a bijection, so it can be undone anywhere.
+"""
+
+from typing import Any
+
+import torch
+
+ACCELERATOR = "cuda"
+STAND_IN = "lazy"
+
+
+class Devices:
+    """How many accelerators this process sees, and which one is current."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.current = 0
+
+    def index(self, device: Any) -> int:
+        """The ordinal that `device` (None, int, str or torch.device) means.
+
+        Raises:
+            RuntimeError: as CUDA does, for an ordinal that this host does not have.
+        """
+        if isinstance(device, str):
+            device = torch.device(device)
+        ordinal = device.index if isinstance(device, torch.device) else device
+        if ordinal is None or ordinal == -1:
+            return self.current
+        self.check(ordinal)
+        return int(ordinal)
+
+    def check(self, ordinal: int) -> None:
+        """Refuse an ordinal that this host does not have, in CUDA's words."""
+        if not 0 <= ordinal < self.count:
+            raise torch.AcceleratorError(  # the class that CUDA errors have since torch 2.8
+                "CUDA error: invalid device ordinal\n"
+                f"GPU device may be out of range, do you have enough GPUs? (cuda:{ordinal} asked for, {self.count} on this host)"
+            )
+
+    def stand_in(self, device: torch.device) -> torch.device:
+        """What C++ is told."""
+        if device.type != ACCELERATOR:
+            return device
+        return torch.device(STAND_IN, self.current if device.index is None else device.index)
+
+    def shown(self, device: torch.device) -> torch.device:
+        """What Python is told: the inverse of `stand_in`; a missing ordinal becomes the current one."""
+        if device.type == STAND_IN:
+            return torch.device(ACCELERATOR, self.current if device.index is None else device.index)
+        if device.type == ACCELERATOR and device.index is None:
+            return torch.device(ACCELERATOR, self.current)
+        return device

@@ -1,0 +1,59 @@
+"""The emulation of one rank: everything that the script is made to see, put together."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from fakerun.emulate.accelerator import accelerator_facade
+from fakerun.emulate.attention import simulated_attention
+from fakerun.emulate.autocast import simulated_autocast
+from fakerun.emulate.communication import Communication
+from fakerun.emulate.compilation import eager_compile
+from fakerun.emulate.cuda import cuda_facade
+from fakerun.emulate.ddp import simulated_ddp
+from fakerun.emulate.device_arguments import DeviceArguments
+from fakerun.emulate.devices import Devices
+from fakerun.emulate.forking import children_run_outside
+from fakerun.emulate.gaps import other_gaps
+from fakerun.emulate.grad_scaler import gradients_are_finite
+from fakerun.emulate.masquerade import device_masquerade
+from fakerun.emulate.mesh import simulated_meshes
+from fakerun.emulate.mode import DeviceMode, HostPolicy
+from fakerun.emulate.modules import parameters_keep_identity
+from fakerun.emulate.process_groups import simulated_process_groups
+from fakerun.emulate.saving import simulated_saving
+from fakerun.emulate.streams import StreamTable
+from fakerun.emulate.values import UnknownValues
+from fakerun.job.spec import JobSpec
+from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
+
+
+@contextmanager
+def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: FindingSink, statistics: MemoryStatistics) -> Iterator[None]:
+    """Make this process look like rank `rank` of `job` on its hardware. Everything is put back when the context ends."""
+    devices = Devices(job.nproc_per_node)
+    streams = StreamTable(devices)
+    mode = DeviceMode(devices, observer, HostPolicy())
+    arguments = DeviceArguments(devices)
+    Communication(mode, observer)
+    UnknownValues(mode, findings)
+    with ExitStack() as stack:
+        for context in (
+            device_masquerade(mode),
+            cuda_facade(devices, job.hardware, statistics, streams),
+            accelerator_facade(devices, streams),
+            simulated_autocast(),
+            simulated_attention(mode, job.hardware.compute_capability),
+            parameters_keep_identity(),
+            gradients_are_finite(),
+            eager_compile(findings),
+            simulated_saving(findings),
+            simulated_process_groups(rank, job.world_size, observer),
+            simulated_meshes(job.mesh, rank, observer, findings),
+            simulated_ddp(),
+            other_gaps(),
+            children_run_outside(mode, arguments),
+            mode,
+            arguments,
+        ):
+            stack.enter_context(context)
+        yield

@@ -1,0 +1,30 @@
+"""Keeps forked children out of the simulation: a DataLoader's workers do host work, and dispatch modes survive a fork."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fakerun.emulate.device_arguments import DeviceArguments
+from fakerun.emulate.mode import DeviceMode
+
+_entered: list[tuple[DeviceMode, DeviceArguments]] = []
+"""The simulations of this process. The hook below cannot be unregistered, so it is registered once and reads this."""
+
+
+def _leave_in_child() -> None:
+    for modes in _entered:
+        for mode in modes:
+            mode.active = False
+
+
+os.register_at_fork(after_in_child=_leave_in_child)
+
+
+@contextmanager
+def children_run_outside(mode: DeviceMode, arguments: DeviceArguments) -> Iterator[None]:
+    """Switch both modes off in every child that is forked meanwhile."""
+    _entered.append((mode, arguments))
+    try:
+        yield
+    finally:
+        _entered.remove((mode, arguments))

@@ -1,0 +1,21 @@
+"""GradScaler decides from values whether to step; with gradients that nobody computed it takes them to be finite."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fakerun.emulate.patching import Patches
+
+
+@contextmanager
+def gradients_are_finite() -> Iterator[None]:
+    """Let `GradScaler.step` always step, as it does in all but the first few steps of real training."""
+
+    def step(self: Any, optimizer: torch.optim.Optimizer, state: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        return optimizer.step(*args, **kwargs)
+
+    with Patches() as patches:
+        patches.set(torch.amp.GradScaler, "_maybe_opt_step", step)
+        yield

@@ -1,0 +1,84 @@
+"""Gives the script the mesh that the job asks for, and learns the meshes that the script makes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import device_mesh as device_mesh_module
+from torch.distributed.device_mesh import DeviceMesh
+
+from fakerun.emulate.patching import Patches
+from fakerun.errors import UsageError
+from fakerun.job.mesh import MeshSpec
+from fakerun.records.observer import FindingSink, OperationObserver
+
+
+@contextmanager
+def simulated_meshes(asked: MeshSpec | None, rank: int, observer: OperationObserver, findings: FindingSink) -> Iterator[None]:
+    """Resize the script's `init_device_mesh` to the job's mesh, and report every mesh to the observer."""
+    original = device_mesh_module.init_device_mesh
+
+    def init_device_mesh(device_type: str, mesh_shape: Any, *, mesh_dim_names: tuple[str, ...] | None = None, **more: Any) -> DeviceMesh:
+        shape = tuple(mesh_shape)
+        if asked is not None:
+            shape = _resized(asked, shape, mesh_dim_names, findings)
+        made = original(device_type, shape, mesh_dim_names=mesh_dim_names, **more)
+        axes = mesh_dim_names or (asked.axes if asked is not None else tuple(f"dim{i}" for i in range(len(shape))))
+        observer.mesh_made(*_layout(axes, shape, rank))
+        return made
+
+    if asked is not None:
+        observer.mesh_made(*_layout(asked.axes, asked.sizes, rank))
+    with Patches() as patches:
+        patches.set(device_mesh_module, "init_device_mesh", init_device_mesh)
+        patches.set(torch.distributed, "init_device_mesh", init_device_mesh)
+        yield
+
+
+def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | None, findings: FindingSink) -> tuple[int, ...]:
+    """The job's sizes for the script's mesh.
+
+    Raises:
+        UsageError: the two do not have the same axes.
+    """
+    own = _show(names, shape)
+    if len(shape) == 1 and len(asked.sizes) > 1 and names is None and dist.is_initialized() and shape[0] != dist.get_world_size():
+        return shape  # a helper mesh over part of the job
+    if len(asked.sizes) != len(shape):
+        raise UsageError(
+            f"--mesh {asked} has {len(asked.sizes)} {_axes(len(asked.sizes))}, but the script makes a mesh with {len(shape)}: {own}. "
+            f"Give --mesh as many sizes as the script's mesh has, or leave it out to take the script's own."
+        )
+    if asked.named and names is not None and asked.axes != tuple(names):
+        raise UsageError(
+            f"--mesh {asked} names the axes {', '.join(asked.axes)}, but the script's mesh is {own}. "
+            f"Use the script's names, or give the sizes alone: --mesh {'x'.join(map(str, asked.sizes))}."
+        )
+    if asked.sizes != shape:
+        findings.note(
+            "mesh-resized",
+            f"the script makes the mesh {own}; it was given {_show(names or asked.axes, asked.sizes)}, as --mesh asks.",
+            hint="Sizes that the script computes for itself (batch per rank, number of heads per rank) may still follow its own mesh.",
+        )
+    return asked.sizes
+
+
+def _layout(axes: tuple[str, ...], sizes: tuple[int, ...], rank: int) -> tuple[Mapping[str, int], Mapping[str, tuple[int, ...]]]:
+    """Sizes by axis, and the global ranks that share every other coordinate with `rank`, by axis."""
+    groups: dict[str, tuple[int, ...]] = {}
+    stride = 1
+    for axis, size in zip(reversed(axes), reversed(sizes), strict=True):
+        first = rank - (rank // stride % size) * stride
+        groups[axis] = tuple(first + i * stride for i in range(size))
+        stride *= size
+    return dict(zip(axes, sizes, strict=True)), {axis: groups[axis] for axis in axes}
+
+
+def _show(names: tuple[str, ...] | None, sizes: tuple[int, ...]) -> str:
+    return ",".join(f"{name}={size}" for name, size in zip(names, sizes, strict=True)) if names else "x".join(map(str, sizes))
+
+
+def _axes(count: int) -> str:
+    return "axis" if count == 1 else "axes"

@@ -1,0 +1,286 @@
+"""The one dispatch mode: host work runs for real, device work is simulated, observers are told.
+
+Every operator of the script arrives here, below autograd and autocast. Operators on accelerator tensors run their meta kernels (or
+are answered from an earlier run with the same metadata); operators on host tensors run as they would without fakerun, unless
+their result is large. Communication, values and copies to the host are answered by handlers that other modules register.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch.utils import _pytree as pytree
+
+from fakerun.emulate.devices import ACCELERATOR, STAND_IN, Devices
+from fakerun.emulate.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
+from fakerun.emulate.torch_private import (
+    PRIM_DEVICE,
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorDeviceMismatchError,
+    FakeTensorMode,
+    HigherOrderOperator,
+    disable_torch_dispatch,
+    disable_torch_function,
+    forbid_data_access,
+    include_meta_key,
+    is_builtin_operator,
+    make_subclass,
+    preserve_dispatch_keys,
+)
+from fakerun.records.observer import OperationObserver
+
+aten = torch.ops.aten
+
+Handler = Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]
+
+UNHANDLED = object()
+"""What a handler returns to let the operator take its ordinary way."""
+
+_ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach.default, aten.alias.default}
+"""Operators that return a view though their schema does not say so, or that are so frequent that the schema need not be read."""
+
+
+class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyped
+    """Simulates device work in this thread. Owns the handlers and the memory of results seen; knows nothing of what is observed."""
+
+    # Not FakeTensorMode's: with it, constructing the mode on a host without CUDA changes how torch.tensor lifts constants.
+    avoid_device_init = True
+
+    def __init__(self, devices: Devices, observer: OperationObserver, host: "HostPolicy") -> None:
+        super().__init__(allow_non_fake_inputs=True)
+        self.devices = devices
+        self.observer = observer
+        self.host = host
+        self.handlers: dict[Any, Handler] = {}
+        self.active = True
+        self.unknown: Handler = lambda func, args, kwargs: UNHANDLED
+        self._recipes: dict[tuple[Any, ...], Recipe | None] = {}
+        self._ways: dict[Any, Callable[..., Any]] = {}
+        self._nested = 0
+        self._template: dict[str, Any] | None = None
+        self._meta_kernel = _MetaKernel(self)
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        """Answer one operator."""
+        if func is PRIM_DEVICE:
+            return self.device_for_cpp(args)
+        if not self.active:
+            return func(*args, **(kwargs or {}))
+        with disable_torch_function():
+            return self._answer(func, types, args, dict(kwargs) if kwargs else {})
+
+    def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
+        """The device of a simulated tensor as C++ is told it: `meta` inside a meta kernel, else the stand-in."""
+        if self.in_kernel_invocation:
+            return META
+        return self.devices.stand_in(args[0]._fake_device)
+
+    # -- making tensors ------------------------------------------------------------------------------------------------------------
+
+    def wrap(self, meta: torch.Tensor, device: torch.device) -> Any:
+        """A simulated tensor on `device` around a meta tensor, aliasing its storage. What FakeTensor's constructor does, in a tenth of the time."""
+        if self._template is None:
+            pattern = FakeTensor(self, torch.empty(0, device=META), torch.device("cpu"))
+            self._template = dict(vars(pattern))
+        tensor = make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=device)
+        forbid_data_access(tensor)
+        attributes = vars(tensor)
+        attributes.update(self._template)
+        attributes["_fake_device"] = device
+        return tensor
+
+    def simulate(self, real: torch.Tensor) -> Any:
+        """A simulated stand-in for a real tensor: same metadata, no data, a storage of its own."""
+        if type(real) is FakeTensor:
+            return real
+        return self.wrap(torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device=META), real.device)
+
+    # -- answering -----------------------------------------------------------------------------------------------------------------
+
+    def _answer(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        handler = self.handlers.get(func)
+        if handler is not None:
+            result = handler(func, args, kwargs)
+            if result is not UNHANDLED:
+                return result
+        signature = Signature(func)
+        simulated = self._map_device(kwargs)
+        try:
+            signature.add(args)
+            signature.add_named(kwargs)
+        except ForeignTensorError:
+            return NotImplemented
+        if not (simulated or signature.simulated):
+            return self.host.run(self, func, args, kwargs, signature)
+        if signature.real:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
+        way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
+        return way(func, types, args, kwargs, signature)
+
+    def _map_device(self, kwargs: dict[str, Any]) -> bool:
+        """Turn the stand-in back into the accelerator in a factory's `device`; tells whether the result is on an accelerator."""
+        device = kwargs.get("device")
+        if device is None or device.type not in (STAND_IN, ACCELERATOR):
+            return False
+        kwargs["device"] = self.devices.shown(device)
+        kwargs.pop("pin_memory", None)
+        return True
+
+    def _way_for(self, func: Any) -> Callable[..., Any]:
+        """How calls of this operator are answered; depends on the operator alone."""
+        if isinstance(func, HigherOrderOperator) or not is_builtin_operator(func):
+            return self._run
+        if func in _ALIASING or func.is_view:
+            return self._view
+        tags = func.tags
+        if torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags:
+            return self._run
+        if torch.Tag.inplace_view in tags or "out" in func._overloadname.split("_") or func is aten.lift_fresh.default:
+            return self._run
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            return self._decompose
+        return self._replay
+
+    def _view(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """A view operator: the meta kernel itself is the quickest way to an alias."""
+        source = args[0]
+        if type(source) is not FakeTensor:
+            return self._run(func, types, args, kwargs, signature)
+        with self._meta_kernel:
+            output = func(*args, **kwargs)
+        if isinstance(output, (list, tuple)):
+            return [self.wrap(part, source._fake_device) for part in output]
+        return self.wrap(output, source._fake_device)
+
+    def _decompose(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """A composite operator that autograd did not take apart (inference mode): its parts are operators of their own."""
+        with self:
+            output = func.decompose(*args, **kwargs)
+        return self._run(func, types, args, kwargs, signature) if output is NotImplemented else output
+
+    def _replay(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """An operator whose result depends on metadata alone: run it once for each signature."""
+        try:
+            key = tuple(signature.key)
+            recipe = self._recipes.get(key)
+        except TypeError:  # an argument that cannot be hashed
+            return self._run(func, types, args, kwargs, signature)
+        if recipe is None:
+            output = self._run(func, types, args, kwargs, signature)
+            if key not in self._recipes:
+                self._recipes[key] = recipe_for(output, args)
+            return output
+        made: list[Any] = []
+        output = recipe.make(self.wrap, args, made)
+        if made and not self._nested:
+            self.observer.tensors_made(made, derived=signature.simulated)
+        return output
+
+    def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """Run the operator's meta kernel, as torch's own FakeTensorMode does."""
+        self._nested += 1  # what a decomposition allocates inside, one CUDA kernel does not
+        try:
+            output = super().__torch_dispatch__(func, types, args, kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            output = self.unknown(func, args, kwargs)
+            if output is UNHANDLED:
+                raise
+        except FakeTensorDeviceMismatchError as error:
+            raise RuntimeError(_mismatch(error, args)) from None
+        finally:
+            self._nested -= 1
+        if not self._nested:
+            made = [leaf for leaf in pytree.tree_leaves(output) if type(leaf) is FakeTensor]
+            if made:
+                self.observer.tensors_made(made, derived=signature.simulated)
+        return output
+
+
+class HostPolicy:
+    """Decides which host operators run for real.
+
+    Host memory stays bounded: a tensor above the threshold that an operator would newly allocate on the host is simulated
+    too, on device `cpu`. What exists already (a memory map, a numpy array) stays real.
+    """
+
+    THRESHOLD_BYTES = 16 * 2**20
+    """Weights of large models are above this, batches and bookkeeping below."""
+
+    def run(self, mode: DeviceMode, func: Any, args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """The result of an operator none of whose tensors is simulated."""
+        kwargs.pop("pin_memory", None)  # page-locked memory needs a driver; to the script it is ordinary memory
+        if self._surely_small(signature):
+            return func(*args, **kwargs)
+        return self._measured(mode, func, args, kwargs)
+
+    def _surely_small(self, signature: Signature) -> bool:
+        """Whether no operator of these tensors can make a large result: at most the product of their sizes, 8 bytes each."""
+        if not signature.real:
+            return False
+        elements = 1
+        for tensor in signature.real:
+            if tensor.device.type != "cpu":
+                return True  # meta tensors of the script's own have no memory
+            elements *= max(tensor.numel(), 1)
+        largest = max((value for value in signature.key if type(value) is int), default=1)
+        return elements * max(largest, 1) * 8 <= self.THRESHOLD_BYTES
+
+    def _measured(self, mode: DeviceMode, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run the meta kernel first, to see how large the result would be."""
+        if not isinstance(func, torch._ops.OpOverload) or func.is_view or func._schema.is_mutable:
+            return func(*args, **kwargs)
+        try:
+            with torch.utils._python_dispatch._disable_current_modes():
+                shapes = func(*pytree.tree_map_only(torch.Tensor, _as_meta, args), **{**pytree.tree_map_only(torch.Tensor, _as_meta, kwargs), **_on_meta(func, kwargs)})
+        except Exception:  # noqa: BLE001  an operator that needs values says so in many ways; it then runs for real
+            return func(*args, **kwargs)
+        outputs = [leaf for leaf in pytree.tree_leaves(shapes) if isinstance(leaf, torch.Tensor)]
+        if sum(output.numel() * output.element_size() for output in outputs) <= self.THRESHOLD_BYTES:
+            return func(*args, **kwargs)
+        device = torch.device("cpu")
+        return pytree.tree_map_only(torch.Tensor, lambda output: mode.wrap(output, device), shapes)
+
+
+def _as_meta(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+
+
+def _on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The `device` keyword for a meta run of a factory or a copy."""
+    takes_device = any(argument.name == "device" for argument in func._schema.arguments)
+    return {"device": META} if takes_device else {}
+
+
+class _MetaKernel:
+    """What FakeTensorMode sets up around a meta kernel, reusable."""
+
+    __slots__ = ("_dispatch", "_keys", "_mode")
+
+    def __init__(self, mode: DeviceMode) -> None:
+        self._mode = mode
+
+    def __enter__(self) -> Self:
+        self._dispatch = disable_torch_dispatch()
+        self._dispatch.__enter__()
+        self._mode.in_kernel_invocation = True
+        self._keys = preserve_dispatch_keys()
+        self._keys.__enter__()
+        include_meta_key(True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._keys.__exit__(kind, error, traceback)
+        self._mode.in_kernel_invocation = False
+        self._dispatch.__exit__(kind, error, traceback)
+
+
+def _mismatch(error: Exception, args: Sequence[Any]) -> str:
+    """CUDA's words for operands on different devices (ATen, TensorIterator.cpp)."""
+    devices = []
+    for leaf in pytree.tree_leaves(args):
+        if isinstance(leaf, torch.Tensor) and str(leaf.device) not in devices:
+            devices.append(str(leaf.device))
+    return f"Expected all tensors to be on the same device, but found at least two devices, {devices[0]} and {devices[1]}!"

@@ -1,0 +1,92 @@
+"""Puts the fake process group behind whatever backend a script asks for.
+
+torch's own bookkeeping runs unchanged: `get_backend()` answers what was asked for, a group has one backend per device type. Only the
+classes that would open connections are replaced, and the rendezvous that would wait for the other ranks.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import distributed_c10d
+
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import FakeProcessGroup
+from fakerun.records.observer import OperationObserver
+
+
+@contextmanager
+def simulated_process_groups(rank: int, world_size: int, observer: OperationObserver) -> Iterator[None]:
+    """Make every process group of this process a fake one of rank `rank` of `world_size`, until the context ends."""
+    with Patches() as patches:
+        _replace_backends(patches)
+        _replace_rendezvous(patches, rank, world_size)
+        make_group = distributed_c10d._new_process_group_helper
+
+        def make_and_tell(*args: Any, **kwargs: Any) -> Any:
+            observer.process_group_made()
+            return make_group(*args, **kwargs)
+
+        patches.set(distributed_c10d, "_new_process_group_helper", make_and_tell)
+        # Objects travel as bytes in host tensors: on the accelerator they would have no value.
+        patches.set(distributed_c10d, "_get_object_coll_device", lambda group=None: "cpu")
+        try:
+            yield
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+class _SimulatedBackend(type):
+    """Makes a stand-in for a backend class: calling it gives a fake group, and fake groups are its instances."""
+
+    def __call__(cls, store: Any, rank: int, size: int, options: Any = None, timeout: Any = None) -> Any:
+        return FakeProcessGroup._create_internal(rank, size, FakeProcessGroup.Options())
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, FakeProcessGroup)
+
+
+class _Options:
+    """What `ProcessGroupNCCL.Options()` would hold: any attribute may be set."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.config = _AnyAttributes()
+        self._timeout: Any = None
+        self.is_high_priority_stream = kwargs.get("is_high_priority_stream", False)
+
+
+class _AnyAttributes:
+    """A bag."""
+
+
+def _replace_backends(patches: Patches) -> None:
+    for name in ("NCCL", "GLOO", "UCC", "XCCL", "MPI"):
+        backend = _SimulatedBackend(f"ProcessGroup{name.capitalize()}", (), {"Options": _Options, "create": classmethod(_no_mpi)})
+        patches.set(distributed_c10d, f"ProcessGroup{name}" if name != "GLOO" else "ProcessGroupGloo", backend)
+    patches.set(dist, "ProcessGroupNCCL", distributed_c10d.ProcessGroupNCCL)
+    patches.set(dist, "ProcessGroupGloo", distributed_c10d.ProcessGroupGloo)
+    patches.set_all(distributed_c10d, {"_NCCL_AVAILABLE": True, "_GLOO_AVAILABLE": True})
+    # Debug level DETAIL would wrap every group in one that compares ranks over gloo.
+    patches.set(distributed_c10d, "get_debug_level", lambda: dist.DebugLevel.OFF)
+    patches.set(FakeProcessGroup, "_set_sequence_number_for_group", lambda self: None)
+    patches.set(FakeProcessGroup, "_get_sequence_number_for_group", lambda self: 0)
+    patches.set(FakeProcessGroup, "options", property(lambda self: _Options()))
+
+
+def _no_mpi(cls: Any, ranks: Any) -> None:
+    raise RuntimeError("Distributed package doesn't have MPI built in. fakerun simulates torchrun, which does not start MPI jobs.")
+
+
+def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:
+    def rendezvous(url: str, asked_rank: int = -1, asked_size: int = -1, **kwargs: Any) -> Iterator[Any]:
+        yield dist.HashStore(), rank if asked_rank < 0 else asked_rank, world_size if asked_size < 0 else asked_size
+
+    patches.set(distributed_c10d, "rendezvous", rendezvous)
+    patches.set(dist, "rendezvous", rendezvous)
+    patches.set(torch.distributed, "is_nccl_available", lambda: True)
+    patches.set(distributed_c10d, "is_nccl_available", lambda: True)
+    # It would wait in the store for the other ranks.
+    patches.set(distributed_c10d, "_store_based_barrier", lambda *args, **kwargs: None)

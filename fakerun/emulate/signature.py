@@ -1,0 +1,141 @@
+"""What an operator's result depends on, and how to make the result again without running the operator.
+
+The result of nearly every operator on simulated tensors is determined by the metadata of its arguments. `describe` turns a call into
+a hashable key of just that; `Recipe` makes fresh outputs for a key that was seen before.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fakerun.emulate.torch_private import FakeTensor
+
+META = torch.device("meta")
+_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
+class ForeignTensorError(Exception):
+    """An argument is a tensor subclass that must unwrap itself first (DTensor, a quantised tensor, a user's subclass)."""
+
+
+class Signature:
+    """The arguments of one operator call: a hashable key, whether a simulated tensor is among them, and which are real."""
+
+    __slots__ = ("key", "real", "simulated")
+
+    def __init__(self, func: Any) -> None:
+        self.key: list[Any] = [func, torch.get_default_dtype()]
+        self.real: list[torch.Tensor] = []
+        self.simulated = False
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Describe positional arguments or the elements of a list."""
+        append = self.key.append
+        for value in values:
+            kind = type(value)
+            if kind is FakeTensor:
+                self.simulated = True
+                append(value.shape)
+                append(value.stride())
+                append(value.dtype)
+                append(value._fake_device)
+            elif kind is list or kind is tuple:
+                append(kind)
+                append(len(value))
+                self.add(value)
+            elif isinstance(value, torch.Tensor):
+                self._add_real(kind, value)
+            else:
+                append(kind)
+                append(value)
+
+    def add_named(self, named: dict[str, Any]) -> None:
+        """Describe keyword arguments."""
+        for name, value in named.items():
+            self.key.append(name)
+            self.add((value,))
+
+    def _add_real(self, kind: type, value: torch.Tensor) -> None:
+        if kind not in _PLAIN and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+            raise ForeignTensorError
+        self.real.append(value)
+        self.key.extend((value.shape, tuple(value.stride()) if value.layout is torch.strided else value.layout, value.dtype, value.device))
+
+
+class _NewTensor:
+    """Makes a tensor with its own storage."""
+
+    __slots__ = ("device", "dtype", "shape", "stride")
+
+    def __init__(self, tensor: Any) -> None:
+        self.shape, self.stride, self.dtype, self.device = tensor.shape, tensor.stride(), tensor.dtype, tensor._fake_device
+
+
+class _Argument:
+    """Returns an argument of the call (in-place operators)."""
+
+    __slots__ = ("position",)
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+
+class Recipe:
+    """How to make an operator's outputs from its arguments."""
+
+    __slots__ = ("_parts", "_sequence")
+
+    def __init__(self, parts: Sequence[Any], sequence: type | None) -> None:
+        self._parts = tuple(parts)
+        self._sequence = sequence
+
+    def make(self, factory: Any, args: Sequence[Any], made: list[Any]) -> Any:
+        """The outputs; those with a storage of their own are also appended to `made`."""
+        outputs = []
+        for part in self._parts:
+            kind = type(part)
+            if kind is _NewTensor:
+                output = factory(torch.empty_strided(part.shape, part.stride, dtype=part.dtype, device=META), part.device)
+                made.append(output)
+            else:
+                output = args[part.position] if kind is _Argument else part
+            outputs.append(output)
+        return outputs[0] if self._sequence is None else self._sequence(outputs)
+
+
+def recipe_for(output: Any, args: Sequence[Any]) -> Recipe | None:
+    """The recipe that reproduces `output`, or None when it shares storage in a way that only running the operator reproduces."""
+    sequence = type(output) if isinstance(output, (list, tuple)) else None
+    if sequence not in (None, list, tuple):
+        return None  # named tuples of `torch.return_types` are rare enough to be run
+    storages = {arg.untyped_storage()._cdata for arg in args if type(arg) is FakeTensor}
+    parts = []
+    for value in output if sequence else (output,):
+        part = _part_for(value, args, storages)
+        if part is None and value is not None:
+            return None
+        parts.append(part)
+    return Recipe(parts, sequence)
+
+
+def _part_for(value: Any, args: Sequence[Any], storages: set[int]) -> Any:
+    """One part of a recipe; None when the value cannot be reproduced. `storages` grows by the storage of a new tensor."""
+    if type(value) is not FakeTensor:
+        return value if isinstance(value, (int, float, bool)) else None
+    for position, arg in enumerate(args):
+        if arg is value:
+            return _Argument(position)
+    storage = value.untyped_storage()
+    dense = value.layout is torch.strided and storage.nbytes() == _span_bytes(value) and value.storage_offset() == 0
+    if not dense or storage._cdata in storages or value.is_conj() or value.is_neg() or value.constant is not None:
+        return None
+    storages.add(storage._cdata)
+    return _NewTensor(value)
+
+
+def _span_bytes(tensor: torch.Tensor) -> int:
+    """Bytes from a strided tensor's first to past its last element."""
+    if tensor.numel() == 0:
+        return 0
+    return (1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))) * tensor.element_size()

@@ -1,0 +1,106 @@
+"""Every private name of torch that fakerun uses; no other module imports one. Beside each: why, and the version it was checked on.
+
+Checked on torch 2.13 and 2.15. When torch renames one of these, this is the one place to mend.
+"""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+# 2.13: `torch._dynamo` copies names out of `torch._C` when it is first imported: before `torch.cuda` is answered for, or it copies ours.
+import torch._dynamo.device_interface
+
+# 2.13: the process-group backend that communicates nothing, and its finished Work.
+from torch._C._distributed_c10d import FakeProcessGroup, FakeWork
+
+# 2.13: from the name that a functional collective carries to its group.
+from torch._C._distributed_c10d import _resolve_process_group as resolve_process_group
+
+# 2.13: FakeTensor carries shape, dtype, layout and device without data; its mode runs the meta kernels.
+from torch._subclasses import fake_tensor as fake_tensor_module
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorDeviceMismatchError,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+
+# 2.13: the operator through which C++ asks a tensor subclass for its device.
+PRIM_DEVICE: Any = torch.ops.prim.device.default
+
+# 2.13: the table by which FakeTensor answers metadata questions from C++ inside a kernel.
+DISPATCH_META_HANDLERS: dict[Any, Any] = fake_tensor_module._DISPATCH_META_HANDLERS
+
+# 2.13: keeps our own attribute reads inside the dispatch from running through torch-function modes.
+disable_torch_function: type[AbstractContextManager[None]] = torch._C.DisableTorchFunction
+
+# 2.13: what FakeTensorMode does around a meta kernel, without its generator-based context manager (a tenth of the time).
+disable_torch_dispatch: type[AbstractContextManager[None]] = torch._C._DisableTorchDispatch
+preserve_dispatch_keys: type[AbstractContextManager[None]] = torch._C._PreserveDispatchKeyGuard
+include_meta_key = torch._C._set_meta_in_tls_dispatch_include
+
+# 2.13: what FakeTensor's constructor does: a subclass instance with the dispatch keys of its device, whose data cannot be touched.
+make_subclass: Any = torch.Tensor._make_subclass
+forbid_data_access = torch._C._set_throw_on_mutable_data_ptr
+
+# 2.13: the constructor behind DTensor, AsyncCollectiveTensor and other wrappers.
+WRAPPER_CONSTRUCTOR = "_make_wrapper_subclass"
+
+# 2.13: the C-level base of torch.Tensor, whose `device` the masquerade reads and maps back.
+TensorBase = torch._C.TensorBase
+
+# 2.13: swaps the content of two tensors and leaves their identities.
+swap_tensor_impl = torch._C._swap_tensor_impl
+
+# 2.13: how an autocast kernel calls the operator below itself, and the key that it stands on.
+exclude_dispatch_keys = torch._C._ExcludeDispatchKeyGuard
+AUTOCAST_CUDA_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
+
+# 2.13: whether an operator belongs to torch itself (only those have outputs that depend on metadata alone).
+is_builtin_operator: Any = torch._library.utils.is_builtin
+
+# 2.13: the graph task and node that the autograd engine is running in this thread; -1 and None outside backward.
+current_graph_task = torch._C._current_graph_task_id
+current_autograd_node = torch._C._current_autograd_node
+
+# 2.13: the number that the next graph node made in this thread will get (`Node._sequence_nr` gives a node's own).
+next_sequence_number = torch._C._autograd._get_sequence_nr  # type: ignore[attr-defined]
+
+# 2.13: the types behind operators, for telling operators from higher-order operators.
+OpOverload = torch._ops.OpOverload
+HigherOrderOperator = torch._ops.HigherOrderOperator
+
+__all__ = [
+    "AUTOCAST_CUDA_KEYS",
+    "DISPATCH_META_HANDLERS",
+    "PRIM_DEVICE",
+    "WRAPPER_CONSTRUCTOR",
+    "DataDependentOutputException",
+    "DynamicOutputShapeException",
+    "FakeProcessGroup",
+    "FakeTensor",
+    "FakeTensorDeviceMismatchError",
+    "FakeTensorMode",
+    "FakeWork",
+    "HigherOrderOperator",
+    "OpOverload",
+    "TensorBase",
+    "UnsupportedOperatorException",
+    "current_autograd_node",
+    "current_graph_task",
+    "disable_torch_dispatch",
+    "disable_torch_function",
+    "exclude_dispatch_keys",
+    "fake_tensor_module",
+    "forbid_data_access",
+    "include_meta_key",
+    "is_builtin_operator",
+    "make_subclass",
+    "next_sequence_number",
+    "preserve_dispatch_keys",
+    "resolve_process_group",
+    "swap_tensor_impl",
+]

@@ -1,0 +1,99 @@
+"""Answers questions about values that nobody computed.
+
+A value on the simulated accelerator is unknown. Where the script asks for one, it gets a documented neutral value (float 1.0, int 1,
+bool False), and the report says where: control flow that depends on it may differ on real hardware.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from fakerun.emulate.mode import UNHANDLED, DeviceMode
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.errors import EmulationGapError
+from fakerun.records.observer import FindingSink
+
+aten = torch.ops.aten
+
+_LARGEST_ELEMENTS = 2**26
+"""Above this a question is not answered by computing on neutral values: it would take more host memory than fakerun may."""
+
+_HOST = torch.device("cpu")
+
+
+class UnknownValues:
+    """Handlers for operators that read values: `.item()`, copies to the host, results whose shape depends on data."""
+
+    def __init__(self, mode: DeviceMode, findings: FindingSink) -> None:
+        self._mode = mode
+        self._findings = findings
+        mode.unknown = self._answer
+        mode.handlers[aten._local_scalar_dense.default] = self._scalar
+        mode.handlers[aten._to_copy.default] = self._to_host
+        mode.handlers[aten.copy_.default] = self._copy_to_host
+        mode.handlers[aten.is_pinned.default] = lambda func, args, kwargs: False
+        mode.handlers[aten.equal.default] = self._answer
+
+    def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if type(args[0]) is not FakeTensor:
+            return UNHANDLED
+        self._note("the value of a device tensor")
+        return neutral_value(args[0].dtype)
+
+    def _to_host(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """`.cpu()`: a small tensor becomes a real one of neutral values, a large one stays simulated."""
+        source, device = args[0], kwargs.get("device")
+        if device is None or device.type != "cpu" or type(source) is not FakeTensor:
+            return UNHANDLED
+        dtype = kwargs.get("dtype") or source.dtype
+        if source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
+            return UNHANDLED
+        self._note("the values of a device tensor")
+        return torch.full(source.shape, neutral_value(dtype), dtype=dtype)
+
+    def _copy_to_host(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """`host.copy_(device_tensor)`: the host tensor is filled with neutral values; copies between any two devices are legal."""
+        target, source = args[0], args[1]
+        if type(source) is not FakeTensor and type(target) is not FakeTensor:
+            return UNHANDLED
+        if type(target) is FakeTensor:
+            torch.broadcast_shapes(target.shape, source.shape)
+            return target
+        self._note("the values of a device tensor")
+        return target.fill_(neutral_value(target.dtype))
+
+    def _answer(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the operator gives for neutral values, computed on the host."""
+        fakes = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if type(leaf) is FakeTensor]
+        if not fakes:
+            return UNHANDLED
+        if sum(fake.numel() for fake in fakes) > _LARGEST_ELEMENTS:
+            raise EmulationGapError(f"{func} depends on the values of a large device tensor, which fakerun does not know.")
+        self._note(f"the values that {func._opname} depends on")
+        real_args, real_kwargs = pytree.tree_map_only(FakeTensor, _neutral, (list(args), dict(kwargs)))
+        output = func(*real_args, **real_kwargs)
+        device = fakes[0].device
+        return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device), output)
+
+    def _placed(self, tensor: torch.Tensor, device: torch.device) -> Any:
+        return self._mode.wrap(torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"), device)
+
+    def _note(self, what: str) -> None:
+        self._findings.note(
+            "unknown-value",
+            f"{what} was asked for; it is not known without a GPU, and a neutral one was given (float 1.0, int 1, bool False).",
+            hint="Control flow that depends on it may differ on real hardware.",
+        )
+
+
+def neutral_value(dtype: torch.dtype) -> Any:
+    """What an unknown value of this dtype is answered with."""
+    if dtype is torch.bool:
+        return False
+    return 1.0 if dtype.is_floating_point or dtype.is_complex else 1
+
+
+def _neutral(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.full(tensor.shape, neutral_value(tensor.dtype), dtype=tensor.dtype, device=_HOST)

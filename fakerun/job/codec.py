@@ -1,0 +1,64 @@
+"""JobSpec as bytes: JSON, `{"fakerun_job": 1, "job": {...}}`. The launcher writes it for the ranks; it also marks a run directory."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from fakerun.errors import UsageError
+from fakerun.job.spec import JobSpec
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+SCHEMA_VERSION: Literal[1] = 1
+"""Raised when a field of a job changes meaning or goes."""
+
+_MARK = "fakerun_job"
+"""A key that no other program's `job.json` has: what is found under it decides whether a directory is ours to write to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Envelope:
+    fakerun_job: Literal[1]
+    job: JobSpec
+
+
+@cache
+def _adapter() -> "TypeAdapter[_Envelope]":
+    # Imported on use: `fakerun --help` need not wait for it.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_Envelope)
+
+
+def encode_job(job: JobSpec) -> bytes:
+    """The job as bytes; equal jobs give equal bytes."""
+    return _adapter().dump_json(_Envelope(fakerun_job=SCHEMA_VERSION, job=job), indent=2) + b"\n"
+
+
+def decode_job(data: bytes, *, source: str = "job") -> JobSpec:
+    """The job that `encode_job` wrote; `source` is what messages call the bytes: the path of the file.
+
+    Raises:
+        UsageError: the bytes are no job, or one of another schema version.
+    """
+    version = job_version(data)
+    if version is None:
+        raise UsageError(f"{source}: not a job file of a run directory")
+    if version != SCHEMA_VERSION:
+        raise UsageError(f"{source}: has schema version {version}, this fakerun reads {SCHEMA_VERSION}; run the job again")
+    try:
+        return _adapter().validate_json(data).job
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise UsageError(f"{source}: the job is damaged ({error}); run the job again") from error
+
+
+def job_version(data: bytes) -> int | None:
+    """The schema version of an encoded job; None for bytes that no fakerun wrote."""
+    try:
+        document: Any = json.loads(data)
+    except ValueError:
+        return None
+    version = document.get(_MARK) if isinstance(document, dict) else None
+    return version if isinstance(version, int) else None

@@ -1,0 +1,97 @@
+"""JobRequest: what one source (command line, environment, job file) says about a job; merging sources; and the JobSpec that results."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from fakerun.errors import UsageError
+from fakerun.job.hardware import DEFAULT_HARDWARE, hardware_named
+from fakerun.job.mesh import MeshSpec
+from fakerun.job.spec import JobSpec
+from fakerun.job.world import check_rank, resolve_world
+
+DEFAULT_STEPS = 2
+"""Two steps show the first, which makes lazy state, and the steady one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """The parts of a job that one source gives; None (or empty) where it is silent."""
+
+    script: Path | None = None
+    module: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    world_size: int | None = None
+    nnodes: int | None = None
+    nproc_per_node: int | None = None
+    mesh: MeshSpec | None = None
+    hardware: str | None = None
+    steps: int | None = None
+    rank: int | None = None
+    timeout_s: float | None = None
+
+    def over(self, below: "JobRequest") -> "JobRequest":
+        """This request where it says something, else `below`.
+
+        The script's arguments add up instead: `below`'s first, because in argparse and its kin the last one wins.
+        """
+        given: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+        sums = {"args": below.args + self.args, "env": {**below.env, **self.env}}
+        return replace(self._without_contradicted_sizes(below), **given | sums)
+
+    def _without_contradicted_sizes(self, below: "JobRequest") -> "JobRequest":
+        """`below` less the sizes that follow from this request's: a world size decides nodes x processes, and both decide it."""
+        if self.world_size is not None:
+            return replace(below, nnodes=None, nproc_per_node=None)
+        nnodes_known = self.nnodes is not None or below.nnodes is not None
+        nproc_known = self.nproc_per_node is not None or below.nproc_per_node is not None
+        if (self.nnodes is not None or self.nproc_per_node is not None) and nnodes_known and nproc_known:
+            return replace(below, world_size=None)
+        return below
+
+    def resolve(self) -> JobSpec:
+        """The job, with defaults filled in and every number checked.
+
+        Raises:
+            UsageError: the request is incomplete or contradicts itself.
+        """
+        world = resolve_world(world_size=self.world_size, nnodes=self.nnodes, nproc_per_node=self.nproc_per_node, mesh=self.mesh)
+        rank = self.rank if self.rank is not None else 0
+        check_rank(rank, world.size)
+        steps = self.steps if self.steps is not None else DEFAULT_STEPS
+        if steps < 1:
+            raise UsageError(f"steps {steps} is not possible: it must be at least 1")
+        if self.timeout_s is not None and not 0 < self.timeout_s < inf:
+            raise UsageError(f"timeout {self.timeout_s:g} s is not possible: it must be above 0, and finite")
+        return JobSpec(
+            script=self.script,
+            module=self.module,
+            args=self.args,
+            env=self.env,
+            nnodes=world.nnodes,
+            nproc_per_node=world.nproc_per_node,
+            mesh=self.mesh,
+            hardware=hardware_named(self.hardware or DEFAULT_HARDWARE),
+            steps=steps,
+            ranks=(rank,),
+            timeout_s=self.timeout_s,
+        )
+
+
+def check_script(script: Path) -> None:
+    """Refuse a script that cannot be run, before anything is."""
+    if script.is_dir():
+        raise UsageError(f"{script} is a directory: give the script in it, or use -m for a package")
+    if not script.is_file():
+        raise UsageError(f"no such script: {script}")
+
+
+def check_module(module: str) -> None:
+    """Refuse what cannot be the name of a module. Whether it exists is for the rank process to find: it alone has the script's path."""
+    if module.endswith(".py") and Path(module).is_file():
+        raise UsageError(f"{module} is a file, not a module: leave out -m (in a job file: script, not module)")
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UsageError(f"{module!r} is not the name of a module: write it as in package.module")

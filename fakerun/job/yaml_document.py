@@ -1,0 +1,223 @@
+"""A YAML file as plain values that remember their line, without YAML's traps. Knows nothing about jobs.
+
+YAML 1.1, which PyYAML reads, takes `no` for False, `010` for 8 and `2:4` for 124, and lets a repeated key overwrite silently. Here each
+of these is an error, as is anything that is no plain map, list or scalar. All errors of a file are collected; each is one line,
+`file:line: key: what is wrong, what is allowed`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import yaml
+
+from fakerun.errors import UsageError
+
+Key: TypeAlias = str | int
+"""A key of a map, or an index of a list."""
+
+_MAP, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
+_BOOL, _INT, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_NULL, _TEXT, _DATE = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str", "tag:yaml.org,2002:timestamp"
+_ALLOWED_TAGS = frozenset({_MAP, _LIST, _BOOL, _INT, _FLOAT, _NULL, _TEXT, _DATE})
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_BASE_8 = re.compile(r"[-+]?0[0-7_]+")
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes as SafeLoader does, but `<<` and `=` are ordinary text: a job file has no merge keys to surprise with."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":merge", ":value"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One error in a file. `path` leads to the value from the top of the file; empty for the file as a whole."""
+
+    line: int
+    path: tuple[Key, ...]
+    message: str
+
+
+class YamlDocument:
+    """One parsed file: its value, the line and the source text of every part, and its problems so far."""
+
+    def __init__(self, path: Path) -> None:
+        """Read and parse; what is YAML but a trap is noted among the problems.
+
+        Raises:
+            UsageError: the file cannot be read or is no YAML.
+        """
+        self.path = path
+        self.problems: list[Problem] = []
+        self._root = _compose(path, _read(path))
+        self._note_traps(self._root, (), set())
+        self.value = _plain(self._root, {})
+
+    def line(self, path: Sequence[Key]) -> int:
+        """The line of a part; of its key, where it has one. Of the innermost part that exists, where the path leads further."""
+        node, line = self._root, _line(self._root)
+        for key in path:
+            found = _child(node, key)
+            if found is None:
+                break
+            label, node = found
+            line = _line(label)
+        return line
+
+    def text(self, path: Sequence[Key]) -> str:
+        """The scalar there, as it is written in the file: `1.50`, not 1.5."""
+        node = self._root
+        for key in path:
+            found = _child(node, key)
+            assert found is not None, f"no {key!r} in {path!r}"
+            node = found[1]
+        assert isinstance(node, yaml.ScalarNode), path
+        return str(node.value)
+
+    def refuse(self, path: Sequence[Key], message: str) -> None:
+        """Note an error in the part at `path`."""
+        self.problems.append(Problem(line=self.line(path), path=tuple(path), message=message))
+
+    def raise_problems(self) -> None:
+        """Do nothing if there are none.
+
+        Raises:
+            UsageError: all problems, in order of line, one on each line.
+        """
+        if self.problems:
+            raise UsageError("\n".join(self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        for problem in sorted(self.problems, key=lambda problem: problem.line):
+            key = f"{dotted(problem.path)}: " if problem.path else ""
+            yield f"{self.path}:{problem.line}: {key}{problem.message}"
+
+    def _note_traps(self, node: yaml.Node, path: tuple[Key, ...], seen: set[yaml.Node]) -> None:
+        """Note the traps in a part and below, once for each place in the file: an alias is no new place, and may contain itself."""
+        if node in seen:
+            return
+        seen.add(node)
+        message = _trap(node)
+        if message is not None:
+            self.refuse(path, message)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self._note_traps(item, (*path, index), seen)
+        elif isinstance(node, yaml.MappingNode):
+            self._note_key_traps(node, path)
+            for key, value in node.value:
+                self._note_traps(value, (*path, key.value), seen)
+
+    def _note_key_traps(self, node: yaml.MappingNode, path: tuple[Key, ...]) -> None:
+        first_lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = _line(key)
+            if not isinstance(key, yaml.ScalarNode):
+                self.problems.append(Problem(line=line, path=path, message="a key must be a name, not a list or a map"))
+                continue
+            message = _trap(key)
+            if key.value in first_lines:
+                message = f"the key is given twice (first on line {first_lines[key.value]}): keep one"
+            if message is not None:
+                self.problems.append(Problem(line=line, path=(*path, key.value), message=message))
+            first_lines.setdefault(key.value, line)
+
+
+def dotted(path: Sequence[Key]) -> str:
+    """`mesh.tp`, `args[2]`."""
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}:{line}: this is not UTF-8: byte 0x{error.object[error.start]:02x}") from error
+
+
+def _compose(path: Path, text: str) -> yaml.Node:
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else 1
+        raise UsageError(f"{path}:{line}: this is no YAML: {error.problem or error.context}{_advice(error)}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{path}:{line}: this is no YAML: the character U+{error.character:04X} is not allowed") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}:1: lists or maps are nested too deeply") from error
+    if node is None:
+        raise UsageError(f"{path}:1: the file is empty")
+    return node
+
+
+def _advice(error: yaml.MarkedYAMLError) -> str:
+    """A way out for the commonest syntax error of all."""
+    return "; indent with spaces, not tabs" if "'\\t'" in (error.problem or "") else ""
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _child(node: yaml.Node, key: Key) -> tuple[yaml.Node, yaml.Node] | None:
+    """The node that labels the part called `key` (its key, or the item itself), and the part."""
+    if isinstance(node, yaml.MappingNode):
+        return next(((label, value) for label, value in node.value if label.value == key), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key], node.value[key]
+    return None
+
+
+def _trap(node: yaml.Node) -> str | None:
+    """Why a part cannot be taken as it looks, if so."""
+    if node.tag not in _ALLOWED_TAGS:
+        return f"the tag {node.tag} is not allowed: write a plain value"
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None:  # a quoted scalar is the text that it looks like
+        return None
+    text = node.value
+    if node.tag == _NULL:
+        return "has no value: give one, or leave the key out"
+    if node.tag == _BOOL and text.lower() not in ("true", "false"):
+        return f"{text} is a truth value in YAML: write true or false, or quote it ('{text}')"
+    if node.tag in (_INT, _FLOAT) and _BASE_60.fullmatch(text):
+        return f"{text} is a number to base 60 in YAML: quote it ('{text}'), or write a mesh as 2x4"
+    if node.tag == _INT and _BASE_8.fullmatch(text):
+        return f"{text} is a number to base 8 in YAML: leave out the leading 0, or quote it ('{text}')"
+    return None
+
+
+def _plain(node: yaml.Node, made: dict[yaml.Node, object]) -> object:
+    """Maps with text keys, lists and scalars. `made` has what each node became: aliases share it, and may contain themselves."""
+    if node in made:
+        return made[node]
+    if isinstance(node, yaml.MappingNode):
+        made[node] = plain_map = dict[str, object]()
+        plain_map.update((key.value, _plain(value, made)) for key, value in node.value if isinstance(key, yaml.ScalarNode))
+    elif isinstance(node, yaml.SequenceNode):
+        made[node] = plain_list = list[object]()
+        plain_list.extend(_plain(item, made) for item in node.value)
+    else:
+        made[node] = _scalar(node)
+    return made[node]
+
+
+def _scalar(node: yaml.Node) -> object:
+    """A truth value, a number, None or text; a date stays the text that it is written as."""
+    if node.tag not in (_BOOL, _INT, _FLOAT, _NULL):
+        return node.value
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, KeyError):  # an explicit tag on something else (`!!int x`), or more digits than Python converts
+        return node.value

@@ -1,0 +1,228 @@
+"""A job in YAML: its schema, and JobRequest from it. Everything is checked before anything runs, and all errors are told at once.
+
+Paths in a job file are relative to the file's own directory, so that it means the same from everywhere; a script that is not there is
+looked for in the current directory, as torchrun would.
+"""
+
+import os
+import reprlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from fakerun.errors import UsageError
+from fakerun.job.hardware import hardware_named
+from fakerun.job.mesh import mesh_from_axes, parse_mesh
+from fakerun.job.request import JobRequest, check_module, check_script
+from fakerun.job.spelling import did_you_mean
+from fakerun.job.world import check_rank, resolve_world, total_ranks
+from fakerun.job.yaml_document import Key, YamlDocument
+
+if TYPE_CHECKING:
+    from fakerun.job.mesh import MeshSpec
+
+
+def _valid_if(check: Callable[[Any], object]) -> AfterValidator:
+    """Passes the value through `check`, whose UsageError becomes the message."""
+    return AfterValidator(_with_own_message(check))
+
+
+def _with_own_message(check: Callable[[Any], object]) -> Callable[[Any], object]:
+    def validate(value: Any) -> object:
+        try:
+            return check(value)
+        except UsageError as error:
+            raise PydanticCustomError("refused", "{message}", {"message": str(error)}) from error
+
+    return validate
+
+
+def _text_or_number(value: object) -> object:
+    if isinstance(value, dict | list):
+        raise UsageError(f"must be text or a number, not {_shown(value)}")
+    if isinstance(value, str) and "\0" in value:
+        raise UsageError("must not contain a zero byte: a process cannot take it")
+    return value
+
+
+def _variable_name(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise UsageError("is not the name of an environment variable")
+    return name
+
+
+def _mesh_text(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise UsageError(f"must be sizes (2x4), named sizes (dp=2,tp=4) or a map from axis to size, not {_shown(value)}")
+    return str(value)
+
+
+def _mesh_form(value: object) -> str:
+    return "<map>" if isinstance(value, dict) else "<text>"
+
+
+_NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
+"""What pydantic adds to the path of an error: the form of the mesh that was chosen, and that a key is wrong, not its value."""
+
+Count = Annotated[int, Field(ge=1)]
+Text = Annotated[str, Field(min_length=1)]
+Scalar = Annotated[object, _valid_if(_text_or_number)]
+VariableName = Annotated[str, _valid_if(_variable_name)]
+MeshMap = Annotated[dict[str, Count], _valid_if(mesh_from_axes), Tag("<map>")]
+MeshText = Annotated[str, BeforeValidator(_with_own_message(_mesh_text)), _valid_if(parse_mesh), Tag("<text>")]
+
+
+class JobFile(BaseModel):
+    """The keys of a job file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    script: Text | None = None
+    module: Text | None = None
+    args: list[Scalar] = []
+    env: dict[VariableName, Scalar] = {}
+    world_size: Count | None = None
+    nnodes: Count | None = None
+    nproc_per_node: Count | None = None
+    mesh: Annotated[MeshMap | MeshText, Discriminator(_mesh_form)] | None = None
+    hardware: Annotated[str, _valid_if(lambda name: hardware_named(name).name)] | None = None
+    steps: Count | None = None
+    rank: Annotated[int, Field(ge=0)] | None = None
+
+
+def load_job(path: Path) -> JobRequest:
+    """What the job file asks for.
+
+    Raises:
+        UsageError: every error in the file, a line each: `file:line: key: what is wrong, what is allowed`.
+    """
+    document = YamlDocument(path)
+    job = _validated(document)
+    document.raise_problems()
+    request = _request(job, document)
+    _check_together(request, document)
+    document.raise_problems()
+    return request
+
+
+def _validated(document: YamlDocument) -> JobFile:
+    """The file's keys; what is wrong is noted in the document, and then the result is of no use."""
+    try:
+        return JobFile.model_validate(document.value)
+    except ValidationError as errors:
+        noted = {problem.path for problem in document.problems}
+        for error in errors.errors(include_url=False):
+            path = tuple(key for key in error["loc"] if key not in _NOT_KEYS)
+            if path not in noted:
+                document.refuse(path, _message(error, path))
+        return JobFile()
+
+
+def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
+    """A validation error in this project's words."""
+    shown = _shown(error["input"])
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown key{did_you_mean(str(path[-1]), JobFile.model_fields)}; allowed: {', '.join(JobFile.model_fields)}"
+        case "model_type":
+            return f"the top of a job file must be a map, not {shown}; allowed keys: {', '.join(JobFile.model_fields)}"
+        case "int_type":
+            return f"must be a whole number, not {shown}"
+        case "string_type":
+            return f"must be text, not {shown}"
+        case "list_type":
+            return f"must be a list, not {shown}"
+        case "dict_type":
+            return f"must be a map, not {shown}"
+        case "greater_than_equal":
+            return f"must be at least {error['ctx']['ge']}, not {error['input']}"
+        case "string_too_short":
+            return "must not be empty"
+        case _:
+            return error["msg"]
+
+
+def _shown(value: object) -> str:
+    """A value as an error message has it."""
+    match value:
+        case dict():
+            return "a map"
+        case list():
+            return "a list"
+        case str():
+            return f"the text {reprlib.repr(value)}"
+        case bool():
+            return str(value).lower()
+        case _:
+            return f"the number {value}"
+
+
+def _request(job: JobFile, document: YamlDocument) -> JobRequest:
+    """Arguments and variables are passed on as they are written: `1.50` is not 1.5."""
+    return JobRequest(
+        script=None if job.script is None else _script_path(document.path.parent, job.script),
+        module=job.module,
+        args=tuple(document.text(("args", index)) for index in range(len(job.args))),
+        env={name: document.text(("env", name)) for name in job.env},
+        world_size=job.world_size,
+        nnodes=job.nnodes,
+        nproc_per_node=job.nproc_per_node,
+        mesh=cast("MeshSpec | None", job.mesh),  # what the validators of both forms return
+        hardware=job.hardware,
+        steps=job.steps,
+        rank=job.rank,
+    )
+
+
+def _script_path(directory: Path, script: str) -> Path:
+    """Where the script is, as short as it can be said: `scripts/train.py`, not `configs/../scripts/train.py`."""
+    beside = directory / script
+    if not beside.exists():
+        return Path(script) if Path(script).exists() else beside
+    short = Path(os.path.normpath(beside))
+    same = short.exists() and short.samefile(beside)  # not where `..` leaves a directory that is a link
+    return short if same else beside
+
+
+def _check_together(request: JobRequest, document: YamlDocument) -> None:
+    """Note what is wrong between keys, and with the world outside."""
+    if request.script is None and request.module is None:
+        document.refuse((), "neither script nor module is given: one of them is needed")
+    if request.script is not None and request.module is not None:
+        document.refuse(("module",), f"script is given too (line {document.line(('script',))}): keep one of them")
+    with _noting(document, "script"):
+        if request.script is not None:
+            check_script(request.script)
+    with _noting(document, "module"):
+        if request.module is not None:
+            check_module(request.module)
+    _check_sizes(request, document)
+
+
+def _check_sizes(request: JobRequest, document: YamlDocument) -> None:
+    """World size, nodes, processes, mesh and rank against each other, as far as they are given: the command line may give the rest."""
+    sizes = {"world_size": request.world_size, "nnodes": request.nnodes, "nproc_per_node": request.nproc_per_node}
+    given = [key for key, size in sizes.items() if size is not None]
+    with _noting(document, given[0] if given else "mesh"):
+        if given:
+            resolve_world(**sizes, mesh=None)
+        if request.mesh is not None:
+            with _noting(document, "mesh"):
+                resolve_world(**sizes, mesh=request.mesh)
+    total = total_ranks(**sizes, mesh=request.mesh)
+    if request.rank is not None and total is not None:
+        with _noting(document, "rank"):
+            check_rank(request.rank, total)
+
+
+@contextmanager
+def _noting(document: YamlDocument, key: str) -> Iterator[None]:
+    """A UsageError becomes a problem of that key."""
+    try:
+        yield
+    except UsageError as error:
+        document.refuse((key,), str(error))

@@ -1,0 +1,110 @@
+"""What a rank's end means: the record that it wrote, corrected by what only the launcher knows, or one made up for a rank that wrote none.
+
+Pure: a status, a reason and a record in, a record out.
+"""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fakerun.job.spec import JobSpec
+from fakerun.launch.crash import CrashSite
+from fakerun.launch.process import StopReason
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+
+_SIGNAL_HINTS: Mapping[int, str] = {
+    signal.SIGKILL: "probably by the out-of-memory killer: this machine's own memory ran out, or a limit on it was reached",
+    signal.SIGTERM: "by something outside fakerun, such as a scheduler",
+    signal.SIGSEGV: "a crash in native code",
+    signal.SIGABRT: "native code gave up; its last words, if any, are in the rank's stderr.log",
+}
+_INTERRUPTED_STATUS = 128 + signal.SIGINT
+_TIMED_OUT_STATUS = 124
+"""What timeout(1) ends with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankEnd:
+    """How a rank's process ended: its status as `subprocess` gives it, and why fakerun stopped it, if it did."""
+
+    status: int
+    stopped: StopReason | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastWords:
+    """What a rank without a record left behind: the tail of its stderr, and where it crashed if it did."""
+
+    stderr: str = ""
+    crash: CrashSite = CrashSite()
+
+
+def finished_record(job: JobSpec, rank: int, end: RankEnd, written: RankRecord | None, last_words: LastWords = LastWords()) -> RankRecord:
+    """The record of a rank that has ended: `written` if it wrote one."""
+    if written is None:
+        return _unrecorded(job, rank, _failure_without_record(job, end, last_words))
+    if end.stopped is FailureKind.INTERRUPTED:
+        return replace(written, failure=_interrupted(written.failure))
+    return written
+
+
+def unstarted_record(job: JobSpec, rank: int) -> RankRecord:
+    """The record of a rank that the user's Ctrl-C kept from starting."""
+    return _unrecorded(job, rank, _interruption("not started: fakerun was interrupted"))
+
+
+def _unrecorded(job: JobSpec, rank: int, failure: ProcessFailure) -> RankRecord:
+    if job.mesh is None:
+        return RankRecord(rank=rank, failure=failure)
+    mesh = dict(zip(job.mesh.axes, job.mesh.sizes, strict=True))
+    return RankRecord(rank=rank, mesh=mesh, coordinate=job.mesh.coordinate(rank), failure=failure)
+
+
+def _interrupted(failure: ProcessFailure | None) -> ProcessFailure:
+    """The rank's own account keeps its place and traceback; that it was the user who raised it, the rank cannot know."""
+    if failure is None or failure.call_site is None:
+        return _interruption("interrupted")
+    message = f"interrupted at {failure.call_site}"
+    return replace(failure, kind=FailureKind.INTERRUPTED, message=message, exit_code=_INTERRUPTED_STATUS)
+
+
+def _interruption(message: str) -> ProcessFailure:
+    return ProcessFailure(kind=FailureKind.INTERRUPTED, exception=None, message=message, exit_code=_INTERRUPTED_STATUS)
+
+
+def _failure_without_record(job: JobSpec, end: RankEnd, last_words: LastWords) -> ProcessFailure:
+    if end.stopped is FailureKind.INTERRUPTED:
+        return _interruption("interrupted")
+    if end.stopped is FailureKind.TIMEOUT:
+        message = f"timed out after {job.timeout_s:g} s, and did not answer when asked where it was"
+        return ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message=message, exit_code=_TIMED_OUT_STATUS)
+    if end.status < 0:
+        return _killed(-end.status, last_words.crash)
+    return _ended_unseen(end.status, last_words.stderr)
+
+
+def _killed(number: int, crash: CrashSite) -> ProcessFailure:
+    hint = _SIGNAL_HINTS.get(number)
+    where = f" at {crash.call_site}" if crash.call_site else ""
+    return ProcessFailure(
+        kind=FailureKind.SIGNAL,
+        exception=None,
+        message=f"killed by {_signal_name(number)}{where}" + (f" ({hint})" if hint else ""),
+        traceback=crash.stack,
+        exit_code=128 + number,
+        call_site=crash.call_site,
+    )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
+
+
+def _ended_unseen(status: int, stderr: str) -> ProcessFailure:
+    """Python was left without its knowledge: native code called exit(), or exec() put another program in its place."""
+    message = f"the process ended with status {status} without passing through Python's exit (exec, or exit in native code)"
+    kind = FailureKind.EXIT if status else FailureKind.INTERNAL
+    return ProcessFailure(kind=kind, exception=None, message=message, traceback=stderr, exit_code=status)

@@ -1,0 +1,131 @@
+"""The run directory: where one run's job, and each rank's record and output, lie.
+
+Owns names and layout, and what may be written over: an earlier run's own files, and nothing else, ever.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fakerun.errors import UsageError
+from fakerun.files import write_whole
+from fakerun.job.codec import decode_job, encode_job, job_version
+from fakerun.job.spec import JobSpec
+from fakerun.records.codec import decode_rank, encode_rank
+from fakerun.records.run import RankRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RankFiles:
+    """The files of one rank, in a directory of their own."""
+
+    directory: Path
+
+    @property
+    def record(self) -> Path:
+        return self.directory / "record.json.gz"
+
+    @property
+    def stdout(self) -> Path:
+        return self.directory / "stdout.log"
+
+    @property
+    def stderr(self) -> Path:
+        return self.directory / "stderr.log"
+
+    @property
+    def error(self) -> Path:
+        """Where torch's `@record` decorator puts the script's exception (TORCHELASTIC_ERROR_FILE)."""
+        return self.directory / "error.json"
+
+    @property
+    def crash(self) -> Path:
+        """What `faulthandler` says when native code kills the rank; empty otherwise."""
+        return self.directory / "crash.txt"
+
+    @property
+    def unpeeled(self) -> Path:
+        """The whole traceback of an exception that came out of fakerun's frames; absent otherwise."""
+        return self.directory / "unpeeled_traceback.txt"
+
+    def read_record(self) -> RankRecord | None:
+        """The rank's record, or None when the process ended before it could write one."""
+        try:
+            data = self.record.read_bytes()
+        except FileNotFoundError:
+            return None
+        return decode_rank(data, source=str(self.record))
+
+    def write_record(self, record: RankRecord) -> None:
+        write_whole(self.record, encode_rank(record))
+
+    def make(self) -> None:
+        self.directory.mkdir(exist_ok=True)
+
+    def remove(self) -> None:
+        """Remove the files of an earlier run; what else lies there stays."""
+        unfinished = self.directory.glob(f".{self.record.name}.*.tmp")  # of a rank that was killed while writing
+        for path in (self.record, self.stdout, self.stderr, self.error, self.crash, self.unpeeled, *unfinished):
+            path.unlink(missing_ok=True)
+        if not any(self.directory.iterdir()):
+            self.directory.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """A directory that holds one run. `open_run_directory` makes it."""
+
+    path: Path
+
+    @property
+    def job_file(self) -> Path:
+        return self.path / "job.json"
+
+    def rank(self, rank: int) -> RankFiles:
+        return RankFiles(self.path / f"rank-{rank:05}")
+
+    def write_job(self, job: JobSpec) -> None:
+        write_whole(self.job_file, encode_job(job))
+
+    def read_job(self) -> JobSpec:
+        return decode_job(self.job_file.read_bytes(), source=str(self.job_file))
+
+
+def open_run_directory(path: Path | None) -> RunDirectory:
+    """The directory for a run that is about to begin: `path`, or a fresh temporary directory.
+
+    `path` may be absent, empty, or hold an earlier run, whose files are removed. Opening the same path twice is harmless.
+
+    Raises:
+        UsageError: the directory cannot be written to, or holds something that is not fakerun's.
+    """
+    try:
+        if path is None:
+            return RunDirectory(Path(tempfile.mkdtemp(prefix="fakerun-")))
+        return _prepared(path)
+    except OSError as error:
+        # Without a path it is the temporary directory that cannot be made; the error knows which.
+        where = path if path is not None else error.filename
+        raise UsageError(f"run directory {where}: {error.strerror}; name a directory that can be written to with --run-dir") from error
+
+
+def _prepared(path: Path) -> RunDirectory:
+    # Absolute, because the script may change the working directory while its rank still has to write here.
+    directory = RunDirectory(path.absolute())
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        _remove_earlier_run(directory, named=path)
+    # Found out now, in words, rather than when the first rank has run.
+    with tempfile.TemporaryFile(dir=path):
+        pass
+    return directory
+
+
+def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
+    if not directory.job_file.is_file() or job_version(directory.job_file.read_bytes()) is None:
+        raise UsageError(
+            f"run directory {named}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
+        )
+    for rank_directory in sorted(directory.path.glob("rank-[0-9][0-9][0-9][0-9][0-9]")):
+        if rank_directory.is_dir():
+            RankFiles(rank_directory).remove()

@@ -1,0 +1,174 @@
+"""How the script ended: what Python would print and do about it, and the same as a `ProcessFailure`."""
+
+import atexit
+import operator
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import SupportsIndex
+
+from fakerun.errors import EmulationGapError, FakerunError
+from fakerun.rank.stop import StepLimitReached
+from fakerun.rank.user_code import Places, chain, peel, raised_by_us, stack_of
+from fakerun.records.run import FailureKind, ProcessFailure
+
+_TIMED_OUT_STATUS = 124
+"""What timeout(1) ends with."""
+_INTERRUPTED_STATUS = 128 + signal.SIGINT
+
+
+def was_stopped(error: BaseException | None) -> bool:
+    """Whether the simulation ended the script. What the script made of that on its way out is no failure of its own."""
+    return error is not None and any(isinstance(each, StepLimitReached) for each in chain(error))
+
+
+def failure_of(error: BaseException | None, places: Places) -> ProcessFailure | None:
+    """What it means that the script ended with `error`; None when it ended well. Takes fakerun's frames out of the traceback."""
+    if error is None or was_stopped(error):
+        return None
+    peel(error)
+    gap = next((each for each in chain(error) if isinstance(each, EmulationGapError)), None)
+    if isinstance(error, SystemExit) and gap is None:
+        return _exit_failure(error, places)
+    status = error.exit_code if isinstance(error, FakerunError) else 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return ProcessFailure(
+        kind=FailureKind.EXCEPTION if gap is None else FailureKind.GAP,
+        exception=_class_name(gap or error),
+        message=_message(gap or error),
+        traceback=_encodable("".join(traceback.format_exception(error))),
+        exit_code=int(status if gap is None else gap.exit_code),
+        call_site=_call_site(gap or error, places) or _call_site(error, places),
+    )
+
+
+def traceback_through_fakerun(error: BaseException | None) -> str | None:
+    """The whole traceback, for whoever looks for a fault in fakerun: of an exception that one of its frames raised, not on purpose."""
+    if error is None or isinstance(error, FakerunError) or was_stopped(error) or not raised_by_us(error):
+        return None
+    return "".join(traceback.format_exception(error))
+
+
+def exit_failure(status: SupportsIndex, frame: FrameType | None, places: Places) -> ProcessFailure | None:
+    """What it means that `frame` calls `os._exit(status)`."""
+    if (code := operator.index(status) & 0xFF) == 0 or was_stopped(sys.exception()):
+        return None
+    call_site = places.innermost(stack_of(frame))
+    return ProcessFailure(
+        kind=FailureKind.EXIT, exception=None, message=f"exited with status {code} (os._exit)", exit_code=code, call_site=call_site
+    )
+
+
+def timeout_failure(timeout_s: float | None, frame: FrameType | None, places: Places) -> ProcessFailure:
+    """What it means that fakerun's patience ended while the main thread was in `frame`."""
+    limit = "" if timeout_s is None else f" after {timeout_s:g} s"
+    return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", frame, places, exit_code=_TIMED_OUT_STATUS)
+
+
+def interruption_failure(frame: FrameType | None, places: Places) -> ProcessFailure:
+    """What it means that the user's Ctrl-C found the main thread in `frame`."""
+    return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, places, exit_code=_INTERRUPTED_STATUS)
+
+
+def internal_failure(error: BaseException) -> ProcessFailure:
+    """What it means that `error` came out of fakerun itself: nothing is peeled, our frames are what is wanted."""
+    return ProcessFailure(
+        kind=FailureKind.INTERNAL,
+        exception=_class_name(error),
+        message=_message(error),
+        traceback=_encodable("".join(traceback.format_exception(error))),
+        exit_code=int(error.exit_code if isinstance(error, FakerunError) else FakerunError.exit_code),
+    )
+
+
+def report(error: BaseException) -> None:
+    """Print, on the script's stderr, what Python prints when the main program ends with `error`."""
+    if isinstance(error, SystemExit):
+        if error.code is not None and not isinstance(error.code, int):
+            print(error.code, file=sys.stderr)  # noqa: T201 - in the script's place
+        return
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException as fault:  # the script's own hook: whatever it raises, Python goes on
+        peel(fault)
+        print("Error in sys.excepthook:", file=sys.stderr)  # noqa: T201
+        sys.__excepthook__(type(fault), fault, fault.__traceback__)
+        print("\nOriginal exception was:", file=sys.stderr)  # noqa: T201
+        sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+def wait_for_threads() -> None:
+    """Join the script's threads, as Python does before it ends.
+
+    `threading._shutdown` rather than a loop of joins: executors are told to let go of their idle threads nowhere else.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def run_exit_handlers() -> None:
+    """Run what the script registered with `atexit`, while the simulation still stands; Python prints what a handler raises."""
+    atexit._run_exitfuncs()  # noqa: SLF001
+
+
+def _exit_failure(error: SystemExit, places: Places) -> ProcessFailure | None:
+    status = _status(error.code)
+    if status == 0:
+        return None
+    said = None if error.code is None or isinstance(error.code, int) else _encodable(str(error.code))
+    return ProcessFailure(
+        kind=FailureKind.EXIT,
+        exception=_class_name(error),
+        message=said or f"exited with status {status}",
+        exit_code=status,
+        call_site=_call_site(error, places),
+    )
+
+
+def _status(code: object) -> int:
+    """The status that the shell sees for `SystemExit(code)`."""
+    if code is None:
+        return 0
+    if not isinstance(code, int):
+        return 1
+    fits_a_long = -(2**63) <= code < 2**63
+    return (code if fits_a_long else -1) & 0xFF
+
+
+def _stopped_failure(kind: FailureKind, what: str, frame: FrameType | None, places: Places, *, exit_code: int) -> ProcessFailure:
+    stack = stack_of(frame)
+    call_site = places.innermost(stack)
+    lines = traceback.StackSummary.extract(iter(stack)).format()
+    return ProcessFailure(
+        kind=kind,
+        exception=None,
+        message=f"{what} at {call_site}" if call_site else f"{what} before the script began",
+        traceback=_encodable("".join(["Stack (most recent call last):\n", *lines])) if lines else "",
+        exit_code=exit_code,
+        call_site=call_site,
+    )
+
+
+def _call_site(error: BaseException, places: Places) -> str | None:
+    found = places.innermost(traceback.walk_tb(error.__traceback__))
+    if found is None and isinstance(error, SyntaxError) and error.filename is not None:
+        return places.name(error.filename, error.lineno)
+    return found
+
+
+def _class_name(error: BaseException) -> str:
+    """As Python prints it: builtins and the script's own classes go without their module."""
+    cls = type(error)
+    return cls.__qualname__ if cls.__module__ in ("builtins", "__main__") else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return _encodable(str(error)) or type(error).__name__
+    except Exception:  # a class of the script's
+        return f"<{type(error).__name__}, and its __str__ failed>"
+
+
+def _encodable(text: str) -> str:
+    """Text that UTF-8 can hold: names of files that are no UTF-8 come as lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()

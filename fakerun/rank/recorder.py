@@ -1,0 +1,81 @@
+"""The rank's record: written once, whichever of the many ways out the rank takes, and never by a child that the script forked."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from fakerun.files import write_whole
+from fakerun.rank.ending import internal_failure
+from fakerun.records.codec import encode_rank
+from fakerun.records.run import ProcessFailure, RankRecord
+
+_UNDISTURBED_S = 1.0
+"""How long a record may be put together before other threads get a turn; it takes milliseconds."""
+
+
+class RecordSource(Protocol):
+    """The simulation, as far as its record is concerned."""
+
+    def record(self, failure: ProcessFailure | None) -> RankRecord: ...
+
+
+class Recorder:
+    """Writes the record of `rank` to `directory`, in the process that made this object only.
+
+    Several ways out may be taken at once: the end of the script, `os._exit` in a thread, fakerun's request to stop. The first one
+    there writes; the others wait for it and find it done.
+    """
+
+    def __init__(self, rank: int, directory: Path) -> None:
+        self.directory = directory
+        self._rank = rank
+        self._source: RecordSource | None = None
+        self._process = os.getpid()
+        self._lock = threading.RLock()  # re-entrant: a signal handler of the script's may call os._exit while we write
+        self._done = False
+
+    @property
+    def in_own_process(self) -> bool:
+        """False in a child that the script forked."""
+        return os.getpid() == self._process
+
+    def observe(self, source: RecordSource) -> None:
+        """From now on there is a simulation to ask."""
+        self._source = source
+
+    def write(self, failure: ProcessFailure | None) -> None:
+        """Write the record, unless that was done."""
+        with self._lock:
+            if self._done or not self.in_own_process:
+                return
+            self._done = True
+            write_whole(self.directory / "record.json.gz", self._encoded(failure))
+
+    def keep(self, name: str, text: str) -> None:
+        """Write a file for people beside the record."""
+        write_whole(self.directory / name, text.encode(errors="backslashreplace"))
+
+    def _encoded(self, failure: ProcessFailure | None) -> bytes:
+        if self._source is None:
+            return encode_rank(RankRecord(rank=self._rank, failure=failure))
+        try:
+            with _undisturbed():
+                record = self._source.record(failure)
+            return encode_rank(record)
+        except Exception as error:  # a poorer record is better than none
+            return encode_rank(RankRecord(rank=self._rank, failure=internal_failure(error)))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the script's threads from changing what is being recorded. Not for long: they must get on when it takes longer."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_UNDISTURBED_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)

@@ -1,0 +1,103 @@
+"""The simulation of one rank: the emulation and the trace, wired together around the script."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from fakerun.emulate.autograd_clock import EngineClock
+from fakerun.emulate.emulation import emulation
+from fakerun.job.spec import JobSpec
+from fakerun.rank.stop import StepLimitReached
+from fakerun.records.finding import Finding, Severity
+from fakerun.records.run import ProcessFailure, RankRecord
+from fakerun.trace.call_site import CallSites
+from fakerun.trace.groups import GroupNames
+from fakerun.trace.trace import RankTrace
+
+
+class Simulation:
+    """A context manager: inside it this process is rank `rank` of `job`, watched. `record` tells what was seen."""
+
+    def __init__(self, job: JobSpec, rank: int) -> None:
+        here = Path.cwd()
+        self._job = job
+        self._rank = rank
+        self._groups = GroupNames(job.world_size)
+        self._trace = RankTrace(
+            EngineClock(), self._groups, CallSites(here, here if job.script is None else here / job.script.parent), rank
+        )
+        self._trace.steps.ended.append(self._on_step_ended)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(_predictable_collection())
+        self._stack.enter_context(self._trace.watching())
+        self._stack.enter_context(emulation(self._job, self._rank, self._trace, self._trace, self._trace.memory))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stack.close()
+
+    def record(self, failure: ProcessFailure | None) -> RankRecord:
+        """What the rank did up to now."""
+        self._trace.finish()
+        return RankRecord(
+            rank=self._rank,
+            mesh=self._groups.sizes,
+            coordinate=self._groups.coordinate(self._rank),
+            steps=self._trace.steps.completed,
+            collectives=self._trace.collectives.records(),
+            memory=self._trace.memory.timeline(),
+            findings=(*self._trace.findings, *self._observations(failure)),
+            failure=failure,
+            torch_version=torch.__version__,
+        )
+
+    def _on_step_ended(self, completed: int) -> None:
+        gc.collect()
+        if completed >= self._job.steps:
+            raise StepLimitReached(completed)
+
+    def _observations(self, failure: ProcessFailure | None) -> Iterator[Finding]:
+        """What is remarkable about a script that ended without failing."""
+        if failure is not None:
+            return
+        if not self._trace.is_distributed:
+            yield Finding(
+                code="no-process-group",
+                severity=Severity.WARNING,
+                message="the script never initialised torch.distributed: its ranks do not know of each other.",
+                ranks=(self._rank,),
+                hint="Call torch.distributed.init_process_group() or init_device_mesh(), or simulate it with --world-size 1.",
+            )
+        if self._trace.steps.completed == 0:
+            yield Finding(
+                code="no-optimizer-step",
+                severity=Severity.WARNING,
+                message="the script ended without an optimizer step: the report covers all of it as one unfinished step.",
+                ranks=(self._rank,),
+            )
+
+
+@contextmanager
+def _predictable_collection() -> Iterator[None]:
+    """Collect cyclic garbage at the end of each step only.
+
+    When Python would collect by itself depends on how many objects it made for reasons of its own (cold caches, hash seeds); the
+    moment when device memory in a cycle is freed must not.
+    """
+    gc.collect()
+    gc.freeze()  # what torch made while it was imported need not be looked at again
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if enabled:
+            gc.enable()

@@ -1,0 +1,83 @@
+"""The ways out of a rank that do not lead past the end of the script: `os._exit`, a word from fakerun on the control pipe, a crash."""
+
+import _thread
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from fakerun.rank.ending import exit_failure, interruption_failure, timeout_failure
+from fakerun.rank.recorder import Recorder
+from fakerun.rank.user_code import Places
+from fakerun.records.run import FailureKind
+
+leave_now = os._exit
+"""Python's own `os._exit`, whatever is put in its place."""
+
+
+@contextmanager
+def os_exit_recorded(recorder: Recorder, places: Places) -> Iterator[None]:
+    """Within this context a script that ends with `os._exit`, as many do after training, leaves its record first.
+
+    A child that the script forked, such as a worker of a DataLoader, ends with `os._exit` too: that one is none of ours.
+    """
+
+    def _exit(status: int) -> NoReturn:
+        if recorder.in_own_process:
+            recorder.write(exit_failure(status, sys._getframe(1), places))  # noqa: SLF001
+        leave_now(status)
+
+    os._exit = _exit
+    try:
+        yield
+    finally:
+        os._exit = leave_now
+
+
+def obey(control: int, recorder: Recorder, *, timeout_s: float | None, places: Places) -> None:
+    """Wait, in a thread, for fakerun's word on the control pipe; then write the record and end the process.
+
+    A thread and a pipe rather than a signal: every signal may be the script's own (schedulers' SIGTERM and SIGUSR1, submitit's SIGUSR2,
+    alarms), and a handler runs only when the main thread gets back to Python, which one that waits in native code for a peer
+    never does. The thread is not one of `threading`'s, so the script does not meet it in `threading.enumerate()`.
+    """
+    os.set_inheritable(control, False)
+    main_thread = threading.get_ident()
+
+    def wait_for_word() -> None:
+        word = os.read(control, 64).decode()
+        frame = sys._current_frames().get(main_thread)  # noqa: SLF001
+        if not word:
+            _follow_fakerun()
+        elif word == FailureKind.TIMEOUT:
+            recorder.write(timeout_failure(timeout_s, frame, places))
+        else:
+            recorder.write(interruption_failure(frame, places))
+        leave_now(0)
+
+    _thread.start_new_thread(wait_for_word, ())
+
+
+def _follow_fakerun() -> None:
+    """End with fakerun, which is gone and will read no record. Nobody else would end this rank and its children."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+
+
+def keep_crash_report(path: Path) -> None:
+    """Have Python write to `path` where it is when native code kills the process; a script that asks for that itself gets its own."""
+    if not faulthandler.is_enabled():
+        # Open for as long as the process lives: at the crash it is too late.
+        faulthandler.enable(path.open("wb"), all_threads=False)
+
+
+def leave_within(seconds: float) -> None:
+    """End the process after that time, whatever it is doing then."""
+    timer = threading.Timer(seconds, leave_now, args=(0,))
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,26 @@
+"""What a renderer is: a name, a file extension, and a function from a Report to text or bytes."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from fakerun.report.model import Report
+
+
+class Render(Protocol):
+    """The same report always gives the same text.
+
+    `trace` asks for every collective call instead of sums where the format makes the choice; `color` allows ANSI colours.
+    A text ends with a newline.
+    """
+
+    def __call__(self, report: Report, /, *, trace: bool = False, color: bool = False) -> str | bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renderer:
+    """One output format. `extension` has no dot; `render` returns bytes if `is_binary`, else str."""
+
+    name: str
+    extension: str
+    is_binary: bool
+    render: Render

@@ -1,0 +1,97 @@
+"""The report as a page for a terminal: what was run, what failed, what it communicates, what memory it needs, what to know."""
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
+
+from fakerun.records.finding import Finding, Severity
+from fakerun.report.model import RankReport, Report
+from fakerun.report.style import Style, clip_end, wrapped
+from fakerun.report.table_collectives import collectives_section, trace_section
+from fakerun.report.table_memory import memory_section, ranks_section
+from fakerun.units import format_ranks
+
+
+def render(report: Report, /, *, trace: bool = False, color: bool = False) -> str:
+    """One page about the rank with the highest peak, and a line for each rank if there are several. `trace` adds every call."""
+    style = Style(color)
+    sections = [_header(report, style), _failures(report, style)]
+    if len(report.ranks) > 1:
+        sections.append(ranks_section(report, style))
+    if report.largest is not None:
+        sections.append(collectives_section(report.largest, style))
+        sections.append(memory_section(report.largest, report.job.hardware, style))
+    if trace:
+        sections.extend(trace_section(rank, style) for rank in report.ranks)
+    sections.append(_findings(report.findings, style))
+    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def _header(report: Report, style: Style) -> list[str]:
+    job = report.job
+    program = clip_end(" ".join((job.program, *job.args)), 90)
+    nodes = f"{job.nnodes} node{'s' * (job.nnodes > 1)} x {job.nproc_per_node}"
+    facts = [
+        f"{job.world_size} ranks ({nodes})",
+        f"mesh {_axes(report.mesh)}" if report.mesh else "no mesh",
+        _simulated(report.ranks),
+        job.hardware.name,
+        f"torch {report.torch_version or 'unknown'}",
+        _steps(report),
+    ]
+    return [style.bold(f"fakerun {report.fakerun_version}  {program}"), ", ".join(facts)]
+
+
+def _simulated(ranks: tuple[RankReport, ...]) -> str:
+    numbers = format_ranks(rank.record.rank for rank in ranks)
+    if len(ranks) != 1:
+        return f"simulated ranks {numbers or 'none'}"
+    coordinate = ranks[0].coordinate
+    return f"simulated rank {numbers}" + (f" (at {_axes(coordinate)})" if coordinate else "")
+
+
+def _steps(report: Report) -> str:
+    done = {rank.record.steps for rank in report.ranks} or {0}
+    asked = f"{report.job.steps} step{'s' * (report.job.steps != 1)}"
+    return asked if done == {report.job.steps} else f"{'-'.join(map(str, sorted({min(done), max(done)})))} of {asked}"
+
+
+def _axes(axes: Mapping[str, int]) -> str:
+    return ",".join(f"{axis}={number}" for axis, number in axes.items())
+
+
+def _failures(report: Report, style: Style) -> list[str]:
+    """The first failed rank in full; the others by number, apart where they failed of something else."""
+    alike: dict[str, list[int]] = {}
+    for rank in report.failed:
+        alike.setdefault(_failure_summary(rank), []).append(rank.record.rank)
+    lines = [
+        [style.red(line) for line in wrapped(f"FAILED  {_ranks(numbers)}: {summary}", indent="")] for summary, numbers in alike.items()
+    ]
+    traceback = next((rank.record.failure.traceback for rank in report.failed if rank.record.failure), "")
+    lines[1:1] = [[f"  {line}".rstrip() for line in traceback.splitlines()]]
+    return list(chain.from_iterable(lines))
+
+
+def _failure_summary(rank: RankReport) -> str:
+    failure = rank.record.failure
+    if failure is None:
+        return ""
+    what = ": ".join(part for part in (failure.exception, failure.message) if part)
+    where = f" at {failure.call_site}" if failure.call_site else ""
+    return f"{what}{where} ({failure.kind}, exit code {failure.exit_code}, step {rank.record.steps})"
+
+
+def _findings(findings: Iterable[Finding], style: Style) -> list[str]:
+    marks = {Severity.ERROR: style.red, Severity.WARNING: style.yellow, Severity.NOTE: style.bold}
+    lines = []
+    for finding in findings:
+        where = ", ".join(part for part in (_ranks(finding.ranks), finding.call_site) if part)
+        lines.append(f"{marks[finding.severity](finding.severity)}  {finding.code}" + (f"  ({where})" if where else ""))
+        lines.extend(wrapped(finding.message, indent="  "))
+        lines.extend(wrapped(f"hint: {finding.hint}", indent="  ") if finding.hint else [])
+    return [style.bold("Findings"), *lines] if lines else []
+
+
+def _ranks(numbers: Collection[int]) -> str:
+    """`rank 3`, `ranks 0-3`, nothing for no rank."""
+    return f"rank{'s' * (len(numbers) > 1)} {format_ranks(numbers)}" if numbers else ""

@@ -1,0 +1,161 @@
+"""The table report's view of device memory: the verdict, the peak and what was alive at it, and a line for each rank."""
+
+from fakerun.analysis.breakdown import by_category, by_module, by_tensor
+from fakerun.analysis.fit import COUNTED, NOT_COUNTED
+from fakerun.analysis.memory import MemoryFootprint
+from fakerun.job.hardware import HardwareSpec
+from fakerun.records.memory import MemoryBlock
+from fakerun.report.grid import Column, beside, grid
+from fakerun.report.model import RankReport, Report
+from fakerun.report.style import Style, clip_end, clip_start, wrapped
+from fakerun.units import format_bytes
+
+_MODULES_SHOWN = 8
+_TENSORS_SHOWN = 8
+
+
+def memory_section(rank: RankReport, hardware: HardwareSpec, style: Style) -> list[str]:
+    """One rank's memory: verdict, where the peak was, what was alive then by category, module and tensor."""
+    title = style.bold(f"Memory of rank {rank.record.rank}")
+    memory = rank.memory
+    if memory.peak_block is None:
+        return [title, "no device memory was allocated"]
+    return [
+        f"{title}  {_verdict(rank, hardware, style)}",
+        f"peak allocated (tensors) {format_bytes(memory.peak_bytes)} in {_place(memory.peak_block)}",
+        f"step peaks: {_step_peaks(memory)}; {format_bytes(memory.final_bytes)} allocated at the end",
+        "",
+        *beside(_categories(memory), _modules(memory)),
+        "",
+        *_tensors(memory),
+        "",
+        *(style.dim(line) for line in wrapped(f"Memory is what is {COUNTED}. Not counted: {NOT_COUNTED}.", indent="")),
+    ]
+
+
+def ranks_section(report: Report, style: Style) -> list[str]:
+    """A line for each rank. Bytes on the wire are those of its last completed step."""
+    columns = [
+        Column("rank", "right"),
+        Column("at"),
+        Column("status"),
+        Column("peak allocated", "right"),
+        Column("to spare", "right"),
+        Column("peak in"),
+        Column("calls", "right"),
+        Column("on the wire", "right"),
+    ]
+    return [style.bold("Ranks, with the calls of the last step"), *grid(columns, [_rank_row(rank) for rank in report.ranks])]
+
+
+def _rank_row(rank: RankReport) -> list[str]:
+    block = rank.memory.peak_block
+    last_step = rank.traffic.total.per_step[-1] if rank.traffic.steps else rank.traffic.total.after
+    return [
+        str(rank.record.rank),
+        ",".join(f"{axis}={index}" for axis, index in rank.coordinate.items()) or "-",
+        "ok" if rank.record.failure is None else "FAILED",
+        format_bytes(rank.memory.peak_bytes),
+        format_bytes(rank.fit.headroom_bytes),
+        f"step {block.step}, {block.phase}" if block else "-",
+        str(last_step.calls),
+        format_bytes(last_step.wire_bytes),
+    ]
+
+
+def _verdict(rank: RankReport, hardware: HardwareSpec, style: Style) -> str:
+    """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB to spare`, or how much it is over. A failed rank might have needed more."""
+    fit = rank.fit
+    of = f"{format_bytes(fit.peak_bytes)} of {format_bytes(fit.usable_bytes)} ({hardware.name})"
+    if not fit.fits:
+        return style.red(f"DOES NOT FIT: {of}, {format_bytes(-fit.headroom_bytes)} over")
+    until = " until it failed" if rank.record.failure else ""
+    return style.green(f"fits{until}: {of}, {format_bytes(fit.headroom_bytes)} to spare")
+
+
+def _place(block: MemoryBlock) -> str:
+    parts = [f"step {block.step}", str(block.phase)]
+    if block.module:
+        parts.append(clip_start(block.module, 40))
+    if block.call_site:
+        parts.append(clip_start(block.call_site, 40))
+    return ", ".join(parts)
+
+
+def _step_peaks(memory: MemoryFootprint) -> str:
+    """The peak of each step, runs of equal ones together: `30.1 GiB (step 0), 31.2 GiB (steps 1-3)`."""
+    parts: list[str] = []
+    peaks = memory.per_step_peak_bytes
+    start = 0
+    for step, peak in enumerate(peaks):
+        if step + 1 == len(peaks) or peaks[step + 1] != peak:
+            name = f"step {step}" if start == step else f"steps {start}-{step}"
+            parts.append(f"{format_bytes(peak)} ({name})")
+            start = step + 1
+    if memory.unfinished_step_peak_bytes is not None:
+        after = f"after step {len(peaks) - 1}" if peaks else "no step completed"
+        parts.append(f"{format_bytes(memory.unfinished_step_peak_bytes)} ({after})")
+    return ", ".join(parts)
+
+
+def _categories(memory: MemoryFootprint) -> list[str]:
+    columns = [Column("alive at the peak"), Column("bytes", "right"), Column("", "right")]
+    totals = by_category(memory.alive_at_peak)
+    rows = [
+        [category, format_bytes(totals[category]), _percent(totals[category], memory.peak_bytes)]
+        for category in sorted(totals, key=lambda category: -totals[category])
+        if totals[category]
+    ]
+    return grid(columns, rows)
+
+
+def _modules(memory: MemoryFootprint) -> list[str]:
+    columns = [Column("by module"), Column("", "right"), Column("bytes", "right"), Column("", "right"), Column("mostly")]
+    rows = [
+        [
+            _module(share.module, 22),
+            f"x {share.instances}" if share.instances > 1 else "",
+            format_bytes(share.nbytes),
+            _percent(share.nbytes, memory.peak_bytes),
+            share.largest_category,
+        ]
+        for share in by_module(memory.alive_at_peak)[:_MODULES_SHOWN]
+    ]
+    return grid(columns, rows)
+
+
+def _tensors(memory: MemoryFootprint) -> list[str]:
+    columns = [
+        Column("largest tensors at peak"),
+        Column("", "right"),
+        Column("bytes", "right"),
+        Column("category"),
+        Column("module"),
+        Column("made at"),
+    ]
+    groups = by_tensor(memory.alive_at_peak)
+    rows = [
+        [
+            clip_end(f"{group.dtype}[{','.join(map(str, group.shape))}]", 26),
+            f"x {group.count}" if group.count > 1 else "",
+            format_bytes(group.nbytes),
+            group.category,
+            _module(group.module, 24),
+            clip_start(group.call_site or "-", 20),
+        ]
+        for group in groups[:_TENSORS_SHOWN]
+    ]
+    rest = groups[_TENSORS_SHOWN:]
+    more = [["and smaller ones", f"x {sum(group.count for group in rest)}", format_bytes(sum(group.nbytes for group in rest)), "", "", ""]]
+    return grid(columns, rows + (more if rest else []))
+
+
+def _module(name: str | None, width: int) -> str:
+    if name is None:
+        return "(outside modules)"
+    return clip_start(name, width) or "(root)"
+
+
+def _percent(part: int, whole: int) -> str:
+    """`42 %`; what is there but rounds to nothing is `<1 %`."""
+    return f"{100 * part / whole:.0f} %" if 200 * part > whole else "<1 %"

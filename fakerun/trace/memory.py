@@ -1,0 +1,222 @@
+"""Follows every device storage from allocation to free, and learns what each is for.
+
+A storage is one block however many views and aliases it has; it is freed when the last of them dies; a resized storage is a new block.
+"""
+
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from fakerun.records.collective import Phase
+from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
+from fakerun.trace.position import Position
+
+_DEVICE = "cuda"
+
+_STRENGTH = {
+    Category.TEMPORARY: 0,
+    Category.INPUT: 0,
+    Category.ACTIVATION: 0,
+    Category.COMMUNICATION: 1,
+    Category.BUFFER: 2,
+    Category.GRADIENT: 3,
+    Category.OPTIMIZER_STATE: 4,
+    Category.PARAMETER: 5,
+}
+"""A block that is seen in several roles keeps the strongest."""
+
+
+@dataclass(slots=True)
+class _Block:
+    """A block as it is being learnt: its category and module may change until the end."""
+
+    nbytes: int
+    requested_bytes: int
+    category: Category
+    step: int
+    phase: Phase
+    module: str | None
+    call_site: str | None
+    shape: tuple[int, ...]
+    dtype: str
+    device: int
+    pinned: bool = False
+    """Holds gathered data and lives only for that: no later role changes it."""
+
+    def freeze(self) -> MemoryBlock:
+        return MemoryBlock(**{field.name: getattr(self, field.name) for field in fields(MemoryBlock)})
+
+
+@dataclass(slots=True)
+class _Storage:
+    """A living storage: the block that it occupies (None while it is empty) and the last block that it occupied."""
+
+    reference: Any
+    index: int | None
+    last: _Block
+
+
+class MemoryTrace:
+    """The rank's device memory: a timeline of blocks, and the counters that a CUDA allocator keeps."""
+
+    def __init__(self, position: Position) -> None:
+        self._position = position
+        self._blocks: list[_Block] = []
+        self._events: list[int] = []
+        self._step_ends: list[int] = []
+        self._live: dict[int, _Storage] = {}  # by address
+        self._allocated: defaultdict[int, int] = defaultdict(int)
+        self._peak: defaultdict[int, int] = defaultdict(int)
+
+    # -- the allocator's counters ----------------------------------------------------------------------------------------------------
+
+    def allocated_bytes(self, device: int) -> int:
+        return self._allocated[device]
+
+    def peak_allocated_bytes(self, device: int) -> int:
+        return self._peak[device]
+
+    def reset_peak(self, device: int) -> None:
+        self._peak[device] = self._allocated[device]
+
+    # -- what happens ----------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Follow storages that are resized meanwhile (FSDP frees and refills its buffers so)."""
+        resize = torch.UntypedStorage.resize_
+
+        def resize_and_note(storage: torch.UntypedStorage, size: int) -> Any:
+            result = resize(storage, size)
+            self._resized(storage)
+            return result
+
+        torch.UntypedStorage.resize_ = resize_and_note  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign]
+
+    def tensors_made(self, tensors: Sequence[torch.Tensor], *, derived: bool) -> None:
+        """Account for the storages of these tensors that are new or have a new size."""
+        live = self._live
+        for tensor in tensors:
+            device = tensor.device
+            if device.type != _DEVICE:
+                continue
+            storage = tensor.untyped_storage()
+            address = storage._cdata
+            if address in live:
+                self._resized(storage)
+                continue
+            block = self._first_look(tensor, derived)
+            live[address] = _Storage(weakref.ref(storage, partial(self._died, address)), self._allocate(block), block)
+
+    def step_ended(self) -> None:
+        self._step_ends.append(len(self._events))
+
+    def timeline(self) -> MemoryTimeline:
+        """Everything so far."""
+        return MemoryTimeline(
+            blocks=tuple(block.freeze() for block in self._blocks), events=tuple(self._events), step_ends=tuple(self._step_ends)
+        )
+
+    # -- what it is for --------------------------------------------------------------------------------------------------------------
+
+    def mark(self, tensor: torch.Tensor, category: Category, module: str | None = None, *, pin: bool = False) -> None:
+        """Note a role of a tensor's storage; of a wrapper (DTensor), of the storages it wraps."""
+        for part in _parts(tensor):
+            known = self._live.get(part.untyped_storage()._cdata)
+            if known is None or known.last.pinned:
+                continue
+            block = known.last
+            if pin or _STRENGTH[category] >= _STRENGTH[block.category]:
+                block.category = category
+                block.pinned = pin
+                block.module = module or block.module
+
+    # -- bookkeeping -----------------------------------------------------------------------------------------------------------------
+
+    def _first_look(self, tensor: torch.Tensor, derived: bool) -> _Block:
+        """The block of a new tensor, as far as it is known when it is made; not yet counted."""
+        position = self._position
+        phase = position.phase()
+        requested = tensor.untyped_storage().nbytes()
+        return _Block(
+            nbytes=rounded_size_bytes(requested),
+            requested_bytes=requested,
+            category=self._first_guess(phase, derived),
+            step=position.step,
+            phase=phase,
+            module=position.module(),
+            call_site=position.call_site(),
+            shape=tuple(tensor.shape),
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            device=tensor.device.index,
+        )
+
+    def _allocate(self, block: _Block) -> int | None:
+        """Count a block; an empty one is none."""
+        if block.requested_bytes == 0:
+            return None
+        index = len(self._blocks)
+        self._blocks.append(block)
+        self._events.append(index)
+        device = block.device
+        self._allocated[device] += block.nbytes
+        self._peak[device] = max(self._peak[device], self._allocated[device])
+        return index
+
+    def _first_guess(self, phase: Phase, derived: bool) -> Category:
+        if phase is Phase.OTHER:
+            return Category.TEMPORARY if derived or not self._position.preparing else Category.INPUT
+        if phase is not Phase.OPTIMIZER and torch.is_grad_enabled():
+            return Category.ACTIVATION  # in backward, gradients are on only while a checkpointed part is run again
+        return Category.TEMPORARY
+
+    def _free(self, index: int) -> None:
+        block = self._blocks[index]
+        self._allocated[block.device] -= block.nbytes
+        self._events.append(~index)
+
+    def _died(self, address: int, reference: Any) -> None:
+        storage = self._live.pop(address)
+        if storage.index is not None:
+            self._free(storage.index)
+
+    def _resized(self, resized: torch.UntypedStorage) -> None:
+        storage = self._live.get(resized._cdata)
+        size = resized.nbytes()
+        if storage is None or (size == storage.last.requested_bytes if storage.index is not None else size == 0):
+            return
+        old = storage.index
+        storage.index = None
+        if size:
+            # Growing takes the new block before it gives the old one back, as the allocator does for the copy between them.
+            position = self._position
+            storage.last = replace(
+                storage.last,
+                nbytes=rounded_size_bytes(size),
+                requested_bytes=size,
+                step=position.step,
+                phase=position.phase(),
+                call_site=position.call_site(),
+            )
+            storage.index = self._allocate(storage.last)
+        if old is not None:
+            self._free(old)
+
+
+def _parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The plain tensors inside a tensor: itself, or what a wrapper (DTensor) wraps."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _parts(getattr(tensor, name))
+    else:
+        yield tensor

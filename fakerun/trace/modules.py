@@ -1,0 +1,97 @@
+"""Knows which module the program is in, in forward and in backward, by the name a user knows it by."""
+
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from fakerun.records.observer import AutogradClock
+
+_WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod"})
+_WRAPPING_ROOTS = frozenset({"DistributedDataParallel", "FullyShardedDataParallel", "DataParallel"})
+
+
+def plain_name(name: str, root: nn.Module) -> str:
+    """The dotted name of a module or parameter under `root` as in the user's own model, without what wrappers insert."""
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    if parts[:1] == ["module"] and type(root).__name__ in _WRAPPING_ROOTS:
+        del parts[0]
+    return ".".join(parts)
+
+
+class ModuleStack:
+    """The modules whose forward is running, innermost last; in backward, the module whose forward made the running graph node.
+
+    Listeners: `root_entered` when a module is called that no other module called, `root_left` when that call is over. A part that is
+    run again in backward (activation checkpointing) is no root.
+    """
+
+    def __init__(self, clock: AutogradClock) -> None:
+        self.root_entered: list[Callable[[nn.Module], None]] = []
+        self.root_left: list[Callable[[], None]] = []
+        self._clock = clock
+        self._stack: list[str] = []
+        self._names: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
+        self._roots: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+        # In forward, graph nodes are numbered in order: those from `_starts[i]` on belong to `_owners[i]`.
+        self._starts: list[int] = []
+        self._owners: list[str | None] = []
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Follow every module that is called meanwhile."""
+        handles = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave, always_call=True)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @property
+    def inside(self) -> bool:
+        """Whether some module's forward is running."""
+        return bool(self._stack)
+
+    def current(self) -> str | None:
+        """The name of the module that the program is in; None outside every module."""
+        if self._stack:
+            return self._stack[-1]
+        sequence = self._clock.running_sequence()
+        if sequence is None:
+            return None
+        position = bisect_right(self._starts, sequence) - 1
+        return self._owners[position] if position >= 0 else None
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if module not in self._names:
+            self._learn_names(module)
+        if not self._stack and not self._clock.in_backward():
+            for listener in self.root_entered:
+                listener(module)
+        self._stack.append(self._names[module])
+        self._mark()
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if not self._stack:
+            return  # it was entered before the watching began
+        self._stack.pop()
+        self._mark()
+        if not self._stack and not self._clock.in_backward():
+            for listener in self.root_left:
+                listener()
+
+    def _mark(self) -> None:
+        self._starts.append(self._clock.next_sequence())
+        self._owners.append(self._stack[-1] if self._stack else None)
+
+    def _learn_names(self, module: nn.Module) -> None:
+        """Name the modules under `module`. A part of several trees keeps the name it has in the largest."""
+        named = [(plain_name(name, module), part) for name, part in module.named_modules()]
+        self._roots[module] = len(named)
+        for name, part in named:
+            if self._roots.get(part, 0) < len(named) or part not in self._names:
+                self._names[part] = name or type(module).__name__

@@ -1,0 +1,77 @@
+"""Counts optimizer steps: where one training step ends and the next begins."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+
+class StepCounter:
+    """A training step ends when every optimizer of the script has stepped once, or when one of them steps again.
+
+    A wrapping optimizer and the one inside it count once. Listeners are called in order: `started` at the beginning of an optimizer's
+    outermost step, `stepped` at its end, `ended` when the training step is over (with the number of steps completed).
+    """
+
+    def __init__(self) -> None:
+        self.completed = 0
+        self.depth = 0
+        self.started: list[Callable[[torch.optim.Optimizer], None]] = []
+        self.stepped: list[Callable[[torch.optim.Optimizer], None]] = []
+        self.ended: list[Callable[[int], None]] = []
+        self._known: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+        self._done: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+
+    @property
+    def in_optimizer(self) -> bool:
+        return self.depth > 0
+
+    @property
+    def optimizers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """Every optimizer that the script made and still holds."""
+        return tuple(self._known)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch the optimizers that are constructed and stepped meanwhile."""
+        construct = torch.optim.Optimizer.__init__
+
+        def construct_and_note(optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
+            construct(optimizer, *args, **kwargs)
+            self._known.add(optimizer)
+
+        handles = [register_optimizer_step_pre_hook(self._before), register_optimizer_step_post_hook(self._after)]
+        torch.optim.Optimizer.__init__ = construct_and_note  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            torch.optim.Optimizer.__init__ = construct  # type: ignore[method-assign]
+            for handle in handles:
+                handle.remove()
+
+    def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self.depth == 0:
+            if optimizer in self._done:
+                self._end_step()
+            for listener in self.started:
+                listener(optimizer)
+        self.depth += 1
+
+    def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.depth -= 1
+        self._done.add(optimizer)
+        if self.depth:
+            return
+        for listener in self.stepped:
+            listener(optimizer)
+        if all(known in self._done for known in self._known):
+            self._end_step()
+
+    def _end_step(self) -> None:
+        self._done.clear()
+        self.completed += 1
+        for listener in self.ended:
+            listener(self.completed)

@@ -1,0 +1,87 @@
+"""The trace of one rank: everything that is observed, put together."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.finding import Finding, Severity
+from fakerun.records.memory import Category
+from fakerun.records.observer import AutogradClock
+from fakerun.trace.call_site import CallSites
+from fakerun.trace.collectives import CollectiveTrace
+from fakerun.trace.groups import GroupNames
+from fakerun.trace.memory import MemoryTrace
+from fakerun.trace.modules import ModuleStack
+from fakerun.trace.position import Position
+from fakerun.trace.roles import Roles
+from fakerun.trace.steps import StepCounter
+
+_GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
+
+
+class RankTrace:
+    """Implements `OperationObserver` and `FindingSink` (fakerun.records.observer) for one rank, and keeps what it learns."""
+
+    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSites, rank: int) -> None:
+        self.steps = StepCounter()
+        self.modules = ModuleStack(clock)
+        self.position = Position(clock, self.modules, self.steps, call_sites)
+        self.memory = MemoryTrace(self.position)
+        self.groups = groups
+        self.collectives = CollectiveTrace(self.position, groups)
+        self._roles = Roles(self.memory)
+        self._rank = rank
+        self.is_distributed = False
+        """Whether the script initialised torch.distributed at any time."""
+        self._findings: dict[tuple[str, str | None], Finding] = {}
+        self.modules.root_entered.append(self._roles.of_module)
+        self.steps.started.append(lambda optimizer: self._roles.of_gradients([optimizer]))
+        self.steps.stepped.append(self._roles.of_state)
+        self.steps.ended.append(lambda completed: self.memory.step_ended())
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Observe for as long as the context lasts."""
+        with ExitStack() as stack:
+            for part in (self.steps, self.modules, self.memory):
+                stack.enter_context(part.watching())
+            yield
+
+    def finish(self) -> None:
+        """Look at what is still there: a script that never steps has gradients too."""
+        self._roles.of_gradients(self.steps.optimizers)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(self._findings.values())
+
+    # -- OperationObserver -----------------------------------------------------------------------------------------------------------
+
+    def tensors_made(self, tensors: Sequence[torch.Tensor], *, derived: bool) -> None:
+        self.memory.tensors_made(tensors, derived=derived)
+
+    def communicated(self, call: CommunicationCall, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
+        self.collectives.add(call)
+        for tensor in (*inputs, *outputs):
+            self.memory.mark(tensor, Category.COMMUNICATION)
+        if call.op in _GATHERS:
+            self.communication_buffers(outputs)
+
+    def communication_buffers(self, tensors: Sequence[torch.Tensor]) -> None:
+        for tensor in tensors:
+            self.memory.mark(tensor, Category.COMMUNICATION, pin=True)
+
+    def process_group_made(self) -> None:
+        self.is_distributed = True
+
+    def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
+        self.groups.add_mesh(sizes, groups)
+
+    # -- FindingSink -----------------------------------------------------------------------------------------------------------------
+
+    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE) -> None:
+        call_site = self.position.call_site()
+        finding = Finding(code=code, severity=severity, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
+        self._findings.setdefault((code, call_site), finding)

@@ -1,0 +1,47 @@
+"""How quantities are written for people: bytes, durations, ranks. Pure functions on numbers and text."""
+
+from collections.abc import Iterable
+
+GIB = 1024**3
+
+_BYTE_UNITS = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
+
+
+def format_bytes(n: int) -> str:
+    """Binary units, three significant digits; exact below 1 KiB. `80.0 GiB`, `1.50 MiB`, `512 B`."""
+    magnitude = abs(n)
+    for unit, size in _BYTE_UNITS:
+        # Half a last digit below the unit would be rounded up to "1024": let it be 1.00 of this unit.
+        if magnitude >= size - size // 2048 and magnitude >= 1024:
+            return f"{_three_digits(n / size)} {unit}"
+    return f"{n} B"
+
+
+def _three_digits(value: float) -> str:
+    for decimals, limit in ((2, 9.995), (1, 99.95)):
+        if abs(value) < limit:
+            return f"{value:.{decimals}f}"
+    return f"{value:.0f}"
+
+
+def format_duration(seconds: float) -> str:
+    """`0.4 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def format_ranks(ranks: Iterable[int]) -> str:
+    """Sorted ranks with consecutive ones joined: `0,4-7`."""
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in _runs(sorted(set(ranks))))
+
+
+def _runs(ranks: list[int]) -> Iterable[tuple[int, int]]:
+    start = 0
+    for i, rank in enumerate(ranks):
+        if i + 1 == len(ranks) or ranks[i + 1] != rank + 1:
+            yield ranks[start], rank
+            start = i + 1

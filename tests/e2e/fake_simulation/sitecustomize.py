@@ -1,0 +1,59 @@
+"""Puts a simulation without torch in the place of the real one.
+
+What is tested with it is the runner. A script reaches it as `fakerun.rank.simulation.current`.
+"""
+
+import sys
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Self
+
+import fakerun
+from fakerun.errors import EmulationGapError
+from fakerun.job.spec import JobSpec
+from fakerun.rank.stop import StepLimitReached
+from fakerun.records.run import ProcessFailure, RankRecord
+
+
+class Simulation:
+    def __init__(self, job: JobSpec, rank: int) -> None:
+        self._job = job
+        self._rank = rank
+        self._steps = 0
+        if "FAKE_SIMULATION_FAULT" in job.env:
+            raise RuntimeError(job.env["FAKE_SIMULATION_FAULT"])
+
+    def __enter__(self) -> Self:
+        vars(_module)["current"] = self
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        vars(_module)["current"] = None
+
+    def step(self) -> None:
+        """What the script calls for an optimizer step."""
+        self._steps = min(self._steps + 1, self._job.steps)
+        if self._steps == self._job.steps:
+            raise StepLimitReached(self._steps)
+
+    def gap(self) -> None:
+        """What the script calls for something that is not emulated."""
+        raise EmulationGapError("torch.cuda.teleport is not emulated; leave it out under fakerun")
+
+    def fault(self) -> None:
+        """What the script calls for a mistake of fakerun's, made on the way out of something that was not one."""
+        try:
+            raise KeyError("not for the user's eyes")
+        except KeyError:
+            raise AttributeError("a mistake")
+
+    def record(self, failure: ProcessFailure | None) -> RankRecord:
+        return RankRecord(rank=self._rank, steps=self._steps, failure=failure, torch_version="0.0-fake")
+
+
+for method in (Simulation.fault, Simulation.gap, Simulation.step):
+    # Frames of the simulation are fakerun's: they are told by the directory that they lie in.
+    method.__code__ = method.__code__.replace(co_filename=str(Path(fakerun.__file__).parent / "rank" / "simulation.py"))
+_module = ModuleType("fakerun.rank.simulation")
+vars(_module).update(Simulation=Simulation, current=None)
+sys.modules[_module.__name__] = _module

@@ -1,0 +1,687 @@
+"""A script under fakerun runs as under `python -u script.py` in torchrun's environment, and every way in which it can end is told apart.
+
+The simulation is the fake one of `fake_simulation/`: this is about the runner. Python itself is the oracle wherever there is one.
+"""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakerun.job.hardware import HardwareSpec
+from fakerun.job.mesh import MeshSpec
+from fakerun.job.spec import JobSpec
+from fakerun.launch import RunDirectory, open_run_directory, run_job
+from fakerun.launch.environment import worker_environment
+from fakerun.launch.failures import RankEnd, finished_record
+from fakerun.launch.process import RankProcess
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+
+FAKE_SIMULATION = str(Path(__file__).parent / "fake_simulation")
+HARDWARE = HardwareSpec(
+    name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+)
+JOB = JobSpec(
+    script=Path("train.py"),
+    env={"PYTHONPATH": FAKE_SIMULATION, "PYTHONDONTWRITEBYTECODE": "1"},
+    nproc_per_node=4,
+    mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 2), named=True),
+    hardware=HARDWARE,
+    ranks=(3,),
+)
+LONG_S = 60.0
+"""For waits that end at once unless something is broken."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one rank left behind."""
+
+    record: RankRecord
+    directory: RunDirectory
+
+    @property
+    def stdout(self) -> str:
+        return self.directory.rank(self.record.rank).stdout.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self.directory.rank(self.record.rank).stderr.read_text()
+
+    @property
+    def failure(self) -> ProcessFailure:
+        assert self.record.failure is not None
+        return self.record.failure
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory of the job, apart from the run directory."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    return directory
+
+
+def run(job: JobSpec, *, show_output: bool = False) -> Run:
+    directory = open_run_directory(Path.cwd().parent / "run")
+    (record,) = run_job(job, run_dir=directory.path, show_output=show_output).ranks
+    return Run(record, directory)
+
+
+def run_script(source: str, job: JobSpec = JOB, **env: str) -> Run:
+    Path("train.py").write_text(textwrap.dedent(source))
+    return run(replace(job, env={**job.env, **env}))
+
+
+def run_natively(job: JobSpec, error_file: Path) -> "subprocess.CompletedProcess[str]":
+    """What torchrun's agent would start for rank 3."""
+    program = ["-m", job.module] if job.module is not None else [str(job.script)]
+    environment = worker_environment(job, 3, inherited=os.environ, error_file=error_file)
+    command = [sys.executable, "-u", *program, *job.args]
+    return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+# What the script sees
+
+LOOK_AROUND = """
+import json, os, sys, threading, __main__
+seen = {
+    "argv": sys.argv,
+    "orig_argv": sys.orig_argv,
+    "cwd": os.getcwd(),
+    "path": sys.path,
+    "env": dict(os.environ),
+    "stdin": os.readlink("/proc/self/fd/0"),
+    "isatty": [sys.stdout.isatty(), sys.stderr.isatty()],
+    "threads": [str(thread.name) for thread in threading.enumerate()],
+    "main": sorted(vars(__main__)),
+    "in_sys_modules": vars(__main__) is globals(),
+    "values": {name: repr(globals()[name]) for name in ("__name__", "__doc__", "__file__", "__package__", "__cached__", "__annotations__")},
+    "spec": [__spec__.name, __spec__.origin, __spec__.parent] if __spec__ is not None else None,
+    "loader": [type(__loader__).__name__, __loader__.name, __loader__.path],
+    "builtins": repr(__builtins__),
+    "frames": sys._getframe().f_code.co_filename,
+    "filters": __import__("warnings").filters[0][0],
+    "hooks": [sys.excepthook is sys.__excepthook__, threading.excepthook is threading.__excepthook__],
+    "signals": {n: str(__import__("signal").getsignal(n)) for n in (1, 2, 10, 12, 14, 15)},
+}
+print(json.dumps(seen))
+"""
+
+
+def _files(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(LOOK_AROUND)
+
+
+WAYS_TO_NAME_IT: Mapping[str, Mapping[str, Any]] = {
+    "in the working directory": {"script": Path("train.py")},
+    "in another directory": {"script": Path("deep/er/train.py")},
+    "above": {"script": Path("../work/deep/../train.py")},
+    "absolute": {"script": Path(os.devnull).parent},  # replaced below, where the directory is known
+    "without a suffix": {"script": Path("launcher")},
+    "through a link": {"script": Path("link.py")},
+    "with arguments": {"script": Path("train.py"), "args": ("--lr", "1e-3", "-m", "--", "a b", "")},
+    "module": {"module": "single", "args": ("-x",)},
+    "module in a package": {"module": "package.part"},
+    "package": {"module": "package"},
+}
+
+
+@pytest.mark.parametrize("program", WAYS_TO_NAME_IT.values(), ids=WAYS_TO_NAME_IT.keys())
+def test_the_script_sees_what_it_sees_under_torchrun(place: Path, program: Mapping[str, Any]) -> None:
+    _files("train.py", "deep/er/train.py", "launcher", "single.py", "package/part.py", "package/__main__.py")
+    Path("package/__init__.py").write_text("")
+    Path("link.py").symlink_to("deep/er/train.py")
+    if program == WAYS_TO_NAME_IT["absolute"]:
+        program = {"script": place / "train.py"}
+    job = replace(JOB, **{"script": None, **program})
+    ours = run(job)
+    assert ours.record.failure is None, ours.failure.traceback
+    native = run_natively(job, ours.directory.rank(3).error)
+    assert json.loads(ours.stdout) == json.loads(native.stdout)
+
+
+def test_the_arguments_name_the_local_rank() -> None:
+    """With torchrun's own macro and its reading of the dollar sign."""
+    from torch.distributed.elastic.utils.api import macros
+
+    from fakerun.rank.script import Program
+
+    args = ["--device=${local_rank}", "$local_rank", "$$", "$other", "${"]
+    job = replace(JOB, nproc_per_node=2, nnodes=4, args=tuple(args))
+    assert Program.of(job, 7).args == tuple(macros.substitute(args, "1"))
+
+
+def test_a_directory_in_the_way_does_not_shadow_what_fakerun_imports(place: Path) -> None:
+    """`python scripts/train.py` does not look in the working directory."""
+    for name in ("json", "pydantic", "runpy", "fakerun"):
+        Path(f"{name}.py").write_text("raise ImportError('the wrong one')")
+    Path("scripts").mkdir()
+    Path("scripts/train.py").write_text("import json; print(json.dumps([1]))")
+    ours = run(replace(JOB, script=Path("scripts/train.py")))
+    assert (ours.record.failure, ours.stdout) == (None, "[1]\n")
+
+
+# How the script ends: Python's own output and status are what is expected
+
+LIKE_PYTHON = {
+    "normal end": "print('out'); import sys; print('err', file=sys.stderr)",
+    "no newline": "import sys; sys.stdout.write('out')",
+    "exception": "def f():\n    1 / 0\n\nf()",
+    "cause": "try:\n    {}['a']\nexcept KeyError as error:\n    raise ValueError('b') from error",
+    "context": "try:\n    {}['a']\nexcept KeyError:\n    raise ValueError('b')",
+    "context suppressed": "try:\n    {}['a']\nexcept KeyError:\n    raise ValueError('b') from None",
+    "group": "def f(x):\n    try:\n        int(x)\n    except ValueError as e:\n        return e\n"
+    "raise ExceptionGroup('several', [f('a'), ExceptionGroup('inner', [f('b')])])",
+    "notes": "e = ValueError('a')\ne.add_note('and more')\nraise e",
+    "own class": "class Bad(Exception):\n    pass\n\nraise Bad('x')",
+    "own class, unprintable": "class Bad(Exception):\n    def __str__(self):\n        raise ValueError\n\nraise Bad('x')",
+    "recursion": "def f():\n    f()\n\nf()",
+    "syntax error": "x = 1\nif x\n    pass",
+    "indentation error": "def f():\nx = 1",
+    "syntax error in an import": "import broken",
+    "exception in an import": "import raising",
+    "no such module": "import not_there",
+    "exit 0": "import sys; sys.exit(0)",
+    "exit None": "raise SystemExit",
+    "exit 3": "import sys; sys.exit(3)",
+    "exit -1": "import sys; sys.exit(-1)",
+    "exit 256": "import sys; sys.exit(256)",
+    "exit 257": "import sys; sys.exit(257)",
+    "exit 2**70": "import sys; sys.exit(2**70)",
+    "exit True": "import sys; sys.exit(True)",
+    "exit with a message": "import sys; sys.exit('no data')",
+    "exit with an object": "import sys; sys.exit([1, 2])",
+    "argparse": "import argparse; argparse.ArgumentParser().parse_args(['--x'])",
+    "interrupt of its own": "raise KeyboardInterrupt",
+    "os._exit 0": "import os; print('out'); os._exit(0)",
+    "os._exit 5": "import os; print('out'); os._exit(5)",
+    "os._exit in a thread": "import os, threading; threading.Thread(target=os._exit, args=(6,)).start(); threading.Event().wait()",
+    "own excepthook": "import sys\nsys.excepthook = lambda *a: print('hook', a[0].__name__, a[2].tb_lineno)\n1 / 0",
+    "broken excepthook": "import sys\ndef hook(*a):\n    raise ValueError('hook')\nsys.excepthook = hook\n1 / 0",
+    "exit handlers": "import atexit; atexit.register(print, 'one'); atexit.register(print, 'two'); print('end')",
+    "exit handlers after an exception": "import atexit; atexit.register(print, 'one'); 1 / 0",
+    "thread goes on": "import threading\ndone = threading.Event()\n"
+    "threading.Thread(target=lambda: (done.wait(), print('thread'))).start()\nprint('main')\ndone.set()",
+    "thread raises": "import threading\nt = threading.Thread(target=lambda: 1 / 0, name='t')\nt.start()\nt.join()",
+    "executor left open": "from concurrent.futures import ThreadPoolExecutor\nprint(ThreadPoolExecutor().submit(abs, -1).result())",
+    "fork that exits": "import os\nif os.fork() == 0:\n    os._exit(7)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+    "fork that runs on": "import os, atexit\natexit.register(print, 'handler')\npid = os.fork()\n"
+    "if pid:\n    print(os.wait()[1])\nprint(pid > 0)",
+    "fork that raises": "import os\nif os.fork() == 0:\n    1 / 0\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+    "fork that calls sys.exit": "import os, sys\nif os.fork() == 0:\n    sys.exit(7)\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+    "warnings": "import warnings; warnings.warn('careful'); warnings.warn('old', DeprecationWarning)",
+    "logging": "import logging; logging.warning('a'); logging.info('b')",
+    "future statements": "from __future__ import annotations\nx: undefined = 1\nprint(__annotations__)",
+    "annotations are values without one": "x: int = 1\nprint(__annotations__)",
+    "stdin": "import sys; print(repr(sys.stdin.read()))",
+    "pickle": "import pickle\nclass A:\n    pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A)",
+    "fork workers": "import multiprocessing as mp\ndef f(x):\n    return x * x\n"
+    "if __name__ == '__main__':\n    with mp.get_context('fork').Pool(2) as pool:\n        print(pool.map(f, [1, 2, 3]))",
+    "spawn workers": "import multiprocessing as mp\ndef f(x):\n    return x * x\n"
+    "if __name__ == '__main__':\n    with mp.get_context('spawn').Pool(1) as pool:\n        print(pool.map(f, [1, 2, 3]))",
+}
+
+
+def _without_depth(traceback: str) -> str:
+    """The runner's own frames count towards the recursion limit."""
+    return re.sub(r"repeated \d+ more times", "repeated", traceback)
+
+
+def _status_for_the_shell(native: int) -> int:
+    return native if native >= 0 else 128 - native
+
+
+@pytest.mark.parametrize("source", LIKE_PYTHON.values(), ids=LIKE_PYTHON.keys())
+def test_output_and_status_are_pythons(place: Path, source: str) -> None:
+    Path("broken.py").write_text("x = (\n")
+    Path("raising.py").write_text("def f():\n    raise OSError('import')\n\nf()\n")
+    Path("train.py").write_text(source + "\n")
+    ours = run(JOB)
+    native = run_natively(JOB, ours.directory.rank(3).error)
+    assert (ours.stdout, _without_depth(ours.stderr)) == (native.stdout, _without_depth(native.stderr))
+    failure = ours.record.failure
+    assert (0 if failure is None else failure.exit_code) == _status_for_the_shell(native.returncode)
+    assert failure is None or failure.kind in (FailureKind.EXCEPTION, FailureKind.EXIT)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"# coding: latin-1\nprint('\xe9')\n1 / 0  # \xe9\n",
+        b"\xef\xbb\xbfprint('\xc3\xa9')\n",
+        b"print('\xe9')\n",
+        b"print(1)\r\n1 / 0\r\n",
+        b"print(1)\x00\n",
+    ],
+    ids=["coding line", "byte order mark", "not utf-8", "windows line ends", "null byte"],
+)
+def test_the_source_is_read_as_python_reads_it(place: Path, source: bytes) -> None:
+    Path("train.py").write_bytes(source)
+    ours = run(JOB)
+    native = run_natively(JOB, ours.directory.rank(3).error)
+    assert ours.stdout == native.stdout
+    # What is wrong, not the whole message: Python words it differently for a file and for bytes.
+    assert [line.partition(":")[0] for line in ours.stderr.splitlines()[-1:]] == [
+        line.partition(":")[0] for line in native.stderr.splitlines()[-1:]
+    ]
+    assert (ours.record.failure is None) == (native.returncode == 0)
+
+
+# What the record says about it
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "{place}/train.py", line 3, in <module>\n    {line}\n'
+FAILURES = {
+    "exception": (
+        "\n\nraise ValueError('bad shape')",
+        ProcessFailure(
+            kind=FailureKind.EXCEPTION,
+            exception="ValueError",
+            message="bad shape",
+            traceback=TRACEBACK.format(place="{place}", line="raise ValueError('bad shape')") + "ValueError: bad shape\n",
+            exit_code=1,
+            call_site="train.py:3",
+        ),
+    ),
+    "exception of a library": (
+        "import json\n\njson.loads('{{')",
+        ProcessFailure(
+            kind=FailureKind.EXCEPTION,
+            exception="json.decoder.JSONDecodeError",
+            message="Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+            traceback="...",
+            exit_code=1,
+            call_site="train.py:3",
+        ),
+    ),
+    "exception in a module of the user's": (
+        "import sub.part\n\nsub.part.f()",
+        ProcessFailure(
+            kind=FailureKind.EXCEPTION,
+            exception="ZeroDivisionError",
+            message="division by zero",
+            traceback="...",
+            call_site="sub/part.py:2",
+        ),
+    ),
+    "exception without a message": (
+        "\n\nassert False",
+        ProcessFailure(
+            kind=FailureKind.EXCEPTION, exception="AssertionError", message="AssertionError", traceback="...", call_site="train.py:3"
+        ),
+    ),
+    "message that is no text": (
+        "\n\nraise OSError('\\udcff')",
+        ProcessFailure(kind=FailureKind.EXCEPTION, exception="OSError", message="\\udcff", traceback="...", call_site="train.py:3"),
+    ),
+    "syntax error": (
+        "x = 1\n\nif x",
+        ProcessFailure(
+            kind=FailureKind.EXCEPTION,
+            exception="SyntaxError",
+            message="expected ':' (train.py, line 3)",
+            traceback="  File \"{place}/train.py\", line 3\n    if x\n        ^\nSyntaxError: expected ':'\n",
+            call_site="train.py:3",
+        ),
+    ),
+    "interrupt of its own": (
+        "\n\nraise KeyboardInterrupt",
+        ProcessFailure(
+            kind=FailureKind.EXCEPTION,
+            exception="KeyboardInterrupt",
+            message="KeyboardInterrupt",
+            traceback="...",
+            exit_code=130,
+            call_site="train.py:3",
+        ),
+    ),
+    "sys.exit": (
+        "import sys\n\nsys.exit(3)",
+        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="exited with status 3", exit_code=3, call_site="train.py:3"),
+    ),
+    "sys.exit with a message": (
+        "import sys\n\nsys.exit('no data')",
+        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="no data", exit_code=1, call_site="train.py:3"),
+    ),
+    "os._exit": (
+        "import os\n\nos._exit(3)",
+        ProcessFailure(
+            kind=FailureKind.EXIT, exception=None, message="exited with status 3 (os._exit)", exit_code=3, call_site="train.py:3"
+        ),
+    ),
+    "gap": (
+        "from fakerun.rank import simulation\n\nsimulation.current.gap()",
+        ProcessFailure(
+            kind=FailureKind.GAP,
+            exception="fakerun.errors.EmulationGapError",
+            message="torch.cuda.teleport is not emulated; leave it out under fakerun",
+            traceback="...",
+            exit_code=4,
+            call_site="train.py:3",
+        ),
+    ),
+    "gap that the script wraps": (
+        "from fakerun.rank import simulation\ntry:\n  simulation.current.gap()\nexcept Exception as e:\n  raise RuntimeError from e",
+        ProcessFailure(
+            kind=FailureKind.GAP,
+            exception="fakerun.errors.EmulationGapError",
+            message="torch.cuda.teleport is not emulated; leave it out under fakerun",
+            traceback="...",
+            exit_code=4,
+            call_site="train.py:3",
+        ),
+    ),
+    "killed": (
+        "import os\n\nos.kill(os.getpid(), 9)",
+        ProcessFailure(
+            kind=FailureKind.SIGNAL,
+            exception=None,
+            message="killed by SIGKILL "
+            "(probably by the out-of-memory killer: this machine's own memory ran out, or a limit on it was reached)",
+            exit_code=137,
+        ),
+    ),
+    "abort": (
+        "import os\n\nos.abort()",
+        ProcessFailure(
+            kind=FailureKind.SIGNAL,
+            exception=None,
+            message="killed by SIGABRT at train.py:3 (native code gave up; its last words, if any, are in the rank's stderr.log)",
+            traceback='Stack (most recent call last):\n  File "{place}/train.py", line 3, in <module>\n',
+            exit_code=134,
+            call_site="train.py:3",
+        ),
+    ),
+    "exec": (
+        "import os, sys\n\nos.execv(sys.executable, [sys.executable, '-c', 'raise SystemExit(2)'])",
+        ProcessFailure(
+            kind=FailureKind.EXIT,
+            exception=None,
+            message="the process ended with status 2 without passing through Python's exit (exec, or exit in native code)",
+            exit_code=2,
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "expected"), FAILURES.values(), ids=FAILURES.keys())
+def test_the_failure_is_told_apart(place: Path, source: str, expected: ProcessFailure) -> None:
+    Path("sub").mkdir()
+    Path("sub/part.py").write_text("def f():\n    1 / 0\n")
+    failure = run_script(source.replace("{{", "{")).failure
+    if expected.traceback == "...":
+        assert failure.traceback.startswith(f'Traceback (most recent call last):\n  File "{place}/train.py", line 3, in <module>\n')
+        assert str(Path(run_job.__code__.co_filename).parents[1]) not in failure.traceback
+        failure = replace(failure, traceback="...")
+    assert failure == replace(expected, traceback=expected.traceback.replace("{place}", str(place)))
+
+
+def test_a_rank_without_a_record_has_its_place_on_the_mesh(place: Path) -> None:
+    record = run_script("import os; os.kill(os.getpid(), 9)").record
+    assert (record.mesh, record.coordinate) == ({"dp": 2, "tp": 2}, {"dp": 1, "tp": 1})
+
+
+@pytest.mark.parametrize(
+    ("program", "exception", "message", "exit_code"),
+    [
+        ({"script": Path("train.py")}, "FileNotFoundError", "[Errno 2] No such file or directory: '{place}/train.py'", 1),
+        ({"module": "not_there"}, "ImportError", "No module named not_there", 1),
+        (
+            {"module": "package"},
+            "ImportError",
+            "No module named package.__main__; 'package' is a package and cannot be directly executed",
+            1,
+        ),
+    ],
+)
+def test_a_program_that_cannot_be_found(place: Path, program: Mapping[str, Any], exception: str, message: str, exit_code: int) -> None:
+    Path("package").mkdir()
+    Path("package/__init__.py").write_text("")
+    failure = run(replace(JOB, **{"script": None, **program})).failure
+    message = message.format(place=place)
+    assert (failure.exception, failure.message, failure.exit_code) == (exception, message, exit_code)
+    assert failure.traceback == f"{exception}: {message}\n"
+
+
+def test_a_fault_of_fakeruns_keeps_its_whole_traceback(place: Path) -> None:
+    failure = run_script("print('never')", FAKE_SIMULATION_FAULT="out of ideas").failure
+    assert (failure.kind, failure.exception, failure.message, failure.exit_code) == (
+        FailureKind.INTERNAL,
+        "RuntimeError",
+        "out of ideas",
+        4,
+    )
+    assert "sitecustomize.py" in failure.traceback
+
+
+def test_what_fakerun_does_inside_is_hidden_but_kept(place: Path) -> None:
+    ours = run_script("from fakerun.rank import simulation\n\nsimulation.current.fault()")
+    assert ours.failure.traceback == ours.stderr
+    assert ours.stderr == TRACEBACK.format(place=place, line="simulation.current.fault()") + "AttributeError: a mistake\n"
+    whole = ours.directory.rank(3).unpeeled.read_text()
+    assert "not for the user's eyes" in whole
+    assert "in fault" in whole
+
+
+# The step limit
+
+STOPPED = {
+    "plain": "step(); step(); print('not reached')",
+    "finally": "try:\n    step(); step()\nfinally:\n    print('cleaned up')",
+    "swallowed": "for _ in range(9):\n    try:\n        step()\n    except BaseException:\n        print('swallowed')",
+    "turned into an exception": "step()\ntry:\n    step()\nfinally:\n    1 / 0",
+    "turned into an exit": "import sys\ntry:\n    step(), step()\nexcept SystemExit:\n    sys.exit(1)",
+    "turned into os._exit": "import os\ntry:\n    step(), step()\nexcept SystemExit:\n    os._exit(1)",
+    "with a thread that waits forever": "import threading\nthreading.Thread(target=threading.Event().wait).start()\nstep(); step()",
+    "with an exit handler": "import atexit\natexit.register(print, 'handler')\nstep(); step()",
+}
+
+
+@pytest.mark.parametrize("source", STOPPED.values(), ids=STOPPED.keys())
+def test_a_script_that_was_stopped_has_not_failed(place: Path, source: str) -> None:
+    ours = run_script(f"from fakerun.rank import simulation\nstep = simulation.current.step\n{source}")
+    assert (ours.record.failure, ours.record.steps, ours.stderr) == (None, 2, "")
+    assert "not reached" not in ours.stdout
+
+
+def test_exit_handlers_of_a_stopped_script_run(place: Path) -> None:
+    ours = run_script(
+        "import atexit\nfrom fakerun.rank import simulation\natexit.register(print, 'handler')\nsimulation.current.step()",
+        replace(JOB, steps=1),
+    )
+    assert ours.stdout == "handler\n"
+
+
+# Output
+
+MUCH_OUTPUT = """
+import sys
+for number in range(20_000):
+    print("out", number, "x" * 50)
+    print("err", number, "y" * 50, file=sys.stderr)
+"""
+
+
+def test_much_output_is_kept_and_shown_live(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("train.py").write_text(MUCH_OUTPUT)
+    ours = run(JOB, show_output=True)
+    assert ours.record.failure is None
+    assert [len(text.splitlines()) for text in (ours.stdout, ours.stderr)] == [20_000, 20_000]
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    lines = shown.err.splitlines()
+    assert [line for line in lines if " out " in line] == [f"[rank3]: {line}" for line in ours.stdout.splitlines()]
+    assert [line for line in lines if " err " in line] == [f"[rank3]: {line}" for line in ours.stderr.splitlines()]
+
+
+def test_without_show_output_nothing_is_shown(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    Path("train.py").write_text("import os; os.write(1, b'out'); os.write(2, b'err')")
+    ours = run(JOB)
+    assert (ours.stdout, ours.stderr) == ("out", "err")
+    assert capfd.readouterr() == ("", "")
+
+
+# Several ranks
+
+
+def test_every_rank_runs_in_order_whatever_happens_to_the_others(place: Path) -> None:
+    Path("train.py").write_text("import os, sys; sys.exit(int(os.environ['RANK']) % 2)")
+    result = run_job(replace(JOB, ranks=(0, 1, 3)), run_dir=place.parent / "run", show_output=False)
+    assert [(record.rank, record.failure and record.failure.exit_code) for record in result.ranks] == [(0, None), (1, 1), (3, 1)]
+    assert result.torch_version == "0.0-fake"
+
+
+# Being stopped. A script says through a fifo that it has come to where it is to be stopped.
+
+
+class Fifo:
+    """Tells when the script is ready, and when the last process that holds the other end is gone."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def read(self) -> bytes:
+        readable, _, _ = select.select([self._descriptor], [], [], LONG_S)
+        assert readable, "the script did not come to the point"
+        return os.read(self._descriptor, 1)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+READY = "import ctypes, os, signal, sys, threading\nready = os.open('ready', os.O_WRONLY)\n"
+STUCK = {
+    "waiting": "os.write(ready, b'x') and threading.Event().wait()",
+    "busy": "os.write(ready, b'x')\nwhile True: pass",
+    "waiting in native code": "os.write(ready, b'x') and ctypes.CDLL(None).pause()",
+    "every signal its own": "for n in set(signal.valid_signals()) - {9, 19}: signal.signal(n, print)\n"
+    "os.write(ready, b'x') and threading.Event().wait()",
+}
+
+
+def _start(source: str) -> tuple[RankProcess, RunDirectory]:
+    Path("train.py").write_text(READY + source)
+    directory = open_run_directory(Path.cwd().parent / "run")
+    directory.write_job(replace(JOB, timeout_s=60.0))
+    files = directory.rank(3)
+    files.make()
+    return RankProcess.start(
+        directory.job_file, 3, files, worker_environment(JOB, 3, inherited=os.environ, error_file=files.error)
+    ), directory
+
+
+@pytest.mark.parametrize("source", STUCK.values(), ids=STUCK.keys())
+def test_a_stuck_script_says_where_it_is(place: Path, source: str) -> None:
+    with closing(Fifo(Path("ready"))) as fifo:
+        process, directory = _start(source)
+        with process:
+            assert fifo.read() == b"x"
+            process.ask(FailureKind.TIMEOUT)
+            assert process.wait(LONG_S)
+    record = directory.rank(3).read_record()
+    assert record is not None
+    assert record.failure is not None
+    line = 2 + len(source.splitlines())
+    failure = record.failure
+    assert (failure.kind, failure.message, failure.exit_code) == (FailureKind.TIMEOUT, f"timed out after 60 s at train.py:{line}", 124)
+    assert failure.traceback.startswith(f'Stack (most recent call last):\n  File "{place}/train.py", line {line}, in <module>\n')
+
+
+def test_a_script_that_cannot_even_say_is_killed(place: Path) -> None:
+    """Native code that does not let go of the interpreter lock."""
+    with closing(Fifo(Path("ready"))) as fifo:
+        process, directory = _start("os.write(ready, b'x') and ctypes.PyDLL(None).pause()")
+        with process:
+            assert fifo.read() == b"x"
+            process.ask(FailureKind.TIMEOUT)
+            assert not process.wait(0.2)
+            end = RankEnd(status=process.close(), stopped=FailureKind.TIMEOUT)
+    failure = finished_record(replace(JOB, timeout_s=60.0), 3, end, directory.rank(3).read_record()).failure
+    assert failure is not None
+    assert failure.message == "timed out after 60 s, and did not answer when asked where it was"
+
+
+def test_the_time_limit_of_the_job_is_kept(place: Path) -> None:
+    """Where it is found depends on how long the start takes; the other tests are about that."""
+    failure = run_script("while True: pass", replace(JOB, timeout_s=1.5)).failure
+    assert (failure.kind, failure.exit_code) == (FailureKind.TIMEOUT, 124)
+    assert failure.message.startswith("timed out after 1.5 s")
+
+
+CHILD = "import subprocess\nsubprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'], pass_fds=[ready])\n"
+
+
+@pytest.mark.parametrize("ending", ["", "1 / 0", "os._exit(0)", "os.kill(os.getpid(), 9)"], ids=["end", "exception", "os._exit", "killed"])
+def test_children_do_not_outlive_the_rank(place: Path, ending: str) -> None:
+    with closing(Fifo(Path("ready"))) as fifo:
+        run_script(READY + CHILD + "os.write(ready, b'x')\n" + ending)
+        assert fifo.read() == b"x"
+        assert fifo.read() == b""
+
+
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+from fakerun.job.codec import decode_job
+from fakerun.launch import run_job
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for record in run_job(decode_job(Path(sys.argv[1]).read_bytes()), run_dir=Path(sys.argv[2]), show_output=False).ranks:
+    print(record.rank, record.failure.kind.value, record.failure.exit_code, record.failure.message)
+"""
+
+
+def _drive(job: JobSpec, place: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the job from a process of its own: the script is going to do something to it."""
+    from fakerun.job.codec import encode_job
+
+    (place.parent / "wanted.json").write_bytes(encode_job(job))
+    command = [sys.executable, "-c", DRIVER, str(place.parent / "wanted.json"), str(place.parent / "run")]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG_S)
+
+
+def test_ctrl_c_stops_the_run_and_keeps_what_there_is(place: Path) -> None:
+    Path("train.py").write_text(
+        "import os, signal, threading\n"
+        "if os.environ['RANK'] == '0': raise SystemExit(5)\n"
+        "os.kill(os.getppid(), signal.SIGINT) or threading.Event().wait()\n"
+    )
+    assert _drive(replace(JOB, ranks=(0, 1, 2)), place).stdout.splitlines() == [
+        "0 exit 5 exited with status 5",
+        "1 interrupted 130 interrupted at train.py:3",
+        "2 interrupted 130 not started: fakerun was interrupted",
+    ]
+
+
+def test_a_script_may_clean_up_after_ctrl_c(place: Path) -> None:
+    Path("train.py").write_text(
+        "import os, signal, threading\n"
+        "try:\n    os.kill(os.getppid(), signal.SIGINT) or threading.Event().wait()\n"
+        "except KeyboardInterrupt:\n    print('saved')\n"
+    )
+    assert _drive(JOB, place).stdout == "3 interrupted 130 interrupted\n"
+    assert (place.parent / "run" / "rank-00003" / "stdout.log").read_text() == "saved\n"
+
+
+def test_no_rank_outlives_a_fakerun_that_was_killed(place: Path) -> None:
+    Path("train.py").write_text(
+        READY + CHILD + "os.write(ready, b'x')\nos.kill(os.getppid(), signal.SIGKILL) or threading.Event().wait()\n"
+    )
+    with closing(Fifo(Path("ready"))) as fifo:
+        assert _drive(JOB, place).returncode == -signal.SIGKILL
+        assert fifo.read() == b"x"
+        assert fifo.read() == b""

@@ -1,0 +1,124 @@
+"""The programs of scripts/ at small sizes, as declared data: how to run each, and what the formulas expect of it.
+
+Whoever checks something against the real thing or against the formulas takes the cases from here.
+"""
+
+import runpy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tests.oracles.formulas import Collective, Footprint, Job, Shape, collectives_of_ddp, collectives_of_fsdp, ddp_footprint, fsdp_footprint
+from tests.oracles.torchrun import RecordedCall, Recording, record
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+CallIdentity = tuple[str, tuple[int, ...], str | None, tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]
+"""What two accounts of one call must agree in: operation, global ranks of the group, dtype, input sizes, output sizes."""
+
+
+@cache
+def shapes() -> Mapping[str, Shape]:
+    """The shapes that scripts/llama3.py offers. A function, because it imports torch."""
+    return runpy.run_path(str(SCRIPTS / "llama3.py"))["SHAPES"]  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One run of a program on dp x tp ranks. The options have the programs' own defaults where there is no reason for another."""
+
+    id: str
+    script: str
+    model: str
+    dp: int
+    tp: int = 1
+    steps: int = 2
+    seq_len: int = 16
+    batch_size: int = 1
+    dtype: str = "bfloat16"
+    activation_checkpointing: str = "none"
+    reshard_after_forward: str = "default"
+
+    @property
+    def world_size(self) -> int:
+        return self.dp * self.tp
+
+    @property
+    def path(self) -> Path:
+        return SCRIPTS / self.script
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        options: dict[str, Any] = {
+            "--model": self.model,
+            "--steps": self.steps,
+            "--seq-len": self.seq_len,
+            "--batch-size": self.batch_size,
+            "--dtype": self.dtype,
+            "--activation-checkpointing": self.activation_checkpointing,
+        }
+        if self.script == "train_fsdp.py":
+            options["--reshard-after-forward"] = self.reshard_after_forward
+        if self.script == "train_tp_fsdp.py":
+            options["--tp"] = self.tp
+        return tuple(str(word) for option in options.items() for word in option)
+
+    # ---- What is expected, and what is real
+
+    def job(self, device: str = "cpu") -> Job:
+        """The job in numbers, as it is on `device`."""
+        return Job(
+            shape=shapes()[self.model],
+            dp=self.dp,
+            tp=self.tp,
+            seq_len=self.seq_len,
+            batch_size=self.batch_size,
+            dtype=self.dtype,
+            activation_checkpointing=self.activation_checkpointing,
+            reshard_after_forward=self.reshard_after_forward,
+            device=device,
+        )
+
+    def expected_collectives(self, rank: int, device: str = "cpu") -> list[Collective]:
+        job = self.job(device)
+        return collectives_of_ddp(job, self.steps) if self.script == "train_ddp.py" else collectives_of_fsdp(job, rank, self.steps)
+
+    def expected_calls(self, rank: int, device: str = "cpu") -> list[CallIdentity]:
+        """The same as the recorder tells it: with global ranks in place of the axis."""
+        ranks = {axis: self.job().group_ranks(axis, rank) for axis in ("dp", "tp", "world")}
+        collectives = self.expected_collectives(rank, device)
+        return [(call.op, ranks[call.axis], call.dtype, call.input_sizes, call.output_sizes) for call in collectives]
+
+    def expected_footprint(self, rank: int) -> Footprint:
+        return ddp_footprint(self.job()) if self.script == "train_ddp.py" else fsdp_footprint(self.job(), rank)
+
+    def record(self) -> Recording:
+        """What it really does, on processes of this machine, over gloo."""
+        return record(self.path, self.args, self.world_size)
+
+
+def identity(call: RecordedCall) -> CallIdentity:
+    return (call.op, call.group_ranks, call.dtype, call.input_sizes, call.output_sizes)
+
+
+PROGRAMS = (
+    # More than 26 MiB of parameters, so several buckets; a third step, so one that does not rebuild them.
+    Program(id="ddp", script="train_ddp.py", model="small", dp=4, steps=3),
+    Program(id="fsdp-uneven", script="train_fsdp.py", model="odd", dp=4),
+    Program(
+        id="fsdp-float32-reshard-always",
+        script="train_fsdp.py",
+        model="debug",
+        dp=4,
+        dtype="float32",
+        activation_checkpointing="selective",
+        reshard_after_forward="always",
+    ),
+    Program(id="tp-fsdp-uneven", script="train_tp_fsdp.py", model="odd", dp=2, tp=2, batch_size=3),
+    Program(id="tp-fsdp-full-checkpointing", script="train_tp_fsdp.py", model="debug", dp=2, tp=2, activation_checkpointing="full"),
+    Program(
+        id="tp-only-selective-checkpointing", script="train_tp_fsdp.py", model="debug", dp=1, tp=4, activation_checkpointing="selective"
+    ),
+)

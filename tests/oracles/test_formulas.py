@@ -1,0 +1,44 @@
+"""The formulas against published numbers, against sums done by hand, and against real processes."""
+
+from collections import Counter
+
+import pytest
+
+from tests.oracles.formulas import Job, fsdp_footprint, parameter_count
+from tests.oracles.formulas.ddp import fill_buckets
+from tests.oracles.formulas.model import chunk_rows
+from tests.oracles.programs import PROGRAMS, Program, identity, shapes
+
+
+@pytest.mark.parametrize(("model", "published"), [("8b", 8_030_261_248), ("70b", 70_553_706_496)])
+def test_parameter_count_is_the_published_one(model: str, published: int) -> None:
+    assert parameter_count(shapes()[model]) == published
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts", "sizes"),
+    [(8, 4, [2, 2, 2, 2]), (30, 4, [8, 8, 8, 6]), (6, 4, [2, 2, 2, 0]), (5, 8, [1, 1, 1, 1, 1, 0, 0, 0])],
+)
+def test_chunks_are_as_large_as_the_first_until_the_rows_run_out(rows: int, parts: int, sizes: list[int]) -> None:
+    assert [chunk_rows(rows, parts, index) for index in range(parts)] == sizes
+
+
+def test_a_bucket_is_closed_once_it_has_reached_its_limit() -> None:
+    assert fill_buckets([(2,), (1,), (3,), (4,), (1,)], limits=(4, 16)) == [[(2,)], [(1,), (3,)], [(4,)], [(1,)]]
+
+
+def test_8b_on_eight_ranks_divides_evenly() -> None:
+    footprint = fsdp_footprint(Job(shape=shapes()["8b"], dp=8, seq_len=8192), rank=0)
+    eighth = 8_030_261_248 * 4 // 8
+    assert sum(footprint.parameters) == sum(footprint.gradients) == sum(footprint.optimizer_state) // 2 == eighth
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.id)
+def test_a_real_run_communicates_and_holds_what_is_expected_on_every_rank(program: Program) -> None:
+    recording = program.record()
+    for rank, calls in enumerate(recording.calls):
+        assert [identity(call) for call in calls] == program.expected_calls(rank), f"rank {rank}"
+    for rank, state in enumerate(recording.states):
+        expected = program.expected_footprint(rank)
+        for kind in ("parameters", "gradients", "optimizer_state", "step_counts"):
+            assert Counter(state[kind]) == Counter(getattr(expected, kind)), f"{kind} of rank {rank}"

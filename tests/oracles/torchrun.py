@@ -1,0 +1,77 @@
+"""Runs a program under the real torchrun, over gloo, with the recorder around it, and reads back what it wrote."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+RECORDER = Path(__file__).with_name("recorder.py")
+TIMEOUT_S = 180
+
+Sizes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedCall:
+    """One line of the recorder; its module says what the fields are."""
+
+    op: str
+    group_ranks: tuple[int, ...]
+    dtype: str | None
+    input_sizes: Sizes
+    output_sizes: Sizes
+    reduce_op: str | None
+    root: int | None
+    peer: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What each rank issued, in order, and the storages that its optimizer held in the end, by kind; empty if it never took a step."""
+
+    calls: tuple[tuple[RecordedCall, ...], ...]
+    states: tuple[dict[str, list[int]], ...]
+
+
+@cache
+def record(script: Path, args: tuple[str, ...], nproc: int) -> Recording:
+    """Run `script` on `nproc` processes and record it. The same run asked for again in this process is not run again."""
+    with tempfile.TemporaryDirectory() as directory:
+        result = torchrun(nproc, RECORDER, directory, str(script), *args)
+        if result.returncode != 0:
+            raise RuntimeError(f"{script.name} {' '.join(args)} failed under torchrun:\n{result.stderr}")
+        return read_recording(Path(directory), nproc)
+
+
+def torchrun(nproc: int, script: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """`--standalone` finds a free port, so that runs beside each other do not meet."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc), str(script), *args]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def read_recording(directory: Path, nproc: int) -> Recording:
+    return Recording(
+        calls=tuple(read_calls(directory / f"rank_{rank}.jsonl") for rank in range(nproc)),
+        states=tuple(read_state(directory / f"rank_{rank}.state.json") for rank in range(nproc)),
+    )
+
+
+def read_calls(path: Path) -> tuple[RecordedCall, ...]:
+    return tuple(
+        RecordedCall(**{name: tuples(value) for name, value in json.loads(line).items()}) for line in path.read_text().splitlines()
+    )
+
+
+def read_state(path: Path) -> dict[str, list[int]]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def tuples(value: Any) -> Any:
+    """JSON's lists as tuples, to the bottom."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value

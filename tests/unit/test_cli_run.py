@@ -1,0 +1,344 @@
+"""`fakerun run`: what a command line asks for, what is refused, where the report goes. The launcher is a stand-in: no rank is started."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fakerun
+from fakerun.cli import torchrun
+from fakerun.cli.app import main
+from fakerun.job.spec import JobSpec
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
+
+
+@dataclass
+class Launcher:
+    """Stands in for `run_job`: keeps the jobs that it is asked to run, and lets every rank end as told."""
+
+    failure: ProcessFailure | None = None
+    jobs: list[JobSpec] = field(default_factory=list)
+
+    def __call__(self, job: JobSpec, *, run_dir: Path | None, show_output: bool) -> RunRecord:
+        self.jobs.append(job)
+        ranks = tuple(RankRecord(rank=rank, failure=self.failure) for rank in job.ranks)
+        return RunRecord(fakerun_version=fakerun.__version__, torch_version=None, ranks=ranks)
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a script and a job file; no variable of the caller's."""
+    for name in os.environ:
+        if name.startswith(("FAKERUN_", "PET_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # for run directories: here
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # and in processes that a test starts
+    Path("train.py").touch()
+    Path("job.yaml").write_text("script: train.py\nargs: [--lr, 3]\nmesh: 2x4\nsteps: 5\nhardware: h200\n")
+    return tmp_path
+
+
+@pytest.fixture
+def launcher(monkeypatch: pytest.MonkeyPatch) -> Launcher:
+    launcher = Launcher()
+    monkeypatch.setattr("fakerun.launch.run_job", launcher)
+    return launcher
+
+
+@pytest.fixture
+def job_of(launcher: Launcher) -> Callable[[str], JobSpec]:
+    def run(line: str) -> JobSpec:
+        assert main(line.split()) == 0
+        return launcher.jobs[-1]
+
+    return run
+
+
+JobOf = Callable[[str], JobSpec]
+
+
+@pytest.mark.parametrize(
+    ("line", "script", "module", "args"),
+    [
+        ("train.py --world-size 8", "train.py", None, ()),
+        ("run train.py --world-size 8", "train.py", None, ()),
+        ("train.py --world-size 8 -- --steps 9 -- x", "train.py", None, ("--steps", "9", "--", "x")),
+        ("train.py 10 20 --world-size 8 -- --lr 3", "train.py", None, ("10", "20", "--lr", "3")),
+        ("--world-size 8 train.py --steps 9 x", "train.py", None, ("--steps", "9", "x")),
+        ("run --world-size 8 train.py -overbose", "train.py", None, ("-overbose",)),
+        ("--world-size 8 train.py -- --lr 3", "train.py", None, ("--", "--lr", "3")),  # as torchrun does
+        ("--world-size=8 -m package.train --lr 3", None, "package.train", ("--lr", "3")),
+        ("-m --world-size 8 package.train", None, "package.train", ()),
+        ("package.train -m --world-size 8 -- --lr 3", None, "package.train", ("--lr", "3")),
+        ("job.yaml", "train.py", None, ("--lr", "3")),
+        ("job.yaml -- --lr 4", "train.py", None, ("--lr", "3", "--lr", "4")),
+        ("--rank 1 job.yaml --lr 4", "train.py", None, ("--lr", "3", "--lr", "4")),
+    ],
+)
+def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | None, args: tuple[str, ...]) -> None:
+    job = job_of(line)
+    assert (job.script, job.module, job.args) == (Path(script) if script else None, module, args)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("train.py --world-size 16", {"nnodes": 2, "nproc_per_node": 8, "ranks": (0,), "steps": 2}),
+        ("train.py --nnodes 2 --nproc-per-node 4 --rank 7", {"nnodes": 2, "nproc_per_node": 4, "ranks": (7,)}),
+        ("train.py --nnodes=1:4 --nproc_per_node=4", {"nnodes": 4, "nproc_per_node": 4}),
+        ("train.py --nproc-per-node gpu --world-size 4", {"nnodes": 1, "nproc_per_node": 4}),
+        ("train.py --mesh 2x4 --steps 3 --timeout 1.5", {"nproc_per_node": 8, "steps": 3, "timeout_s": 1.5}),
+        ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8}),
+        ("job.yaml", {"nproc_per_node": 8, "steps": 5}),
+        ("job.yaml --steps 1 --rank 3", {"steps": 1, "ranks": (3,)}),
+        ("job.yaml --nnodes 2", {"nnodes": 2, "nproc_per_node": 4}),
+    ],
+)
+def test_job(job_of: JobOf, line: str, expected: dict[str, Any]) -> None:
+    job = job_of(line)
+    assert {name: getattr(job, name) for name in expected} == expected
+
+
+def test_order_of_sources(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"FAKERUN_STEPS": "7", "FAKERUN_RANK": "1", "PET_NNODES": "2", "FAKERUN_NNODES": "4", "PET_STEPS": "99"}.items():
+        monkeypatch.setenv(name, value)
+    assert (job_of("train.py --nproc-per-node 2").steps, job_of("train.py --nproc-per-node 2").nnodes) == (7, 4)
+    assert (job_of("job.yaml").steps, job_of("job.yaml").ranks) == (5, (1,))
+    assert job_of("job.yaml --steps 6").steps == 6
+    assert job_of("train.py --world-size 3").nnodes == 1
+
+
+def test_any_torchrun_line(job_of: JobOf, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every option that `torchrun --help` of torch 2.13 lists."""
+    job = job_of(
+        "--nnodes=1:2 --nproc_per_node=8 --rdzv-backend c10d --rdzv_endpoint=host:29400 --rdzv-id 7 --rdzv-conf a=1 --standalone "
+        "--max-restarts=3 --monitor-interval 1 --start-method fork --event-log-handler null --role trainer -m --run-path --log-dir /tmp "
+        "-r 3 -t 3 --redirects=0 --tee 0 --local-ranks-filter 0 --duplicate-stdout-filters a --duplicate-stderr-filters b --node-rank=1 "
+        "--master-addr=host --master_port 29500 --local-addr host --logs-specs x --numa-binding node --signals-to-handle SIGTERM "
+        "--shutdown-timeout 3 --virtual-local-rank package.train --lr 3"
+    )
+    assert (job.module, job.args, job.world_size) == ("package.train", ("--lr", "3"), 16)
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note:" in line]
+    assert notes[0] == "fakerun: note: --nnodes 1:2: simulating 2 nodes"
+    assert notes[1].startswith("fakerun: note: ignored, only a real launch needs it: --rdzv-backend, --rdzv-endpoint, --rdzv-id,")
+    assert len(notes) == 2
+
+
+def test_a_misplaced_option_is_pointed_at(job_of: JobOf, capsys: pytest.CaptureFixture[str]) -> None:
+    job_of("--nproc-per-node 2 train.py --world_size 8")
+    assert (
+        "fakerun: note: --world_size goes to the script, because an option came first: to give it to fakerun, put it before the script"
+        in capsys.readouterr().err.splitlines()
+    )
+
+
+USAGE_ERRORS = {
+    "nope.py --world-size 2": "no such script: nope.py",
+    ". --world-size 2": ". is a directory: give the script in it, or use -m for a package",
+    "run": "no script is given: fakerun SCRIPT --world-size N, or fakerun --help",
+    "--world-size 2": "no script is given: fakerun SCRIPT --world-size N, or fakerun --help",
+    "train.py": (
+        "the number of ranks is not given: pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
+    ),
+    "train.py --world-size 0": "world size 0 is not possible: it must be at least 1",
+    "train.py --world-size eight": "Invalid value for '--world-size': 'eight' is not a whole number",
+    "train.py --world-size": "Option '--world-size' requires an argument.",
+    "train.py --world-size 8 --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
+    "train.py --world-size 8 --mesh 3x3": (
+        "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size"
+    ),
+    "train.py --mesh 2by4": "mesh '2by4' is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4",
+    "train.py --world-size 8 --hardware l5": (
+        "unknown hardware 'l5'; known: v100-32gb, a100-40gb, a100-80gb, h100-80gb, h200, b200, gb200, mi300x, l4, a10g, rtx4090"
+    ),
+    "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
+    "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json",
+    "train.py --world-size 8 -o .": "output . is a directory: name a file in it, as in report.json",
+    "train.py --world-size 8 -o no/report.json": "output no/report.json: there is no directory no: make it first",
+    "train.py --world-siez 8": (
+        "no such option: --world-siez (did you mean '--world-size'?); options for the script go after --, as in: "
+        "fakerun train.py -- --world-siez"
+    ),
+    "train.py -x": "no such option: -x; options for the script go after --, as in: fakerun train.py -- -x",
+    "--lr 3 train.py": "no such option: --lr; options for the script go after the script",
+    "--world-size 2 --no-python train.py": "--no-python is not supported: only Python programs can be simulated",
+    "--nnodes 4:2 --nproc-per-node 2 train.py": "--nnodes '4:2' is no range: the smallest number goes first, and is at least 1",
+    "--nnodes some --nproc-per-node 2 train.py": "--nnodes 'some' is not understood: give a number, or a range as in 1:4",
+    "--nproc-per-node all train.py": (
+        "--nproc-per-node 'all' is not understood: give a number (or auto, cpu, gpu, xpu, with --world-size or --mesh)"
+    ),
+    "-m train.py --lr 3": "train.py is a file, not a module: leave out -m (in a job file: script, not module)",
+    "nope.yaml": "nope.yaml: cannot be read: No such file or directory",
+    "job.yaml --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
+    "job.yaml --world-size 16": (
+        "mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16: the product of the mesh must equal the world size"
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), USAGE_ERRORS.items())
+def test_usage_errors(launcher: Launcher, capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
+    assert main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1] == f"fakerun: error: {message}"
+    assert captured.out == ""
+    assert launcher.jobs == []
+
+
+def test_every_error_of_a_job_file_is_told(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("job.yaml").write_text("script: train.py\nmesh: 2:4\nsteps: 0\n")
+    assert main(["job.yaml", "--mesh", "2x4"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "fakerun: error: job.yaml:2: mesh: 2:4 is a number to base 60 in YAML: quote it ('2:4'), or write a mesh as 2x4",
+        "fakerun: error: job.yaml:3: steps: must be at least 1, not 0",
+    ]
+    assert launcher.jobs == []
+
+
+@pytest.mark.usefixtures("launcher")
+def test_report_on_stdout_and_the_rest_on_stderr(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train.py", "--mesh", "dp=2,tp=4", "--rank", "3", "--format", "json", "--run-dir", "kept"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["job"]["mesh"] == {"dp": 2, "tp": 4}
+    assert captured.err.splitlines() == [
+        "fakerun: simulating rank 3 of 8 (1 node x 8), mesh dp=2,tp=4 on h100-80gb",
+        f"fakerun: run directory: {directory / 'kept'}",
+    ]
+
+
+@pytest.mark.usefixtures("launcher")
+@pytest.mark.parametrize(("options", "is_json"), [("-o r.json", True), ("--output=r.txt", False), ("-o r.json --format table", False)])
+def test_report_in_a_file(capsys: pytest.CaptureFixture[str], options: str, is_json: bool) -> None:
+    assert main(["train.py", "--world-size", "2", *options.split()]) == 0
+    assert capsys.readouterr().out == ""
+    report = next(Path().glob("r.*")).read_text()
+    assert report.startswith("{") == is_json
+    assert report.endswith("\n")
+    assert not list(Path().glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (FailureKind.EXCEPTION, 3),
+        (FailureKind.EXIT, 3),
+        (FailureKind.SIGNAL, 3),
+        (FailureKind.TIMEOUT, 3),
+        (FailureKind.GAP, 4),
+        (FailureKind.INTERNAL, 4),
+        (FailureKind.INTERRUPTED, 130),
+    ],
+)
+def test_exit_codes_of_failures(launcher: Launcher, capsys: pytest.CaptureFixture[str], kind: FailureKind, code: int) -> None:
+    launcher.failure = ProcessFailure(kind=kind, exception=None, message="it ended")
+    assert main(["train.py", "--world-size", "2", "--format", "json"]) == code
+    assert json.loads(capsys.readouterr().out)["ranks"][0]["status"] == "failed"  # a report whatever happens
+
+
+def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(job: JobSpec, **_: object) -> RunRecord:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("fakerun.launch.run_job", broken)
+    assert main(["train.py", "--world-size", "2"]) == 4
+    error = capsys.readouterr().err
+    assert "ZeroDivisionError" in error
+    assert error.splitlines()[-1] == "fakerun: error: this is a fault of fakerun's own: please report it with the lines above"
+
+
+def fakerun_process(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fakerun.cli.app", *args], check=False, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def test_version() -> None:
+    process = fakerun_process("--version")
+    assert (process.returncode, process.stdout, process.stderr) == (0, f"fakerun {fakerun.__version__}\n", "")
+
+
+@pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])
+def test_help_of_the_whole_command_has_the_options_of_run(args: tuple[str, ...]) -> None:
+    process = fakerun_process(*args)
+    assert process.returncode == 0
+    assert process.stdout.startswith("Usage: fakerun [run] SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
+    assert "--world-size N" in process.stdout
+    assert "--rdzv-backend" not in process.stdout
+
+
+def test_help_of_run() -> None:
+    process = fakerun_process("train.py", "--help")
+    assert process.returncode == 0
+    assert process.stdout.startswith("Usage: fakerun run SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
+
+
+def test_usage_error_of_a_process() -> None:
+    process = fakerun_process("train.py", "--world-size", "8", "--rank", "8")
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == "fakerun: error: rank 8 does not exist: a world size of 8 has ranks 0 to 7\n"
+
+
+COMPLETIONS = {
+    "fakerun --wor": ["--world-size"],
+    "fakerun r": ["run"],
+    "fakerun train.py --hardware h": ["h100-80gb", "h200"],
+    "fakerun train.py --format ": ["table", "json"],
+    "fakerun run train.py --nn": ["--nnodes"],
+}
+
+
+@pytest.mark.parametrize(("line", "completions"), COMPLETIONS.items())
+def test_completion(line: str, completions: list[str]) -> None:
+    process = fakerun_process(_FAKERUN_COMPLETE="complete_bash", COMP_WORDS=line, COMP_CWORD=str(len(line.split(" ")) - 1))
+    assert process.stdout.split() == completions
+
+
+WITH_A_STAND_IN = """
+import sys
+import fakerun.launch
+from fakerun.cli.app import main
+from fakerun.records.run import RankRecord, RunRecord
+
+fakerun.launch.run_job = lambda job, **_: RunRecord(fakerun_version="", torch_version=None, ranks=(RankRecord(rank=0),))
+sys.exit(main(["train.py", "--world-size", "2", *sys.argv[1:]]))
+"""
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    """`fakerun ... | head`, where head is gone before the report comes."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run([sys.executable, "-c", WITH_A_STAND_IN], check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert process.returncode == 0
+    assert all(line.startswith("fakerun: ") for line in process.stderr.splitlines())
+
+
+def test_a_pipe_is_written_to_and_not_replaced() -> None:
+    os.mkfifo("pipe")
+    process = subprocess.Popen([sys.executable, "-c", WITH_A_STAND_IN, "-o", "pipe", "--format", "json"], stderr=subprocess.PIPE)
+    assert json.loads(Path("pipe").read_bytes())["schema_version"] == 1
+    process.communicate()
+    assert process.returncode == 0
+    assert Path("pipe").is_fifo()
+
+
+def test_every_option_of_the_installed_torchrun_is_accepted() -> None:
+    source = Path(str(distribution("torch").locate_file("torch/distributed/run.py"))).read_text(encoding="utf-8")
+    calls = [
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
+    ]
+    words = [str(word.value) for call in calls for word in call.args if isinstance(word, ast.Constant)]
+    options = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+    assert {"nnodes", "standalone", "rdzv_backend"} <= options
+    assert options <= torchrun.UNDERSTOOD | torchrun.IGNORED

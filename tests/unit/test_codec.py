@@ -1,0 +1,138 @@
+"""Records and jobs survive being written and read; what is not one is refused in words."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fakerun.errors import UsageError
+from fakerun.job.codec import decode_job, encode_job
+from fakerun.job.hardware import HardwareSpec
+from fakerun.job.mesh import MeshSpec
+from fakerun.job.spec import JobSpec
+from fakerun.records.codec import decode_rank, encode_rank
+from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
+from fakerun.records.finding import Finding, Severity
+from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+
+FULL_RECORD = RankRecord(
+    rank=3,
+    mesh={"pp": 2, "dp": 1, "tp": 2},
+    coordinate={"pp": 1, "dp": 0, "tp": 1},
+    steps=2,
+    collectives=(
+        CollectiveRecord(
+            seq=0,
+            step=1,
+            phase=Phase.BACKWARD,
+            op=CollectiveOp.ALL_TO_ALL_SINGLE,
+            group="tp",
+            group_ranks=(2, 3),
+            dtype="bfloat16",
+            input_sizes=((4, 8), ()),
+            output_sizes=((32,),),
+            nbytes=64,
+            reduce_op="SUM",
+            root=2,
+            peer=3,
+            tag=7,
+            input_splits=(1, 3),
+            output_splits=(2, 2),
+            is_async=True,
+            module="layers.0.attention",
+            call_site="train.py:88",
+        ),
+    ),
+    memory=MemoryTimeline(
+        blocks=(
+            MemoryBlock(
+                nbytes=1024,
+                requested_bytes=600,
+                category=Category.ACTIVATION,
+                step=0,
+                phase=Phase.FORWARD,
+                module=None,
+                call_site=None,
+                shape=(300,),
+                dtype="float16",
+            ),
+        ),
+        events=(0, ~0),
+        step_ends=(2,),
+    ),
+    findings=(Finding(code="unknown-value", severity=Severity.NOTE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
+    failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="naïve \U0001f600", traceback="Traceback\n"),
+    torch_version="2.13.0",
+)
+
+HARDWARE = HardwareSpec(
+    name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+)
+JOB = JobSpec(
+    script=Path("dir/train.py"),
+    args=("--lr", "1e-3", "${local_rank}"),
+    env={"B": "2", "A": "1"},
+    nnodes=2,
+    nproc_per_node=4,
+    mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
+    hardware=HARDWARE,
+    ranks=(0, 7),
+    timeout_s=60.0,
+)
+
+
+@pytest.mark.parametrize("record", [FULL_RECORD, RankRecord(rank=0)], ids=["full", "empty"])
+def test_a_record_comes_back_as_it_was(record: RankRecord) -> None:
+    back = decode_rank(encode_rank(record))
+    assert back == record
+    assert list(back.mesh) == list(record.mesh)
+
+
+def test_equal_records_give_equal_bytes() -> None:
+    assert encode_rank(FULL_RECORD) == encode_rank(decode_rank(encode_rank(FULL_RECORD)))
+
+
+def _document(**changes: object) -> bytes:
+    return gzip.compress(json.dumps(json.loads(gzip.decompress(encode_rank(RankRecord(rank=0)))) | changes).encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"hello", "rank.gz: not a record of fakerun (Not a gzipped file (b'he')); run the job again"),
+        (encode_rank(FULL_RECORD)[:50], "rank.gz: not a record of fakerun (Compressed file ended before"),
+        (gzip.compress(b"hello"), "rank.gz: not a record of fakerun (1 validation error"),
+        (gzip.compress(b"[]"), "rank.gz: has schema version None, this fakerun reads 1; run the job again with this fakerun"),
+        (_document(schema_version=2), "rank.gz: has schema version 2, this fakerun reads 1; run the job again with this fakerun"),
+        (_document(record={"rank": "three"}), "rank.gz: the record is damaged (1 validation error"),
+    ],
+    ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],
+)
+def test_what_is_no_record_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(UsageError, match="^" + re.escape(message)):
+        decode_rank(data, source="rank.gz")
+
+
+@pytest.mark.parametrize("job", [JOB, JobSpec(module="pkg.train", hardware=HARDWARE)], ids=["full", "least"])
+def test_a_job_comes_back_as_it_was(job: JobSpec) -> None:
+    back = decode_job(encode_job(job))
+    assert back == job
+    assert list(back.env) == list(job.env)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"hello", "job.json: not a job file of a run directory"),
+        (b'{"job": {}}', "job.json: not a job file of a run directory"),
+        (b'{"fakerun_job": 2}', "job.json: has schema version 2, this fakerun reads 1; run the job again"),
+        (b'{"fakerun_job": 1, "job": {}}', "job.json: the job is damaged (1 validation error"),
+    ],
+    ids=["no json", "another program's", "other version", "damaged"],
+)
+def test_what_is_no_job_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(UsageError, match="^" + re.escape(message)):
+        decode_job(data, source="job.json")

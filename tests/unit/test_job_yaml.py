@@ -1,0 +1,228 @@
+"""Jobs in YAML: what a file means, and what every broken file is told."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from fakerun.errors import UsageError
+from fakerun.job.mesh import MeshSpec
+from fakerun.job.request import JobRequest
+from fakerun.job.yaml_job import load_job
+
+KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, rank"
+
+
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a `train.py`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").touch()
+    return tmp_path
+
+
+def load(text: str | bytes) -> JobRequest:
+    file = Path("job.yaml")
+    file.write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
+    return load_job(file)
+
+
+def test_every_key() -> None:
+    text = """
+        # All that a job file can say, but module.
+        script: train.py
+        args: [--lr, 1.50, --flag, "no", 2024-01-01, 1e-3, true]
+        env: {NCCL_DEBUG: INFO, OMP_NUM_THREADS: 4, EMPTY: ""}
+        world_size: 16
+        nnodes: 2
+        nproc_per_node: 8
+        mesh: {dp: 2, tp: 8}
+        hardware: h200
+        steps: 3
+        rank: 15
+        """
+    assert load(text) == JobRequest(
+        script=Path("train.py"),
+        args=("--lr", "1.50", "--flag", "no", "2024-01-01", "1e-3", "true"),
+        env={"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "4", "EMPTY": ""},
+        world_size=16,
+        nnodes=2,
+        nproc_per_node=8,
+        mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 8), named=True),
+        hardware="h200",
+        steps=3,
+        rank=15,
+    )
+
+
+@pytest.mark.parametrize(
+    ("mesh", "spec"),
+    [
+        ("2x4", MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=False)),
+        ("'dp=2,tp=4'", MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True)),
+        ("{ep: 8}", MeshSpec(axes=("ep",), sizes=(8,), named=True)),
+        ("8", MeshSpec(axes=("dp",), sizes=(8,), named=False)),
+    ],
+)
+def test_forms_of_a_mesh(mesh: str, spec: MeshSpec) -> None:
+    assert load(f"module: m\nmesh: {mesh}").mesh == spec
+
+
+@pytest.mark.parametrize(
+    ("file", "script", "found"),
+    [
+        ("job.yaml", "train.py", "train.py"),
+        ("configs/job.yaml", "../train.py", "train.py"),
+        ("configs/job.yaml", "train.py", "train.py"),  # not beside the file, but in the current directory
+        ("configs/job.yaml", "beside.py", "configs/beside.py"),
+    ],
+)
+def test_a_script_is_looked_for_beside_the_file_first(file: str, script: str, found: str) -> None:
+    Path("configs").mkdir()
+    Path("configs/beside.py").touch()
+    Path(file).write_text(f"script: {script}\nworld_size: 2\n")
+    assert load_job(Path(file)).script == Path(found)
+
+
+def test_an_absolute_file_finds_its_script_from_anywhere(directory: Path) -> None:
+    (directory / "elsewhere").mkdir()
+    (directory / "configs").mkdir()
+    job = directory / "configs" / "job.yaml"
+    job.write_text("script: ../train.py\n")
+    assert load_job(job).script == directory / "train.py"
+
+
+BROKEN = {
+    "empty": ("", ["job.yaml:1: the file is empty"]),
+    "only a comment": ("# later\n", ["job.yaml:1: the file is empty"]),
+    "not a map": ("- train.py\n", [f"job.yaml:1: the top of a job file must be a map, not a list; allowed keys: {KEYS}"]),
+    "text": ("train.py\n", [f"job.yaml:1: the top of a job file must be a map, not the text 'train.py'; allowed keys: {KEYS}"]),
+    "not UTF-8": (b"script: train.py\nargs: [\xff]\n", ["job.yaml:2: this is not UTF-8: byte 0xff"]),
+    "control character": (b"script: train.py\n\x07\n", ["job.yaml:2: this is no YAML: the character U+0007 is not allowed"]),
+    "tab": (
+        "script: train.py\nenv:\n\tA: 1\n",
+        ["job.yaml:3: this is no YAML: found character '\\t' that cannot start any token; indent with spaces, not tabs"],
+    ),
+    "unclosed": ("script: train.py\nargs: [a\n", ["job.yaml:3: this is no YAML: expected ',' or ']', but got '<stream end>'"]),
+    "two documents": ("script: train.py\n---\nscript: train.py\n", ["job.yaml:2: this is no YAML: but found another document"]),
+    "nested deeply": ("[" * 5000, ["job.yaml:1: lists or maps are nested too deeply"]),
+    "object": (
+        "script: !!python/object:os.system train.py\n",
+        ["job.yaml:1: script: the tag tag:yaml.org,2002:python/object:os.system is not allowed: write a plain value"],
+    ),
+    "alias of itself": ("script: train.py\nargs: &a [*a]\n", ["job.yaml:2: args[0]: must be text or a number, not a list"]),
+    "unknown key": (
+        "script: train.py\nworld_siez: 8\n",
+        [f"job.yaml:2: world_siez: unknown key (did you mean 'world_size'?); allowed: {KEYS}"],
+    ),
+    "merge key": ("script: train.py\n<<: {steps: 2}\n", [f"job.yaml:2: <<: unknown key; allowed: {KEYS}"]),
+    "key that is a list": ("script: train.py\n? [a]\n: 1\n", ["job.yaml:2: a key must be a name, not a list or a map"]),
+    "duplicate key": ("script: train.py\nsteps: 2\nsteps: 3\n", ["job.yaml:3: steps: the key is given twice (first on line 2): keep one"]),
+    "duplicate axis": (
+        "script: train.py\nmesh:\n  dp: 2\n  dp: 4\n",
+        ["job.yaml:4: mesh.dp: the key is given twice (first on line 3): keep one"],
+    ),
+    "sexagesimal": (
+        "script: train.py\nmesh: 2:4\n",
+        ["job.yaml:2: mesh: 2:4 is a number to base 60 in YAML: quote it ('2:4'), or write a mesh as 2x4"],
+    ),
+    "Norway": (
+        "script: train.py\nargs: [--country, no]\n",
+        ["job.yaml:2: args[1]: no is a truth value in YAML: write true or false, or quote it ('no')"],
+    ),
+    "on": (
+        "script: train.py\nenv:\n  DEBUG: on\n",
+        ["job.yaml:3: env.DEBUG: on is a truth value in YAML: write true or false, or quote it ('on')"],
+    ),
+    "octal": (
+        "script: train.py\nsteps: 010\n",
+        ["job.yaml:2: steps: 010 is a number to base 8 in YAML: leave out the leading 0, or quote it ('010')"],
+    ),
+    "no value": ("script: train.py\nmesh:\n", ["job.yaml:2: mesh: has no value: give one, or leave the key out"]),
+    "text for a number": (
+        "script: train.py\nworld_size: eight\n",
+        ["job.yaml:2: world_size: must be a whole number, not the text 'eight'"],
+    ),
+    "quoted number": ("script: train.py\nworld_size: '8'\n", ["job.yaml:2: world_size: must be a whole number, not the text '8'"]),
+    "float": ("script: train.py\nsteps: 2.5\n", ["job.yaml:2: steps: must be a whole number, not the number 2.5"]),
+    "truth value": ("script: train.py\nsteps: true\n", ["job.yaml:2: steps: must be a whole number, not true"]),
+    "number for text": ("script: 7\n", ["job.yaml:1: script: must be text, not the number 7"]),
+    "zero": ("script: train.py\nworld_size: 0\n", ["job.yaml:2: world_size: must be at least 1, not 0"]),
+    "text for a list": ("script: train.py\nargs: --lr 3\n", ["job.yaml:2: args: must be a list, not the text '--lr 3'"]),
+    "list in a list": ("script: train.py\nargs: [[a]]\n", ["job.yaml:2: args[0]: must be text or a number, not a list"]),
+    "list for a map": ("script: train.py\nenv: [A=1]\n", ["job.yaml:2: env: must be a map, not a list"]),
+    "no variable": ("script: train.py\nenv: {A=B: 1}\n", ["job.yaml:2: env.A=B: is not the name of an environment variable"]),
+    "zero byte": (
+        'script: train.py\nargs: ["a\\0b"]\n',
+        ["job.yaml:2: args[0]: must not contain a zero byte: a process cannot take it"],
+    ),
+    "list for a mesh": (
+        "script: train.py\nmesh: [2, 4]\n",
+        ["job.yaml:2: mesh: must be sizes (2x4), named sizes (dp=2,tp=4) or a map from axis to size, not a list"],
+    ),
+    "mesh of nonsense": (
+        "script: train.py\nmesh: two by four\n",
+        ["job.yaml:2: mesh: mesh 'two by four' is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4"],
+    ),
+    "axis of size zero": ("script: train.py\nmesh:\n  dp: 2\n  tp: 0\n", ["job.yaml:4: mesh.tp: must be at least 1, not 0"]),
+    "mesh against world size": (
+        "script: train.py\nworld_size: 8\nmesh: 3x3\n",
+        ["job.yaml:3: mesh: mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size"],
+    ),
+    "nodes against world size": (
+        "script: train.py\nworld_size: 8\nnnodes: 3\n",
+        ["job.yaml:2: world_size: 8 ranks cannot be spread evenly over 3 nodes"],
+    ),
+    "rank": ("script: train.py\nmesh: 2x4\nrank: 8\n", ["job.yaml:3: rank: rank 8 does not exist: a world size of 8 has ranks 0 to 7"]),
+    "hardware": (
+        "script: train.py\nhardware: h20\n",
+        [
+            "job.yaml:2: hardware: unknown hardware 'h20' (did you mean 'h200'?); known: v100-32gb, a100-40gb, a100-80gb, h100-80gb, "
+            "h200, b200, gb200, mi300x, l4, a10g, rtx4090"
+        ],
+    ),
+    "no program": ("world_size: 8\n", ["job.yaml:1: neither script nor module is given: one of them is needed"]),
+    "two programs": ("script: train.py\nmodule: train\n", ["job.yaml:2: module: script is given too (line 1): keep one of them"]),
+    "no such script": ("script: nope.py\n", ["job.yaml:1: script: no such script: nope.py"]),
+    "empty script": ("script: ''\n", ["job.yaml:1: script: must not be empty"]),
+    "no module": ("module: a-b\n", ["job.yaml:1: module: 'a-b' is not the name of a module: write it as in package.module"]),
+    "all at once, in order of line": (
+        "steps: -1\nscrpt: train.py\nargs: [yes]\nrank: x\n",
+        [
+            "job.yaml:1: steps: must be at least 1, not -1",
+            f"job.yaml:2: scrpt: unknown key (did you mean 'script'?); allowed: {KEYS}",
+            "job.yaml:3: args[0]: yes is a truth value in YAML: write true or false, or quote it ('yes')",
+            "job.yaml:4: rank: must be a whole number, not the text 'x'",
+        ],
+    ),
+    "all between keys": (
+        "script: nope.py\nmodule: train\nworld_size: 8\nmesh: 3x3\nrank: 8\n",
+        [
+            "job.yaml:1: script: no such script: nope.py",
+            "job.yaml:2: module: script is given too (line 1): keep one of them",
+            "job.yaml:4: mesh: mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: "
+            "the product of the mesh must equal the world size",
+            "job.yaml:5: rank: rank 8 does not exist: a world size of 8 has ranks 0 to 7",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "messages"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken(text: str | bytes, messages: list[str]) -> None:
+    with pytest.raises(UsageError) as error:
+        load(text)
+    assert str(error.value).splitlines() == messages
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(UsageError) as error:
+        load_job(Path("nope.yaml"))
+    assert str(error.value) == "nope.yaml: cannot be read: No such file or directory"
+
+
+def test_many_aliases_of_aliases_are_harmless() -> None:
+    """Nine levels of ten aliases each: a thousand million values, if each were followed."""
+    levels = "\n".join(f"  l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]" for i in range(1, 10))
+    with pytest.raises(UsageError, match=r"env\.l0: must be text or a number"):
+        load(f"script: train.py\nenv:\n  l0: &l0 [x]\n{levels}\n")

@@ -1,0 +1,69 @@
+"""The worker environment is torchrun's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from fakerun.job.hardware import HardwareSpec
+from fakerun.job.spec import JobSpec
+from fakerun.launch.environment import worker_environment
+
+HARDWARE = HardwareSpec(
+    name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+)
+
+
+def _environment(
+    rank: int, *, nnodes: int = 2, nproc: int = 4, inherited: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    job = JobSpec(script=Path("train.py"), hardware=HARDWARE, nnodes=nnodes, nproc_per_node=nproc, env=env or {})
+    return worker_environment(job, rank, inherited=inherited or {}, error_file=Path("/run/error.json"))
+
+
+def test_the_sixth_rank_of_two_nodes_with_four() -> None:
+    assert _environment(6) == {
+        "RANK": "6",
+        "LOCAL_RANK": "2",
+        "GROUP_RANK": "1",
+        "ROLE_RANK": "6",
+        "ROLE_NAME": "default",
+        "WORLD_SIZE": "8",
+        "LOCAL_WORLD_SIZE": "4",
+        "GROUP_WORLD_SIZE": "2",
+        "ROLE_WORLD_SIZE": "8",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "29500",
+        "TORCHELASTIC_RESTART_COUNT": "0",
+        "TORCHELASTIC_MAX_RESTARTS": "0",
+        "TORCHELASTIC_RUN_ID": "none",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
+        "TORCHELASTIC_ERROR_FILE": "/run/error.json",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rank", "expected"),
+    [(0, ("0", "0")), (3, ("3", "0")), (4, ("0", "1")), (7, ("3", "1"))],
+)
+def test_local_and_group_rank_follow_the_node(rank: int, expected: tuple[str, str]) -> None:
+    environment = _environment(rank)
+    assert (environment["LOCAL_RANK"], environment["GROUP_RANK"]) == expected
+
+
+def test_what_the_user_has_set_is_kept_where_torchrun_keeps_it() -> None:
+    inherited = {"OMP_NUM_THREADS": "8", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0", "CUDA_VISIBLE_DEVICES": "2,3", "HOME": "/home/me"}
+    environment = _environment(0, inherited=inherited)
+    assert {name: environment[name] for name in inherited} == inherited
+
+
+def test_the_jobs_own_variables_win_over_inherited_ones_but_not_over_torchruns() -> None:
+    environment = _environment(1, inherited={"A": "1", "RANK": "9"}, env={"A": "2", "OMP_NUM_THREADS": "4", "WORLD_SIZE": "99"})
+    assert (environment["A"], environment["OMP_NUM_THREADS"], environment["RANK"], environment["WORLD_SIZE"]) == ("2", "4", "1", "8")
+
+
+def test_a_single_process_is_left_all_its_threads() -> None:
+    assert "OMP_NUM_THREADS" not in _environment(0, nnodes=1, nproc=1)

@@ -1,0 +1,109 @@
+"""What a rank's end means, from its status, the reason it was stopped and the record that it wrote."""
+
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fakerun.job.hardware import HardwareSpec
+from fakerun.job.mesh import MeshSpec
+from fakerun.job.spec import JobSpec
+from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+
+JOB = JobSpec(
+    script=Path("train.py"),
+    hardware=HardwareSpec(
+        name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+    ),
+    nproc_per_node=8,
+    mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
+    timeout_s=90.0,
+)
+RAISED = ProcessFailure(
+    kind=FailureKind.EXCEPTION,
+    exception="KeyboardInterrupt",
+    message="KeyboardInterrupt",
+    traceback="Traceback ...",
+    exit_code=130,
+    call_site="train.py:7",
+)
+
+
+@pytest.mark.parametrize("failure", [None, RAISED])
+@pytest.mark.parametrize("stopped", [None, FailureKind.TIMEOUT])
+def test_the_rank_knows_best(failure: ProcessFailure | None, stopped: FailureKind | None) -> None:
+    """A rank that wrote its record just before the time was up has ended in time."""
+    written = RankRecord(rank=5, steps=2, failure=failure)
+    assert finished_record(JOB, 5, RankEnd(status=0, stopped=stopped), written) is written  # type: ignore[arg-type]
+
+
+NO_RECORD = [
+    (
+        RankEnd(status=-signal.SIGKILL),
+        FailureKind.SIGNAL,
+        "killed by SIGKILL (probably by the out-of-memory killer: this machine's own memory ran out, or a limit on it was reached)",
+        137,
+    ),
+    (RankEnd(status=-signal.SIGTERM), FailureKind.SIGNAL, "killed by SIGTERM (by something outside fakerun, such as a scheduler)", 143),
+    (
+        RankEnd(status=-signal.SIGSEGV),
+        FailureKind.SIGNAL,
+        "killed by SIGSEGV (a crash in native code)",
+        139,
+    ),
+    (RankEnd(status=-signal.SIGUSR1), FailureKind.SIGNAL, "killed by SIGUSR1", 138),
+    (RankEnd(status=-40), FailureKind.SIGNAL, "killed by signal 40", 168),
+    (
+        RankEnd(status=-signal.SIGKILL, stopped=FailureKind.TIMEOUT),
+        FailureKind.TIMEOUT,
+        "timed out after 90 s, and did not answer when asked where it was",
+        124,
+    ),
+    (RankEnd(status=-signal.SIGKILL, stopped=FailureKind.INTERRUPTED), FailureKind.INTERRUPTED, "interrupted", 130),
+    (
+        RankEnd(status=3),
+        FailureKind.EXIT,
+        "the process ended with status 3 without passing through Python's exit (exec, or exit in native code)",
+        3,
+    ),
+    (
+        RankEnd(status=0),
+        FailureKind.INTERNAL,
+        "the process ended with status 0 without passing through Python's exit (exec, or exit in native code)",
+        0,
+    ),
+]
+
+
+@pytest.mark.parametrize(("end", "kind", "message", "exit_code"), NO_RECORD)
+def test_a_rank_without_a_record_gets_one(end: RankEnd, kind: FailureKind, message: str, exit_code: int) -> None:
+    failure = ProcessFailure(kind=kind, exception=None, message=message, exit_code=exit_code)
+    assert finished_record(JOB, 5, end, None) == RankRecord(rank=5, mesh={"dp": 2, "tp": 4}, coordinate={"dp": 1, "tp": 1}, failure=failure)
+
+
+def test_a_job_without_a_mesh_has_no_coordinate() -> None:
+    record = finished_record(replace(JOB, mesh=None), 5, RankEnd(status=1), None, LastWords(stderr="Fatal error\n"))
+    assert (record.mesh, record.coordinate) == ({}, {})
+    assert record.failure is not None
+    assert record.failure.traceback == "Fatal error\n"
+
+
+def test_an_interrupted_rank_keeps_its_place_and_what_it_did() -> None:
+    written = RankRecord(rank=5, steps=1, failure=RAISED)
+    interrupted = replace(RAISED, kind=FailureKind.INTERRUPTED, message="interrupted at train.py:7")
+    assert finished_record(JOB, 5, RankEnd(status=0, stopped=FailureKind.INTERRUPTED), written) == replace(written, failure=interrupted)
+
+
+def test_a_script_that_swallows_the_interrupt_was_interrupted_all_the_same() -> None:
+    failure = finished_record(JOB, 5, RankEnd(status=0, stopped=FailureKind.INTERRUPTED), RankRecord(rank=5)).failure
+    assert failure == ProcessFailure(kind=FailureKind.INTERRUPTED, exception=None, message="interrupted", exit_code=130)
+
+
+def test_a_rank_that_was_never_started_says_so() -> None:
+    record = unstarted_record(JOB, 7)
+    assert record.coordinate == {"dp": 1, "tp": 3}
+    assert record.failure == ProcessFailure(
+        kind=FailureKind.INTERRUPTED, exception=None, message="not started: fakerun was interrupted", exit_code=130
+    )

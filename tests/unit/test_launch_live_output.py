@@ -1,0 +1,50 @@
+"""What ranks print appears once, whole, in lines that carry the rank."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from fakerun.launch.live_output import LiveOutput
+
+
+def _shown(log: Path, data: bytes) -> str:
+    stream = io.StringIO()
+    with LiveOutput((log,), stream, prefix="[rank3]: "):
+        log.write_bytes(data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"", ""),
+        (b"one\ntwo\n", "[rank3]: one\n[rank3]: two\n"),
+        (b"no end", "[rank3]: no end\n"),
+        (b"\n", "[rank3]: \n"),
+        (b" 10%\r 20%\r100%\r\ndone\n", "[rank3]:  10%\n[rank3]:  20%\n[rank3]: 100%\n[rank3]: done\n"),
+        (b"50%\r", "[rank3]: 50%\n"),
+        ("naïve".encode("latin-1") + b"\n", "[rank3]: na\N{REPLACEMENT CHARACTER}ve\n"),
+        (b"cut \xe2\x82", "[rank3]: cut \N{REPLACEMENT CHARACTER}\n"),
+    ],
+)
+def test_lines_are_marked(tmp_path: Path, data: bytes, shown: str) -> None:
+    assert _shown(tmp_path / "log", data) == shown
+
+
+def test_a_character_across_two_chunks_stays_whole(tmp_path: Path) -> None:
+    text = "x" * 65535 + "\N{EURO SIGN}" * 50_000
+    assert _shown(tmp_path / "log", text.encode()) == f"[rank3]: {text}\n"
+
+
+def test_a_log_that_never_appears_is_empty(tmp_path: Path) -> None:
+    with LiveOutput((tmp_path / "absent",), io.StringIO(), prefix=""):
+        pass
+
+
+def test_a_display_that_is_gone_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("text\n")
+    stream = io.StringIO()
+    stream.close()
+    with LiveOutput((tmp_path / "log",), stream, prefix=""):
+        pass

@@ -1,0 +1,114 @@
+"""The run directory takes over an earlier run's place, and never touches what is not fakerun's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fakerun.errors import ExitCode, UsageError
+from fakerun.job.hardware import HardwareSpec
+from fakerun.job.spec import JobSpec
+from fakerun.launch.run_directory import RunDirectory, open_run_directory
+from fakerun.records.run import RankRecord
+
+JOB = JobSpec(
+    script=Path("train.py"),
+    hardware=HardwareSpec(
+        name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+    ),
+)
+
+
+def _tree(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*")}
+
+
+def _earlier_run(directory: Path) -> RunDirectory:
+    run = open_run_directory(directory)
+    run.write_job(JOB)
+    for rank in (0, 12):
+        files = run.rank(rank)
+        files.make()
+        files.write_record(RankRecord(rank=rank))
+        for path in (files.stdout, files.stderr, files.error, files.crash, files.unpeeled, files.directory / ".record.json.gz.123.tmp"):
+            path.write_text("x")
+    return run
+
+
+def test_an_absent_directory_is_made_with_its_parents(tmp_path: Path) -> None:
+    assert open_run_directory(tmp_path / "runs" / "first").path == tmp_path / "runs" / "first"
+    assert _tree(tmp_path) == {"runs", "runs/first"}
+
+
+def test_without_a_name_it_is_a_fresh_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    one, other = open_run_directory(None), open_run_directory(None)
+    assert one.path != other.path
+    assert {one.path.parent, other.path.parent} == {tmp_path}
+    assert one.path.name.startswith("fakerun-")
+
+
+def test_job_and_records_come_back(tmp_path: Path) -> None:
+    run = _earlier_run(tmp_path)
+    assert run.read_job() == JOB
+    assert run.rank(12).read_record() == RankRecord(rank=12)
+    assert _tree(tmp_path) >= {"job.json", "rank-00012", "rank-00012/record.json.gz", "rank-00012/stdout.log", "rank-00012/stderr.log"}
+
+
+def test_a_rank_without_a_record_has_none(tmp_path: Path) -> None:
+    assert open_run_directory(tmp_path).rank(0).read_record() is None
+
+
+def test_an_earlier_run_makes_way(tmp_path: Path) -> None:
+    _earlier_run(tmp_path)
+    open_run_directory(tmp_path)
+    assert _tree(tmp_path) == {"job.json"}
+
+
+def test_what_the_user_put_beside_an_earlier_run_stays(tmp_path: Path) -> None:
+    _earlier_run(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "rank-00012" / "profile.json").write_text("mine")
+    open_run_directory(tmp_path)
+    assert _tree(tmp_path) == {"job.json", "notes.txt", "rank-00012", "rank-00012/profile.json"}
+
+
+def test_the_path_stays_valid_when_the_working_directory_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert open_run_directory(Path("run")).path == tmp_path / "run"
+
+
+@pytest.mark.parametrize("job_json", [None, "{}", '{"job": "of another program"}', "no json"])
+def test_a_directory_of_something_else_is_refused_untouched(tmp_path: Path, job_json: str | None) -> None:
+    (tmp_path / "rank-00000").mkdir()
+    (tmp_path / "rank-00000" / "stdout.log").write_text("mine")
+    if job_json is not None:
+        (tmp_path / "job.json").write_text(job_json)
+    before = _tree(tmp_path)
+    with pytest.raises(UsageError) as raised:
+        open_run_directory(tmp_path)
+    assert str(raised.value) == (
+        f"run directory {tmp_path}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
+    )
+    assert raised.value.exit_code == ExitCode.USAGE
+    assert _tree(tmp_path) == before
+
+
+def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    message = f"run directory {tmp_path}/file/run: Not a directory; name a directory that can be written to with --run-dir"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        open_run_directory(tmp_path / "file" / "run")
+    with pytest.raises(UsageError, match="file: File exists; name a directory"):
+        open_run_directory(tmp_path / "file")
+
+
+def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied", "some temporary name")
+
+    # Not by taking the permission away: the tests may run as root, who needs none.
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    message = f"run directory {tmp_path}: Permission denied; name a directory that can be written to with --run-dir"
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        open_run_directory(tmp_path)

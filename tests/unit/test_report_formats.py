@@ -1,0 +1,39 @@
+"""The registry of formats, and that choosing one costs nothing."""
+
+import subprocess
+import sys
+
+from fakerun.errors import ExitCode
+from fakerun.records.finding import Finding, Severity
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.report import RENDERERS, build_report
+from tests.unit.records_by_hand import job, run
+
+
+def test_formats() -> None:
+    assert [(renderer.name, renderer.extension, renderer.is_binary) for renderer in RENDERERS.values()] == [
+        ("table", "txt", False),
+        ("json", "json", False),
+    ]
+    assert all(name == renderer.name for name, renderer in RENDERERS.items())
+
+
+def test_every_format_renders_text_or_bytes_as_it_says() -> None:
+    report = build_report(job(), run(RankRecord(rank=0)))
+    for renderer in RENDERERS.values():
+        rendered = renderer.render(report)
+        assert isinstance(rendered, bytes if renderer.is_binary else str)
+        assert renderer.is_binary or rendered[-1:] == "\n"
+
+
+def test_report_carries_the_exit_code() -> None:
+    error = Finding(code="some-error", severity=Severity.ERROR, message="no")
+    failure = ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message="took too long")
+    assert build_report(job(), run(RankRecord(rank=0))).exit_code is ExitCode.OK
+    assert build_report(job(), run(RankRecord(rank=0, findings=(error,)))).exit_code is ExitCode.FINDINGS
+    assert build_report(job(), run(RankRecord(rank=0, findings=(error,), failure=failure))).exit_code is ExitCode.SCRIPT_FAILED
+
+
+def test_importing_the_reports_leaves_the_costly_out() -> None:
+    code = "import sys, fakerun.report; print([name for name in ('torch', 'tabulate', 'pydantic', 'rich') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
