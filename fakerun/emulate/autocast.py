@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from fakerun.emulate.devices import ACCELERATOR
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys
+from fakerun.emulate.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, pytree
 
 _KEY = "AutocastCUDA"
 

@@ -107,6 +107,41 @@ class Communication:
             return output  # type: ignore[no-any-return]
         return torch.empty(shape, dtype=like.dtype)
 
+    # -- values, where they are known ----------------------------------------------------------------------------------------------------
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor, *, part: tuple[int, int] | None = None) -> None:
+        """`target` receives `source`, or the i-th of n equal parts of it."""
+        values = self._mode.known.of(source)
+        if values is not None and part is not None:
+            values = values.flatten().chunk(part[1])[part[0]]
+        self._receive(target, values)
+
+    def repeat(self, target: torch.Tensor, source: torch.Tensor, times: int) -> None:
+        """`target` receives `source` from each of `times` ranks, one after the other."""
+        values = self._mode.known.of(source)
+        self._receive(target, None if values is None else values.flatten().repeat(times))
+
+    def reduce(self, tensors: Sequence[torch.Tensor], reduce_op: Any, size: int) -> None:
+        """Reduce with `size - 1` peers that hold the same values."""
+        name = _reduce_op_name(reduce_op)
+        for tensor in tensors:
+            values = self._mode.known.of(tensor)
+            if values is not None and name == "sum":
+                values.mul_(size)
+            elif values is not None and name == "product":
+                values.pow_(size)
+
+    def _receive(self, target: torch.Tensor, values: torch.Tensor | None) -> None:
+        if values is not None and values.numel() != target.numel():
+            values = None
+        if type(target) is not FakeTensor:
+            if values is not None:
+                target.copy_(values.reshape(target.shape))
+        elif values is not None:
+            self._mode.known.remember(target, values.reshape(target.shape))
+        elif self._mode.known:
+            self._mode.known.forget(target)
+
 
 class _Bound:
     """One operator's handler: binds the arguments to the names of its schema."""
@@ -136,7 +171,7 @@ def _group(call: dict[str, Any]) -> dist.ProcessGroup:
 def _all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
     tensors, group = call["tensors"], _group(call)
     comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=call["async_op"])
-    _reduce_on_host(tensors, call["reduce_op"], group.size())
+    comm.reduce(tensors, call["reduce_op"], group.size())
     return tensors, comm.work(tensors)
 
 
@@ -149,7 +184,7 @@ def _reduce(comm: Communication, call: dict[str, Any]) -> Any:
     options = {"reduce_op": call["reduce_op"], "root": call["root_rank"], "is_async": call["async_op"]}
     comm.report(CollectiveOp.REDUCE, group, tensors, tensors, **options)
     if group.rank() == call["root_rank"]:
-        _reduce_on_host(tensors, call["reduce_op"], group.size())
+        comm.reduce(tensors, call["reduce_op"], group.size())
     return comm.work(tensors)
 
 
@@ -165,7 +200,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
     for part, source in zip(outputs, inputs, strict=True):
         for target in part:
-            _copy_on_host(target, source)
+            comm.copy(target, source)
     return outputs, comm.work(flat)
 
 
@@ -177,7 +212,7 @@ def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
 def _all_gather_base(comm: Communication, call: dict[str, Any]) -> Any:
     output, source, group = call["output_tensor"], call["input_tensor"], _group(call)
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, [source], [output], is_async=call["async_op"])
-    _repeat_on_host(output, source, group.size())
+    comm.repeat(output, source, group.size())
     return output, comm.work([output])
 
 
@@ -185,7 +220,7 @@ def _all_gather_base_coalesced(comm: Communication, call: dict[str, Any]) -> Any
     outputs, inputs, group = call["outputs"], call["inputs"], _group(call)
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, inputs, outputs, is_async=call["async_op"])
     for output, source in zip(outputs, inputs, strict=True):
-        _repeat_on_host(output, source, group.size())
+        comm.repeat(output, source, group.size())
     return comm.work(outputs)
 
 
@@ -194,8 +229,8 @@ def _reduce_scatter(comm: Communication, call: dict[str, Any]) -> Any:
     flat = [tensor for part in inputs for tensor in part]
     comm.report(CollectiveOp.REDUCE_SCATTER, group, flat, outputs, reduce_op=call["reduce_op"], is_async=call["async_op"])
     for output, parts in zip(outputs, inputs, strict=True):
-        _copy_on_host(output, parts[group.rank()])
-    _reduce_on_host(outputs, call["reduce_op"], group.size())
+        comm.copy(output, parts[group.rank()])
+    comm.reduce(outputs, call["reduce_op"], group.size())
     return outputs, comm.work(outputs)
 
 
@@ -215,9 +250,8 @@ def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: S
     options = {"reduce_op": call["reduce_op"], "is_async": call["async_op"]}
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, **options)
     for output, source in zip(outputs, inputs, strict=True):
-        if type(source) is not FakeTensor:
-            _copy_on_host(output, source.flatten().chunk(group.size())[group.rank()].view_as(output))
-    _reduce_on_host(outputs, call["reduce_op"], group.size())
+        comm.copy(output, source, part=(group.rank(), group.size()))
+    comm.reduce(outputs, call["reduce_op"], group.size())
 
 
 def _gather(comm: Communication, call: dict[str, Any]) -> Any:
@@ -225,7 +259,7 @@ def _gather(comm: Communication, call: dict[str, Any]) -> Any:
     flat = [tensor for part in outputs for tensor in part]
     comm.report(CollectiveOp.GATHER, _group(call), inputs, flat, root=call["root_rank"], is_async=call["async_op"])
     for target in flat:
-        _copy_on_host(target, inputs[0])
+        comm.copy(target, inputs[0])
     return comm.work(flat or inputs)
 
 
@@ -234,7 +268,7 @@ def _scatter(comm: Communication, call: dict[str, Any]) -> Any:
     flat = [tensor for part in inputs for tensor in part]
     comm.report(CollectiveOp.SCATTER, group, flat, outputs, root=call["root_rank"], is_async=call["async_op"])
     if flat:
-        _copy_on_host(outputs[0], flat[group.rank()])
+        comm.copy(outputs[0], flat[group.rank()])
     return outputs, comm.work(outputs)
 
 
@@ -242,7 +276,7 @@ def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs = call["output_tensors"], call["input_tensors"]
     comm.report(CollectiveOp.ALL_TO_ALL, _group(call), inputs, outputs, is_async=call["async_op"])
     for output, source in zip(outputs, inputs, strict=True):
-        _copy_on_host(output, source)
+        comm.copy(output, source)
     return outputs, comm.work(outputs)
 
 
@@ -257,7 +291,7 @@ def _all_to_all_base(comm: Communication, call: dict[str, Any]) -> Any:
         input_splits=tuple(call["input_split_sizes"]) or None,
         output_splits=tuple(call["output_split_sizes"]) or None,
     )
-    _copy_on_host(output, source)
+    comm.copy(output, source)
     return comm.work([output])
 
 
@@ -315,7 +349,7 @@ def _functional_group(call: dict[str, Any]) -> dist.ProcessGroup:
 def _f_all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
     source = call["input"]
     output = comm.new_tensor(source, source.shape)
-    _copy_on_host(output, source)
+    comm.copy(output, source)
     return _f_all_reduce_in_place(comm, {**call, "input": output})
 
 
@@ -327,7 +361,7 @@ def _f_all_reduce_in_place(comm: Communication, call: dict[str, Any]) -> Any:
 def _f_all_reduce_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     outputs = [comm.new_tensor(source, source.shape) for source in call["inputs"]]
     for output, source in zip(outputs, call["inputs"], strict=True):
-        _copy_on_host(output, source)
+        comm.copy(output, source)
     return _f_all_reduce_coalesced_in_place(comm, {**call, "inputs": outputs})
 
 
@@ -339,12 +373,12 @@ def _f_all_reduce_coalesced_in_place(comm: Communication, call: dict[str, Any]) 
 def _f_all_reduce_tensors(comm: Communication, call: dict[str, Any], tensors: Sequence[Any]) -> None:
     group = _functional_group(call)
     comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=True)
-    _reduce_on_host(tensors, call["reduce_op"], group.size())
+    comm.reduce(tensors, call["reduce_op"], group.size())
 
 
 def _f_broadcast(comm: Communication, call: dict[str, Any]) -> Any:
     output = comm.new_tensor(call["input"], call["input"].shape)
-    _copy_on_host(output, call["input"])
+    comm.copy(output, call["input"])
     return _f_broadcast_in_place(comm, {**call, "input": output})
 
 
@@ -360,7 +394,7 @@ def _f_all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     if output is None:
         output = comm.new_tensor(source, (source.shape[0] * call["group_size"], *source.shape[1:]))
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _functional_group(call), [source], [output], is_async=True)
-    _repeat_on_host(output, source, call["group_size"])
+    comm.repeat(output, source, call["group_size"])
     return output
 
 
@@ -369,7 +403,7 @@ def _f_all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     outputs = [comm.new_tensor(source, (source.shape[0] * size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _functional_group(call), inputs, outputs, is_async=True)
     for output, source in zip(outputs, inputs, strict=True):
-        _repeat_on_host(output, source, size)
+        comm.repeat(output, source, size)
     return outputs
 
 
@@ -386,9 +420,8 @@ def _f_reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs:
     outputs = [out] if out is not None else [comm.new_tensor(source, (source.shape[0] // size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, reduce_op=call["reduce_op"], is_async=True)
     for output, source in zip(outputs, inputs, strict=True):
-        if type(source) is not FakeTensor:
-            _copy_on_host(output, source.chunk(size)[group.rank()])
-    _reduce_on_host(outputs, call["reduce_op"], size)
+        comm.copy(output, source, part=(group.rank(), size))
+    comm.reduce(outputs, call["reduce_op"], size)
     return outputs
 
 
@@ -399,7 +432,7 @@ def _f_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
     splits = {"input_splits": sent or None, "output_splits": received or None}
     comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, _functional_group(call), [source], [output], is_async=True, **splits)
     if output.shape == source.shape:
-        _copy_on_host(output, source)
+        comm.copy(output, source)
     return output
 
 
@@ -447,34 +480,12 @@ DTENSOR: dict[str, Answer] = {"shard_dim_alltoall": _shard_dim_all_to_all}
 # -- values on the host, and names --------------------------------------------------------------------------------------------------------
 
 
-def _copy_on_host(target: torch.Tensor, source: torch.Tensor) -> None:
-    if type(target) is not FakeTensor and type(source) is not FakeTensor and target.numel() == source.numel():
-        target.copy_(source.reshape(target.shape))
-
-
-def _repeat_on_host(target: torch.Tensor, source: torch.Tensor, times: int) -> None:
-    if type(target) is not FakeTensor and type(source) is not FakeTensor:
-        target.copy_(source.flatten().repeat(times).view(target.shape))
-
-
-def _reduce_on_host(tensors: Sequence[torch.Tensor], reduce_op: Any, size: int) -> None:
-    """Reduce with peers that hold the same values."""
-    name = _reduce_op_name(reduce_op)
-    for tensor in tensors:
-        if type(tensor) is FakeTensor:
-            continue
-        if name == "sum":
-            tensor.mul_(size)
-        elif name == "product":
-            tensor.pow_(size)
-
-
 def _nbytes(tensors: Sequence[torch.Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _dtype_name(tensors: Sequence[torch.Tensor]) -> str:
-    """torch's name of what is communicated; a barrier's is that of the byte it is made of."""
+    """Torch's name of what is communicated; a barrier's is that of the byte it is made of."""
     return str(tensors[0].dtype).removeprefix("torch.") if tensors else "uint8"
 
 

@@ -34,7 +34,9 @@ class DeviceArguments(TorchFunctionMode):
         table[torch.Tensor.cuda] = self._cuda
         self.table = table
 
-    def __torch_function__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         """Pass the call on, with its device mapped where C++ would compare or refuse it."""
         handler = self.table.get(func) if self.active else None
         if handler is not None:

@@ -12,6 +12,7 @@ from fakerun.emulate.cuda import cuda_facade
 from fakerun.emulate.ddp import simulated_ddp
 from fakerun.emulate.device_arguments import DeviceArguments
 from fakerun.emulate.devices import Devices
+from fakerun.emulate.dtensor import shape_propagation_unobserved
 from fakerun.emulate.forking import children_run_outside
 from fakerun.emulate.gaps import other_gaps
 from fakerun.emulate.grad_scaler import gradients_are_finite
@@ -44,6 +45,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             simulated_autocast(),
             simulated_attention(mode, job.hardware.compute_capability),
             parameters_keep_identity(),
+            shape_propagation_unobserved(mode),
             gradients_are_finite(),
             eager_compile(findings),
             simulated_saving(findings),

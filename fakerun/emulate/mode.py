@@ -5,14 +5,15 @@ are answered from an earlier run with the same metadata); operators on host tens
 their result is large. Communication, values and copies to the host are answered by handlers that other modules register.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch.utils import _pytree as pytree
 
 from fakerun.emulate.devices import ACCELERATOR, STAND_IN, Devices
+from fakerun.emulate.known_values import KnownValues
 from fakerun.emulate.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
 from fakerun.emulate.torch_private import (
     PRIM_DEVICE,
@@ -22,13 +23,18 @@ from fakerun.emulate.torch_private import (
     FakeTensorDeviceMismatchError,
     FakeTensorMode,
     HigherOrderOperator,
+    OpOverload,
+    disable_all_modes,
     disable_torch_dispatch,
     disable_torch_function,
     forbid_data_access,
+    has_kernel_for_key,
+    higher_order_rules,
     include_meta_key,
     is_builtin_operator,
     make_subclass,
     preserve_dispatch_keys,
+    pytree,
 )
 from fakerun.records.observer import OperationObserver
 
@@ -46,6 +52,13 @@ _ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach
 class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyped
     """Simulates device work in this thread. Owns the handlers and the memory of results seen; knows nothing of what is observed."""
 
+    supports_higher_order_operators = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch would wrap `__torch_dispatch__` to keep its compiler out, at a cost for each operator; fakerun compiles nothing."""
+        return False
+
     # Not FakeTensorMode's: with it, constructing the mode on a host without CUDA changes how torch.tensor lifts constants.
     avoid_device_init = True
 
@@ -57,13 +70,17 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
         self.handlers: dict[Any, Handler] = {}
         self.active = True
         self.unknown: Handler = lambda func, args, kwargs: UNHANDLED
+        self.known = KnownValues()
         self._recipes: dict[tuple[Any, ...], Recipe | None] = {}
+        self._writers: dict[Any, list[tuple[int, str]]] = {}
         self._ways: dict[Any, Callable[..., Any]] = {}
         self._nested = 0
         self._template: dict[str, Any] | None = None
         self._meta_kernel = _MetaKernel(self)
 
-    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         """Answer one operator."""
         if func is PRIM_DEVICE:
             return self.device_for_cpp(args)
@@ -77,6 +94,15 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
         if self.in_kernel_invocation:
             return META
         return self.devices.stand_in(args[0]._fake_device)
+
+    @contextmanager
+    def unobserved(self) -> Iterator[None]:
+        """What is simulated meanwhile is not the script's: it takes no device memory."""
+        self._nested += 1
+        try:
+            yield
+        finally:
+            self._nested -= 1
 
     # -- making tensors ------------------------------------------------------------------------------------------------------------
 
@@ -106,6 +132,12 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
             result = handler(func, args, kwargs)
             if result is not UNHANDLED:
                 return result
+        if isinstance(func, HigherOrderOperator):
+            return self._higher_order(func, types, args, kwargs)
+        return self.simulate_call(func, types, args, kwargs)
+
+    def simulate_call(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Answer an operator the ordinary way, whatever handler it has."""
         signature = Signature(func)
         simulated = self._map_device(kwargs)
         try:
@@ -118,7 +150,17 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
         if signature.real:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
         way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
-        return way(func, types, args, kwargs, signature)
+        output = way(func, types, args, kwargs, signature)
+        if self.known and func in self._writers:
+            self._forget_written(func, args, kwargs)
+        return output
+
+    def _forget_written(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        for position, name in self._writers[func]:
+            written = args[position] if position < len(args) else kwargs.get(name)
+            for tensor in written if isinstance(written, (list, tuple)) else (written,):
+                if type(tensor) is FakeTensor:
+                    self.known.forget(tensor)
 
     def _map_device(self, kwargs: dict[str, Any]) -> bool:
         """Turn the stand-in back into the accelerator in a factory's `device`; tells whether the result is on an accelerator."""
@@ -131,8 +173,13 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
 
     def _way_for(self, func: Any) -> Callable[..., Any]:
         """How calls of this operator are answered; depends on the operator alone."""
-        if isinstance(func, HigherOrderOperator) or not is_builtin_operator(func):
+        if isinstance(func, OpOverload) and func._schema.is_mutable:
+            arguments = enumerate(func._schema.arguments)
+            self._writers[func] = [(i, argument.name) for i, argument in arguments if argument.alias_info and argument.alias_info.is_write]
+        if not is_builtin_operator(func):
             return self._run
+        if has_kernel_for_key(func.name(), "CompositeImplicitAutograd"):
+            return self._decompose
         if func in _ALIASING or func.is_view:
             return self._view
         tags = func.tags
@@ -140,9 +187,15 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
             return self._run
         if torch.Tag.inplace_view in tags or "out" in func._overloadname.split("_") or func is aten.lift_fresh.default:
             return self._run
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
-            return self._decompose
         return self._replay
+
+    def _higher_order(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """An operator that calls others (random initialisation of DTensors, flex attention): what it calls is simulated in turn."""
+        rule = higher_order_rules.get(func)
+        if rule is None:
+            return self.dispatch(func, types, args, kwargs)
+        with self:
+            return rule(*args, **kwargs)
 
     def _view(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """A view operator: the meta kernel itself is the quickest way to an alias."""
@@ -181,17 +234,15 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """Run the operator's meta kernel, as torch's own FakeTensorMode does."""
-        self._nested += 1  # what a decomposition allocates inside, one CUDA kernel does not
         try:
-            output = super().__torch_dispatch__(func, types, args, kwargs)
+            with self.unobserved():  # what a decomposition allocates inside, one CUDA kernel does not
+                output = self.dispatch(func, types, args, kwargs)
         except (DataDependentOutputException, DynamicOutputShapeException):
             output = self.unknown(func, args, kwargs)
             if output is UNHANDLED:
                 raise
         except FakeTensorDeviceMismatchError as error:
             raise RuntimeError(_mismatch(error, args)) from None
-        finally:
-            self._nested -= 1
         if not self._nested:
             made = [leaf for leaf in pytree.tree_leaves(output) if type(leaf) is FakeTensor]
             if made:
@@ -230,12 +281,15 @@ class HostPolicy:
 
     def _measured(self, mode: DeviceMode, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Run the meta kernel first, to see how large the result would be."""
-        if not isinstance(func, torch._ops.OpOverload) or func.is_view or func._schema.is_mutable:
+        if not isinstance(func, OpOverload) or func.is_view or func._schema.is_mutable:
             return func(*args, **kwargs)
         try:
-            with torch.utils._python_dispatch._disable_current_modes():
-                shapes = func(*pytree.tree_map_only(torch.Tensor, _as_meta, args), **{**pytree.tree_map_only(torch.Tensor, _as_meta, kwargs), **_on_meta(func, kwargs)})
-        except Exception:  # noqa: BLE001  an operator that needs values says so in many ways; it then runs for real
+            with disable_all_modes():
+                shapes = func(
+                    *pytree.tree_map_only(torch.Tensor, _as_meta, args),
+                    **{**pytree.tree_map_only(torch.Tensor, _as_meta, kwargs), **_on_meta(func, kwargs)},
+                )
+        except Exception:
             return func(*args, **kwargs)
         outputs = [leaf for leaf in pytree.tree_leaves(shapes) if isinstance(leaf, torch.Tensor)]
         if sum(output.numel() * output.element_size() for output in outputs) <= self.THRESHOLD_BYTES:

@@ -28,6 +28,9 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
+# 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
+from torch.distributed.tensor._sharding_prop import ShardingPropagator
+
 # 2.13: the operator through which C++ asks a tensor subclass for its device.
 PRIM_DEVICE: Any = torch.ops.prim.device.default
 
@@ -69,6 +72,18 @@ current_autograd_node = torch._C._current_autograd_node
 # 2.13: the number that the next graph node made in this thread will get (`Node._sequence_nr` gives a node's own).
 next_sequence_number = torch._C._autograd._get_sequence_nr  # type: ignore[attr-defined]
 
+# 2.13: whether an operator has a kernel of its own on a dispatch key (composite operators are taken apart).
+has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
+
+# 2.13: leaves every mode, torch's and the user's, for a computation of our own.
+disable_all_modes = torch.utils._python_dispatch._disable_current_modes
+
+# 2.13: trees of arguments; `torch.utils.pytree` does not cover `tree_map_only`.
+pytree = torch.utils._pytree
+
+# 2.13: how higher-order operators are run on fake tensors.
+higher_order_rules: dict[Any, Any] = torch._higher_order_ops.utils.registered_hop_fake_fns
+
 # 2.13: the types behind operators, for telling operators from higher-order operators.
 OpOverload = torch._ops.OpOverload
 HigherOrderOperator = torch._ops.HigherOrderOperator
@@ -87,20 +102,25 @@ __all__ = [
     "FakeWork",
     "HigherOrderOperator",
     "OpOverload",
+    "ShardingPropagator",
     "TensorBase",
     "UnsupportedOperatorException",
     "current_autograd_node",
     "current_graph_task",
+    "disable_all_modes",
     "disable_torch_dispatch",
     "disable_torch_function",
     "exclude_dispatch_keys",
     "fake_tensor_module",
     "forbid_data_access",
+    "has_kernel_for_key",
+    "higher_order_rules",
     "include_meta_key",
     "is_builtin_operator",
     "make_subclass",
     "next_sequence_number",
     "preserve_dispatch_keys",
+    "pytree",
     "resolve_process_group",
     "swap_tensor_impl",
 ]

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from fakerun.emulate.mode import UNHANDLED, DeviceMode
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink
 
@@ -31,36 +30,60 @@ class UnknownValues:
         self._findings = findings
         mode.unknown = self._answer
         mode.handlers[aten._local_scalar_dense.default] = self._scalar
-        mode.handlers[aten._to_copy.default] = self._to_host
-        mode.handlers[aten.copy_.default] = self._copy_to_host
+        mode.handlers[aten._to_copy.default] = self._copy
+        mode.handlers[aten.copy_.default] = self._copy_into
         mode.handlers[aten.is_pinned.default] = lambda func, args, kwargs: False
         mode.handlers[aten.equal.default] = self._answer
 
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
+        known = self._mode.known.of(args[0])
+        if known is not None:
+            return known.item()
         self._note("the value of a device tensor")
         return neutral_value(args[0].dtype)
 
-    def _to_host(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """`.cpu()`: a small tensor becomes a real one of neutral values, a large one stays simulated."""
+    def _copy(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """`.to()`: to the host, a small tensor becomes a real one; from the host, its values stay known."""
         source, device = args[0], kwargs.get("device")
-        if device is None or device.type != "cpu" or type(source) is not FakeTensor:
+        if device is None or device.type == source.device.type:
             return UNHANDLED
-        dtype = kwargs.get("dtype") or source.dtype
+        if device.type == "cpu" and type(source) is FakeTensor:
+            return self._to_host(source, kwargs.get("dtype") or source.dtype)
+        if type(source) is FakeTensor or source.device.type != "cpu":
+            return UNHANDLED
+        copy = self._mode.simulate_call(func, (), args, dict(kwargs))
+        if type(copy) is FakeTensor:
+            self._mode.known.remember(copy, source)
+        return copy
+
+    def _to_host(self, source: torch.Tensor, dtype: torch.dtype) -> Any:
+        known = self._mode.known.of(source)
+        if known is not None:
+            return known.to(dtype, copy=True)
         if source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
             return UNHANDLED
         self._note("the values of a device tensor")
         return torch.full(source.shape, neutral_value(dtype), dtype=dtype)
 
-    def _copy_to_host(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """`host.copy_(device_tensor)`: the host tensor is filled with neutral values; copies between any two devices are legal."""
+    def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """`a.copy_(b)` between any two devices. A host tensor that receives unknown values is filled with neutral ones."""
         target, source = args[0], args[1]
-        if type(source) is not FakeTensor and type(target) is not FakeTensor:
-            return UNHANDLED
         if type(target) is FakeTensor:
-            torch.broadcast_shapes(target.shape, source.shape)
+            if target.shape != source.shape:
+                return UNHANDLED
+            values = self._mode.known.of(source)
+            if values is not None:
+                self._mode.known.remember(target, values)
+            elif self._mode.known:
+                self._mode.known.forget(target)
             return target
+        if type(source) is not FakeTensor:
+            return UNHANDLED
+        values = self._mode.known.of(source)
+        if values is not None:
+            return target.copy_(values)
         self._note("the values of a device tensor")
         return target.fill_(neutral_value(target.dtype))
 

@@ -5,7 +5,7 @@ Pure: a status, a reason and a record in, a record out.
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite
@@ -36,7 +36,7 @@ class LastWords:
     """What a rank without a record left behind: the tail of its stderr, and where it crashed if it did."""
 
     stderr: str = ""
-    crash: CrashSite = CrashSite()
+    crash: CrashSite = field(default_factory=CrashSite)
 
 
 def finished_record(job: JobSpec, rank: int, end: RankEnd, written: RankRecord | None, last_words: LastWords = LastWords()) -> RankRecord:

@@ -1,8 +1,9 @@
 """One rank's process: starting it, waiting for it, asking it to stop, and leaving nothing of it behind.
 
-The protocol with `fakerun.rank`: the job file, the rank, the rank's directory and the number of the control pipe on its command line. It
-leaves `record.json.gz` in the directory; `RankFiles` names what else. One word on the pipe (a `StopReason`, as `FailureKind` spells it) asks it to write its record and end; the end of the pipe means that
-fakerun is gone. What the record says is none of this module's business.
+The protocol with `fakerun.rank`: the job file, the rank, the rank's directory and the number of the control pipe on its command
+line. It leaves `record.json.gz` in the directory; `RankFiles` names what else. One word on the pipe (a `StopReason`, as `FailureKind`
+spells it) asks it to write its record and end; the end of the pipe means that fakerun is gone. What the record says is none of this
+module's business.
 """
 
 import os

@@ -217,6 +217,8 @@ def _parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
     """The plain tensors inside a tensor: itself, or what a wrapper (DTensor) wraps."""
     if hasattr(tensor, "__tensor_flatten__"):
         for name in tensor.__tensor_flatten__()[0]:
-            yield from _parts(getattr(tensor, name))
+            part = getattr(tensor, name)
+            if isinstance(part, torch.Tensor):  # a DTensor names its mesh too
+                yield from _parts(part)
     else:
         yield tensor

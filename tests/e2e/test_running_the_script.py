@@ -565,9 +565,11 @@ class Fifo:
 
 
 READY = "import ctypes, os, signal, sys, threading\nready = os.open('ready', os.O_WRONLY)\n"
+FOREVER = "all(not threading.Event().wait(0.01) for _ in iter(int, 1))"
+"""In one line, and in small waits: Python does not notice a signal that comes just before a wait without end."""
 STUCK = {
     "waiting": "os.write(ready, b'x') and threading.Event().wait()",
-    "busy": "os.write(ready, b'x')\nwhile True: pass",
+    "busy": "os.write(ready, b'x') and all(True for _ in iter(int, 1))",
     "waiting in native code": "os.write(ready, b'x') and ctypes.CDLL(None).pause()",
     "every signal its own": "for n in set(signal.valid_signals()) - {9, 19}: signal.signal(n, print)\n"
     "os.write(ready, b'x') and threading.Event().wait()",
@@ -658,7 +660,7 @@ def test_ctrl_c_stops_the_run_and_keeps_what_there_is(place: Path) -> None:
     Path("train.py").write_text(
         "import os, signal, threading\n"
         "if os.environ['RANK'] == '0': raise SystemExit(5)\n"
-        "os.kill(os.getppid(), signal.SIGINT) or threading.Event().wait()\n"
+        f"os.kill(os.getppid(), signal.SIGINT) or {FOREVER}\n"
     )
     assert _drive(replace(JOB, ranks=(0, 1, 2)), place).stdout.splitlines() == [
         "0 exit 5 exited with status 5",
@@ -670,7 +672,7 @@ def test_ctrl_c_stops_the_run_and_keeps_what_there_is(place: Path) -> None:
 def test_a_script_may_clean_up_after_ctrl_c(place: Path) -> None:
     Path("train.py").write_text(
         "import os, signal, threading\n"
-        "try:\n    os.kill(os.getppid(), signal.SIGINT) or threading.Event().wait()\n"
+        f"try:\n    os.kill(os.getppid(), signal.SIGINT) or {FOREVER}\n"
         "except KeyboardInterrupt:\n    print('saved')\n"
     )
     assert _drive(JOB, place).stdout == "3 interrupted 130 interrupted\n"

@@ -18,7 +18,7 @@ def collectives(rank: int) -> None:
     dist.gather(one, pair if rank == 1 else None, dst=1)
     dist.all_to_all_single(two, two.clone())
     dist.barrier()
-    functional.all_reduce(two, "sum", dist.group.WORLD).wait()
+    functional.all_reduce(two, "sum", [0, 1])
 
 
 def point_to_point(rank: int) -> None:

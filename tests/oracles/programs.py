@@ -7,6 +7,7 @@ import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,13 @@ CallIdentity = tuple[str, tuple[int, ...], str | None, tuple[tuple[int, ...], ..
 def shapes() -> Mapping[str, Shape]:
     """The shapes that scripts/llama3.py offers. A function, because it imports torch."""
     return runpy.run_path(str(SCRIPTS / "llama3.py"))["SHAPES"]  # type: ignore[no-any-return]
+
+
+@cache
+def installed_torch() -> tuple[int, int]:
+    """Major and minor version of the torch that the programs run on."""
+    major, minor, *_ = version("torch").split(".")
+    return int(major), int(minor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +87,7 @@ class Program:
             activation_checkpointing=self.activation_checkpointing,
             reshard_after_forward=self.reshard_after_forward,
             device=device,
+            torch=installed_torch(),
         )
 
     def expected_collectives(self, rank: int, device: str = "cpu") -> list[Collective]:

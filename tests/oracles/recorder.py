@@ -26,6 +26,7 @@ import os
 import runpy
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,6 +49,7 @@ OPERATORS = {
     "broadcast_": "broadcast",
     "scatter_": "scatter",
     "gather_": "gather",
+    "gather_into_tensor_": "gather",  # from torch 2.15
     "alltoall_": "all_to_all",
     "alltoall_base_": "all_to_all_single",
     "send": "send",
@@ -56,7 +58,7 @@ OPERATORS = {
     "barrier": "barrier",
     "monitored_barrier_": "barrier",
 }
-"""Every communicating operator of the c10d namespace, and what the record calls it."""
+"""Every communicating operator of the c10d namespace, in all versions of torch, and what the record calls it."""
 
 INPUTS = ("input", "input_list", "input_tensor", "input_tensors", "inputs")
 OUTPUTS = ("output", "output_lists", "output_tensor", "output_tensors", "outputs")
@@ -118,8 +120,8 @@ def observe(write: Callable[[Call], None]) -> torch.library.Library:
     BackendSelect is a dispatch key that is part of every call in every thread, below autograd and all modes, and that c10d leaves free.
     """
     library = torch.library.Library("c10d", "IMPL")  # type: ignore[no-untyped-call]
-    for name, op in OPERATORS.items():
-        operator = getattr(torch.ops.c10d, name).default
+    for name in filter(partial(hasattr, torch.ops.c10d), OPERATORS):
+        operator, op = getattr(torch.ops.c10d, name).default, OPERATORS[name]
         library.impl(name, observed(operator, op, write), "BackendSelect", with_keyset=True)  # type: ignore[no-untyped-call]
     return library
 

@@ -45,7 +45,7 @@ class Simulation:
         try:
             raise KeyError("not for the user's eyes")
         except KeyError:
-            raise AttributeError("a mistake")
+            raise AttributeError("a mistake")  # noqa: B904 - the context is what is to be hidden
 
     def record(self, failure: ProcessFailure | None) -> RankRecord:
         return RankRecord(rank=self._rank, steps=self._steps, failure=failure, torch_version="0.0-fake")

@@ -111,11 +111,12 @@ class TrainingStep:
     def reduce_gradients(self, unit: int, *, norms: int) -> Iterator[Collective]:
         """In float32: cast before they are reduced.
 
-        Each rank of a tp group has seen a part of the sequence through the norms, whose weights it holds whole; their gradients are summed
-        over tp, one by one and as computed, before FSDP takes them.
+        Each rank of a tp group has seen a part of the sequence through the norms, whose weights it holds whole; FSDP has their gradients
+        summed over tp first, one by one. Up to torch 2.14 these have the dtype of computation, from 2.15 on that of reduction
+        (pytorch/pytorch#197203; checked with 2.13 and 2.15).
         """
         for _ in range(norms):
-            yield in_place("all_reduce", "tp", self.job.dtype, self.job.shape.dim)
+            yield in_place("all_reduce", "tp", "float32" if self.job.torch >= (2, 15) else self.job.dtype, self.job.shape.dim)
         yield reduce_scatter("dp", self.job.dp, "float32", self.shard_elements(unit))
 
     def shard_elements(self, unit: int) -> int:

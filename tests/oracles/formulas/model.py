@@ -31,7 +31,7 @@ class Shape(Protocol):
 class Job:
     """One program's arguments, and the mesh it runs on: dp x tp ranks, tp the inner axis, of size 1 where there is no tensor parallelism.
 
-    `device` is where the program runs; it hardly matters (see `fsdp.setup`).
+    `device`, where the program runs, and `torch`, the version it runs on, make a small difference each, in the module `fsdp`.
     """
 
     shape: Shape
@@ -43,6 +43,7 @@ class Job:
     activation_checkpointing: str = "none"
     reshard_after_forward: str = "default"
     device: str = "cpu"
+    torch: tuple[int, int] = (2, 13)
 
     def group_ranks(self, axis: str, rank: int) -> tuple[int, ...]:
         """Global ranks of the group along `axis` ("dp", "tp", or "world" for all) that `rank` belongs to; they are laid out row-major."""
