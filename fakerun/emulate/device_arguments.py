@@ -4,13 +4,15 @@ torch's C++ compares a device argument with the tensor's own (`x.to("cuda") is x
 that the build lacks. This mode turns `cuda` into the stand-in for those functions before C++ sees it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.devices import ACCELERATOR, Devices
+from fakerun.emulate.patching import Patches
 
 FACTORIES = (
     "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided", "eye", "full",
@@ -86,3 +88,20 @@ class DeviceArguments(TorchFunctionMode):
         device = kwargs.get("device", rest[0] if rest else None)
         ordinal = self._devices.index(device)
         return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)))
+
+
+@contextmanager
+def ordinals_are_devices() -> Iterator[None]:
+    """Let `module.to(1)` mean the accelerator's ordinal: its arguments are parsed in C++, which torch-function modes do not see."""
+    parse = torch._C._nn._parse_to
+
+    def parse_to(*args: Any, **kwargs: Any) -> Any:
+        if args and type(args[0]) is int:
+            args = (torch.device(ACCELERATOR, args[0]), *args[1:])
+        if type(kwargs.get("device")) is int:
+            kwargs["device"] = torch.device(ACCELERATOR, kwargs["device"])
+        return parse(*args, **kwargs)
+
+    with Patches() as patches:
+        patches.set(torch._C._nn, "_parse_to", parse_to)
+        yield

@@ -10,10 +10,11 @@ from fakerun.emulate.communication import Communication
 from fakerun.emulate.compilation import eager_compile
 from fakerun.emulate.cuda import cuda_facade
 from fakerun.emulate.ddp import simulated_ddp
-from fakerun.emulate.device_arguments import DeviceArguments
+from fakerun.emulate.device_arguments import DeviceArguments, ordinals_are_devices
 from fakerun.emulate.devices import Devices
 from fakerun.emulate.dtensor import shape_propagation_unobserved
 from fakerun.emulate.forking import children_run_outside
+from fakerun.emulate.fsdp import FsdpBuffers
 from fakerun.emulate.gaps import other_gaps
 from fakerun.emulate.grad_scaler import gradients_are_finite
 from fakerun.emulate.masquerade import device_masquerade
@@ -36,6 +37,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     mode = DeviceMode(devices, observer, HostPolicy())
     arguments = DeviceArguments(devices)
     Communication(mode, observer)
+    FsdpBuffers(mode, observer)
     UnknownValues(mode, findings)
     with ExitStack() as stack:
         for context in (
@@ -44,6 +46,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             accelerator_facade(devices, streams),
             simulated_autocast(),
             simulated_attention(mode, job.hardware.compute_capability),
+            ordinals_are_devices(),
             parameters_keep_identity(),
             shape_propagation_unobserved(mode),
             gradients_are_finite(),

@@ -151,16 +151,18 @@ class DeviceMode(FakeTensorMode):  # type: ignore[misc]  # torch's mode is untyp
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
         way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
         output = way(func, types, args, kwargs, signature)
-        if self.known and func in self._writers:
-            self._forget_written(func, args, kwargs)
+        if self.known:
+            for tensor in self.written_by(func, args, kwargs):
+                self.known.forget(tensor)
         return output
 
-    def _forget_written(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        for position, name in self._writers[func]:
+    def written_by(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+        """The simulated tensors that a call of `func` writes to, by its schema."""
+        for position, name in self._writers.get(func, ()):
             written = args[position] if position < len(args) else kwargs.get(name)
             for tensor in written if isinstance(written, (list, tuple)) else (written,):
                 if type(tensor) is FakeTensor:
-                    self.known.forget(tensor)
+                    yield tensor
 
     def _map_device(self, kwargs: dict[str, Any]) -> bool:
         """Turn the stand-in back into the accelerator in a factory's `device`; tells whether the result is on an accelerator."""
@@ -263,7 +265,8 @@ class HostPolicy:
     def run(self, mode: DeviceMode, func: Any, args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """The result of an operator none of whose tensors is simulated."""
         kwargs.pop("pin_memory", None)  # page-locked memory needs a driver; to the script it is ordinary memory
-        if self._surely_small(signature):
+        device = kwargs.get("device")
+        if (device is not None and device.type == "meta") or self._surely_small(signature):
             return func(*args, **kwargs)
         return self._measured(mode, func, args, kwargs)
 

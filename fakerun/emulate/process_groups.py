@@ -63,7 +63,8 @@ class _AnyAttributes:
 
 
 def _replace_backends(patches: Patches) -> None:
-    for name in ("NCCL", "GLOO", "UCC", "XCCL", "MPI"):
+    # Since 2.15 the backend "nccl" is made of NCCL2, and there is a lazy variant.
+    for name in ("NCCL", "NCCL2", "NCCLLazy", "GLOO", "UCC", "XCCL", "MPI"):
         backend = _SimulatedBackend(f"ProcessGroup{name.capitalize()}", (), {"Options": _Options, "create": classmethod(_no_mpi)})
         patches.set(distributed_c10d, f"ProcessGroup{name}" if name != "GLOO" else "ProcessGroupGloo", backend)
     patches.set(dist, "ProcessGroupNCCL", distributed_c10d.ProcessGroupNCCL)

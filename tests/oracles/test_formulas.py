@@ -3,9 +3,11 @@
 from collections import Counter
 
 import pytest
+import torch
+from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
 
 from tests.oracles.formulas import Job, fsdp_footprint, parameter_count
-from tests.oracles.formulas.ddp import fill_buckets
+from tests.oracles.formulas.ddp import BROADCAST_BYTES, BUCKET_BYTES, FIRST_BUCKET_BYTES, fill_buckets, sizes_in_order_of_gradients
 from tests.oracles.formulas.model import chunk_rows
 from tests.oracles.programs import PROGRAMS, Program, identity, shapes
 
@@ -25,6 +27,14 @@ def test_chunks_are_as_large_as_the_first_until_the_rows_run_out(rows: int, part
 
 def test_a_bucket_is_closed_once_it_has_reached_its_limit() -> None:
     assert fill_buckets([(2,), (1,), (3,), (4,), (1,)], limits=(4, 16)) == [[(2,)], [(1,), (3,)], [(4,)], [(1,)]]
+
+
+@pytest.mark.parametrize("limits", [(FIRST_BUCKET_BYTES, BUCKET_BYTES), (BROADCAST_BYTES,)], ids=["gradients", "broadcast"])
+def test_buckets_of_a_large_model_are_those_of_torch(limits: tuple[int, ...]) -> None:
+    sizes = sizes_in_order_of_gradients(shapes()["1b"])
+    tensors = [torch.empty(size, device="meta") for size in sizes]
+    indices, _ = _compute_bucket_assignment_by_size(tensors, list(limits), [False] * len(tensors))
+    assert fill_buckets(sizes, limits) == [[sizes[index] for index in bucket] for bucket in indices]
 
 
 def test_8b_on_eight_ranks_divides_evenly() -> None:
