@@ -163,7 +163,7 @@ def selective_contexts() -> tuple[AbstractContextManager[object], AbstractContex
                 return CheckpointPolicy.PREFER_RECOMPUTE
         return CheckpointPolicy.MUST_SAVE if operation in SAVED_OPERATIONS else CheckpointPolicy.PREFER_RECOMPUTE
 
-    return create_selective_checkpoint_contexts(policy)  # type: ignore[no-untyped-call, no-any-return]
+    return create_selective_checkpoint_contexts(policy)  # type: ignore[no-any-return]
 
 
 def checkpoint_activations(model: Llama3, mode: str) -> None:

@@ -54,7 +54,7 @@ def main() -> None:
         inputs, labels = tokens[:, :-1].to(device), tokens[:, 1:].to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=args.dtype == "bfloat16"):
             loss = cross_entropy(ddp_model(inputs), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(ddp_model.parameters(), max_norm=1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -100,7 +100,7 @@ def main() -> None:
         tokens = torch.randint(SHAPES[args.model].vocab, (args.batch_size, args.seq_len + 1))
         inputs, labels = tokens[:, :-1].to(device), tokens[:, 1:].to(device)
         loss = cross_entropy(model(inputs), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -48,6 +48,7 @@ def accelerator_facade(devices: Devices, streams: StreamTable) -> Iterator[None]
                     patches.set(module, name, getattr(cuda, name))
         # torch's own code asks C++ directly.
         patches.set(torch._C, "_accelerator_getAccelerator", lambda: torch.device(ACCELERATOR))
+        patches.set(torch._C, "_get_accelerator", lambda check=None: torch.device(ACCELERATOR))  # fully_shard without a mesh
         patches.set(torch, "Stream", streams.Stream)
         patches.set(torch, "Event", streams.Event)
         yield

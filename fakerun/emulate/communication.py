@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import GroupName
 
 from fakerun.emulate.mode import DeviceMode
 from fakerun.emulate.torch_private import FakeTensor, FakeWork, resolve_process_group
@@ -343,7 +344,7 @@ C10D: dict[str, Answer] = {
 
 def _functional_group(call: dict[str, Any]) -> dist.ProcessGroup:
     group = call["group_name"]
-    return resolve_process_group(group) if isinstance(group, str) else dist.ProcessGroup.unbox(group)
+    return resolve_process_group(GroupName(group)) if isinstance(group, str) else dist.ProcessGroup.unbox(group)
 
 
 def _f_all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
@@ -429,8 +430,15 @@ def _f_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
     source = call["input"]
     sent, received = tuple(call["input_split_sizes"]), tuple(call["output_split_sizes"])
     output = comm.new_tensor(source, (sum(received), *source.shape[1:]) if received else source.shape)
-    splits = {"input_splits": sent or None, "output_splits": received or None}
-    comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, _functional_group(call), [source], [output], is_async=True, **splits)
+    comm.report(
+        CollectiveOp.ALL_TO_ALL_SINGLE,
+        _functional_group(call),
+        [source],
+        [output],
+        is_async=True,
+        input_splits=sent or None,
+        output_splits=received or None,
+    )
     if output.shape == source.shape:
         comm.copy(output, source)
     return output
@@ -492,5 +500,6 @@ def _dtype_name(tensors: Sequence[torch.Tensor]) -> str:
 def _reduce_op_name(reduce_op: Any) -> str | None:
     if reduce_op is None or isinstance(reduce_op, str):
         return reduce_op
-    kind = reduce_op.op() if isinstance(reduce_op, torch.ScriptObject) else reduce_op
+    kind: Any = getattr(reduce_op, "op", reduce_op)
+    kind = kind() if callable(kind) else kind
     return _REDUCE_OPS.get(dist.ReduceOp.RedOpType(kind) if isinstance(kind, int) else kind, str(kind))

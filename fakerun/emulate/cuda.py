@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -151,6 +151,10 @@ def _random_state(devices: Devices) -> dict[str, Any]:
     def set_state(state: torch.Tensor, device: Any = ACCELERATOR) -> None:
         states[devices.index(device)] = state.cpu().clone()
 
+    def set_all(all_states: Iterable[torch.Tensor]) -> None:
+        for index, state in enumerate(all_states):
+            set_state(state, index)
+
     def seed_with(seed: int) -> None:
         seeds[devices.current] = int(seed)
 
@@ -158,7 +162,7 @@ def _random_state(devices: Devices) -> dict[str, Any]:
         "get_rng_state": get,
         "get_rng_state_all": lambda: [get(index) for index in range(devices.count)],
         "set_rng_state": set_state,
-        "set_rng_state_all": lambda all_states: [set_state(state, index) for index, state in enumerate(all_states)] and None,
+        "set_rng_state_all": set_all,
         "manual_seed": seed_with,
         "manual_seed_all": seed_with,
         "seed": lambda: None,

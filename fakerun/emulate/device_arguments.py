@@ -15,9 +15,10 @@ from fakerun.emulate.devices import ACCELERATOR, Devices
 from fakerun.emulate.patching import Patches
 
 FACTORIES = (
-    "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided", "eye", "full",
-    "full_like", "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "ones", "ones_like", "rand", "rand_like", "randint", "randint_like",
-    "randn", "randn_like", "randperm", "range", "scalar_tensor", "sparse_coo_tensor", "tril_indices", "triu_indices", "zeros", "zeros_like",
+    "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided",
+    "eye", "full", "full_like", "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "ones", "ones_like", "rand",
+    "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm", "range", "scalar_tensor", "sparse_coo_tensor",
+    "tril_indices", "triu_indices", "zeros", "zeros_like",
 )  # fmt: skip
 METHODS = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", "new_zeros", "to")
 

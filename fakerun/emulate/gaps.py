@@ -34,8 +34,7 @@ def gap(api: str) -> Any:
     def missing(*args: Any, **kwargs: Any) -> NoReturn:
         reason = CUDA_GAPS.get(api.removeprefix("torch.cuda."), _OTHER_GAPS.get(api, ""))
         raise EmulationGapError(
-            f"{api} is not emulated: {reason}. Skip the call in a dry run (`if torch.cuda.get_device_name() ...` cannot tell; an environment "
-            "variable given with the job can)."
+            f"{api} is not emulated: {reason}. Skip the call in a dry run, for example behind an environment variable that the job sets."
         )
 
     return missing

@@ -34,7 +34,7 @@ class KnownValues:
         self._contents[address] = (weakref.ref(storage, partial(self._died, address)), contents)
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """The values of a tensor: itself if it is real, a host tensor if they are known, else None. Writing to it writes to the contents."""
+        """The values of a tensor: itself if it is real, a host tensor that shares the contents if they are known, else None."""
         if type(tensor) is not FakeTensor:
             return tensor
         entry = self._contents.get(tensor.untyped_storage()._cdata)
@@ -52,4 +52,4 @@ class KnownValues:
 
 
 def _view(contents: torch.UntypedStorage, like: torch.Tensor) -> torch.Tensor:
-    return torch.empty(0, dtype=like.dtype).set_(contents, like.storage_offset(), like.shape, like.stride())  # type: ignore[call-overload, no-any-return]
+    return torch.empty(0, dtype=like.dtype).set_(contents, like.storage_offset(), like.shape, like.stride())

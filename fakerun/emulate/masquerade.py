@@ -47,7 +47,7 @@ def _answer_cpp(patches: Patches, mode: DeviceMode) -> None:
 
 
 def _answer_python(patches: Patches, mode: DeviceMode) -> None:
-    cpp_device = TensorBase.device  # type: ignore[attr-defined]
+    cpp_device = TensorBase.device
 
     def device(self: torch.Tensor) -> torch.device:
         answer: torch.device = cpp_device.__get__(self)

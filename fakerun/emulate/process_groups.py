@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import FakeProcessGroup
+from fakerun.emulate.torch_private import FakeProcessGroup, make_fake_group
 from fakerun.records.observer import OperationObserver
 
 
@@ -43,7 +43,7 @@ class _SimulatedBackend(type):
     """Makes a stand-in for a backend class: calling it gives a fake group, and fake groups are its instances."""
 
     def __call__(cls, store: Any, rank: int, size: int, options: Any = None, timeout: Any = None) -> Any:
-        return FakeProcessGroup._create_internal(rank, size, FakeProcessGroup.Options())
+        return make_fake_group(rank, size)
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, FakeProcessGroup)
@@ -71,10 +71,14 @@ def _replace_backends(patches: Patches) -> None:
     patches.set(dist, "ProcessGroupGloo", distributed_c10d.ProcessGroupGloo)
     patches.set_all(distributed_c10d, {"_NCCL_AVAILABLE": True, "_GLOO_AVAILABLE": True})
     # Debug level DETAIL would wrap every group in one that compares ranks over gloo.
-    patches.set(distributed_c10d, "get_debug_level", lambda: dist.DebugLevel.OFF)
+    patches.set(distributed_c10d, "get_debug_level", lambda: distributed_c10d.DebugLevel.OFF)
     patches.set(FakeProcessGroup, "_set_sequence_number_for_group", lambda self: None)
     patches.set(FakeProcessGroup, "_get_sequence_number_for_group", lambda self: 0)
     patches.set(FakeProcessGroup, "options", property(lambda self: _Options()))
+
+
+def _store() -> Any:
+    return getattr(dist, "HashStore")()  # noqa: B009  torch.distributed re-exports it unseen by type checkers
 
 
 def _no_mpi(cls: Any, ranks: Any) -> None:
@@ -83,7 +87,7 @@ def _no_mpi(cls: Any, ranks: Any) -> None:
 
 def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:
     def rendezvous(url: str, asked_rank: int = -1, asked_size: int = -1, **kwargs: Any) -> Iterator[Any]:
-        yield dist.HashStore(), rank if asked_rank < 0 else asked_rank, world_size if asked_size < 0 else asked_size
+        yield _store(), rank if asked_rank < 0 else asked_rank, world_size if asked_size < 0 else asked_size
 
     patches.set(distributed_c10d, "rendezvous", rendezvous)
     patches.set(dist, "rendezvous", rendezvous)

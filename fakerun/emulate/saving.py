@@ -24,8 +24,7 @@ def simulated_saving(findings: FindingSink) -> Iterator[None]:
             return
         findings.note(
             "not-saved",
-            f"torch.save of {count} simulated tensors ({format_bytes(size)}) to {f if isinstance(f, str) else getattr(f, 'name', f)} was skipped: "
-            "they hold no values.",
+            f"torch.save of {count} simulated tensors ({format_bytes(size)}) to {getattr(f, 'name', f)} was skipped: they hold no values.",
         )
 
     def simulated_load(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -57,10 +57,14 @@ class Signature:
             self.add((value,))
 
     def _add_real(self, kind: type, value: torch.Tensor) -> None:
-        if kind not in _PLAIN and kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        if kind not in _PLAIN and _dispatch_of(kind) is not _dispatch_of(torch.Tensor):
             raise ForeignTensorError
         self.real.append(value)
         self.key.extend((value.shape, tuple(value.stride()) if value.layout is torch.strided else value.layout, value.dtype, value.device))
+
+
+def _dispatch_of(kind: type) -> Any:
+    return getattr(kind, "__torch_dispatch__", None)
 
 
 class _NewTensor:

@@ -3,6 +3,7 @@
 Checked on torch 2.13 and 2.15. When torch renames one of these, this is the one place to mend.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -38,11 +39,11 @@ PRIM_DEVICE: Any = torch.ops.prim.device.default
 DISPATCH_META_HANDLERS: dict[Any, Any] = fake_tensor_module._DISPATCH_META_HANDLERS
 
 # 2.13: keeps our own attribute reads inside the dispatch from running through torch-function modes.
-disable_torch_function: type[AbstractContextManager[None]] = torch._C.DisableTorchFunction
+disable_torch_function: Callable[[], AbstractContextManager[None]] = torch._C.DisableTorchFunction
 
 # 2.13: what FakeTensorMode does around a meta kernel, without its generator-based context manager (a tenth of the time).
-disable_torch_dispatch: type[AbstractContextManager[None]] = torch._C._DisableTorchDispatch
-preserve_dispatch_keys: type[AbstractContextManager[None]] = torch._C._PreserveDispatchKeyGuard
+disable_torch_dispatch: Callable[[], AbstractContextManager[None]] = torch._C._DisableTorchDispatch
+preserve_dispatch_keys: Callable[[], AbstractContextManager[None]] = torch._C._PreserveDispatchKeyGuard
 include_meta_key = torch._C._set_meta_in_tls_dispatch_include
 
 # 2.13: what FakeTensor's constructor does: a subclass instance with the dispatch keys of its device, whose data cannot be touched.
@@ -70,7 +71,7 @@ current_graph_task = torch._C._current_graph_task_id
 current_autograd_node = torch._C._current_autograd_node
 
 # 2.13: the number that the next graph node made in this thread will get (`Node._sequence_nr` gives a node's own).
-next_sequence_number = torch._C._autograd._get_sequence_nr  # type: ignore[attr-defined]
+next_sequence_number = torch._C._autograd._get_sequence_nr
 
 # 2.13: whether an operator has a kernel of its own on a dispatch key (composite operators are taken apart).
 has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
@@ -87,6 +88,13 @@ higher_order_rules: dict[Any, Any] = torch._higher_order_ops.utils.registered_ho
 # 2.13: the types behind operators, for telling operators from higher-order operators.
 OpOverload = torch._ops.OpOverload
 HigherOrderOperator = torch._ops.HigherOrderOperator
+
+
+def make_fake_group(rank: int, size: int) -> Any:
+    """A fake backend for `rank` of `size`. 2.13: torch's type stubs describe other arguments than the binding takes."""
+    backend: Any = FakeProcessGroup
+    return backend._create_internal(rank, size, backend.Options())
+
 
 __all__ = [
     "AUTOCAST_CUDA_KEYS",
@@ -117,6 +125,7 @@ __all__ = [
     "higher_order_rules",
     "include_meta_key",
     "is_builtin_operator",
+    "make_fake_group",
     "make_subclass",
     "next_sequence_number",
     "preserve_dispatch_keys",

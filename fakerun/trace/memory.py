@@ -97,7 +97,7 @@ class MemoryTrace:
             self._resized(storage)
             return result
 
-        torch.UntypedStorage.resize_ = resize_and_note  # type: ignore[method-assign]
+        torch.UntypedStorage.resize_ = resize_and_note  # type: ignore[assignment, method-assign]
         try:
             yield
         finally:

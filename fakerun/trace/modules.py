@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.distributed.fsdp import FSDPModule
 
 from fakerun.records.observer import AutogradClock
 
@@ -21,6 +21,13 @@ def plain_name(name: str, root: nn.Module) -> str:
     if parts[:1] == ["module"] and type(root).__name__ in _WRAPPING_ROOTS:
         del parts[0]
     return ".".join(parts)
+
+
+def root_name(root: nn.Module) -> str:
+    """What to call a whole model: the name of the user's class."""
+    if type(root).__name__ in _WRAPPING_ROOTS:
+        return root_name(root.get_submodule("module"))
+    return type(root).__name__.removeprefix("FSDP") if isinstance(root, FSDPModule) else type(root).__name__
 
 
 class ModuleStack:
@@ -43,13 +50,21 @@ class ModuleStack:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Follow every module that is called meanwhile."""
-        handles = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave, always_call=True)]
+        """Follow every module that is called meanwhile, with all of its hooks: FSDP and tensor parallelism communicate in theirs."""
+        call = nn.Module.__call__
+
+        def call_watched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            self._enter(module)
+            try:
+                return call(module, *args, **kwargs)
+            finally:
+                self._leave()
+
+        nn.Module.__call__ = call_watched  # type: ignore[method-assign]
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            nn.Module.__call__ = call  # type: ignore[method-assign]
 
     @property
     def inside(self) -> bool:
@@ -66,7 +81,7 @@ class ModuleStack:
         position = bisect_right(self._starts, sequence) - 1
         return self._owners[position] if position >= 0 else None
 
-    def _enter(self, module: nn.Module, args: Any) -> None:
+    def _enter(self, module: nn.Module) -> None:
         if module not in self._names:
             self._learn_names(module)
         if not self._stack and not self._clock.in_backward():
@@ -75,9 +90,7 @@ class ModuleStack:
         self._stack.append(self._names[module])
         self._mark()
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not self._stack:
-            return  # it was entered before the watching began
+    def _leave(self) -> None:
         self._stack.pop()
         self._mark()
         if not self._stack and not self._clock.in_backward():
@@ -94,4 +107,4 @@ class ModuleStack:
         self._roots[module] = len(named)
         for name, part in named:
             if self._roots.get(part, 0) < len(named) or part not in self._names:
-                self._names[part] = name or type(module).__name__
+                self._names[part] = name or root_name(module)

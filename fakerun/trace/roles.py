@@ -8,7 +8,7 @@ from torch import nn
 
 from fakerun.records.memory import Category
 from fakerun.trace.memory import MemoryTrace
-from fakerun.trace.modules import plain_name
+from fakerun.trace.modules import plain_name, root_name
 
 
 class Roles:
@@ -21,11 +21,11 @@ class Roles:
     def of_module(self, root: nn.Module) -> None:
         """Parameters (as they are at rest: FSDP has not gathered them yet) and buffers of a tree of modules."""
         for name, parameter in root.named_parameters(remove_duplicate=True):
-            owner = plain_name(name, root).rpartition(".")[0] or type(root).__name__
+            owner = plain_name(name, root).rpartition(".")[0] or root_name(root)
             self._memory.mark(parameter, Category.PARAMETER, owner)
             self._owners[id(parameter)] = owner
         for name, buffer in root.named_buffers():
-            self._memory.mark(buffer, Category.BUFFER, plain_name(name, root).rpartition(".")[0] or type(root).__name__)
+            self._memory.mark(buffer, Category.BUFFER, plain_name(name, root).rpartition(".")[0] or root_name(root))
 
     def of_gradients(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Parameters that optimizers hold, and their gradients."""

@@ -44,7 +44,7 @@ class StepCounter:
             self._known.add(optimizer)
 
         handles = [register_optimizer_step_pre_hook(self._before), register_optimizer_step_post_hook(self._after)]
-        torch.optim.Optimizer.__init__ = construct_and_note  # type: ignore[method-assign]
+        torch.optim.Optimizer.__init__ = construct_and_note  # type: ignore[assignment, method-assign]
         try:
             yield
         finally:

@@ -119,10 +119,10 @@ def observe(write: Callable[[Call], None]) -> torch.library.Library:
 
     BackendSelect is a dispatch key that is part of every call in every thread, below autograd and all modes, and that c10d leaves free.
     """
-    library = torch.library.Library("c10d", "IMPL")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("c10d", "IMPL")
     for name in filter(partial(hasattr, torch.ops.c10d), OPERATORS):
         operator, op = getattr(torch.ops.c10d, name).default, OPERATORS[name]
-        library.impl(name, observed(operator, op, write), "BackendSelect", with_keyset=True)  # type: ignore[no-untyped-call]
+        library.impl(name, observed(operator, op, write), "BackendSelect", with_keyset=True)
     return library
 
 

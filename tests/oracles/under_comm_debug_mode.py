@@ -16,7 +16,7 @@ def main() -> None:
     directory, script, *args = sys.argv[1:]
     sys.argv = [script, *args]
     sys.path[0] = str(Path(script).parent.resolve())
-    with CommDebugMode() as mode:  # type: ignore[no-untyped-call]
+    with CommDebugMode() as mode:
         runpy.run_path(script, run_name="__main__")
     counts = {str(operator): count for operator, count in mode.get_comm_counts().items()}
     Path(directory, f"rank_{os.environ['RANK']}.counts.json").write_text(json.dumps(counts))
