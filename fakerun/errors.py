@@ -5,6 +5,11 @@ that escapes is a fault of fakerun's own.
 """
 
 from enum import IntEnum
+from typing import TypeVar
+
+Error = TypeVar("Error", bound=Exception)
+
+_SCRIPTS_OWN = "_fakerun_scripts_own"
 
 
 class ExitCode(IntEnum):
@@ -38,3 +43,17 @@ class EmulationGapError(FakerunError):
     """The script needs an emulation that fakerun lacks. The message names the torch API and a way round."""
 
     exit_code = ExitCode.INTERNAL
+
+
+def scripts_own(error: Error) -> Error:
+    """Label an error that fakerun raises because a real run raises it too: the script has failed, and fakerun has not.
+
+    Without the label an error that comes out of fakerun's code is taken for a fault of fakerun's.
+    """
+    setattr(error, _SCRIPTS_OWN, True)
+    return error
+
+
+def is_scripts_own(error: BaseException) -> bool:
+    """Whether the error has that label."""
+    return hasattr(error, _SCRIPTS_OWN)

@@ -17,6 +17,7 @@ _EXIT_CODES = {
     FailureKind.TIMEOUT: ExitCode.SCRIPT_FAILED,
     FailureKind.GAP: ExitCode.INTERNAL,
     FailureKind.INTERNAL: ExitCode.INTERNAL,
+    FailureKind.USAGE: ExitCode.USAGE,
     FailureKind.INTERRUPTED: ExitCode.INTERRUPTED,
 }
 
@@ -35,9 +36,9 @@ def all_findings(ranks: Iterable[RankRecord], of_analyses: Iterable[Finding]) ->
 
 
 def exit_code(ranks: Iterable[RankRecord], findings: Iterable[Finding]) -> ExitCode:
-    """What the command ends with: the user's interruption, then a fault of ours, then the script's, then findings."""
+    """What the command ends with: the user's interruption, a fault of ours, a wrong question, the script's failure, findings."""
     codes = {_EXIT_CODES[record.failure.kind] for record in ranks if record.failure is not None}
-    for code in (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.SCRIPT_FAILED):
+    for code in (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.SCRIPT_FAILED):
         if code in codes:
             return code
     if any(finding.severity is Severity.ERROR for finding in findings):

@@ -9,6 +9,7 @@ import torch
 from fakerun.emulate.devices import ACCELERATOR, Devices
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.streams import StreamTable
+from fakerun.emulate.torch_private import GET_ACCELERATOR, GET_ANY_ACCELERATOR
 
 _MEMORY = (
     "empty_cache", "memory_stats", "memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved",
@@ -21,17 +22,14 @@ def accelerator_facade(devices: Devices, streams: StreamTable) -> Iterator[None]
     """Answer for `torch.accelerator` as long as the context lasts; inside `cuda_facade`, whose answers it hands on."""
     accelerator, cuda = torch.accelerator, torch.cuda
 
-    def set_index(device: Any) -> None:
-        devices.current = devices.index(device)
-
     functions: dict[str, Any] = {
         "is_available": lambda: True,
         "device_count": cuda.device_count,
         "current_accelerator": lambda check_available=False: torch.device(ACCELERATOR),
         "current_device_index": lambda: devices.current,
         "current_device_idx": lambda: devices.current,
-        "set_device_index": set_index,
-        "set_device_idx": set_index,
+        "set_device_index": cuda.set_device,
+        "set_device_idx": cuda.set_device,
         "device_index": cuda.device,
         "current_stream": streams.current,
         "set_stream": streams.set_current,
@@ -47,8 +45,8 @@ def accelerator_facade(devices: Devices, streams: StreamTable) -> Iterator[None]
                 if hasattr(module, name):
                     patches.set(module, name, getattr(cuda, name))
         # torch's own code asks C++ directly.
-        patches.set(torch._C, "_accelerator_getAccelerator", lambda: torch.device(ACCELERATOR))
-        patches.set(torch._C, "_get_accelerator", lambda check=None: torch.device(ACCELERATOR))  # fully_shard without a mesh
+        patches.set(*GET_ACCELERATOR, lambda: torch.device(ACCELERATOR))
+        patches.set(*GET_ANY_ACCELERATOR, lambda check=None: torch.device(ACCELERATOR))
         patches.set(torch, "Stream", streams.Stream)
         patches.set(torch, "Event", streams.Event)
         yield

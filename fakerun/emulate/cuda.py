@@ -56,18 +56,28 @@ def _presence(devices: Devices) -> dict[str, Any]:
         def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
             devices.current = self._previous
 
+    def initialize() -> None:
+        devices.initialized = True
+
+    def current_device() -> int:
+        initialize()
+        return devices.current
+
     def set_device(device: Any) -> None:
-        devices.current = devices.index(device)
+        index = -1 if device == -1 else devices.index(device)
+        if index >= 0:  # torch ignores a negative ordinal
+            initialize()
+            devices.current = index
 
     return {
         "_is_compiled": lambda: True,
         "is_available": lambda: True,
-        "is_initialized": lambda: True,
-        "init": lambda: None,
-        "_lazy_init": lambda: None,
+        "is_initialized": lambda: devices.initialized,
+        "init": initialize,
+        "_lazy_init": initialize,
         "_lazy_call": lambda call, **kwargs: call(),
         "device_count": lambda: _visible(devices),
-        "current_device": lambda: devices.current,
+        "current_device": current_device,
         "set_device": set_device,
         "device": DeviceContext,
         "device_of": DeviceContext,
@@ -96,6 +106,7 @@ def _properties(devices: Devices, hardware: HardwareSpec) -> dict[str, Any]:
 
     def properties(device: Any = None) -> SimpleNamespace:
         devices.index(device)
+        devices.initialized = True
         return SimpleNamespace(
             name=hardware.device_name,
             major=major,

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.devices import ACCELERATOR, Devices
 from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import PARSE_TO
 
 FACTORIES = (
     "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided",
@@ -63,6 +64,7 @@ class DeviceArguments(TorchFunctionMode):
             value = torch.device(value)
         if isinstance(value, torch.device) and value.type == ACCELERATOR:
             self._devices.index(value)
+            self._devices.initialized = True
             return self._devices.stand_in(value)
         return value
 
@@ -88,13 +90,14 @@ class DeviceArguments(TorchFunctionMode):
         tensor, *rest = args
         device = kwargs.get("device", rest[0] if rest else None)
         ordinal = self._devices.index(device)
+        self._devices.initialized = True
         return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)))
 
 
 @contextmanager
 def ordinals_are_devices() -> Iterator[None]:
     """Let `module.to(1)` mean the accelerator's ordinal: its arguments are parsed in C++, which torch-function modes do not see."""
-    parse = torch._C._nn._parse_to
+    parse = getattr(*PARSE_TO)
 
     def parse_to(*args: Any, **kwargs: Any) -> Any:
         if args and type(args[0]) is int:
@@ -104,5 +107,5 @@ def ordinals_are_devices() -> Iterator[None]:
         return parse(*args, **kwargs)
 
     with Patches() as patches:
-        patches.set(torch._C._nn, "_parse_to", parse_to)
+        patches.set(*PARSE_TO, parse_to)
         yield

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from fakerun.errors import scripts_own
+
 ACCELERATOR = "cuda"
 STAND_IN = "lazy"
 
@@ -19,6 +21,8 @@ class Devices:
     def __init__(self, count: int) -> None:
         self.count = count
         self.current = 0
+        self.initialized = False
+        """Whether CUDA would be initialised: `init_device_mesh` chooses the device of a script that has not touched it."""
 
     def index(self, device: Any) -> int:
         """The ordinal that `device` (None, int, str or torch.device) means.
@@ -37,10 +41,11 @@ class Devices:
     def check(self, ordinal: int) -> None:
         """Refuse an ordinal that this host does not have, in CUDA's words."""
         if not 0 <= ordinal < self.count:
-            raise torch.AcceleratorError(  # the class that CUDA errors have since torch 2.8
+            error = torch.AcceleratorError(  # the class that CUDA errors have since torch 2.8
                 "CUDA error: invalid device ordinal\n"
                 f"GPU device may be out of range, do you have enough GPUs? (cuda:{ordinal} asked for, {self.count} on this host)"
             )
+            raise scripts_own(error)
 
     def stand_in(self, device: torch.device) -> torch.device:
         """What C++ is told."""

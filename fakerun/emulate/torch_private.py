@@ -53,6 +53,13 @@ forbid_data_access = torch._C._set_throw_on_mutable_data_ptr
 # 2.13: the constructor behind DTensor, AsyncCollectiveTensor and other wrappers.
 WRAPPER_CONSTRUCTOR = "_make_wrapper_subclass"
 
+# 2.13: how torch's own Python code asks C++ for the accelerator; (owner, name) because it is replaced.
+GET_ACCELERATOR = (torch._C, "_accelerator_getAccelerator")
+GET_ANY_ACCELERATOR = (torch._C, "_get_accelerator")  # the older question; fully_shard without a mesh asks it
+
+# 2.13: how `Module.to` parses its arguments, in C++; (owner, name) because it is replaced.
+PARSE_TO = (torch._C._nn, "_parse_to")
+
 # 2.13: the C-level base of torch.Tensor, whose `device` the masquerade reads and maps back.
 TensorBase = torch._C.TensorBase
 
@@ -99,6 +106,9 @@ def make_fake_group(rank: int, size: int) -> Any:
 __all__ = [
     "AUTOCAST_CUDA_KEYS",
     "DISPATCH_META_HANDLERS",
+    "GET_ACCELERATOR",
+    "GET_ANY_ACCELERATOR",
+    "PARSE_TO",
     "PRIM_DEVICE",
     "WRAPPER_CONSTRUCTOR",
     "DataDependentOutputException",

@@ -8,12 +8,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import fakerun
 from fakerun.job.spec import JobSpec
+from fakerun.places import Owner, Places, owner
 
-_OURS = Path(fakerun.__file__).parent
 _CALL = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)')
-_INSTALLED = ("site-packages", "dist-packages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,22 +24,14 @@ class CrashSite:
 
 def crash_site(report: str, job: JobSpec, working_directory: Path) -> CrashSite:
     """What a report of `faulthandler` (innermost call first) says about the script, without fakerun's own calls."""
-    calls = [match for line in report.splitlines() if (match := _CALL.fullmatch(line)) and _is_of_interest(match["file"])]
+    found = [match for line in report.splitlines() if (match := _CALL.fullmatch(line)) and _is_of_interest(match["file"])]
+    calls = found[::-1]
     if not calls:
         return CrashSite()
-    lines = [f'  File "{call["file"]}", line {call["line"]}, in {call["function"]}\n' for call in reversed(calls)]
-    bases = (working_directory, working_directory if job.script is None else working_directory / job.script.parent)
-    sites = (f"{name}:{call['line']}" for call in calls if (name := _users_name(call["file"], bases)) is not None)
-    return CrashSite(stack="".join(["Stack (most recent call last):\n", *lines]), call_site=next(sites, None))
+    lines = [f'  File "{call["file"]}", line {call["line"]}, in {call["function"]}\n' for call in calls]
+    call_site = Places(working_directory, job.script).innermost((call["file"], int(call["line"])) for call in calls)
+    return CrashSite(stack="".join(["Stack (most recent call last):\n", *lines]), call_site=call_site)
 
 
 def _is_of_interest(file: str) -> bool:
-    return not file.startswith("<frozen") and not Path(file).is_relative_to(_OURS)
-
-
-def _users_name(file: str, bases: tuple[Path, ...]) -> str | None:
-    """The file's name, relative to the directory that it lies under; None when it is not the user's."""
-    path = Path(file)
-    if any(part in _INSTALLED for part in path.parts):
-        return None
-    return next((str(path.relative_to(base)) for base in bases if path.is_relative_to(base)), None)
+    return not file.startswith("<frozen") and owner(file) is not Owner.FAKERUN

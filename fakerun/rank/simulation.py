@@ -12,6 +12,7 @@ import torch
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.emulation import emulation
 from fakerun.job.spec import JobSpec
+from fakerun.places import Places
 from fakerun.rank.stop import StepLimitReached
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.run import ProcessFailure, RankRecord
@@ -24,13 +25,10 @@ class Simulation:
     """A context manager: inside it this process is rank `rank` of `job`, watched. `record` tells what was seen."""
 
     def __init__(self, job: JobSpec, rank: int) -> None:
-        here = Path.cwd()
         self._job = job
         self._rank = rank
         self._groups = GroupNames(job.world_size)
-        self._trace = RankTrace(
-            EngineClock(), self._groups, CallSites(here, here if job.script is None else here / job.script.parent), rank
-        )
+        self._trace = RankTrace(EngineClock(), self._groups, CallSites(Places(Path.cwd(), job.script)), rank)
         self._trace.steps.ended.append(self._on_step_ended)
         self._stack = ExitStack()
 

@@ -49,7 +49,10 @@ class MemoryStatistics(Protocol):
 
 
 class AutogradClock(Protocol):
-    """What autograd is doing in this thread. Sequence numbers grow with every graph node made in forward; a node keeps its own in backward."""
+    """What autograd is doing in this thread.
+
+    Sequence numbers grow with every graph node made in forward; a node keeps its own in backward.
+    """
 
     def in_backward(self) -> bool: ...
 

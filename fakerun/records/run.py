@@ -21,6 +21,8 @@ class FailureKind(StrEnum):
     TIMEOUT = "timeout"
     GAP = "gap"
     """The script needs an emulation that fakerun lacks."""
+    USAGE = "usage"
+    """What fakerun was asked for does not fit the script: a mesh with another number of axes."""
     INTERRUPTED = "interrupted"
     """The user stopped fakerun (Ctrl-C)."""
     INTERNAL = "internal"

@@ -5,7 +5,7 @@ recomputed in backward, gradients clipped, AdamW. Variants:
 
 fake        torch's FakeTensorMode on device `cpu` over torch's fake process group: nothing is recorded. The yardstick.
 fakerun     the `fakerun` command on device `cuda`: every collective and every byte recorded.
-memtracker  `fake`, watched by torch's own MemTracker: memory alone.
+memtracker  `fake`, watched by torch's own MemTracker: memory alone. Run once and for one step, which takes half a minute.
 meta        meta tensors, no dispatch mode, no FSDP: the model's own operators on one rank. The floor.
 
 Every run is a process of its own, and the variants take turns, so that whatever else the machine does meets all of them. A clock hangs on
@@ -13,7 +13,7 @@ the optimizer (`register_optimizer_step_post_hook`): from the end of one optimiz
 torch, building the model and the first step, which fills caches, are before the first sample. AdamW is told `foreach=True`
 everywhere, which is its default on CUDA and not on the CPU: all variants then issue the operators that the script issues on a GPU.
 
-    python scripts/dev/benchmark_step.py                                     # all four; MemTracker takes most of the time
+    python scripts/dev/benchmark_step.py                                     # all four
     python scripts/dev/benchmark_step.py --variants fake,fakerun --rounds 5
 
 Compare the ratios of one table, not the seconds of two: those are the machine's.
@@ -21,25 +21,32 @@ Compare the ratios of one table, not the seconds of two: those are the machine's
 
 import argparse
 import json
-import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
     from torch.distributed.device_mesh import DeviceMesh
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 RANK, WORLD_SIZE = 0, 8
 YARDSTICK = "fake"
-VARIANTS = ("fake", "fakerun", "memtracker", "meta")
+SLOW = "memtracker"
+VARIANTS = ("fake", "fakerun", SLOW, "meta")
+
+Runs: TypeAlias = list[list[float]]
+"""Seconds per step, run by run."""
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,18 +68,19 @@ def parse_args() -> argparse.Namespace:
 
 
 def work(args: argparse.Namespace) -> None:
-    """Train for one step and then `args.steps` more under the variant, and write the seconds that those took."""
+    """Train one step and then `args.steps` more under the variant `args.worker`, and write the seconds that the latter took."""
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
+    sys.path.insert(0, str(SCRIPTS))  # where torchrun would have it for scripts/train_fsdp.py
     stamps: list[float] = []
-    register_optimizer_step_post_hook(lambda optimizer, args, kwargs: stamps.append(time.perf_counter()))
+    register_optimizer_step_post_hook(lambda *_: stamps.append(time.perf_counter()))
     device = torch.device({"fakerun": "cuda", "meta": "meta"}.get(args.worker, "cpu"))
+    mesh = None if args.worker == "meta" else join_group(device)
     with ExitStack() as stack:
-        mesh = None if args.worker == "meta" else join_group(device)
         if args.worker in ("fake", "memtracker"):
-            # Private, and what is measured. Entered after the mesh was made, because a mesh reads the values of a tensor of ranks.
-            from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC2701
+            # Private, and what is measured. Entered once there is a mesh, because that reads the values of a tensor of ranks.
+            from torch._subclasses.fake_tensor import FakeTensorMode
 
             stack.enter_context(FakeTensorMode())
         model = build(args, device, mesh)
@@ -80,4 +88,126 @@ def work(args: argparse.Namespace) -> None:
         if args.worker == "memtracker":
             stack.enter_context(mem_tracker(model, optimizer))
         train(args, device, model, optimizer)
-    args.samples.write_text(json.dumps([end - start for start, end in zip(stamps, stamps[1:], strict=False)]))
+    args.samples.write_text(json.dumps([end - start for start, end in pairwise(stamps)]))
+
+
+def join_group(device: "torch.device") -> "DeviceMesh":
+    """All ranks as one mesh: over what fakerun puts in nccl's place, or over torch's fake process group."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    if device.type == "cuda":
+        dist.init_process_group("nccl")
+    else:
+        dist.init_process_group("fake", rank=RANK, world_size=WORLD_SIZE)
+    return init_device_mesh(device.type, (WORLD_SIZE,), mesh_dim_names=("dp",))
+
+
+def build(args: argparse.Namespace, device: "torch.device", mesh: "DeviceMesh | None") -> "nn.Module":
+    """The model of scripts/train_fsdp.py as its defaults make it; unsharded without a mesh."""
+    import torch
+    from llama3 import SHAPES, Llama3, checkpoint_activations
+    from train_fsdp import shard
+
+    with torch.device("meta"):
+        model = Llama3(SHAPES[args.model], args.seq_len)
+    checkpoint_activations(model, "full")
+    if mesh is None:
+        return model.to(torch.bfloat16)  # what FSDP would compute in
+    shard(model, mesh, "bfloat16", "default")
+    model.to_empty(device=device)
+    model.init_weights()
+    return model
+
+
+def train(args: argparse.Namespace, device: "torch.device", model: "nn.Module", optimizer: "torch.optim.Optimizer") -> None:
+    """The loop of scripts/train_fsdp.py, less the printing of the loss, whose value nobody but fakerun answers for."""
+    import torch
+    from llama3 import SHAPES, cross_entropy
+
+    for _ in range(1 + args.steps):
+        tokens = torch.randint(SHAPES[args.model].vocab, (1, args.seq_len + 1))
+        inputs, labels = tokens[:, :-1].to(device), tokens[:, 1:].to(device)
+        loss = cross_entropy(model(inputs), labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@contextmanager
+def mem_tracker(model: "nn.Module", optimizer: "torch.optim.Optimizer") -> Iterator[None]:
+    """MemTracker as its documentation has it. It follows one iteration only, so it is told to forget after each step."""
+    from torch.distributed._tools.mem_tracker import MemTracker
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    tracker = MemTracker()
+    tracker.track_external(model, optimizer)
+    handle = register_optimizer_step_post_hook(lambda *_: tracker.reset_mod_stats())
+    with tracker:
+        yield
+    handle.remove()
+
+
+# -- the process that measures -------------------------------------------------------------------------------------------------------
+
+
+def measure(args: argparse.Namespace) -> dict[str, Runs]:
+    """The runs of every variant, taken in turns."""
+    runs: dict[str, Runs] = {variant: [] for variant in args.variants}
+    for number in range(args.rounds):
+        for variant in args.variants:
+            if variant == SLOW and number > 0:
+                continue
+            print(f"round {number + 1} of {args.rounds}: {variant}", file=sys.stderr, flush=True)
+            runs[variant].append(samples_of(variant, args))
+    return runs
+
+
+def samples_of(variant: str, args: argparse.Namespace) -> list[float]:
+    """Seconds per step of one run."""
+    steps = 1 if variant == SLOW else args.steps
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "samples.json"
+        options = ["--model", args.model, "--seq-len", args.seq_len, "--steps", steps, "--worker", variant, "--samples", file]
+        command = [*starter(variant, steps, directory), __file__, *map(str, options)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if not file.exists():
+            raise SystemExit(f"{variant} failed:\n{done.stdout}")
+        samples: list[float] = json.loads(file.read_text())
+        return samples
+
+
+def starter(variant: str, steps: int, directory: str) -> list[str]:
+    """What starts the worker: Python, or the `fakerun` command, whose own step limit is beyond the worker's end."""
+    if variant != "fakerun":
+        return [sys.executable]
+    beyond = str(steps + 2)
+    options = ["--mesh", f"dp={WORLD_SIZE}", "--rank", str(RANK), "--steps", beyond, "--run-dir", f"{directory}/run"]
+    return [sys.executable, "-m", "fakerun.cli.app", *options]
+
+
+def table(runs: dict[str, Runs]) -> str:
+    """A line for each variant: the median step, its spread, and how it compares with the yardstick of the same round."""
+    lines = [f"{'variant':<12}{'s/step':>8}{'min':>8}{'max':>8}{'steps':>7}{'/ ' + YARDSTICK:>9}"]
+    for variant, rounds in runs.items():
+        seconds = [sample for samples in rounds for sample in samples]
+        ratios = [median(samples) / median(beside) for samples, beside in zip(rounds, runs.get(YARDSTICK, []), strict=False)]
+        ratio = f"{median(ratios):.2f}" if ratios else "-"
+        lines.append(f"{variant:<12}{median(seconds):>8.3f}{min(seconds):>8.3f}{max(seconds):>8.3f}{len(seconds):>7}{ratio:>9}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    args = parse_args()
+    if args.worker:
+        work(args)
+        return
+    runs = measure(args)
+    versions = f"Python {platform.python_version()}, torch {version('torch')}"
+    print(f"Llama 3 {args.model}, FSDP2 over {WORLD_SIZE} ranks, 1 x {args.seq_len} tokens, {versions}")
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()

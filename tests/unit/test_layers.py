@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.emulate.torch_private"
 
 BOTTOM = {"units", "errors"}
-RECORDED = {"records", "job", "files"} | BOTTOM
+RECORDED = {"records", "job", "files", "places"} | BOTTOM
 MAY_IMPORT = {
     "cli": {"report", "launch", "analysis"} | RECORDED,
     "report": {"analysis"} | RECORDED,
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "records": BOTTOM,
     "job": BOTTOM,
     "files": set(),
+    "places": set(),
     "units": set(),
     "errors": set(),
 }
