@@ -15,6 +15,7 @@ import torch
 from fakerun.emulate.devices import ACCELERATOR
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, pytree
+from fakerun.errors import scripts_own
 
 _KEY = "AutocastCUDA"
 
@@ -160,10 +161,11 @@ def _widest(operator: Any, with_dtype: Any, args: Sequence[Any], kwargs: dict[st
 
 
 def _banned(operator: Any, with_dtype: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    raise RuntimeError(
+    error = RuntimeError(
         "torch.nn.functional.binary_cross_entropy and torch.nn.BCELoss are unsafe to autocast.\n"
         "Many models use a sigmoid layer right before the binary cross entropy layer.\n"
         "In this case, combine the two layers using torch.nn.functional.binary_cross_entropy_with_logits\n"
         "or torch.nn.BCEWithLogitsLoss.  binary_cross_entropy_with_logits and BCEWithLogits are\n"
         "safe to autocast."
     )
+    raise scripts_own(error)

@@ -1,25 +1,45 @@
-"""DTensor works out an operator's global result by running it on whole-size fake tensors: a computation about shapes, not of the job."""
+"""DTensor behaves as in eager mode, though a fake mode is active, which torch takes for a sign that it is being traced."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from fakerun.emulate.mode import DeviceMode
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import ShardingPropagator
+from fakerun.emulate.torch_private import ShardingPropagator, are_we_tracing, current_fake_mode, current_proxy_mode
 
 _PROPAGATE = "_propagate_tensor_meta_non_cached"
+_ARE_WE_TRACING = "_are_we_tracing"
 
 
 @contextmanager
-def shape_propagation_unobserved(mode: DeviceMode) -> Iterator[None]:
-    """Let sharding propagation run unobserved: on a GPU it takes no device memory."""
+def eager_dtensor(mode: DeviceMode) -> Iterator[None]:
+    """Let DTensor and the functional collectives act as they do on a GPU, for as long as the context lasts."""
+    with Patches() as patches:
+        _deny_tracing(patches)
+        _propagate_unobserved(patches, mode)
+        yield
+
+
+def _deny_tracing(patches: Patches) -> None:
+    """Traced, DTensor would not synchronise random states (a broadcast), nor wait for collectives where their result is first used."""
+
+    def really_tracing() -> bool:
+        fake = current_fake_mode()
+        return (fake is not None and not isinstance(fake, DeviceMode)) or current_proxy_mode() is not None
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("torch.") and getattr(module, _ARE_WE_TRACING, None) is are_we_tracing:
+            patches.set(module, _ARE_WE_TRACING, really_tracing)
+
+
+def _propagate_unobserved(patches: Patches, mode: DeviceMode) -> None:
+    """Sharding propagation runs operators on whole-size fake tensors to learn shapes: on a GPU it takes no device memory."""
     propagate = getattr(ShardingPropagator, _PROPAGATE)
 
     def unobserved(self: Any, schema: Any) -> Any:
         with mode.unobserved():
             return propagate(self, schema)
 
-    with Patches() as patches:
-        patches.set(ShardingPropagator, _PROPAGATE, unobserved)
-        yield
+    patches.set(ShardingPropagator, _PROPAGATE, unobserved)

@@ -12,7 +12,7 @@ from fakerun.emulate.cuda import cuda_facade
 from fakerun.emulate.ddp import simulated_ddp
 from fakerun.emulate.device_arguments import DeviceArguments, ordinals_are_devices
 from fakerun.emulate.devices import Devices
-from fakerun.emulate.dtensor import shape_propagation_unobserved
+from fakerun.emulate.dtensor import eager_dtensor
 from fakerun.emulate.forking import children_run_outside
 from fakerun.emulate.fsdp import FsdpBuffers
 from fakerun.emulate.gaps import other_gaps
@@ -22,7 +22,9 @@ from fakerun.emulate.mesh import simulated_meshes
 from fakerun.emulate.mode import DeviceMode, HostPolicy
 from fakerun.emulate.modules import parameters_keep_identity
 from fakerun.emulate.process_groups import simulated_process_groups
+from fakerun.emulate.refusals import refuse_as_cuda_does
 from fakerun.emulate.saving import simulated_saving
+from fakerun.emulate.simulation_log import failed_kernels_unlogged
 from fakerun.emulate.streams import StreamTable
 from fakerun.emulate.values import UnknownValues
 from fakerun.job.spec import JobSpec
@@ -38,7 +40,8 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     arguments = DeviceArguments(devices)
     Communication(mode, observer)
     FsdpBuffers(mode, observer)
-    UnknownValues(mode, findings)
+    values = UnknownValues(mode, findings)
+    refuse_as_cuda_does(mode, arguments)
     with ExitStack() as stack:
         for context in (
             device_masquerade(mode),
@@ -48,14 +51,15 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             simulated_attention(mode, job.hardware.compute_capability),
             ordinals_are_devices(),
             parameters_keep_identity(),
-            shape_propagation_unobserved(mode),
+            eager_dtensor(mode),
             gradients_are_finite(),
             eager_compile(findings),
-            simulated_saving(findings),
+            simulated_saving(findings, lambda: values.made_up),
             simulated_process_groups(rank, job.world_size, observer),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),
             other_gaps(),
+            failed_kernels_unlogged(),
             children_run_outside(mode, arguments),
             mode,
             arguments,

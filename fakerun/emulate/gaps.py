@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import torch
 
 from fakerun.emulate.patching import Patches
+from fakerun.emulate.unsupported import SKIP_IT
 from fakerun.errors import EmulationGapError
 
 CUDA_GAPS = {
@@ -33,9 +34,7 @@ def gap(api: str) -> Any:
 
     def missing(*args: Any, **kwargs: Any) -> NoReturn:
         reason = CUDA_GAPS.get(api.removeprefix("torch.cuda."), _OTHER_GAPS.get(api, ""))
-        raise EmulationGapError(
-            f"{api} is not emulated: {reason}. Skip the call in a dry run, for example behind an environment variable that the job sets."
-        )
+        raise EmulationGapError(f"{api} is not emulated: {reason}. {SKIP_IT}")
 
     return missing
 

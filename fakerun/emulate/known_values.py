@@ -1,19 +1,29 @@
-"""Remembers the values of device tensors that came from the host.
+"""Remembers the values of small device tensors where they follow from what the host knows.
 
-Values are kept by storage, so that views see them: what a storage holds is a host tensor of the same bytes. A write by anything but
-another copy of known values forgets them.
+A value that came from the host (sequence lengths, position ids, masks, counters) stays known through operators all of whose operands are
+known: those are also computed on the host. Values are kept by storage, so that views see them: what a storage holds is a host tensor
+of the same bytes. A write with unknown values forgets them.
 """
 
 import weakref
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.torch_private import FakeTensor, pytree
 
 LARGEST_BYTES = 2**20
 """Storages above this are not remembered: index tensors, lengths, masks and batches of tokens are below."""
+
+
+_LARGEST_MADE = 256
+"""Elements; tensors that the device makes from nothing (zeros, ones, arange) are followed up to this: counters, not buffers."""
+
+
+class _UnknownError(Exception):
+    """An operand's values are not known."""
 
 
 class KnownValues:
@@ -43,6 +53,41 @@ class KnownValues:
     def forget(self, tensor: torch.Tensor) -> None:
         """`tensor` was written to with values that are not known."""
         self._contents.pop(tensor.untyped_storage()._cdata, None)
+
+    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
+        """Work out what `func`, which returned `output` on the device, did to values; False if that cannot be told.
+
+        An operator in place changes the contents; any other makes its result known.
+        """
+        if func.is_view or torch.Tag.nondeterministic_seeded in func.tags:
+            return func.is_view  # type: ignore[no-any-return]  # a view shares its base's contents
+        try:
+            host_args, host_kwargs = pytree.tree_map_only(torch.Tensor, self._or_give_up, (tuple(args), dict(kwargs)))
+            if "device" in host_kwargs:
+                host_kwargs["device"] = torch.device("cpu")
+            result = func(*host_args, **host_kwargs)
+        except (_UnknownError, RuntimeError, NotImplementedError):  # the host need not have every kernel
+            return False
+        if not func._schema.is_mutable:
+            for made, values in zip(pytree.tree_leaves(output), pytree.tree_leaves(result), strict=True):
+                if type(made) is FakeTensor:
+                    self.remember(made, values)
+        return True
+
+    def may_follow(self, args: Sequence[Any], output: Any) -> bool:
+        """A quick look at whether `follow` is worth a try: the first operand is known, or a small tensor is made from nothing."""
+        for arg in args:
+            if isinstance(arg, torch.Tensor):
+                return self.of(arg) is not None
+            if isinstance(arg, (list, tuple)) and arg and isinstance(arg[0], torch.Tensor):
+                return self.of(arg[0]) is not None
+        return type(output) is FakeTensor and output.numel() <= _LARGEST_MADE
+
+    def _or_give_up(self, tensor: torch.Tensor) -> torch.Tensor:
+        values = self.of(tensor)
+        if values is None or values.numel() * values.element_size() > LARGEST_BYTES:
+            raise _UnknownError
+        return values
 
     def __bool__(self) -> bool:
         return bool(self._contents)

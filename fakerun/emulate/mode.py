@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import torch
 
+from fakerun.emulate.cuda_words import in_cudas_words
 from fakerun.emulate.devices import ACCELERATOR, STAND_IN, Devices
 from fakerun.emulate.known_values import KnownValues
 from fakerun.emulate.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
@@ -20,7 +21,6 @@ from fakerun.emulate.torch_private import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensor,
-    FakeTensorDeviceMismatchError,
     FakeTensorMode,
     HigherOrderOperator,
     OpOverload,
@@ -147,14 +147,23 @@ class DeviceMode(FakeTensorMode):
             return NotImplemented
         if not (simulated or signature.simulated):
             return self.host.run(self, func, args, kwargs, signature)
+        given = args
         if signature.real:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
         way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
         output = way(func, types, args, kwargs, signature)
+        self._follow_values(func, given, args, kwargs, output)
+        return output
+
+    def _follow_values(self, func: Any, given: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+        """Keep track of which values are known; `given` are the arguments with real tensors still real."""
+        if self._nested or not is_builtin_operator(func):
+            return
+        if self.known.may_follow(given, output) and self.known.follow(func, given, kwargs, output):
+            return
         if self.known:
             for tensor in self.written_by(func, args, kwargs):
                 self.known.forget(tensor)
-        return output
 
     def written_by(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
         """The simulated tensors that a call of `func` writes to, by its schema."""
@@ -243,8 +252,11 @@ class DeviceMode(FakeTensorMode):
             output = self.unknown(func, args, kwargs)
             if output is UNHANDLED:
                 raise
-        except FakeTensorDeviceMismatchError as error:
-            raise RuntimeError(_mismatch(error, args)) from None
+        except Exception as error:
+            restated = None if self._nested else in_cudas_words(error, func, args, kwargs)
+            if restated is None:
+                raise
+            raise restated from None
         if not self._nested:
             made = [leaf for leaf in pytree.tree_leaves(output) if type(leaf) is FakeTensor]
             if made:
@@ -332,12 +344,3 @@ class _MetaKernel:
         self._keys.__exit__(kind, error, traceback)
         self._mode.in_kernel_invocation = False
         self._dispatch.__exit__(kind, error, traceback)
-
-
-def _mismatch(error: Exception, args: Sequence[Any]) -> str:
-    """CUDA's words for operands on different devices (ATen, TensorIterator.cpp)."""
-    devices = []
-    for leaf in pytree.tree_leaves(args):
-        if isinstance(leaf, torch.Tensor) and str(leaf.device) not in devices:
-            devices.append(str(leaf.device))
-    return f"Expected all tensors to be on the same device, but found at least two devices, {devices[0]} and {devices[1]}!"

@@ -14,6 +14,7 @@ from torch.distributed import distributed_c10d
 
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FakeProcessGroup, make_fake_group
+from fakerun.errors import scripts_own
 from fakerun.records.observer import OperationObserver
 
 
@@ -82,7 +83,7 @@ def _store() -> Any:
 
 
 def _no_mpi(cls: Any, ranks: Any) -> None:
-    raise RuntimeError("Distributed package doesn't have MPI built in. fakerun simulates torchrun, which does not start MPI jobs.")
+    raise scripts_own(RuntimeError("Distributed package doesn't have MPI built in. MPI is only included if you build PyTorch from source."))
 
 
 def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:

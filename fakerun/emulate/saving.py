@@ -1,83 +1,160 @@
-"""`torch.save` and `torch.load` with simulated tensors: what would be written is told, and nothing of the user's is overwritten."""
+"""`torch.save` and `torch.load` of what is simulated: nothing of the user's is overwritten, and nothing made up is written.
 
-from collections.abc import Iterator
+A save that would write values that nobody computed is skipped and told; the run can load it again. Files that exist are loaded as they
+are, onto the simulated accelerator where they belong there.
+"""
+
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
+from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes
 
 
 @contextmanager
-def simulated_saving(findings: FindingSink) -> Iterator[None]:
-    """Skip saves that hold simulated tensors; load real files onto the simulated accelerator."""
-    save, load = torch.save, torch.load
+def simulated_saving(findings: FindingSink, values_were_made_up: Callable[[], bool]) -> Iterator[None]:
+    """Replace `torch.save`, `torch.load` and what moves files about, for as long as the context lasts.
 
-    def simulated_save(obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
-        count, size = _simulated(obj)
-        if count == 0:
-            save(obj, f, *args, **kwargs)
-            return
-        findings.note(
-            "not-saved",
-            f"torch.save of {count} simulated tensors ({format_bytes(size)}) to {getattr(f, 'name', f)} was skipped: they hold no values.",
-        )
-
-    def simulated_load(f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
-        target = _accelerator_of(map_location)
-        if target is None:
-            return load(f, map_location, *args, **kwargs)
-        return _moved(load(f, "cpu", *args, **kwargs), target)
-
+    `values_were_made_up` tells whether host tensors may hold neutral values by now: those must not reach a file either.
+    """
+    saving = _Saving(findings, values_were_made_up)
     with Patches() as patches:
         for module in (torch, torch.serialization):
-            patches.set(module, "save", simulated_save)
-            patches.set(module, "load", simulated_load)
+            patches.set(module, "save", saving.save)
+            patches.set(module, "load", saving.load)
+        for name in ("rename", "replace"):
+            patches.set(os, name, saving.moving(getattr(os, name)))
+        for name in ("remove", "unlink"):
+            patches.set(os, name, saving.removing(getattr(os, name)))
         yield
 
 
-def _simulated(obj: Any) -> tuple[int, int]:
-    """How many simulated tensors an object holds, and their bytes."""
-    count = size = 0
-    pending, seen = [obj], set()
-    while pending:
-        value = pending.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, torch.Tensor):
-            if isinstance(value, FakeTensor) or value.device.type == "cuda":
-                count += 1
-                size += value.numel() * value.element_size()
-        elif isinstance(value, dict):
-            pending.extend(value.values())
-        elif isinstance(value, (list, tuple, set)):
-            pending.extend(value)
-        elif isinstance(value, torch.nn.Module):
-            pending.extend((*value.parameters(), *value.buffers()))
-        elif isinstance(value, torch.optim.Optimizer):
-            pending.append(value.state_dict())
-    return count, size
+class _Saving:
+    def __init__(self, findings: FindingSink, values_were_made_up: Callable[[], bool]) -> None:
+        self._findings = findings
+        self._values_were_made_up = values_were_made_up
+        self._unwritten = UnwrittenFiles()
+        self._written: set[str] = set()
+        self._save, self._load = torch.save, torch.load
+
+    def save(self, obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+        """`torch.save`."""
+        unwritten = UnwrittenObject(obj)
+        path = path_of(f)
+        why = self._why_not(unwritten, path, f)
+        if why is None:
+            self._save(obj, f, *args, **kwargs)
+            if path is not None:
+                self._written.add(path)
+                self._unwritten.drop(path)
+            return
+        if path is not None and isinstance(f, (str, os.PathLike)) and not Path(path).parent.is_dir():
+            raise RuntimeError(f"Parent directory {Path(f).parent} does not exist.")  # torch's own words
+        self._unwritten.keep(f, unwritten)
+        self._findings.note("not-saved", f"torch.save to {f if path else 'a file object'} was skipped: {why}.")
+
+    def _why_not(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> str | None:
+        """Why this save must not happen, or None."""
+        if unwritten.simulated_count:
+            return f"{unwritten.simulated_count} simulated tensors ({format_bytes(unwritten.simulated_bytes)}) hold no values"
+        if path is None:
+            return None
+        if unwritten.floating_on_host and self._values_were_made_up():
+            return "its tensors may hold the neutral values that stand for unknown ones"
+        if isinstance(f, (str, os.PathLike)) and Path(path).exists() and path not in self._written:
+            return "the file was there before the simulation"
+        return None
+
+    def load(self, f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """`torch.load`."""
+        relocate = _relocation(map_location)
+        unwritten = self._unwritten.find(f)
+        if unwritten is not None:
+            return unwritten.load(relocate)
+        saved_on: dict[int, tuple[torch.UntypedStorage, str]] = {}
+
+        def to_host(storage: Any, location: str) -> Any:
+            saved_on[storage._cdata] = (storage, location)
+            return storage
+
+        loaded = self._load(f, to_host, *args, **kwargs)
+
+        def placed(tensor: torch.Tensor) -> torch.Tensor:
+            _, location = saved_on.get(tensor.untyped_storage()._cdata, (None, "cpu"))
+            target = relocate(location)
+            if not is_accelerator(target):
+                return tensor
+            moved = tensor.detach().to(target).requires_grad_(tensor.requires_grad)
+            return torch.nn.Parameter(moved, moved.requires_grad) if isinstance(tensor, torch.nn.Parameter) else moved
+
+        return _moved(loaded, placed)
+
+    def moving(self, move: Callable[..., None]) -> Callable[..., None]:
+        """`os.rename` or `os.replace`: scripts write a checkpoint beside its place and move it there."""
+
+        def moved(src: Any, dst: Any, **kwargs: Any) -> None:
+            unwritten = self._unwritten.drop(src)
+            if unwritten is None:
+                move(src, dst, **kwargs)
+            else:
+                self._unwritten.keep(dst, unwritten)
+
+        return moved
+
+    def removing(self, remove: Callable[..., None]) -> Callable[..., None]:
+        """`os.remove`: scripts keep the last few checkpoints."""
+
+        def removed(path: Any, **kwargs: Any) -> None:
+            if isinstance(path, int) or self._unwritten.drop(path) is None:
+                remove(path, **kwargs)
+
+        return removed
 
 
-def _accelerator_of(location: Any) -> torch.device | None:
-    if isinstance(location, (str, torch.device)) and torch.device(location).type == "cuda":
-        return torch.device(location)
-    if isinstance(location, dict):  # {"cuda:0": "cuda:3"}
-        for target in location.values():
-            return _accelerator_of(target)
-    return None
-
-
-def _moved(obj: Any, device: torch.device) -> Any:
+def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A loaded object with its tensors where they belong; containers and modules keep their identity where they can."""
     if isinstance(obj, torch.Tensor):
-        return obj.to(device)
+        return placed(obj)
     if isinstance(obj, dict):
-        return type(obj)((key, _moved(value, device)) for key, value in obj.items())
-    if isinstance(obj, (list, tuple)):
-        return type(obj)(_moved(value, device) for value in obj)
+        for key, value in obj.items():
+            obj[key] = _moved(value, placed)
+        return obj
+    if isinstance(obj, list):
+        obj[:] = [_moved(value, placed) for value in obj]
+        return obj
+    if type(obj) is tuple:
+        return tuple(_moved(value, placed) for value in obj)
+    if isinstance(obj, torch.nn.Module):
+        return obj._apply(placed)
     return obj
+
+
+def _relocation(map_location: Any) -> Relocation:
+    """`map_location` in all its forms."""
+    if map_location is None:
+        return lambda location: location
+    if isinstance(map_location, dict):
+        return lambda location: str(map_location.get(location, location))
+    if isinstance(map_location, (str, torch.device)):
+        return lambda location: str(map_location)
+
+    def asked(location: str) -> str:
+        probe = torch.UntypedStorage(0)
+        try:
+            answer = map_location(probe, location)
+        except Exception as error:
+            raise EmulationGapError(
+                "torch.load with a map_location function that moves storages is not emulated. Give the device itself: "
+                "torch.load(..., map_location='cuda:0')."
+            ) from error
+        return location if answer is None else "cpu"
+
+    return asked

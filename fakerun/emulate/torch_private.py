@@ -29,6 +29,9 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
+# 2.13: whether DTensor and functional collectives are being traced: they take an active fake mode for a yes.
+from torch.distributed._functional_collectives import _are_we_tracing as are_we_tracing
+
 # 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
 from torch.distributed.tensor._sharding_prop import ShardingPropagator
 
@@ -45,6 +48,15 @@ disable_torch_function: Callable[[], AbstractContextManager[None]] = torch._C.Di
 disable_torch_dispatch: Callable[[], AbstractContextManager[None]] = torch._C._DisableTorchDispatch
 preserve_dispatch_keys: Callable[[], AbstractContextManager[None]] = torch._C._PreserveDispatchKeyGuard
 include_meta_key = torch._C._set_meta_in_tls_dispatch_include
+
+# 2.13: the proxy mode (make_fx) that is active in this thread, or None; and the same of the fake mode.
+current_proxy_mode = torch.fx.experimental.proxy_tensor.get_proxy_mode
+
+
+def current_fake_mode() -> Any:
+    """The fake mode that is active in this thread, or None."""
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+
 
 # 2.13: what FakeTensor's constructor does: a subclass instance with the dispatch keys of its device, whose data cannot be touched.
 make_subclass: Any = torch.Tensor._make_subclass
@@ -123,8 +135,11 @@ __all__ = [
     "ShardingPropagator",
     "TensorBase",
     "UnsupportedOperatorException",
+    "are_we_tracing",
     "current_autograd_node",
+    "current_fake_mode",
     "current_graph_task",
+    "current_proxy_mode",
     "disable_all_modes",
     "disable_torch_dispatch",
     "disable_torch_function",

@@ -28,6 +28,8 @@ class UnknownValues:
     def __init__(self, mode: DeviceMode, findings: FindingSink) -> None:
         self._mode = mode
         self._findings = findings
+        self.made_up = False
+        """Whether a host tensor was filled with neutral values: they may be anywhere by now."""
         mode.unknown = self._answer
         mode.handlers[aten._local_scalar_dense.default] = self._scalar
         mode.handlers[aten._to_copy.default] = self._copy
@@ -65,6 +67,7 @@ class UnknownValues:
         if source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
             return UNHANDLED
         self._note("the values of a device tensor")
+        self.made_up = True
         return torch.full(source.shape, neutral_value(dtype), dtype=dtype)
 
     def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -85,6 +88,7 @@ class UnknownValues:
         if values is not None:
             return target.copy_(values)
         self._note("the values of a device tensor")
+        self.made_up = True
         return target.fill_(neutral_value(target.dtype))
 
     def _answer(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
+from fakerun.places import Places
 from fakerun.rank import ending
+from fakerun.rank.native_log import native_warnings_silenced
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
-from fakerun.rank.user_code import Places
 from fakerun.rank.ways_out import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
 
 _EXIT_HANDLERS_S = 5.0
@@ -24,7 +25,7 @@ def main() -> None:
     recorder = Recorder(int(rank), Path(directory))
     try:
         job = decode_job(Path(job_file).read_bytes(), source=job_file)
-        places = _places(job)
+        places = Places(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
         obey(int(control), recorder, timeout_s=job.timeout_s, places=places)
         _simulate(job, int(rank), recorder, places)
@@ -34,13 +35,9 @@ def main() -> None:
     leave_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
-def _places(job: JobSpec) -> Places:
-    here = Path.cwd()
-    return Places(str(here), str(here if job.script is None else here / job.script.parent))
-
-
 def _simulate(job: JobSpec, rank: int, recorder: Recorder, places: Places) -> None:
-    from fakerun.rank.simulation import Simulation  # imports torch: seconds, and what it raises is to be recorded too
+    with native_warnings_silenced():
+        from fakerun.rank.simulation import Simulation  # imports torch: seconds, and what it raises is to be recorded too
 
     with Simulation(job, rank) as simulation, os_exit_recorded(recorder, places):
         recorder.observe(simulation)

@@ -6,12 +6,16 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
+from dataclasses import replace
 from types import FrameType
 from typing import SupportsIndex
 
-from fakerun.errors import EmulationGapError, FakerunError
+from fakerun.emulate.unsupported import gap_of
+from fakerun.errors import EmulationGapError, FakerunError, UsageError
+from fakerun.places import Places
 from fakerun.rank.stop import StepLimitReached
-from fakerun.rank.user_code import Places, chain, peel, raised_by_us, stack_of
+from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, peel, stack_of
 from fakerun.records.run import FailureKind, ProcessFailure
 
 _TIMED_OUT_STATUS = 124
@@ -25,27 +29,33 @@ def was_stopped(error: BaseException | None) -> bool:
 
 
 def failure_of(error: BaseException | None, places: Places) -> ProcessFailure | None:
-    """What it means that the script ended with `error`; None when it ended well. Takes fakerun's frames out of the traceback."""
+    """What it means that the script ended with `error`; None when it ended well.
+
+    Takes the simulation's frames out of the traceback, except where they are what is wrong.
+    """
     if error is None or was_stopped(error):
         return None
+    if is_our_fault(error):
+        return replace(internal_failure(error), call_site=_call_site(error, places))
     peel(error)
-    gap = next((each for each in chain(error) if isinstance(each, EmulationGapError)), None)
-    if isinstance(error, SystemExit) and gap is None:
+    ours = next((each for each in map(_as_ours, chain(error)) if each is not None), None)
+    if ours is not None:
+        return _failure_of_ours(ours, error, places)
+    if isinstance(error, SystemExit):
         return _exit_failure(error, places)
-    status = error.exit_code if isinstance(error, FakerunError) else 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     return ProcessFailure(
-        kind=FailureKind.EXCEPTION if gap is None else FailureKind.GAP,
-        exception=_class_name(gap or error),
-        message=_message(gap or error),
-        traceback=_encodable("".join(traceback.format_exception(error))),
-        exit_code=int(status if gap is None else gap.exit_code),
-        call_site=_call_site(gap or error, places) or _call_site(error, places),
+        kind=FailureKind.EXCEPTION,
+        exception=_class_name(error),
+        message=_message(error),
+        traceback=_traceback(error),
+        exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
+        call_site=_call_site(error, places),
     )
 
 
 def traceback_through_fakerun(error: BaseException | None) -> str | None:
-    """The whole traceback, for whoever looks for a fault in fakerun: of an exception that one of its frames raised, not on purpose."""
-    if error is None or isinstance(error, FakerunError) or was_stopped(error) or not raised_by_us(error):
+    """The whole traceback of an exception that came through fakerun's code, for whoever looks for a fault there."""
+    if error is None or was_stopped(error) or not came_through_fakerun(error):
         return None
     return "".join(traceback.format_exception(error))
 
@@ -54,7 +64,7 @@ def exit_failure(status: SupportsIndex, frame: FrameType | None, places: Places)
     """What it means that `frame` calls `os._exit(status)`."""
     if (code := operator.index(status) & 0xFF) == 0 or was_stopped(sys.exception()):
         return None
-    call_site = places.innermost(stack_of(frame))
+    call_site = places.innermost(_named(stack_of(frame)))
     return ProcessFailure(
         kind=FailureKind.EXIT, exception=None, message=f"exited with status {code} (os._exit)", exit_code=code, call_site=call_site
     )
@@ -77,13 +87,16 @@ def internal_failure(error: BaseException) -> ProcessFailure:
         kind=FailureKind.INTERNAL,
         exception=_class_name(error),
         message=_message(error),
-        traceback=_encodable("".join(traceback.format_exception(error))),
+        traceback=_traceback(error),
         exit_code=int(error.exit_code if isinstance(error, FakerunError) else FakerunError.exit_code),
     )
 
 
 def report(error: BaseException) -> None:
-    """Print, on the script's stderr, what Python prints when the main program ends with `error`."""
+    """Print, on the script's stderr, what Python prints when the main program ends with `error`. A wrong question has no traceback."""
+    if isinstance(error, UsageError):
+        print(f"fakerun: error: {error}", file=sys.stderr)  # noqa: T201
+        return
     if isinstance(error, SystemExit):
         if error.code is not None and not isinstance(error.code, int):
             print(error.code, file=sys.stderr)  # noqa: T201 - in the script's place
@@ -109,6 +122,28 @@ def wait_for_threads() -> None:
 def run_exit_handlers() -> None:
     """Run what the script registered with `atexit`, while the simulation still stands; Python prints what a handler raises."""
     atexit._run_exitfuncs()  # noqa: SLF001
+
+
+def _as_ours(error: BaseException) -> FakerunError | None:
+    """The error as one of fakerun's, if it is one; torch's own words for a gap are replaced in it."""
+    if isinstance(error, FakerunError):
+        return error
+    if (gap := gap_of(error)) is not None:
+        error.args = gap.args
+        gap.__traceback__ = error.__traceback__
+    return gap
+
+
+def _failure_of_ours(ours: FakerunError, error: BaseException, places: Places) -> ProcessFailure:
+    is_usage = isinstance(ours, UsageError)
+    return ProcessFailure(
+        kind=FailureKind.USAGE if is_usage else FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL,
+        exception=_class_name(ours),
+        message=_message(ours),
+        traceback="" if is_usage else _traceback(error),
+        exit_code=int(ours.exit_code),
+        call_site=_call_site(ours, places) or _call_site(error, places),
+    )
 
 
 def _exit_failure(error: SystemExit, places: Places) -> ProcessFailure | None:
@@ -137,7 +172,7 @@ def _status(code: object) -> int:
 
 def _stopped_failure(kind: FailureKind, what: str, frame: FrameType | None, places: Places, *, exit_code: int) -> ProcessFailure:
     stack = stack_of(frame)
-    call_site = places.innermost(stack)
+    call_site = places.innermost(_named(stack))
     lines = traceback.StackSummary.extract(iter(stack)).format()
     return ProcessFailure(
         kind=kind,
@@ -150,10 +185,18 @@ def _stopped_failure(kind: FailureKind, what: str, frame: FrameType | None, plac
 
 
 def _call_site(error: BaseException, places: Places) -> str | None:
-    found = places.innermost(traceback.walk_tb(error.__traceback__))
+    found = places.innermost(calls_of(error))
     if found is None and isinstance(error, SyntaxError) and error.filename is not None:
         return places.name(error.filename, error.lineno)
     return found
+
+
+def _named(stack: list[tuple[FrameType, int]]) -> Iterator[tuple[str, int]]:
+    return ((frame.f_code.co_filename, line) for frame, line in stack)
+
+
+def _traceback(error: BaseException) -> str:
+    return _encodable("".join(traceback.format_exception(error)))
 
 
 def _class_name(error: BaseException) -> str:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from fakerun.places import Places
 from fakerun.rank.ending import exit_failure, interruption_failure, timeout_failure
 from fakerun.rank.recorder import Recorder
-from fakerun.rank.user_code import Places
 from fakerun.records.run import FailureKind
 
 leave_now = os._exit

@@ -1,12 +1,12 @@
 """The report as a page for a terminal: what was run, what failed, what it communicates, what memory it needs, what to know."""
 
 from collections.abc import Collection, Iterable, Mapping
-from itertools import chain
 
 from fakerun.records.finding import Finding, Severity
 from fakerun.report.model import RankReport, Report
 from fakerun.report.style import Style, clip_end, wrapped
 from fakerun.report.table_collectives import collectives_section, trace_section
+from fakerun.report.table_failures import failures_section
 from fakerun.report.table_memory import memory_section, ranks_section
 from fakerun.units import format_ranks
 
@@ -14,16 +14,21 @@ from fakerun.units import format_ranks
 def render(report: Report, /, *, trace: bool = False, color: bool = False) -> str:
     """One page about the rank with the highest peak, and a line for each rank if there are several. `trace` adds every call."""
     style = Style(color)
-    sections = [_header(report, style), _failures(report, style)]
+    sections = [_header(report, style), failures_section(report.failed, style)]
     if len(report.ranks) > 1:
         sections.append(ranks_section(report, style))
-    if report.largest is not None:
+    if report.largest is not None and not _failed_at_once(report.largest):
         sections.append(collectives_section(report.largest, style))
         sections.append(memory_section(report.largest, report.job.hardware, style))
     if trace:
         sections.extend(trace_section(rank, style) for rank in report.ranks)
     sections.append(_findings(report.findings, style))
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def _failed_at_once(rank: RankReport) -> bool:
+    """Before there was anything to report."""
+    return rank.record.failure is not None and not rank.record.collectives and rank.memory.peak_block is None
 
 
 def _header(report: Report, style: Style) -> list[str]:
@@ -57,28 +62,6 @@ def _steps(report: Report) -> str:
 
 def _axes(axes: Mapping[str, int]) -> str:
     return ",".join(f"{axis}={number}" for axis, number in axes.items())
-
-
-def _failures(report: Report, style: Style) -> list[str]:
-    """The first failed rank in full; the others by number, apart where they failed of something else."""
-    alike: dict[str, list[int]] = {}
-    for rank in report.failed:
-        alike.setdefault(_failure_summary(rank), []).append(rank.record.rank)
-    lines = [
-        [style.red(line) for line in wrapped(f"FAILED  {_ranks(numbers)}: {summary}", indent="")] for summary, numbers in alike.items()
-    ]
-    traceback = next((rank.record.failure.traceback for rank in report.failed if rank.record.failure), "")
-    lines[1:1] = [[f"  {line}".rstrip() for line in traceback.splitlines()]]
-    return list(chain.from_iterable(lines))
-
-
-def _failure_summary(rank: RankReport) -> str:
-    failure = rank.record.failure
-    if failure is None:
-        return ""
-    what = ": ".join(part for part in (failure.exception, failure.message) if part)
-    where = f" at {failure.call_site}" if failure.call_site else ""
-    return f"{what}{where} ({failure.kind}, exit code {failure.exit_code}, step {rank.record.steps})"
 
 
 def _findings(findings: Iterable[Finding], style: Style) -> list[str]:

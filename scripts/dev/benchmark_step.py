@@ -113,7 +113,9 @@ def build(args: argparse.Namespace, device: "torch.device", mesh: "DeviceMesh | 
         model = Llama3(SHAPES[args.model], args.seq_len)
     checkpoint_activations(model, "full")
     if mesh is None:
-        return model.to(torch.bfloat16)  # what FSDP would compute in
+        model.to(torch.bfloat16)  # what FSDP would compute in
+        model.rope = model.rope.float()
+        return model
     shard(model, mesh, "bfloat16", "default")
     model.to_empty(device=device)
     model.init_weights()
@@ -184,7 +186,7 @@ def starter(variant: str, steps: int, directory: str) -> list[str]:
         return [sys.executable]
     beyond = str(steps + 2)
     options = ["--mesh", f"dp={WORLD_SIZE}", "--rank", str(RANK), "--steps", beyond, "--run-dir", f"{directory}/run"]
-    return [sys.executable, "-m", "fakerun.cli.app", *options]
+    return [sys.executable, "-m", "fakerun", *options]
 
 
 def table(runs: dict[str, Runs]) -> str:

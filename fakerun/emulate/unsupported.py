@@ -1,0 +1,53 @@
+"""What torch says about an operator that it cannot simulate, said as a gap of fakerun's: what is missing, and the way round.
+
+Free of torch: errors are told by their names and words, so that whoever meets one can ask without loading torch.
+"""
+
+import re
+from typing import Any
+
+from fakerun.errors import EmulationGapError
+
+SKIP_IT = "Skip the call in a dry run, for example behind an environment variable that the job sets."
+
+_NO_KERNEL = re.compile(r"Could not run '(?P<operator>[\w:.]+)' with arguments from the '\w*(?:Lazy|CUDA|Meta)' backend")
+_NO_FAKE_IMPL = re.compile(r"There was no fake impl registered for <?(?:CustomOpDef\()?(?P<operator>[\w:.]+)")
+_NO_DATA = re.compile(r"Cannot access data pointer of Tensor|Cannot access storage of FakeTensor")
+_VALUES_NEEDED = frozenset({"DataDependentOutputException", "DynamicOutputShapeException"})
+
+
+def gap_of(error: BaseException, operator: Any = None) -> EmulationGapError | None:
+    """The gap that torch's error stands for, or None if it stands for itself. `operator` is the one being simulated, if known."""
+    if not isinstance(error, RuntimeError):
+        return None
+    message = str(error)
+    if type(error).__name__ == "UnsupportedOperatorException":
+        return _without_shapes(_name(operator or message))
+    if (found := _NO_FAKE_IMPL.search(message)) is not None:
+        return _without_shapes(_name(found["operator"]))
+    if type(error).__name__ in _VALUES_NEEDED:
+        return _gap(_name(operator or message), "its result depends on values that nobody computed")
+    if isinstance(error, NotImplementedError) and (found := _NO_KERNEL.search(message)) is not None:
+        return _gap(_name(operator or found["operator"]), "torch cannot run it without the device")
+    if _NO_DATA.search(message) is not None:
+        what = "Native code that reads a device tensor's memory" if operator is None else _name(operator)
+        return _gap(what, "tensors on the device have no data in a dry run")
+    return None
+
+
+def _gap(what: str, reason: str) -> EmulationGapError:
+    return EmulationGapError(f"{what} is not emulated: {reason}. {SKIP_IT}")
+
+
+def _without_shapes(operator: str) -> EmulationGapError:
+    qualified = operator.removeprefix("torch.ops.").replace(".", "::", 1)
+    return EmulationGapError(
+        f"{operator} is not emulated: nothing tells the shape of its result without running it. "
+        f'Tell it with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call in a dry run.'
+    )
+
+
+def _name(operator: Any) -> str:
+    """As the script can write it: `torch.ops.aten.mm`, from an operator, `aten::mm.out` or `aten.mm.default`."""
+    namespace, name, *_ = [*str(operator).replace("::", ".").split("."), ""]
+    return f"torch.ops.{namespace}.{name}"

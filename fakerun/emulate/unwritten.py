@@ -1,0 +1,180 @@
+"""Checkpoints that a script believes to have saved: kept without values, so that what it loads again has the right shapes.
+
+An object is pickled as `torch.save` would pickle it, but tensors are set aside: a simulated one as its description, so that it
+occupies no simulated memory, a real one as it is.
+"""
+
+import io
+import os
+import pickle
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fakerun.emulate.devices import ACCELERATOR
+from fakerun.emulate.torch_private import FakeTensor
+
+Relocation = Callable[[str], str]
+"""From the device that a tensor was saved from to the one that it is loaded to: what `map_location` means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Description:
+    """A simulated tensor without its memory."""
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: str
+    requires_grad: bool
+
+    def make(self, relocate: Relocation) -> torch.Tensor:
+        tensor = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=relocate(self.device))
+        return tensor.requires_grad_(self.requires_grad)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wrapper:
+    """A tensor that wraps others (DTensor): its parts and what else it is made of."""
+
+    kind: Any
+    parts: dict[str, Any]
+    context: Any
+    shape: torch.Size
+    stride: tuple[int, ...]
+
+    def make(self, relocate: Relocation) -> Any:
+        parts = {name: part.make(relocate) for name, part in self.parts.items()}
+        return self.kind.__tensor_unflatten__(parts, self.context, self.shape, self.stride)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Real:
+    """A tensor that has values."""
+
+    tensor: torch.Tensor
+
+    def make(self, relocate: Relocation) -> torch.Tensor:
+        return self.tensor.clone().to(relocate("cpu"))
+
+
+class UnwrittenObject:
+    """One object as it was when it was saved.
+
+    Raises:
+        pickle.PicklingError: (and whatever else pickling raises) as `torch.save` would.
+    """
+
+    def __init__(self, obj: Any) -> None:
+        self._tensors: list[tuple[Any, bool]] = []
+        self.simulated_count = self.simulated_bytes = 0
+        self.floating_on_host = False
+        numbers: dict[int, int] = {}
+        alive: list[torch.Tensor] = []  # an id must not be given to another tensor meanwhile
+
+        def set_aside(value: Any) -> int | None:
+            if not isinstance(value, torch.Tensor):
+                return None
+            if id(value) not in numbers:
+                numbers[id(value)] = len(self._tensors)
+                alive.append(value)
+                self._tensors.append((self._described(value), isinstance(value, torch.nn.Parameter)))
+            return numbers[id(value)]
+
+        buffer = io.BytesIO()
+        _Pickler(buffer, set_aside).dump(obj)
+        self._pickled = buffer.getvalue()
+
+    def _described(self, tensor: torch.Tensor) -> Any:
+        if hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, FakeTensor):
+            names, context = tensor.__tensor_flatten__()
+            attributes = {name: getattr(tensor, name) for name in names}
+            parts = {name: self._described(part) for name, part in attributes.items() if isinstance(part, torch.Tensor)}
+            return _Wrapper(kind=type(tensor), parts=parts, context=context, shape=tensor.shape, stride=tensor.stride())
+        if not isinstance(tensor, FakeTensor):
+            self.floating_on_host |= tensor.is_floating_point()
+            return _Real(tensor=tensor.detach())
+        self.simulated_count += 1
+        self.simulated_bytes += tensor.numel() * tensor.element_size()
+        return _Description(
+            shape=tensor.shape,
+            stride=tensor.stride(),
+            dtype=tensor.dtype,
+            device=str(tensor.device),
+            requires_grad=tensor.requires_grad and tensor.is_leaf,
+        )
+
+    def load(self, relocate: Relocation) -> Any:
+        """The object again, with new tensors where `relocate` puts them."""
+        made: dict[int, Any] = {}
+
+        def tensor(number: int) -> Any:
+            if number not in made:
+                description, is_parameter = self._tensors[number]
+                value = description.make(relocate)
+                made[number] = torch.nn.Parameter(value, value.requires_grad) if is_parameter else value
+            return made[number]
+
+        unpickler = pickle.Unpickler(io.BytesIO(self._pickled))
+        unpickler.persistent_load = tensor  # type: ignore[method-assign,assignment]
+        return unpickler.load()
+
+
+class _Pickler(pickle.Pickler):
+    """Sets tensors aside."""
+
+    def __init__(self, buffer: io.BytesIO, set_aside: Callable[[Any], int | None]) -> None:
+        super().__init__(buffer, protocol=2)
+        self._set_aside = set_aside
+
+    def persistent_id(self, obj: Any) -> int | None:
+        return self._set_aside(obj)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts tensors back."""
+
+    def __init__(self, buffer: io.BytesIO, tensor: Callable[[int], Any]) -> None:
+        super().__init__(buffer)
+        self._tensor = tensor
+
+    def persistent_load(self, pid: int) -> Any:
+        return self._tensor(pid)
+
+
+class UnwrittenFiles:
+    """The unwritten objects of a run, by path or by the open file that they were to be written to."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[str, UnwrittenObject] = {}
+        self._by_file: weakref.WeakKeyDictionary[Any, UnwrittenObject] = weakref.WeakKeyDictionary()
+
+    def keep(self, target: Any, unwritten: UnwrittenObject) -> None:
+        path = path_of(target)
+        if path is None:
+            self._by_file[target] = unwritten
+        else:
+            self._by_path[path] = unwritten
+
+    def find(self, source: Any) -> UnwrittenObject | None:
+        path = path_of(source)
+        return self._by_file.get(source) if path is None else self._by_path.get(path)
+
+    def drop(self, target: Any) -> UnwrittenObject | None:
+        """Forget what was kept for a path; tells whether there was anything."""
+        path = path_of(target)
+        return None if path is None else self._by_path.pop(path, None)
+
+
+def path_of(target: Any) -> str | None:
+    """The path that a file argument names, None for an open file without one."""
+    name = target if isinstance(target, (str, os.PathLike)) else getattr(target, "name", None)
+    return os.path.abspath(os.fspath(name)) if isinstance(name, (str, os.PathLike)) else None
+
+
+def is_accelerator(location: str) -> bool:
+    """Whether a location string names the simulated accelerator."""
+    return location.split(":")[0] == ACCELERATOR

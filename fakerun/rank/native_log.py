@@ -1,0 +1,24 @@
+"""What torch's C++ logs: read once, from the environment, while torch is imported."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LEVEL = "TORCH_CPP_LOG_LEVEL"
+
+
+@contextmanager
+def native_warnings_silenced() -> Iterator[None]:
+    """A torch that is imported meanwhile logs errors only, unless the user asked for a level; the script never sees the variable.
+
+    With its warnings C++ would complain about the stand-in device, of which the user knows nothing: DDP's logger, for one, that time
+    statistics are only collected for CPU and CUDA devices (torch 2.13).
+    """
+    if _LEVEL in os.environ:
+        yield
+        return
+    os.environ[_LEVEL] = "ERROR"
+    try:
+        yield
+    finally:
+        del os.environ[_LEVEL]

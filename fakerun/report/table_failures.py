@@ -1,0 +1,71 @@
+"""The table report's view of ranks that failed: one line for what happened, and the traceback of the first of them, made short."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from fakerun.records.run import FailureKind, ProcessFailure
+from fakerun.report.model import RankReport
+from fakerun.report.style import WIDTH, Style, clip_end, wrapped
+from fakerun.units import format_ranks
+
+_FRAME = re.compile(r'\s*File ".*", line \d+, in ')
+_UNDERLINING = re.compile(r"\s+[~^]+")
+_FIRST_LINES, _LAST_LINES = 12, 48
+"""What is shown of a very long traceback: where the user began, and where it ended."""
+
+
+def failures_section(failed: Iterable[RankReport], style: Style) -> list[str]:
+    """The first failed rank in full; the others by number, apart where they failed of something else."""
+    alike: dict[str, list[RankReport]] = {}
+    for rank in failed:
+        alike.setdefault(_what_happened(rank), []).append(rank)
+    lines: list[str] = []
+    for what, ranks in alike.items():
+        numbers = format_ranks(rank.record.rank for rank in ranks)
+        failure = ranks[0].record.failure
+        heading = f"FAILED  rank{'s' * (len(ranks) > 1)} {numbers}{what}"
+        told_below = not lines and failure is not None and failure.kind is FailureKind.EXCEPTION
+        lines += [style.red(line) for line in ([clip_end(heading, WIDTH)] if told_below else wrapped(heading, indent=""))]
+        if ranks[0] is next(iter(alike.values()))[0] and failure is not None:
+            lines += [f"  {line}".rstrip() for line in _shortened(_traceback_lines(failure))]
+    return lines
+
+
+def _what_happened(rank: RankReport) -> str:
+    failure = rank.record.failure
+    if failure is None:
+        return ""
+    where = f" at {failure.call_site}" if failure.call_site and failure.call_site not in failure.message else ""
+    return f"{where}, step {rank.record.steps}: {_in_a_line(failure)}"
+
+
+def _in_a_line(failure: ProcessFailure) -> str:
+    message = failure.message.strip().partition("\n")[0]
+    if failure.kind in (FailureKind.GAP, FailureKind.USAGE) or failure.exception is None:
+        return message
+    exception = message if message == failure.exception else f"{failure.exception}: {message}"
+    return f"a fault of fakerun's own, please report it: {exception}" if failure.kind is FailureKind.INTERNAL else exception
+
+
+def _traceback_lines(failure: ProcessFailure) -> list[str]:
+    """Without what the heading has said, and without the underlining of expressions, which makes half of the lines."""
+    text = failure.traceback.rstrip()
+    if failure.kind is FailureKind.GAP:
+        text = text.removesuffix(f"{failure.exception}: {failure.message}".rstrip()).rstrip()
+    return list(_without_underlining(text.splitlines()))
+
+
+def _without_underlining(lines: Iterable[str]) -> Iterator[str]:
+    in_frame = False
+    for line in lines:
+        if not line.startswith("    "):
+            in_frame = _FRAME.match(line) is not None  # a syntax error's place has no function: there the mark is all there is
+        if not (in_frame and _UNDERLINING.fullmatch(line)):
+            yield line
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    left_out = len(lines) - _FIRST_LINES - _LAST_LINES
+    if left_out <= 1:
+        return lines
+    return [*lines[:_FIRST_LINES], f"... {left_out} lines, which --format json has ...", *lines[-_LAST_LINES:]]

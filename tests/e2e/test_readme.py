@@ -1,0 +1,127 @@
+"""What the README shows is what the command prints, and other documents agree with the code.
+
+Every fenced block marked `console` is run: a line that begins with `$ ` is a command for bash in the repository's root, the lines below it
+are what it prints on stdout. A last line `...` stands for the rest. Each command must end with 0 (one that ends otherwise says so with
+`echo`). Blocks marked `bash` install things: `.ci/run` and whoever tries the README run those.
+
+The README shows what torch `SHOWN_TORCH` gives. Other versions issue slightly different operators; there, the commands are only run.
+
+    python tests/e2e/test_readme.py    # write what the commands print now into the README
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from fakerun.errors import ExitCode
+from fakerun.job.hardware import known_hardware
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+SHOWN_TORCH = "2.13"
+REST = "..."
+
+_BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BUILD = re.compile(r"(?<=torch \d\.\d\d\.\d)[+\w.]*")
+"""What the version of torch says of its build: `+cpu`, `+cu130`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A command of the README and what it is said to print, each as it is written there."""
+
+    command: str
+    output: str
+
+    @property
+    def is_cut(self) -> bool:
+        return self.output.splitlines()[-1:] == [REST]
+
+    def expected(self, printed: str) -> str:
+        """What the README should show of what was printed: of a long page as many lines as it shows now."""
+        lines = [line.rstrip() for line in _BUILD.sub("", printed).splitlines()]
+        shown = [*lines[: len(self.output.splitlines()) - 1], REST] if self.is_cut else lines
+        return "".join(f"{line}\n" for line in shown)
+
+
+def blocks(language: str) -> list[str]:
+    return [block["text"] for block in _BLOCK.finditer(README.read_text(encoding="utf-8")) if block["language"] == language]
+
+
+def examples() -> Iterator[Example]:
+    for text in blocks("console"):
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            yield Example(command=command, output=output)
+
+
+EXAMPLES = list(examples())
+
+
+def run(command: str) -> "subprocess.CompletedProcess[str]":
+    """The command as a reader runs it: in bash, in the repository's root, with the `fakerun` of this environment and nothing preset."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FAKERUN_", "PET_"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.command.split("|")[0].strip())
+def test_examples_print_what_is_shown(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # run directories go with the test
+    result = run(example.command)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+    if version("torch").startswith(f"{SHOWN_TORCH}."):
+        assert example.output == example.expected(result.stdout), f"to refresh the README: python {Path(__file__).relative_to(ROOT)}"
+
+
+def test_first_command_ends_with_the_first_example() -> None:
+    install_and_run, _ = blocks("bash")
+    assert install_and_run.strip() == f"pip install . && {EXAMPLES[0].command}"
+
+
+def test_ci_runs_the_test_command() -> None:
+    _, install_and_test = blocks("bash")
+    assert f'bash -c "{install_and_test.strip()}"\n' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_ci_installs_the_shown_torch() -> None:
+    assert re.search(rf"^pip install torch=={re.escape(SHOWN_TORCH)}\.\d+$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_readme_lists_the_hardware() -> None:
+    row = next(line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `--hardware"))
+    assert re.findall(r"[\w-]*\d[\w-]*", row) == list(known_hardware())
+
+
+def test_readme_lists_the_exit_codes() -> None:
+    assert re.findall(r"^\| (\d+) \|", README.read_text(encoding="utf-8"), re.MULTILINE) == [str(int(code)) for code in ExitCode]
+
+
+def test_map_shows_every_room() -> None:
+    rooms = {path.name for path in (ROOT / "fakerun").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))} - {"__init__.py", "__main__.py"}
+    shown = re.findall(r"^  ([\w.]+?)/?  ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rooms) == sorted(shown)
+
+
+def refresh() -> None:
+    """Write what the commands print now into the README."""
+    text = README.read_text(encoding="utf-8")
+    for example in EXAMPLES:
+        result = run(example.command)
+        if result.returncode != 0:
+            sys.exit(f"{example.command} ended with {result.returncode}:\n{result.stderr}")
+        shown = f"$ {example.command}\n"
+        text = text.replace(shown + example.output, shown + example.expected(result.stdout))
+    README.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    refresh()

@@ -1,0 +1,603 @@
+"""What training scripts do with the CUDA API, each habit behaving as on a GPU."""
+
+import copy
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
+
+from fakerun.rank.simulation import Simulation
+from tests.emulate.conftest import Simulate
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 4))
+
+
+def codes(simulation: Simulation) -> set[str]:
+    return {finding.code for finding in simulation.record(None).findings}
+
+
+# -- saying where a tensor belongs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda x: x.to(1),
+        lambda x: x.cuda(1),
+        lambda x: x.cuda("cuda:1", non_blocking=True),
+        lambda x: x.to("cuda:1", non_blocking=True),
+        lambda x: x.to(torch.device(1)),
+        lambda x: x.to(device=1),
+        lambda x: x.to(torch.ones(1, device="cuda:1")),
+        lambda x: x.to("cuda:1", torch.float16),
+        lambda x: x.new_zeros(3, device=1),
+        lambda x: torch.randn(3, device=1),
+        lambda x: torch.zeros_like(x, device="cuda:1"),
+        lambda x: torch.tensor([1.0, 2.0, 3.0], device=1),
+        lambda x: torch.full((3,), 2.0, device=torch.device("cuda", 1)),
+        lambda x: torch.as_tensor([1.0, 2.0, 3.0], device="cuda:1"),
+        lambda x: torch.arange(3, device=1),
+        lambda x: torch.from_numpy(x.numpy()).to(1),
+        lambda x: nn.Linear(3, 3).to(1).weight[0],
+        lambda x: nn.Linear(3, 3).cuda(1).weight[0],
+        lambda x: nn.Linear(3, 3, device=1).weight[0],
+        lambda x: nn.Linear(3, 3).to(device="cuda:1", dtype=torch.bfloat16).weight[0],
+    ],
+)
+def test_every_way_to_name_a_device(place: Any, simulation: Simulation) -> None:
+    tensor = place(torch.ones(3))
+    assert tensor.device == torch.device("cuda", 1)
+    assert tensor.shape == (3,)
+    assert tensor.is_cuda
+    assert tensor.device.type == "cuda"
+    assert tensor.get_device() == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(torch.float32, "torch.cuda.FloatTensor"), (torch.bfloat16, "torch.cuda.BFloat16Tensor"), (torch.int64, "torch.cuda.LongTensor")],
+)
+def test_type_names_the_cuda_tensor_type(dtype: torch.dtype, name: str, simulation: Simulation) -> None:
+    assert torch.ones(2, dtype=dtype, device="cuda").type() == name
+
+
+def test_default_device(simulation: Simulation) -> None:
+    torch.set_default_device("cuda")
+    try:
+        assert torch.ones(3).device == torch.device("cuda", 0)
+        assert nn.Linear(2, 2).weight.is_cuda
+    finally:
+        torch.set_default_device(None)
+
+
+def test_device_contexts_and_default_tensor(simulation: Simulation) -> None:
+    with torch.device("cuda"):
+        assert nn.Linear(2, 2).weight.is_cuda
+    with torch.cuda.device(1):
+        assert torch.cuda.current_device() == 1
+        assert torch.ones(2, device="cuda").device.index == 1
+    assert torch.cuda.current_device() == 0
+
+
+def test_a_generator_on_the_accelerator(simulation: Simulation) -> None:
+    generator = torch.Generator(device="cuda")
+    generator.manual_seed(3)
+    assert generator.device.type == "cuda"
+    assert generator.initial_seed() == 3
+    assert torch.randn(3, device="cuda", generator=generator).is_cuda
+    assert torch.randperm(8, device="cuda", generator=generator).is_cuda
+    assert torch.empty(3, device="cuda").normal_(generator=generator).is_cuda
+
+
+def test_a_mesh_chooses_the_device_of_a_script_that_has_not(simulate: Simulate) -> None:
+    simulate(rank=5, nproc_per_node=8)
+    dist.init_process_group("nccl", device_id=torch.device("cuda:5"))
+    assert not torch.cuda.is_initialized()
+    dist.device_mesh.init_device_mesh("cuda", (8,))
+    assert torch.cuda.current_device() == 5
+
+
+def test_a_mesh_leaves_the_device_that_a_script_has_chosen(simulate: Simulate) -> None:
+    simulate(rank=5, nproc_per_node=8)
+    torch.cuda.set_device(2)
+    dist.device_mesh.init_device_mesh("cuda", (8,))
+    assert torch.cuda.current_device() == 2
+
+
+def test_fully_shard_without_a_mesh_uses_the_accelerator(simulate: Simulate) -> None:
+    simulate(rank=1)
+    dist.init_process_group("nccl")
+    with torch.device("meta"):
+        model = network()
+    torch.distributed.fsdp.fully_shard(model)
+    model.to_empty(device="cuda:1")
+    model(torch.ones(2, 16, device="cuda:1")).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+# -- parameters and their identity -----------------------------------------------------------------------------------------------------
+
+
+def test_tied_weights_stay_tied(simulation: Simulation) -> None:
+    embedding, head = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
+    head.weight = embedding.weight
+    model = nn.Sequential(embedding, head).cuda()
+    assert embedding.weight is head.weight
+    assert len(list(model.parameters())) == 1
+
+
+def test_an_optimizer_made_before_cuda_steps_the_moved_parameters(simulation: Simulation) -> None:
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model.cuda()
+    model(torch.ones(2, 16, device="cuda")).sum().backward()
+    optimizer.step()
+    assert all(state["exp_avg"].is_cuda for state in optimizer.state.values())
+    assert len(optimizer.state) == 4
+
+
+def test_a_deep_copy_for_an_average_model(simulation: Simulation) -> None:
+    model = network().cuda()
+    average = copy.deepcopy(model)
+    before = torch.cuda.memory_allocated()
+    third = copy.deepcopy(model)
+    assert torch.cuda.memory_allocated() - before == sum((p.numel() * 4 + 511) // 512 * 512 for p in third.parameters())
+    with torch.no_grad():
+        for mine, theirs in zip(average.parameters(), model.parameters(), strict=True):
+            mine.mul_(0.99).add_(theirs, alpha=0.01)
+    swa = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99))
+    swa.update_parameters(model)
+    swa.update_parameters(model)
+
+
+def test_a_model_moves_there_and_back(simulation: Simulation) -> None:
+    model = network().cuda()
+    model.cpu()
+    assert model[0].weight.device.type == "cpu"
+    assert torch.cuda.memory_allocated() == 0
+    model.half().cuda()
+    assert model[0].weight.dtype is torch.float16
+
+
+# -- asking for values ------------------------------------------------------------------------------------------------------------------
+
+
+def test_values_that_nobody_computed_are_neutral(simulation: Simulation) -> None:
+    loss = network().cuda()(torch.randn(2, 16, device="cuda")).mean()
+    assert loss.item() == 1.0
+    assert float(loss) == 1.0
+    assert loss.detach().cpu().numpy() == 1.0
+    assert loss.tolist() == 1.0
+    assert not torch.isnan(loss).any()
+    assert not torch.isnan(loss)
+    assert torch.stack([loss, loss]).tolist() == [1.0, 1.0]
+    assert torch.isfinite(loss).all().item() in (True, False)
+    assert f"{loss:.3f}" == "1.000"
+    assert f"{loss.item():.3f}" == "1.000"
+    assert "unknown-value" in codes(simulation)
+
+
+def test_printing_a_device_tensor(simulation: Simulation) -> None:
+    for tensor in (torch.randn(2, 2, device="cuda"), torch.randn((), device="cuda"), torch.ones(3, device="cuda:1", dtype=torch.int64)):
+        assert f"cuda:{tensor.device.index}" in repr(tensor)
+        assert "lazy" not in str(tensor)
+        assert "Fake" not in str(tensor)
+    parameter = nn.Linear(2, 2).cuda().weight
+    assert repr(parameter).startswith("Parameter containing:")
+
+
+def test_accuracy_is_counted(simulation: Simulation) -> None:
+    logits, labels = torch.randn(8, 4, device="cuda"), torch.randint(4, (8,)).cuda()
+    assert (logits.argmax(-1) == labels).sum().item() >= 0
+    assert (logits.topk(2).indices == labels[:, None]).any(-1).float().mean().item() >= 0
+    assert len(logits.argmax(1).cpu().numpy()) == 8
+    assert logits[labels == 0].shape[1] == 4
+
+
+# -- the training step ------------------------------------------------------------------------------------------------------------------
+
+
+def test_gradient_scaling(simulation: Simulation) -> None:
+    model = network().cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for scaler in (torch.cuda.amp.GradScaler(), torch.amp.GradScaler("cuda")):
+        for _ in range(2):
+            with torch.autocast("cuda", dtype=torch.float16):
+                output = model(torch.ones(2, 16, device="cuda"))
+                loss = nn.functional.mse_loss(output, torch.ones_like(output))
+            assert output.dtype is torch.float16
+            assert loss.dtype is torch.float32
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+        assert scaler.get_scale() > 0
+        assert scaler.is_enabled()
+        scaler.load_state_dict(scaler.state_dict())
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activation_checkpointing_frees_activations(reentrant: bool, simulation: Simulation) -> None:
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 256)) for _ in range(4)]).cuda()
+    x = torch.randn(512, 256, device="cuda", requires_grad=True)
+
+    def held(run: Any) -> int:
+        before = torch.cuda.memory_allocated()
+        loss = run().sum()
+        kept = torch.cuda.memory_allocated() - before
+        loss.backward()
+        return kept
+
+    def checkpointed() -> Any:
+        y = x
+        for block in model:
+            y = checkpoint(block, y, use_reentrant=reentrant)
+        return y
+
+    assert held(checkpointed) < held(lambda: model(x)) / 2
+
+
+def test_gradient_accumulation_clipping_and_schedules(simulation: Simulation) -> None:
+    model = network().cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    schedules = [
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10),
+        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5),
+        torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10),
+        torch.optim.lr_scheduler.StepLR(optimizer, 2),
+    ]
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    for _ in range(2):
+        for _ in range(3):
+            loss = model(torch.ones(2, 16, device="cuda")).sum() / 3
+            loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+        assert norm.is_cuda
+        nn.utils.clip_grad_value_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        for schedule in schedules:
+            schedule.step()
+        plateau.step(loss.item())
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_evaluation_keeps_no_activations(guard: Any, simulation: Simulation) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4)).cuda()
+    model(torch.ones(2, 3, 8, 8, device="cuda"))
+    model.eval()
+    before = torch.cuda.memory_allocated()
+    total = 0.0
+    with guard():
+        for _ in range(2):
+            output = model(torch.ones(2, 3, 8, 8, device="cuda"))
+            total += nn.functional.cross_entropy(output, torch.tensor([0, 1], device="cuda")).item()
+    del output
+    assert total == 2.0
+    assert torch.cuda.memory_allocated() == before
+
+
+@pytest.mark.parametrize(
+    ("model", "batch"),
+    [
+        (nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2), (4, 10, 32)),
+        (nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, norm_first=True), 2), (10, 4, 32)),
+        (nn.LSTM(16, 32, num_layers=2, batch_first=True, dropout=0.1), (4, 10, 16)),
+        (nn.GRU(16, 32, bidirectional=True), (10, 4, 16)),
+        (nn.RNN(16, 32), (10, 4, 16)),
+        (nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.GroupNorm(2, 8)), (4, 4, 10)),
+        (nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.MaxPool2d(2), nn.Upsample(scale_factor=2)), (4, 3, 8, 8)),
+        (nn.Sequential(nn.ConvTranspose2d(3, 8, 3), nn.InstanceNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Dropout2d()), (4, 3, 8, 8)),
+        (nn.Sequential(nn.Linear(16, 8), nn.RMSNorm(8), nn.Softmax(-1), nn.SiLU()), (4, 16)),
+    ],
+)
+@pytest.mark.parametrize("mode", ["train", "eval", "inference", "autocast"])
+def test_modules_of_every_kind(model: nn.Module, batch: tuple[int, ...], mode: str, simulation: Simulation) -> None:
+    model = copy.deepcopy(model).cuda().train(mode in ("train", "autocast"))
+    x = torch.randn(batch, device="cuda")
+    with torch.inference_mode(mode == "inference"), torch.autocast("cuda", torch.bfloat16, enabled=mode == "autocast"):
+        output = model(x)
+    output = output[0] if isinstance(output, tuple) else output
+    assert output.is_cuda
+    if mode != "inference":
+        output.float().sum().backward()
+        assert all(parameter.grad is not None and parameter.grad.is_cuda for parameter in model.parameters())
+
+
+def test_multihead_attention_with_masks(simulation: Simulation) -> None:
+    attention = nn.MultiheadAttention(32, 4, batch_first=True).cuda()
+    x = torch.randn(2, 10, 32, device="cuda")
+    causal = nn.Transformer.generate_square_subsequent_mask(10, device="cuda")
+    padding = torch.zeros(2, 10, dtype=torch.bool, device="cuda")
+    attention(x, x, x, attn_mask=causal, is_causal=True, need_weights=False)[0].sum().backward()
+    output, weights = attention(x, x, x, key_padding_mask=padding)
+    assert output.shape == (2, 10, 32)
+    assert weights.shape == (2, 10, 10)
+
+
+def test_compiled_models_and_functions(simulation: Simulation) -> None:
+    model = torch.compile(network().cuda(), mode="max-autotune")
+    model(torch.ones(2, 16, device="cuda")).sum().backward()
+
+    @torch.compile(fullgraph=True)
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    assert twice(torch.ones(2, device="cuda")).is_cuda
+    network().compile()
+    assert "compiled-eagerly" in codes(simulation)
+
+
+# -- data ----------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_pinned_loader_with_workers(workers: int, simulation: Simulation) -> None:
+    dist.init_process_group("nccl")
+    dataset = TensorDataset(torch.arange(32.0).reshape(16, 2), torch.arange(16))
+    sampler = DistributedSampler(dataset, shuffle=True, seed=3)
+    loader = DataLoader(dataset, batch_size=4, sampler=sampler, num_workers=workers, pin_memory=True, drop_last=True)
+    seen: list[int] = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        for x, y in loader:
+            seen += y.tolist()
+            assert x.cuda(non_blocking=True).is_cuda
+            assert y.to(0, non_blocking=True).tolist() == y.tolist()  # what came from the host is known
+    assert len(seen) == 16
+    assert set(seen) <= set(range(16))
+
+
+def test_pinned_memory(simulation: Simulation) -> None:
+    pinned = torch.ones(3).pin_memory()
+    assert pinned.to("cuda", non_blocking=True).is_cuda
+    assert torch.empty(3, pin_memory=True).shape == (3,)
+
+
+# -- the CUDA API ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_memory_statistics(simulation: Simulation) -> None:
+    assert torch.cuda.memory_allocated() == 0
+    x = torch.empty(1000, device="cuda")
+    assert torch.cuda.memory_allocated() == torch.cuda.memory_allocated(0) == torch.cuda.memory_allocated("cuda:0") == 4096
+    assert torch.cuda.memory_allocated(1) == 0
+    del x
+    assert torch.cuda.memory_allocated() == 0
+    assert torch.cuda.max_memory_allocated() == 4096
+    torch.cuda.reset_peak_memory_stats()
+    assert torch.cuda.max_memory_allocated() == 0
+    stats = torch.cuda.memory_stats()
+    assert stats["allocated_bytes.all.current"] == 0
+    assert stats["allocated_bytes.all.peak"] == 0
+    assert stats["num_ooms"] == stats["num_alloc_retries"] == 0
+    for key in (
+        "active.all.current",
+        "allocation.all.allocated",
+        "segment.all.peak",
+        "inactive_split_bytes.all.peak",
+        "reserved_bytes.all.peak",
+    ):
+        assert stats[key] >= 0
+    assert isinstance(torch.cuda.memory_summary(abbreviated=True), str)
+    assert "allocated" in torch.cuda.memory_summary(0)
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    assert free <= total == torch.cuda.get_device_properties(0).total_memory
+    assert torch.cuda.memory_reserved() >= 0
+
+
+def test_device_properties(simulate: Simulate) -> None:
+    simulate(hardware="a100-40gb")
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    assert "A100" in properties.name == torch.cuda.get_device_name()
+    assert (properties.major, properties.minor) == torch.cuda.get_device_capability() == (8, 0)
+    assert 38 * 2**30 < properties.total_memory < 40 * 2**30
+    assert properties.multi_processor_count == 108
+    assert torch.cuda.is_bf16_supported()
+    assert torch.cuda.device_count() == 2
+    assert torch.cuda.get_device_properties("cuda:1").warp_size == 32
+    assert torch.version.cuda
+    assert torch.backends.cudnn.is_available()
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
+
+
+def test_events_and_streams(simulation: Simulation) -> None:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    start.record()
+    with torch.cuda.stream(stream):
+        assert torch.cuda.current_stream() == stream
+        x = torch.ones(3, device="cuda") * 2
+        x.record_stream(stream)
+    torch.cuda.current_stream().wait_stream(stream)
+    end.record(torch.cuda.current_stream())
+    torch.cuda.synchronize()
+    assert start.elapsed_time(end) > 0
+    with torch.cuda.nvtx.range("step"):
+        torch.cuda.nvtx.range_push("inner")
+        torch.cuda.nvtx.range_pop()
+
+
+def test_random_state(simulation: Simulation) -> None:
+    torch.manual_seed(0)
+    torch.cuda.manual_seed_all(3)
+    state = torch.cuda.get_rng_state()
+    assert state.device.type == "cpu"
+    torch.cuda.set_rng_state(state)
+    torch.cuda.set_rng_state_all(torch.cuda.get_rng_state_all())
+    with torch.random.fork_rng():
+        torch.randn(2, device="cuda")
+    with torch.random.fork_rng(devices=[0]):
+        torch.randn(2, device="cuda")
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("location", [None, "cpu", "cuda:1", {"cuda:0": "cuda:1"}, torch.device("cuda", 1), lambda storage, place: storage])
+def test_what_was_saved_can_be_loaded_again(location: Any, tmp_path: Path, simulation: Simulation) -> None:
+    model = network().cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2, 16, device="cuda")).sum().backward()
+    optimizer.step()
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "rng": torch.get_rng_state()}, path)
+    assert not path.exists()
+    before = torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1)
+    loaded = torch.load(path, map_location=location, weights_only=True)
+    after = torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1)
+    where = (
+        {None: "cuda:0", "cpu": "cpu"}.get(location if isinstance(location, str) else None, "cuda:1") if not callable(location) else "cpu"
+    )
+    if location is None:
+        where = "cuda:0"
+    assert {str(value.device) for value in loaded["model"].values()} == {where}
+    assert (after[0] > before[0], after[1] > before[1]) == (where == "cuda:0", where == "cuda:1")
+    assert loaded["epoch"] == 3
+    assert torch.equal(loaded["rng"].cpu(), torch.get_rng_state())
+    model.load_state_dict(loaded["model"])
+    optimizer.load_state_dict(loaded["optimizer"])
+    optimizer.step()
+    assert "not-saved" in codes(simulation)
+
+
+def test_nothing_of_the_users_is_overwritten(tmp_path: Path, simulation: Simulation) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"precious")
+    model = network().cuda()
+    on_host = {name: value.cpu() for name, value in model.state_dict().items()}
+    for state in (model.state_dict(), on_host, {"epoch": 3}, model):
+        torch.save(state, path)
+        torch.save(state, str(path) + ".tmp")
+        if (tmp_path / "checkpoint.pt.tmp").exists():
+            assert state == {"epoch": 3}
+            os.remove(str(path) + ".tmp")
+        else:
+            os.replace(str(path) + ".tmp", path)
+            assert torch.load(path, weights_only=False) is not None
+        assert path.read_bytes() == b"precious"
+    with path.with_name("other.pt").open("wb") as file:
+        torch.save(on_host, file)
+    assert path.with_name("other.pt").stat().st_size == 0
+
+
+def test_saving_what_is_on_the_host_happens(tmp_path: Path, simulation: Simulation) -> None:
+    path = tmp_path / "data.pt"
+    torch.save({"tokens": torch.arange(3), "x": torch.ones(2)}, path)
+    torch.save({"tokens": torch.arange(4)}, path)  # a file of this run may be written again
+    assert path.exists()
+    assert torch.load(path)["tokens"].tolist() == [0, 1, 2, 3]
+    on_device = torch.load(path, map_location="cuda:1")["tokens"]
+    assert on_device.device == torch.device("cuda:1")
+    assert on_device.tolist() == [0, 1, 2, 3]
+    buffer = io.BytesIO()
+    torch.save(torch.arange(5), buffer)
+    buffer.seek(0)
+    assert torch.load(buffer).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_buffer_of_simulated_tensors_can_be_loaded(simulation: Simulation) -> None:
+    buffer = io.BytesIO()
+    torch.save(network().cuda().state_dict(), buffer)
+    buffer.seek(0)
+    assert torch.load(buffer)["0.weight"].is_cuda
+
+
+def test_a_missing_directory_fails_as_it_would(tmp_path: Path, simulation: Simulation) -> None:
+    with pytest.raises(RuntimeError, match=r"Parent directory .* does not exist"):
+        torch.save(network().cuda(), tmp_path / "none" / "checkpoint.pt")
+
+
+# -- torch.distributed ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_objects_are_exchanged(simulation: Simulation) -> None:
+    dist.init_process_group("nccl")
+    gathered: list[Any] = [None, None]
+    dist.all_gather_object(gathered, {"rank": 0})
+    assert gathered[0] == {"rank": 0}
+    objects = [{"seed": 3}, "x"]
+    dist.broadcast_object_list(objects, src=0)
+    assert objects == [{"seed": 3}, "x"]
+    dist.barrier()
+    dist.barrier(device_ids=[0])
+    dist.monitored_barrier(dist.new_group(backend="gloo"))
+
+
+def test_metrics_are_reduced(simulation: Simulation) -> None:
+    dist.init_process_group("nccl")
+    loss = torch.tensor(2.5, device="cuda")
+    dist.all_reduce(loss, op=dist.ReduceOp.AVG)
+    assert loss.item() in (1.0, 2.5)
+    parts = [torch.zeros(2, device="cuda") for _ in range(2)]
+    dist.all_gather(parts, torch.ones(2, device="cuda"))
+    work = dist.all_reduce(torch.ones(3, device="cuda"), async_op=True)
+    work.wait()
+    assert work.is_completed()
+
+
+def test_ddp_with_its_options(simulation: Simulation) -> None:
+    dist.init_process_group("nccl")
+    model = DistributedDataParallel(
+        network().cuda(), device_ids=[0], output_device=0, gradient_as_bucket_view=True, find_unused_parameters=True, static_graph=False
+    )
+    with model.no_sync():
+        model(torch.ones(2, 16, device="cuda")).sum().backward()
+    model(torch.ones(2, 16)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    with model.join():
+        model(torch.ones(2, 16, device="cuda")).sum().backward()
+
+
+def test_synchronised_batch_norm(simulation: Simulation) -> None:
+    dist.init_process_group("nccl")
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))).cuda()
+    model = DistributedDataParallel(model, device_ids=[0])
+    model(torch.ones(2, 3, 8, 8, device="cuda")).sum().backward()
+    operations = [record.op.value for record in simulation.record(None).collectives]
+    assert "all_gather" in " ".join(operations)
+
+
+def test_fsdp1(simulation: Simulation) -> None:
+    from torch.distributed.fsdp import FullStateDictConfig, FullyShardedDataParallel, MixedPrecision, StateDictType
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+    dist.init_process_group("nccl")
+    model = FullyShardedDataParallel(
+        network(),
+        device_id=torch.cuda.current_device(),
+        auto_wrap_policy=ModuleWrapPolicy({nn.Linear}),
+        mixed_precision=MixedPrecision(param_dtype=torch.bfloat16, reduce_dtype=torch.float32),
+        sync_module_states=True,
+        use_orig_params=True,
+    )
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(2):
+        model(torch.ones(2, 16, device="cuda")).sum().backward()
+        model.clip_grad_norm_(1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    options = FullStateDictConfig(offload_to_cpu=True, rank0_only=True)
+    with FullyShardedDataParallel.state_dict_type(model, StateDictType.FULL_STATE_DICT, options):
+        state = model.state_dict()
+    assert state["0.weight"].shape == (32, 16)
+    assert state["0.weight"].device.type == "cpu"
