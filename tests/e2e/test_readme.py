@@ -24,7 +24,6 @@ from fakerun.errors import ExitCode
 from fakerun.job.hardware import known_hardware
 
 ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "README.md"
 SHOWN_TORCH = "2.13"
 REST = "..."
 
@@ -51,8 +50,12 @@ class Example:
         return "".join(f"{line}\n" for line in shown)
 
 
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
 def blocks(language: str) -> list[str]:
-    return [block["text"] for block in _BLOCK.finditer(README.read_text(encoding="utf-8")) if block["language"] == language]
+    return [block["text"] for block in _BLOCK.finditer(text_of("README.md")) if block["language"] == language]
 
 
 def examples() -> Iterator[Example]:
@@ -89,38 +92,38 @@ def test_first_command_ends_with_the_first_example() -> None:
 
 def test_ci_runs_the_test_command() -> None:
     _, install_and_test = blocks("bash")
-    assert f'bash -c "{install_and_test.strip()}"\n' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert f'bash -c "{install_and_test.strip()}"\n' in text_of(".ci/run")
 
 
 def test_ci_installs_the_shown_torch() -> None:
-    assert re.search(rf"^pip install torch=={re.escape(SHOWN_TORCH)}\.\d+$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"\npip install torch=={SHOWN_TORCH}." in text_of(".ci/run")
 
 
 def test_readme_lists_the_hardware() -> None:
-    row = next(line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("| `--hardware"))
+    (row,) = re.findall(r"^\| `--hardware NAME` \|(.*)", text_of("README.md"), re.MULTILINE)
     assert re.findall(r"[\w-]*\d[\w-]*", row) == list(known_hardware())
 
 
 def test_readme_lists_the_exit_codes() -> None:
-    assert re.findall(r"^\| (\d+) \|", README.read_text(encoding="utf-8"), re.MULTILINE) == [str(int(code)) for code in ExitCode]
+    assert re.findall(r"^\| (\d+) \|", text_of("README.md"), re.MULTILINE) == [str(int(code)) for code in ExitCode]
 
 
 def test_map_shows_every_room() -> None:
-    rooms = {path.name for path in (ROOT / "fakerun").iterdir() if path.suffix == ".py" or any(path.glob("*.py"))} - {"__init__.py", "__main__.py"}
-    shown = re.findall(r"^  ([\w.]+?)/?  ", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(rooms) == sorted(shown)
+    paths = (ROOT / "fakerun").iterdir()
+    rooms = {path.name for path in paths if path.suffix == ".py" or any(path.glob("*.py"))} - {"__init__.py", "__main__.py"}
+    assert sorted(rooms) == sorted(re.findall(r"^  ([\w.]+?)/?  ", text_of("CONTRIBUTING.md"), re.MULTILINE))
 
 
 def refresh() -> None:
     """Write what the commands print now into the README."""
-    text = README.read_text(encoding="utf-8")
+    text = text_of("README.md")
     for example in EXAMPLES:
         result = run(example.command)
         if result.returncode != 0:
             sys.exit(f"{example.command} ended with {result.returncode}:\n{result.stderr}")
         shown = f"$ {example.command}\n"
         text = text.replace(shown + example.output, shown + example.expected(result.stdout))
-    README.write_text(text, encoding="utf-8")
+    (ROOT / "README.md").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""What a device tensor looks like when it is printed: as on CUDA, with neutral values where none are known."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import FakeTensor
+
+Values = Callable[[torch.Tensor], torch.Tensor]
+
+
+@contextmanager
+def printed_as_cuda(values_of: Values) -> Iterator[None]:
+    """Replace how simulated tensors are shown. `values_of` gives a host tensor of the same shape, however large, in little memory."""
+
+    def shown(self: torch.Tensor, *, tensor_contents: Any = None) -> str:
+        text = repr(values_of(self))
+        suffix = _suffix(self)
+        head, dtype, tail = text.rpartition(", dtype=")
+        text = f"{head}, device='{self.device}'{dtype}{tail}" if dtype else f"{text[:-1]}, device='{self.device}')"
+        text = f"{text[:-1]}{suffix})"
+        return f"Parameter containing:\n{text}" if isinstance(self, torch.nn.Parameter) else text
+
+    def formatted(self: torch.Tensor, spec: str) -> str:
+        return format(self.item(), spec) if self.dim() == 0 else object.__format__(self, spec)
+
+    with Patches() as patches:
+        patches.set(FakeTensor, "__repr__", shown)
+        patches.set(FakeTensor, "__format__", formatted)
+        yield
+
+
+def _suffix(tensor: torch.Tensor) -> str:
+    if tensor.grad_fn is not None:
+        return f", grad_fn=<{tensor.grad_fn.name().removeprefix('torch::autograd::')}>"
+    return ", requires_grad=True" if tensor.requires_grad else ""

@@ -1,0 +1,90 @@
+"""Nothing of a simulation is left when it has ended: torch is what it was, and the next simulation starts afresh."""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fakerun.emulate.torch_private import FakeProcessGroup, FakeTensor
+from fakerun.job.hardware import hardware_named
+from fakerun.job.spec import JobSpec
+from fakerun.rank.simulation import Simulation
+from fakerun.records.run import RankRecord
+
+OWNERS: tuple[Any, ...] = (
+    torch.Tensor,
+    torch.UntypedStorage,
+    nn.Module,
+    torch.optim.Optimizer,
+    FakeTensor,
+    FakeProcessGroup,
+    torch.amp.GradScaler,
+)
+JOB = JobSpec(module="test", hardware=hardware_named("h100-80gb"), nproc_per_node=2, steps=1000)
+
+Attributes = dict[tuple[str, str], Any]
+
+
+def attributes() -> Attributes:
+    """Every function and class in torch's modules, and in the classes that the emulation touches."""
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "torch" and isinstance(module, ModuleType)]
+    return {
+        (str(owner), name): value
+        for owner in (*modules, *OWNERS)
+        for name, value in list(vars(owner).items())
+        if callable(value) or isinstance(value, (property, staticmethod, classmethod))
+    }
+
+
+def simulate() -> RankRecord:
+    """A script that touches most of what is emulated."""
+    with Simulation(JOB, 0) as simulation:
+        dist.init_process_group("nccl")
+        model = DistributedDataParallel(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)).cuda())
+        optimizer = torch.optim.AdamW(model.parameters())
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = model(torch.randn(4, 8, device="cuda")).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        query = torch.randn(1, 2, 4, 8, device="cuda", dtype=torch.bfloat16)
+        nn.functional.scaled_dot_product_attention(query, query, query)
+        return simulation.record(None)
+
+
+@pytest.fixture
+def before() -> Attributes:
+    """torch as it is before a simulation, when what is imported on demand has been."""
+    simulate()
+    return attributes()
+
+
+def test_torch_is_what_it_was(before: Attributes) -> None:
+    simulate()
+    after = attributes()
+    changed = {key for key in before.keys() | after.keys() if before.get(key) is not after.get(key)}
+    assert not changed
+
+
+@pytest.mark.usefixtures("before")
+def test_real_work_is_real_again() -> None:
+    assert not dist.is_initialized()
+    assert torch.cuda.is_available() == torch.cuda._is_compiled() and not torch.cuda.is_initialized()
+    model = nn.Linear(4, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(torch.ones(2, 4))
+    output.sum().backward()
+    assert output.dtype is torch.bfloat16
+    assert type(model.weight) is nn.Parameter
+    assert model.weight.grad is not None
+    assert model.weight.grad.tolist() == [[2.0] * 4] * 4
+    with pytest.raises((RuntimeError, AssertionError), match=r"CUDA|cuda|NVIDIA"):
+        torch.zeros(1, device="cuda")
+
+
+def test_the_same_script_gives_the_same_record() -> None:
+    assert simulate() == simulate()
