@@ -14,6 +14,7 @@ from fakerun.emulate.devices import ACCELERATOR, Devices
 from fakerun.emulate.gaps import CUDA_GAPS, gap
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.streams import Graph, StreamContext, StreamTable
+from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
 from fakerun.records.observer import MemoryStatistics
 
@@ -38,6 +39,8 @@ def cuda_facade(devices: Devices, hardware: HardwareSpec, statistics: MemoryStat
             patches.set_all(module, functions)
         patches.set_all(cuda.graphs, {"is_current_stream_capturing": lambda: False, "graph_pool_handle": lambda: (0, 0)})
         _versions(patches)
+        patches.set(*NVTX_FUNCTIONS, _NoRanges())
+        patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None, "init": lambda *args, **kwargs: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
         patches.set(torch.Tensor, "pin_memory", lambda self, device=None: self)
         yield
@@ -182,6 +185,13 @@ def _random_state(devices: Devices) -> dict[str, Any]:
         "_get_rng_state_offset": lambda device=ACCELERATOR: 0,
         "_set_rng_state_offset": lambda offset, device=ACCELERATOR: None,
     }
+
+
+class _NoRanges:
+    """Stands for NVTX: nobody is watching."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: 0
 
 
 def _versions(patches: Patches) -> None:

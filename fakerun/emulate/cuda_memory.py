@@ -11,6 +11,10 @@ from fakerun.job.hardware import HardwareSpec
 from fakerun.records.observer import MemoryStatistics
 
 
+_POOLS = ("all", "large_pool", "small_pool")
+_FIGURES = ("current", "peak", "allocated", "freed")
+
+
 def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics) -> dict[str, Any]:
     """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
 
@@ -29,9 +33,6 @@ def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: Memor
     def info(device: Any = None) -> tuple[int, int]:
         return hardware.usable_bytes - allocated(device), hardware.usable_bytes
 
-    def summary(device: Any = None, abbreviated: bool = False) -> str:
-        return f"simulated allocator: {allocated(device)} bytes allocated, {peak(device)} bytes at the peak"
-
     return {
         "memory_allocated": allocated,
         "max_memory_allocated": peak,
@@ -44,7 +45,6 @@ def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: Memor
         "reset_max_memory_cached": reset_peak,
         "reset_accumulated_memory_stats": lambda device=None: None,
         "memory_stats": stats,
-        "memory_summary": summary,
         "mem_get_info": info,
         "empty_cache": lambda: None,
         "set_per_process_memory_fraction": lambda fraction, device=None: None,
@@ -55,15 +55,19 @@ def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: Memor
 
 
 def _stats(allocated_bytes: int, peak_bytes: int) -> "OrderedDict[str, Any]":
-    """`torch.cuda.memory_stats()` with torch's keys."""
+    """`torch.cuda.memory_stats()` with torch's keys; what is counted by the block or the segment is not simulated, and 0."""
     stats: OrderedDict[str, Any] = OrderedDict()
     for kind in ("active_bytes", "allocated_bytes", "requested_bytes", "reserved_bytes"):
-        for pool in ("all", "large_pool", "small_pool"):
+        for pool in _POOLS:
             counted = pool != "small_pool"
             stats[f"{kind}.{pool}.current"] = allocated_bytes * counted
             stats[f"{kind}.{pool}.peak"] = peak_bytes * counted
             stats[f"{kind}.{pool}.allocated"] = peak_bytes * counted
             stats[f"{kind}.{pool}.freed"] = (peak_bytes - allocated_bytes) * counted
-    for key in ("num_alloc_retries", "num_ooms", "num_sync_all_streams", "num_device_alloc", "num_device_free"):
+    for kind in ("allocation", "segment", "active", "inactive_split", "inactive_split_bytes"):
+        stats.update((f"{kind}.{pool}.{figure}", 0) for pool in _POOLS for figure in _FIGURES)
+    for kind in ("oversize_allocations", "oversize_segments"):
+        stats.update((f"{kind}.{figure}", 0) for figure in _FIGURES)
+    for key in ("num_alloc_retries", "num_ooms", "num_sync_all_streams", "num_device_alloc", "num_device_free", "max_split_size"):
         stats[key] = 0
-    return stats
+    return OrderedDict(sorted(stats.items()))

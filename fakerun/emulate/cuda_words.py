@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import FakeTensorDeviceMismatchError, OpOverload, pytree
+from fakerun.emulate.torch_private import OpOverload, is_device_mismatch, pytree
 from fakerun.emulate.unsupported import gap_of
 from fakerun.errors import scripts_own
 
@@ -38,7 +38,7 @@ _NAMED_TYPES = {
 
 def in_cudas_words(error: Exception, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
     """What a real run raises where the simulation of `func` raised `error`; a gap of fakerun's; or None if the words are the same."""
-    if isinstance(error, FakeTensorDeviceMismatchError):
+    if is_device_mismatch(error):
         return scripts_own(RuntimeError(_mixed_devices(func, args, kwargs)))
     if (shapes := _REDUCTION.search(str(error))) is not None:
         rows, inner, other, columns = shapes.groups()

@@ -38,8 +38,8 @@ def _propagate_unobserved(patches: Patches, mode: DeviceMode) -> None:
     """Sharding propagation runs operators on whole-size fake tensors to learn shapes: on a GPU it takes no device memory."""
     propagate = getattr(ShardingPropagator, _PROPAGATE)
 
-    def unobserved(self: Any, schema: Any) -> Any:
-        with mode.unobserved():
+    def for_shapes(self: Any, schema: Any) -> Any:
+        with mode.shapes_only():
             return propagate(self, schema)
 
-    patches.set(ShardingPropagator, _PROPAGATE, unobserved)
+    patches.set(ShardingPropagator, _PROPAGATE, for_shapes)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from fakerun.emulate.accelerator import accelerator_facade
+from fakerun.emulate.addresses import simulated_addresses
 from fakerun.emulate.attention import simulated_attention
 from fakerun.emulate.autocast import simulated_autocast
 from fakerun.emulate.communication import Communication
@@ -16,16 +17,22 @@ from fakerun.emulate.dtensor import eager_dtensor
 from fakerun.emulate.forking import children_run_outside
 from fakerun.emulate.fsdp import FsdpBuffers
 from fakerun.emulate.gaps import other_gaps
+from fakerun.emulate.generators import accelerator_generators
 from fakerun.emulate.grad_scaler import gradients_are_finite
+from fakerun.emulate.host_storages import host_storages_are_real
+from fakerun.emulate.initialisation import samples_are_accepted
 from fakerun.emulate.masquerade import device_masquerade
 from fakerun.emulate.mesh import simulated_meshes
 from fakerun.emulate.mode import DeviceMode, HostPolicy
 from fakerun.emulate.modules import parameters_keep_identity
+from fakerun.emulate.printing import printed_as_cuda
 from fakerun.emulate.process_groups import simulated_process_groups
 from fakerun.emulate.refusals import refuse_as_cuda_does
 from fakerun.emulate.saving import simulated_saving
 from fakerun.emulate.simulation_log import failed_kernels_unlogged
 from fakerun.emulate.streams import StreamTable
+from fakerun.emulate.synchronised_batch_norm import simulate_batch_norm
+from fakerun.emulate.tensor_types import tensor_types
 from fakerun.emulate.values import UnknownValues
 from fakerun.job.spec import JobSpec
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
@@ -41,6 +48,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     Communication(mode, observer)
     FsdpBuffers(mode, observer)
     values = UnknownValues(mode, findings)
+    simulate_batch_norm(mode)
     refuse_as_cuda_does(mode, arguments)
     with ExitStack() as stack:
         for context in (
@@ -54,6 +62,12 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             eager_dtensor(mode),
             gradients_are_finite(),
             eager_compile(findings),
+            host_storages_are_real(),
+            simulated_addresses(),
+            accelerator_generators(devices),
+            tensor_types(),
+            printed_as_cuda(values.to_show),
+            samples_are_accepted(values.unnoted),
             simulated_saving(findings, lambda: values.made_up),
             simulated_process_groups(rank, job.world_size, observer),
             simulated_meshes(job.mesh, rank, observer, findings),

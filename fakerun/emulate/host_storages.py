@@ -7,18 +7,18 @@ from typing import Any
 import torch
 
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import STORAGE_FROM_BUFFER, disable_all_modes
+from fakerun.emulate.torch_private import disable_all_modes
 
 
 @contextmanager
 def host_storages_are_real() -> Iterator[None]:
     """While a fake mode is active, C++ makes storages from bytes on `meta` (torch 2.13): let it see none."""
-    from_buffer = getattr(torch.UntypedStorage, STORAGE_FROM_BUFFER)
+    from_buffer = torch.UntypedStorage.from_buffer
 
     def from_host_bytes(*args: Any, **kwargs: Any) -> torch.UntypedStorage:
         with disable_all_modes():
             return from_buffer(*args, **kwargs)  # type: ignore[no-any-return]
 
     with Patches() as patches:
-        patches.set(torch.UntypedStorage, STORAGE_FROM_BUFFER, staticmethod(from_host_bytes))
+        patches.set(torch.UntypedStorage, "from_buffer", staticmethod(from_host_bytes))
         yield

@@ -1,6 +1,6 @@
 """Random initialisation that rejects samples: what it asks of its own samples is not worth telling."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -11,12 +11,12 @@ from fakerun.emulate.torch_private import TRUNCATED_NORMAL
 
 
 @contextmanager
-def samples_are_accepted(unnoted: AbstractContextManager[None]) -> Iterator[None]:
+def samples_are_accepted(unnoted: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     """Let `trunc_normal_` take its first samples (a neutral False answers its `.any()`), without a note about control flow."""
     original = getattr(torch.nn.init, TRUNCATED_NORMAL)
 
     def truncated_normal(*args: Any, **kwargs: Any) -> Any:
-        with unnoted:
+        with unnoted():
             return original(*args, **kwargs)
 
     with Patches() as patches:

@@ -14,6 +14,7 @@ from fakerun.emulate.mode import DeviceMode
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import (
     DISPATCH_META_HANDLERS,
+    GROUP_TENSORS,
     PRIM_DEVICE,
     WRAPPER_CONSTRUCTOR,
     FakeTensor,
@@ -29,6 +30,7 @@ def device_masquerade(mode: DeviceMode) -> Iterator[None]:
         _answer_cpp(patches, mode)
         _answer_python(patches, mode)
         _map_wrappers(patches, mode)
+        _map_groups(patches, mode)
         yield
 
 
@@ -56,6 +58,19 @@ def _answer_python(patches: Patches, mode: DeviceMode) -> None:
     patches.set(torch.Tensor, "device", property(device))
     is_cuda = property(lambda self: self.device.type == ACCELERATOR)
     patches.set(torch.Tensor, "is_cuda", is_cuda)
+
+
+def _map_groups(patches: Patches, mode: DeviceMode) -> None:
+    """Name the accelerator in groups of tensors by device: whoever sorts (optimizers, gradient clipping) asks what it may do there."""
+    group = getattr(*GROUP_TENSORS)
+
+    def group_tensors(*args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return {
+            (device if device is None else mode.devices.shown(device), dtype): tensors
+            for (device, dtype), tensors in group(*args, **kwargs).items()
+        }
+
+    patches.set(*GROUP_TENSORS, group_tensors)
 
 
 def _map_wrappers(patches: Patches, mode: DeviceMode) -> None:

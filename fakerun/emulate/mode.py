@@ -17,6 +17,7 @@ from fakerun.emulate.devices import ACCELERATOR, STAND_IN, Devices
 from fakerun.emulate.known_values import KnownValues
 from fakerun.emulate.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
 from fakerun.emulate.torch_private import (
+    FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -75,6 +76,7 @@ class DeviceMode(FakeTensorMode):
         self._writers: dict[Any, list[tuple[int, str]]] = {}
         self._ways: dict[Any, Callable[..., Any]] = {}
         self._nested = 0
+        self._shapes_only = False
         self._template: dict[str, Any] | None = None
         self._meta_kernel = _MetaKernel(self)
 
@@ -93,7 +95,7 @@ class DeviceMode(FakeTensorMode):
         """The device of a simulated tensor as C++ is told it: `meta` inside a meta kernel, else the stand-in."""
         if self.in_kernel_invocation:
             return META
-        return self.devices.stand_in(args[0]._fake_device)
+        return self.devices.stand_in(args[0].fake_device)
 
     @contextmanager
     def unobserved(self) -> Iterator[None]:
@@ -103,6 +105,16 @@ class DeviceMode(FakeTensorMode):
             yield
         finally:
             self._nested -= 1
+
+    @contextmanager
+    def shapes_only(self) -> Iterator[None]:
+        """Meanwhile operators on the host, too, are run for their shapes alone, and unobserved."""
+        previous, self._shapes_only = self._shapes_only, True
+        try:
+            with self.unobserved():
+                yield
+        finally:
+            self._shapes_only = previous
 
     # -- making tensors ------------------------------------------------------------------------------------------------------------
 
@@ -115,7 +127,7 @@ class DeviceMode(FakeTensorMode):
         forbid_data_access(tensor)
         attributes = vars(tensor)
         attributes.update(self._template)
-        attributes["_fake_device"] = device
+        attributes[FAKE_DEVICE_ATTRIBUTE] = device
         return tensor
 
     def simulate(self, real: torch.Tensor) -> Any:
@@ -145,7 +157,7 @@ class DeviceMode(FakeTensorMode):
             signature.add_named(kwargs)
         except ForeignTensorError:
             return NotImplemented
-        if not (simulated or signature.simulated):
+        if not (simulated or signature.simulated or self._shapes_only):
             return self.host.run(self, func, args, kwargs, signature)
         given = args
         if signature.real:
@@ -216,8 +228,8 @@ class DeviceMode(FakeTensorMode):
         with self._meta_kernel:
             output = func(*args, **kwargs)
         if isinstance(output, (list, tuple)):
-            return [self.wrap(part, source._fake_device) for part in output]
-        return self.wrap(output, source._fake_device)
+            return [self.wrap(part, source.fake_device) for part in output]
+        return self.wrap(output, source.fake_device)
 
     def _decompose(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """A composite operator that autograd did not take apart (inference mode): its parts are operators of their own."""

@@ -7,12 +7,14 @@ The content of a real tensor cannot be set to a simulated one; it can be swapped
 import copyreg
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import swap_tensor_impl
+from fakerun.emulate.torch_private import FakeTensor, TensorBase, swap_tensor_impl
+from fakerun.errors import scripts_own
 
 
 @contextmanager
@@ -21,7 +23,37 @@ def parameters_keep_identity() -> Iterator[None]:
     with Patches() as patches:
         patches.set(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
         patches.set(torch.utils, "swap_tensors", _swap)
+        patches.set(FakeTensor, "__deepcopy__", _deep_copy)
+        data = TensorBase.data  # type: ignore[attr-defined]
+        patches.set(torch.Tensor, "data", property(data.__get__, partial(_set_data, data)))
         yield
+
+
+def _deep_copy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
+    """`copy.deepcopy` of a simulated tensor (an averaged model): torch's own looks for its data (2.13)."""
+    if id(tensor) in memo:
+        return memo[id(tensor)]  # type: ignore[no-any-return]
+    if not tensor.is_leaf:
+        raise scripts_own(RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."))
+    copied = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+    if isinstance(tensor, torch.nn.Parameter):
+        copied = torch.nn.Parameter(copied, tensor.requires_grad)
+    memo[id(tensor)] = copied
+    if tensor.grad is not None:
+        copied.grad = _deep_copy(tensor.grad, memo)
+    return copied
+
+
+def _set_data(data: Any, tensor: torch.Tensor, value: torch.Tensor) -> None:
+    """`tensor.data = value`, also between host and simulated accelerator: `p.data = p.data.cuda()`."""
+    if isinstance(tensor, FakeTensor) is isinstance(value, FakeTensor):
+        data.__set__(tensor, value)
+        return
+    content = value.detach()
+    if isinstance(tensor, torch.nn.Parameter):
+        _swap(tensor, torch.nn.Parameter(content, tensor.requires_grad))
+    else:
+        _swap(tensor, content.requires_grad_(tensor.requires_grad))
 
 
 def _swap(first: torch.Tensor, second: torch.Tensor) -> None:

@@ -5,6 +5,7 @@ are, onto the simulated accelerator where they belong there.
 """
 
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import disable_all_modes
 from fakerun.emulate.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
 from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink
@@ -85,7 +87,10 @@ class _Saving:
             saved_on[storage._cdata] = (storage, location)
             return storage
 
-        loaded = self._load(f, to_host, *args, **kwargs)
+        if isinstance(f, (str, os.PathLike)) and zipfile.is_zipfile(f):
+            kwargs.setdefault("mmap", True)  # a large file need not be in memory
+        with disable_all_modes():  # torch.load makes fake tensors when it sees a fake mode
+            loaded = self._load(f, to_host, *args, **kwargs)
 
         def placed(tensor: torch.Tensor) -> torch.Tensor:
             _, location = saved_on.get(tensor.untyped_storage()._cdata, (None, "cpu"))

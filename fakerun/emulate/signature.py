@@ -39,7 +39,7 @@ class Signature:
                 append(value.shape)
                 append(value.stride())
                 append(value.dtype)
-                append(value._fake_device)
+                append(value.fake_device)
             elif kind is list or kind is tuple:
                 append(kind)
                 append(len(value))
@@ -73,7 +73,7 @@ class _NewTensor:
     __slots__ = ("device", "dtype", "shape", "stride")
 
     def __init__(self, tensor: Any) -> None:
-        self.shape, self.stride, self.dtype, self.device = tensor.shape, tensor.stride(), tensor.dtype, tensor._fake_device
+        self.shape, self.stride, self.dtype, self.device = tensor.shape, tensor.stride(), tensor.dtype, tensor.fake_device
 
 
 class _Argument:

@@ -24,16 +24,26 @@ from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensor,
-    FakeTensorDeviceMismatchError,
     FakeTensorMode,
     UnsupportedOperatorException,
 )
+
+# 2.13: where a FakeTensor keeps its device; a plain attribute in 2.11, behind a property of the same name in 2.13.
+FAKE_DEVICE_ATTRIBUTE = "_fake_device" if hasattr(FakeTensor, "fake_device") else "fake_device"
 
 # 2.13: whether DTensor and functional collectives are being traced: they take an active fake mode for a yes.
 from torch.distributed._functional_collectives import _are_we_tracing as are_we_tracing
 
 # 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
 from torch.distributed.tensor._sharding_prop import ShardingPropagator
+
+_DeviceMismatch: type[Exception] | None = getattr(fake_tensor_module, "FakeTensorDeviceMismatchError", None)
+
+
+def is_device_mismatch(error: Exception) -> bool:
+    """Whether fake tensors refuse operands for being on different devices: a class of its own in 2.13, only words in 2.11."""
+    return "Unhandled FakeTensor Device Propagation" in str(error) if _DeviceMismatch is None else isinstance(error, _DeviceMismatch)
+
 
 # 2.13: the operator through which C++ asks a tensor subclass for its device.
 PRIM_DEVICE: Any = torch.ops.prim.device.default
@@ -71,6 +81,15 @@ GET_ANY_ACCELERATOR = (torch._C, "_get_accelerator")  # the older question; full
 
 # 2.13: how `Module.to` parses its arguments, in C++; (owner, name) because it is replaced.
 PARSE_TO = (torch._C._nn, "_parse_to")
+
+# 2.13: `trunc_normal_` without its checks of arguments.
+TRUNCATED_NORMAL = "_no_grad_trunc_normal_"
+
+# 2.13: sorts tensors into lists of one device and dtype, for operators on lists; (owner, name) because it is replaced.
+GROUP_TENSORS = (torch._C, "_group_tensors_by_device_and_dtype")
+
+# 2.13: the NVTX functions that torch.cuda.nvtx calls; (owner, name) because they are replaced.
+NVTX_FUNCTIONS = (torch.cuda.nvtx, "_nvtx")
 
 # 2.13: the C-level base of torch.Tensor, whose `device` the masquerade reads and maps back.
 TensorBase = torch._C.TensorBase
@@ -118,16 +137,19 @@ def make_fake_group(rank: int, size: int) -> Any:
 __all__ = [
     "AUTOCAST_CUDA_KEYS",
     "DISPATCH_META_HANDLERS",
+    "FAKE_DEVICE_ATTRIBUTE",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
+    "GROUP_TENSORS",
+    "NVTX_FUNCTIONS",
     "PARSE_TO",
     "PRIM_DEVICE",
+    "TRUNCATED_NORMAL",
     "WRAPPER_CONSTRUCTOR",
     "DataDependentOutputException",
     "DynamicOutputShapeException",
     "FakeProcessGroup",
     "FakeTensor",
-    "FakeTensorDeviceMismatchError",
     "FakeTensorMode",
     "FakeWork",
     "HigherOrderOperator",
@@ -151,6 +173,7 @@ __all__ = [
     "include_meta_key",
     "is_builtin_operator",
     "make_fake_group",
+    "is_device_mismatch",
     "make_subclass",
     "next_sequence_number",
     "preserve_dispatch_keys",

@@ -4,7 +4,8 @@ A value on the simulated accelerator is unknown. Where the script asks for one, 
 bool False), and the report says where: control flow that depends on it may differ on real hardware.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ class UnknownValues:
     def __init__(self, mode: DeviceMode, findings: FindingSink) -> None:
         self._mode = mode
         self._findings = findings
+        self._unnoted = 0
         self.made_up = False
         """Whether a host tensor was filled with neutral values: they may be anywhere by now."""
         mode.unknown = self._answer
@@ -98,16 +100,44 @@ class UnknownValues:
             return UNHANDLED
         if sum(fake.numel() for fake in fakes) > _LARGEST_ELEMENTS:
             raise EmulationGapError(f"{func} depends on the values of a large device tensor, which fakerun does not know.")
-        self._note(f"the values that {func._opname} depends on")
-        real_args, real_kwargs = pytree.tree_map_only(FakeTensor, _neutral, (list(args), dict(kwargs)))
+        exact = all(self._mode.known.of(fake) is not None for fake in fakes)
+        if not exact:
+            self._note(f"the values that {func._opname} depends on")
+        real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_neutral, (list(args), dict(kwargs)))
         output = func(*real_args, **real_kwargs)
         device = fakes[0].device
-        return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device), output)
+        return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device, exact), output)
 
-    def _placed(self, tensor: torch.Tensor, device: torch.device) -> Any:
-        return self._mode.wrap(torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"), device)
+    def _known_or_neutral(self, tensor: torch.Tensor) -> torch.Tensor:
+        known = self._mode.known.of(tensor)
+        return _neutral(tensor) if known is None else known
+
+    def _placed(self, values: torch.Tensor, device: torch.device, exact: bool) -> Any:
+        placed = self._mode.wrap(torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device="meta"), device)
+        if exact:
+            self._mode.known.remember(placed, values)
+        return placed
+
+    def to_show(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A host tensor with the values of `tensor`, or neutral ones, for printing: however large, it takes little memory."""
+        known = self._mode.known.of(tensor)
+        if known is not None:
+            return known
+        self._note("the values of a device tensor")
+        return torch.full((), neutral_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
+
+    @contextmanager
+    def unnoted(self) -> Iterator[None]:
+        """What is asked for meanwhile is of no interest to the user."""
+        self._unnoted += 1
+        try:
+            yield
+        finally:
+            self._unnoted -= 1
 
     def _note(self, what: str) -> None:
+        if self._unnoted:
+            return
         self._findings.note(
             "unknown-value",
             f"{what} was asked for; it is not known without a GPU, and a neutral one was given (float 1.0, int 1, bool False).",

@@ -1,7 +1,7 @@
 """The table report's view of ranks that failed: one line for what happened, and the traceback of the first of them, made short."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from fakerun.records.run import FailureKind, ProcessFailure
 from fakerun.report.model import RankReport
@@ -10,6 +10,7 @@ from fakerun.units import format_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
+_HEADING_LINES = 2
 _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
 
@@ -21,14 +22,17 @@ def failures_section(failed: Iterable[RankReport], style: Style) -> list[str]:
         alike.setdefault(_what_happened(rank), []).append(rank)
     lines: list[str] = []
     for what, ranks in alike.items():
-        numbers = format_ranks(rank.record.rank for rank in ranks)
-        failure = ranks[0].record.failure
-        heading = f"FAILED  rank{'s' * (len(ranks) > 1)} {numbers}{what}"
-        told_below = not lines and failure is not None and failure.kind is FailureKind.EXCEPTION
-        lines += [style.red(line) for line in ([clip_end(heading, WIDTH)] if told_below else wrapped(heading, indent=""))]
-        if ranks[0] is next(iter(alike.values()))[0] and failure is not None:
-            lines += [f"  {line}".rstrip() for line in _shortened(_traceback_lines(failure))]
+        traceback = [] if lines else _traceback_lines(ranks[0].record.failure)
+        heading = wrapped(f"FAILED  {_ranks(ranks)}{what}", indent="")
+        if traceback and len(heading) > _HEADING_LINES:  # the whole message ends the traceback
+            heading = [*heading[: _HEADING_LINES - 1], clip_end(" ".join(heading[_HEADING_LINES - 1 :]), WIDTH)]
+        lines += [style.red(line) for line in heading]
+        lines += [f"  {line}".rstrip() for line in _shortened(traceback)]
     return lines
+
+
+def _ranks(ranks: Sequence[RankReport]) -> str:
+    return f"rank{'s' * (len(ranks) > 1)} {format_ranks(rank.record.rank for rank in ranks)}"
 
 
 def _what_happened(rank: RankReport) -> str:
@@ -47,10 +51,10 @@ def _in_a_line(failure: ProcessFailure) -> str:
     return f"a fault of fakerun's own, please report it: {exception}" if failure.kind is FailureKind.INTERNAL else exception
 
 
-def _traceback_lines(failure: ProcessFailure) -> list[str]:
+def _traceback_lines(failure: ProcessFailure | None) -> list[str]:
     """Without what the heading has said, and without the underlining of expressions, which makes half of the lines."""
-    text = failure.traceback.rstrip()
-    if failure.kind is FailureKind.GAP:
+    text = "" if failure is None else failure.traceback.rstrip()
+    if failure is not None and failure.kind is FailureKind.GAP:
         text = text.removesuffix(f"{failure.exception}: {failure.message}".rstrip()).rstrip()
     return list(_without_underlining(text.splitlines()))
 

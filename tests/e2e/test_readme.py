@@ -1,7 +1,8 @@
 """What the README shows is what the command prints, and other documents agree with the code.
 
 Every fenced block marked `console` is run: a line that begins with `$ ` is a command for bash in the repository's root, the lines below it
-are what it prints on stdout. A last line `...` stands for the rest. Each command must end with 0 (one that ends otherwise says so with
+are what it prints on stdout. A last line `...` stands for the paragraphs that
+follow. Each command must end with 0 (one that ends otherwise says so with
 `echo`). Blocks marked `bash` install things: `.ci/run` and whoever tries the README run those.
 
 The README shows what torch `SHOWN_TORCH` gives. Other versions issue slightly different operators; there, the commands are only run.
@@ -25,7 +26,7 @@ from fakerun.job.hardware import known_hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_TORCH = "2.13"
-REST = "..."
+REST = "\n\n...\n"
 
 _BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _BUILD = re.compile(r"(?<=torch \d\.\d\d\.\d)[+\w.]*")
@@ -39,15 +40,12 @@ class Example:
     command: str
     output: str
 
-    @property
-    def is_cut(self) -> bool:
-        return self.output.splitlines()[-1:] == [REST]
-
     def expected(self, printed: str) -> str:
-        """What the README should show of what was printed: of a long page as many lines as it shows now."""
-        lines = [line.rstrip() for line in _BUILD.sub("", printed).splitlines()]
-        shown = [*lines[: len(self.output.splitlines()) - 1], REST] if self.is_cut else lines
-        return "".join(f"{line}\n" for line in shown)
+        """What the README should show of what was printed: where it shows the beginning, as many paragraphs as it shows now."""
+        text = "".join(f"{line.rstrip()}\n" for line in _BUILD.sub("", printed).splitlines())
+        if not self.output.endswith(REST):
+            return text
+        return "\n\n".join(text.split("\n\n")[: self.output.count("\n\n")]) + REST
 
 
 def text_of(name: str) -> str:

@@ -385,6 +385,16 @@ FAILURES = {
             call_site="train.py:3",
         ),
     ),
+    "a question that does not fit": (
+        "from fakerun.rank import simulation\n\nsimulation.current.wrong_question()",
+        ProcessFailure(
+            kind=FailureKind.USAGE,
+            exception="fakerun.errors.UsageError",
+            message="--mesh has three axes; give it two",
+            exit_code=2,
+            call_site="train.py:3",
+        ),
+    ),
     "killed": (
         "import os\n\nos.kill(os.getpid(), 9)",
         ProcessFailure(
@@ -468,13 +478,29 @@ def test_a_fault_of_fakeruns_keeps_its_whole_traceback(place: Path) -> None:
     assert "sitecustomize.py" in failure.traceback
 
 
-def test_what_fakerun_does_inside_is_hidden_but_kept(place: Path) -> None:
+def test_a_fault_of_fakeruns_while_the_script_uses_it_is_none_of_the_scripts(place: Path) -> None:
     ours = run_script("from fakerun.rank import simulation\n\nsimulation.current.fault()")
+    failure = ours.failure
+    assert (failure.kind, failure.exception, failure.message) == (FailureKind.INTERNAL, "AttributeError", "a mistake")
+    assert (failure.exit_code, failure.call_site) == (4, "train.py:3")
+    assert "in fault" in failure.traceback
+    assert "in fault" in ours.stderr
+
+
+@pytest.mark.parametrize("way", ["refuse", "hand_on"])
+def test_what_fakerun_does_for_torch_is_hidden_but_kept(place: Path, way: str) -> None:
+    """An error that it raises in torch's place, and one that native code raises to which it handed the script's arguments."""
+    ours = run_script(f"from fakerun.rank import simulation\n\nsimulation.current.{way}(bytes, 'x')")
+    assert ours.failure.kind is FailureKind.EXCEPTION
     assert ours.failure.traceback == ours.stderr
-    assert ours.stderr == TRACEBACK.format(place=place, line="simulation.current.fault()") + "AttributeError: a mistake\n"
+    without_marks = "".join(line for line in ours.stderr.splitlines(keepends=True) if line.strip("~^ \n"))
+    message = {"refuse": "RuntimeError: CUDA error: invalid device ordinal", "hand_on": "TypeError: string argument without an encoding"}[
+        way
+    ]
+    assert without_marks == TRACEBACK.format(place=place, line=f"simulation.current.{way}(bytes, 'x')") + message + "\n"
     whole = ours.directory.rank(3).unpeeled.read_text()
-    assert "not for the user's eyes" in whole
-    assert "in fault" in whole
+    assert f"in {way}" in whole
+    assert "not for the user's eyes" in whole or way == "hand_on"
 
 
 # The step limit

@@ -45,6 +45,7 @@ def test_findings_at_different_places_stay_apart() -> None:
         (FailureKind.TIMEOUT, ExitCode.SCRIPT_FAILED),
         (FailureKind.GAP, ExitCode.INTERNAL),
         (FailureKind.INTERNAL, ExitCode.INTERNAL),
+        (FailureKind.USAGE, ExitCode.USAGE),
         (FailureKind.INTERRUPTED, ExitCode.INTERRUPTED),
     ],
 )

@@ -236,6 +236,7 @@ def test_report_in_a_file(capsys: pytest.CaptureFixture[str], options: str, is_j
         (FailureKind.TIMEOUT, 3),
         (FailureKind.GAP, 4),
         (FailureKind.INTERNAL, 4),
+        (FailureKind.USAGE, 2),
         (FailureKind.INTERRUPTED, 130),
     ],
 )

@@ -1,6 +1,7 @@
 """What a crash report of Python's says about the script."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,12 @@ JOB = JobSpec(
         name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
     ),
 )
+TORCH = Path(str(find_spec("torch").origin)).parent  # type: ignore[union-attr]
 OURS = f'  File "{Path(fakerun.__file__).parent}/rank/script.py", line 45 in run\n'
 REPORT = f"""Fatal Python error: Segmentation fault
 
 Stack (most recent call first):
-  File "/lib/site-packages/torch/nn/modules/linear.py", line 125 in forward
+  File "{TORCH}/nn/modules/linear.py", line 125 in forward
 {OURS}  File "{{file}}", line 7 in step
 {OURS}  File "<frozen runpy>", line 88 in _run_code
 
@@ -32,15 +34,16 @@ Extension modules: torch._C (total: 1)
     ("file", "call_site"),
     [
         ("/home/me/work/models/llama.py", "models/llama.py:7"),
-        ("/home/me/work/.venv/lib/site-packages/other.py", None),
-        ("/opt/elsewhere.py", None),
+        ("/home/me/work/.venv/lib/site-packages/other.py", "other.py:7"),
+        ("/opt/elsewhere.py", "elsewhere.py:7"),
+        ("<string>", None),
     ],
 )
 def test_the_innermost_line_of_the_users_is_found(file: str, call_site: str | None) -> None:
     assert crash_site(REPORT.format(file=file), JOB, Path("/home/me/work")) == CrashSite(
         stack="Stack (most recent call last):\n"
         f'  File "{file}", line 7, in step\n'
-        '  File "/lib/site-packages/torch/nn/modules/linear.py", line 125, in forward\n',
+        f'  File "{TORCH}/nn/modules/linear.py", line 125, in forward\n',
         call_site=call_site,
     )
 

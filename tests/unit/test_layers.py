@@ -17,6 +17,7 @@ PRIVATE_TORCH = "fakerun.emulate.torch_private"
 BOTTOM = {"units", "errors"}
 RECORDED = {"records", "job", "files", "places"} | BOTTOM
 MAY_IMPORT = {
+    "__main__": {"cli"},
     "cli": {"report", "launch", "analysis"} | RECORDED,
     "report": {"analysis"} | RECORDED,
     "launch": RECORDED,

@@ -4,12 +4,13 @@ What is tested with it is the runner. A script reaches it as `fakerun.rank.simul
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import fakerun
-from fakerun.errors import EmulationGapError
+from fakerun.errors import EmulationGapError, UsageError, scripts_own
 from fakerun.job.spec import JobSpec
 from fakerun.rank.stop import StepLimitReached
 from fakerun.records.run import ProcessFailure, RankRecord
@@ -41,17 +42,29 @@ class Simulation:
         raise EmulationGapError("torch.cuda.teleport is not emulated; leave it out under fakerun")
 
     def fault(self) -> None:
-        """What the script calls for a mistake of fakerun's, made on the way out of something that was not one."""
+        """What the script calls for a mistake of fakerun's."""
+        raise AttributeError("a mistake")
+
+    def wrong_question(self) -> None:
+        """What the script calls for something that does not fit the job."""
+        raise UsageError("--mesh has three axes; give it two")
+
+    def refuse(self, *args: Any) -> None:
+        """What the script calls for something that a real run refuses too."""
         try:
             raise KeyError("not for the user's eyes")
         except KeyError:
-            raise AttributeError("a mistake")  # noqa: B904 - the context is what is to be hidden
+            raise scripts_own(RuntimeError("CUDA error: invalid device ordinal"))  # noqa: B904 - the context is what is to be hidden
+
+    def hand_on(self, func: Callable[..., Any], *args: Any) -> Any:
+        """What the script calls for something that fakerun passes on to native code."""
+        return func(*args)
 
     def record(self, failure: ProcessFailure | None) -> RankRecord:
         return RankRecord(rank=self._rank, steps=self._steps, failure=failure, torch_version="0.0-fake")
 
 
-for method in (Simulation.fault, Simulation.gap, Simulation.step):
+for method in (Simulation.fault, Simulation.gap, Simulation.hand_on, Simulation.refuse, Simulation.step, Simulation.wrong_question):
     # Frames of the simulation are fakerun's: they are told by the directory that they lie in.
     method.__code__ = method.__code__.replace(co_filename=str(Path(fakerun.__file__).parent / "rank" / "simulation.py"))
 _module = ModuleType("fakerun.rank.simulation")

@@ -1,0 +1,58 @@
+"""Addresses of simulated storages: scripts compare them (tied weights, shared storages), nobody reads what is there.
+
+They are given out in the order in which they are asked for, so that the same job sees the same ones.
+"""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import FakeTensor
+
+_FIRST = 0x7F00_0000_0000
+_ALIGNMENT = 512
+
+
+@contextmanager
+def simulated_addresses() -> Iterator[None]:
+    """Answer `data_ptr()` of simulated tensors and of their storages."""
+    addresses = _Addresses()
+    real = torch.UntypedStorage.data_ptr
+
+    def of_storage(storage: torch.UntypedStorage) -> int:
+        try:
+            return real(storage)
+        except RuntimeError:  # torch's refusal for a storage without data
+            return addresses.of(storage)
+
+    def of_tensor(tensor: torch.Tensor) -> int:
+        start = addresses.of(tensor.untyped_storage())
+        return start + tensor.storage_offset() * tensor.element_size() if start else 0
+
+    with Patches() as patches:
+        patches.set(torch.UntypedStorage, "data_ptr", of_storage)
+        patches.set(FakeTensor, "data_ptr", of_tensor)
+        yield
+
+
+class _Addresses:
+    def __init__(self) -> None:
+        self._next = _FIRST
+        self._given: dict[int, tuple[Any, int]] = {}  # by what torch knows the storage by
+
+    def of(self, storage: torch.UntypedStorage) -> int:
+        if storage.nbytes() == 0:
+            return 0
+        key = storage._cdata
+        if key not in self._given:
+            self._given[key] = (weakref.ref(storage, partial(self._forget, key)), self._next)
+            self._next += (storage.nbytes() + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT
+        return self._given[key][1]
+
+    def _forget(self, key: int, reference: Any) -> None:
+        self._given.pop(key, None)

@@ -1,0 +1,85 @@
+"""Whose code a file is, and what places in it are called."""
+
+import json
+import sysconfig
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import fakerun
+from fakerun.places import Owner, Places, owner
+from fakerun.trace.call_site import CallSites
+
+TORCH = str(Path(str(find_spec("torch").origin)).parent)  # type: ignore[union-attr]
+SITE_PACKAGES = sysconfig.get_path("purelib")
+
+
+@pytest.mark.parametrize(
+    ("filename", "whose"),
+    [
+        (f"{Path(fakerun.__file__).parent}/emulate/mode.py", Owner.FAKERUN),
+        (f"{TORCH}/nn/modules/linear.py", Owner.TORCH),
+        (f"{TORCH}vision/ops/misc.py", Owner.INSTALLED),
+        (f"{SITE_PACKAGES}/transformers/trainer.py", Owner.INSTALLED),
+        ("/home/me/.local/lib/python3.11/site-packages/lightning/trainer.py", Owner.INSTALLED),
+        ("/usr/lib/python3/dist-packages/numpy/core.py", Owner.INSTALLED),
+        (json.__file__, Owner.PYTHON),
+        ("<string>", Owner.PYTHON),
+        ("<frozen runpy>", Owner.PYTHON),
+        ("/home/me/work/train.py", Owner.USER),
+        ("/opt/site-packages.py", Owner.USER),
+    ],
+)
+def test_owner(filename: str, whose: Owner) -> None:
+    assert owner(filename) is whose
+
+
+PLACES = Places(Path("/home/me/work"), Path("../scripts/train.py"))
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("/home/me/work/models/llama.py", "models/llama.py:7"),
+        ("/home/me/work/../work/llama.py", "llama.py:7"),
+        ("/home/me/scripts/parts/data.py", "parts/data.py:7"),
+        ("/srv/train.py", "train.py:7"),
+        ("/srv/lib/site-packages/transformers/trainer.py", "transformers/trainer.py:7"),
+        ("/home/me/work/.venv/lib/site-packages/transformers/trainer.py", "transformers/trainer.py:7"),
+    ],
+)
+def test_name(filename: str, name: str) -> None:
+    assert PLACES.name(filename, 7) == name
+
+
+LIBRARY = f"{SITE_PACKAGES}/transformers/trainer.py"
+
+
+@pytest.mark.parametrize(
+    ("filenames", "expected"),
+    [
+        (["/home/me/work/a.py", "/home/me/work/b.py", LIBRARY, f"{TORCH}/x.py"], "b.py:2"),
+        ([LIBRARY, f"{TORCH}/x.py", json.__file__], "transformers/trainer.py:1"),
+        ([f"{TORCH}/x.py", "<string>"], None),
+        ([], None),
+    ],
+)
+def test_the_innermost_call_of_the_user(filenames: list[str], expected: str | None) -> None:
+    assert PLACES.innermost((filename, line) for line, filename in enumerate(filenames, start=1)) == expected
+
+
+def test_the_line_that_the_program_is_at_is_the_same_whoever_asks() -> None:
+    place = Places(Path(__file__).parent, None)
+    here = CallSites(place)
+    program = compile("\n\nanswer = here()", "/home/me/work/train.py", "exec")
+    for _ in range(2):
+        seen = {"here": here.here}
+        exec(program, seen)
+        assert seen["answer"] == "train.py:3"
+    # From a library that is called by no file of the user's.
+    assert json.JSONDecoder(object_hook=lambda _: here.here()).decode("{}") == f"{Path(__file__).name}:{_line_of('object_hook')}"
+
+
+def _line_of(text: str) -> int:
+    return next(number for number, line in enumerate(Path(__file__).read_text().splitlines(), start=1) if f"{text}=lambda" in line)
