@@ -140,6 +140,8 @@ def _simulate(job: "JobSpec", renderer: "Renderer", *, output: Path | None, trac
     report = build_report(job, record)
     content = renderer.render(report, trace=trace, color=output is None and stdout_takes_color())
     write_report(content, output)
+    if output is not None and report.failed:
+        say(f"rank {format_ranks(rank.record.rank for rank in report.failed)} failed: see {output}")
     say(f"run directory: {directory.path}")
     return report.exit_code
 

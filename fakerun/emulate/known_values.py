@@ -22,6 +22,14 @@ _LARGEST_MADE = 256
 """Elements; tensors that the device makes from nothing (zeros, ones, arange) are followed up to this: counters, not buffers."""
 
 
+_MADE_FROM_NOTHING = {
+    getattr(torch.ops.aten, packet).default
+    for packet in ("arange", "eye", "full", "linspace", "ones", "scalar_tensor", "zeros")
+    + ("full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like")
+} | {torch.ops.aten.arange.start, torch.ops.aten.arange.start_step}
+"""Operators whose result does not depend on the values of operands. (`empty` is not among them: what it holds is not known.)"""
+
+
 class _UnknownError(Exception):
     """An operand's values are not known."""
 
@@ -61,8 +69,9 @@ class KnownValues:
         """
         if func.is_view or torch.Tag.nondeterministic_seeded in func.tags:
             return func.is_view  # type: ignore[no-any-return]  # a view shares its base's contents
+        operand = _blank if func in _MADE_FROM_NOTHING else self._or_give_up
         try:
-            host_args, host_kwargs = pytree.tree_map_only(torch.Tensor, self._or_give_up, (tuple(args), dict(kwargs)))
+            host_args, host_kwargs = pytree.tree_map_only(torch.Tensor, operand, (tuple(args), dict(kwargs)))
             if "device" in host_kwargs:
                 host_kwargs["device"] = torch.device("cpu")
             result = func(*host_args, **host_kwargs)
@@ -74,14 +83,16 @@ class KnownValues:
                     self.remember(made, values)
         return True
 
-    def may_follow(self, args: Sequence[Any], output: Any) -> bool:
+    def may_follow(self, func: Any, args: Sequence[Any], output: Any) -> bool:
         """A quick look at whether `follow` is worth a try: the first operand is known, or a small tensor is made from nothing."""
+        if func in _MADE_FROM_NOTHING:
+            return type(output) is FakeTensor and output.numel() <= _LARGEST_MADE
         for arg in args:
             if isinstance(arg, torch.Tensor):
                 return self.of(arg) is not None
             if isinstance(arg, (list, tuple)) and arg and isinstance(arg[0], torch.Tensor):
                 return self.of(arg[0]) is not None
-        return type(output) is FakeTensor and output.numel() <= _LARGEST_MADE
+        return False
 
     def _or_give_up(self, tensor: torch.Tensor) -> torch.Tensor:
         values = self.of(tensor)
@@ -94,6 +105,10 @@ class KnownValues:
 
     def _died(self, address: int, reference: Any) -> None:
         self._contents.pop(address, None)
+
+
+def _blank(like: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
 
 
 def _view(contents: torch.UntypedStorage, like: torch.Tensor) -> torch.Tensor:

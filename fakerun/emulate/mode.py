@@ -159,10 +159,12 @@ class DeviceMode(FakeTensorMode):
             return NotImplemented
         if not (simulated or signature.simulated or self._shapes_only):
             return self.host.run(self, func, args, kwargs, signature)
+        way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
+        if way == self._decompose:  # its parts come here one by one, and may need what is real to be so
+            return way(func, types, args, kwargs, signature)
         given = args
         if signature.real:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
-        way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
         output = way(func, types, args, kwargs, signature)
         self._follow_values(func, given, args, kwargs, output)
         return output
@@ -171,7 +173,7 @@ class DeviceMode(FakeTensorMode):
         """Keep track of which values are known; `given` are the arguments with real tensors still real."""
         if self._nested or not is_builtin_operator(func):
             return
-        if self.known.may_follow(given, output) and self.known.follow(func, given, kwargs, output):
+        if self.known.may_follow(func, given, output) and self.known.follow(func, given, kwargs, output):
             return
         if self.known:
             for tensor in self.written_by(func, args, kwargs):

@@ -50,10 +50,13 @@ def _set_data(data: Any, tensor: torch.Tensor, value: torch.Tensor) -> None:
         data.__set__(tensor, value)
         return
     content = value.detach()
+    simulators = vars(tensor.detach()) if isinstance(tensor, FakeTensor) else ()
+    attributes = {name: attribute for name, attribute in vars(tensor).items() if name not in simulators}
     if isinstance(tensor, torch.nn.Parameter):
         _swap(tensor, torch.nn.Parameter(content, tensor.requires_grad))
     else:
         _swap(tensor, content.requires_grad_(tensor.requires_grad))
+    vars(tensor).update(attributes)  # FSDP keeps its own there
 
 
 def _swap(first: torch.Tensor, second: torch.Tensor) -> None:

@@ -4,6 +4,7 @@ A save that would write values that nobody computed is skipped and told; the run
 are, onto the simulated accelerator where they belong there.
 """
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -36,7 +37,9 @@ def simulated_saving(findings: FindingSink, values_were_made_up: Callable[[], bo
             patches.set(os, name, saving.moving(getattr(os, name)))
         for name in ("remove", "unlink"):
             patches.set(os, name, saving.removing(getattr(os, name)))
+        patches.set(os, "mkdir", saving.making(os.mkdir))
         yield
+    saving.remove_empty_directories()
 
 
 class _Saving:
@@ -45,6 +48,7 @@ class _Saving:
         self._values_were_made_up = values_were_made_up
         self._unwritten = UnwrittenFiles()
         self._written: set[str] = set()
+        self._directories: list[str] = []  # that the script made, in order
         self._save, self._load = torch.save, torch.load
 
     def save(self, obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
@@ -122,6 +126,24 @@ class _Saving:
                 remove(path, **kwargs)
 
         return removed
+
+
+    def making(self, make: Callable[..., None]) -> Callable[..., None]:
+        """`os.mkdir`, which every other way to make directories calls."""
+
+        def made(path: Any, *args: Any, **kwargs: Any) -> None:
+            make(path, *args, **kwargs)
+            if (place := path_of(path)) is not None:
+                self._directories.append(place)
+
+        return made
+
+    def remove_empty_directories(self) -> None:
+        """Remove what the script made only to hold what was not written: the next real run would take it for a checkpoint."""
+        for directory in reversed(self._directories):
+            if self._unwritten.would_be_in(directory):
+                with contextlib.suppress(OSError):  # it holds something, or is gone
+                    os.rmdir(directory)
 
 
 def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:

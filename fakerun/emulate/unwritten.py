@@ -163,6 +163,10 @@ class UnwrittenFiles:
         path = path_of(source)
         return self._by_file.get(source) if path is None else self._by_path.get(path)
 
+    def would_be_in(self, directory: str) -> bool:
+        """Whether something below `directory` was kept."""
+        return any(path.startswith(directory + os.sep) for path in self._by_path)
+
     def drop(self, target: Any) -> UnwrittenObject | None:
         """Forget what was kept for a path; tells whether there was anything."""
         path = path_of(target)

@@ -186,7 +186,7 @@ MISUSES = {
     "tensors on cuda:0 (when checking argument in method wrapper_CUDA_nll_loss_forward)",
     "functional.layer_norm(a, (4,), on_host[0])": "Expected all tensors to be on the same device, but got weight is on cpu, different from "
     "other tensors on cuda:0 (when checking argument in method wrapper_CUDA__native_layer_norm)",
-    "functional.conv1d(on_host, a[..., None])": "Input type (torch.FloatTensor) and weight type (torch.cuda.FloatTensor) should be the same",
+    "functional.conv1d(on_host, a[None])": "Input type (torch.FloatTensor) and weight type (torch.cuda.FloatTensor) should be the same",
     "on_host[labels.cuda()]": "indices should be either on cpu or on the same device as the indexed tensor (cpu)",
     "a[labels]": "fine",
     "a @ a[:3]": "mat1 and mat2 shapes cannot be multiplied (4x4 and 3x4)",

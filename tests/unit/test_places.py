@@ -74,7 +74,7 @@ def test_the_line_that_the_program_is_at_is_the_same_whoever_asks() -> None:
     here = CallSites(place)
     program = compile("\n\nanswer = here()", "/home/me/work/train.py", "exec")
     for _ in range(2):
-        seen = {"here": here.here}
+        seen: dict[str, object] = {"here": here.here}
         exec(program, seen)
         assert seen["answer"] == "train.py:3"
     # From a library that is called by no file of the user's.

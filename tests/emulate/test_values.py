@@ -1,0 +1,73 @@
+"""Which values of device tensors a script gets to see: those that follow from the host are exact, the rest are neutral and noted."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from fakerun.rank.simulation import Simulation
+
+KNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
+    "from the host": (lambda: torch.tensor(5, device="cuda").item(), 5),
+    "copied from the host": (lambda: torch.arange(4).cuda().tolist(), [0, 1, 2, 3]),
+    "there and back": (lambda: torch.tensor([1.5, 2.5]).to("cuda").cpu().tolist(), [1.5, 2.5]),
+    "made on the device": (lambda: torch.zeros(3, device="cuda").tolist(), [0.0, 0.0, 0.0]),
+    "arithmetic": (lambda: (torch.tensor([2, 3], device="cuda") * 2 + 1).tolist(), [5, 7]),
+    "a view": (lambda: torch.arange(6).cuda().view(2, 3)[1, 2].item(), 5),
+    "a transposed view": (lambda: torch.arange(6).view(2, 3).cuda().t().contiguous().tolist(), [[0, 3], [1, 4], [2, 5]]),
+    "changed in place": (lambda: torch.zeros(2, device="cuda").add_(1).tolist(), [1.0, 1.0]),
+    "changed through a view": (lambda: _changed_through_view(), [0, 9, 2]),
+    "a host scalar mixed in": (lambda: (torch.tensor([1, 2], device="cuda") + torch.tensor(10)).tolist(), [11, 12]),
+    "a branch": (lambda: bool((torch.tensor([3, 1], device="cuda") > 2).any()), True),
+    "a comparison of tensors": (lambda: torch.equal(torch.ones(2, device="cuda"), torch.ones(2, device="cuda")), True),
+    "nonzero": (lambda: torch.tensor([0, 7, 0, 8], device="cuda").nonzero().flatten().tolist(), [1, 3]),
+    "boolean mask": (lambda: _masked().shape[0], 2),
+    "summed over two equal ranks": (lambda: _all_reduced(), 6),
+}
+
+UNKNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
+    "float": (lambda: torch.randn(3, device="cuda").sum().item(), 1.0),
+    "int": (lambda: torch.randint(9, (), device="cuda").item(), 1),
+    "bool": (lambda: bool((torch.randn((), device="cuda") > 0).item()), False),
+    "uninitialised": (lambda: torch.empty((), device="cuda").item(), 1.0),
+    "written over with unknown values": (lambda: torch.zeros((), device="cuda").normal_().item(), 1.0),
+    "known and unknown together": (lambda: (torch.ones((), device="cuda") + torch.randn((), device="cuda")).item(), 1.0),
+}
+
+
+def _changed_through_view() -> Any:
+    base = torch.arange(3).cuda()
+    base[1].fill_(9)
+    return base.tolist()
+
+
+def _masked() -> torch.Tensor:
+    values = torch.tensor([1, 5, 3], device="cuda")
+    return values[values > 2]
+
+
+def _all_reduced() -> Any:
+    dist.init_process_group("nccl")
+    value = torch.tensor(3, device="cuda")
+    dist.all_reduce(value)
+    return value.item()
+
+
+def notes(simulation: Simulation) -> list[str]:
+    return [finding.code for finding in simulation.record(None).findings if finding.code == "unknown-value"]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_the_host_knows_is_exact(simulation: Simulation, name: str) -> None:
+    ask, expected = KNOWN[name]
+    assert ask() == expected
+    assert not notes(simulation)
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_nobody_knows_is_neutral_and_noted(simulation: Simulation, name: str) -> None:
+    ask, neutral = UNKNOWN[name]
+    assert ask() == neutral
+    assert notes(simulation) == ["unknown-value"]
