@@ -32,7 +32,7 @@ def simulated_addresses() -> Iterator[None]:
 
     def of_tensor(tensor: torch.Tensor) -> int:
         start = addresses.of(tensor.untyped_storage())
-        return start + tensor.storage_offset() * tensor.element_size() if start else 0
+        return start + int(tensor.storage_offset()) * tensor.element_size() if start else 0
 
     with Patches() as patches:
         patches.set(torch.UntypedStorage, "data_ptr", of_storage)

@@ -1,8 +1,11 @@
 """Chooses the kernel of scaled_dot_product_attention as CUDA does.
 
 torch asks the device for its choice in C++, and the stand-in has none: attention would fall back to the math kernel, whose S x S
-matrices dominate memory. The rules are those of ATen/native/transformers/cuda/sdp_utils.cpp (torch 2.13). cuDNN's kernel needs the
-same memory as flash attention's (output and one fp32 log-sum-exp per query) and is simulated by it.
+matrices dominate memory. The rules are those of ATen/native/transformers/cuda/sdp_utils.cpp (torch 2.13).
+
+On data-centre Hopper and Blackwell torch tries cuDNN's kernel first. It needs the memory of flash attention's and of the efficient
+one's (output and one fp32 log-sum-exp per query) and is simulated by them; it stands for itself where it alone is fused: grouped
+queries with a mask.
 """
 
 import math
@@ -13,15 +16,22 @@ from typing import Any
 import torch
 
 from fakerun.emulate.mode import DeviceMode
+from fakerun.errors import scripts_own
 
 aten = torch.ops.aten
 
 _KEYS = ("AutogradCUDA", "AutogradLazy")
 """Simulated tensors carry the first; wrappers around them (DTensor), made for the stand-in device, the second."""
 
+_HALF = (torch.float16, torch.bfloat16)
+_CUDNN_FIRST = ((9, 0), (10, 0))
+"""Compute capabilities on which torch tries cuDNN's kernel before the others; elsewhere it comes after math, which takes everything."""
+
+_EFFICIENT_TAKES_GROUPED_QUERIES = torch.__version__ >= "2.14"
 _FLASH_LARGEST_HEAD = 256
 _ALIGNMENT = 8
 """Flash attention pads the head dimension to a multiple of this; the efficient kernel needs 16-byte rows."""
+_MASK_ALIGNMENT = 16
 
 
 @contextmanager
@@ -45,6 +55,10 @@ def simulated_attention(mode: DeviceMode, capability: tuple[int, int]) -> Iterat
             return _flash(query, key, value, dropout_p, is_causal, scale)
         if _efficient_fits(query, key, value, enable_gqa, capability):
             return _efficient(query, key, value, attn_mask, dropout_p, is_causal, scale)
+        if (capability in _CUDNN_FIRST or not torch.backends.cuda.math_sdp_enabled()) and _cudnn_fits(query, key, value, capability):
+            return _cudnn(query, key, value, attn_mask, dropout_p, is_causal, scale)
+        if not torch.backends.cuda.math_sdp_enabled():
+            raise scripts_own(RuntimeError("No available kernel. Aborting execution."))
         math_kernel = aten._scaled_dot_product_attention_math
         return math_kernel(query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa)[0]
 
@@ -68,7 +82,7 @@ def _entered(mode: DeviceMode, attention: Any, args: Any, kwargs: Any) -> Any:
 def _flash_fits(query: Any, key: Any, value: Any, mask: Any, is_causal: bool, capability: tuple[int, int]) -> bool:
     if not torch.backends.cuda.flash_sdp_enabled() or mask is not None or query.dim() != 4:
         return False
-    if query.dtype not in (torch.float16, torch.bfloat16) or capability < (8, 0):
+    if query.dtype not in _HALF or capability < (8, 0):
         return False
     if query.shape[-1] != key.shape[-1] or query.shape[-1] != value.shape[-1] or query.shape[-1] > _FLASH_LARGEST_HEAD:
         return False
@@ -83,10 +97,20 @@ def _efficient_fits(query: Any, key: Any, value: Any, enable_gqa: bool, capabili
     dtypes = (torch.float32, torch.float16) if capability < (8, 0) else (torch.float32, torch.float16, torch.bfloat16)
     if query.dtype not in dtypes or capability < (5, 0) or 0 in query.shape or 0 in key.shape:
         return False
-    if enable_gqa or query.shape[:2] != key.shape[:2]:
+    grouped = enable_gqa and _EFFICIENT_TAKES_GROUPED_QUERIES and query.shape[1] % key.shape[1] == 0
+    if query.shape[0] != key.shape[0] or not (grouped or query.shape[1] == key.shape[1]):
         return False
     rows_aligned = all(tensor.shape[-1] * tensor.element_size() % 16 == 0 for tensor in (query, value))
     return bool(query.shape[-1] == key.shape[-1] and rows_aligned)
+
+
+def _cudnn_fits(query: Any, key: Any, value: Any, capability: tuple[int, int]) -> bool:
+    if not torch.backends.cuda.cudnn_sdp_enabled() or query.dim() != 4 or query.dtype not in _HALF or capability < (8, 0):
+        return False
+    if 0 in query.shape or 0 in key.shape or query.shape[0] != key.shape[0] or query.shape[1] % key.shape[1] != 0:
+        return False
+    largest = 256 if capability == (9, 0) else 128
+    return all(tensor.shape[-1] % 8 == 0 and tensor.shape[-1] <= largest for tensor in (query, key, value))
 
 
 def _flash(query: Any, key: Any, value: Any, dropout: float, is_causal: bool, scale: float | None) -> Any:
@@ -101,6 +125,30 @@ def _flash(query: Any, key: Any, value: Any, dropout: float, is_causal: bool, sc
 
 def _efficient(query: Any, key: Any, value: Any, mask: Any, dropout: float, is_causal: bool, scale: float | None) -> Any:
     if mask is not None:
-        mask = mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-    differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
-    return aten._scaled_dot_product_efficient_attention(query, key, value, mask, differentiable, dropout, is_causal, scale=scale)[0]
+        mask = _whole(_aligned(mask), query, key)
+    kernel = aten._scaled_dot_product_efficient_attention
+    return kernel(query, key, value, mask, _differentiable(query, key, value), dropout, is_causal, scale=scale)[0]
+
+
+def _cudnn(query: Any, key: Any, value: Any, mask: Any, dropout: float, is_causal: bool, scale: float | None) -> Any:
+    if mask is not None:
+        mask = _whole(mask, query, key)
+    kernel = aten._scaled_dot_product_cudnn_attention
+    return kernel(query, key, value, mask, _differentiable(query, key, value), dropout, is_causal, False, scale=scale)[0]
+
+
+def _differentiable(*tensors: Any) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _whole(mask: Any, query: Any, key: Any) -> Any:
+    return mask.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+
+
+def _aligned(mask: Any) -> Any:
+    """The efficient kernel reads rows of masks in aligned pieces: a copy with longer rows is made of one that does not allow it."""
+    if all(stride % _ALIGNMENT == 0 for stride in mask.stride()[:-1]) and mask.stride(-1) == 1:
+        return mask
+    length = mask.shape[-1]
+    padded = torch.nn.functional.pad(mask, (0, _MASK_ALIGNMENT - length % _MASK_ALIGNMENT))
+    return padded[..., :length]

@@ -10,7 +10,6 @@ from fakerun.emulate.devices import Devices
 from fakerun.job.hardware import HardwareSpec
 from fakerun.records.observer import MemoryStatistics
 
-
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")
 

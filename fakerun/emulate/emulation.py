@@ -16,6 +16,7 @@ from fakerun.emulate.devices import Devices
 from fakerun.emulate.dtensor import eager_dtensor
 from fakerun.emulate.forking import children_run_outside
 from fakerun.emulate.fsdp import FsdpBuffers
+from fakerun.emulate.fused_kernels import fused_kernels
 from fakerun.emulate.gaps import other_gaps
 from fakerun.emulate.generators import accelerator_generators
 from fakerun.emulate.grad_scaler import gradients_are_finite
@@ -55,6 +56,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             device_masquerade(mode),
             cuda_facade(devices, job.hardware, statistics, streams),
             accelerator_facade(devices, streams),
+            fused_kernels(),
             simulated_autocast(),
             simulated_attention(mode, job.hardware.compute_capability),
             ordinals_are_devices(),

@@ -17,7 +17,7 @@ def host_storages_are_real() -> Iterator[None]:
 
     def from_host_bytes(*args: Any, **kwargs: Any) -> torch.UntypedStorage:
         with disable_all_modes():
-            return from_buffer(*args, **kwargs)  # type: ignore[no-any-return]
+            return from_buffer(*args, **kwargs)
 
     with Patches() as patches:
         patches.set(torch.UntypedStorage, "from_buffer", staticmethod(from_host_bytes))

@@ -203,7 +203,7 @@ class DeviceMode(FakeTensorMode):
             self._writers[func] = [(i, argument.name) for i, argument in arguments if argument.alias_info and argument.alias_info.is_write]
         if not is_builtin_operator(func):
             return self._run
-        if has_kernel_for_key(func.name(), "CompositeImplicitAutograd"):
+        if has_kernel_for_key(func.name(), "CompositeImplicitAutograd") and not has_kernel_for_key(func.name(), "CUDA"):
             return self._decompose
         if func in _ALIASING or func.is_view:
             return self._view

@@ -24,7 +24,7 @@ def parameters_keep_identity() -> Iterator[None]:
         patches.set(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
         patches.set(torch.utils, "swap_tensors", _swap)
         patches.set(FakeTensor, "__deepcopy__", _deep_copy)
-        data = TensorBase.data  # type: ignore[attr-defined]
+        data: Any = vars(TensorBase)["data"]
         patches.set(torch.Tensor, "data", property(data.__get__, partial(_set_data, data)))
         yield
 
@@ -34,7 +34,9 @@ def _deep_copy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     if id(tensor) in memo:
         return memo[id(tensor)]  # type: ignore[no-any-return]
     if not tensor.is_leaf:
-        raise scripts_own(RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."))
+        raise scripts_own(
+            RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.")
+        )
     copied = tensor.detach().clone().requires_grad_(tensor.requires_grad)
     if isinstance(tensor, torch.nn.Parameter):
         copied = torch.nn.Parameter(copied, tensor.requires_grad)

@@ -127,7 +127,6 @@ class _Saving:
 
         return removed
 
-
     def making(self, make: Callable[..., None]) -> Callable[..., None]:
         """`os.mkdir`, which every other way to make directories calls."""
 
@@ -143,7 +142,7 @@ class _Saving:
         for directory in reversed(self._directories):
             if self._unwritten.would_be_in(directory):
                 with contextlib.suppress(OSError):  # it holds something, or is gone
-                    os.rmdir(directory)
+                    Path(directory).rmdir()
 
 
 def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:

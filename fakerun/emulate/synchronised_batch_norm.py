@@ -48,8 +48,8 @@ def _channels(stacked: torch.Tensor) -> torch.Tensor:
     return torch.empty(stacked.shape[-1], dtype=stacked.dtype, device=stacked.device)
 
 
-def _backward_reduce(
-    gradient: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, invstd: torch.Tensor, weight: Any, for_x: bool, for_weight: bool, for_bias: bool
-) -> tuple[Any, ...]:  # fmt: skip
+def _backward_reduce(gradient: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, invstd: torch.Tensor, weight: Any, *wanted: bool) -> Any:
+    """`wanted` tells of which gradients the sums are wanted: of the input, the weight, the bias."""
+    for_x, for_weight, for_bias = wanted
     sums = (torch.empty_like(mean), torch.empty_like(mean)) if for_x else (None, None)
     return (*sums, torch.empty_like(weight) if for_weight else None, torch.empty_like(weight) if for_bias else None)

@@ -22,7 +22,7 @@ class _TensorType(type):
 
     def __call__(cls, *args: Any) -> torch.Tensor:
         if args and isinstance(args[0], (list, tuple)):
-            return torch.tensor(*args, dtype=_DTYPES[cls.__name__], device=ACCELERATOR)
+            return torch.tensor(args[0], dtype=_DTYPES[cls.__name__], device=ACCELERATOR)
         return torch.empty(*args, dtype=_DTYPES[cls.__name__], device=ACCELERATOR)
 
     def __instancecheck__(cls, instance: object) -> bool:

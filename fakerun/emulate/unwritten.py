@@ -118,9 +118,7 @@ class UnwrittenObject:
                 made[number] = torch.nn.Parameter(value, value.requires_grad) if is_parameter else value
             return made[number]
 
-        unpickler = pickle.Unpickler(io.BytesIO(self._pickled))
-        unpickler.persistent_load = tensor  # type: ignore[method-assign,assignment]
-        return unpickler.load()
+        return _Unpickler(io.BytesIO(self._pickled), tensor).load()
 
 
 class _Pickler(pickle.Pickler):
@@ -176,7 +174,7 @@ class UnwrittenFiles:
 def path_of(target: Any) -> str | None:
     """The path that a file argument names, None for an open file without one."""
     name = target if isinstance(target, (str, os.PathLike)) else getattr(target, "name", None)
-    return os.path.abspath(os.fspath(name)) if isinstance(name, (str, os.PathLike)) else None
+    return os.path.abspath(os.fspath(name)) if isinstance(name, (str, os.PathLike)) else None  # noqa: PTH100  no links are followed
 
 
 def is_accelerator(location: str) -> bool:

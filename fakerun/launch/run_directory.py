@@ -45,7 +45,7 @@ class RankFiles:
 
     @property
     def unpeeled(self) -> Path:
-        """The whole traceback of an exception that came out of fakerun's frames; absent otherwise."""
+        """The whole traceback of an exception that came through fakerun's code; absent otherwise."""
         return self.directory / "unpeeled_traceback.txt"
 
     def read_record(self) -> RankRecord | None:

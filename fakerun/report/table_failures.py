@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fakerun.records.run import FailureKind, ProcessFailure
 from fakerun.report.model import RankReport
-from fakerun.report.style import WIDTH, Style, clip_end, wrapped
+from fakerun.report.style import Style, clip_end, wrapped
 from fakerun.units import format_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
+_WIDTH = 100
+"""Narrower than the tables: what went wrong is read in any terminal."""
 _HEADING_LINES = 2
 _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
@@ -22,12 +24,13 @@ def failures_section(failed: Iterable[RankReport], style: Style) -> list[str]:
         alike.setdefault(_what_happened(rank), []).append(rank)
     lines: list[str] = []
     for what, ranks in alike.items():
-        traceback = [] if lines else _traceback_lines(ranks[0].record.failure)
-        heading = wrapped(f"FAILED  {_ranks(ranks)}{what}", indent="")
-        if traceback and len(heading) > _HEADING_LINES:  # the whole message ends the traceback
-            heading = [*heading[: _HEADING_LINES - 1], clip_end(" ".join(heading[_HEADING_LINES - 1 :]), WIDTH)]
+        failure = ranks[0].record.failure
+        traceback = [] if lines or failure is None else _traceback_lines(failure)
+        heading = wrapped(f"FAILED  {_ranks(ranks)}{what}", indent="", width=_WIDTH)
+        if traceback and _ends_traceback(failure) and len(heading) > _HEADING_LINES:
+            heading = [*heading[: _HEADING_LINES - 1], clip_end(" ".join(heading[_HEADING_LINES - 1 :]), _WIDTH)]
         lines += [style.red(line) for line in heading]
-        lines += [f"  {line}".rstrip() for line in _shortened(traceback)]
+        lines += [f"  {line}".rstrip() for line in _shortened(traceback or _rest_of_message(failure))]
     return lines
 
 
@@ -51,10 +54,20 @@ def _in_a_line(failure: ProcessFailure) -> str:
     return f"a fault of fakerun's own, please report it: {exception}" if failure.kind is FailureKind.INTERNAL else exception
 
 
-def _traceback_lines(failure: ProcessFailure | None) -> list[str]:
+def _rest_of_message(failure: ProcessFailure | None) -> list[str]:
+    """What `sys.exit("...")` says in further lines."""
+    return [] if failure is None else failure.message.strip().splitlines()[1:]
+
+
+def _ends_traceback(failure: ProcessFailure | None) -> bool:
+    """Whether the traceback is shown with its message, so that the heading need not have all of it."""
+    return failure is not None and failure.kind is not FailureKind.GAP
+
+
+def _traceback_lines(failure: ProcessFailure) -> list[str]:
     """Without what the heading has said, and without the underlining of expressions, which makes half of the lines."""
-    text = "" if failure is None else failure.traceback.rstrip()
-    if failure is not None and failure.kind is FailureKind.GAP:
+    text = failure.traceback.rstrip()
+    if not _ends_traceback(failure):
         text = text.removesuffix(f"{failure.exception}: {failure.message}".rstrip()).rstrip()
     return list(_without_underlining(text.splitlines()))
 

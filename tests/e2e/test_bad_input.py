@@ -87,8 +87,9 @@ IN_THE_SCRIPT = {
         script="from torch.distributed import init_device_mesh\n\ninit_device_mesh('cuda', (2, 4), mesh_dim_names=('dp', 'tp'))\n",
         exit_code=2,
         stdout=(
-            "FAILED  rank 0 at train.py:3, step 0: --mesh pp=2,dp=2,tp=2 has 3 axes, but the script makes a mesh with 2:",
-            "dp=2,tp=4. Give --mesh as many sizes as the script's mesh has, or leave it out to take the script's own.",
+            "FAILED  rank 0 at train.py:3, step 0: --mesh pp=2,dp=2,tp=2 has 3 axes, but the script makes a mesh",
+            "with 2: dp=2,tp=4. Give --mesh as many sizes as the script's mesh has, or leave it out to take the",
+            "script's own.",
         ),
     ),
     "never distributed": Mistake(
@@ -115,8 +116,9 @@ IN_THE_SCRIPT = {
         script="import torch\n\nprint(torch.cuda.temperature())\n",
         exit_code=4,
         stdout=(
-            "FAILED  rank 0 at train.py:3, step 0: torch.cuda.temperature is not emulated: it reads a sensor of the device.",
-            "Skip the call in a dry run, for example behind an environment variable that the job sets.",
+            "FAILED  rank 0 at train.py:3, step 0: torch.cuda.temperature is not emulated: it reads a sensor of",
+            "the device. Skip the call in a dry run, for example behind an environment variable that the job",
+            "sets.",
             '    File "{place}/train.py", line 3, in <module>',
         ),
     ),
@@ -125,8 +127,9 @@ IN_THE_SCRIPT = {
         script="import torch\n\nif __name__ == '__main__':\n    torch.histogram(torch.ones(4, device='cuda'), 4)\n",
         exit_code=4,
         stdout=(
-            "FAILED  rank 0 at train.py:4, step 0: torch.ops.aten.histogram is not emulated: torch cannot run it without",
-            "the device. Skip the call in a dry run, for example behind an environment variable that the job sets.",
+            "FAILED  rank 0 at train.py:4, step 0: torch.ops.aten.histogram is not emulated: torch cannot run it",
+            "without the device. Skip the call in a dry run, for example behind an environment variable that the",
+            "job sets.",
         ),
     ),
     "mixed devices": Mistake(
@@ -192,7 +195,7 @@ MISUSES = {
     "a @ a[:3]": "mat1 and mat2 shapes cannot be multiplied (4x4 and 3x4)",
     "a.numpy()": "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.",
     "a.view(3, 3)": "shape '[3, 3]' is invalid for input of size 16",
-    "torch.zeros(-1, device='cuda')": "Trying to create tensor with negative dimension -1: [-1]",
+    "torch.zeros('x', device='cuda')": "zeros(): argument 'size' (position 1) must be tuple of ints, not str",
 }
 
 

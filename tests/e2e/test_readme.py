@@ -1,9 +1,9 @@
 """What the README shows is what the command prints, and other documents agree with the code.
 
 Every fenced block marked `console` is run: a line that begins with `$ ` is a command for bash in the repository's root, the lines below it
-are what it prints on stdout. A last line `...` stands for the paragraphs that
-follow. Each command must end with 0 (one that ends otherwise says so with
-`echo`). Blocks marked `bash` install things: `.ci/run` and whoever tries the README run those.
+are what it prints on stdout; a last line `...` stands for the paragraphs that follow. Each command must end with 0 (the exit code of one
+that does not is shown by `echo`). Blocks marked `bash` install things: `.ci/run` runs the second, a fresh machine the first. Blocks marked
+`text` show forms of the command, with scripts that are not there.
 
 The README shows what torch `SHOWN_TORCH` gives. Other versions issue slightly different operators; there, the commands are only run.
 
@@ -23,6 +23,7 @@ import pytest
 
 from fakerun.errors import ExitCode
 from fakerun.job.hardware import known_hardware
+from fakerun.job.yaml_job import load_job
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_TORCH = "2.13"
@@ -81,6 +82,15 @@ def test_examples_print_what_is_shown(example: Example, tmp_path: Path, monkeypa
     assert result.stdout
     if version("torch").startswith(f"{SHOWN_TORCH}."):
         assert example.output == example.expected(result.stdout), f"to refresh the README: python {Path(__file__).relative_to(ROOT)}"
+
+
+def test_job_file_is_valid(tmp_path: Path) -> None:
+    (text,) = blocks("yaml")
+    file = tmp_path / "configs" / "job.yaml"
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    assert load_job(file).resolve().world_size == 8
 
 
 def test_first_command_ends_with_the_first_example() -> None:

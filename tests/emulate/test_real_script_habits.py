@@ -2,7 +2,6 @@
 
 import copy
 import io
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from tests.emulate.conftest import Simulate
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 4))
 
 
@@ -29,49 +28,7 @@ def codes(simulation: Simulation) -> set[str]:
     return {finding.code for finding in simulation.record(None).findings}
 
 
-# -- saying where a tensor belongs ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        lambda x: x.to(1),
-        lambda x: x.cuda(1),
-        lambda x: x.cuda("cuda:1", non_blocking=True),
-        lambda x: x.to("cuda:1", non_blocking=True),
-        lambda x: x.to(torch.device(1)),
-        lambda x: x.to(device=1),
-        lambda x: x.to(torch.ones(1, device="cuda:1")),
-        lambda x: x.to("cuda:1", torch.float16),
-        lambda x: x.new_zeros(3, device=1),
-        lambda x: torch.randn(3, device=1),
-        lambda x: torch.zeros_like(x, device="cuda:1"),
-        lambda x: torch.tensor([1.0, 2.0, 3.0], device=1),
-        lambda x: torch.full((3,), 2.0, device=torch.device("cuda", 1)),
-        lambda x: torch.as_tensor([1.0, 2.0, 3.0], device="cuda:1"),
-        lambda x: torch.arange(3, device=1),
-        lambda x: torch.from_numpy(x.numpy()).to(1),
-        lambda x: nn.Linear(3, 3).to(1).weight[0],
-        lambda x: nn.Linear(3, 3).cuda(1).weight[0],
-        lambda x: nn.Linear(3, 3, device=1).weight[0],
-        lambda x: nn.Linear(3, 3).to(device="cuda:1", dtype=torch.bfloat16).weight[0],
-    ],
-)
-def test_every_way_to_name_a_device(place: Any, simulation: Simulation) -> None:
-    tensor = place(torch.ones(3))
-    assert tensor.device == torch.device("cuda", 1)
-    assert tensor.shape == (3,)
-    assert tensor.is_cuda
-    assert tensor.device.type == "cuda"
-    assert tensor.get_device() == 1
-
-
-@pytest.mark.parametrize(
-    ("dtype", "name"),
-    [(torch.float32, "torch.cuda.FloatTensor"), (torch.bfloat16, "torch.cuda.BFloat16Tensor"), (torch.int64, "torch.cuda.LongTensor")],
-)
-def test_type_names_the_cuda_tensor_type(dtype: torch.dtype, name: str, simulation: Simulation) -> None:
-    assert torch.ones(2, dtype=dtype, device="cuda").type() == name
+# -- saying where a tensor belongs -------------------------------------------------------------------------------------
 
 
 def test_default_device(simulation: Simulation) -> None:
@@ -128,7 +85,7 @@ def test_fully_shard_without_a_mesh_uses_the_accelerator(simulate: Simulate) -> 
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-# -- parameters and their identity -----------------------------------------------------------------------------------------------------
+# -- parameters and their identity -------------------------------------------------------------------------------------
 
 
 def test_tied_weights_stay_tied(simulation: Simulation) -> None:
@@ -193,7 +150,7 @@ def test_a_model_moves_there_and_back(simulation: Simulation) -> None:
     assert model[0].weight.dtype is torch.float16
 
 
-# -- asking for values ------------------------------------------------------------------------------------------------------------------
+# -- asking for values -------------------------------------------------------------------------------------------------
 
 
 def test_values_that_nobody_computed_are_neutral(simulation: Simulation) -> None:
@@ -228,7 +185,7 @@ def test_accuracy_is_counted(simulation: Simulation) -> None:
     assert logits[labels == 0].shape[1] == 4
 
 
-# -- the training step ------------------------------------------------------------------------------------------------------------------
+# -- the training step -------------------------------------------------------------------------------------------------
 
 
 def test_gradient_scaling(simulation: Simulation) -> None:
@@ -312,37 +269,10 @@ def test_evaluation_keeps_no_activations(guard: Any, simulation: Simulation) -> 
     assert torch.cuda.memory_allocated() == before
 
 
-@pytest.mark.parametrize(
-    ("model", "batch"),
-    [
-        (nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2), (4, 10, 32)),
-        (nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, norm_first=True), 2), (10, 4, 32)),
-        (nn.LSTM(16, 32, num_layers=2, batch_first=True, dropout=0.1), (4, 10, 16)),
-        (nn.GRU(16, 32, bidirectional=True), (10, 4, 16)),
-        (nn.RNN(16, 32), (10, 4, 16)),
-        (nn.Sequential(nn.Conv1d(4, 8, 3), nn.BatchNorm1d(8), nn.GroupNorm(2, 8)), (4, 4, 10)),
-        (nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.MaxPool2d(2), nn.Upsample(scale_factor=2)), (4, 3, 8, 8)),
-        (nn.Sequential(nn.ConvTranspose2d(3, 8, 3), nn.InstanceNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Dropout2d()), (4, 3, 8, 8)),
-        (nn.Sequential(nn.Linear(16, 8), nn.RMSNorm(8), nn.Softmax(-1), nn.SiLU()), (4, 16)),
-    ],
-)
-@pytest.mark.parametrize("mode", ["train", "eval", "inference", "autocast"])
-def test_modules_of_every_kind(model: nn.Module, batch: tuple[int, ...], mode: str, simulation: Simulation) -> None:
-    model = copy.deepcopy(model).cuda().train(mode in ("train", "autocast"))
-    x = torch.randn(batch, device="cuda")
-    with torch.inference_mode(mode == "inference"), torch.autocast("cuda", torch.bfloat16, enabled=mode == "autocast"):
-        output = model(x)
-    output = output[0] if isinstance(output, tuple) else output
-    assert output.is_cuda
-    if mode != "inference":
-        output.float().sum().backward()
-        assert all(parameter.grad is not None and parameter.grad.is_cuda for parameter in model.parameters())
-
-
 def test_multihead_attention_with_masks(simulation: Simulation) -> None:
     attention = nn.MultiheadAttention(32, 4, batch_first=True).cuda()
     x = torch.randn(2, 10, 32, device="cuda")
-    causal = nn.Transformer.generate_square_subsequent_mask(10, device="cuda")
+    causal = nn.Transformer.generate_square_subsequent_mask(10, device=torch.device("cuda"))
     padding = torch.zeros(2, 10, dtype=torch.bool, device="cuda")
     attention(x, x, x, attn_mask=causal, is_causal=True, need_weights=False)[0].sum().backward()
     output, weights = attention(x, x, x, key_padding_mask=padding)
@@ -363,14 +293,14 @@ def test_compiled_models_and_functions(simulation: Simulation) -> None:
     assert "compiled-eagerly" in codes(simulation)
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_pinned_loader_with_workers(workers: int, simulation: Simulation) -> None:
     dist.init_process_group("nccl")
     dataset = TensorDataset(torch.arange(32.0).reshape(16, 2), torch.arange(16))
-    sampler = DistributedSampler(dataset, shuffle=True, seed=3)
+    sampler: DistributedSampler[Any] = DistributedSampler(dataset, shuffle=True, seed=3)
     loader = DataLoader(dataset, batch_size=4, sampler=sampler, num_workers=workers, pin_memory=True, drop_last=True)
     seen: list[int] = []
     for epoch in range(2):
@@ -389,7 +319,7 @@ def test_pinned_memory(simulation: Simulation) -> None:
     assert torch.empty(3, pin_memory=True).shape == (3,)
 
 
-# -- the CUDA API ----------------------------------------------------------------------------------------------------------------------------
+# -- the CUDA API ------------------------------------------------------------------------------------------------------
 
 
 def test_memory_statistics(simulation: Simulation) -> None:
@@ -470,7 +400,7 @@ def test_random_state(simulation: Simulation) -> None:
         torch.randn(2, device="cuda")
 
 
-# -- checkpoints -----------------------------------------------------------------------------------------------------------------------------
+# -- checkpoints -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -518,9 +448,9 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path, simulation: Simulat
         torch.save(state, str(path) + ".tmp")
         if (tmp_path / "checkpoint.pt.tmp").exists():
             assert state == {"epoch": 3}
-            os.remove(str(path) + ".tmp")
+            Path(str(path) + ".tmp").unlink()
         else:
-            os.replace(str(path) + ".tmp", path)
+            Path(str(path) + ".tmp").replace(path)
             assert torch.load(path, weights_only=False) is not None
         assert path.read_bytes() == b"precious"
     with path.with_name("other.pt").open("wb") as file:
@@ -555,7 +485,7 @@ def test_a_missing_directory_fails_as_it_would(tmp_path: Path, simulation: Simul
         torch.save(network().cuda(), tmp_path / "none" / "checkpoint.pt")
 
 
-# -- torch.distributed ------------------------------------------------------------------------------------------------------------------------
+# -- torch.distributed -------------------------------------------------------------------------------------------------
 
 
 def test_objects_are_exchanged(simulation: Simulation) -> None:
@@ -629,3 +559,46 @@ def test_fsdp1(simulation: Simulation) -> None:
         state = model.state_dict()
     assert state["0.weight"].shape == (32, 16)
     assert state["0.weight"].device.type == "cpu"
+
+
+def test_a_directory_for_what_was_not_written_is_removed_again(tmp_path: Path, simulate: Simulate) -> None:
+    kept, empty = tmp_path / "kept", tmp_path / "checkpoints" / "step-3"
+    simulation = simulate()
+    empty.mkdir(parents=True)
+    kept.mkdir()
+    torch.save(network().cuda().state_dict(), empty / "model.pt")
+    torch.save(network().cuda().state_dict(), kept / "model.pt")
+    (kept / "notes.txt").write_text("x")
+    simulation.__exit__(None, None, None)
+    assert (kept / "notes.txt").exists()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_follows_from_the_data_is_exact(simulation: Simulation) -> None:
+    mask = torch.tensor([True, False, True, True]).cuda()
+    assert mask.nonzero().flatten().tolist() == [0, 2, 3]
+    assert mask.nonzero().shape == (3, 1)
+    assert torch.arange(4, device="cuda")[mask].tolist() == [0, 2, 3]
+    assert torch.tensor([3, 1, 3], device="cuda").unique().tolist() == [1, 3]
+    assert "unknown-value" not in codes(simulation)
+
+
+def test_truncated_normal_initialisation_tells_nothing(simulation: Simulation) -> None:
+    weight = torch.empty(8, 8, device="cuda")
+    nn.init.trunc_normal_(weight, std=0.02)
+    nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
+    assert weight.is_cuda
+    assert "unknown-value" not in codes(simulation)
+
+
+def test_the_old_tensor_types(simulation: Simulation) -> None:
+    kind: Any = vars(torch.cuda)["FloatTensor"]
+    assert kind([1.0, 2.0]).tolist() == [1.0, 2.0]
+    assert kind(2, 3).shape == (2, 3)
+    assert isinstance(torch.ones(2, device="cuda"), kind)
+    assert not isinstance(torch.ones(2), kind)
+    for half in ("torch.cuda.HalfTensor", vars(torch.cuda)["HalfTensor"]):
+        converted: Any = torch.ones(2).type(half)
+        assert converted.is_cuda
+        assert converted.dtype is torch.float16
+    assert torch.ones(2, device="cuda").type(torch.float16).is_cuda

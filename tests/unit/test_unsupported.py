@@ -32,6 +32,10 @@ GAPS = [
         'torch.library.register_fake("mine::sum"), which torch.compile needs too, or skip the call in a dry run.',
     ),
     (
+        RuntimeError("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU."),
+        f"A call that needs the device itself is not emulated: torch cannot run it without the device. {SKIP_IT}",
+    ),
+    (
         DataDependentOutputException("aten.equal.default"),
         f"torch.ops.aten.equal is not emulated: its result depends on values that nobody computed. {SKIP_IT}",
     ),

@@ -1,0 +1,127 @@
+"""Which kernel scaled_dot_product_attention takes, as declared cases: the rules of CUDA, told by the name of the backward node."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
+
+from tests.emulate.conftest import Simulate
+
+FLASH, EFFICIENT, CUDNN, MATH = "Flash", "Efficient", "Cudnn", None
+GROUPED_EFFICIENT = torch.__version__ >= "2.14"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One call and the kernel that it takes."""
+
+    kernel: str | None
+    dtype: torch.dtype = torch.bfloat16
+    mask: str | None = None
+    head: int = 64
+    keys: int = 128
+    key_heads: int = 4
+    hardware: str = "h100-80gb"
+    only: SDPBackend | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = [
+    Case(kernel=FLASH),
+    Case(kernel=FLASH, dtype=torch.float16, options={"is_causal": True}),
+    Case(kernel=FLASH, options={"dropout_p": 0.1}),
+    Case(kernel=FLASH, head=256),
+    Case(kernel=FLASH, key_heads=2, options={"enable_gqa": True}),
+    Case(kernel=FLASH, keys=64),
+    Case(kernel=EFFICIENT, keys=64, options={"is_causal": True}),
+    Case(kernel=EFFICIENT, head=512),
+    Case(kernel=EFFICIENT, mask="bool"),
+    Case(kernel=EFFICIENT, mask="float"),
+    Case(kernel=EFFICIENT, mask="padding"),
+    Case(kernel=EFFICIENT, mask="bool", keys=100),
+    Case(kernel=EFFICIENT, dtype=torch.float32),
+    Case(kernel=EFFICIENT, dtype=torch.float32, mask="bool"),
+    Case(kernel=EFFICIENT, dtype=torch.float32, head=20),
+    Case(kernel=CUDNN, mask="bool", key_heads=2, options={"enable_gqa": True}) if not GROUPED_EFFICIENT else Case(kernel=FLASH),
+    Case(
+        kernel=EFFICIENT if GROUPED_EFFICIENT else MATH,
+        mask="bool",
+        key_heads=2,
+        hardware="a100-40gb",
+        options={"enable_gqa": True},
+    ),
+    Case(
+        kernel=EFFICIENT if GROUPED_EFFICIENT else MATH,
+        dtype=torch.float32,
+        key_heads=2,
+        options={"enable_gqa": True},
+    ),
+    Case(kernel=MATH, dtype=torch.float64),
+    Case(kernel=MATH, dtype=torch.float32, head=5),
+    Case(kernel=MATH, only=SDPBackend.MATH),
+    Case(kernel=EFFICIENT, only=SDPBackend.EFFICIENT_ATTENTION),
+    Case(kernel=CUDNN, only=SDPBackend.CUDNN_ATTENTION),
+    Case(kernel=CUDNN, only=SDPBackend.CUDNN_ATTENTION, mask="bool"),
+]
+
+
+def operands(case: Case) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    tensors = [
+        torch.empty(2, heads, length, case.head, dtype=case.dtype, device="cuda", requires_grad=True)
+        for heads, length in ((4, 128), (case.key_heads, case.keys), (case.key_heads, case.keys))
+    ]
+    masks = {
+        "bool": lambda: torch.empty(128, case.keys, dtype=torch.bool, device="cuda"),
+        "float": lambda: torch.empty(128, case.keys, dtype=case.dtype, device="cuda"),
+        "padding": lambda: torch.empty(2, 1, 1, case.keys, dtype=torch.bool, device="cuda"),
+    }
+    return tensors, masks[case.mask]() if case.mask else None
+
+
+def nodes(output: torch.Tensor) -> set[str]:
+    """The names of the backward nodes that lead to the operands."""
+    names, pending = set(), [output.grad_fn]
+    while pending:
+        node = pending.pop()
+        if node is not None:
+            names.add(node.name())
+            pending += [parent for parent, _ in node.next_functions]
+    return names
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kernel}-{case.dtype}-{case.mask}-{case.head}")
+def test_the_kernel_is_cudas(case: Case, simulate: Simulate) -> None:
+    simulate(hardware=case.hardware)
+    (query, key, value), mask = operands(case)
+    before = torch.cuda.memory_allocated()
+    backends = [case.only] if case.only else list(SDPBackend.__members__.values())[1:]
+    with sdpa_kernel(backends):
+        output = scaled_dot_product_attention(query, key, value, mask, **case.options)
+    fused = {name.removeprefix("ScaledDotProduct").removesuffix("AttentionBackward0") for name in nodes(output) if "ScaledDot" in name}
+    assert fused == ({case.kernel} if case.kernel else set())
+    scores = 2 * 4 * 128 * case.keys * query.element_size()
+    assert (torch.cuda.max_memory_allocated() - before >= scores + output.nbytes) == (case.kernel is MATH)
+    output.sum().backward()
+    for operand in (query, key, value):
+        assert operand.grad is not None
+        assert operand.grad.shape == operand.shape
+
+
+def test_no_kernel_left(simulate: Simulate) -> None:
+    simulate()
+    (query, key, value), _ = operands(Case(kernel=None, dtype=torch.float32))
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), pytest.raises(RuntimeError, match=r"No available kernel\. Aborting execution\."):
+        scaled_dot_product_attention(query, key, value)
+
+
+@pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_only_the_output_stays(guard: Any, simulate: Simulate) -> None:
+    simulate()
+    (query, key, value), mask = operands(Case(kernel=None, mask="bool"))
+    before = torch.cuda.memory_allocated()
+    with guard():
+        output = scaled_dot_product_attention(query, key, value, mask)
+    assert torch.cuda.memory_allocated() - before == output.nbytes
