@@ -47,6 +47,8 @@ def cuda_facade(devices: Devices, hardware: HardwareSpec, statistics: MemoryStat
 
 
 def _presence(devices: Devices) -> dict[str, Any]:
+    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+
     class DeviceContext:
         """Stands for `torch.cuda.device` and `torch.cuda.device_of`."""
 
@@ -79,7 +81,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
         "init": initialize,
         "_lazy_init": initialize,
         "_lazy_call": lambda call, **kwargs: call(),
-        "device_count": lambda: _visible(devices),
+        "device_count": lambda: _visible(devices, inherited),
         "current_device": current_device,
         "set_device": set_device,
         "device": DeviceContext,
@@ -91,10 +93,12 @@ def _presence(devices: Devices) -> dict[str, Any]:
     }
 
 
-def _visible(devices: Devices) -> int:
-    """How many accelerators CUDA_VISIBLE_DEVICES leaves, which a script may set for itself."""
+def _visible(devices: Devices, inherited: str | None) -> int:
+    """How many accelerators CUDA_VISIBLE_DEVICES leaves, if the script set it: what fakerun was started with is about another machine."""
     listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return devices.count if listed is None else min(devices.count, len([part for part in listed.split(",") if part.strip()]))
+    if listed is None or listed == inherited:
+        return devices.count
+    return min(devices.count, len([part for part in listed.split(",") if part.strip()]))
 
 
 def _exchange(devices: Devices, index: int) -> int:

@@ -28,8 +28,10 @@ from fakerun.emulate.mode import DeviceMode, HostPolicy
 from fakerun.emulate.modules import parameters_keep_identity
 from fakerun.emulate.printing import printed_as_cuda
 from fakerun.emulate.process_groups import simulated_process_groups
+from fakerun.emulate.recurrent import recurrence_in_steps
 from fakerun.emulate.refusals import refuse_as_cuda_does
 from fakerun.emulate.saving import simulated_saving
+from fakerun.emulate.sharded_checkpoints import simulated_sharded_checkpoints
 from fakerun.emulate.simulation_log import failed_kernels_unlogged
 from fakerun.emulate.streams import StreamTable
 from fakerun.emulate.synchronised_batch_norm import simulate_batch_norm
@@ -64,6 +66,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             eager_dtensor(mode),
             gradients_are_finite(),
             eager_compile(findings),
+            recurrence_in_steps(findings),
             host_storages_are_real(),
             simulated_addresses(),
             accelerator_generators(devices),
@@ -71,6 +74,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             printed_as_cuda(values.to_show),
             samples_are_accepted(values.unnoted),
             simulated_saving(findings, lambda: values.made_up),
+            simulated_sharded_checkpoints(findings),
             simulated_process_groups(rank, job.world_size, observer),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),

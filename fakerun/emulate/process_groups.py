@@ -43,7 +43,7 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
 class _SimulatedBackend(type):
     """Makes a stand-in for a backend class: calling it gives a fake group, and fake groups are its instances."""
 
-    def __call__(cls, store: Any, rank: int, size: int, options: Any = None, timeout: Any = None) -> Any:
+    def __call__(cls, store: Any, rank: int, size: int, options: Any = None, timeout: Any = None, **more: Any) -> Any:
         return make_fake_group(rank, size)
 
     def __instancecheck__(cls, instance: object) -> bool:

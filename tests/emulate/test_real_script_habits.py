@@ -602,3 +602,23 @@ def test_the_old_tensor_types(simulation: Simulation) -> None:
         assert converted.is_cuda
         assert converted.dtype is torch.float16
     assert torch.ones(2, device="cuda").type(torch.float16).is_cuda
+
+
+def test_sharded_checkpoints_are_neither_written_nor_read(tmp_path: Path, simulation: Simulation) -> None:
+    from torch.distributed import checkpoint
+
+    dcp: Any = checkpoint  # it does not mark all that it exports
+    dist.init_process_group("nccl")
+    model = network().cuda()
+    torch.distributed.fsdp.fully_shard(model)
+    state = {"model": model.state_dict(), "step": 3}
+    dcp.save(state, checkpoint_id=tmp_path / "sharded")
+    dcp.async_save(state, checkpoint_id=tmp_path / "sharded").result()
+    dcp.load(state, checkpoint_id=tmp_path / "sharded")
+    assert not (tmp_path / "sharded").exists()
+    assert {"not-saved", "not-loaded"} <= codes(simulation)
+
+
+def test_an_lstm_is_said_to_run_in_steps(simulation: Simulation) -> None:
+    nn.LSTM(4, 4).cuda()(torch.ones(3, 1, 4, device="cuda"))[0].sum().backward()
+    assert "recurrence-in-steps" in codes(simulation)
