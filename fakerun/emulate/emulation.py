@@ -3,40 +3,44 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from fakerun.emulate.accelerator import accelerator_facade
-from fakerun.emulate.addresses import simulated_addresses
-from fakerun.emulate.attention import simulated_attention
-from fakerun.emulate.autocast import simulated_autocast
-from fakerun.emulate.communication import Communication
-from fakerun.emulate.compilation import eager_compile
-from fakerun.emulate.cuda import cuda_facade
-from fakerun.emulate.ddp import simulated_ddp
-from fakerun.emulate.device_arguments import DeviceArguments, ordinals_are_devices
-from fakerun.emulate.devices import Devices
-from fakerun.emulate.dtensor import eager_dtensor
+import torch
+
+from fakerun.emulate.checkpoints.saving import simulated_saving
+from fakerun.emulate.checkpoints.sharded_checkpoints import simulated_sharded_checkpoints
+from fakerun.emulate.cluster import c10d, functional
+from fakerun.emulate.cluster.communication import Communication
+from fakerun.emulate.cluster.ddp import simulated_ddp
+from fakerun.emulate.cluster.dtensor import eager_dtensor
+from fakerun.emulate.cluster.fsdp import FsdpBuffers
+from fakerun.emulate.cluster.mesh import simulated_meshes
+from fakerun.emulate.cluster.process_groups import simulated_process_groups
+from fakerun.emulate.device.addresses import simulated_addresses
+from fakerun.emulate.device.device_arguments import DeviceArguments, ordinals_are_devices
+from fakerun.emulate.device.devices import Devices
+from fakerun.emulate.device.host_policy import HostPolicy
+from fakerun.emulate.device.host_storages import host_storages_are_real
+from fakerun.emulate.device.masquerade import device_masquerade
+from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.device.modules import parameters_keep_identity
+from fakerun.emulate.device.printing import printed_as_cuda
+from fakerun.emulate.device.tensor_types import tensor_types
+from fakerun.emulate.device.values import UnknownValues
+from fakerun.emulate.driver.accelerator import accelerator_facade
+from fakerun.emulate.driver.cuda import cuda_facade
+from fakerun.emulate.driver.generators import accelerator_generators
+from fakerun.emulate.driver.streams import StreamTable
 from fakerun.emulate.forking import children_run_outside
-from fakerun.emulate.fsdp import FsdpBuffers
-from fakerun.emulate.fused_kernels import fused_kernels
-from fakerun.emulate.gaps import other_gaps
-from fakerun.emulate.generators import accelerator_generators
-from fakerun.emulate.grad_scaler import gradients_are_finite
-from fakerun.emulate.host_storages import host_storages_are_real
-from fakerun.emulate.initialisation import samples_are_accepted
-from fakerun.emulate.masquerade import device_masquerade
-from fakerun.emulate.mesh import simulated_meshes
-from fakerun.emulate.mode import DeviceMode, HostPolicy
-from fakerun.emulate.modules import parameters_keep_identity
-from fakerun.emulate.printing import printed_as_cuda
-from fakerun.emulate.process_groups import simulated_process_groups
-from fakerun.emulate.recurrent import recurrence_in_steps
-from fakerun.emulate.refusals import refuse_as_cuda_does
-from fakerun.emulate.saving import simulated_saving
-from fakerun.emulate.sharded_checkpoints import simulated_sharded_checkpoints
-from fakerun.emulate.simulation_log import failed_kernels_unlogged
-from fakerun.emulate.streams import StreamTable
-from fakerun.emulate.synchronised_batch_norm import simulate_batch_norm
-from fakerun.emulate.tensor_types import tensor_types
-from fakerun.emulate.values import UnknownValues
+from fakerun.emulate.kernels.attention import simulated_attention
+from fakerun.emulate.kernels.autocast import simulated_autocast
+from fakerun.emulate.kernels.compilation import eager_compile
+from fakerun.emulate.kernels.fused_kernels import fused_kernels
+from fakerun.emulate.kernels.grad_scaler import gradients_are_finite
+from fakerun.emulate.kernels.initialisation import samples_are_accepted
+from fakerun.emulate.kernels.recurrent import recurrence_in_steps
+from fakerun.emulate.kernels.synchronised_batch_norm import simulate_batch_norm
+from fakerun.emulate.refusals.gaps import other_gaps
+from fakerun.emulate.refusals.refused import refuse_as_cuda_does
+from fakerun.emulate.refusals.simulation_log import failed_kernels_unlogged
 from fakerun.job.spec import JobSpec
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
@@ -48,7 +52,10 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     streams = StreamTable(devices)
     mode = DeviceMode(devices, observer, HostPolicy())
     arguments = DeviceArguments(devices)
-    Communication(mode, observer)
+    communication = Communication(mode, observer)
+    communication.answer(torch.ops.c10d, c10d.ANSWERS)
+    communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
+    communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)
     FsdpBuffers(mode, observer)
     values = UnknownValues(mode, findings)
     simulate_batch_norm(mode)

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fakerun.emulate.device_arguments import DeviceArguments
-from fakerun.emulate.mode import DeviceMode
+from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.device.mode import DeviceMode
 
 _entered: list[tuple[DeviceMode, DeviceArguments]] = []
 """The simulations of this process. The hook below cannot be unregistered, so it is registered once and reads this."""

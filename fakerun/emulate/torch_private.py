@@ -28,14 +28,14 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
-# 2.13: where a FakeTensor keeps its device; a plain attribute in 2.11, behind a property of the same name in 2.13.
-FAKE_DEVICE_ATTRIBUTE = "_fake_device" if hasattr(FakeTensor, "fake_device") else "fake_device"
-
 # 2.13: whether DTensor and functional collectives are being traced: they take an active fake mode for a yes.
 from torch.distributed._functional_collectives import _are_we_tracing as are_we_tracing
 
 # 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
 from torch.distributed.tensor._sharding_prop import ShardingPropagator
+
+# 2.13: where a FakeTensor keeps its device; a plain attribute in 2.11, behind a property of the same name in 2.13.
+FAKE_DEVICE_ATTRIBUTE = "_fake_device" if hasattr(FakeTensor, "fake_device") else "fake_device"
 
 _DeviceMismatch: type[Exception] | None = getattr(fake_tensor_module, "FakeTensorDeviceMismatchError", None)
 

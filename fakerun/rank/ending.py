@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import FrameType
 from typing import SupportsIndex
 
-from fakerun.emulate.unsupported import gap_of
+from fakerun.emulate.refusals.unsupported import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
 from fakerun.places import Places
 from fakerun.rank.stop import StepLimitReached

@@ -49,7 +49,7 @@ def simulate() -> RankRecord:
         optimizer = torch.optim.AdamW(model.parameters())
         with torch.autocast("cuda", dtype=torch.bfloat16):
             loss = model(torch.randn(4, 8, device="cuda")).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         query = torch.randn(1, 2, 4, 8, device="cuda", dtype=torch.bfloat16)
         nn.functional.scaled_dot_product_attention(query, query, query)
@@ -73,7 +73,8 @@ def test_torch_is_what_it_was(before: Attributes) -> None:
 @pytest.mark.usefixtures("before")
 def test_real_work_is_real_again() -> None:
     assert not dist.is_initialized()
-    assert torch.cuda.is_available() == torch.cuda._is_compiled() and not torch.cuda.is_initialized()
+    assert not torch.cuda.is_available()  # on a machine without a GPU, whatever the build
+    assert not torch.cuda.is_initialized()
     model = nn.Linear(4, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(torch.ones(2, 4))

@@ -43,7 +43,9 @@ def test_8b_on_eight_ranks_divides_evenly() -> None:
     assert sum(footprint.parameters) == sum(footprint.gradients) == sum(footprint.optimizer_state) // 2 == eighth
 
 
-@pytest.mark.parametrize("program", [pytest.param(program, id=program.id, marks=pytest.mark.xdist_group(program.id)) for program in PROGRAMS])
+@pytest.mark.parametrize(
+    "program", [pytest.param(program, id=program.id, marks=pytest.mark.xdist_group(program.id)) for program in PROGRAMS]
+)
 def test_a_real_run_communicates_and_holds_what_is_expected_on_every_rank(program: Program) -> None:
     recording = program.record()
     for rank, calls in enumerate(recording.calls):

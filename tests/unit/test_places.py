@@ -18,7 +18,7 @@ SITE_PACKAGES = sysconfig.get_path("purelib")
 @pytest.mark.parametrize(
     ("filename", "whose"),
     [
-        (f"{Path(fakerun.__file__).parent}/emulate/mode.py", Owner.FAKERUN),
+        (f"{Path(fakerun.__file__).parent}/emulate/device/mode.py", Owner.FAKERUN),
         (f"{TORCH}/nn/modules/linear.py", Owner.TORCH),
         (f"{TORCH}vision/ops/misc.py", Owner.INSTALLED),
         (f"{SITE_PACKAGES}/transformers/trainer.py", Owner.INSTALLED),

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.mode import DeviceMode
+from fakerun.emulate.device.mode import DeviceMode
 from fakerun.errors import scripts_own
 
 aten = torch.ops.aten

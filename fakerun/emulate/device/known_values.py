@@ -24,8 +24,10 @@ _LARGEST_MADE = 256
 
 _MADE_FROM_NOTHING = {
     getattr(torch.ops.aten, packet).default
-    for packet in ("arange", "eye", "full", "linspace", "ones", "scalar_tensor", "zeros")
-    + ("full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like")
+    for packet in (
+        *("arange", "eye", "full", "linspace", "ones", "scalar_tensor", "zeros"),
+        *("full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"),
+    )
 } | {torch.ops.aten.arange.start, torch.ops.aten.arange.start_step}
 """Operators whose result does not depend on the values of operands. (`empty` is not among them: what it holds is not known.)"""
 

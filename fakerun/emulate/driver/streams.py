@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import torch
 
-from fakerun.emulate.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.devices import ACCELERATOR, Devices
 
 
 class StreamTable:

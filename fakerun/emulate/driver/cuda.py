@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.cuda_memory import memory_functions
-from fakerun.emulate.devices import ACCELERATOR, Devices
-from fakerun.emulate.gaps import CUDA_GAPS, gap
+from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.driver.cuda_memory import memory_functions
+from fakerun.emulate.driver.streams import Graph, StreamContext, StreamTable
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.streams import Graph, StreamContext, StreamTable
+from fakerun.emulate.refusals.gaps import CUDA_GAPS, gap
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
 from fakerun.records.observer import MemoryStatistics

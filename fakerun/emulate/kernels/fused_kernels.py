@@ -2,7 +2,7 @@
 
 Nearly every operator has one autograd formula for all devices. A few have a fused kernel on CUDA, with a formula of its own, and are
 taken apart elsewhere; the dispatcher decides by whether a CUDA kernel is registered. In a CPU build none is, and the parts would be
-recorded, with all that they keep for backward. The kernels registered here are never run: the dispatch mode answers before they are reached.
+recorded, with all that they keep for backward. The kernels registered here are never run: the dispatch mode answers first.
 """
 
 from collections.abc import Iterator

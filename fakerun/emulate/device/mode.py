@@ -12,10 +12,11 @@ from typing import Any, Self
 
 import torch
 
-from fakerun.emulate.cuda_words import in_cudas_words
-from fakerun.emulate.devices import ACCELERATOR, STAND_IN, Devices
-from fakerun.emulate.known_values import KnownValues
-from fakerun.emulate.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
+from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN, Devices
+from fakerun.emulate.device.host_policy import HostPolicy
+from fakerun.emulate.device.known_values import KnownValues
+from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
+from fakerun.emulate.refusals.cuda_words import in_cudas_words
 from fakerun.emulate.torch_private import (
     FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
@@ -25,7 +26,6 @@ from fakerun.emulate.torch_private import (
     FakeTensorMode,
     HigherOrderOperator,
     OpOverload,
-    disable_all_modes,
     disable_torch_dispatch,
     disable_torch_function,
     forbid_data_access,
@@ -63,7 +63,7 @@ class DeviceMode(FakeTensorMode):
     # Not FakeTensorMode's: with it, constructing the mode on a host without CUDA changes how torch.tensor lifts constants.
     avoid_device_init = True
 
-    def __init__(self, devices: Devices, observer: OperationObserver, host: "HostPolicy") -> None:
+    def __init__(self, devices: Devices, observer: OperationObserver, host: HostPolicy) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self.devices = devices
         self.observer = observer
@@ -158,7 +158,7 @@ class DeviceMode(FakeTensorMode):
         except ForeignTensorError:
             return NotImplemented
         if not (simulated or signature.simulated or self._shapes_only):
-            return self.host.run(self, func, args, kwargs, signature)
+            return self.host.run(self.wrap, func, args, kwargs, signature)
         way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
         if way == self._decompose:  # its parts come here one by one, and may need what is real to be so
             return way(func, types, args, kwargs, signature)
@@ -276,65 +276,6 @@ class DeviceMode(FakeTensorMode):
             if made:
                 self.observer.tensors_made(made, derived=signature.simulated)
         return output
-
-
-class HostPolicy:
-    """Decides which host operators run for real.
-
-    Host memory stays bounded: a tensor above the threshold that an operator would newly allocate on the host is simulated
-    too, on device `cpu`. What exists already (a memory map, a numpy array) stays real.
-    """
-
-    THRESHOLD_BYTES = 16 * 2**20
-    """Weights of large models are above this, batches and bookkeeping below."""
-
-    def run(self, mode: DeviceMode, func: Any, args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
-        """The result of an operator none of whose tensors is simulated."""
-        kwargs.pop("pin_memory", None)  # page-locked memory needs a driver; to the script it is ordinary memory
-        device = kwargs.get("device")
-        if (device is not None and device.type == "meta") or self._surely_small(signature):
-            return func(*args, **kwargs)
-        return self._measured(mode, func, args, kwargs)
-
-    def _surely_small(self, signature: Signature) -> bool:
-        """Whether no operator of these tensors can make a large result: at most the product of their sizes, 8 bytes each."""
-        if not signature.real:
-            return False
-        elements = 1
-        for tensor in signature.real:
-            if tensor.device.type != "cpu":
-                return True  # meta tensors of the script's own have no memory
-            elements *= max(tensor.numel(), 1)
-        largest = max((value for value in signature.key if type(value) is int), default=1)
-        return elements * max(largest, 1) * 8 <= self.THRESHOLD_BYTES
-
-    def _measured(self, mode: DeviceMode, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Run the meta kernel first, to see how large the result would be."""
-        if not isinstance(func, OpOverload) or func.is_view or func._schema.is_mutable:
-            return func(*args, **kwargs)
-        try:
-            with disable_all_modes():
-                shapes = func(
-                    *pytree.tree_map_only(torch.Tensor, _as_meta, args),
-                    **{**pytree.tree_map_only(torch.Tensor, _as_meta, kwargs), **_on_meta(func, kwargs)},
-                )
-        except Exception:
-            return func(*args, **kwargs)
-        outputs = [leaf for leaf in pytree.tree_leaves(shapes) if isinstance(leaf, torch.Tensor)]
-        if sum(output.numel() * output.element_size() for output in outputs) <= self.THRESHOLD_BYTES:
-            return func(*args, **kwargs)
-        device = torch.device("cpu")
-        return pytree.tree_map_only(torch.Tensor, lambda output: mode.wrap(output, device), shapes)
-
-
-def _as_meta(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
-
-
-def _on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The `device` keyword for a meta run of a factory or a copy."""
-    takes_device = any(argument.name == "device" for argument in func._schema.arguments)
-    return {"device": META} if takes_device else {}
 
 
 class _MetaKernel:

@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.cuda_words import NO_NUMPY, different_types, misplaced_indices
-from fakerun.emulate.device_arguments import DeviceArguments
-from fakerun.emulate.devices import ACCELERATOR
-from fakerun.emulate.mode import UNHANDLED, DeviceMode, Handler
+from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.device.devices import ACCELERATOR
+from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
+from fakerun.emulate.refusals.cuda_words import NO_NUMPY, different_types, misplaced_indices
+from fakerun.emulate.refusals.unsupported import SKIP_IT
 from fakerun.emulate.torch_private import FakeTensor
-from fakerun.emulate.unsupported import SKIP_IT
 from fakerun.errors import EmulationGapError, scripts_own
 
 aten = torch.ops.aten

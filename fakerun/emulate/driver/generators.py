@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.emulate.patching import Patches
 
 

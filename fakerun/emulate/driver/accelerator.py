@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.driver.streams import StreamTable
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.streams import StreamTable
 from fakerun.emulate.torch_private import GET_ACCELERATOR, GET_ANY_ACCELERATOR
 
 _MEMORY = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.devices import ACCELERATOR, STAND_IN
+from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
 from fakerun.emulate.patching import Patches
 
 _DTYPES = {

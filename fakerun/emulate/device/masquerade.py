@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.devices import ACCELERATOR, STAND_IN
-from fakerun.emulate.mode import DeviceMode
+from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
+from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import (
     DISPATCH_META_HANDLERS,

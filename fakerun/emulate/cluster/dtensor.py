@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fakerun.emulate.mode import DeviceMode
+from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import ShardingPropagator, are_we_tracing, current_fake_mode, current_proxy_mode
 

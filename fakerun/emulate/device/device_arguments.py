@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from fakerun.emulate.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import PARSE_TO
 

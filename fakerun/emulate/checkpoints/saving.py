@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.checkpoints.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import disable_all_modes
-from fakerun.emulate.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
 from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes

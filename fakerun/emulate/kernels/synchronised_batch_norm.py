@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.mode import UNHANDLED, DeviceMode
+from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
 from fakerun.emulate.torch_private import FakeTensor
 
 aten = torch.ops.aten

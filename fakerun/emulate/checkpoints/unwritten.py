@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.devices import ACCELERATOR
+from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.torch_private import FakeTensor
 
 Relocation = Callable[[str], str]

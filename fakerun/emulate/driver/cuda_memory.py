@@ -6,7 +6,7 @@ Reserved memory is not simulated: it is answered with what is allocated, which i
 from collections import OrderedDict
 from typing import Any
 
-from fakerun.emulate.devices import Devices
+from fakerun.emulate.device.devices import Devices
 from fakerun.job.hardware import HardwareSpec
 from fakerun.records.observer import MemoryStatistics
 

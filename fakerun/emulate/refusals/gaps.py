@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import torch
 
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.unsupported import SKIP_IT
+from fakerun.emulate.refusals.unsupported import SKIP_IT
 from fakerun.errors import EmulationGapError
 
 CUDA_GAPS = {

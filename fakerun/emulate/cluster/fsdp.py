@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.mode import DeviceMode
+from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.torch_private import pytree
 from fakerun.records.observer import OperationObserver
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.mode import UNHANDLED, DeviceMode
+from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink

@@ -1,0 +1,1 @@
+"""Saving and loading: nothing of the user's is overwritten, and nothing made up is written."""

@@ -1,0 +1,193 @@
+"""Answers the operators of `torch.ops.c10d`: they work in place and return a Work."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.distributed as dist
+
+from fakerun.emulate.cluster.communication import Answer, Communication
+from fakerun.records.collective import CollectiveOp
+
+
+def _group(call: dict[str, Any]) -> dist.ProcessGroup:
+    return dist.ProcessGroup.unbox(call["process_group"])
+
+
+def _all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
+    tensors, group = call["tensors"], _group(call)
+    comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=call["async_op"])
+    comm.reduce(tensors, call["reduce_op"], group.size())
+    return tensors, comm.work(tensors)
+
+
+def _all_reduce_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
+    return _all_reduce(comm, call)[1]
+
+
+def _reduce(comm: Communication, call: dict[str, Any]) -> Any:
+    tensors, group = call["tensors"], _group(call)
+    options = {"reduce_op": call["reduce_op"], "root": call["root_rank"], "is_async": call["async_op"]}
+    comm.report(CollectiveOp.REDUCE, group, tensors, tensors, **options)
+    if group.rank() == call["root_rank"]:
+        comm.reduce(tensors, call["reduce_op"], group.size())
+    return comm.work(tensors)
+
+
+def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
+    tensors = call["tensors"]
+    comm.report(CollectiveOp.BROADCAST, _group(call), tensors, tensors, root=call["root_rank"], is_async=call["async_op"])
+    return tensors, comm.work(tensors)
+
+
+def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs, inputs = call["output_tensors"], call["input_tensors"]
+    flat = [tensor for part in outputs for tensor in part]
+    comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
+    for part, source in zip(outputs, inputs, strict=True):
+        for target in part:
+            comm.copy(target, source)
+    return outputs, comm.work(flat)
+
+
+def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs, inputs = call["output_lists"], call["input_list"]
+    return _all_gather(comm, {**call, "output_tensors": [list(part) for part in outputs], "input_tensors": inputs})[1]
+
+
+def _all_gather_base(comm: Communication, call: dict[str, Any]) -> Any:
+    output, source, group = call["output_tensor"], call["input_tensor"], _group(call)
+    comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, [source], [output], is_async=call["async_op"])
+    comm.repeat(output, source, group.size())
+    return output, comm.work([output])
+
+
+def _all_gather_base_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs, inputs, group = call["outputs"], call["inputs"], _group(call)
+    comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, inputs, outputs, is_async=call["async_op"])
+    for output, source in zip(outputs, inputs, strict=True):
+        comm.repeat(output, source, group.size())
+    return comm.work(outputs)
+
+
+def _reduce_scatter(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs, inputs, group = call["output_tensors"], call["input_tensors"], _group(call)
+    flat = [tensor for part in inputs for tensor in part]
+    comm.report(CollectiveOp.REDUCE_SCATTER, group, flat, outputs, reduce_op=call["reduce_op"], is_async=call["async_op"])
+    for output, parts in zip(outputs, inputs, strict=True):
+        comm.copy(output, parts[group.rank()])
+    comm.reduce(outputs, call["reduce_op"], group.size())
+    return outputs, comm.work(outputs)
+
+
+def _reduce_scatter_base(comm: Communication, call: dict[str, Any]) -> Any:
+    output, source = call["output_tensor"], call["input_tensor"]
+    _reduce_scatter_tensors(comm, call, [source], [output])
+    return output, comm.work([output])
+
+
+def _reduce_scatter_base_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
+    _reduce_scatter_tensors(comm, call, call["inputs"], call["outputs"])
+    return comm.work(call["outputs"])
+
+
+def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    group = _group(call)
+    options = {"reduce_op": call["reduce_op"], "is_async": call["async_op"]}
+    comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, **options)
+    for output, source in zip(outputs, inputs, strict=True):
+        comm.copy(output, source, part=(group.rank(), group.size()))
+    comm.reduce(outputs, call["reduce_op"], group.size())
+
+
+def _gather(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs, inputs = call["output_tensors"], call["input_tensors"]
+    flat = [tensor for part in outputs for tensor in part]
+    comm.report(CollectiveOp.GATHER, _group(call), inputs, flat, root=call["root_rank"], is_async=call["async_op"])
+    for target in flat:
+        comm.copy(target, inputs[0])
+    return comm.work(flat or inputs)
+
+
+def _gather_into_tensor(comm: Communication, call: dict[str, Any]) -> Any:
+    output, source, group = call["output_tensor"], call["input_tensor"], _group(call)
+    outputs = [output] if group.rank() == call["root_rank"] else []
+    comm.report(CollectiveOp.GATHER, group, [source], outputs, root=call["root_rank"], is_async=call["async_op"])
+    for target in outputs:
+        comm.repeat(target, source, group.size())
+    return output, comm.work([output])
+
+
+def _scatter(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs, inputs, group = call["output_tensors"], call["input_tensors"], _group(call)
+    flat = [tensor for part in inputs for tensor in part]
+    comm.report(CollectiveOp.SCATTER, group, flat, outputs, root=call["root_rank"], is_async=call["async_op"])
+    if flat:
+        comm.copy(outputs[0], flat[group.rank()])
+    return outputs, comm.work(outputs)
+
+
+def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs, inputs = call["output_tensors"], call["input_tensors"]
+    comm.report(CollectiveOp.ALL_TO_ALL, _group(call), inputs, outputs, is_async=call["async_op"])
+    for output, source in zip(outputs, inputs, strict=True):
+        comm.copy(output, source)
+    return outputs, comm.work(outputs)
+
+
+def _all_to_all_base(comm: Communication, call: dict[str, Any]) -> Any:
+    output, source = call["output"], call["input"]
+    comm.report(
+        CollectiveOp.ALL_TO_ALL_SINGLE,
+        _group(call),
+        [source],
+        [output],
+        is_async=call["async_op"],
+        input_splits=tuple(call["input_split_sizes"]) or None,
+        output_splits=tuple(call["output_split_sizes"]) or None,
+    )
+    comm.copy(output, source)
+    return comm.work([output])
+
+
+def _send(comm: Communication, call: dict[str, Any]) -> Any:
+    comm.report(CollectiveOp.SEND, _group(call), call["tensors"], [], peer=call["dst"], tag=call["tag"])
+    return comm.work(call["tensors"])
+
+
+def _receive(comm: Communication, call: dict[str, Any]) -> Any:
+    comm.report(CollectiveOp.RECV, _group(call), [], call["tensors"], peer=call.get("src"), tag=call["tag"])
+    return comm.work(call["tensors"])
+
+
+def _barrier(comm: Communication, call: dict[str, Any]) -> Any:
+    comm.report(CollectiveOp.BARRIER, _group(call), [], [], is_async=call["async_op"])
+    return comm.work()
+
+
+def _monitored_barrier(comm: Communication, call: dict[str, Any]) -> None:
+    comm.report(CollectiveOp.BARRIER, _group(call), [], [])
+
+
+ANSWERS: dict[str, Answer] = {
+    "allreduce_": _all_reduce,
+    "allreduce_coalesced_": _all_reduce_coalesced,
+    "reduce_": _reduce,
+    "broadcast_": _broadcast,
+    "allgather_": _all_gather,
+    "allgather_coalesced_": _all_gather_coalesced,
+    "_allgather_base_": _all_gather_base,
+    "allgather_into_tensor_coalesced_": _all_gather_base_coalesced,
+    "reduce_scatter_": _reduce_scatter,
+    "_reduce_scatter_base_": _reduce_scatter_base,
+    "reduce_scatter_tensor_coalesced_": _reduce_scatter_base_coalesced,
+    "gather_": _gather,
+    "gather_into_tensor_": _gather_into_tensor,
+    "scatter_": _scatter,
+    "alltoall_": _all_to_all,
+    "alltoall_base_": _all_to_all_base,
+    "send": _send,
+    "recv_": _receive,
+    "recv_any_source_": _receive,
+    "barrier": _barrier,
+    "monitored_barrier_": _monitored_barrier,
+}

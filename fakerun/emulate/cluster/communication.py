@@ -1,0 +1,180 @@
+"""What it takes to answer a communication operator: the call is reported, the result has the right shape, and nothing is sent.
+
+A rank alone takes its peers to be like itself: what it would gather from them is what it sends them. On the accelerator there are
+no values anyway; on the host the copies are made, so that sizes and objects that ranks exchange come out as they would among equals.
+"""
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.torch_private import FakeTensor, FakeWork
+from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.observer import OperationObserver
+
+_REDUCE_OPS = {
+    getattr(dist.ReduceOp.RedOpType, name): name.lower()
+    for name in ("SUM", "AVG", "PRODUCT", "MIN", "MAX", "BAND", "BOR", "BXOR", "PREMUL_SUM")
+}
+
+
+class FinishedWork(dist.Work):
+    """A Work that is done and whose future holds the tensors, as NCCL's does (torch's FakeWork holds nothing).
+
+    It refers to the tensors weakly: a handle that the script keeps must not keep their memory.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
+        super().__init__()
+        self._tensors = [weakref.ref(tensor) for tensor in tensors]
+
+    def wait(self, timeout: Any = None) -> bool:
+        return True
+
+    def is_completed(self) -> bool:
+        return True
+
+    def is_success(self) -> bool:
+        return True
+
+    def get_future(self) -> Any:
+        future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
+        future.set_result([tensor for reference in self._tensors if (tensor := reference()) is not None])
+        return future
+
+
+class Communication:
+    """What all answers to communication operators use: reporting the call, making its result, and values where they are known."""
+
+    def __init__(self, mode: DeviceMode, observer: OperationObserver) -> None:
+        self._mode = mode
+        self._observer = observer
+        self._works: list[FinishedWork] = []  # C++ keeps only its own half of a Python Work alive
+
+    def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
+        """Take over the operators of `namespace` that this torch has."""
+        for name, answer in answers.items():
+            if hasattr(namespace, name):
+                operator = getattr(namespace, name).default
+                self._mode.handlers[operator] = _Bound(self, operator, answer)
+
+    # -- the call and its result ----------------------------------------------------------------------------------------------------------
+
+    def report(
+        self,
+        op: CollectiveOp,
+        group: dist.ProcessGroup,
+        inputs: Sequence[torch.Tensor],
+        outputs: Sequence[torch.Tensor],
+        *,
+        reduce_op: Any = None,
+        root: int | None = None,
+        peer: int | None = None,
+        **more: Any,
+    ) -> None:
+        """Tell the observer. `root` and `peer` are ranks in the group."""
+        ranks = tuple(dist.get_process_group_ranks(group))
+        call = CommunicationCall(
+            op=op,
+            group_ranks=ranks,
+            group_description=group.group_desc,
+            dtype=_dtype_name((*inputs, *outputs)),
+            input_sizes=tuple(tuple(tensor.shape) for tensor in inputs),
+            output_sizes=tuple(tuple(tensor.shape) for tensor in outputs),
+            nbytes=max(_nbytes(inputs), _nbytes(outputs)),
+            reduce_op=_reduce_op_name(reduce_op),
+            root=None if root is None else ranks[root],
+            peer=None if peer is None or peer < 0 else ranks[peer],
+            **more,
+        )
+        self._observer.communicated(call, inputs, outputs)
+
+    def work(self, tensors: Sequence[torch.Tensor] = ()) -> Any:
+        """A finished Work, in the box that operators return."""
+        if not tensors:
+            return FakeWork().boxed()
+        work = FinishedWork(tensors)
+        self._works.append(work)
+        return work.boxed()
+
+    def new_tensor(self, like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """An uninitialised contiguous tensor on the device of `like`, as a functional collective allocates for its result."""
+        if type(like) is FakeTensor:
+            output = self._mode.wrap(torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
+            self._observer.tensors_made((output,), derived=True)
+            return output  # type: ignore[no-any-return]
+        return torch.empty(shape, dtype=like.dtype)
+
+    # -- values, where they are known ----------------------------------------------------------------------------------------------------
+
+    def copy(self, target: torch.Tensor, source: torch.Tensor, *, part: tuple[int, int] | None = None) -> None:
+        """`target` receives `source`, or the i-th of n equal parts of it."""
+        values = self._mode.known.of(source)
+        if values is not None and part is not None:
+            values = values.flatten().chunk(part[1])[part[0]]
+        self._receive(target, values)
+
+    def repeat(self, target: torch.Tensor, source: torch.Tensor, times: int) -> None:
+        """`target` receives `source` from each of `times` ranks, one after the other."""
+        values = self._mode.known.of(source)
+        self._receive(target, None if values is None else values.flatten().repeat(times))
+
+    def reduce(self, tensors: Sequence[torch.Tensor], reduce_op: Any, size: int) -> None:
+        """Reduce with `size - 1` peers that hold the same values."""
+        name = _reduce_op_name(reduce_op)
+        for tensor in tensors:
+            values = self._mode.known.of(tensor)
+            if values is not None and name == "sum":
+                values.mul_(size)
+            elif values is not None and name == "product":
+                values.pow_(size)
+
+    def _receive(self, target: torch.Tensor, values: torch.Tensor | None) -> None:
+        if values is not None and values.numel() != target.numel():
+            values = None
+        if type(target) is not FakeTensor:
+            if values is not None:
+                target.copy_(values.reshape(target.shape))
+        elif values is not None:
+            self._mode.known.remember(target, values.reshape(target.shape))
+        elif self._mode.known:
+            self._mode.known.forget(target)
+
+
+class _Bound:
+    """One operator's handler: binds the arguments to the names of its schema."""
+
+    def __init__(self, communication: Communication, operator: Any, answer: "Answer") -> None:
+        self._communication = communication
+        self._arguments = [(argument.name, argument.default_value) for argument in operator._schema.arguments]
+        self._answer = answer
+
+    def __call__(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        bound = dict(self._arguments)
+        bound.update(zip((name for name, _ in self._arguments), args))  # noqa: B905  trailing defaults are left out
+        bound.update(kwargs)
+        return self._answer(self._communication, bound)
+
+
+Answer = Callable[[Communication, dict[str, Any]], Any]
+
+
+def _nbytes(tensors: Sequence[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _dtype_name(tensors: Sequence[torch.Tensor]) -> str:
+    """Torch's name of what is communicated; a barrier's is that of the byte it is made of."""
+    return str(tensors[0].dtype).removeprefix("torch.") if tensors else "uint8"
+
+
+def _reduce_op_name(reduce_op: Any) -> str | None:
+    if reduce_op is None or isinstance(reduce_op, str):
+        return reduce_op
+    kind: Any = getattr(reduce_op, "op", reduce_op)
+    kind = kind() if callable(kind) else kind
+    return _REDUCE_OPS.get(dist.ReduceOp.RedOpType(kind) if isinstance(kind, int) else kind, str(kind))

@@ -1,0 +1,154 @@
+"""Answers the functional collectives (`torch.ops._c10d_functional`) and DTensor's own: they return a new tensor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import GroupName
+
+from fakerun.emulate.cluster.communication import Answer, Communication
+from fakerun.emulate.torch_private import resolve_process_group
+from fakerun.records.collective import CollectiveOp
+
+
+def _group(call: dict[str, Any]) -> dist.ProcessGroup:
+    group = call["group_name"]
+    return resolve_process_group(GroupName(group)) if isinstance(group, str) else dist.ProcessGroup.unbox(group)
+
+
+def _all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
+    source = call["input"]
+    output = comm.new_tensor(source, source.shape)
+    comm.copy(output, source)
+    return _all_reduce_in_place(comm, {**call, "input": output})
+
+
+def _all_reduce_in_place(comm: Communication, call: dict[str, Any]) -> Any:
+    _all_reduce_tensors(comm, call, [call["input"]])
+    return call["input"]
+
+
+def _all_reduce_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
+    outputs = [comm.new_tensor(source, source.shape) for source in call["inputs"]]
+    for output, source in zip(outputs, call["inputs"], strict=True):
+        comm.copy(output, source)
+    return _all_reduce_coalesced_in_place(comm, {**call, "inputs": outputs})
+
+
+def _all_reduce_coalesced_in_place(comm: Communication, call: dict[str, Any]) -> Any:
+    _all_reduce_tensors(comm, call, call["inputs"])
+    return call["inputs"]
+
+
+def _all_reduce_tensors(comm: Communication, call: dict[str, Any], tensors: Sequence[Any]) -> None:
+    group = _group(call)
+    comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=True)
+    comm.reduce(tensors, call["reduce_op"], group.size())
+
+
+def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
+    output = comm.new_tensor(call["input"], call["input"].shape)
+    comm.copy(output, call["input"])
+    return _broadcast_in_place(comm, {**call, "input": output})
+
+
+def _broadcast_in_place(comm: Communication, call: dict[str, Any]) -> Any:
+    tensor = call["input"]
+    comm.report(CollectiveOp.BROADCAST, _group(call), [tensor], [tensor], root=call["src"], is_async=True)
+    return tensor
+
+
+def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
+    source = call["input"]
+    output = call.get("out")
+    if output is None:
+        output = comm.new_tensor(source, (source.shape[0] * call["group_size"], *source.shape[1:]))
+    comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), [source], [output], is_async=True)
+    comm.repeat(output, source, call["group_size"])
+    return output
+
+
+def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
+    inputs, size = call["inputs"], call["group_size"]
+    outputs = [comm.new_tensor(source, (source.shape[0] * size, *source.shape[1:])) for source in inputs]
+    comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), inputs, outputs, is_async=True)
+    for output, source in zip(outputs, inputs, strict=True):
+        comm.repeat(output, source, size)
+    return outputs
+
+
+def _reduce_scatter(comm: Communication, call: dict[str, Any]) -> Any:
+    return _reduce_scatter_tensors(comm, call, [call["input"]], call.get("out"))[0]
+
+
+def _reduce_scatter_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
+    return _reduce_scatter_tensors(comm, call, call["inputs"], None)
+
+
+def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: Sequence[Any], out: Any) -> list[Any]:
+    group, size = _group(call), call["group_size"]
+    outputs = [out] if out is not None else [comm.new_tensor(source, (source.shape[0] // size, *source.shape[1:])) for source in inputs]
+    comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, reduce_op=call["reduce_op"], is_async=True)
+    for output, source in zip(outputs, inputs, strict=True):
+        comm.copy(output, source, part=(group.rank(), size))
+    comm.reduce(outputs, call["reduce_op"], size)
+    return outputs
+
+
+def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
+    source = call["input"]
+    sent, received = tuple(call["input_split_sizes"]), tuple(call["output_split_sizes"])
+    output = comm.new_tensor(source, (sum(received), *source.shape[1:]) if received else source.shape)
+    comm.report(
+        CollectiveOp.ALL_TO_ALL_SINGLE,
+        _group(call),
+        [source],
+        [output],
+        is_async=True,
+        input_splits=sent or None,
+        output_splits=received or None,
+    )
+    if output.shape == source.shape:
+        comm.copy(output, source)
+    return output
+
+
+def _wait(comm: Communication, call: dict[str, Any]) -> Any:
+    return call["tensor"]
+
+
+def _wait_all(comm: Communication, call: dict[str, Any]) -> Any:
+    return call["tensors"]
+
+
+ANSWERS: dict[str, Answer] = {
+    "all_reduce": _all_reduce,
+    "all_reduce_": _all_reduce_in_place,
+    "all_reduce_coalesced": _all_reduce_coalesced,
+    "all_reduce_coalesced_": _all_reduce_coalesced_in_place,
+    "broadcast": _broadcast,
+    "broadcast_": _broadcast_in_place,
+    "all_gather_into_tensor": _all_gather,
+    "all_gather_into_tensor_out": _all_gather,
+    "all_gather_into_tensor_coalesced": _all_gather_coalesced,
+    "reduce_scatter_tensor": _reduce_scatter,
+    "reduce_scatter_tensor_out": _reduce_scatter,
+    "reduce_scatter_tensor_coalesced": _reduce_scatter_coalesced,
+    "all_to_all_single": _all_to_all,
+    "wait_tensor": _wait,
+    "wait_tensors": _wait_all,
+}
+
+
+def _shard_dim_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
+    """DTensor's change of sharded dimension: one all-to-all of equal parts (torch/csrc/distributed/c10d/Functional.cpp)."""
+    source, group = call["input"], _group(call)
+    shape = list(source.shape)
+    shape[call["gather_dim"]] *= group.size()
+    shape[call["shard_dim"]] //= group.size()
+    output = comm.new_tensor(source, shape)
+    comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=False)
+    return output
+
+
+DTENSOR_ANSWERS: dict[str, Answer] = {"shard_dim_alltoall": _shard_dim_all_to_all}

@@ -1,0 +1,71 @@
+"""Which host operators run for real, and which would take too much host memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fakerun.emulate.device.signature import META, Signature
+from fakerun.emulate.torch_private import OpOverload, disable_all_modes, pytree
+
+Wrap = Callable[[torch.Tensor, torch.device], Any]
+"""Makes a simulated tensor on a device around a meta tensor."""
+
+
+class HostPolicy:
+    """Decides which host operators run for real.
+
+    Host memory stays bounded: a tensor above the threshold that an operator would newly allocate on the host is simulated
+    too, on device `cpu`. What exists already (a memory map, a numpy array) stays real.
+    """
+
+    THRESHOLD_BYTES = 16 * 2**20
+    """Weights of large models are above this, batches and bookkeeping below."""
+
+    def run(self, wrap: Wrap, func: Any, args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """The result of an operator none of whose tensors is simulated."""
+        kwargs.pop("pin_memory", None)  # page-locked memory needs a driver; to the script it is ordinary memory
+        device = kwargs.get("device")
+        if (device is not None and device.type == "meta") or self._surely_small(signature):
+            return func(*args, **kwargs)
+        return self._measured(wrap, func, args, kwargs)
+
+    def _surely_small(self, signature: Signature) -> bool:
+        """Whether no operator of these tensors can make a large result: at most the product of their sizes, 8 bytes each."""
+        if not signature.real:
+            return False
+        elements = 1
+        for tensor in signature.real:
+            if tensor.device.type != "cpu":
+                return True  # meta tensors of the script's own have no memory
+            elements *= max(tensor.numel(), 1)
+        largest = max((value for value in signature.key if type(value) is int), default=1)
+        return elements * max(largest, 1) * 8 <= self.THRESHOLD_BYTES
+
+    def _measured(self, wrap: Wrap, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run the meta kernel first, to see how large the result would be."""
+        if not isinstance(func, OpOverload) or func.is_view or func._schema.is_mutable:
+            return func(*args, **kwargs)
+        try:
+            with disable_all_modes():
+                shapes = func(
+                    *pytree.tree_map_only(torch.Tensor, _as_meta, args),
+                    **{**pytree.tree_map_only(torch.Tensor, _as_meta, kwargs), **_on_meta(func, kwargs)},
+                )
+        except Exception:
+            return func(*args, **kwargs)
+        outputs = [leaf for leaf in pytree.tree_leaves(shapes) if isinstance(leaf, torch.Tensor)]
+        if sum(output.numel() * output.element_size() for output in outputs) <= self.THRESHOLD_BYTES:
+            return func(*args, **kwargs)
+        device = torch.device("cpu")
+        return pytree.tree_map_only(torch.Tensor, lambda output: wrap(output, device), shapes)
+
+
+def _as_meta(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+
+
+def _on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The `device` keyword for a meta run of a factory or a copy."""
+    takes_device = any(argument.name == "device" for argument in func._schema.arguments)
+    return {"device": META} if takes_device else {}

@@ -1,0 +1,1 @@
+"""What `torch.cuda` and `torch.accelerator` answer: devices, properties, memory, streams, random generators."""

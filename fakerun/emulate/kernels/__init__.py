@@ -1,0 +1,1 @@
+"""Which kernels CUDA would run, where that decides about memory or results: autocast, attention, fused operators."""
