@@ -1,4 +1,7 @@
-"""Keeps forked children out of the simulation: a DataLoader's workers do host work, and dispatch modes survive a fork."""
+"""Keeps forked children out of the simulation: a DataLoader's workers do host work, and dispatch modes survive a fork.
+
+What they take from a data set that is simulated for its size are real tensors of neutral values: they travel to the rank as bytes.
+"""
 
 import os
 from collections.abc import Iterator

@@ -15,6 +15,7 @@ import torch
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN, Devices
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
+from fakerun.emulate.device.neutral import neutral_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
 from fakerun.emulate.refusals.cuda_words import in_cudas_words
 from fakerun.emulate.torch_private import (
@@ -86,10 +87,9 @@ class DeviceMode(FakeTensorMode):
         """Answer one operator."""
         if func is PRIM_DEVICE:
             return self.device_for_cpp(args)
-        if not self.active:
-            return func(*args, **(kwargs or {}))
         with disable_torch_function():
-            return self._answer(func, types, args, dict(kwargs) if kwargs else {})
+            answer = self._answer if self.active else self._answer_outside
+            return answer(func, types, args, dict(kwargs) if kwargs else {})
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
         """The device of a simulated tensor as C++ is told it: `meta` inside a meta kernel, else the stand-in."""
@@ -147,6 +147,18 @@ class DeviceMode(FakeTensorMode):
         if isinstance(func, HigherOrderOperator):
             return self._higher_order(func, types, args, kwargs)
         return self.simulate_call(func, types, args, kwargs)
+
+    def _answer_outside(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """In a forked child (a DataLoader's worker) everything is real; of a data set too large to be, it takes neutral samples."""
+        leaves = pytree.tree_leaves((args, kwargs))
+        if not any(type(leaf) is FakeTensor for leaf in leaves):
+            return func(*args, **kwargs)
+        output = self._answer(func, types, args, kwargs)
+        return pytree.tree_map_only(FakeTensor, self._sample, output)
+
+    def _sample(self, tensor: torch.Tensor) -> torch.Tensor:
+        small = tensor.numel() * tensor.element_size() <= self.host.THRESHOLD_BYTES
+        return neutral_tensor(tensor) if small else tensor
 
     def simulate_call(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Answer an operator the ordinary way, whatever handler it has."""

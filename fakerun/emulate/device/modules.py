@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import FakeTensor, TensorBase, swap_tensor_impl
+from fakerun.emulate.torch_private import FAKE_DEVICE_ATTRIBUTE, FakeTensor, TensorBase, swap_tensor_impl
 from fakerun.errors import scripts_own
 
 
@@ -50,6 +50,8 @@ def _set_data(data: Any, tensor: torch.Tensor, value: torch.Tensor) -> None:
     """`tensor.data = value`, also between host and simulated accelerator: `p.data = p.data.cuda()`."""
     if isinstance(tensor, FakeTensor) is isinstance(value, FakeTensor):
         data.__set__(tensor, value)
+        if isinstance(tensor, FakeTensor):  # C++ takes over everything but the device, which Python keeps
+            vars(tensor)[FAKE_DEVICE_ATTRIBUTE] = value.device
         return
     content = value.detach()
     simulators = vars(tensor.detach()) if isinstance(tensor, FakeTensor) else ()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
+from fakerun.emulate.device.neutral import neutral_tensor, neutral_value
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink
@@ -70,7 +71,7 @@ class UnknownValues:
             return UNHANDLED
         self._note("the values of a device tensor")
         self.made_up = True
-        return torch.full(source.shape, neutral_value(dtype), dtype=dtype)
+        return neutral_tensor(source, dtype)
 
     def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """`a.copy_(b)` between any two devices. A host tensor that receives unknown values is filled with neutral ones."""
@@ -110,7 +111,7 @@ class UnknownValues:
 
     def _known_or_neutral(self, tensor: torch.Tensor) -> torch.Tensor:
         known = self._mode.known.of(tensor)
-        return _neutral(tensor) if known is None else known
+        return neutral_tensor(tensor) if known is None else known
 
     def _placed(self, values: torch.Tensor, device: torch.device, exact: bool) -> Any:
         placed = self._mode.wrap(torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device="meta"), device)
@@ -143,14 +144,3 @@ class UnknownValues:
             f"{what} was asked for; it is not known without a GPU, and a neutral one was given (float 1.0, int 1, bool False).",
             hint="Control flow that depends on it may differ on real hardware.",
         )
-
-
-def neutral_value(dtype: torch.dtype) -> Any:
-    """What an unknown value of this dtype is answered with."""
-    if dtype is torch.bool:
-        return False
-    return 1.0 if dtype.is_floating_point or dtype.is_complex else 1
-
-
-def _neutral(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.full(tensor.shape, neutral_value(tensor.dtype), dtype=tensor.dtype, device=_HOST)
