@@ -1,10 +1,16 @@
-"""How quantities are written for people: bytes, durations, ranks. Pure functions on numbers and text."""
+"""How quantities are written for people: bytes, ranks; and what is read as a count. Pure functions on numbers and text."""
 
+import re
 from collections.abc import Iterable
 
 GIB = 1024**3
 
 _BYTE_UNITS = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
+
+
+def is_count(text: str) -> bool:
+    """Whether text is a whole number, and a short one: `int` reads superscripts too, and refuses thousands of digits with an error."""
+    return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
 def format_bytes(n: int) -> str:
@@ -22,16 +28,6 @@ def _three_digits(value: float) -> str:
         if abs(value) < limit:
             return f"{value:.{decimals}f}"
     return f"{value:.0f}"
-
-
-def format_duration(seconds: float) -> str:
-    """`0.4 s`, `12.3 s`, `2 min 05 s`, `1 h 02 min`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def format_ranks(ranks: Iterable[int]) -> str:

@@ -102,6 +102,7 @@ def run(
     no_python: Annotated[bool, option("--no-python", hidden=True)] = False,
     run_path: Annotated[bool, option("--run-path", hidden=True)] = False,
     log_dir: torchrun.Value = None,
+    log_line_prefix_template: torchrun.Value = None,
     redirects: Annotated[str | None, option("-r", "--redirects", hidden=True)] = None,
     tee: Annotated[str | None, option("-t", "--tee", hidden=True)] = None,
     local_ranks_filter: torchrun.Value = None,
@@ -113,6 +114,7 @@ def run(
     local_addr: torchrun.Value = None,
     logs_specs: torchrun.Value = None,
     numa_binding: torchrun.Value = None,
+    print_completion: torchrun.Value = None,
     signals_to_handle: torchrun.Value = None,
     shutdown_timeout: torchrun.Value = None,
     virtual_local_rank: Annotated[bool, option("--virtual-local-rank", hidden=True)] = False,
@@ -136,7 +138,7 @@ def _simulate(job: "JobSpec", renderer: "Renderer", *, output: Path | None, trac
 
     directory = open_run_directory(run_dir)
     say(_summary(job))
-    record = run_job(job, run_dir=directory.path, show_output=show_output)
+    record = run_job(job, directory, show_output=show_output)
     report = build_report(job, record)
     content = renderer.render(report, trace=trace, color=output is None and stdout_takes_color())
     write_report(content, output)

@@ -1,6 +1,6 @@
 """torchrun's own options: those that mean something in a simulation are read, the others are accepted and ignored.
 
-The list is that of `torch/distributed/run.py` in torch 2.13. torchrun takes defaults from `PET_<NAME>` variables; so does fakerun.
+The list is that of `torch/distributed/run.py` in torch 2.11 to 2.15. torchrun takes defaults from `PET_<NAME>` variables; so does fakerun.
 """
 
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ import typer
 
 from fakerun.cli.terminal import note
 from fakerun.errors import UsageError
+from fakerun.units import is_count
 
 Value: TypeAlias = Annotated[str | None, typer.Option(hidden=True, show_envvar=False)]
 """An ignored option that takes a value; `--name` from the name of the parameter."""
@@ -24,6 +25,7 @@ IGNORED = frozenset(
         "local_addr",
         "local_ranks_filter",
         "log_dir",
+        "log_line_prefix_template",
         "logs_specs",
         "master_addr",
         "master_port",
@@ -31,6 +33,7 @@ IGNORED = frozenset(
         "monitor_interval",
         "node_rank",
         "numa_binding",
+        "print_completion",
         "rdzv_backend",
         "rdzv_conf",
         "rdzv_endpoint",
@@ -68,7 +71,7 @@ def note_ignored(given: Iterable[str]) -> None:
 def node_count(text: str) -> int:
     """`--nnodes 4`, or `1:4` for an elastic job, which is simulated at its largest: what it is meant to run on."""
     smallest, colon, largest = text.partition(":")
-    if not all(part.isascii() and part.isdigit() for part in (smallest, largest or smallest)):
+    if not all(map(is_count, (smallest, largest or smallest))):
         raise UsageError(f"--nnodes {text!r} is not understood: give a number, or a range as in 1:4")
     if not colon:
         return int(text)
@@ -84,7 +87,7 @@ def process_count(text: str) -> int | None:
     if text in _COUNTED_ON_THE_MACHINE:
         note(f"--nproc-per-node {text}: there are no devices to count, so the world size or the mesh decides")
         return None
-    if not (text.isascii() and text.isdigit()):
+    if not is_count(text):
         words = ", ".join(sorted(_COUNTED_ON_THE_MACHINE))
         raise UsageError(f"--nproc-per-node {text!r} is not understood: give a number (or {words}, with --world-size or --mesh)")
     return int(text)

@@ -11,8 +11,9 @@ from fakerun.emulate.cluster import c10d, functional
 from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
-from fakerun.emulate.cluster.fsdp import FsdpBuffers
+from fakerun.emulate.cluster.fsdp import report_fsdp_buffers
 from fakerun.emulate.cluster.mesh import simulated_meshes
+from fakerun.emulate.cluster.objects import objects_of_other_ranks
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.device_arguments import DeviceArguments, ordinals_are_devices
@@ -52,12 +53,12 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     streams = StreamTable(devices)
     mode = DeviceMode(devices, observer, HostPolicy())
     arguments = DeviceArguments(devices)
-    communication = Communication(mode, observer)
+    values = UnknownValues(mode, findings)
+    communication = Communication(mode, observer, values)
     communication.answer(torch.ops.c10d, c10d.ANSWERS)
     communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
     communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)
-    FsdpBuffers(mode, observer)
-    values = UnknownValues(mode, findings)
+    report_fsdp_buffers(mode, observer)
     simulate_batch_norm(mode)
     refuse_as_cuda_does(mode, arguments)
     with ExitStack() as stack:
@@ -83,6 +84,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             simulated_saving(findings, lambda: values.made_up),
             simulated_sharded_checkpoints(findings),
             simulated_process_groups(rank, job.world_size, observer),
+            objects_of_other_ranks(findings, values.unnoted),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),
             other_gaps(),

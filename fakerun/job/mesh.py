@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fakerun.errors import UsageError
+from fakerun.units import is_count
 
 DEFAULT_AXES = {1: ("dp",), 2: ("dp", "tp"), 3: ("pp", "dp", "tp")}
 """Names for a mesh given by sizes alone, outermost first, by number of axes."""
@@ -47,7 +48,7 @@ def parse_mesh(text: str) -> MeshSpec:
     if "=" in text:
         return _parse_named(text)
     sizes = [part.strip() for part in re.split("[xX]", text)]
-    if not all(map(_is_number, sizes)):
+    if not all(map(is_count, sizes)):
         raise UsageError(f"mesh {text!r} is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4")
     return _checked(f"mesh {text!r}", tuple(map(int, sizes)), axes=None)
 
@@ -62,17 +63,12 @@ def _parse_named(text: str) -> MeshSpec:
     axes, sizes = [], []
     for part in text.split(","):
         axis, equals, size = (piece.strip() for piece in part.partition("="))
-        if not equals or not _is_number(size):
+        if not equals or not is_count(size):
             reason = "has no size" if not equals or not size else f"has size {size!r}, which is not a whole number"
             raise UsageError(f"mesh {text!r}: axis {axis!r} {reason}: name every axis and give its size, as in dp=2,tp=4")
         axes.append(axis)
         sizes.append(int(size))
     return _checked(f"mesh {text!r}", tuple(sizes), tuple(axes))
-
-
-def _is_number(text: str) -> bool:
-    """Whole and short: `int` reads superscripts too, and refuses thousands of digits with an error of its own."""
-    return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
 def _checked(mesh: str, sizes: tuple[int, ...], axes: tuple[str, ...] | None) -> MeshSpec:

@@ -13,24 +13,19 @@ from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
 from fakerun.launch.live_output import LiveOutput
 from fakerun.launch.process import RankProcess
-from fakerun.launch.run_directory import RankFiles, RunDirectory, open_run_directory
+from fakerun.launch.run_directory import RankFiles, RunDirectory
 from fakerun.launch.supervision import supervise
 from fakerun.records.run import FailureKind, RankRecord, RunRecord
 
 _TAIL_BYTES = 4096
 
 
-def run_job(job: JobSpec, *, run_dir: Path | None, show_output: bool) -> RunRecord:
+def run_job(job: JobSpec, directory: RunDirectory, *, show_output: bool) -> RunRecord:
     """Simulate the job's ranks and collect a record of each, however it ended.
 
-    `run_dir` is where job, records and output are kept; None for a temporary directory. A caller who wants to name that directory
-    opens it with `open_run_directory` and passes its path. `show_output` copies what the ranks print to stderr as they print it.
-    One rank's failure does not stop the others: which ranks fail is part of the answer. The user's Ctrl-C does.
-
-    Raises:
-        UsageError: the run directory cannot be used.
+    Job, records and output are kept in `directory` (of `open_run_directory`). `show_output` copies what the ranks print to stderr as
+    they print it. One rank's failure does not stop the others: which ranks fail is part of the answer. The user's Ctrl-C does.
     """
-    directory = open_run_directory(run_dir)
     directory.write_job(job)
     ranks = tuple(_records(job, directory, show_output=show_output))
     torch_version = next((record.torch_version for record in ranks if record.torch_version is not None), None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
-from fakerun.job.codec import decode_job, encode_job, job_version
+from fakerun.job.codec import encode_job, job_version
 from fakerun.job.spec import JobSpec
 from fakerun.records.codec import decode_rank, encode_rank
 from fakerun.records.run import RankRecord
@@ -86,9 +86,6 @@ class RunDirectory:
 
     def write_job(self, job: JobSpec) -> None:
         write_whole(self.job_file, encode_job(job))
-
-    def read_job(self) -> JobSpec:
-        return decode_job(self.job_file.read_bytes(), source=str(self.job_file))
 
 
 def open_run_directory(path: Path | None) -> RunDirectory:

@@ -52,8 +52,8 @@ class Recorder:
         with self._lock:
             if self._done or not self.in_own_process:
                 return
-            self._done = True
             write_whole(self.directory / "record.json.gz", self._encoded(failure))
+            self._done = True  # not before: what interrupts the writing and ends the process still has to leave a record
 
     def keep(self, name: str, text: str) -> None:
         """Write a file for people beside the record."""

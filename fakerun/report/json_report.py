@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 _LARGEST_TENSORS = 20
 
 
-def render(report: Report, /, *, trace: bool = False, color: bool = False) -> str:
+def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
     """The whole report, one collective call, module, tensor group and finding a line; with every call, whatever `trace` says."""
     return "".join(_lines(as_dict(report), "")) + "\n"
 

@@ -9,11 +9,11 @@ from fakerun.report.model import Report
 class Render(Protocol):
     """The same report always gives the same text.
 
-    `trace` asks for every collective call instead of sums where the format makes the choice; `color` allows ANSI colours.
-    A text ends with a newline.
+    `trace` asks for every collective call as well as sums where the format makes the choice; `color` allows ANSI colours; `width` is
+    that of the terminal, None for a file or a pipe. A text ends with a newline.
     """
 
-    def __call__(self, report: Report, /, *, trace: bool = False, color: bool = False) -> str | bytes: ...
+    def __call__(self, report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str | bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

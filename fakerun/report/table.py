@@ -1,20 +1,24 @@
-"""The report as a page for a terminal: what was run, what failed, what it communicates, what memory it needs, what to know."""
+"""The report as a page for a terminal: what was run, what it communicates, what memory it needs, what to know, and what failed.
+
+What needs attention comes last: that is what a terminal shows when the command has ended.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 
 from fakerun.records.finding import Finding, Severity
 from fakerun.report.model import RankReport, Report
-from fakerun.report.style import Style, clip_end, wrapped
+from fakerun.report.style import Style, clip_end, unbroken
 from fakerun.report.table_collectives import collectives_section, trace_section
 from fakerun.report.table_failures import failures_section
 from fakerun.report.table_memory import memory_section, ranks_section
 from fakerun.units import format_ranks
 
 
-def render(report: Report, /, *, trace: bool = False, color: bool = False) -> str:
+def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
     """One page about the rank with the highest peak, and a line for each rank if there are several. `trace` adds every call."""
-    style = Style(color)
-    sections = [_header(report, style), failures_section(report.failed, style)]
+    style = Style(color=color, terminal_width=width)
+    sections = [_header(report, style)]
     if len(report.ranks) > 1:
         sections.append(ranks_section(report, style))
     if report.largest is not None and not _failed_at_once(report.largest):
@@ -22,7 +26,8 @@ def render(report: Report, /, *, trace: bool = False, color: bool = False) -> st
         sections.append(memory_section(report.largest, report.job.hardware, style))
     if trace:
         sections.extend(trace_section(rank, style) for rank in report.ranks)
-    sections.append(_findings(report.findings, style))
+    sections.append(_findings(report, style))
+    sections.append(failures_section(report.failed, style))
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
@@ -33,17 +38,16 @@ def _failed_at_once(rank: RankReport) -> bool:
 
 def _header(report: Report, style: Style) -> list[str]:
     job = report.job
-    program = clip_end(" ".join((job.program, *job.args)), 90)
+    program = clip_end(f"fakerun {report.fakerun_version}  {' '.join((job.program, *job.args))}", style.width)
     nodes = f"{job.nnodes} node{'s' * (job.nnodes > 1)} x {job.nproc_per_node}"
     facts = [
-        f"{job.world_size} ranks ({nodes})",
+        f"{job.world_size} x {job.hardware.name} ({nodes})",
         f"mesh {_axes(report.mesh)}" if report.mesh else "no mesh",
         _simulated(report.ranks),
-        job.hardware.name,
-        f"torch {report.torch_version or 'unknown'}",
         _steps(report),
+        f"torch {report.torch_version or 'unknown'}",
     ]
-    return [style.bold(f"fakerun {report.fakerun_version}  {program}"), ", ".join(facts)]
+    return [style.bold(program), *style.wrapped(", ".join(map(unbroken, facts)))]
 
 
 def _simulated(ranks: tuple[RankReport, ...]) -> str:
@@ -51,7 +55,7 @@ def _simulated(ranks: tuple[RankReport, ...]) -> str:
     if len(ranks) != 1:
         return f"simulated ranks {numbers or 'none'}"
     coordinate = ranks[0].coordinate
-    return f"simulated rank {numbers}" + (f" (at {_axes(coordinate)})" if coordinate else "")
+    return f"simulated rank {numbers}" + (f" ({_axes(coordinate)})" if coordinate else "")
 
 
 def _steps(report: Report) -> str:
@@ -64,15 +68,27 @@ def _axes(axes: Mapping[str, int]) -> str:
     return ",".join(f"{axis}={number}" for axis, number in axes.items())
 
 
-def _findings(findings: Iterable[Finding], style: Style) -> list[str]:
+def _findings(report: Report, style: Style) -> list[str]:
+    """Each finding once, with all the places that it was made at."""
     marks = {Severity.ERROR: style.red, Severity.WARNING: style.yellow, Severity.NOTE: style.bold}
     lines = []
-    for finding in findings:
-        where = ", ".join(part for part in (_ranks(finding.ranks), finding.call_site) if part)
+    for finding, places in _alike(report.findings).items():
+        where = _ranks(finding.ranks) if len(report.ranks) > 1 else ""
         lines.append(f"{marks[finding.severity](finding.severity)}  {finding.code}" + (f"  ({where})" if where else ""))
-        lines.extend(wrapped(finding.message, indent="  "))
-        lines.extend(wrapped(f"hint: {finding.hint}", indent="  ") if finding.hint else [])
+        if places:
+            lines.extend(style.wrapped(f"at {', '.join(map(unbroken, places))}", indent="  "))
+        lines.extend(style.wrapped(finding.message, indent="  "))
+        lines.extend(style.wrapped(f"hint: {finding.hint}", indent="  ") if finding.hint else [])
     return [style.bold("Findings"), *lines] if lines else []
+
+
+def _alike(findings: Iterable[Finding]) -> dict[Finding, list[str]]:
+    """Places by what was found there, in order: a script that reads ten losses gets one note."""
+    places: dict[Finding, list[str]] = {}
+    for finding in findings:
+        here = places.setdefault(replace(finding, call_site=None), [])
+        here += [finding.call_site] if finding.call_site else []
+    return places
 
 
 def _ranks(numbers: Collection[int]) -> str:

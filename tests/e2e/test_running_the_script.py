@@ -76,7 +76,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(job: JobSpec, *, show_output: bool = False) -> Run:
     directory = open_run_directory(Path.cwd().parent / "run")
-    (record,) = run_job(job, run_dir=directory.path, show_output=show_output).ranks
+    (record,) = run_job(job, directory, show_output=show_output).ranks
     return Run(record, directory)
 
 
@@ -564,7 +564,7 @@ def test_without_show_output_nothing_is_shown(place: Path, capfd: pytest.Capture
 
 def test_every_rank_runs_in_order_whatever_happens_to_the_others(place: Path) -> None:
     Path("train.py").write_text("import os, sys; sys.exit(int(os.environ['RANK']) % 2)")
-    result = run_job(replace(JOB, ranks=(0, 1, 3)), run_dir=place.parent / "run", show_output=False)
+    result = run_job(replace(JOB, ranks=(0, 1, 3)), open_run_directory(place.parent / "run"), show_output=False)
     assert [(record.rank, record.failure and record.failure.exit_code) for record in result.ranks] == [(0, None), (1, 1), (3, 1)]
     assert result.torch_version == "0.0-fake"
 
@@ -664,9 +664,10 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from fakerun.job.codec import decode_job
-from fakerun.launch import run_job
+from fakerun.launch import open_run_directory, run_job
 signal.signal(signal.SIGINT, signal.default_int_handler)
-for record in run_job(decode_job(Path(sys.argv[1]).read_bytes()), run_dir=Path(sys.argv[2]), show_output=False).ranks:
+job = decode_job(Path(sys.argv[1]).read_bytes())
+for record in run_job(job, open_run_directory(Path(sys.argv[2])), show_output=False).ranks:
     print(record.rank, record.failure.kind.value, record.failure.exit_code, record.failure.message)
 """
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from tests.emulate.conftest import Simulate
+from tests.in_process import Simulate
 
 FLASH, EFFICIENT, CUDNN, MATH = "Flash", "Efficient", "Cudnn", None
 GROUPED_EFFICIENT = torch.__version__ >= "2.14"

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tests.emulate.conftest import Simulate
+from fakerun.rank.simulation import Simulation
+from tests.in_process import Simulate
 
 
 @pytest.mark.parametrize("listed", ["", "0", "3,5,7"])
@@ -17,3 +18,14 @@ def test_a_script_may_hide_devices_from_itself(monkeypatch: pytest.MonkeyPatch, 
     simulate(nproc_per_node=8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
     assert torch.cuda.device_count() == 2
+
+
+def test_a_stream_entered_inside_itself_gives_the_outer_one_back(simulation: Simulation) -> None:
+    default, side = torch.cuda.default_stream(), torch.cuda.Stream()
+    assert torch.cuda.current_stream() is default
+    with torch.cuda.stream(side):
+        with torch.cuda.stream(side):
+            assert torch.cuda.current_stream() is side
+        assert torch.cuda.current_stream() is side
+        assert torch.cuda.default_stream() is default
+    assert torch.cuda.current_stream() is default

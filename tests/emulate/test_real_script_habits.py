@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from fakerun.rank.simulation import Simulation
-from tests.emulate.conftest import Simulate
+from tests.in_process import Simulate
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -24,7 +24,8 @@ KNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
     "a comparison of tensors": (lambda: torch.equal(torch.ones(2, device="cuda"), torch.ones(2, device="cuda")), True),
     "nonzero": (lambda: torch.tensor([0, 7, 0, 8], device="cuda").nonzero().flatten().tolist(), [1, 3]),
     "boolean mask": (lambda: _masked().shape[0], 2),
-    "summed over two equal ranks": (lambda: _all_reduced(), 6),
+    "summed over two equal ranks": (lambda: _all_reduced(torch.tensor(3, device="cuda")), 6),
+    "truth summed over two equal ranks": (lambda: _all_reduced(torch.tensor([True, False], device="cuda")), [True, False]),
 }
 
 UNKNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
@@ -33,6 +34,9 @@ UNKNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
     "bool": (lambda: bool((torch.randn((), device="cuda") > 0).item()), False),
     "uninitialised": (lambda: torch.empty((), device="cuda").item(), 1.0),
     "written over with unknown values": (lambda: torch.zeros((), device="cuda").normal_().item(), 1.0),
+    "received": (lambda: _sent_by_rank_1(lambda value: dist.recv(value, src=1), "cuda"), [1, 1]),
+    "received on the host": (lambda: _sent_by_rank_1(lambda value: dist.recv(value, src=1), "cpu"), [1, 1]),
+    "scattered": (lambda: _sent_by_rank_1(lambda value: dist.scatter(value, src=1), "cuda"), [1, 1]),
     "known and unknown together": (lambda: (torch.ones((), device="cuda") + torch.randn((), device="cuda")).item(), 1.0),
 }
 
@@ -48,11 +52,17 @@ def _masked() -> torch.Tensor:
     return values[values > 2]
 
 
-def _all_reduced() -> Any:
+def _all_reduced(value: torch.Tensor) -> Any:
     dist.init_process_group("nccl")
-    value = torch.tensor(3, device="cuda")
     dist.all_reduce(value)
-    return value.item()
+    return value.tolist()
+
+
+def _sent_by_rank_1(receive: Callable[[torch.Tensor], Any], device: str) -> Any:
+    dist.init_process_group()
+    value = torch.zeros(2, dtype=torch.int64, device=device)
+    receive(value)
+    return value.tolist()
 
 
 def notes(simulation: Simulation) -> list[str]:

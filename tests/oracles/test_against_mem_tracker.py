@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker  # the oracle; its module is private, it is the documented tool
 
 from fakerun.analysis.memory import footprint_of
@@ -16,6 +17,8 @@ from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 
 LLAMA3 = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "llama3.py"))
+
+JOB = JobSpec(script=Path("train.py"), hardware=hardware_named("h100-80gb"), steps=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,10 @@ def train(case: Case, device: str, tracker: MemTracker | None = None) -> None:
     """Two steps, as a script would take them."""
     shape = LLAMA3["SHAPES"]["small"]
     model = LLAMA3["Llama3"](shape, case.sequence)
+    for block in (*model.layers, model):  # RMSNorm is one kernel on CUDA and several on the CPU: see below
+        for name, module in list(block.named_children()):
+            if isinstance(module, nn.RMSNorm):
+                setattr(block, name, nn.LayerNorm(shape.dim))
     for parameter in model.parameters():
         parameter.data = parameter.data.to(case.dtype)
     model.to(device)
@@ -68,9 +75,42 @@ def test_peak_is_what_torchs_tracker_finds(case: Case) -> None:
     with tracker:
         train(case, "cpu", tracker)
     tracked = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
-    job = JobSpec(script=Path("train.py"), hardware=hardware_named("h100-80gb"), steps=3)
-    with Simulation(job, 0) as simulation:
+    with Simulation(JOB, 0) as simulation:
         train(case, "cuda")
         ours = footprint_of(simulation.record(None).memory).peak_bytes
     # The tracker does not round to the allocator's 512 bytes on the CPU, and counts AdamW's step counts, which live on the host.
     assert ours == pytest.approx(tracked, rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rms_norm_differs_by_what_the_fused_kernel_does_not_keep(dtype: torch.dtype) -> None:
+    """The CPU keeps intermediate results of RMSNorm for backward; CUDA's fused kernel keeps one fp32 number for each row."""
+    rows, features = 512, 1024
+    tensor, number_per_row = rows * features * dtype.itemsize, rows * 4
+    with Simulation(JOB, 0):
+        norm = nn.RMSNorm(features, device="cuda", dtype=dtype)
+        inputs = torch.randn(rows, features, device="cuda", dtype=dtype, requires_grad=True)
+        before = torch.cuda.memory_allocated()
+        output = norm(inputs)
+        ours = torch.cuda.memory_allocated() - before
+    assert output.shape == (rows, features)
+    assert ours == tensor + number_per_row
+    on_cpu = kept_by(nn.RMSNorm(features, dtype=dtype), torch.randn(rows, features, dtype=dtype, requires_grad=True))
+    if dtype is torch.float32:  # the normalised input, before the weight, and the mean of squares' root
+        assert on_cpu == 2 * tensor + number_per_row
+    else:  # the same in fp32, the fp32 input, and the output
+        assert on_cpu >= 2 * rows * features * 4 + tensor + number_per_row
+
+
+def kept_by(module: nn.Module, inputs: torch.Tensor) -> int:
+    """Bytes of the output and of what autograd keeps for backward, without the inputs and parameters: real storages, counted once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        note(module(inputs))
+    given = {tensor.untyped_storage().data_ptr() for tensor in (inputs, *module.parameters())}
+    return sum(size for address, size in kept.items() if address not in given)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import ExitCode, UsageError
+from fakerun.job.codec import decode_job
 from fakerun.job.hardware import HardwareSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, open_run_directory
@@ -50,7 +51,7 @@ def test_without_a_name_it_is_a_fresh_temporary_one(tmp_path: Path, monkeypatch:
 
 def test_job_and_records_come_back(tmp_path: Path) -> None:
     run = _earlier_run(tmp_path)
-    assert run.read_job() == JOB
+    assert decode_job(run.job_file.read_bytes()) == JOB
     assert run.rank(12).read_record() == RankRecord(rank=12)
     assert _tree(tmp_path) >= {"job.json", "rank-00012", "rank-00012/record.json.gz", "rank-00012/stdout.log", "rank-00012/stderr.log"}
 

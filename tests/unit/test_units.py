@@ -2,7 +2,7 @@
 
 import pytest
 
-from fakerun.units import format_bytes, format_duration, format_ranks
+from fakerun.units import format_bytes, format_ranks, is_count
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,12 @@ def test_bytes(n: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (12.34, "12.3 s"), (59.99, "1 min 00 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")]
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
-@pytest.mark.parametrize(
     ("ranks", "text"), [((), ""), ((0,), "0"), ((0, 1), "0-1"), ((7, 0, 5, 4, 6), "0,4-7"), ((1, 1, 3), "1,3"), (range(1024), "0-1023")]
 )
 def test_ranks(ranks: tuple[int, ...], text: str) -> None:
     assert format_ranks(ranks) == text
+
+
+@pytest.mark.parametrize(("text", "counts"), [("0", True), ("12", True), ("", False), ("-1", False), ("1.0", False), ("²", False), ("9" * 5000, False)])
+def test_what_is_read_as_a_count(text: str, counts: bool) -> None:
+    assert is_count(text) is counts

@@ -36,6 +36,10 @@ GAPS = [
         f"A call that needs the device itself is not emulated: torch cannot run it without the device. {SKIP_IT}",
     ),
     (
+        RuntimeError("PyTorch is not linked with support for cuda devices"),
+        f"A call that needs the device itself is not emulated: torch cannot run it without the device. {SKIP_IT}",
+    ),
+    (
         DataDependentOutputException("aten.equal.default"),
         f"torch.ops.aten.equal is not emulated: its result depends on values that nobody computed. {SKIP_IT}",
     ),

@@ -38,8 +38,10 @@ def simulated_saving(findings: FindingSink, values_were_made_up: Callable[[], bo
         for name in ("remove", "unlink"):
             patches.set(os, name, saving.removing(getattr(os, name)))
         patches.set(os, "mkdir", saving.making(os.mkdir))
-        yield
-    saving.remove_empty_directories()
+        try:
+            yield
+        finally:
+            saving.remove_empty_directories()
 
 
 class _Saving:

@@ -123,6 +123,8 @@ def _scatter(comm: Communication, call: dict[str, Any]) -> Any:
     comm.report(CollectiveOp.SCATTER, group, flat, outputs, root=call["root_rank"], is_async=call["async_op"])
     if flat:
         comm.copy(outputs[0], flat[group.rank()])
+    else:
+        comm.arrive(outputs)
     return outputs, comm.work(outputs)
 
 
@@ -156,6 +158,7 @@ def _send(comm: Communication, call: dict[str, Any]) -> Any:
 
 def _receive(comm: Communication, call: dict[str, Any]) -> Any:
     comm.report(CollectiveOp.RECV, _group(call), [], call["tensors"], peer=call.get("src"), tag=call["tag"])
+    comm.arrive(call["tensors"])
     return comm.work(call["tensors"])
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor, FakeWork
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.observer import OperationObserver
@@ -50,9 +51,10 @@ class FinishedWork(dist.Work):
 class Communication:
     """What all answers to communication operators use: reporting the call, making its result, and values where they are known."""
 
-    def __init__(self, mode: DeviceMode, observer: OperationObserver) -> None:
+    def __init__(self, mode: DeviceMode, observer: OperationObserver, values: UnknownValues) -> None:
         self._mode = mode
         self._observer = observer
+        self._values = values
         self._works: list[FinishedWork] = []  # C++ keeps only its own half of a Python Work alive
 
     def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
@@ -128,10 +130,20 @@ class Communication:
         name = _reduce_op_name(reduce_op)
         for tensor in tensors:
             values = self._mode.known.of(tensor)
-            if values is not None and name == "sum":
+            if values is None or values.dtype is torch.bool:  # NCCL sums truth values by `or`: equal ones stay as they are
+                continue
+            if name == "sum":
                 values.mul_(size)
-            elif values is not None and name == "product":
+            elif name == "product":
                 values.pow_(size)
+
+    def arrive(self, tensors: Sequence[torch.Tensor]) -> None:
+        """`tensors` receive what one other rank alone knows."""
+        for tensor in tensors:
+            if type(tensor) is FakeTensor:
+                self._mode.known.forget(tensor)
+            else:
+                self._values.fill(tensor, "what another rank sends")
 
     def _receive(self, target: torch.Tensor, values: torch.Tensor | None) -> None:
         if values is not None and values.numel() != target.numel():

@@ -13,18 +13,15 @@ _OPERATORS = ("all_gather_copy_in", "split_with_sizes_copy", "chunk_cat")
 """torch's own operators around FSDP2's collectives: into the gathered buffer, out of it into the parameters, into the reduced buffer."""
 
 
-class FsdpBuffers:
-    """The handlers of the `fsdp` operators."""
+def report_fsdp_buffers(mode: DeviceMode, observer: OperationObserver) -> None:
+    """Register the handlers of the `fsdp` operators that this torch has."""
 
-    def __init__(self, mode: DeviceMode, observer: OperationObserver) -> None:
-        self._mode = mode
-        self._observer = observer
-        for name in _OPERATORS:
-            if hasattr(torch.ops.fsdp, name):
-                mode.handlers[getattr(torch.ops.fsdp, name).default] = self._run
-
-    def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        output = self._mode.simulate_call(func, (), args, dict(kwargs))
-        written = self._mode.written_by(func, args, kwargs)
-        self._observer.communication_buffers([leaf for leaf in (*pytree.tree_leaves(output), *written) if isinstance(leaf, torch.Tensor)])
+    def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        output = mode.simulate_call(func, (), args, dict(kwargs))
+        written = mode.written_by(func, args, kwargs)
+        observer.communication_buffers([leaf for leaf in (*pytree.tree_leaves(output), *written) if isinstance(leaf, torch.Tensor)])
         return output
+
+    for name in _OPERATORS:
+        if hasattr(torch.ops.fsdp, name):
+            mode.handlers[getattr(torch.ops.fsdp, name).default] = run

@@ -65,9 +65,9 @@ class _AnyAttributes:
 
 def _replace_backends(patches: Patches) -> None:
     # Since 2.15 the backend "nccl" is made of NCCL2, and there is a lazy variant.
-    for name in ("NCCL", "NCCL2", "NCCLLazy", "GLOO", "UCC", "XCCL", "MPI"):
-        backend = _SimulatedBackend(f"ProcessGroup{name.capitalize()}", (), {"Options": _Options, "create": classmethod(_no_mpi)})
-        patches.set(distributed_c10d, f"ProcessGroup{name}" if name != "GLOO" else "ProcessGroupGloo", backend)
+    for name in ("NCCL", "NCCL2", "NCCLLazy", "Gloo", "UCC", "XCCL", "MPI"):
+        backend = _SimulatedBackend(f"ProcessGroup{name}", (), {"Options": _Options, "create": classmethod(_no_mpi)})
+        patches.set(distributed_c10d, backend.__name__, backend)
     patches.set(dist, "ProcessGroupNCCL", distributed_c10d.ProcessGroupNCCL)
     patches.set(dist, "ProcessGroupGloo", distributed_c10d.ProcessGroupGloo)
     patches.set_all(distributed_c10d, {"_NCCL_AVAILABLE": True, "_GLOO_AVAILABLE": True})

@@ -91,7 +91,8 @@ class DeviceArguments(TorchFunctionMode):
         device = kwargs.get("device", rest[0] if rest else None)
         ordinal = self._devices.index(device)
         self._devices.initialized = True
-        return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)))
+        layout = {"memory_format": kwargs["memory_format"]} if "memory_format" in kwargs else {}
+        return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)), **layout)
 
 
 @contextmanager

@@ -31,16 +31,18 @@ class HostPolicy:
         return self._measured(wrap, func, args, kwargs)
 
     def _surely_small(self, signature: Signature) -> bool:
-        """Whether no operator of these tensors can make a large result: at most the product of their sizes, 8 bytes each."""
+        """Whether no operator of these tensors can make a large result: at most the product of all sizes and numbers, 8 bytes each."""
         if not signature.real:
             return False
-        elements = 1
+        largest_bytes = 8
         for tensor in signature.real:
             if tensor.device.type != "cpu":
                 return True  # meta tensors of the script's own have no memory
-            elements *= max(tensor.numel(), 1)
-        largest = max((value for value in signature.key if type(value) is int), default=1)
-        return elements * max(largest, 1) * 8 <= self.THRESHOLD_BYTES
+            largest_bytes *= max(tensor.numel(), 1)
+        for value in signature.key:
+            if type(value) is int:
+                largest_bytes *= abs(value) + 1  # a number may be a size, or be added to one (padding)
+        return largest_bytes <= self.THRESHOLD_BYTES
 
     def _measured(self, wrap: Wrap, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Run the meta kernel first, to see how large the result would be."""

@@ -18,6 +18,7 @@ from fakerun.emulate.device.known_values import KnownValues
 from fakerun.emulate.device.neutral import neutral_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
 from fakerun.emulate.refusals.cuda_words import in_cudas_words
+from fakerun.emulate.refusals.unsupported import sparse_gap
 from fakerun.emulate.torch_private import (
     FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
@@ -285,6 +286,8 @@ class DeviceMode(FakeTensorMode):
             raise restated from None
         if not self._nested:
             made = [leaf for leaf in pytree.tree_leaves(output) if type(leaf) is FakeTensor]
+            if any(tensor.layout is not torch.strided for tensor in made):
+                raise sparse_gap(func)
             if made:
                 self.observer.tensors_made(made, derived=signature.simulated)
         return output

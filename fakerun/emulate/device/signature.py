@@ -1,6 +1,6 @@
 """What an operator's result depends on, and how to make the result again without running the operator.
 
-The result of nearly every operator on simulated tensors is determined by the metadata of its arguments. `describe` turns a call into
+The result of nearly every operator on simulated tensors is determined by the metadata of its arguments. `Signature` turns a call into
 a hashable key of just that; `Recipe` makes fresh outputs for a key that was seen before.
 """
 

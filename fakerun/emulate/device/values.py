@@ -90,7 +90,11 @@ class UnknownValues:
         values = self._mode.known.of(source)
         if values is not None:
             return target.copy_(values)
-        self._note("the values of a device tensor")
+        return self.fill(target, "the values of a device tensor")
+
+    def fill(self, target: torch.Tensor, what: str) -> torch.Tensor:
+        """Give a host tensor neutral values in the place of `what`, which is not known, and tell the user."""
+        self._note(what)
         self.made_up = True
         return target.fill_(neutral_value(target.dtype))
 
@@ -141,6 +145,6 @@ class UnknownValues:
             return
         self._findings.note(
             "unknown-value",
-            f"{what} was asked for; it is not known without a GPU, and a neutral one was given (float 1.0, int 1, bool False).",
+            f"{what} was asked for; it is not known in a dry run, and a neutral one was given (float 1.0, int 1, bool False).",
             hint="Control flow that depends on it may differ on real hardware.",
         )

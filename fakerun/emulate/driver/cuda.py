@@ -146,7 +146,7 @@ def _work(streams: StreamTable) -> dict[str, Any]:
         "stream": StreamContext,
         "StreamContext": StreamContext,
         "current_stream": streams.current,
-        "default_stream": streams.current,
+        "default_stream": streams.default,
         "set_stream": streams.set_current,
         "is_current_stream_capturing": lambda: False,
         "CUDAGraph": Graph,

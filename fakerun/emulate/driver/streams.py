@@ -9,10 +9,11 @@ from fakerun.emulate.device.devices import ACCELERATOR, Devices
 
 
 class StreamTable:
-    """The current stream of each device, and the classes that a script makes streams and events of."""
+    """The default and the current stream of each device, and the classes that a script makes streams and events of."""
 
     def __init__(self, devices: Devices) -> None:
         self.devices = devices
+        self._default: dict[int, Any] = {}
         self._current: dict[int, Any] = {}
         table = self
 
@@ -28,6 +29,7 @@ class StreamTable:
                 self.stream_id = self.cuda_stream = Stream._made
                 self.device_type = 1
                 self.priority = priority
+                self._outer: list[Any] = []  # the current streams where this one was entered: it may be entered again inside itself
 
             def query(self) -> bool:
                 return True
@@ -48,23 +50,27 @@ class StreamTable:
                 return False
 
             def __enter__(self) -> Self:
-                self._previous = table.current(self.device_index)
+                self._outer.append(table.current(self.device_index))
                 table.set_current(self)
                 return self
 
             def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-                table.set_current(self._previous)
+                table.set_current(self._outer.pop())
 
         class ExternalStream(Stream):
             """Stands for `torch.cuda.ExternalStream`."""
 
         self.Stream, self.ExternalStream, self.Event = Stream, ExternalStream, Event
 
+    def default(self, device: Any = None) -> Any:
+        index = self.devices.index(device)
+        if index not in self._default:
+            self._default[index] = self.Stream(index)
+        return self._default[index]
+
     def current(self, device: Any = None) -> Any:
         index = self.devices.index(device)
-        if index not in self._current:
-            self._current[index] = self.Stream(index)
-        return self._current[index]
+        return self._current.get(index) or self.default(index)
 
     def set_current(self, stream: Any) -> None:
         if stream is not None:

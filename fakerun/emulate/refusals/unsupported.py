@@ -12,7 +12,11 @@ SKIP_IT = "Skip the call in a dry run, for example behind an environment variabl
 
 _NO_KERNEL = re.compile(r"Could not run '(?P<operator>[\w:.]+)' with arguments from the '\w*(?:Lazy|CUDA|Meta)' backend")
 _NO_FAKE_IMPL = re.compile(r"There was no fake impl registered for <?(?:CustomOpDef\()?(?P<operator>[\w:.]+)")
-_NO_DRIVER = re.compile(r"Found no NVIDIA driver|NVIDIA driver on your system is too old|No CUDA GPUs are available|no CUDA-capable device")
+_NO_DRIVER = re.compile(
+    "Found no NVIDIA driver|NVIDIA driver on your system is too old|No CUDA GPUs are available|no CUDA-capable device"
+    "|not linked with support for cuda devices"
+)
+"""What builds of torch with CUDA and builds without say on a host without."""
 _NO_DATA = re.compile(r"Cannot access data pointer of Tensor|Cannot access storage of FakeTensor")
 _VALUES_NEEDED = frozenset({"DataDependentOutputException", "DynamicOutputShapeException"})
 
@@ -30,13 +34,21 @@ def gap_of(error: BaseException, operator: Any = None) -> EmulationGapError | No
         return _gap(_name(operator or message), "its result depends on values that nobody computed")
     if isinstance(error, NotImplementedError) and (found := _NO_KERNEL.search(message)) is not None:
         return _gap(_name(operator or found["operator"]), "torch cannot run it without the device")
-    if _NO_DRIVER.search(message) is not None:  # a build with CUDA, on a host without
+    if _NO_DRIVER.search(message) is not None:
         what = "A call that needs the device itself" if operator is None else _name(operator)
         return _gap(what, "torch cannot run it without the device")
     if _NO_DATA.search(message) is not None:
         what = "Native code that reads a device tensor's memory" if operator is None else _name(operator)
         return _gap(what, "tensors on the device have no data in a dry run")
     return None
+
+
+def sparse_gap(operator: Any) -> EmulationGapError:
+    """The gap for an operator that makes a sparse tensor on the device."""
+    return EmulationGapError(
+        f"Sparse tensors on the device ({_name(operator)}) are not emulated: how much they hold depends on values that nobody computed. "
+        "Make them dense in a dry run, for example with nn.Embedding(..., sparse=False)."
+    )
 
 
 def _gap(what: str, reason: str) -> EmulationGapError:

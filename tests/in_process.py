@@ -1,0 +1,52 @@
+"""Simulations inside the test process, as a rank process would set them up: fixtures for the rooms that need torch."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakerun.job.hardware import hardware_named
+from fakerun.job.spec import JobSpec
+from fakerun.launch.environment import worker_environment
+from fakerun.rank.simulation import Simulation
+
+__all__ = ["Simulate", "shared_simulation", "simulate", "simulation", "simulation_of"]
+
+Simulate = Callable[..., Simulation]
+
+
+def simulation_of(
+    rank: int = 0, *, nproc_per_node: int = 2, nnodes: int = 1, hardware: str = "h100-80gb", steps: int = 1000
+) -> tuple[Simulation, JobSpec]:
+    """A simulation that has not begun, and its job."""
+    job = JobSpec(module="test", nnodes=nnodes, nproc_per_node=nproc_per_node, hardware=hardware_named(hardware), steps=steps)
+    return Simulation(job, rank), job
+
+
+@pytest.fixture
+def simulate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Simulate]:
+    """Starts a simulation, which ends with the test: `simulate(rank=3, nproc_per_node=4, hardware="a100-40gb")`."""
+    with ExitStack() as stack:
+
+        def start(rank: int = 0, **options: Any) -> Simulation:
+            simulation, job = simulation_of(rank, **options)
+            for name, value in worker_environment(job, rank, inherited={}, error_file=tmp_path / "error.json").items():
+                monkeypatch.setenv(name, value)
+            return stack.enter_context(simulation)
+
+        yield start
+
+
+@pytest.fixture
+def simulation(simulate: Simulate) -> Simulation:
+    """Rank 0 of 2."""
+    return simulate()
+
+
+@pytest.fixture(scope="module")
+def shared_simulation() -> Iterator[Simulation]:
+    """Rank 0 of 2, the same one for all tests of a module: for many small cases, none of which needs the others not to have been."""
+    with simulation_of()[0] as simulation:
+        yield simulation

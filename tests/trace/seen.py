@@ -1,0 +1,38 @@
+"""What one piece of code did in a simulation that other code used before it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fakerun.rank.simulation import Simulation
+from fakerun.records.collective import CollectiveRecord
+from fakerun.records.memory import MemoryBlock
+
+
+@dataclass(slots=True)
+class Seen:
+    """The blocks it allocated, what it communicated, how many training steps it completed. Filled when it is over."""
+
+    blocks: tuple[MemoryBlock, ...] = ()
+    collectives: tuple[CollectiveRecord, ...] = ()
+    steps: int = 0
+
+    def where(self, **wanted: object) -> list[MemoryBlock]:
+        """The blocks that have these attributes."""
+        return [block for block in self.blocks if all(getattr(block, name) == value for name, value in wanted.items())]
+
+    def one(self, **wanted: object) -> MemoryBlock:
+        """The only block that has these attributes."""
+        (block,) = self.where(**wanted)
+        return block
+
+
+@contextmanager
+def watch(simulation: Simulation) -> Iterator[Seen]:
+    """See what the code inside does."""
+    before, seen = simulation.record(None), Seen()
+    yield seen
+    after = simulation.record(None)
+    seen.blocks = after.memory.blocks[len(before.memory.blocks) :]
+    seen.collectives = after.collectives[len(before.collectives) :]
+    seen.steps = after.steps - before.steps
