@@ -11,17 +11,18 @@ import typer
 from fakerun.cli import torchrun
 from fakerun.cli.grammar import either_spelling
 from fakerun.cli.report_output import check_output, write_report
-from fakerun.cli.terminal import note, say, stdout_takes_color
+from fakerun.cli.terminal import note, say, stdout_takes_color, stdout_width
 from fakerun.errors import UsageError
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script
 from fakerun.job.spelling import did_you_mean
+from fakerun.records.finding import Severity
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
     from fakerun.job.spec import JobSpec
-    from fakerun.report import Renderer
+    from fakerun.report import Renderer, Report
 
 # `fakerun.launch`, `fakerun.report` and the reader of job files are imported where they are used: `fakerun --help` needs none of them.
 
@@ -29,6 +30,9 @@ JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
 """What makes a SCRIPT a job file."""
 
 DEFAULT_FORMAT = "table"
+
+_HARDWARE = "v100-32gb, a100-40gb, a100-80gb, h100-80gb, h200, b200, gb200, mi300x, l4, a10g, rtx4090"
+"""For the help text. A test compares it with the data, which takes too long to read for that."""
 
 _SIZE_OPTIONS = frozenset({"--world-size", "--nnodes", "--nproc-per-node", "--mesh"})
 
@@ -77,15 +81,17 @@ def run(
     ] = None,
     hardware: Annotated[
         str | None,
-        option(metavar="NAME", help=f"What to simulate.  [default: {DEFAULT_HARDWARE}]", autocompletion=_complete_hardware),
+        option(metavar="NAME", help=f"The accelerator: {_HARDWARE}.  [default: {DEFAULT_HARDWARE}]", autocompletion=_complete_hardware),
     ] = None,
     format_: Annotated[
         str | None,
         option("--format", metavar="NAME", help="table, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format),
     ] = None,
     output: Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report here, not to stdout.")] = None,
-    trace: Annotated[bool, option("--trace", help="List every collective in order, not sums.")] = False,
-    run_dir: Annotated[Path | None, option(metavar="DIRECTORY", help="Keep records and output here.  [default: temporary]")] = None,
+    trace: Annotated[bool, option("--trace", help="List every collective in order, too.")] = False,
+    run_dir: Annotated[
+        Path | None, option(metavar="DIRECTORY", help="Keep records and output here.  [default: kept only if a rank fails]")
+    ] = None,
     timeout: Annotated[float | None, option(parser=_seconds, metavar="SECONDS", help="Stop a rank that takes longer.")] = None,
     show_output: Annotated[bool, option("--show-output", help="Show what the script prints, on stderr.")] = False,
     # What follows is torchrun's.
@@ -138,14 +144,26 @@ def _simulate(job: "JobSpec", renderer: "Renderer", *, output: Path | None, trac
 
     directory = open_run_directory(run_dir)
     say(_summary(job))
-    record = run_job(job, directory, show_output=show_output)
-    report = build_report(job, record)
-    content = renderer.render(report, trace=trace, color=output is None and stdout_takes_color())
-    write_report(content, output)
-    if output is not None and report.failed:
-        say(f"rank {format_ranks(rank.record.rank for rank in report.failed)} failed: see {output}")
-    say(f"run directory: {directory.path}")
+    report = build_report(job, run_job(job, directory, show_output=show_output))
+    if output is None:
+        write_report(renderer.render(report, trace=trace, color=stdout_takes_color(), width=stdout_width()), None)
+    else:
+        write_report(renderer.render(report, trace=trace), output)
+        _say_the_worst(report, output)
+    if run_dir is None and not report.failed:
+        directory.discard()
+    else:
+        say(f"run directory: {directory.path}")
     return report.exit_code
+
+
+def _say_the_worst(report: "Report", output: Path) -> None:
+    """Whoever has the report written to a file should not have to open it to know why the exit code is not 0."""
+    for finding in report.findings:
+        if finding.severity is Severity.ERROR:
+            say(f"{finding.code}: {finding.message}")
+    if report.failed:
+        say(f"rank {format_ranks(rank.record.rank for rank in report.failed)} failed: see {output}")
 
 
 def _summary(job: "JobSpec") -> str:

@@ -1,6 +1,7 @@
-"""What the command says beside the report: on stderr, every line marked as fakerun's. And whether the terminal takes colour."""
+"""What the command says beside the report: on stderr, every line marked as fakerun's. And what the terminal is like."""
 
 import os
+import shutil
 import sys
 from contextlib import suppress
 
@@ -19,3 +20,8 @@ def note(message: str) -> None:
 def stdout_takes_color() -> bool:
     """A terminal, unless the user asked for no colour (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def stdout_width() -> int | None:
+    """Columns of the terminal; None for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -13,7 +13,7 @@ from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
 from fakerun.emulate.cluster.fsdp import report_fsdp_buffers
 from fakerun.emulate.cluster.mesh import simulated_meshes
-from fakerun.emulate.cluster.objects import objects_of_other_ranks
+from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.device_arguments import DeviceArguments, ordinals_are_devices
@@ -84,7 +84,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             simulated_saving(findings, lambda: values.made_up),
             simulated_sharded_checkpoints(findings),
             simulated_process_groups(rank, job.world_size, observer),
-            objects_of_other_ranks(findings, values.unnoted),
+            simulated_objects(communication, findings, values.unnoted),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),
             other_gaps(),

@@ -60,11 +60,15 @@ class _GrowingLog:
     def new_lines(self, *, at_end: bool) -> Iterable[str]:
         for chunk in self._new_chunks():
             *lines, self._unfinished = (self._unfinished + self._decoder.decode(chunk)).split("\n")
-            yield from (f"{self._prefix}{line}\n" for line in lines)
+            yield from map(self._marked, lines)
         if at_end:
             rest = self._unfinished + self._decoder.decode(b"", final=True)
             if rest:
-                yield f"{self._prefix}{rest.rstrip()}\n"
+                yield self._marked(rest.rstrip())
+
+    def _marked(self, line: str) -> str:
+        """A line after the rank, once: torch itself marks those of an uncaught exception in the same way."""
+        return f"{line}\n" if line.startswith(self._prefix) else f"{self._prefix}{line}\n"
 
     def _new_chunks(self) -> Iterable[bytes]:
         if not self._path.exists():

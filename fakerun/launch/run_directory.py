@@ -3,6 +3,7 @@
 Owns names and layout, and what may be written over: an earlier run's own files, and nothing else, ever.
 """
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,10 @@ class RunDirectory:
 
     def write_job(self, job: JobSpec) -> None:
         write_whole(self.job_file, encode_job(job))
+
+    def discard(self) -> None:
+        """Remove a temporary directory and all that is in it, when nobody will want to look into it."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def open_run_directory(path: Path | None) -> RunDirectory:

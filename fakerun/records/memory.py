@@ -19,8 +19,9 @@ class Category(StrEnum):
 
     `parameter`, `buffer`: persistent storage of a module's parameters (the local shard) and buffers. `gradient`: storage of a
     parameter's `.grad`. `optimizer_state`: held in an optimizer's state. `communication`: buffers of collectives, unsharded
-    parameters of FSDP included. `input`: created outside forward, backward and optimizer. `activation`: created in forward with
-    gradients enabled, recomputation included. `temporary`: the rest.
+    parameters of FSDP included. `input`: brought from the host, or made from nothing, outside modules, backward and optimizer; and
+    what the script computed there to hand it to a model. `activation`: created in forward with gradients enabled (the loss and
+    recomputation included). `temporary`: the rest.
     """
 
     PARAMETER = "parameter"

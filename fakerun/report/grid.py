@@ -83,15 +83,14 @@ class Grid:
         return replace(self, columns=columns, rows=cells[: len(self.rows)], sums=cells[len(self.rows) :])
 
     def _clipped(self, widths: Sequence[int]) -> Self:
-        def clipped(row: Row) -> Row:
+        def clipped(row: Row) -> list[str]:
             return [
                 column.clip(cell, width) if column.clip and len(cell) > width else cell
                 for column, cell, width in zip(self.columns, row, widths, strict=True)
             ]
 
-        columns = [
-            replace(column, heading=heading) for column, heading in zip(self.columns, clipped([c.heading for c in self.columns]), strict=True)
-        ]
+        headings = clipped([column.heading for column in self.columns])
+        columns = [replace(column, heading=heading) for column, heading in zip(self.columns, headings, strict=True)]
         return replace(self, columns=columns, rows=[*map(clipped, self.rows)], sums=[*map(clipped, self.sums)])
 
 

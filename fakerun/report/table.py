@@ -73,12 +73,13 @@ def _findings(report: Report, style: Style) -> list[str]:
     marks = {Severity.ERROR: style.red, Severity.WARNING: style.yellow, Severity.NOTE: style.bold}
     lines = []
     for finding, places in _alike(report.findings).items():
-        where = _ranks(finding.ranks) if len(report.ranks) > 1 else ""
-        lines.append(f"{marks[finding.severity](finding.severity)}  {finding.code}" + (f"  ({where})" if where else ""))
-        if places:
-            lines.extend(style.wrapped(f"at {', '.join(map(unbroken, places))}", indent="  "))
-        lines.extend(style.wrapped(finding.message, indent="  "))
-        lines.extend(style.wrapped(f"hint: {finding.hint}", indent="  ") if finding.hint else [])
+        on_ranks = f"on {_ranks(finding.ranks)}" if len(report.ranks) > 1 and finding.ranks else ""
+        at_places = f"at {', '.join(map(unbroken, places))}" if places else ""
+        heading = "  ".join(filter(None, (finding.severity, finding.code, on_ranks, at_places)))
+        first, *rest = style.wrapped(heading, indent="  ", first_indent="")
+        lines += [first.replace(finding.severity, marks[finding.severity](finding.severity), 1), *rest]
+        lines += style.wrapped(finding.message, indent="  ")
+        lines += style.wrapped(f"hint: {finding.hint}", indent="  ") if finding.hint else []
     return [style.bold("Findings"), *lines] if lines else []
 
 
@@ -92,5 +93,5 @@ def _alike(findings: Iterable[Finding]) -> dict[Finding, list[str]]:
 
 
 def _ranks(numbers: Collection[int]) -> str:
-    """`rank 3`, `ranks 0-3`, nothing for no rank."""
-    return f"rank{'s' * (len(numbers) > 1)} {format_ranks(numbers)}" if numbers else ""
+    """`rank 3`, `ranks 0-3`."""
+    return f"rank{'s' * (len(numbers) > 1)} {format_ranks(numbers)}"

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fakerun.records.run import FailureKind, ProcessFailure
 from fakerun.report.model import RankReport
-from fakerun.report.style import Style, clip_end, wrapped
+from fakerun.report.style import Style, clip_end
 from fakerun.units import format_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
-_WIDTH = 100
-"""Narrower than the tables: what went wrong is read in any terminal."""
 _HEADING_LINES = 2
 _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
@@ -26,12 +24,16 @@ def failures_section(failed: Iterable[RankReport], style: Style) -> list[str]:
     for what, ranks in alike.items():
         failure = ranks[0].record.failure
         traceback = [] if lines or failure is None else _traceback_lines(failure)
-        heading = wrapped(f"FAILED  {_ranks(ranks)}{what}", indent="", width=_WIDTH)
+        heading = style.wrapped(f"{_word(failure)}  {_ranks(ranks)}{what}")
         if traceback and _ends_traceback(failure) and len(heading) > _HEADING_LINES:
-            heading = [*heading[: _HEADING_LINES - 1], clip_end(" ".join(heading[_HEADING_LINES - 1 :]), _WIDTH)]
+            heading = [*heading[: _HEADING_LINES - 1], clip_end(" ".join(heading[_HEADING_LINES - 1 :]), style.width)]
         lines += [style.red(line) for line in heading]
         lines += [f"  {line}".rstrip() for line in _shortened(traceback or _rest_of_message(failure))]
     return lines
+
+
+def _word(failure: ProcessFailure | None) -> str:
+    return "INTERRUPTED" if failure is not None and failure.kind is FailureKind.INTERRUPTED else "FAILED"
 
 
 def _ranks(ranks: Sequence[RankReport]) -> str:
@@ -48,7 +50,7 @@ def _what_happened(rank: RankReport) -> str:
 
 def _in_a_line(failure: ProcessFailure) -> str:
     message = failure.message.strip().partition("\n")[0]
-    if failure.kind in (FailureKind.GAP, FailureKind.USAGE) or failure.exception is None:
+    if failure.kind in (FailureKind.GAP, FailureKind.USAGE, FailureKind.INTERRUPTED) or failure.exception is None:
         return message
     exception = message if message == failure.exception else f"{failure.exception}: {message}"
     return f"a fault of fakerun's own, please report it: {exception}" if failure.kind is FailureKind.INTERNAL else exception

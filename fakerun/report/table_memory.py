@@ -5,12 +5,13 @@ from fakerun.analysis.fit import COUNTED, NOT_COUNTED
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.job.hardware import HardwareSpec
 from fakerun.records.memory import MemoryBlock
-from fakerun.report.grid import Column, beside, grid
+from fakerun.report.grid import Column, Grid, beside
 from fakerun.report.model import RankReport, Report
-from fakerun.report.style import Style, clip_end, clip_start, wrapped
+from fakerun.report.style import Style, clip_end, clip_module, clip_place
 from fakerun.units import format_bytes
 
 _MODULES_SHOWN = 8
+_MODULE_WIDTH = 22
 _TENSORS_SHOWN = 8
 
 
@@ -20,16 +21,19 @@ def memory_section(rank: RankReport, hardware: HardwareSpec, style: Style) -> li
     memory = rank.memory
     if memory.peak_block is None:
         return [title, "no device memory was allocated"]
+    peak = f"peak of {format_bytes(memory.peak_bytes)} in {_place(memory.peak_block)}"
+    steps = f"peaks by step: {_step_peaks(memory)}; at the end {format_bytes(memory.final_bytes)}"
     return [
         f"{title}  {_verdict(rank, hardware, style)}",
-        f"peak allocated (tensors) {format_bytes(memory.peak_bytes)} in {_place(memory.peak_block)}",
-        f"step peaks: {_step_peaks(memory)}; {format_bytes(memory.final_bytes)} allocated at the end",
+        *style.wrapped(peak),
+        *style.wrapped(steps),
         "",
-        *beside(_categories(memory), _modules(memory)),
+        f"{style.bold('Alive at the peak')}, by category, by module, and the largest tensors",
+        *beside(_categories(memory), _modules(memory), width=style.width),
         "",
-        *_tensors(memory),
+        *_tensors(memory, style),
         "",
-        *(style.dim(line) for line in wrapped(f"Memory is what is {COUNTED}. Not counted: {NOT_COUNTED}.", indent="")),
+        *(style.dim(line) for line in style.wrapped(f"Memory is what is {COUNTED}. Not counted: {NOT_COUNTED}.")),
     ]
 
 
@@ -37,15 +41,16 @@ def ranks_section(report: Report, style: Style) -> list[str]:
     """A line for each rank. Bytes on the wire are those of its last completed step."""
     columns = [
         Column("rank", "right"),
-        Column("at"),
+        Column("at", clip=clip_end, at_least=8),
         Column("status"),
         Column("peak allocated", "right"),
         Column("to spare", "right"),
-        Column("peak in"),
+        Column("peak in", dispensable=1),
         Column("calls", "right"),
-        Column("on the wire", "right"),
+        Column("on wire", "right"),
     ]
-    return [style.bold("Ranks, with the calls of the last step"), *grid(columns, [_rank_row(rank) for rank in report.ranks])]
+    grid = Grid(columns, [_rank_row(rank) for rank in report.ranks]).fitted(style.width)
+    return [style.bold("Ranks, with the calls of the last step"), *grid.lines()]
 
 
 def _rank_row(rank: RankReport) -> list[str]:
@@ -74,12 +79,9 @@ def _verdict(rank: RankReport, hardware: HardwareSpec, style: Style) -> str:
 
 
 def _place(block: MemoryBlock) -> str:
-    parts = [f"step {block.step}", str(block.phase)]
-    if block.module:
-        parts.append(clip_start(block.module, 40))
-    if block.call_site:
-        parts.append(clip_start(block.call_site, 40))
-    return ", ".join(parts)
+    where = f", at {block.call_site}" if block.call_site else ""
+    module = f", {block.module}" if block.module else ""
+    return f"step {block.step}, {block.phase}{module}{where}"
 
 
 def _step_peaks(memory: MemoryFootprint) -> str:
@@ -99,21 +101,21 @@ def _step_peaks(memory: MemoryFootprint) -> str:
 
 
 def _categories(memory: MemoryFootprint) -> list[str]:
-    columns = [Column("alive at the peak"), Column("bytes", "right"), Column("", "right")]
+    columns = [Column("category"), Column("bytes", "right"), Column("", "right")]
     totals = by_category(memory.alive_at_peak)
     rows = [
         [category, format_bytes(totals[category]), _percent(totals[category], memory.peak_bytes)]
         for category in sorted(totals, key=lambda category: -totals[category])
         if totals[category]
     ]
-    return grid(columns, rows)
+    return Grid(columns, rows).lines()
 
 
 def _modules(memory: MemoryFootprint) -> list[str]:
-    columns = [Column("by module"), Column("", "right"), Column("bytes", "right"), Column("", "right"), Column("mostly")]
+    columns = [Column("module"), Column("", "right"), Column("bytes", "right"), Column("", "right"), Column("mostly")]
     rows = [
         [
-            _module(share.module, 22),
+            clip_module(_module(share.module), _MODULE_WIDTH),
             f"x {share.instances}" if share.instances > 1 else "",
             format_bytes(share.nbytes),
             _percent(share.nbytes, memory.peak_bytes),
@@ -121,39 +123,39 @@ def _modules(memory: MemoryFootprint) -> list[str]:
         ]
         for share in by_module(memory.alive_at_peak)[:_MODULES_SHOWN]
     ]
-    return grid(columns, rows)
+    return Grid(columns, rows).lines()
 
 
-def _tensors(memory: MemoryFootprint) -> list[str]:
+def _tensors(memory: MemoryFootprint, style: Style) -> list[str]:
     columns = [
-        Column("largest tensors at peak"),
+        Column("tensor", clip=clip_end, at_least=20),
         Column("", "right"),
         Column("bytes", "right"),
         Column("category"),
-        Column("module"),
-        Column("made at"),
+        Column("module", clip=clip_module, at_least=18, dispensable=1),
+        Column("made at", clip=clip_place, at_least=16),
     ]
     groups = by_tensor(memory.alive_at_peak)
     rows = [
         [
-            clip_end(f"{group.dtype}[{','.join(map(str, group.shape))}]", 26),
+            f"{group.dtype}[{','.join(map(str, group.shape))}]",
             f"x {group.count}" if group.count > 1 else "",
             format_bytes(group.nbytes),
             group.category,
-            _module(group.module, 24),
-            clip_start(group.call_site or "-", 20),
+            _module(group.module),
+            group.call_site or "-",
         ]
         for group in groups[:_TENSORS_SHOWN]
     ]
     rest = groups[_TENSORS_SHOWN:]
     more = [["and smaller ones", f"x {sum(group.count for group in rest)}", format_bytes(sum(group.nbytes for group in rest)), "", "", ""]]
-    return grid(columns, rows + (more if rest else []))
+    return Grid(columns, rows + (more if rest else [])).fitted(style.width).lines()
 
 
-def _module(name: str | None, width: int) -> str:
+def _module(name: str | None) -> str:
     if name is None:
         return "(outside modules)"
-    return clip_start(name, width) or "(root)"
+    return name or "(root)"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -1,9 +1,12 @@
 """Names process groups as a user knows them: by mesh axis."""
 
+import re
 from collections.abc import Mapping
 
 _MESH_PREFIX = "mesh_"
 """How torch's DeviceMesh describes the group of an axis: `mesh_tp`."""
+_UNNAMED_AXIS = re.compile(r"dim_\d+")
+"""What it calls an axis that the script gave no name."""
 
 
 class GroupNames:
@@ -38,7 +41,7 @@ class GroupNames:
     def name(self, ranks: tuple[int, ...], description: str) -> str:
         """What to call the group of `ranks` that torch describes so."""
         made_for = description.removeprefix(_MESH_PREFIX)
-        if made_for in self._names or made_for != description:
+        if (made_for in self._names or made_for != description) and not _UNNAMED_AXIS.fullmatch(made_for):
             return made_for
         axis = self._axes.get(ranks)
         if axis is not None:
@@ -46,5 +49,5 @@ class GroupNames:
         if ranks == self._world:
             return "world"
         if description and description not in ("undefined", "default_pg"):
-            return description
+            return made_for
         return "ranks " + ",".join(map(str, ranks))

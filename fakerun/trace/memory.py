@@ -21,13 +21,13 @@ _DEVICE = "cuda"
 
 _STRENGTH = {
     Category.TEMPORARY: 0,
-    Category.INPUT: 0,
-    Category.ACTIVATION: 0,
-    Category.COMMUNICATION: 1,
-    Category.BUFFER: 2,
-    Category.GRADIENT: 3,
-    Category.OPTIMIZER_STATE: 4,
-    Category.PARAMETER: 5,
+    Category.INPUT: 1,
+    Category.ACTIVATION: 1,
+    Category.COMMUNICATION: 2,
+    Category.BUFFER: 3,
+    Category.GRADIENT: 4,
+    Category.OPTIMIZER_STATE: 5,
+    Category.PARAMETER: 6,
 }
 """A block that is seen in several roles keeps the strongest."""
 
@@ -130,16 +130,24 @@ class MemoryTrace:
     # -- what it is for --------------------------------------------------------------------------------------------------------------
 
     def mark(self, tensor: torch.Tensor, category: Category, module: str | None = None, *, pin: bool = False) -> None:
-        """Note a role of a tensor's storage; of a wrapper (DTensor), of the storages it wraps."""
-        for part in _parts(tensor):
-            known = self._live.get(part.untyped_storage()._cdata)
-            if known is None or known.last.pinned:
-                continue
-            block = known.last
-            if pin or _STRENGTH[category] >= _STRENGTH[block.category]:
+        """Note a role of a tensor's storage; of a wrapper (DTensor), of the storages it wraps. With `pin`, no later role changes it."""
+        for block in self._blocks_of(tensor):
+            if not block.pinned and _STRENGTH[category] >= _STRENGTH[block.category]:
                 block.category = category
                 block.pinned = pin
                 block.module = module or block.module
+
+    def mark_input(self, tensor: torch.Tensor) -> None:
+        """Note that the script hands a tensor to a model: what it computed outside of all modules for that is input, too."""
+        for block in self._blocks_of(tensor):
+            if block.category is Category.TEMPORARY and block.phase is Phase.OTHER:
+                block.category = Category.INPUT
+
+    def _blocks_of(self, tensor: torch.Tensor) -> Iterator[_Block]:
+        for part in _parts(tensor):
+            known = self._live.get(part.untyped_storage()._cdata)
+            if known is not None:
+                yield known.last
 
     # -- bookkeeping -----------------------------------------------------------------------------------------------------------------
 
@@ -174,9 +182,10 @@ class MemoryTrace:
         return index
 
     def _first_guess(self, phase: Phase, derived: bool) -> Category:
-        if phase is Phase.OTHER:
-            return Category.TEMPORARY if derived or not self._position.preparing else Category.INPUT
-        if phase is not Phase.OPTIMIZER and torch.is_grad_enabled():
+        position = self._position
+        if phase in (Phase.OTHER, Phase.FORWARD) and not derived and not position.in_module:
+            return Category.INPUT
+        if phase in (Phase.FORWARD, Phase.BACKWARD) and position.gradients_enabled:
             return Category.ACTIVATION  # in backward, gradients are on only while a checkpointed part is run again
         return Category.TEMPORARY
 

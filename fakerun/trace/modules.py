@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
@@ -33,15 +34,16 @@ def root_name(root: nn.Module) -> str:
 class ModuleStack:
     """The modules whose forward is running, innermost last; in backward, the module whose forward made the running graph node.
 
-    Listeners: `root_entered` when a module is called that no other module called, `root_left` when that call is over. A part that is
-    run again in backward (activation checkpointing) is no root.
+    Listeners: `root_entered` is told of a module that no other module called, and `root_given` of what it was called with. A part that
+    is run again in backward (activation checkpointing) is no root.
     """
 
     def __init__(self, clock: AutogradClock) -> None:
         self.root_entered: list[Callable[[nn.Module], None]] = []
-        self.root_left: list[Callable[[], None]] = []
+        self.root_given: list[Callable[[Any], None]] = []
         self._clock = clock
         self._stack: list[str] = []
+        self._root: nn.Module | None = None
         self._names: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
         self._roots: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
         # In forward, graph nodes are numbered in order: those from `_starts[i]` on belong to `_owners[i]`.
@@ -54,6 +56,8 @@ class ModuleStack:
         call = nn.Module.__call__
 
         def call_watched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if not self._stack and not self._clock.in_backward():
+                self._tell(module, (args, kwargs))
             self._enter(module)
             try:
                 return call(module, *args, **kwargs)
@@ -67,39 +71,58 @@ class ModuleStack:
             nn.Module.__call__ = call  # type: ignore[method-assign]
 
     @property
-    def inside(self) -> bool:
-        """Whether some module's forward is running."""
-        return bool(self._stack)
+    def depth(self) -> int:
+        """How many modules' forwards are running, one inside the other."""
+        return len(self._stack)
 
     def current(self) -> str | None:
         """The name of the module that the program is in; None outside every module."""
         if self._stack:
             return self._stack[-1]
+        owner = self._of_running_node()
+        if self._owners and self._owners[-1] != owner and torch.is_grad_enabled():
+            # A function that calls no module is run again in backward: the node just made, and those to come, are its module's.
+            self._nodes_belong(self._clock.next_sequence() - 1, owner)
+        return owner
+
+    def _of_running_node(self) -> str | None:
+        """In backward, the name of the module whose forward made the graph node that is running."""
         sequence = self._clock.running_sequence()
         if sequence is None:
             return None
         position = bisect_right(self._starts, sequence) - 1
         return self._owners[position] if position >= 0 else None
 
+    def _tell(self, root: nn.Module, given: Any) -> None:
+        for hear_root in self.root_entered:
+            hear_root(root)
+        for hear_given in self.root_given:
+            hear_given(given)
+
     def _enter(self, module: nn.Module) -> None:
-        if module not in self._names:
-            self._learn_names(module)
-        if not self._stack and not self._clock.in_backward():
-            for listener in self.root_entered:
-                listener(module)
+        self._root = module if self._root is None else self._root
+        for tree in (self._root, module):  # the root, because its parts may be new; it need not hold all that it calls
+            if module not in self._names:
+                self._learn_names(tree)
         self._stack.append(self._names[module])
         self._mark()
 
     def _leave(self) -> None:
         self._stack.pop()
         self._mark()
-        if not self._stack and not self._clock.in_backward():
-            for listener in self.root_left:
-                listener()
+        if not self._stack:
+            self._root = None  # the script may let it die
 
     def _mark(self) -> None:
-        self._starts.append(self._clock.next_sequence())
-        self._owners.append(self._stack[-1] if self._stack else None)
+        """Nodes that are made from now on belong to the present module: in a part that is run again, to the one that it is part of."""
+        self._nodes_belong(self._clock.next_sequence(), self._stack[-1] if self._stack else self._of_running_node())
+
+    def _nodes_belong(self, start: int, owner: str | None) -> None:
+        if self._starts and start <= self._starts[-1]:
+            self._owners[-1] = owner  # no node was made since
+        else:
+            self._starts.append(start)
+            self._owners.append(owner)
 
     def _learn_names(self, module: nn.Module) -> None:
         """Name the modules under `module`. A part of several trees keeps the name it has in the largest."""

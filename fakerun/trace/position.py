@@ -8,6 +8,7 @@ from torch import nn
 from fakerun.records.collective import Phase
 from fakerun.records.observer import AutogradClock
 from fakerun.trace.call_site import CallSites
+from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.modules import ModuleStack
 from fakerun.trace.steps import StepCounter
 
@@ -21,16 +22,23 @@ class _Stage(Enum):
 
 
 class Position:
-    """Answers where the program is. A step is forward from its first module call until backward begins: the loss belongs to it."""
+    """Answers where the program is. A step is forward from its first module call until backward begins: the loss belongs to it.
 
-    def __init__(self, clock: AutogradClock, modules: ModuleStack, steps: StepCounter, call_sites: CallSites) -> None:
+    An optimizer may run forward and backward itself (the closure that LBFGS is given), and backward may run optimizers (from hooks):
+    what began last counts.
+    """
+
+    def __init__(self, clock: AutogradClock, grad_mode: GradMode, modules: ModuleStack, steps: StepCounter, call_sites: CallSites) -> None:
         self._clock = clock
+        self._grad_mode = grad_mode
         self._modules = modules
         self._steps = steps
         self._call_sites = call_sites
         self._stage = _Stage.PREPARING
+        self._optimizer_called_in = (0, False)
+        """How many modules were running, and whether backward was, when the running optimizer began."""
         modules.root_entered.append(self._on_root_entered)
-        modules.root_left.append(self._on_root_left)
+        steps.started.append(self._on_optimizer_started)
         steps.ended.append(self._on_step_ended)
 
     @property
@@ -38,20 +46,24 @@ class Position:
         return self._steps.completed
 
     @property
-    def preparing(self) -> bool:
-        """Whether the training step has not reached its forward pass: setup, loading data."""
-        return self._stage is _Stage.PREPARING
+    def in_module(self) -> bool:
+        """Whether some module's forward is running."""
+        return self._modules.depth > 0
+
+    @property
+    def gradients_enabled(self) -> bool:
+        """Whether what forward makes now may be kept for backward."""
+        return self._grad_mode.enabled()
 
     def phase(self) -> Phase:
-        if self._steps.in_optimizer:
-            self._stage = _Stage.FINISHING
-            return Phase.OPTIMIZER
-        if self._clock.in_backward():
+        in_optimizer = self._steps.in_optimizer
+        depth, called_in_backward = self._optimizer_called_in if in_optimizer else (0, False)
+        if self._clock.in_backward() and not called_in_backward:
             self._stage = _Stage.FINISHING
             return Phase.BACKWARD
-        if self._modules.inside or self._stage is _Stage.FORWARD:
+        if self._modules.depth > depth or self._stage is _Stage.FORWARD:
             return Phase.FORWARD
-        return Phase.OTHER
+        return Phase.OPTIMIZER if in_optimizer else Phase.OTHER
 
     def module(self) -> str | None:
         return self._modules.current()
@@ -60,12 +72,12 @@ class Position:
         return self._call_sites.here()
 
     def _on_root_entered(self, root: nn.Module) -> None:
-        if torch.is_grad_enabled():
+        if self.gradients_enabled:
             self._stage = _Stage.FORWARD
 
-    def _on_root_left(self) -> None:
-        if not torch.is_grad_enabled() and self._stage is _Stage.FORWARD:
-            self._stage = _Stage.PREPARING
+    def _on_optimizer_started(self, optimizer: torch.optim.Optimizer) -> None:
+        self._stage = _Stage.FINISHING
+        self._optimizer_called_in = (self._modules.depth, self._clock.in_backward())
 
     def _on_step_ended(self, completed: int) -> None:
         self._stage = _Stage.PREPARING

@@ -1,5 +1,6 @@
 """Tells the memory trace what storages are for: parameters, buffers, gradients, optimizer state, by the module that owns them."""
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,24 +17,39 @@ class Roles:
 
     def __init__(self, memory: MemoryTrace) -> None:
         self._memory = memory
+        self._roots: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self._owners: dict[int, str] = {}  # by identity: tensors compare by value
 
     def of_module(self, root: nn.Module) -> None:
-        """Parameters (as they are at rest: FSDP has not gathered them yet) and buffers of a tree of modules."""
+        """Parameters (as they are at rest: FSDP has not gathered them yet), their gradients, and buffers of a tree of modules."""
+        self._roots.add(root)
         for name, parameter in root.named_parameters(remove_duplicate=True):
             owner = plain_name(name, root).rpartition(".")[0] or root_name(root)
-            self._memory.mark(parameter, Category.PARAMETER, owner)
             self._owners[id(parameter)] = owner
+            self._of_parameter(parameter)
         for name, buffer in root.named_buffers():
             self._memory.mark(buffer, Category.BUFFER, plain_name(name, root).rpartition(".")[0] or root_name(root))
 
     def of_gradients(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Parameters that optimizers hold, and their gradients."""
         for parameter in _parameters(optimizers):
-            owner = self._owners.get(id(parameter))
-            self._memory.mark(parameter, Category.PARAMETER, owner)
-            if parameter.grad is not None:
-                self._memory.mark(parameter.grad, Category.GRADIENT, owner)
+            self._of_parameter(parameter)
+
+    def of_inputs(self, given: Any) -> None:
+        """What the script calls a model with."""
+        for tensor in _tensors(given):
+            self._memory.mark_input(tensor)
+
+    def of_all_modules(self) -> None:
+        """The modules that were called, as they are now: who steps without an optimizer, or never, has gradients too."""
+        for root in tuple(self._roots):
+            self.of_module(root)
+
+    def _of_parameter(self, parameter: torch.Tensor) -> None:
+        owner = self._owners.get(id(parameter))
+        self._memory.mark(parameter, Category.PARAMETER, owner)
+        if parameter.grad is not None:
+            self._memory.mark(parameter.grad, Category.GRADIENT, owner)
 
     def of_state(self, optimizer: torch.optim.Optimizer) -> None:
         """Everything that an optimizer keeps between steps."""

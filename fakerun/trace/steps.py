@@ -1,8 +1,10 @@
 """Counts optimizer steps: where one training step ends and the next begins."""
 
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -53,6 +55,7 @@ class StepCounter:
                 handle.remove()
 
     def _before(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        self.depth = _steps_around(sys._getframe(1))
         if self.depth == 0:
             if optimizer in self._done:
                 self._end_step()
@@ -75,3 +78,12 @@ class StepCounter:
         self.completed += 1
         for listener in self.ended:
             listener(self.completed)
+
+
+def _steps_around(step: FrameType) -> int:
+    """How many optimizer steps the one of this frame is in. Counting hooks would not do: a step that raises never runs its last ones."""
+    count, frame = 0, step.f_back
+    while frame is not None:
+        count += frame.f_code is step.f_code
+        frame = frame.f_back
+    return count

@@ -11,6 +11,7 @@ from fakerun.records.memory import Category
 from fakerun.records.observer import AutogradClock
 from fakerun.trace.call_site import CallSites
 from fakerun.trace.collectives import CollectiveTrace
+from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
@@ -27,7 +28,8 @@ class RankTrace:
     def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSites, rank: int) -> None:
         self.steps = StepCounter()
         self.modules = ModuleStack(clock)
-        self.position = Position(clock, self.modules, self.steps, call_sites)
+        self._grad_mode = GradMode()
+        self.position = Position(clock, self._grad_mode, self.modules, self.steps, call_sites)
         self.memory = MemoryTrace(self.position)
         self.groups = groups
         self.collectives = CollectiveTrace(self.position, groups)
@@ -37,6 +39,7 @@ class RankTrace:
         """Whether the script initialised torch.distributed at any time."""
         self._findings: dict[tuple[str, str | None], Finding] = {}
         self.modules.root_entered.append(self._roles.of_module)
+        self.modules.root_given.append(self._roles.of_inputs)
         self.steps.started.append(lambda optimizer: self._roles.of_gradients([optimizer]))
         self.steps.stepped.append(self._roles.of_state)
         self.steps.ended.append(lambda completed: self.memory.step_ended())
@@ -45,12 +48,13 @@ class RankTrace:
     def watching(self) -> Iterator[None]:
         """Observe for as long as the context lasts."""
         with ExitStack() as stack:
-            for part in (self.steps, self.modules, self.memory):
+            for part in (self.steps, self._grad_mode, self.modules, self.memory):
                 stack.enter_context(part.watching())
             yield
 
     def finish(self) -> None:
-        """Look at what is still there: a script that never steps has gradients too."""
+        """Look at what is still there."""
+        self._roles.of_all_modules()
         self._roles.of_gradients(self.steps.optimizers)
 
     @property

@@ -42,6 +42,7 @@ FULL = [
     lambda: x(BF16).sum(),
     lambda: x(BF16).cumsum(0),
     lambda: x(BF16).norm(),
+    lambda: torch.ops.aten.norm.Scalar(x(BF16)),
     lambda: torch.rsqrt(x(BF16)),
     lambda: x(BF16) + x(),
     lambda: torch.cat([x(BF16), x()]),

@@ -28,7 +28,10 @@ def _calls(simulation: Simulation) -> list[tuple[str, str]]:
 
 RECEIVERS: dict[str, tuple[Callable[[list[object]], object], list[tuple[str, str]]]] = {
     "broadcast": (lambda objects: dist.broadcast_object_list(objects, src=0), [("broadcast", "int64"), ("broadcast", "uint8")]),
-    "broadcast from rank 0 by default": (lambda objects: dist.broadcast_object_list(objects), [("broadcast", "int64"), ("broadcast", "uint8")]),
+    "broadcast from rank 0 by default": (
+        lambda objects: dist.broadcast_object_list(objects),
+        [("broadcast", "int64"), ("broadcast", "uint8")],
+    ),
     "broadcast on the device": (
         lambda objects: dist.broadcast_object_list(objects, group_src=0, device="cuda"),  # type: ignore[arg-type]
         [("broadcast", "int64"), ("broadcast", "uint8")],

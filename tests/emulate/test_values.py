@@ -59,7 +59,7 @@ def _all_reduced(value: torch.Tensor) -> Any:
 
 
 def _sent_by_rank_1(receive: Callable[[torch.Tensor], Any], device: str) -> Any:
-    dist.init_process_group()
+    dist.init_process_group("cpu:gloo,cuda:nccl")
     value = torch.zeros(2, dtype=torch.int64, device=device)
     receive(value)
     return value.tolist()

@@ -82,7 +82,11 @@ class Program:
                 target.add_(1).mul_(self.any().sum())
 
     def set_data(self) -> None:
-        self.any().data = self.any().detach().clone()
+        target = self.any()
+        if (
+            not target._is_view()
+        ):  # a view of it would keep it: autograd's views of simulated tensors refer to the tensor they were taken of
+            target.data = self.any().detach().clone()
 
     def backward(self) -> None:
         loss = self.any().exp().mean() + self.any().sum()
@@ -100,7 +104,7 @@ class Program:
 
     def out(self) -> None:
         with torch.no_grad():
-            self.keep(torch.add(self.any(), self.any(), out=torch.empty(0, device=self._device)))
+            self.keep(torch.add(self.any(), self.any(), out=torch.empty(SIDE, SIDE, device=self._device)))
 
     def empty_storage(self) -> None:
         tensor = torch.empty(SIDE, SIDE, device=self._device)

@@ -17,7 +17,10 @@ import pytest
 import fakerun
 from fakerun.cli import torchrun
 from fakerun.cli.app import main
+from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.spec import JobSpec
+from fakerun.launch.run_directory import RunDirectory
+from fakerun.records.finding import Finding, Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
 
 
@@ -26,11 +29,12 @@ class Launcher:
     """Stands in for `run_job`: keeps the jobs that it is asked to run, and lets every rank end as told."""
 
     failure: ProcessFailure | None = None
+    findings: tuple[Finding, ...] = ()
     jobs: list[JobSpec] = field(default_factory=list)
 
-    def __call__(self, job: JobSpec, *, run_dir: Path | None, show_output: bool) -> RunRecord:
+    def __call__(self, job: JobSpec, directory: RunDirectory, *, show_output: bool) -> RunRecord:
         self.jobs.append(job)
-        ranks = tuple(RankRecord(rank=rank, failure=self.failure) for rank in job.ranks)
+        ranks = tuple(RankRecord(rank=rank, failure=self.failure, findings=self.findings) for rank in job.ranks)
         return RunRecord(fakerun_version=fakerun.__version__, torch_version=None, ranks=ranks)
 
 
@@ -227,6 +231,39 @@ def test_report_in_a_file(capsys: pytest.CaptureFixture[str], options: str, is_j
     assert not list(Path().glob(".*.tmp"))
 
 
+def test_the_worst_is_told_where_the_report_goes_to_a_file(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+    launcher.findings = (
+        Finding(code="does-not-fit", severity=Severity.ERROR, message="by far"),
+        Finding(code="unknown-value", severity=Severity.NOTE, message="made up"),
+    )
+    assert main(["train.py", "--world-size", "2", "-o", "r.json"]) == 1
+    assert capsys.readouterr().err.splitlines()[1:] == ["fakerun: does-not-fit: by far"]
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_temporary_run_directory_stays_only_after_a_failure(
+    launcher: Launcher, directory: Path, capsys: pytest.CaptureFixture[str], failed: bool
+) -> None:
+    launcher.failure = ProcessFailure(kind=FailureKind.EXIT, exception=None, message="it ended") if failed else None
+    assert main(["train.py", "--world-size", "2"]) == (3 if failed else 0)
+    kept = [f"fakerun: run directory: {path}" for path in directory.glob("fakerun-*")]
+    assert len(kept) == failed
+    assert capsys.readouterr().err.splitlines()[1:] == kept
+
+
+@pytest.mark.usefixtures("launcher")
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_the_page_is_as_wide_as_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_terminal: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    assert main(["train.py", "--mesh", "dp=2,tp=4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (max(map(len, lines)) <= 70) == is_terminal
+
+
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
@@ -247,7 +284,7 @@ def test_exit_codes_of_failures(launcher: Launcher, capsys: pytest.CaptureFixtur
 
 
 def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(job: JobSpec, **_: object) -> RunRecord:
+    def broken(job: JobSpec, directory: RunDirectory, **_: object) -> RunRecord:
         raise ZeroDivisionError
 
     monkeypatch.setattr("fakerun.launch.run_job", broken)
@@ -283,6 +320,11 @@ def test_help_of_run() -> None:
     assert process.stdout.startswith("Usage: fakerun run SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
 
 
+def test_help_names_the_hardware() -> None:
+    text = " ".join(fakerun_process("--help").stdout.split())
+    assert f"The accelerator: {', '.join(known_hardware())}. [default: {DEFAULT_HARDWARE}]" in text
+
+
 def test_usage_error_of_a_process() -> None:
     process = fakerun_process("train.py", "--world-size", "8", "--rank", "8")
     assert (process.returncode, process.stdout) == (2, "")
@@ -310,7 +352,7 @@ import fakerun.launch
 from fakerun.cli.app import main
 from fakerun.records.run import RankRecord, RunRecord
 
-fakerun.launch.run_job = lambda job, **_: RunRecord(fakerun_version="", torch_version=None, ranks=(RankRecord(rank=0),))
+fakerun.launch.run_job = lambda job, directory, **_: RunRecord(fakerun_version="", torch_version=None, ranks=(RankRecord(rank=0),))
 sys.exit(main(["train.py", "--world-size", "2", *sys.argv[1:]]))
 """
 
@@ -327,10 +369,11 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 def test_a_pipe_is_written_to_and_not_replaced() -> None:
     os.mkfifo("pipe")
-    process = subprocess.Popen([sys.executable, "-c", WITH_A_STAND_IN, "-o", "pipe", "--format", "json"], stderr=subprocess.PIPE)
-    assert json.loads(Path("pipe").read_bytes())["schema_version"] == 1
-    process.communicate()
-    assert process.returncode == 0
+    pipe = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)  # a command that never writes must fail the test, not hang it
+    result = subprocess.run([sys.executable, "-c", WITH_A_STAND_IN, "-o", "pipe", "--format", "json"], check=False, timeout=60)
+    with os.fdopen(pipe, "rb") as written:
+        assert json.loads(written.read())["schema_version"] == 1
+    assert result.returncode == 0
     assert Path("pipe").is_fifo()
 
 

@@ -20,6 +20,7 @@ def _shown(log: Path, data: bytes) -> str:
     [
         (b"", ""),
         (b"one\ntwo\n", "[rank3]: one\n[rank3]: two\n"),
+        (b"[rank3]: Traceback\n[rank31]: x\n", "[rank3]: Traceback\n[rank3]: [rank31]: x\n"),
         (b"no end", "[rank3]: no end\n"),
         (b"\n", "[rank3]: \n"),
         (b" 10%\r 20%\r100%\r\ndone\n", "[rank3]:  10%\n[rank3]:  20%\n[rank3]: 100%\n[rank3]: done\n"),

@@ -49,6 +49,14 @@ def test_without_a_name_it_is_a_fresh_temporary_one(tmp_path: Path, monkeypatch:
     assert one.path.name.startswith("fakerun-")
 
 
+def test_a_discarded_one_is_gone(tmp_path: Path) -> None:
+    run = _earlier_run(tmp_path / "run")
+    (run.path / "rank-00012" / "profile.json").write_text("of the script")
+    run.discard()
+    assert _tree(tmp_path) == set()
+    run.discard()
+
+
 def test_job_and_records_come_back(tmp_path: Path) -> None:
     run = _earlier_run(tmp_path)
     assert decode_job(run.job_file.read_bytes()) == JOB

@@ -11,7 +11,7 @@ from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
-from fakerun.report.style import WIDTH
+from fakerun.report.style import FILE_WIDTH
 from fakerun.report.table import render
 from tests.unit.records_by_hand import GIB, H100, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
 
@@ -86,16 +86,34 @@ def test_trace_has_every_call_in_order() -> None:
         ]
     )
     report = build_report(job(steps=1), run(RankRecord(rank=0, steps=1, collectives=calls)))
-    page = render(report, trace=True)
-    assert page == (GOLDEN / "trace.txt").read_text(encoding="utf-8")
+    assert render(report, trace=True) == (GOLDEN / "trace.txt").read_text(encoding="utf-8")
     assert "in order" not in render(report)
 
 
+def test_trace_has_everything_in_a_file_and_says_what_is_missing_in_a_narrow_terminal() -> None:
+    place = {"module": "layers.0.feed_forward.w1", "call_site": "scripts/programs/llama/feed_forward.py:88"}
+    calls = in_order([collective(step=0, **place), collective(step=1, **place)])
+    report = build_report(job(), run(RankRecord(rank=0, steps=2, collectives=calls)))
+    in_a_file = render(report, trace=True)
+    assert in_a_file.count(place["module"]) == in_a_file.count(place["call_site"]) == 2
+    narrow = render(report, trace=True, width=100)
+    assert "\nleft out for want of room: module (a wider terminal, a file or a pipe has all)\n" in narrow
+    assert narrow.count(" .../feed_forward.py:88\n") == 2
+    assert max(map(len, narrow.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("width", [None, 80, 100, 140])
 @pytest.mark.parametrize("name", PAGES)
-def test_page_fits_a_terminal(name: str) -> None:
-    lines = render(PAGES[name]()).splitlines()
-    assert max(map(len, lines)) <= WIDTH
-    assert len(lines) <= 50
+def test_page_fits_a_terminal(name: str, width: int | None) -> None:
+    lines = render(PAGES[name](), width=width).splitlines()
+    assert max(map(len, lines)) <= (width or FILE_WIDTH)
+    assert len(lines) <= 62
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_page_uses_the_width_of_the_terminal(width: int) -> None:
+    page = render(too_large_for_its_accelerator(), width=width)
+    assert page == (GOLDEN / f"too_large_for_its_accelerator_{width}.txt").read_text(encoding="utf-8")
 
 
 def test_colour_only_where_allowed() -> None:
@@ -116,6 +134,32 @@ def test_steps_in_between_are_not_hidden() -> None:
     calls = in_order(collective(step=step, nbytes=100 + step) for step in range(4))
     page = render(build_report(job(steps=4), run(RankRecord(rank=0, steps=4, collectives=calls))))
     assert "steps 0 and 3 of 4" in page
+
+
+def test_operations_of_other_steps_are_named() -> None:
+    calls = in_order([collective(step=step) for step in range(4)] + [collective(CollectiveOp.BROADCAST, step=1, dtype="int32")])
+    page = render(build_report(job(steps=4), run(RankRecord(rank=0, steps=4, collectives=calls))))
+    assert "in other steps only: broadcast int32 on dp (4)" in page
+
+
+def test_a_finding_made_at_several_places_is_one() -> None:
+    notes = [
+        Finding(code="unknown-value", severity=Severity.NOTE, message="made up", call_site=site, hint="beware")
+        for site in ("train.py:8", "train.py:9")
+    ]
+    other = replace(notes[0], message="something else")
+    page = render(build_report(job(), run(RankRecord(rank=0, findings=(notes[0], other, notes[1])))))
+    assert page.endswith(
+        "Findings\n"
+        "note  unknown-value  at train.py:8, train.py:9\n  made up\n  hint: beware\n"
+        "note  unknown-value  at train.py:8\n  something else\n  hint: beware\n"
+    )
+
+
+def test_an_interruption_is_no_failure_of_the_script() -> None:
+    failure = replace(FAILURE, kind=FailureKind.INTERRUPTED, exception="KeyboardInterrupt", message="interrupted at train.py:12")
+    page = render(build_report(job(), run(RankRecord(rank=0, failure=failure))))
+    assert "INTERRUPTED  rank 0, step 0: interrupted at train.py:12\n" in page
 
 
 def test_no_rank_at_all() -> None:

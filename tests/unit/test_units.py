@@ -34,6 +34,8 @@ def test_ranks(ranks: tuple[int, ...], text: str) -> None:
     assert format_ranks(ranks) == text
 
 
-@pytest.mark.parametrize(("text", "counts"), [("0", True), ("12", True), ("", False), ("-1", False), ("1.0", False), ("²", False), ("9" * 5000, False)])
+@pytest.mark.parametrize(
+    ("text", "counts"), [("0", True), ("12", True), ("", False), ("-1", False), ("1.0", False), ("²", False), ("9" * 5000, False)]
+)
 def test_what_is_read_as_a_count(text: str, counts: bool) -> None:
     assert is_count(text) is counts

@@ -5,7 +5,8 @@ no values anyway; on the host the copies are made, so that sizes and objects tha
 """
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor, FakeWork
+from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.observer import OperationObserver
 
@@ -55,6 +57,7 @@ class Communication:
         self._mode = mode
         self._observer = observer
         self._values = values
+        self._carries_objects = False
         self._works: list[FinishedWork] = []  # C++ keeps only its own half of a Python Work alive
 
     def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
@@ -78,7 +81,13 @@ class Communication:
         peer: int | None = None,
         **more: Any,
     ) -> None:
-        """Tell the observer. `root` and `peer` are ranks in the group."""
+        """Tell the observer. `root` and `peer` are ranks in the group.
+
+        Raises:
+            RuntimeError: as c10d does, for tensors on a device that the group has no backend for.
+        """
+        if not self._carries_objects:
+            _check_backend(group, (*inputs, *outputs))
         ranks = tuple(dist.get_process_group_ranks(group))
         call = CommunicationCall(
             op=op,
@@ -94,6 +103,15 @@ class Communication:
             **more,
         )
         self._observer.communicated(call, inputs, outputs)
+
+    @contextmanager
+    def carrying_objects(self) -> Iterator[None]:
+        """What is communicated meanwhile are Python objects as bytes, which travel in host tensors whatever the backend."""
+        previous, self._carries_objects = self._carries_objects, True
+        try:
+            yield
+        finally:
+            self._carries_objects = previous
 
     def work(self, tensors: Sequence[torch.Tensor] = ()) -> Any:
         """A finished Work, in the box that operators return."""
@@ -173,6 +191,13 @@ class _Bound:
 
 
 Answer = Callable[[Communication, dict[str, Any]], Any]
+
+
+def _check_backend(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
+    backed = {device.type for device in group._device_types}
+    for tensor in tensors:
+        if tensor.device.type not in backed:
+            raise scripts_own(RuntimeError(f"No backend type associated with device type {tensor.device.type}"))
 
 
 def _nbytes(tensors: Sequence[torch.Tensor]) -> int:

@@ -25,8 +25,8 @@ def simulated_meshes(asked: MeshSpec | None, rank: int, observer: OperationObser
         if asked is not None:
             shape = _resized(asked, shape, mesh_dim_names, findings)
         made = original(device_type, shape, mesh_dim_names=mesh_dim_names, **more)
-        axes = mesh_dim_names or (asked.axes if asked is not None else tuple(f"dim{i}" for i in range(len(shape))))
-        observer.mesh_made(*_layout(axes, shape, rank))
+        unnamed = asked.axes if asked is not None and len(asked.axes) == len(shape) else tuple(f"dim_{i}" for i in range(len(shape)))
+        observer.mesh_made(*_layout(mesh_dim_names or unnamed, shape, rank))
         return made
 
     if asked is not None:

@@ -1,7 +1,8 @@
 """Python objects that another rank sends: it alone knows them, so the receiver keeps what it holds, and the report says so.
 
 The communication is torch's (torch/distributed/distributed_c10d.py, 2.11 to 2.15): sizes first, then the pickled objects, taken to be as
-large as what the receiver holds. Objects that this rank sends, and those that all ranks exchange, go torch's own way.
+large as what the receiver holds. Objects that this rank sends, and those that all ranks exchange, go torch's own way; all travel in host
+tensors, whatever the backend: on the accelerator they would have no value.
 """
 
 import pickle
@@ -13,20 +14,43 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.patching import Patches
 from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def objects_of_other_ranks(findings: FindingSink, unnoted: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-    """Replace the functions that receive objects for as long as the context lasts. `unnoted` keeps their tensors from being told of."""
+def simulated_objects(
+    communication: Communication, findings: FindingSink, unnoted: Callable[[], AbstractContextManager[None]]
+) -> Iterator[None]:
+    """Replace the functions that communicate objects for as long as the context lasts.
+
+    `unnoted` keeps the user from being told of the values of their tensors.
+    """
     objects = _Objects(findings, unnoted)
+    functions: dict[str, Callable[..., Any]] = {
+        "all_gather_object": dist.all_gather_object,
+        "gather_object": dist.gather_object,
+        "send_object_list": dist.send_object_list,
+        "broadcast_object_list": objects.broadcast,
+        "recv_object_list": objects.receive,
+        "scatter_object_list": objects.scatter,
+    }
     with Patches() as patches:
-        for module in (dist, distributed_c10d):
-            patches.set(module, "broadcast_object_list", objects.broadcast)
-            patches.set(module, "recv_object_list", objects.receive)
-            patches.set(module, "scatter_object_list", objects.scatter)
+        patches.set(distributed_c10d, "_get_object_coll_device", lambda group=None: "cpu")
+        for name, function in functions.items():
+            carried = _carried(communication, function)
+            patches.set(dist, name, carried)
+            patches.set(distributed_c10d, name, carried)
         yield
+
+
+def _carried(communication: Communication, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with communication.carrying_objects():
+            return function(*args, **kwargs)
+
+    return call
 
 
 class _Objects:
@@ -40,7 +64,13 @@ class _Objects:
         self._scatter = dist.scatter_object_list
 
     def broadcast(
-        self, object_list: list[Any], src: int | None = None, group: Any = None, device: Any = None, group_src: int | None = None, **more: Any
+        self,
+        object_list: list[Any],
+        src: int | None = None,
+        group: Any = None,
+        device: Any = None,
+        group_src: int | None = None,
+        **more: Any,
     ) -> Any:
         """`torch.distributed.broadcast_object_list`."""
         if src is None and group_src is None:
@@ -53,7 +83,13 @@ class _Objects:
         return None
 
     def receive(
-        self, object_list: list[Any], src: int | None = None, group: Any = None, device: Any = None, group_src: int | None = None, **more: Any
+        self,
+        object_list: list[Any],
+        src: int | None = None,
+        group: Any = None,
+        device: Any = None,
+        group_src: int | None = None,
+        **more: Any,
     ) -> Any:
         """`torch.distributed.recv_object_list`."""
         if (sender := _other_rank(src, group, group_src)) is None:
@@ -87,7 +123,8 @@ class _Objects:
 
     def _note(self, name: str, sender: int, group: Any) -> int:
         """Tell the user; returns the sender's global rank."""
-        rank = dist.get_global_rank(group or dist.group.WORLD, sender)
+        world: Any = dist.group.WORLD
+        rank = dist.get_global_rank(group or world, sender)
         self._findings.note(
             "unknown-object",
             f"{name}: what rank {rank} sends is not known to a rank alone; the list keeps what it holds.",
@@ -97,7 +134,7 @@ class _Objects:
 
 
 def _other_rank(src: int | None, group: Any, group_src: int | None) -> int | None:
-    """The sender's rank in the group; None where this rank sends, is not in the group, or nobody is named: torch has its words for these."""
+    """The sender's rank in the group. None where torch has its own ways: this rank sends, or is not in the group, or nobody is named."""
     group = group or dist.group.WORLD
     me = dist.get_rank(group)
     if me < 0 or (src is None and group_src is None):

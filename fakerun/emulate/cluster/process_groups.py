@@ -31,8 +31,6 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
             return make_group(*args, **kwargs)
 
         patches.set(distributed_c10d, "_new_process_group_helper", make_and_tell)
-        # Objects travel as bytes in host tensors: on the accelerator they would have no value.
-        patches.set(distributed_c10d, "_get_object_coll_device", lambda group=None: "cpu")
         try:
             yield
         finally:
@@ -71,6 +69,8 @@ def _replace_backends(patches: Patches) -> None:
     patches.set(dist, "ProcessGroupNCCL", distributed_c10d.ProcessGroupNCCL)
     patches.set(dist, "ProcessGroupGloo", distributed_c10d.ProcessGroupGloo)
     patches.set_all(distributed_c10d, {"_NCCL_AVAILABLE": True, "_GLOO_AVAILABLE": True})
+    # With a device bound, NCCL's groups are split off the default group's communicator. Ours have none.
+    patches.set(distributed_c10d, "_get_split_source", lambda *args: None)
     # Debug level DETAIL would wrap every group in one that compares ranks over gloo.
     patches.set(distributed_c10d, "get_debug_level", lambda: distributed_c10d.DebugLevel.OFF)
     patches.set(FakeProcessGroup, "_set_sequence_number_for_group", lambda self: None)

@@ -143,7 +143,10 @@ def _fp32_result(operator: Any, with_dtype: Any, args: Sequence[Any], kwargs: di
     if not _eligible(args[0]):
         return operator(*args, **kwargs)
     if with_dtype is not None:
-        return with_dtype(*args, **kwargs, dtype=torch.float32)
+        defaults = {
+            argument.name: argument.default_value for argument in operator._schema.arguments[len(args) :] if argument.has_default_value()
+        }
+        return with_dtype(*args, **defaults | kwargs, dtype=torch.float32)
     names = [argument.name for argument in operator._schema.arguments]
     given = names.index("dtype") < len(args) and args[names.index("dtype")] is not None
     if given or kwargs.get("dtype") is not None:

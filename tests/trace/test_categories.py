@@ -1,0 +1,346 @@
+"""What device memory is for. Where the objects that hold it can be asked, they are: the category's bytes are theirs."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional
+
+from fakerun.analysis.breakdown import by_category
+from fakerun.analysis.memory import alive_after
+from fakerun.rank.simulation import Simulation
+from fakerun.records.memory import Category, MemoryBlock, rounded_size_bytes
+from tests.in_process import Simulate
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+BATCH, WIDTH = 8, 64
+
+
+class Tied(nn.Module):
+    """Two layers that share their weight, and buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.second.weight = self.first.weight
+        self.norm = nn.BatchNorm1d(WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.second(self.norm(self.first(x)).relu())
+        return output
+
+
+def live(simulation: Simulation) -> list[MemoryBlock]:
+    memory = simulation.record(None).memory
+    return list(alive_after(memory, len(memory.events) - 1))
+
+
+def live_bytes(simulation: Simulation) -> dict[Category, int]:
+    return by_category(live(simulation))
+
+
+def blocks(simulation: Simulation, *shape: int) -> list[MemoryBlock]:
+    """All that were ever made for a tensor of this shape."""
+    return [block for block in simulation.record(None).memory.blocks if block.shape == shape]
+
+
+def category_of(simulation: Simulation, *shape: int) -> str:
+    """The one category of all blocks of this shape."""
+    (category,) = {block.category.value for block in blocks(simulation, *shape)}
+    return category
+
+
+def held_bytes(tensors: Iterable[Any]) -> int:
+    """What distinct device storages of these tensors take."""
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors if _on_device(tensor)}
+    return sum(map(rounded_size_bytes, storages.values()))
+
+
+def _on_device(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and tensor.is_cuda
+
+
+def leaves(state: Any) -> list[Any]:
+    children = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else None
+    return [state] if children is None else [leaf for child in children for leaf in leaves(child)]
+
+
+def assert_each_has_its_own(simulation: Simulation, module: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    """What the module's tensors and the optimizer's state take is what the categories say."""
+    found = live_bytes(simulation)
+    parameters = list(module.parameters())
+    assert found[Category.PARAMETER] == held_bytes(parameters)
+    assert found[Category.GRADIENT] == held_bytes(parameter.grad for parameter in parameters)
+    assert found[Category.BUFFER] == held_bytes(module.buffers())
+    assert found[Category.OPTIMIZER_STATE] == (held_bytes(leaves(dict(optimizer.state))) if optimizer is not None else 0)
+
+
+OPTIMIZERS: list[tuple[str, Callable[[Any], torch.optim.Optimizer]]] = [
+    ("AdamW", lambda parameters: torch.optim.AdamW(parameters)),
+    ("AdamW foreach", lambda parameters: torch.optim.AdamW(parameters, foreach=True, amsgrad=True)),
+    ("AdamW fused", lambda parameters: torch.optim.AdamW(parameters, fused=True)),
+    ("AdamW capturable", lambda parameters: torch.optim.AdamW(parameters, capturable=True, foreach=False)),
+    ("SGD", lambda parameters: torch.optim.SGD(parameters, lr=0.1)),
+    ("SGD with momentum", lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True)),
+    ("SGD with momentum, one by one", lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, foreach=False)),
+    ("Adafactor", lambda parameters: torch.optim.Adafactor(parameters)),
+    ("Adagrad", lambda parameters: torch.optim.Adagrad(parameters)),
+    ("RMSprop", lambda parameters: torch.optim.RMSprop(parameters, momentum=0.9, centered=True)),
+    ("LBFGS", lambda parameters: torch.optim.LBFGS(parameters, max_iter=2)),
+]
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in OPTIMIZERS])
+def test_parameters_gradients_and_state(make: Callable[[Any], torch.optim.Optimizer], simulation: Simulation) -> None:
+    model = Tied().cuda()
+    optimizer = make(model.parameters())
+    for _ in range(2):
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad(set_to_none=False)
+            loss: torch.Tensor = model(torch.ones(BATCH, WIDTH).cuda()).mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)  # type: ignore[arg-type]
+        assert_each_has_its_own(simulation, model, optimizer)
+    optimizer.zero_grad()
+    assert_each_has_its_own(simulation, model, optimizer)
+    assert live_bytes(simulation)[Category.ACTIVATION] == 0
+
+
+def test_owners_of_parameters_gradients_and_state(simulation: Simulation) -> None:
+    model = Tied().cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+    optimizer.step()
+    owners = {(block.category.value, block.module) for block in live(simulation) if block.category is not Category.INPUT}
+    assert owners == {
+        *((kind, module) for kind in ("parameter", "gradient", "optimizer_state") for module in ("first", "second", "norm")),
+        ("buffer", "norm"),
+    }
+
+
+def test_gradients_of_micro_batches(simulation: Simulation) -> None:
+    model = Tied().cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(2):
+        model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+    assert_each_has_its_own(simulation, model, None)
+    optimizer.step()
+    assert_each_has_its_own(simulation, model, optimizer)
+
+
+def test_gradients_without_an_optimizer(simulation: Simulation) -> None:
+    model = Tied().cuda()
+    for _ in range(2):
+        model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+        assert_each_has_its_own(simulation, model, None)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                parameter -= 0.1 * parameter.grad
+                parameter.grad.zero_()
+
+
+@pytest.mark.parametrize("as_view", [False, True])
+def test_buckets_of_ddp(as_view: bool, simulate: Simulate) -> None:
+    simulation = simulate()
+    dist.init_process_group("nccl")
+    model = nn.parallel.DistributedDataParallel(Tied().cuda(), gradient_as_bucket_view=as_view)
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(3):
+        model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+        optimizer.step()
+    assert_each_has_its_own(simulation, model, optimizer)
+    buckets = sum(4 * parameter.numel() for parameter in model.parameters())
+    # Besides the buckets: parameters and buffers were broadcast, which they remain after.
+    communication = live_bytes(simulation)[Category.COMMUNICATION]
+    assert communication < 1024 if as_view else buckets <= communication < buckets + 1024
+
+
+def gathered(simulation: Simulation) -> None:
+    shard = torch.ones(3, WIDTH).cuda()
+    everything = torch.empty(6, WIDTH, device="cuda")
+    dist.all_gather_into_tensor(everything, shard)
+    assert {category_of(simulation, 3, WIDTH), category_of(simulation, 6, WIDTH)} == {"communication"}
+
+
+def reduced(simulation: Simulation) -> None:
+    loss = torch.ones(3, WIDTH).cuda()
+    dist.all_reduce(loss)
+    assert category_of(simulation, 3, WIDTH) == "communication"
+
+
+def parameters_gathered_in_place(simulation: Simulation) -> None:
+    """A hand-written sharded optimizer: parameters are views of one flat tensor, which is gathered after each step."""
+    flat = torch.zeros(2 * WIDTH * WIDTH, device="cuda")
+    model = nn.Linear(WIDTH, WIDTH, bias=False, device="cuda")
+    model.weight.data = flat[: WIDTH * WIDTH].view(WIDTH, WIDTH)
+    model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+    dist.all_gather_into_tensor(flat, flat.chunk(2)[dist.get_rank()].clone())
+    assert category_of(simulation, 2 * WIDTH * WIDTH) == "parameter"
+
+
+def gradients_reduced_in_place(simulation: Simulation) -> None:
+    model = Tied().cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.grad)
+    optimizer.step()
+    assert_each_has_its_own(simulation, model, optimizer)
+
+
+def a_host_object(simulation: Simulation) -> None:
+    dist.broadcast_object_list([{"seed": 3}], device=torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    "communicate",
+    [gathered, reduced, parameters_gathered_in_place, gradients_reduced_in_place, a_host_object],
+    ids=lambda communicate: communicate.__name__,
+)
+def test_communication(communicate: Callable[[Simulation], None], simulation: Simulation) -> None:
+    dist.init_process_group("nccl")
+    communicate(simulation)
+
+
+@pytest.mark.parametrize("reshard", [False, True])
+def test_fully_sharded(reshard: bool, simulate: Simulate) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    simulation = simulate()
+    dist.init_process_group("nccl")
+    model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(3))).cuda()
+    for layer in model:
+        fully_shard(layer, reshard_after_forward=reshard)
+    fully_shard(model)
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+        optimizer.step()
+    found = live_bytes(simulation)
+    shard = 3 * WIDTH * WIDTH * 4 // 2
+    assert (found[Category.PARAMETER], found[Category.GRADIENT], found[Category.OPTIMIZER_STATE]) == (shard, shard, 2 * shard)
+    whole = [block for block in simulation.record(None).memory.blocks if block.nbytes == WIDTH * WIDTH * 4]
+    assert {(block.phase.value, block.category.value) for block in whole} == {
+        ("other", "input"),  # before it was sharded
+        ("forward", "communication"),
+        ("backward", "temporary"),  # gradients before they are reduced
+        ("backward", "communication"),  # what is reduced
+    }
+
+
+def test_tensor_parallel_output_is_an_activation(simulate: Simulate) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    simulation = simulate(nproc_per_node=4)
+    mesh = init_device_mesh("cuda", (2, 2), mesh_dim_names=("dp", "tp"))
+    model = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH)).cuda()
+    parallelize_module(model, mesh["tp"], {"0": ColwiseParallel(), "2": RowwiseParallel()})
+    fully_shard(model, mesh=mesh["dp"])
+    output = model(torch.ones(BATCH, WIDTH).cuda())
+    (made,) = [block for block in live(simulation) if block.shape == (BATCH, WIDTH) and block.category is not Category.INPUT]
+    assert made.category in (Category.ACTIVATION, Category.COMMUNICATION)
+    assert not [block for block in simulation.record(None).memory.blocks if block.phase == "forward" and block.category == "temporary"]
+    del output
+
+
+class Cube(torch.autograd.Function):
+    """Keeps a tensor that it computed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x[:, :3] * 3)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return gradient * ctx.saved_tensors[0].sum()
+
+
+class Cubed(nn.Linear):
+    """A layer with a custom function in it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = Cube.apply(super().forward(x))
+        return output
+
+
+def test_activations(simulation: Simulation) -> None:
+    model = nn.Sequential(nn.Linear(WIDTH, 48), Cubed(48, 40)).cuda()
+    output = model(torch.ones(BATCH, WIDTH).cuda())
+    loss = functional.mse_loss(output, torch.ones(BATCH, 40).cuda())
+    assert category_of(simulation, BATCH, 48) == "activation"
+    assert {block.category.value for block in blocks(simulation, BATCH, 40)} == {"activation", "input"}
+    assert category_of(simulation, BATCH, 3) == "activation"  # what the function saved
+    (made,) = [block for block in live(simulation) if block.shape == ()]
+    assert made.category is Category.ACTIVATION
+    loss.backward()
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_recomputed_activations(use_reentrant: bool, simulation: Simulation) -> None:
+    model = nn.Sequential(nn.Linear(WIDTH, 48), nn.ReLU(), nn.Linear(48, 40)).cuda()
+    x = torch.ones(BATCH, WIDTH).cuda().requires_grad_()
+    torch.utils.checkpoint.checkpoint(model, x, use_reentrant=use_reentrant).mean().backward()
+    made = [block for block in blocks(simulation, BATCH, 48) if block.category is Category.ACTIVATION]
+    assert {block.phase.value for block in made} == {"forward", "backward"}
+
+
+def test_nothing_is_kept_without_gradients(simulation: Simulation) -> None:
+    model = nn.Linear(WIDTH, 48).cuda()
+    with torch.no_grad():
+        model(torch.ones(BATCH, WIDTH).cuda())
+    with torch.inference_mode():
+        model(torch.ones(BATCH, WIDTH).cuda())
+    assert category_of(simulation, BATCH, 48) == "temporary"
+
+
+def test_inputs(simulation: Simulation) -> None:
+    model = nn.Linear(WIDTH, 48).cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    following = torch.ones(1, WIDTH).cuda()
+    for part in range(1, 4):
+        pixels = torch.ones(10 * part, WIDTH, dtype=torch.uint8).cuda().float() / 255
+        output = model(following) + model(pixels).mean()
+        following = torch.ones(1 + part, WIDTH).cuda(non_blocking=True)  # while forward runs
+        labels = torch.ones(part, 48).cuda()
+        functional.mse_loss(output, labels).backward()
+    optimizer.step()
+    for part in range(1, 4):
+        assert category_of(simulation, part, WIDTH) == "input"
+        assert [block.category.value for block in blocks(simulation, 10 * part, WIDTH)] == ["input", "temporary", "input"]
+    assert "input" in {block.category.value for block in blocks(simulation, 2, 48)}
+
+
+def test_what_the_script_computes_besides(simulation: Simulation) -> None:
+    model = nn.Linear(WIDTH, 48).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), foreach=False)
+    loss = model(torch.ones(BATCH, WIDTH).cuda()).mean()
+    loss.backward()
+    torch.stack([parameter.grad.norm() for parameter in model.parameters()]).norm()  # type: ignore[union-attr]
+    assert {block.category.value for block in blocks(simulation, 2)} == {"temporary"}
+    optimizer.step()
+    assert {block.category.value for block in simulation.record(None).memory.blocks if block.phase == "optimizer"} == {
+        "optimizer_state",
+        "temporary",
+    }
+
+
+def test_an_average_of_the_model(simulation: Simulation) -> None:
+    model = Tied().cuda()
+    average = torch.optim.swa_utils.AveragedModel(model)
+    model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+    average.update_parameters(model)
+    with torch.no_grad():
+        average(torch.ones(BATCH, WIDTH).cuda())
+    assert live_bytes(simulation)[Category.PARAMETER] == held_bytes((*model.parameters(), *average.parameters()))
