@@ -1,5 +1,6 @@
 """Simulations inside the test process, as a rank process would set them up: fixtures for the rooms that need torch."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,7 @@ def simulation_of(
     rank: int = 0, *, nproc_per_node: int = 2, nnodes: int = 1, hardware: str = "h100-80gb", steps: int = 1000
 ) -> tuple[Simulation, JobSpec]:
     """A simulation that has not begun, and its job."""
+    gc.freeze()  # a simulation begins by collecting garbage: let it not look at all that torch and the tests hold, for each test
     job = JobSpec(module="test", nnodes=nnodes, nproc_per_node=nproc_per_node, hardware=hardware_named(hardware), steps=steps)
     return Simulation(job, rank), job
 

@@ -79,8 +79,9 @@ class Grid:
 
     def _without(self, column: Column) -> Self:
         at = self.columns.index(column)
-        columns, *cells = ([*row[:at], *row[at + 1 :]] for row in (self.columns, *self.rows, *self.sums))
-        return replace(self, columns=columns, rows=cells[: len(self.rows)], sums=cells[len(self.rows) :])
+        columns = [*self.columns[:at], *self.columns[at + 1 :]]
+        rows, sums = ([[*row[:at], *row[at + 1 :]] for row in part] for part in (self.rows, self.sums))
+        return replace(self, columns=columns, rows=rows, sums=sums)
 
     def _clipped(self, widths: Sequence[int]) -> Self:
         def clipped(row: Row) -> list[str]:

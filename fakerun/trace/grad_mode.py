@@ -40,4 +40,4 @@ class GradMode:
         try:
             yield
         finally:
-            Function.apply = apply
+            Function.apply = apply  # type: ignore[method-assign]

@@ -143,7 +143,7 @@ def test_gradients_without_an_optimizer(simulation: Simulation) -> None:
         with torch.no_grad():
             for parameter in model.parameters():
                 assert parameter.grad is not None
-                parameter -= 0.1 * parameter.grad
+                parameter.sub_(0.1 * parameter.grad)
                 parameter.grad.zero_()
 
 

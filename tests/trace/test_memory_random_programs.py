@@ -114,7 +114,7 @@ class Program:
             self.keep(tensor)
 
     def set_to_another(self) -> None:
-        self.keep(torch.empty(3 * SIDE, device=self._device).set_(self.any().detach()))
+        self.keep(torch.empty(3 * SIDE, device=self._device).set_(self.any().detach()))  # type: ignore[call-overload]
 
 
 def _made(make: Callable[[Program], torch.Tensor]) -> Callable[[Program], None]:

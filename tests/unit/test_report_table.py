@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,7 +92,7 @@ def test_trace_has_every_call_in_order() -> None:
 
 
 def test_trace_has_everything_in_a_file_and_says_what_is_missing_in_a_narrow_terminal() -> None:
-    place = {"module": "layers.0.feed_forward.w1", "call_site": "scripts/programs/llama/feed_forward.py:88"}
+    place: dict[str, Any] = {"module": "layers.0.feed_forward.w1", "call_site": "scripts/programs/llama/feed_forward.py:88"}
     calls = in_order([collective(step=0, **place), collective(step=1, **place)])
     report = build_report(job(), run(RankRecord(rank=0, steps=2, collectives=calls)))
     in_a_file = render(report, trace=True)
