@@ -128,7 +128,7 @@ def _modules(memory: MemoryFootprint) -> list[str]:
 
 def _tensors(memory: MemoryFootprint, style: Style) -> list[str]:
     columns = [
-        Column("tensor", clip=clip_end, at_least=20),
+        Column("tensor", clip=clip_end, at_least=28),
         Column("", "right"),
         Column("bytes", "right"),
         Column("category"),

@@ -97,9 +97,9 @@ IN_THE_SCRIPT = {
         script="import torch\n\nlinear = torch.nn.Linear(4, 4, device='cuda')\nlinear(torch.ones(2, 4, device='cuda'))\n",
         exit_code=0,
         stdout=(
-            "warning  no-process-group  (rank 0)",
+            "warning  no-process-group",
             "  the script never initialised torch.distributed: its ranks do not know of each other.",
-            "  hint: Call torch.distributed.init_process_group() or init_device_mesh(), or simulate it with --world-size 1.",
+            "  hint: Call torch.distributed.init_process_group() or init_device_mesh(), or simulate it with",
         ),
     ),
     "no optimizer step": Mistake(
@@ -107,7 +107,7 @@ IN_THE_SCRIPT = {
         script=INITIALISED + "dist.all_reduce(torch.ones(1, device='cuda'))\n",
         exit_code=0,
         stdout=(
-            "warning  no-optimizer-step  (rank 0)",
+            "warning  no-optimizer-step",
             "  the script ended without an optimizer step: the report covers all of it as one unfinished step.",
         ),
     ),
