@@ -18,6 +18,7 @@ from fakerun.emulate.cluster.process_groups import simulated_process_groups
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.device_arguments import DeviceArguments, ordinals_are_devices
 from fakerun.emulate.device.devices import Devices
+from fakerun.emulate.device.finite import FiniteValues
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.host_storages import host_storages_are_real
 from fakerun.emulate.device.masquerade import device_masquerade
@@ -59,6 +60,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
     communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)
     report_fsdp_buffers(mode, observer)
+    FiniteValues(arguments, mode.known, findings)
     simulate_batch_norm(mode)
     refuse_as_cuda_does(mode, arguments)
     with ExitStack() as stack:

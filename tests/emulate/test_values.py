@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from fakerun.rank.simulation import Simulation
 
@@ -81,3 +83,41 @@ def test_what_nobody_knows_is_neutral_and_noted(simulation: Simulation, name: st
     ask, neutral = UNKNOWN[name]
     assert ask() == neutral
     assert notes(simulation) == ["unknown-value"]
+
+
+FINITE: dict[str, Callable[[], Any]] = {
+    "a scalar": lambda: bool(torch.isfinite(torch.randn((), device="cuda"))),
+    "the method": lambda: torch.randn((), device="cuda").isfinite().item(),
+    "all of a small tensor": lambda: bool(torch.isfinite(torch.randn(4, device="cuda")).all()),
+    "all of a tensor too large to be remembered": lambda: bool(torch.all(torch.isfinite(torch.randn(2048, 2048, device="cuda")))),
+    "the norm of gradients": lambda: bool(torch.isfinite(torch.nn.utils.clip_grad_norm_([_with_gradient()], 1.0))),
+}
+
+
+def _with_gradient() -> torch.nn.Parameter:
+    parameter = torch.nn.Parameter(torch.randn(8, device="cuda"))
+    parameter.grad = torch.randn_like(parameter)
+    return parameter
+
+
+@pytest.mark.parametrize("name", FINITE)
+def test_unknown_values_are_taken_to_be_finite_and_that_is_noted(simulation: Simulation, name: str) -> None:
+    assert FINITE[name]() is True
+    assert "assumed-finite" in [finding.code for finding in simulation.record(None).findings]
+
+
+def test_known_values_are_finite_or_not(simulation: Simulation) -> None:
+    values = torch.tensor([1.0, float("inf"), float("nan")], device="cuda")
+    assert torch.isfinite(values).tolist() == [True, False, False]
+    assert not bool(torch.isfinite(values).all())
+    assert not {"unknown-value", "assumed-finite"} & {finding.code for finding in simulation.record(None).findings}
+
+
+def test_gradients_sharded_over_ranks_are_finite_too(simulation: Simulation) -> None:
+    mesh = init_device_mesh("cuda", (2,), mesh_dim_names=("dp",))
+    model = torch.nn.Linear(8, 8, device="cuda")
+    fully_shard(model, mesh=mesh)
+    model(torch.randn(2, 8, device="cuda")).sum().backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    assert bool(torch.isfinite(norm))
+    assert "all_reduce" in [record.op for record in simulation.record(None).collectives]

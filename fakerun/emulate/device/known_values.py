@@ -53,6 +53,11 @@ class KnownValues:
         address = storage._cdata
         self._contents[address] = (weakref.ref(storage, partial(self._died, address)), contents)
 
+    def remember_all(self, tensor: torch.Tensor, value: bool) -> None:
+        """Every element of `tensor` is `value`; one that is too large to be remembered stays unknown."""
+        if tensor.numel() * tensor.element_size() <= LARGEST_BYTES:
+            self.remember(tensor, torch.full(tensor.shape, value, dtype=tensor.dtype, device="cpu"))
+
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor: itself if it is real, a host tensor that shares the contents if they are known, else None."""
         if type(tensor) is not FakeTensor:

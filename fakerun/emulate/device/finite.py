@@ -1,0 +1,63 @@
+"""Unknown values are taken to be finite.
+
+`torch.isfinite` of a value that nobody computed would get the neutral False, and a script that skips a training step when its loss or its
+gradients are not finite would skip every one. Its answer is True, as in nearly every step of real training; the report says so.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.weak import WeakIdKeyDictionary
+
+from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.device.known_values import KnownValues
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.records.observer import FindingSink
+
+
+class FiniteValues:
+    """Handlers of the functions that ask: `isfinite`, and `all` of its answer.
+
+    What they run stays as it is, with the memory and the communication that it takes (a DTensor may have to gather); only the answer
+    becomes known. An answer too large to be kept is remembered as a whole, for `all`.
+    """
+
+    def __init__(self, arguments: DeviceArguments, known: KnownValues, findings: FindingSink) -> None:
+        self._known = known
+        self._findings = findings
+        self._answers = WeakIdKeyDictionary()
+        for function in (torch.isfinite, torch.Tensor.isfinite):
+            arguments.table[function] = self._is_finite
+        for function in (torch.all, torch.Tensor.all):
+            arguments.table[function] = self._all
+
+    def _is_finite(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        answer = func(*args, **kwargs)
+        if any(self._known.of(part) is None for part in _simulated_parts(args[0] if args else kwargs["input"])):
+            self._findings.note(
+                "assumed-finite",
+                "torch.isfinite was asked about values that are not known in a dry run; they were taken to be finite.",
+            )
+            self._make_true(answer)
+        return answer
+
+    def _all(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        answer = func(*args, **kwargs)
+        if args and isinstance(args[0], torch.Tensor) and args[0] in self._answers:
+            self._make_true(answer)
+        return answer
+
+    def _make_true(self, answer: torch.Tensor) -> None:
+        self._answers[answer] = True
+        for part in _simulated_parts(answer):
+            self._known.remember_all(part, True)
+
+
+def _simulated_parts(tensor: Any) -> Iterator[torch.Tensor]:
+    """The simulated tensors inside a tensor: itself, or what a wrapper (DTensor) wraps."""
+    if type(tensor) is FakeTensor:
+        yield tensor
+    elif hasattr(tensor, "__tensor_flatten__"):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _simulated_parts(getattr(tensor, name))
