@@ -25,7 +25,7 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -153,11 +153,9 @@ def line_writer(stream: TextIO) -> Callable[[Call], None]:
     return write
 
 
-def main() -> None:
-    directory, script, *args = sys.argv[1:]
-    calls = Path(directory, f"rank_{os.environ['RANK']}.jsonl")
+def record_script(calls: Path, script: str, args: Sequence[str]) -> None:
+    """Run `script` as Python's main program; its calls go to `calls`, and what its optimizer holds beside them."""
     state = calls.with_suffix(".state.json")
-    calls.parent.mkdir(parents=True, exist_ok=True)
     sys.argv = [script, *args]
     sys.path[0] = str(Path(script).parent.resolve())
 
@@ -169,6 +167,13 @@ def main() -> None:
         library = observe(line_writer(stream))
         runpy.run_path(script, run_name="__main__")
         del library
+
+
+def main() -> None:
+    directory, script, *args = sys.argv[1:]
+    calls = Path(directory, f"rank_{os.environ['RANK']}.jsonl")
+    calls.parent.mkdir(parents=True, exist_ok=True)
+    record_script(calls, script, args)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def shown(call: RecordedCall) -> str:
 
 
 def test_every_kind_of_call_is_written_once_even_if_the_script_fails(tmp_path: Path) -> None:
-    result = torchrun(2, RECORDER, str(tmp_path), str(EVERY_CALL))
+    result = torchrun(2, str(RECORDER), str(tmp_path), str(EVERY_CALL))
     assert result.returncode != 0
     assert "told to fail" in result.stderr
     rank_0, rank_1 = read_recording(tmp_path, nproc=2).calls
@@ -80,7 +80,7 @@ COMM_DEBUG_NAMES = {
 def test_comm_debug_mode_counts_the_same(tmp_path: Path) -> None:
     # One step, because in a second forward CommDebugMode's tracker of modules raises IndexError (torch 2.13).
     program = replace(next(program for program in PROGRAMS if program.id == "tp-fsdp-full-checkpointing"), steps=1)
-    result = torchrun(4, RECORDER, str(tmp_path), str(UNDER_COMM_DEBUG_MODE), str(tmp_path), str(program.path), *program.args)
+    result = torchrun(4, str(RECORDER), str(tmp_path), str(UNDER_COMM_DEBUG_MODE), str(tmp_path), str(program.path), *program.args)
     assert result.returncode == 0, result.stderr
     for rank, calls in enumerate(read_recording(tmp_path, nproc=4).calls):
         counted: Counter[str] = Counter()

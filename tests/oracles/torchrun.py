@@ -1,16 +1,19 @@
-"""Runs a program under the real torchrun, over gloo, with the recorder around it, and reads back what it wrote."""
+"""Runs programs under the real torchrun, over gloo, with the recorder around them, and reads back what it wrote."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 RECORDER = Path(__file__).with_name("recorder.py")
+RECORDER_OF_MANY = "tests.oracles.recorder_of_many"
+REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 180
 
 Sizes = tuple[tuple[int, ...], ...]
@@ -38,21 +41,56 @@ class Recording:
     states: tuple[dict[str, list[int]], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One program of many; `name` is the directory of what it leaves, and unique among them."""
+
+    name: str
+    script: Path
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one program of many did: `calls` of each rank until its end, and `failure`, what the ranks printed if one of them failed."""
+
+    calls: tuple[tuple[RecordedCall, ...], ...]
+    failure: str | None
+
+
 @cache
 def record(script: Path, args: tuple[str, ...], nproc: int) -> Recording:
     """Run `script` on `nproc` processes and record it. The same run asked for again in this process is not run again."""
     with tempfile.TemporaryDirectory() as directory:
-        result = torchrun(nproc, RECORDER, directory, str(script), *args)
+        result = torchrun(nproc, str(RECORDER), directory, str(script), *args)
         if result.returncode != 0:
             raise RuntimeError(f"{script.name} {' '.join(args)} failed under torchrun:\n{result.stderr}")
         return read_recording(Path(directory), nproc)
 
 
-def torchrun(nproc: int, script: Path, *args: str) -> subprocess.CompletedProcess[str]:
+def record_many(runs: Sequence[Run], nproc: int) -> Mapping[str, Outcome]:
+    """Run one program after the other on `nproc` processes, in one torchrun. Those that fail do not disturb the others."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        programs = [{"name": run.name, "script": str(run.script), "args": run.args} for run in runs]
+        (directory / "programs.json").write_text(json.dumps(programs))
+        result = torchrun(nproc, "-m", RECORDER_OF_MANY, name)
+        if result.returncode != 0:
+            raise RuntimeError(f"the recorder failed under torchrun:\n{result.stderr}")
+        return {run.name: read_outcome(directory / run.name, nproc) for run in runs}
+
+
+def torchrun(nproc: int, *words: str) -> subprocess.CompletedProcess[str]:
     """`--standalone` finds a free port, so that runs beside each other do not meet."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc), str(script), *args]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc), *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def read_outcome(directory: Path, nproc: int) -> Outcome:
+    codes = [int((directory / f"rank_{rank}.exit").read_text()) for rank in range(nproc)]
+    logs = [f"rank {rank} ended with {code}:\n{(directory / f'rank_{rank}.log').read_text()}" for rank, code in enumerate(codes) if code]
+    return Outcome(calls=read_recording(directory, nproc).calls, failure="\n".join(logs) if logs else None)
 
 
 def read_recording(directory: Path, nproc: int) -> Recording:

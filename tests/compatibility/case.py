@@ -1,0 +1,78 @@
+"""What a case of the compatibility suite declares, and what may lawfully differ between a run on GPUs and a run over gloo."""
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.oracles.programs import CallIdentity
+
+PROGRAMS = Path(__file__).parent / "programs"
+
+Operations = Mapping[str, int]
+"""How often a rank issues each operation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlyOnCuda:
+    """Calls that a program makes on CUDA and not on the CPU, and why. Whatever is recognised is left out of the comparison with gloo."""
+
+    why: str
+    recognise: Callable[[CallIdentity], bool]
+
+
+RANDOM_STATE = OnlyOnCuda(
+    why="the first random operation on a DTensor broadcasts rank 0's random state",
+    recognise=lambda call: (call[0], call[2], call[3]) == ("broadcast", "uint8", ((16,),)),
+)
+
+NO_OPTIMIZER_STEP = frozenset({"no-optimizer-step"})
+"""What is found of a program that only communicates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotOnGloo:
+    """Why gloo cannot run a program, and what it says when it is asked to."""
+
+    why: str
+    says: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One program, how to run it, and what it must be seen to do.
+
+    `program` is a file below programs/ without its `.py`; `{directory}` in an argument is an empty directory of the run's own.
+    `operations` are those of every rank, or of each rank in turn; `findings` are the codes of the report's findings, each once.
+    `steps` ends a program that trains longer; by default all of them run to their end, as they do under torchrun.
+    """
+
+    program: str
+    world_size: int
+    operations: Operations | tuple[Operations, ...]
+    args: tuple[str, ...] = ()
+    variant: str = ""
+    mesh: str | None = None
+    steps: int = 1000
+    findings: frozenset[str] = field(default_factory=frozenset)
+    only_on_cuda: tuple[OnlyOnCuda, ...] = ()
+    not_on_gloo: NotOnGloo | None = None
+
+    @property
+    def id(self) -> str:
+        """`area/program`, and which of several runs of it."""
+        return f"{self.program}-{self.variant}" if self.variant else self.program
+
+    @property
+    def path(self) -> Path:
+        return PROGRAMS / f"{self.program}.py"
+
+    @property
+    def feature(self) -> str:
+        """The first line of the program, which says what it shows."""
+        docstring = ast.get_docstring(ast.parse(self.path.read_text()))
+        assert docstring, f"{self.path} has no docstring"
+        return docstring.splitlines()[0]
+
+    def operations_of(self, rank: int) -> Operations:
+        return self.operations[rank] if isinstance(self.operations, tuple) else self.operations

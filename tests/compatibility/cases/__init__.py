@@ -1,0 +1,11 @@
+"""The cases of all areas; each area is a module with its `CASES`."""
+
+from tests.compatibility.case import Case
+from tests.compatibility.cases import collectives, data_parallel
+
+AREAS: dict[str, tuple[Case, ...]] = {
+    "collectives": collectives.CASES,
+    "data_parallel": data_parallel.CASES,
+}
+
+CASES = tuple(case for cases in AREAS.values() for case in cases)

@@ -1,0 +1,56 @@
+"""The dry side of a case: every rank of it under the fakerun command."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.compatibility.case import Case
+from tests.oracles.programs import CallIdentity
+from tests.oracles.torchrun import tuples
+
+REPOSITORY = Path(__file__).parents[2]
+TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What fakerun reports of each rank, and of all of them."""
+
+    ranks: tuple[Mapping[str, Any], ...]
+    findings: frozenset[str]
+
+    def operations(self, rank: int) -> Mapping[str, int]:
+        return Counter(call["op"] for call in self.ranks[rank]["collectives"])
+
+    def calls(self, rank: int) -> list[CallIdentity]:
+        return [call_identity(call) for call in self.ranks[rank]["collectives"]]
+
+
+def dry_run(case: Case) -> DryRun:
+    """Simulate all ranks of the case, which must succeed."""
+    reports = [rank_report(case, rank) for rank in range(case.world_size)]
+    findings = frozenset(finding["code"] for report in reports for finding in report["findings"])
+    return DryRun(ranks=tuple(report["ranks"][0] for report in reports), findings=findings)
+
+
+def rank_report(case: Case, rank: int) -> dict[str, Any]:
+    mesh = () if case.mesh is None else ("--mesh", case.mesh)
+    words = ("--nproc-per-node", str(case.world_size), "--rank", str(rank), *mesh, "--steps", str(case.steps), "--format", "json")
+    with TemporaryDirectory() as directory:
+        arguments = (argument.format(directory=directory) for argument in case.args)
+        command = (sys.executable, "-m", "fakerun", *words, str(case.path), *arguments)
+        result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert result.returncode == 0, f"{' '.join(command[2:])} ended with {result.returncode}:\n{result.stderr}\n{result.stdout}"
+    return json.loads(result.stdout)
+
+
+def call_identity(call: Mapping[str, Any]) -> CallIdentity:
+    """A call of the report in the form of the recorder, for which a barrier has no dtype."""
+    dtype = None if call["op"] == "barrier" else call["dtype"]
+    return (call["op"], tuple(call["group_ranks"]), dtype, tuples(call["input_sizes"]), tuples(call["output_sizes"]))

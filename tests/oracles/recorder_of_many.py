@@ -1,0 +1,118 @@
+"""Records many programs in one run of the real torchrun, one after the other: its workers import torch once.
+
+torchrun --nproc-per-node 4 -m tests.oracles.recorder_of_many OUT_DIR
+
+OUT_DIR/programs.json is a list of {"name", "script", "args"}. Each worker forks a child for each program, which runs it under the
+recorder, as an interpreter of its own would. To the program it looks like an attempt of torchrun's elastic agent, with a fresh store for
+what ranks exchange to find each other. A worker that is ahead waits in the next program's init_process_group for the others.
+
+OUT_DIR/NAME/ holds what recorder.py writes, and for each rank rank_N.log, the program's output, and rank_N.exit, its exit code or minus the
+signal that killed it. A program that fails on a rank is killed on the others, and the next one begins.
+"""
+
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from tests.oracles.recorder import record_script
+
+TIMEOUT_S = 60
+
+PRELOADED = (
+    "torch._dynamo",
+    "torch.distributed.checkpoint",
+    "torch.distributed.fsdp",
+    "torch.distributed.optim",
+    "torch.distributed.pipelining",
+    "torch.distributed.tensor.experimental",
+    "torch.distributed.tensor.parallel",
+    "torch.nn.attention.flex_attention",
+    "torch.nn.parallel",
+    "torch.utils.checkpoint",
+    "torch.utils.data",
+)
+"""What programs import, here once for all. None of it starts a thread, which a fork would lose."""
+
+RANK = int(os.environ["RANK"])
+WORLD_SIZE = int(os.environ["WORLD_SIZE"])
+
+
+def agents_store(timeout_s: float) -> TCPStore:
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=timeout_s))
+
+
+def serve_stores(programs: int) -> None:
+    """A store for each program, as torchrun makes one for each attempt, until all ranks are done.
+
+    In a process of its own, because a store has a thread, and in a fork of its process destroying it aborts (torch 2.13).
+    """
+    stores = [TCPStore(os.environ["MASTER_ADDR"], 0, is_master=True, wait_for_workers=False) for _ in range(programs)]
+    agents = agents_store(timeout_s=programs * TIMEOUT_S)
+    agents.set("ports", json.dumps([store.port for store in stores]))
+    agents.wait([f"rank {rank} is done" for rank in range(WORLD_SIZE)])
+
+
+def become(script: str, args: list[str], directory: Path, store_port: int) -> None:
+    """In the child: run the program, its output in a file."""
+    log = os.open(directory / f"rank_{RANK}.log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ["MASTER_PORT"] = str(store_port)
+    record_script(directory / f"rank_{RANK}.jsonl", script, args)
+
+
+def await_exit(pid: int, directory: Path) -> int:
+    """The exit code of the child, which is killed when the program has failed on another rank or takes too long."""
+    descriptor = os.pidfd_open(pid)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not select.select([descriptor], [], [], 0.2)[0]:
+        if time.monotonic() > deadline or failed_elsewhere(directory):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    os.close(descriptor)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def failed_elsewhere(directory: Path) -> bool:
+    return any(file.read_text() != "0" for file in directory.glob("rank_*.exit"))
+
+
+def write_exit(directory: Path, code: int) -> None:
+    """Whole or not at all: other ranks' workers look for it."""
+    file = directory / f"rank_{RANK}.exit"
+    unfinished = file.with_suffix(".part")
+    unfinished.write_text(str(code))
+    unfinished.rename(file)
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    programs = json.loads((out / "programs.json").read_text())
+    if RANK == 0 and os.fork() == 0:
+        serve_stores(len(programs))
+        return
+    for module in PRELOADED:
+        importlib.import_module(module)
+    agents = agents_store(timeout_s=TIMEOUT_S)
+    for program, store_port in zip(programs, json.loads(agents.get("ports")), strict=True):
+        directory = out / program["name"]
+        directory.mkdir(parents=True, exist_ok=True)
+        pid = os.fork()
+        if pid == 0:
+            become(program["script"], program["args"], directory, store_port)
+            return
+        write_exit(directory, await_exit(pid, directory))
+    agents.set(f"rank {RANK} is done", "")
+    if RANK == 0:
+        os.wait()
+
+
+if __name__ == "__main__":
+    main()
