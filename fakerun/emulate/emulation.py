@@ -30,6 +30,7 @@ from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.driver.accelerator import accelerator_facade
 from fakerun.emulate.driver.cuda import cuda_facade
 from fakerun.emulate.driver.generators import accelerator_generators
+from fakerun.emulate.driver.profilers import host_only_profilers
 from fakerun.emulate.driver.streams import StreamTable
 from fakerun.emulate.forking import children_run_outside
 from fakerun.emulate.kernels.attention import simulated_attention
@@ -40,9 +41,10 @@ from fakerun.emulate.kernels.grad_scaler import gradients_are_finite
 from fakerun.emulate.kernels.initialisation import samples_are_accepted
 from fakerun.emulate.kernels.recurrent import recurrence_in_steps
 from fakerun.emulate.kernels.synchronised_batch_norm import simulate_batch_norm
-from fakerun.emulate.refusals.gaps import other_gaps
+from fakerun.emulate.refusals.gaps import missing_apis
 from fakerun.emulate.refusals.refused import refuse_as_cuda_does
 from fakerun.emulate.refusals.simulation_log import failed_kernels_unlogged
+from fakerun.emulate.threads import threads_run_inside
 from fakerun.job.spec import JobSpec
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
@@ -66,8 +68,9 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     with ExitStack() as stack:
         for context in (
             device_masquerade(mode),
-            cuda_facade(devices, job.hardware, statistics, streams),
+            cuda_facade(devices, job.hardware, statistics, streams, findings),
             accelerator_facade(devices, streams),
+            host_only_profilers(findings),
             fused_kernels(),
             simulated_autocast(),
             simulated_attention(mode, job.hardware.compute_capability),
@@ -89,9 +92,10 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             simulated_objects(communication, findings, values.unnoted),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),
-            other_gaps(),
+            missing_apis(findings),
             failed_kernels_unlogged(),
             children_run_outside(mode, arguments),
+            threads_run_inside(mode, arguments),
             mode,
             arguments,
         ):

@@ -4,6 +4,7 @@ What they take from a data set that is simulated for its size are real tensors o
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,9 +16,9 @@ _entered: list[tuple[DeviceMode, DeviceArguments]] = []
 
 
 def _leave_in_child() -> None:
-    for modes in _entered:
-        for mode in modes:
-            mode.active = False
+    for mode, arguments in _entered:
+        mode.active = arguments.active = False
+        mode.turn = threading.RLock()  # it may be the turn of a thread that the child does not have
 
 
 os.register_at_fork(after_in_child=_leave_in_child)

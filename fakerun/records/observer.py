@@ -33,9 +33,12 @@ class OperationObserver(Protocol):
 
 
 class FindingSink(Protocol):
-    """Takes what the emulation has to say to the user; one finding per code and call site."""
+    """Takes what the emulation has to say to the user; one finding per code, subject and call site.
 
-    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE) -> None: ...
+    `subject` tells findings of one code apart that a single line may meet.
+    """
+
+    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None: ...
 
 
 class MemoryStatistics(Protocol):

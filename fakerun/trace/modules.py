@@ -1,5 +1,6 @@
 """Knows which module the program is in, in forward and in backward, by the name a user knows it by."""
 
+import threading
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -54,15 +55,19 @@ class ModuleStack:
     def watching(self) -> Iterator[None]:
         """Follow every module that is called meanwhile, with all of its hooks: FSDP and tensor parallelism communicate in theirs."""
         call = nn.Module.__call__
+        watch, thread = self, threading.get_ident()
 
-        def call_watched(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if not self._stack and not self._clock.in_backward():
-                self._tell(module, (args, kwargs))
-            self._enter(module)
+        # `self` is the module: torch's profiler looks for the modules that run by this name (torch 2.13).
+        def call_watched(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:  # modules that a thread of the script's runs are not inside those that run here
+                return call(self, *args, **kwargs)
+            if not watch._stack and not watch._clock.in_backward():
+                watch._tell(self, (args, kwargs))
+            watch._enter(self)
             try:
-                return call(module, *args, **kwargs)
+                return call(self, *args, **kwargs)
             finally:
-                self._leave()
+                watch._leave()
 
         nn.Module.__call__ = call_watched  # type: ignore[method-assign]
         try:

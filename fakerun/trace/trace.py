@@ -37,7 +37,7 @@ class RankTrace:
         self._rank = rank
         self.is_distributed = False
         """Whether the script initialised torch.distributed at any time."""
-        self._findings: dict[tuple[str, str | None], Finding] = {}
+        self._findings: dict[tuple[str, str, str | None], Finding] = {}
         self.modules.root_entered.append(self._roles.of_module)
         self.modules.root_given.append(self._roles.of_inputs)
         self.steps.started.append(lambda optimizer: self._roles.of_gradients([optimizer]))
@@ -85,7 +85,7 @@ class RankTrace:
 
     # -- FindingSink -----------------------------------------------------------------------------------------------------------------
 
-    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE) -> None:
+    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None:
         call_site = self.position.call_site()
         finding = Finding(code=code, severity=severity, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
-        self._findings.setdefault((code, call_site), finding)
+        self._findings.setdefault((code, subject, call_site), finding)

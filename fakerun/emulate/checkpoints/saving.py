@@ -16,8 +16,8 @@ import torch
 
 from fakerun.emulate.checkpoints.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
 from fakerun.emulate.patching import Patches
+from fakerun.emulate.refusals.gaps import MAP_LOCATION
 from fakerun.emulate.torch_private import disable_all_modes
-from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes
 
@@ -179,10 +179,7 @@ def _relocation(map_location: Any) -> Relocation:
         try:
             answer = map_location(probe, location)
         except Exception as error:
-            raise EmulationGapError(
-                "torch.load with a map_location function that moves storages is not emulated. Give the device itself: "
-                "torch.load(..., map_location='cuda:0')."
-            ) from error
+            raise MAP_LOCATION.error() from error
         return location if answer is None else "cpu"
 
     return asked

@@ -5,6 +5,7 @@ are answered from an earlier run with the same metadata); operators on host tens
 their result is large. Communication, values and copies to the host are answered by handlers that other modules register.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -72,6 +73,8 @@ class DeviceMode(FakeTensorMode):
         self.host = host
         self.handlers: dict[Any, Handler] = {}
         self.active = True
+        self.turn = threading.RLock()
+        """Held by the thread whose operator is being answered: what the mode and torch's fake tensors keep meanwhile is not per thread."""
         self.unknown: Handler = lambda func, args, kwargs: UNHANDLED
         self.known = KnownValues()
         self._recipes: dict[tuple[Any, ...], Recipe | None] = {}
@@ -88,15 +91,27 @@ class DeviceMode(FakeTensorMode):
         """Answer one operator."""
         if func is PRIM_DEVICE:
             return self.device_for_cpp(args)
-        with disable_torch_function():
+        with self.turn, disable_torch_function():
             answer = self._answer if self.active else self._answer_outside
             return answer(func, types, args, dict(kwargs) if kwargs else {})
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
         """The device of a simulated tensor as C++ is told it: `meta` inside a meta kernel, else the stand-in."""
-        if self.in_kernel_invocation:
-            return META
+        with self.turn:
+            if self.in_kernel_invocation:
+                return META
         return self.devices.stand_in(args[0].fake_device)
+
+    @contextmanager
+    def in_this_thread(self) -> Iterator[None]:
+        """Simulate the device work of a further thread, too."""
+        with self.turn:
+            self.__enter__()
+        try:
+            yield
+        finally:
+            with self.turn:
+                self.__exit__(None, None, None)
 
     @contextmanager
     def unobserved(self) -> Iterator[None]:

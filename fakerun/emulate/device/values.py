@@ -12,8 +12,8 @@ import torch
 
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
 from fakerun.emulate.device.neutral import neutral_tensor, neutral_value
+from fakerun.emulate.refusals.gaps import UNKNOWN_SHAPE
 from fakerun.emulate.torch_private import FakeTensor, pytree
-from fakerun.errors import EmulationGapError
 from fakerun.records.observer import FindingSink
 
 aten = torch.ops.aten
@@ -104,7 +104,7 @@ class UnknownValues:
         if not fakes:
             return UNHANDLED
         if sum(fake.numel() for fake in fakes) > _LARGEST_ELEMENTS:
-            raise EmulationGapError(f"{func} depends on the values of a large device tensor, which fakerun does not know.")
+            raise UNKNOWN_SHAPE.error(f"torch.ops.{func}", "it depends on the values of a large device tensor, which nobody computed")
         exact = all(self._mode.known.of(fake) is not None for fake in fakes)
         if not exact:
             self._note(f"the values that {func._opname} depends on")

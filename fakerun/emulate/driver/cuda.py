@@ -4,41 +4,47 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any
 
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.driver.cuda_memory import memory_functions
-from fakerun.emulate.driver.streams import Graph, StreamContext, StreamTable
+from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions
+from fakerun.emulate.driver.device_properties import DeviceProperties, is_amd
+from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
+from fakerun.emulate.driver.runtime import Runtime
+from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.refusals.gaps import CUDA_GAPS, gap
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
-from fakerun.records.observer import MemoryStatistics
+from fakerun.records.observer import FindingSink, MemoryStatistics
 
 _CUDA_VERSION = "12.8"
+_HIP_VERSION = "6.4.43484"
 _CUDNN_VERSION = 91002
 _NCCL_VERSION = (2, 27, 5)
 """Answered where the build has none: what the torch 2.13 wheels for this CUDA carry."""
 
 
 @contextmanager
-def cuda_facade(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, streams: StreamTable) -> Iterator[None]:
+def cuda_facade(
+    devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, streams: StreamTable, findings: FindingSink
+) -> Iterator[None]:
     """Answer for `torch.cuda` as long as the context lasts."""
     with Patches() as patches:
         cuda = torch.cuda
-        patches.set_all(cuda, {name: gap(f"torch.cuda.{name}") for name in CUDA_GAPS if hasattr(cuda, name)})
         patches.set_all(cuda, _presence(devices))
-        patches.set_all(cuda, _properties(devices, hardware))
-        patches.set_all(cuda, _work(streams))
+        patches.set_all(cuda, _properties(devices, hardware, findings))
+        graphs = GraphTable(findings)
+        patches.set_all(cuda, _work(streams, graphs))
         random = _random_state(devices)
-        memory = memory_functions(devices, hardware, statistics)
+        memory = memory_functions(devices, hardware, statistics, findings)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
             patches.set_all(module, functions)
-        patches.set_all(cuda.graphs, {"is_current_stream_capturing": lambda: False, "graph_pool_handle": lambda: (0, 0)})
-        _versions(patches)
+        same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
+        patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
+        _versions(patches, hardware)
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
         patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None, "init": lambda *args, **kwargs: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
@@ -108,24 +114,12 @@ def _exchange(devices: Devices, index: int) -> int:
     return previous
 
 
-def _properties(devices: Devices, hardware: HardwareSpec) -> dict[str, Any]:
+def _properties(devices: Devices, hardware: HardwareSpec, findings: FindingSink) -> dict[str, Any]:
     major, minor = hardware.compute_capability
 
-    def properties(device: Any = None) -> SimpleNamespace:
-        devices.index(device)
+    def properties(device: Any = None) -> DeviceProperties:
         devices.initialized = True
-        return SimpleNamespace(
-            name=hardware.device_name,
-            major=major,
-            minor=minor,
-            total_memory=hardware.usable_bytes,
-            multi_processor_count=hardware.multiprocessors,
-            warp_size=32,
-            max_threads_per_multi_processor=2048,
-            is_integrated=0,
-            is_multi_gpu_board=0,
-            gcnArchName="",
-        )
+        return DeviceProperties(hardware, devices.index(device), findings)
 
     return {
         "get_device_properties": properties,
@@ -136,12 +130,13 @@ def _properties(devices: Devices, hardware: HardwareSpec) -> dict[str, Any]:
     }
 
 
-def _work(streams: StreamTable) -> dict[str, Any]:
+def _work(streams: StreamTable, graphs: GraphTable) -> dict[str, Any]:
     return {
         "synchronize": lambda device=None: None,
         "ipc_collect": lambda: None,
         "Stream": streams.Stream,
         "ExternalStream": streams.ExternalStream,
+        "get_stream_from_external": streams.ExternalStream,
         "Event": streams.Event,
         "stream": StreamContext,
         "StreamContext": StreamContext,
@@ -149,9 +144,13 @@ def _work(streams: StreamTable) -> dict[str, Any]:
         "default_stream": streams.default,
         "set_stream": streams.set_current,
         "is_current_stream_capturing": lambda: False,
-        "CUDAGraph": Graph,
-        "graph": lambda *args, **kwargs: contextlib.nullcontext(),
-        "graph_pool_handle": lambda: (0, 0),
+        "CUDAGraph": graphs.Graph,
+        "graph": Capture,
+        "make_graphed_callables": make_graphed_callables,
+        "graph_pool_handle": graphs.pool_handle,
+        "MemPool": MemoryPool,
+        "use_mem_pool": lambda pool, device=None: contextlib.nullcontext(),
+        "cudart": lambda: Runtime(torch.cuda.mem_get_info),
         "set_sync_debug_mode": lambda mode: None,
         "get_sync_debug_mode": lambda: 0,
     }
@@ -198,8 +197,11 @@ class _NoRanges:
         return lambda *args, **kwargs: 0
 
 
-def _versions(patches: Patches) -> None:
-    if torch.version.cuda is None:
+def _versions(patches: Patches, hardware: HardwareSpec) -> None:
+    if is_amd(hardware):
+        patches.set(torch.version, "hip", _HIP_VERSION)
+        patches.set(torch.version, "cuda", None)
+    elif torch.version.cuda is None:
         patches.set(torch.version, "cuda", _CUDA_VERSION)
     patches.set(torch.backends.cuda, "is_built", lambda: True)
     patches.set(torch.cuda.nccl, "version", lambda: _NCCL_VERSION)

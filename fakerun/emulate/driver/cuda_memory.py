@@ -7,14 +7,15 @@ from collections import OrderedDict
 from typing import Any
 
 from fakerun.emulate.device.devices import Devices
+from fakerun.emulate.refusals.gaps import MEMORY_HISTORY
 from fakerun.job.hardware import HardwareSpec
-from fakerun.records.observer import MemoryStatistics
+from fakerun.records.observer import FindingSink, MemoryStatistics
 
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")
 
 
-def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics) -> dict[str, Any]:
+def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, findings: FindingSink) -> dict[str, Any]:
     """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
 
     def allocated(device: Any = None) -> int:
@@ -32,6 +33,10 @@ def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: Memor
     def info(device: Any = None) -> tuple[int, int]:
         return hardware.usable_bytes - allocated(device), hardware.usable_bytes
 
+    def snapshot(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        MEMORY_HISTORY.tell(findings, "torch.cuda.memory_snapshot")
+        return {"segments": [], "device_traces": [[] for _ in range(devices.count)], "allocator_settings": {}, "external_annotations": []}
+
     return {
         "memory_allocated": allocated,
         "max_memory_allocated": peak,
@@ -47,8 +52,16 @@ def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: Memor
         "mem_get_info": info,
         "empty_cache": lambda: None,
         "set_per_process_memory_fraction": lambda fraction, device=None: None,
+        "get_per_process_memory_fraction": lambda device=None: 1.0,
         "get_allocator_backend": lambda: "native",
         "_record_memory_history": lambda *args, **kwargs: None,
+        "_snapshot": snapshot,
+        "memory_snapshot": lambda *args, **kwargs: snapshot()["segments"],
+        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.tell(findings, "torch.cuda.memory._dump_snapshot"),
+        "host_memory_stats": OrderedDict,
+        "reset_accumulated_host_memory_stats": lambda: None,
+        "reset_peak_host_memory_stats": lambda: None,
+        "caching_allocator_enable": lambda value=True: None,
         "_set_allocator_settings": lambda settings: None,
     }
 
@@ -70,3 +83,16 @@ def _stats(allocated_bytes: int, peak_bytes: int) -> "OrderedDict[str, Any]":
     for key in ("num_alloc_retries", "num_ooms", "num_sync_all_streams", "num_device_alloc", "num_device_free", "max_split_size"):
         stats[key] = 0
     return OrderedDict(sorted(stats.items()))
+
+
+class MemoryPool:
+    """Stands for `torch.cuda.MemPool`: where memory comes from makes no difference to how much it is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.id = (0, 0)
+
+    def use_count(self) -> int:
+        return 1
+
+    def snapshot(self, *args: Any, **kwargs: Any) -> list[Any]:
+        return []

@@ -1,11 +1,12 @@
-"""CUDA streams, events and graphs of the simulated accelerator: everything is done the moment it is asked for."""
+"""CUDA streams and events of the simulated accelerator: everything is done the moment it is asked for."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.refusals.gaps import EVENT_HANDLES
 
 
 class StreamTable:
@@ -15,57 +16,20 @@ class StreamTable:
         self.devices = devices
         self._default: dict[int, Any] = {}
         self._current: dict[int, Any] = {}
-        table = self
+        self._made = 0
+        self.Stream: Any = type("Stream", (_Stream,), {"table": self})
+        self.ExternalStream: Any = type("ExternalStream", (_ExternalStream, self.Stream), {"table": self})
+        self.Event = Event
 
-        class Stream:
-            """Stands for `torch.cuda.Stream`."""
-
-            _made = 0
-
-            def __init__(self, device: Any = None, priority: int = 0, **kwargs: Any) -> None:
-                Stream._made += 1
-                self.device_index = table.devices.index(device)
-                self.device = torch.device(ACCELERATOR, self.device_index)
-                self.stream_id = self.cuda_stream = Stream._made
-                self.device_type = 1
-                self.priority = priority
-                self._outer: list[Any] = []  # the current streams where this one was entered: it may be entered again inside itself
-
-            def query(self) -> bool:
-                return True
-
-            def synchronize(self) -> None:
-                """Nothing is under way."""
-
-            def wait_event(self, event: Any) -> None:
-                """It has happened."""
-
-            def wait_stream(self, stream: Any) -> None:
-                """It is idle."""
-
-            def record_event(self, event: Any = None) -> Any:
-                return event if event is not None else Event()
-
-            def is_capturing(self) -> bool:
-                return False
-
-            def __enter__(self) -> Self:
-                self._outer.append(table.current(self.device_index))
-                table.set_current(self)
-                return self
-
-            def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-                table.set_current(self._outer.pop())
-
-        class ExternalStream(Stream):
-            """Stands for `torch.cuda.ExternalStream`."""
-
-        self.Stream, self.ExternalStream, self.Event = Stream, ExternalStream, Event
+    def next_id(self) -> int:
+        """A number for a new stream; the default one has 0."""
+        self._made += 1
+        return self._made
 
     def default(self, device: Any = None) -> Any:
         index = self.devices.index(device)
         if index not in self._default:
-            self._default[index] = self.Stream(index)
+            self._default[index] = self.Stream(index, stream_id=0)
         return self._default[index]
 
     def current(self, device: Any = None) -> Any:
@@ -75,6 +39,69 @@ class StreamTable:
     def set_current(self, stream: Any) -> None:
         if stream is not None:
             self._current[stream.device_index] = stream
+
+
+class _Stream:
+    """Stands for `torch.cuda.Stream`."""
+
+    table: ClassVar[StreamTable]
+
+    def __init__(
+        self, device: Any = None, priority: int = 0, *, stream_id: int | None = None, device_index: int | None = None, **kwargs: Any
+    ) -> None:
+        stream_id = self.table.next_id() if stream_id is None else stream_id
+        self.device_index = self.table.devices.index(device if device_index is None else device_index)
+        self.device = torch.device(ACCELERATOR, self.device_index)
+        self.stream_id = self.cuda_stream = self.native_handle = stream_id
+        self.device_type = 1
+        self.priority = priority
+        self._outer: list[Any] = []  # the current streams where this one was entered: it may be entered again inside itself
+
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        """Nothing is under way."""
+
+    def wait_event(self, event: Any) -> None:
+        """It has happened."""
+
+    def wait_stream(self, stream: Any) -> None:
+        """It is idle."""
+
+    def record_event(self, event: Any = None) -> Any:
+        return event if event is not None else Event()
+
+    def is_capturing(self) -> bool:
+        return False
+
+    @staticmethod
+    def priority_range() -> tuple[int, int]:
+        return 0, -5
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Stream) and (self.stream_id, self.device_index) == (other.stream_id, other.device_index)
+
+    def __hash__(self) -> int:
+        return hash((self.stream_id, self.device_index))
+
+    def __repr__(self) -> str:
+        return f"<torch.cuda.Stream device={self.device} cuda_stream={self.cuda_stream:#x}>"
+
+    def __enter__(self) -> Self:
+        self._outer.append(self.table.current(self.device_index))
+        self.table.set_current(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.table.set_current(self._outer.pop())
+
+
+class _ExternalStream(_Stream):
+    """Stands for `torch.cuda.ExternalStream`."""
+
+    def __init__(self, stream_ptr: int, device: Any = None, **kwargs: Any) -> None:
+        super().__init__(device, stream_id=stream_ptr)
 
 
 class Event:
@@ -95,6 +122,16 @@ class Event:
     def synchronize(self) -> None:
         """It has happened."""
 
+    def ipc_handle(self) -> NoReturn:
+        raise EVENT_HANDLES.error()
+
+    @classmethod
+    def from_ipc_handle(cls, device: Any, handle: Any) -> NoReturn:
+        raise EVENT_HANDLES.error()
+
+    def __repr__(self) -> str:
+        return "<torch.cuda.Event 0x0>"
+
     def elapsed_time(self, end: "Event") -> float:
         """Milliseconds between two events: the neutral value, since no time passes."""
         return 1.0
@@ -113,25 +150,3 @@ class StreamContext:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._stream is not None:
             self._stream.__exit__(kind, error, traceback)
-
-
-class Graph:
-    """Stands for `torch.cuda.CUDAGraph`: what is captured runs eagerly, once; a replay repeats nothing."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._pool = (0, 0)
-
-    def capture_begin(self, *args: Any, **kwargs: Any) -> None:
-        """What follows runs as it is."""
-
-    def capture_end(self) -> None:
-        """It has run."""
-
-    def replay(self) -> None:
-        """It has run."""
-
-    def reset(self) -> None:
-        """Nothing is kept."""
-
-    def pool(self) -> tuple[int, int]:
-        return self._pool

@@ -9,9 +9,9 @@ from fakerun.emulate.device.device_arguments import DeviceArguments
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
 from fakerun.emulate.refusals.cuda_words import NO_NUMPY, different_types, misplaced_indices
-from fakerun.emulate.refusals.unsupported import SKIP_IT
+from fakerun.emulate.refusals.gaps import NUMPY_VIEW
 from fakerun.emulate.torch_private import FakeTensor
-from fakerun.errors import EmulationGapError, scripts_own
+from fakerun.errors import scripts_own
 
 aten = torch.ops.aten
 
@@ -54,5 +54,5 @@ def _check_host(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     if args[0].device.type == ACCELERATOR:
         raise scripts_own(TypeError(NO_NUMPY.format(args[0].device)))
     if type(args[0]) is FakeTensor:
-        raise EmulationGapError(f"numpy's view of a large host tensor is not emulated: it has no data in a dry run. {SKIP_IT}")
+        raise NUMPY_VIEW.error()
     return func(*args, **kwargs)

@@ -4,11 +4,11 @@ Free of torch: errors are told by their names and words, so that whoever meets o
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
+from fakerun.emulate.refusals.gaps import CUSTOM_KERNEL, NATIVE_READ, NO_DEVICE, SPARSE, UNKNOWN_SHAPE
 from fakerun.errors import EmulationGapError
-
-SKIP_IT = "Skip the call in a dry run, for example behind an environment variable that the job sets."
 
 _NO_KERNEL = re.compile(r"Could not run '(?P<operator>[\w:.]+)' with arguments from the '\w*(?:Lazy|CUDA|Meta)' backend")
 _NO_FAKE_IMPL = re.compile(r"There was no fake impl registered for <?(?:CustomOpDef\()?(?P<operator>[\w:.]+)")
@@ -18,6 +18,7 @@ _NO_DRIVER = re.compile(
 )
 """What builds of torch with CUDA and builds without say on a host without."""
 _NO_DATA = re.compile(r"Cannot access data pointer of Tensor|Cannot access storage of FakeTensor")
+_WITHOUT_DEVICE = "torch cannot run it without the device"
 _VALUES_NEEDED = frozenset({"DataDependentOutputException", "DynamicOutputShapeException"})
 
 
@@ -31,36 +32,25 @@ def gap_of(error: BaseException, operator: Any = None) -> EmulationGapError | No
     if (found := _NO_FAKE_IMPL.search(message)) is not None:
         return _without_shapes(_name(found["operator"]))
     if type(error).__name__ in _VALUES_NEEDED:
-        return _gap(_name(operator or message), "its result depends on values that nobody computed")
+        return UNKNOWN_SHAPE.error(_name(operator or message), "its result depends on values that nobody computed")
     if isinstance(error, NotImplementedError) and (found := _NO_KERNEL.search(message)) is not None:
-        return _gap(_name(operator or found["operator"]), "torch cannot run it without the device")
+        return NO_DEVICE.error(_name(operator or found["operator"]), _WITHOUT_DEVICE)
     if _NO_DRIVER.search(message) is not None:
-        what = "A call that needs the device itself" if operator is None else _name(operator)
-        return _gap(what, "torch cannot run it without the device")
+        return NO_DEVICE.error("A call that needs the device itself" if operator is None else _name(operator), _WITHOUT_DEVICE)
     if _NO_DATA.search(message) is not None:
-        what = "Native code that reads a device tensor's memory" if operator is None else _name(operator)
-        return _gap(what, "tensors on the device have no data in a dry run")
+        return NATIVE_READ.error("" if operator is None else _name(operator))
     return None
 
 
 def sparse_gap(operator: Any) -> EmulationGapError:
     """The gap for an operator that makes a sparse tensor on the device."""
-    return EmulationGapError(
-        f"Sparse tensors on the device ({_name(operator)}) are not emulated: how much they hold depends on values that nobody computed. "
-        "Make them dense in a dry run, for example with nn.Embedding(..., sparse=False)."
-    )
-
-
-def _gap(what: str, reason: str) -> EmulationGapError:
-    return EmulationGapError(f"{what} is not emulated: {reason}. {SKIP_IT}")
+    return SPARSE.error(f"A sparse tensor on the device ({_name(operator)})")
 
 
 def _without_shapes(operator: str) -> EmulationGapError:
     qualified = operator.removeprefix("torch.ops.").replace(".", "::", 1)
-    return EmulationGapError(
-        f"{operator} is not emulated: nothing tells the shape of its result without running it. "
-        f'Tell it with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call in a dry run.'
-    )
+    way_round = f'Tell it with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call in a dry run.'
+    return replace(CUSTOM_KERNEL, way_round=way_round).error(operator, "nothing tells the shape of its result without running it")
 
 
 def _name(operator: Any) -> str:

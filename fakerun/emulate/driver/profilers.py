@@ -1,0 +1,32 @@
+"""torch's profilers see the host only: a device on which nothing happens has nothing to tell, and its times would be made up."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fakerun.emulate.patching import Patches
+from fakerun.records.observer import FindingSink
+
+
+@contextmanager
+def host_only_profilers(findings: FindingSink) -> Iterator[None]:
+    """Let `torch.profiler` and `torch.autograd.profiler` record the host's part of what they are asked for."""
+    profiler = torch.autograd.profiler
+    init = profiler.profile.__init__
+
+    def initialise(self: Any, *args: Any, use_cuda: bool = False, use_device: str | None = None, **kwargs: Any) -> None:
+        if use_cuda or use_device is not None:
+            findings.note(
+                "profiled-host-only",
+                "the profiler was asked for the device's activities; it records those of the host, whose times are those of a dry run.",
+            )
+            kwargs["use_cpu"] = True
+        init(self, *args, **kwargs)
+
+    with Patches() as patches:
+        patches.set(profiler.profile, "__init__", initialise)
+        patches.set(profiler.emit_nvtx, "__enter__", lambda self: self)
+        patches.set(profiler.emit_nvtx, "__exit__", lambda self, *error: False)
+        yield

@@ -1,0 +1,79 @@
+"""A gap where it is met: the run ends with its words, or the script goes on with its answer and the report has the line."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fakerun.emulate.refusals.gaps import APIS, Gap
+from fakerun.errors import EmulationGapError
+from fakerun.rank.simulation import Simulation
+
+
+def told(simulation: Simulation) -> list[tuple[str | None, str]]:
+    """Call site and message of each finding about a gap."""
+    return [(finding.call_site, finding.message) for finding in simulation.record(None).findings if finding.code == "not-emulated"]
+
+
+@pytest.mark.parametrize("gap", APIS, ids=lambda gap: gap.name)
+def test_each_api_says_so(gap: Gap, simulation: Simulation) -> None:
+    owner: Any = sys.modules[gap.name.rpartition(".")[0]]
+    api = getattr(owner, gap.name.rpartition(".")[2])
+    if gap.goes_on:
+        assert api() == gap.answer
+        assert [message.partition(" is not emulated")[0] for _, message in told(simulation)] == [gap.name]
+    else:
+        with pytest.raises(EmulationGapError, match=f"^{gap.name} is not emulated"):
+            api()
+
+
+def test_two_gaps_of_one_line_are_both_told(simulation: Simulation) -> None:
+    assert {"load": torch.cuda.utilization(), "heat": torch.cuda.temperature(), "power": torch.cuda.power_draw()}
+    sites, messages = zip(*told(simulation), strict=True)
+    assert len(set(sites)) == 1
+    assert "test_gaps.py:" in str(sites[0])
+    assert len(set(messages)) == 3
+
+
+def capture() -> None:
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=torch.cuda.graph_pool_handle(), stream=torch.cuda.Stream()):
+        torch.ones(2, device="cuda") * 2
+    graph.replay()
+
+
+TOLD: list[tuple[Callable[[], Any], str]] = [
+    (capture, "The replay of a CUDA graph"),
+    (lambda: torch.cuda.memory_snapshot(), "torch.cuda.memory_snapshot"),
+    (lambda: torch.cuda.memory._dump_snapshot("never-written.pickle"), "torch.cuda.memory._dump_snapshot"),
+    (lambda: torch.cuda.get_device_properties(0).memory_bus_width, "torch.cuda.get_device_properties().memory_bus_width"),
+]
+
+
+@pytest.mark.parametrize(("act", "name"), TOLD, ids=[name for _, name in TOLD])
+def test_the_script_goes_on(act: Callable[[], Any], name: str, simulation: Simulation) -> None:
+    act()
+    assert [message.partition(" is not emulated")[0] for _, message in told(simulation)] == [name]
+    assert not Path("never-written.pickle").exists()
+
+
+ENDS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: torch.cuda.cudart().cudaDeviceReset(), r"torch.cuda.cudart\(\).cudaDeviceReset"),
+    (lambda: torch.cuda.Event(interprocess=True).ipc_handle(), "torch.cuda.Event.ipc_handle"),
+]
+
+
+@pytest.mark.parametrize(("act", "name"), ENDS, ids=[name for _, name in ENDS])
+def test_the_run_ends(act: Callable[[], Any], name: str, simulation: Simulation) -> None:
+    with pytest.raises(EmulationGapError, match=f"^{name} is not emulated: .* Skip the call in a dry run"):
+        act()
+
+
+def test_what_the_runtime_has_succeeds(simulation: Simulation) -> None:
+    runtime = torch.cuda.cudart()
+    assert runtime.cudaProfilerStart() == runtime.cudaProfilerStop() == 0
+    assert runtime.cudaMemGetInfo(0) == torch.cuda.mem_get_info()
+    assert not told(simulation)
