@@ -28,6 +28,9 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
+# 2.13: what a functional collective returns in eager mode: waits for the result where it is first used.
+from torch.distributed._functional_collectives import AsyncCollectiveTensor
+
 # 2.13: whether DTensor and functional collectives are being traced: they take an active fake mode for a yes.
 from torch.distributed._functional_collectives import _are_we_tracing as are_we_tracing
 
@@ -146,6 +149,7 @@ __all__ = [
     "PRIM_DEVICE",
     "TRUNCATED_NORMAL",
     "WRAPPER_CONSTRUCTOR",
+    "AsyncCollectiveTensor",
     "DataDependentOutputException",
     "DynamicOutputShapeException",
     "FakeProcessGroup",

@@ -49,7 +49,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
     for part, source in zip(outputs, inputs, strict=True):
         for target in part:
-            comm.copy(target, source)
+            comm.peers.copy(target, source)
     return outputs, comm.work(flat)
 
 
@@ -65,7 +65,7 @@ def _all_gather_base(comm: Communication, call: dict[str, Any]) -> Any:
     if output.numel() != source.numel() * group.size():
         raise scripts_own(ValueError("output tensor size must be equal to world_size times input tensor size"))
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, [source], [output], is_async=call["async_op"])
-    comm.repeat(output, source, group.size())
+    comm.peers.repeat(output, source, group.size())
     return output, comm.work([output])
 
 
@@ -73,7 +73,7 @@ def _all_gather_base_coalesced(comm: Communication, call: dict[str, Any]) -> Any
     outputs, inputs, group = call["outputs"], call["inputs"], _group(call)
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, inputs, outputs, is_async=call["async_op"])
     for output, source in zip(outputs, inputs, strict=True):
-        comm.repeat(output, source, group.size())
+        comm.peers.repeat(output, source, group.size())
     return comm.work(outputs)
 
 
@@ -82,7 +82,7 @@ def _reduce_scatter(comm: Communication, call: dict[str, Any]) -> Any:
     flat = [tensor for part in inputs for tensor in part]
     comm.report(CollectiveOp.REDUCE_SCATTER, group, flat, outputs, reduce_op=call["reduce_op"], is_async=call["async_op"])
     for output, parts in zip(outputs, inputs, strict=True):
-        comm.copy(output, parts[group.rank()])
+        comm.peers.copy(output, parts[group.rank()])
     comm.reduce(outputs, call["reduce_op"], group.size())
     return outputs, comm.work(outputs)
 
@@ -107,7 +107,7 @@ def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: S
     options = {"reduce_op": call["reduce_op"], "is_async": call["async_op"]}
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, **options)
     for output, source in zip(outputs, inputs, strict=True):
-        comm.copy(output, source, part=(group.rank(), group.size()))
+        comm.peers.copy(output, source, part=(group.rank(), group.size()))
     comm.reduce(outputs, call["reduce_op"], group.size())
 
 
@@ -116,7 +116,7 @@ def _gather(comm: Communication, call: dict[str, Any]) -> Any:
     flat = [tensor for part in outputs for tensor in part]
     comm.report(CollectiveOp.GATHER, _group(call), inputs, flat, root=call["root_rank"], is_async=call["async_op"])
     for target in flat:
-        comm.copy(target, inputs[0])
+        comm.peers.copy(target, inputs[0])
     return comm.work(flat or inputs)
 
 
@@ -125,7 +125,7 @@ def _gather_into_tensor(comm: Communication, call: dict[str, Any]) -> Any:
     outputs = [output] if group.rank() == call["root_rank"] else []
     comm.report(CollectiveOp.GATHER, group, [source], outputs, root=call["root_rank"], is_async=call["async_op"])
     for target in outputs:
-        comm.repeat(target, source, group.size())
+        comm.peers.repeat(target, source, group.size())
     return output, comm.work([output])
 
 
@@ -134,32 +134,25 @@ def _scatter(comm: Communication, call: dict[str, Any]) -> Any:
     flat = [tensor for part in inputs for tensor in part]
     comm.report(CollectiveOp.SCATTER, group, flat, outputs, root=call["root_rank"], is_async=call["async_op"])
     if flat:
-        comm.copy(outputs[0], flat[group.rank()])
+        comm.peers.copy(outputs[0], flat[group.rank()])
     else:
-        comm.arrive(outputs)
+        comm.peers.arrive(outputs)
     return outputs, comm.work(outputs)
 
 
 def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
-    outputs, inputs = call["output_tensors"], call["input_tensors"]
-    comm.report(CollectiveOp.ALL_TO_ALL, _group(call), inputs, outputs, is_async=call["async_op"])
-    for output, source in zip(outputs, inputs, strict=True):
-        comm.copy(output, source)
+    outputs, inputs, group = call["output_tensors"], call["input_tensors"], _group(call)
+    comm.report(CollectiveOp.ALL_TO_ALL, group, inputs, outputs, is_async=call["async_op"])
+    comm.peers.exchange(outputs, inputs, group.rank())
     return outputs, comm.work(outputs)
 
 
 def _all_to_all_base(comm: Communication, call: dict[str, Any]) -> Any:
-    output, source = call["output"], call["input"]
-    comm.report(
-        CollectiveOp.ALL_TO_ALL_SINGLE,
-        _group(call),
-        [source],
-        [output],
-        is_async=call["async_op"],
-        input_splits=tuple(call["input_split_sizes"]) or None,
-        output_splits=tuple(call["output_split_sizes"]) or None,
-    )
-    comm.copy(output, source)
+    output, source, group = call["output"], call["input"], _group(call)
+    sent, received = tuple(call["input_split_sizes"]), tuple(call["output_split_sizes"])
+    splits: dict[str, Any] = {"input_splits": sent or None, "output_splits": received or None}
+    comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=call["async_op"], **splits)
+    comm.peers.exchange_parts(output, source, group.rank(), group.size(), sent, received)
     return comm.work([output])
 
 
@@ -170,7 +163,7 @@ def _send(comm: Communication, call: dict[str, Any]) -> Any:
 
 def _receive(comm: Communication, call: dict[str, Any]) -> Any:
     comm.report(CollectiveOp.RECV, _group(call), [], call["tensors"], peer=call.get("src"), tag=call["tag"])
-    comm.arrive(call["tensors"])
+    comm.peers.arrive(call["tensors"])
     return comm.work(call["tensors"])
 
 

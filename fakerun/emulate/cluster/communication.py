@@ -1,8 +1,4 @@
-"""What it takes to answer a communication operator: the call is reported, the result has the right shape, and nothing is sent.
-
-A rank alone takes its peers to be like itself: what it would gather from them is what it sends them. On the accelerator there are
-no values anyway; on the host the copies are made, so that sizes and objects that ranks exchange come out as they would among equals.
-"""
+"""What it takes to answer a communication operator: the call is reported, the result has the right shape, and nothing is sent."""
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.peers import SymmetricPeers
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor, FakeWork
@@ -51,12 +48,12 @@ class FinishedWork(dist.Work):
 
 
 class Communication:
-    """What all answers to communication operators use: reporting the call, making its result, and values where they are known."""
+    """What all answers to communication operators use: reporting the call, making its result. `peers` fill in known values."""
 
     def __init__(self, mode: DeviceMode, observer: OperationObserver, values: UnknownValues) -> None:
         self._mode = mode
         self._observer = observer
-        self._values = values
+        self.peers = SymmetricPeers(mode, values)
         self._carries_objects = False
         self._works: list[FinishedWork] = []  # C++ keeps only its own half of a Python Work alive
 
@@ -129,50 +126,9 @@ class Communication:
             return output  # type: ignore[no-any-return]
         return torch.empty(shape, dtype=like.dtype)
 
-    # -- values, where they are known ----------------------------------------------------------------------------------------------------
-
-    def copy(self, target: torch.Tensor, source: torch.Tensor, *, part: tuple[int, int] | None = None) -> None:
-        """`target` receives `source`, or the i-th of n equal parts of it."""
-        values = self._mode.known.of(source)
-        if values is not None and part is not None:
-            values = values.flatten().chunk(part[1])[part[0]]
-        self._receive(target, values)
-
-    def repeat(self, target: torch.Tensor, source: torch.Tensor, times: int) -> None:
-        """`target` receives `source` from each of `times` ranks, one after the other."""
-        values = self._mode.known.of(source)
-        self._receive(target, None if values is None else values.flatten().repeat(times))
-
     def reduce(self, tensors: Sequence[torch.Tensor], reduce_op: Any, size: int) -> None:
-        """Reduce with `size - 1` peers that hold the same values."""
-        name = _reduce_op_name(reduce_op)
-        for tensor in tensors:
-            values = self._mode.known.of(tensor)
-            if values is None or values.dtype is torch.bool:  # NCCL sums truth values by `or`: equal ones stay as they are
-                continue
-            if name == "sum":
-                values.mul_(size)
-            elif name == "product":
-                values.pow_(size)
-
-    def arrive(self, tensors: Sequence[torch.Tensor]) -> None:
-        """`tensors` receive what one other rank alone knows."""
-        for tensor in tensors:
-            if type(tensor) is FakeTensor:
-                self._mode.known.forget(tensor)
-            else:
-                self._values.fill(tensor, "what another rank sends")
-
-    def _receive(self, target: torch.Tensor, values: torch.Tensor | None) -> None:
-        if values is not None and values.numel() != target.numel():
-            values = None
-        if type(target) is not FakeTensor:
-            if values is not None:
-                target.copy_(values.reshape(target.shape))
-        elif values is not None:
-            self._mode.known.remember(target, values.reshape(target.shape))
-        elif self._mode.known:
-            self._mode.known.forget(target)
+        """Reduce with `size - 1` peers."""
+        self.peers.reduce(tensors, _reduce_op_name(reduce_op), size)
 
 
 class _Bound:

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import GroupName
 
 from fakerun.emulate.cluster.communication import Answer, Communication
-from fakerun.emulate.torch_private import resolve_process_group
+from fakerun.emulate.torch_private import AsyncCollectiveTensor, resolve_process_group
 from fakerun.records.collective import CollectiveOp
 
 
@@ -19,7 +19,7 @@ def _group(call: dict[str, Any]) -> dist.ProcessGroup:
 def _all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
     source = call["input"]
     output = comm.new_tensor(source, source.shape)
-    comm.copy(output, source)
+    comm.peers.copy(output, source)
     return _all_reduce_in_place(comm, {**call, "input": output})
 
 
@@ -31,7 +31,7 @@ def _all_reduce_in_place(comm: Communication, call: dict[str, Any]) -> Any:
 def _all_reduce_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     outputs = [comm.new_tensor(source, source.shape) for source in call["inputs"]]
     for output, source in zip(outputs, call["inputs"], strict=True):
-        comm.copy(output, source)
+        comm.peers.copy(output, source)
     return _all_reduce_coalesced_in_place(comm, {**call, "inputs": outputs})
 
 
@@ -48,7 +48,7 @@ def _all_reduce_tensors(comm: Communication, call: dict[str, Any], tensors: Sequ
 
 def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
     output = comm.new_tensor(call["input"], call["input"].shape)
-    comm.copy(output, call["input"])
+    comm.peers.copy(output, call["input"])
     return _broadcast_in_place(comm, {**call, "input": output})
 
 
@@ -64,7 +64,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     if output is None:
         output = comm.new_tensor(source, (source.shape[0] * call["group_size"], *source.shape[1:]))
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), [source], [output], is_async=True)
-    comm.repeat(output, source, call["group_size"])
+    comm.peers.repeat(output, source, call["group_size"])
     return output
 
 
@@ -73,7 +73,7 @@ def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     outputs = [comm.new_tensor(source, (source.shape[0] * size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), inputs, outputs, is_async=True)
     for output, source in zip(outputs, inputs, strict=True):
-        comm.repeat(output, source, size)
+        comm.peers.repeat(output, source, size)
     return outputs
 
 
@@ -90,26 +90,18 @@ def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: S
     outputs = [out] if out is not None else [comm.new_tensor(source, (source.shape[0] // size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, reduce_op=call["reduce_op"], is_async=True)
     for output, source in zip(outputs, inputs, strict=True):
-        comm.copy(output, source, part=(group.rank(), size))
+        comm.peers.copy(output, source, part=(group.rank(), size))
     comm.reduce(outputs, call["reduce_op"], size)
     return outputs
 
 
 def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
-    source = call["input"]
+    source, group = call["input"], _group(call)
     sent, received = tuple(call["input_split_sizes"]), tuple(call["output_split_sizes"])
     output = comm.new_tensor(source, (sum(received), *source.shape[1:]) if received else source.shape)
-    comm.report(
-        CollectiveOp.ALL_TO_ALL_SINGLE,
-        _group(call),
-        [source],
-        [output],
-        is_async=True,
-        input_splits=sent or None,
-        output_splits=received or None,
-    )
-    if output.shape == source.shape:
-        comm.copy(output, source)
+    splits: dict[str, Any] = {"input_splits": sent or None, "output_splits": received or None}
+    comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=True, **splits)
+    comm.peers.exchange_parts(output, source, group.rank(), group.size(), sent, received)
     return output
 
 
@@ -119,6 +111,11 @@ def _wait(comm: Communication, call: dict[str, Any]) -> Any:
 
 def _wait_all(comm: Communication, call: dict[str, Any]) -> Any:
     return call["tensors"]
+
+
+def _wrap(comm: Communication, call: dict[str, Any]) -> Any:
+    """What eager code is given for a result under way. A custom operator since 2.13, whose rule for shapes would make a further tensor."""
+    return AsyncCollectiveTensor(call["input"])
 
 
 ANSWERS: dict[str, Answer] = {
@@ -135,6 +132,7 @@ ANSWERS: dict[str, Answer] = {
     "reduce_scatter_tensor_out": _reduce_scatter,
     "reduce_scatter_tensor_coalesced": _reduce_scatter_coalesced,
     "all_to_all_single": _all_to_all,
+    "_wrap_tensor_autograd": _wrap,
     "wait_tensor": _wait,
     "wait_tensors": _wait_all,
 }
