@@ -10,11 +10,13 @@ import typer
 
 from fakerun.cli import torchrun
 from fakerun.cli.grammar import either_spelling
+from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import check_output, write_report
 from fakerun.cli.terminal import note, say, stdout_takes_color, stdout_width
 from fakerun.errors import UsageError
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.mesh import parse_mesh
+from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script
 from fakerun.job.spelling import did_you_mean
 from fakerun.records.finding import Severity
@@ -76,6 +78,10 @@ def run(
     nproc_per_node: Annotated[str | None, option(metavar="N", help="Number of ranks on each node.")] = None,
     mesh: Annotated[str | None, option(metavar="2x4|dp=2,tp=4", help="Device mesh; alone, it gives the number of ranks.")] = None,
     rank: Annotated[int | None, option(parser=_whole_number, metavar="R", help="The rank to simulate.  [default: 0]")] = None,
+    ranks: Annotated[str | None, option(metavar="all|0,4-7", help="The ranks to simulate, each in a process of its own.")] = None,
+    jobs: Annotated[
+        int | None, option("-j", "--jobs", parser=_whole_number, metavar="N", help="Ranks to run at a time.  [default: cores]")
+    ] = None,
     steps: Annotated[
         int | None, option(parser=_whole_number, metavar="N", help=f"Optimizer steps to run.  [default: {DEFAULT_STEPS}]")
     ] = None,
@@ -135,26 +141,34 @@ def run(
         check_output(output)
     job = _job(ctx)
     torchrun.note_ignored(name for name in ctx.params if _source(ctx, name) != "DEFAULT")
-    return _simulate(job, renderer, output=output, trace=trace, run_dir=run_dir, show_output=show_output)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs {jobs} is not possible: it must be at least 1")
+    report = _simulate(job, run_dir, show_output=show_output, jobs=jobs)
+    _write(report, renderer, output, trace=trace)
+    return report.exit_code
 
 
-def _simulate(job: "JobSpec", renderer: "Renderer", *, output: Path | None, trace: bool, run_dir: Path | None, show_output: bool) -> int:
+def _simulate(job: "JobSpec", run_dir: Path | None, *, show_output: bool, jobs: int | None) -> "Report":
     from fakerun.launch import open_run_directory, run_job
     from fakerun.report import build_report
 
     directory = open_run_directory(run_dir)
     say(_summary(job))
-    report = build_report(job, run_job(job, directory, show_output=show_output))
+    with Progress(job.ranks) as progress:
+        report = build_report(job, run_job(job, directory, show_output=show_output, jobs=jobs, on_record=progress.ended))
+    if run_dir is None and not report.failed:
+        directory.discard()
+    else:
+        say(f"run directory: {directory.path}")
+    return report
+
+
+def _write(report: "Report", renderer: "Renderer", output: Path | None, *, trace: bool) -> None:
     if output is None:
         write_report(renderer.render(report, trace=trace, color=stdout_takes_color(), width=stdout_width()), None)
     else:
         write_report(renderer.render(report, trace=trace), output)
         _say_the_worst(report, output)
-    if run_dir is None and not report.failed:
-        directory.discard()
-    else:
-        say(f"run directory: {directory.path}")
-    return report.exit_code
 
 
 def _say_the_worst(report: "Report", output: Path) -> None:
@@ -225,9 +239,17 @@ def _given(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) ->
         mesh=None if mesh is None else parse_mesh(mesh),
         hardware=given("hardware"),
         steps=given("steps"),
-        rank=given("rank"),
+        ranks=_ranks(given("rank"), given("ranks")),
         timeout_s=given("timeout"),
     )
+
+
+def _ranks(rank: int | None, ranks: str | None) -> RankChoice | None:
+    if rank is not None and ranks is not None:
+        raise UsageError(f"--rank {rank} and --ranks {ranks} are both given: keep one of them")
+    if ranks is not None:
+        return parse_ranks(ranks)
+    return None if rank is None else RankChoice.of([rank])
 
 
 def _source(ctx: typer.Context, name: str) -> str:

@@ -9,11 +9,14 @@ from typing import Any
 from fakerun.errors import UsageError
 from fakerun.job.hardware import DEFAULT_HARDWARE, hardware_named
 from fakerun.job.mesh import MeshSpec
+from fakerun.job.ranks import RankChoice
 from fakerun.job.spec import JobSpec
-from fakerun.job.world import check_rank, resolve_world
+from fakerun.job.world import resolve_world
 
 DEFAULT_STEPS = 2
 """Two steps show the first, which makes lazy state, and the steady one."""
+
+_FIRST_RANK = RankChoice.of([0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,7 @@ class JobRequest:
     mesh: MeshSpec | None = None
     hardware: str | None = None
     steps: int | None = None
-    rank: int | None = None
+    ranks: RankChoice | None = None
     timeout_s: float | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
@@ -59,8 +62,7 @@ class JobRequest:
             UsageError: the request is incomplete or contradicts itself.
         """
         world = resolve_world(world_size=self.world_size, nnodes=self.nnodes, nproc_per_node=self.nproc_per_node, mesh=self.mesh)
-        rank = self.rank if self.rank is not None else 0
-        check_rank(rank, world.size)
+        ranks = (self.ranks or _FIRST_RANK).resolve(world.size)
         steps = self.steps if self.steps is not None else DEFAULT_STEPS
         if steps < 1:
             raise UsageError(f"steps {steps} is not possible: it must be at least 1")
@@ -76,7 +78,7 @@ class JobRequest:
             mesh=self.mesh,
             hardware=hardware_named(self.hardware or DEFAULT_HARDWARE),
             steps=steps,
-            ranks=(rank,),
+            ranks=ranks,
             timeout_s=self.timeout_s,
         )
 

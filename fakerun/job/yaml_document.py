@@ -71,6 +71,10 @@ class YamlDocument:
             line = _line(label)
         return line
 
+    def has(self, key: Key) -> bool:
+        """Whether the top of the file has that key."""
+        return _child(self._root, key) is not None
+
     def text(self, path: Sequence[Key]) -> str:
         """The scalar there, as it is written in the file: `1.50`, not 1.5."""
         node = self._root

@@ -17,9 +17,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from fakerun.errors import UsageError
 from fakerun.job.hardware import hardware_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
+from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.spelling import did_you_mean
-from fakerun.job.world import check_rank, resolve_world, total_ranks
+from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import Key, YamlDocument
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ def _mesh_text(value: object) -> object:
     return str(value)
 
 
+def _ranks(value: object) -> RankChoice:
+    """`all`, `0,4-7`, a number, or a list of numbers and ranges."""
+    parts = value if isinstance(value, list) else [value]
+    if not parts or not all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts):
+        raise UsageError(f"must be all, or numbers and ranges (0,4-7), not {_shown(value)}")
+    return parse_ranks(",".join(map(str, parts)))
+
+
 def _mesh_form(value: object) -> str:
     return "<map>" if isinstance(value, dict) else "<text>"
 
@@ -92,6 +101,7 @@ class JobFile(BaseModel):
     hardware: Annotated[str, _valid_if(lambda name: hardware_named(name).name)] | None = None
     steps: Count | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
+    ranks: Annotated[object, _valid_if(_ranks)] | None = None
 
 
 def load_job(path: Path) -> JobRequest:
@@ -104,6 +114,8 @@ def load_job(path: Path) -> JobRequest:
     job = _validated(document)
     document.raise_problems()
     request = _request(job, document)
+    if job.rank is not None and job.ranks is not None:
+        document.refuse(("ranks",), f"rank is given too (line {document.line(('rank',))}): keep one of them")
     _check_together(request, document)
     document.raise_problems()
     return request
@@ -174,7 +186,7 @@ def _request(job: JobFile, document: YamlDocument) -> JobRequest:
         mesh=cast("MeshSpec | None", job.mesh),  # what the validators of both forms return
         hardware=job.hardware,
         steps=job.steps,
-        rank=job.rank,
+        ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
     )
 
 
@@ -214,9 +226,9 @@ def _check_sizes(request: JobRequest, document: YamlDocument) -> None:
             with _noting(document, "mesh"):
                 resolve_world(**sizes, mesh=request.mesh)
     total = total_ranks(**sizes, mesh=request.mesh)
-    if request.rank is not None and total is not None:
-        with _noting(document, "rank"):
-            check_rank(request.rank, total)
+    if request.ranks is not None and total is not None:
+        with _noting(document, "ranks" if document.has("ranks") else "rank"):
+            request.ranks.resolve(total)
 
 
 @contextmanager

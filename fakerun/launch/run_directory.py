@@ -82,6 +82,11 @@ class RunDirectory:
     def job_file(self) -> Path:
         return self.path / "job.json"
 
+    @property
+    def server_log(self) -> Path:
+        """What the fork server says: nothing, as long as torch can be loaded."""
+        return self.path / "server.log"
+
     def rank(self, rank: int) -> RankFiles:
         return RankFiles(self.path / f"rank-{rank:05}")
 
@@ -128,6 +133,7 @@ def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
         raise UsageError(
             f"run directory {named}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
         )
+    directory.server_log.unlink(missing_ok=True)
     for rank_directory in sorted(directory.path.glob("rank-[0-9][0-9][0-9][0-9][0-9]")):
         if rank_directory.is_dir():
             RankFiles(rank_directory).remove()

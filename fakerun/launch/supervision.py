@@ -1,42 +1,63 @@
-"""Waiting for one rank: its end, the job's time limit or the user's Ctrl-C, whichever comes first."""
+"""Waiting for running ranks: the end of each, the job's time limit or the user's Ctrl-C, whichever comes first."""
 
-from contextlib import suppress
+import select
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from fakerun.launch.process import StopReason
 from fakerun.records.run import FailureKind
 
 GRACE_S = 5.0
+"""How long a script may take over its own end after a Ctrl-C, before its rank is asked to stop."""
+RECORD_S = 20.0
 """How long a rank that was asked to stop may take over its record before it is killed."""
 
 
 class Stoppable(Protocol):
     """What supervision needs of a rank's process."""
 
-    def wait(self, timeout_s: float | None) -> bool: ...
+    def fileno(self) -> int: ...
 
     def ask(self, reason: StopReason) -> None: ...
 
     def interrupt(self) -> None: ...
 
 
-def supervise(process: Stoppable, timeout_s: float | None) -> StopReason | None:
-    """Why the process was stopped; None when it ended of itself. On return it may still live: the caller closes it."""
-    try:
-        if process.wait(timeout_s):
-            return None
-        process.ask(FailureKind.TIMEOUT)
-        process.wait(GRACE_S)
-    except KeyboardInterrupt:
-        _interrupt(process)
-        return FailureKind.INTERRUPTED
-    return FailureKind.TIMEOUT
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """One running rank's time: until `deadline` it may go on (forever without one); `stopped` says why it was told to end, if it was."""
+
+    process: Stoppable
+    deadline: float | None
+    stopped: StopReason | None = None
+    _asked: bool = False
+
+    def overdue(self, now: float) -> bool:
+        """Do what is due at `now`; True when there is nothing left to do but to kill it."""
+        if self.deadline is None or now < self.deadline:
+            return False
+        if self._asked:
+            return True
+        self.stopped = self.stopped or FailureKind.TIMEOUT
+        self.process.ask(self.stopped)
+        self._asked = True
+        self.deadline = now + RECORD_S
+        return False
+
+    def interrupt(self, now: float) -> None:
+        """First as a terminal would, so that the script can clean up; what is overdue after that is asked, then killed."""
+        self.process.interrupt()
+        self.stopped = FailureKind.INTERRUPTED
+        self.deadline = now + GRACE_S
 
 
-def _interrupt(process: Stoppable) -> None:
-    """First as a terminal would, so that the script can clean up; then by force. A second Ctrl-C is for the impatient: no grace."""
-    with suppress(KeyboardInterrupt, ProcessLookupError):
-        process.interrupt()
-        if not process.wait(GRACE_S):
-            process.ask(FailureKind.INTERRUPTED)
-            process.wait(GRACE_S)
+def ended(watches: Iterable[Watch], now: float) -> list[Watch]:
+    """Wait until some have ended or something is due; those that have."""
+    by_descriptor = {watch.process.fileno(): watch for watch in watches}
+    deadlines = [watch.deadline for watch in by_descriptor.values() if watch.deadline is not None]
+    poll = select.poll()
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
+    patience_ms = max(0.0, min(deadlines) - now) * 1000 + 1 if deadlines else None
+    return [by_descriptor[descriptor] for descriptor, _ in poll.poll(patience_ms)]

@@ -1,94 +1,73 @@
-"""`python -m fakerun.rank JOB_FILE RANK DIRECTORY CONTROL_FD`: run the job's script as that rank and leave its record in the directory.
+"""`python -m fakerun.rank JOB_FILE SOCKET_FD`: the fork server. Loads torch once, then forks a process for every rank that it is asked for.
 
-The process ends with status 0 once the record is written: how the script ended is in the record.
+One message at a time comes on the socket (of the kind that keeps messages apart), each a JSON object, and each is answered by one:
+
+{"start": rank, "directory": ..., "environment": {...}} with three descriptors: the rank's control pipe, stdout and stderr -> {"pid": ...}
+{"reap": pid} -> {"status": ...}, as `subprocess` gives it; until then the process keeps its number
+
+When the socket ends, fakerun is gone or has no more ranks, and the server ends; the ranks have pipes of their own to tell.
 """
 
+import gc
+import importlib
+import json
+import os
+import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from fakerun.job.codec import decode_job
-from fakerun.job.spec import JobSpec
-from fakerun.places import Places
-from fakerun.rank import ending
 from fakerun.rank.native_log import native_warnings_silenced
-from fakerun.rank.recorder import Recorder
-from fakerun.rank.script import Program
-from fakerun.rank.ways_out import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
+from fakerun.rank.process import run_rank
 
-_EXIT_HANDLERS_S = 5.0
-"""How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
+_LARGEST_MESSAGE = 1 << 20
+_DESCRIPTORS = 3
 
 
 def main() -> None:
-    """Run one rank, and end the process."""
-    job_file, rank, directory, control = sys.argv[1:]
-    recorder = Recorder(int(rank), Path(directory))
-    try:
-        job = decode_job(Path(job_file).read_bytes(), source=job_file)
-        places = Places(Path.cwd(), job.script)
-        keep_crash_report(recorder.directory / "crash.txt")
-        obey(int(control), recorder, timeout_s=job.timeout_s, places=places)
-        _simulate(job, int(rank), recorder, places)
-    except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
-        recorder.write(ending.internal_failure(error))
-    _flush()
-    leave_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
+    """Serve until the socket ends."""
+    job_file, descriptor = sys.argv[1:]
+    _load()
+    with socket.socket(fileno=int(descriptor)) as requests:
+        requests.set_inheritable(False)
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(requests, _LARGEST_MESSAGE, _DESCRIPTORS)
+            if not data:
+                return
+            requests.send(json.dumps(_answer(json.loads(data), descriptors, Path(job_file), requests)).encode())
 
 
-def _simulate(job: JobSpec, rank: int, recorder: Recorder, places: Places) -> None:
-    with native_warnings_silenced():
-        from fakerun.rank.simulation import Simulation  # imports torch: seconds, and what it raises is to be recorded too
-
-    with Simulation(job, rank) as simulation, os_exit_recorded(recorder, places):
-        recorder.observe(simulation)
-        _play(Program.of(job, rank), recorder, places)
-
-
-def _play(program: Program, recorder: Recorder, places: Places) -> None:
-    """Run the program and end it as Python would, then write the record."""
-    error = _run(program)
-    if not recorder.in_own_process:
-        _end_forked_child(error, places)
-    if (whole := ending.traceback_through_fakerun(error)) is not None:
-        recorder.keep("unpeeled_traceback.txt", whole)
-    failure = ending.failure_of(error, places)
-    if ending.was_stopped(error):
-        recorder.write(failure)
-        # Its threads are not waited for: the code that would have told them to end was cut off.
-        leave_within(_EXIT_HANDLERS_S)
-    else:
-        if error is not None:
-            ending.report(error)
-        ending.wait_for_threads()
-    ending.run_exit_handlers()
-    recorder.write(failure)
+def _load() -> None:
+    """Import what every rank needs. What goes wrong here goes wrong in every rank again, and is recorded there."""
+    with native_warnings_silenced(), suppress(Exception):
+        importlib.import_module("fakerun.rank.simulation")
+    gc.collect()
+    gc.freeze()  # ranks share these pages for as long as nobody, the garbage collector included, writes to them
 
 
-def _run(program: Program) -> BaseException | None:
-    try:
-        program.run()
-    except BaseException as error:  # whatever the script ends with is what we are here to tell
-        return error
-    return None
+def _answer(request: dict[str, Any], descriptors: list[int], job_file: Path, requests: socket.socket) -> dict[str, int]:
+    if "reap" in request:
+        _, status = os.waitpid(request["reap"], 0)
+        return {"status": os.waitstatus_to_exitcode(status)}
+    pid = os.fork()
+    if pid == 0:
+        requests.close()
+        _become(request, descriptors, job_file)
+    for each in descriptors:
+        os.close(each)
+    return {"pid": pid}
 
 
-def _end_forked_child(error: BaseException | None, places: Places) -> None:
-    """A child that the script made with `os.fork` has come to the end of the script: end it as Python would, and record nothing."""
-    failure = ending.failure_of(error, places)
-    if error is not None and failure is not None:
-        ending.report(error)
-    ending.wait_for_threads()
-    ending.run_exit_handlers()
-    _flush()
-    leave_now(0 if failure is None else failure.exit_code)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):  # the script closed it, or put something else there
-            continue
+def _become(request: dict[str, Any], descriptors: list[int], job_file: Path) -> None:
+    """In the child: be the rank, in a session of its own, with its own environment and output."""
+    control, stdout, stderr = descriptors
+    os.setsid()
+    for descriptor, standard in ((stdout, 1), (stderr, 2)):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+    os.environ.update(request["environment"])
+    run_rank(job_file, request["start"], Path(request["directory"]), control)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch import RunDirectory, open_run_directory, run_job
 from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import RankEnd, finished_record
-from fakerun.launch.process import RankProcess
+from fakerun.launch.process import RankProcess, RankServer
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
 FAKE_SIMULATION = str(Path(__file__).parent / "fake_simulation")
@@ -600,25 +600,31 @@ STUCK = {
 }
 
 
-def _start(source: str) -> tuple[RankProcess, RunDirectory]:
+@contextmanager
+def _started(source: str) -> Iterator[tuple[RankProcess, RunDirectory]]:
     Path("train.py").write_text(READY + source)
     directory = open_run_directory(Path.cwd().parent / "run")
     directory.write_job(replace(JOB, timeout_s=60.0))
     files = directory.rank(3)
     files.make()
-    return RankProcess.start(
-        directory.job_file, 3, files, worker_environment(JOB, 3, inherited=os.environ, error_file=files.error)
-    ), directory
+    environment = worker_environment(JOB, 3, inherited=os.environ, error_file=files.error)
+    with (
+        closing(RankServer.start(directory.job_file, environment, directory.server_log)) as server,
+        server.fork(3, files, environment) as process,
+    ):
+        yield process, directory
+
+
+def _ends_within(process: RankProcess, seconds: float) -> bool:
+    return bool(select.select([process], [], [], seconds)[0])
 
 
 @pytest.mark.parametrize("source", STUCK.values(), ids=STUCK.keys())
 def test_a_stuck_script_says_where_it_is(place: Path, source: str) -> None:
-    with closing(Fifo(Path("ready"))) as fifo:
-        process, directory = _start(source)
-        with process:
-            assert fifo.read() == b"x"
-            process.ask(FailureKind.TIMEOUT)
-            assert process.wait(LONG_S)
+    with closing(Fifo(Path("ready"))) as fifo, _started(source) as (process, directory):
+        assert fifo.read() == b"x"
+        process.ask(FailureKind.TIMEOUT)
+        assert _ends_within(process, LONG_S)
     record = directory.rank(3).read_record()
     assert record is not None
     assert record.failure is not None
@@ -630,13 +636,11 @@ def test_a_stuck_script_says_where_it_is(place: Path, source: str) -> None:
 
 def test_a_script_that_cannot_even_say_is_killed(place: Path) -> None:
     """Native code that does not let go of the interpreter lock."""
-    with closing(Fifo(Path("ready"))) as fifo:
-        process, directory = _start("os.write(ready, b'x') and ctypes.PyDLL(None).pause()")
-        with process:
-            assert fifo.read() == b"x"
-            process.ask(FailureKind.TIMEOUT)
-            assert not process.wait(0.2)
-            end = RankEnd(status=process.close(), stopped=FailureKind.TIMEOUT)
+    with closing(Fifo(Path("ready"))) as fifo, _started("os.write(ready, b'x') and ctypes.PyDLL(None).pause()") as (process, directory):
+        assert fifo.read() == b"x"
+        process.ask(FailureKind.TIMEOUT)
+        assert not _ends_within(process, 0.2)
+        end = RankEnd(status=process.close(), stopped=FailureKind.TIMEOUT)
     failure = finished_record(replace(JOB, timeout_s=60.0), 3, end, directory.rank(3).read_record()).failure
     assert failure is not None
     assert failure.message == "timed out after 60 s, and did not answer when asked where it was"
@@ -660,14 +664,46 @@ def test_children_do_not_outlive_the_rank(place: Path, ending: str) -> None:
         assert fifo.read() == b""
 
 
+def test_one_rank_that_fails_does_not_stop_the_others(place: Path) -> None:
+    Path("train.py").write_text(
+        "import os, sys\nmatch os.environ['RANK']:\n    case '0': sys.exit(5)\n    case '1': os.kill(os.getpid(), 9)\n    case '2': 1 / 0\n"
+    )
+    records = run_job(replace(JOB, ranks=(0, 1, 2, 3)), open_run_directory(place.parent / "run"), show_output=False, jobs=3).ranks
+    assert [record.failure and record.failure.kind for record in records] == [
+        FailureKind.EXIT,
+        FailureKind.SIGNAL,
+        FailureKind.EXCEPTION,
+        None,
+    ]
+
+
+def test_a_rank_that_kills_the_fork_server_harms_nobody_else(place: Path) -> None:
+    """The ranks after it get another server."""
+    Path("train.py").write_text("import os\nif os.environ['RANK'] == '0': os.kill(os.getppid(), 9)\n")
+    records = run_job(replace(JOB, ranks=(0, 1, 2)), open_run_directory(place.parent / "run"), show_output=False, jobs=1).ranks
+    assert [(record.rank, record.failure) for record in records] == [(0, None), (1, None), (2, None)]
+
+
+def test_a_fork_server_that_cannot_start_is_reported(place: Path) -> None:
+    """Native code that dies while torch is loaded, for example."""
+    (place / "sitecustomize.py").write_text("import os, sys\nprint('no such CPU', file=sys.stderr)\nos._exit(3)\n")
+    Path("train.py").touch()
+    job = replace(JOB, env={"PYTHONPATH": str(place)}, ranks=(0, 1))
+    failures = [record.failure for record in run_job(job, open_run_directory(place.parent / "run"), show_output=False).ranks]
+    assert [failure and (failure.kind, failure.exit_code, failure.traceback) for failure in failures] == [
+        (FailureKind.EXIT, 3, "no such CPU\n")
+    ] * 2
+
+
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from fakerun.job.codec import decode_job
 from fakerun.launch import open_run_directory, run_job
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ['COMMAND'] = str(os.getpid())
 job = decode_job(Path(sys.argv[1]).read_bytes())
-for record in run_job(job, open_run_directory(Path(sys.argv[2])), show_output=False).ranks:
+for record in run_job(job, open_run_directory(Path(sys.argv[2])), show_output=False, jobs=1).ranks:
     print(record.rank, record.failure.kind.value, record.failure.exit_code, record.failure.message)
 """
 
@@ -685,7 +721,7 @@ def test_ctrl_c_stops_the_run_and_keeps_what_there_is(place: Path) -> None:
     Path("train.py").write_text(
         "import os, signal, threading\n"
         "if os.environ['RANK'] == '0': raise SystemExit(5)\n"
-        f"os.kill(os.getppid(), signal.SIGINT) or {FOREVER}\n"
+        f"os.kill(int(os.environ['COMMAND']), signal.SIGINT) or {FOREVER}\n"
     )
     assert _drive(replace(JOB, ranks=(0, 1, 2)), place).stdout.splitlines() == [
         "0 exit 5 exited with status 5",
@@ -697,7 +733,7 @@ def test_ctrl_c_stops_the_run_and_keeps_what_there_is(place: Path) -> None:
 def test_a_script_may_clean_up_after_ctrl_c(place: Path) -> None:
     Path("train.py").write_text(
         "import os, signal, threading\n"
-        f"try:\n    os.kill(os.getppid(), signal.SIGINT) or {FOREVER}\n"
+        f"try:\n    os.kill(int(os.environ['COMMAND']), signal.SIGINT) or {FOREVER}\n"
         "except KeyboardInterrupt:\n    print('saved')\n"
     )
     assert _drive(JOB, place).stdout == "3 interrupted 130 interrupted\n"
@@ -706,7 +742,7 @@ def test_a_script_may_clean_up_after_ctrl_c(place: Path) -> None:
 
 def test_no_rank_outlives_a_fakerun_that_was_killed(place: Path) -> None:
     Path("train.py").write_text(
-        READY + CHILD + "os.write(ready, b'x')\nos.kill(os.getppid(), signal.SIGKILL) or threading.Event().wait()\n"
+        READY + CHILD + "os.write(ready, b'x')\nos.kill(int(os.environ['COMMAND']), signal.SIGKILL) or threading.Event().wait()\n"
     )
     with closing(Fifo(Path("ready"))) as fifo:
         assert _drive(JOB, place).returncode == -signal.SIGKILL

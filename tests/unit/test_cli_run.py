@@ -23,6 +23,8 @@ from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
 
+OnRecord = Callable[[RankRecord], None]
+
 
 @dataclass
 class Launcher:
@@ -31,10 +33,14 @@ class Launcher:
     failure: ProcessFailure | None = None
     findings: tuple[Finding, ...] = ()
     jobs: list[JobSpec] = field(default_factory=list)
+    at_a_time: list[int | None] = field(default_factory=list)
 
-    def __call__(self, job: JobSpec, directory: RunDirectory, *, show_output: bool) -> RunRecord:
+    def __call__(self, job: JobSpec, directory: RunDirectory, *, show_output: bool, jobs: int | None, on_record: OnRecord) -> RunRecord:
         self.jobs.append(job)
+        self.at_a_time.append(jobs)
         ranks = tuple(RankRecord(rank=rank, failure=self.failure, findings=self.findings) for rank in job.ranks)
+        for record in ranks:
+            on_record(record)
         return RunRecord(fakerun_version=fakerun.__version__, torch_version=None, ranks=ranks)
 
 
@@ -98,6 +104,9 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
     ("line", "expected"),
     [
         ("train.py --world-size 16", {"nnodes": 2, "nproc_per_node": 8, "ranks": (0,), "steps": 2}),
+        ("train.py --world-size 8 --ranks 0,4-7", {"ranks": (0, 4, 5, 6, 7)}),
+        ("train.py --world-size 4 --ranks=all", {"ranks": (0, 1, 2, 3)}),
+        ("job.yaml --ranks 1-2", {"ranks": (1, 2)}),
         ("train.py --nnodes 2 --nproc-per-node 4 --rank 7", {"nnodes": 2, "nproc_per_node": 4, "ranks": (7,)}),
         ("train.py --nnodes=1:4 --nproc_per_node=4", {"nnodes": 4, "nproc_per_node": 4}),
         ("train.py --nproc-per-node gpu --world-size 4", {"nnodes": 1, "nproc_per_node": 4}),
@@ -157,6 +166,10 @@ USAGE_ERRORS = {
     "train.py --world-size 0": "world size 0 is not possible: it must be at least 1",
     "train.py --world-size eight": "Invalid value for '--world-size': 'eight' is not a whole number",
     "train.py --world-size": "Option '--world-size' requires an argument.",
+    "train.py --world-size 8 --ranks 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
+    "train.py --world-size 8 --ranks 1..3": "ranks '1..3': '1..3' is neither a number nor a range; write all, or numbers and ranges: 0,4-7",
+    "train.py --world-size 8 --rank 1 --ranks all": "--rank 1 and --ranks all are both given: keep one of them",
+    "train.py --world-size 8 --jobs 0": "jobs 0 is not possible: it must be at least 1",
     "train.py --world-size 8 --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
     "train.py --world-size 8 --mesh 3x3": (
         "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size"

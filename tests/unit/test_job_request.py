@@ -7,6 +7,7 @@ import pytest
 
 from fakerun.errors import UsageError
 from fakerun.job.mesh import parse_mesh
+from fakerun.job.ranks import ALL_RANKS, RankChoice
 from fakerun.job.request import JobRequest, check_module, check_script
 
 SCRIPT = Path("train.py")
@@ -69,8 +70,8 @@ def test_world(parts: dict[str, Any], nnodes: int, nproc_per_node: int) -> None:
             {"nnodes": 2, "nproc_per_node": 8, "mesh": "2x4"},
             "mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16: the product of the mesh must equal the world size",
         ),
-        ({"world_size": 8, "rank": 8}, "rank 8 does not exist: a world size of 8 has ranks 0 to 7"),
-        ({"world_size": 8, "rank": -1}, "rank -1 does not exist: a world size of 8 has ranks 0 to 7"),
+        ({"world_size": 8, "ranks": RankChoice.of([8])}, "rank 8 does not exist: a world size of 8 has ranks 0 to 7"),
+        ({"world_size": 8, "ranks": RankChoice.of([-1])}, "rank -1 does not exist: a world size of 8 has ranks 0 to 7"),
         ({"world_size": 8, "steps": 0}, "steps 0 is not possible: it must be at least 1"),
         ({"world_size": 8, "timeout_s": 0.0}, "timeout 0 s is not possible: it must be above 0, and finite"),
         ({"world_size": 8, "timeout_s": float("nan")}, "timeout nan s is not possible: it must be above 0, and finite"),
@@ -90,7 +91,7 @@ def test_defaults() -> None:
 @pytest.mark.parametrize(
     ("above", "below", "merged"),
     [
-        ({"steps": 3}, {"steps": 5, "rank": 1}, {"steps": 3, "rank": 1}),
+        ({"steps": 3}, {"steps": 5, "ranks": ALL_RANKS}, {"steps": 3, "ranks": ALL_RANKS}),
         (
             {"args": ("b",), "env": {"X": "2"}},
             {"args": ("a",), "env": {"X": "1", "Y": "1"}},

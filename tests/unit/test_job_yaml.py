@@ -7,10 +7,11 @@ import pytest
 
 from fakerun.errors import UsageError
 from fakerun.job.mesh import MeshSpec
+from fakerun.job.ranks import ALL_RANKS, RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.job.yaml_job import load_job
 
-KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, rank"
+KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, rank, ranks"
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def test_every_key() -> None:
         mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 8), named=True),
         hardware="h200",
         steps=3,
-        rank=15,
+        ranks=RankChoice.of([15]),
     )
 
 
@@ -173,6 +174,15 @@ BROKEN = {
         "script: train.py\nworld_size: 8\nnnodes: 3\n",
         ["job.yaml:2: world_size: 8 ranks cannot be spread evenly over 3 nodes"],
     ),
+    "ranks": (
+        "script: train.py\nmesh: 2x4\nranks: [1, 8]\n",
+        ["job.yaml:3: ranks: rank 8 does not exist: a world size of 8 has ranks 0 to 7"],
+    ),
+    "ranks of another kind": (
+        "script: train.py\nranks: {first: 1}\n",
+        ["job.yaml:2: ranks: must be all, or numbers and ranges (0,4-7), not a map"],
+    ),
+    "rank and ranks": ("script: train.py\nrank: 1\nranks: all\n", ["job.yaml:3: ranks: rank is given too (line 2): keep one of them"]),
     "rank": ("script: train.py\nmesh: 2x4\nrank: 8\n", ["job.yaml:3: rank: rank 8 does not exist: a world size of 8 has ranks 0 to 7"]),
     "hardware": (
         "script: train.py\nhardware: h20\n",
@@ -226,3 +236,11 @@ def test_many_aliases_of_aliases_are_harmless() -> None:
     levels = "\n".join(f"  l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]" for i in range(1, 10))
     with pytest.raises(UsageError, match=r"env\.l0: must be text or a number"):
         load(f"script: train.py\nenv:\n  l0: &l0 [x]\n{levels}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "ranks"),
+    [("all", ALL_RANKS), ("3", RankChoice.of([3])), ("0,4-7", RankChoice(((0, 0), (4, 7)))), ("[1, 4-7]", RankChoice(((1, 1), (4, 7))))],
+)
+def test_ranks(text: str, ranks: RankChoice) -> None:
+    assert load(f"script: train.py\nranks: {text}\n").ranks == ranks

@@ -1,0 +1,58 @@
+"""How far a run of many ranks has come: a line on stderr that moves on a terminal; elsewhere only the first rank that fails."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from fakerun.cli.terminal import say
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from fakerun.records.run import RankRecord
+
+
+class Progress:
+    """Shows how many of `ranks` are done and the time that is left, for more than one rank; and which rank failed first."""
+
+    def __init__(self, ranks: tuple[int, ...]) -> None:
+        self._total = len(ranks)
+        self._failed_first: int | None = None
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        if self._total > 1 and sys.stderr.isatty():
+            self._bar = _bar()
+            self._bar.start()
+            self._bar.add_task("ranks", total=self._total, failed="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def ended(self, record: "RankRecord") -> None:
+        """A rank has ended."""
+        if record.failure is not None and self._failed_first is None:
+            self._failed_first = record.rank
+            if self._bar is not None:
+                self._bar.update(self._bar.task_ids[0], failed=f"rank {record.rank} failed first")
+            elif self._total > 1:
+                say(f"rank {record.rank} failed first: {record.failure.message.partition(chr(10))[0]}")
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0])
+
+
+def _bar() -> "Bar":
+    # Imported on use: for one rank, and in a pipe, nobody needs it.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("fakerun: ranks"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failed]}"),
+    )
+    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -1,0 +1,89 @@
+"""One rank's process, from its fork to its end: runs the job's script as that rank and leaves its record in the rank's directory.
+
+The process ends with status 0 once the record is written: how the script ended is in the record.
+"""
+
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from fakerun.job.codec import decode_job
+from fakerun.job.spec import JobSpec
+from fakerun.places import Places
+from fakerun.rank import ending
+from fakerun.rank.recorder import Recorder
+from fakerun.rank.script import Program
+from fakerun.rank.ways_out import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
+
+_EXIT_HANDLERS_S = 5.0
+"""How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
+
+
+def run_rank(job_file: Path, rank: int, directory: Path, control: int) -> NoReturn:
+    """Run one rank, and end the process. `control` is the end of the pipe that fakerun's word may come from."""
+    recorder = Recorder(rank, directory)
+    try:
+        job = decode_job(job_file.read_bytes(), source=str(job_file))
+        places = Places(Path.cwd(), job.script)
+        keep_crash_report(recorder.directory / "crash.txt")
+        obey(control, recorder, timeout_s=job.timeout_s, places=places)
+        _simulate(job, rank, recorder, places)
+    except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
+        recorder.write(ending.internal_failure(error))
+    _flush()
+    leave_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
+
+
+def _simulate(job: JobSpec, rank: int, recorder: Recorder, places: Places) -> None:
+    from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
+
+    with Simulation(job, rank) as simulation, os_exit_recorded(recorder, places):
+        recorder.observe(simulation)
+        _play(Program.of(job, rank), recorder, places)
+
+
+def _play(program: Program, recorder: Recorder, places: Places) -> None:
+    """Run the program and end it as Python would, then write the record."""
+    error = _run(program)
+    if not recorder.in_own_process:
+        _end_forked_child(error, places)
+    if (whole := ending.traceback_through_fakerun(error)) is not None:
+        recorder.keep("unpeeled_traceback.txt", whole)
+    failure = ending.failure_of(error, places)
+    if ending.was_stopped(error):
+        recorder.write(failure)
+        # Its threads are not waited for: the code that would have told them to end was cut off.
+        leave_within(_EXIT_HANDLERS_S)
+    else:
+        if error is not None:
+            ending.report(error)
+        ending.wait_for_threads()
+    ending.run_exit_handlers()
+    recorder.write(failure)
+
+
+def _run(program: Program) -> BaseException | None:
+    try:
+        program.run()
+    except BaseException as error:  # whatever the script ends with is what we are here to tell
+        return error
+    return None
+
+
+def _end_forked_child(error: BaseException | None, places: Places) -> None:
+    """A child that the script made with `os.fork` has come to the end of the script: end it as Python would, and record nothing."""
+    failure = ending.failure_of(error, places)
+    if error is not None and failure is not None:
+        ending.report(error)
+    ending.wait_for_threads()
+    ending.run_exit_handlers()
+    _flush()
+    leave_now(0 if failure is None else failure.exit_code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # the script closed it, or put something else there
+            continue
