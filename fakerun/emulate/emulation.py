@@ -12,6 +12,7 @@ from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
 from fakerun.emulate.cluster.fsdp import report_fsdp_buffers
+from fakerun.emulate.cluster.handles import simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
@@ -89,6 +90,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             simulated_saving(findings, lambda: values.made_up),
             simulated_sharded_checkpoints(findings),
             simulated_process_groups(rank, job.world_size, observer),
+            simulated_handles(communication.handles),
             simulated_objects(communication, findings, values.unnoted),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),

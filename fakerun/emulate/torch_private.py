@@ -104,6 +104,10 @@ swap_tensor_impl = torch._C._swap_tensor_impl
 exclude_dispatch_keys = torch._C._ExcludeDispatchKeyGuard
 AUTOCAST_CUDA_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
 
+# 2.13: between these two calls of a process group its operations are sent together; the second returns the handle of all.
+START_COALESCING = "_start_coalescing"
+END_COALESCING = "_end_coalescing"
+
 # 2.13: whether an operator belongs to torch itself (only those have outputs that depend on metadata alone).
 is_builtin_operator: Any = torch._library.utils.is_builtin
 
@@ -140,6 +144,7 @@ def make_fake_group(rank: int, size: int) -> Any:
 __all__ = [
     "AUTOCAST_CUDA_KEYS",
     "DISPATCH_META_HANDLERS",
+    "END_COALESCING",
     "FAKE_DEVICE_ATTRIBUTE",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
@@ -147,6 +152,7 @@ __all__ = [
     "NVTX_FUNCTIONS",
     "PARSE_TO",
     "PRIM_DEVICE",
+    "START_COALESCING",
     "TRUNCATED_NORMAL",
     "WRAPPER_CONSTRUCTOR",
     "AsyncCollectiveTensor",

@@ -37,7 +37,7 @@ class CommunicationCall:
     """A communication call as the process group received it, before it is placed in the program.
 
     Sizes are per tensor, in elements; `nbytes` is the nccl-tests message size: the larger of the payload this rank sends
-    and the payload it receives, in bytes. `root` and `peer` are global ranks. `dtype` is torch's name without `torch.`.
+    and the payload it receives, in bytes. `root` and `peer` are global ranks. `dtype` is torch's name without `torch.`, "" for a barrier.
     """
 
     op: CollectiveOp
@@ -82,6 +82,8 @@ class CollectiveRecord:
     input_splits: tuple[int, ...] | None = None
     output_splits: tuple[int, ...] | None = None
     is_async: bool = False
+    waited: bool = True
+    """Whether the script, or torch for it, waited: on the handle, by taking its future, or by using the result. True if not async."""
     module: str | None = None
     call_site: str | None = None
 
@@ -113,6 +115,8 @@ def bus_factor(op: CollectiveOp, group_size: int) -> tuple[int, int]:
 
     Source: NVIDIA nccl-tests, doc/PERFORMANCE.md, "Bus Bandwidth".
     """
+    if group_size == 1:
+        return 0, 1
     if op is CollectiveOp.ALL_REDUCE:
         return 2 * (group_size - 1), group_size
     if op in _HALF_RING:

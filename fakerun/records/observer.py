@@ -19,8 +19,11 @@ class OperationObserver(Protocol):
         `derived` tells whether the operation read a simulated tensor: if not, it made the tensors from nothing or from host data.
         """
 
-    def communicated(self, call: CommunicationCall, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
-        """A communication call was issued on these tensors."""
+    def communicated(self, call: CommunicationCall, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        """A communication call was issued on these tensors. Returns the number that it goes by."""
+
+    def waited_for(self, call: int) -> None:
+        """The asynchronous call of this number was waited for."""
 
     def communication_buffers(self, tensors: Sequence[Tensor]) -> None:
         """These tensors hold what was or will be communicated, and live only for that (FSDP's gathered parameters)."""

@@ -82,6 +82,7 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "root": record.root,
         "peer": record.peer,
         "is_async": record.is_async,
+        "waited": record.waited,
         "module": record.module,
         "call_site": record.call_site,
     }

@@ -1,6 +1,6 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from fakerun.records.collective import CollectiveRecord, CommunicationCall
 from fakerun.trace.groups import GroupNames
@@ -17,9 +17,10 @@ class CollectiveTrace:
         self._position = position
         self._groups = groups
         self._records: list[CollectiveRecord] = []
+        self._unwaited: set[int] = set()
 
-    def add(self, call: CommunicationCall) -> None:
-        """Record a call at the program's present position."""
+    def add(self, call: CommunicationCall) -> int:
+        """Record a call at the program's present position; returns its number."""
         position = self._position
         record = CollectiveRecord(
             seq=len(self._records),
@@ -31,7 +32,14 @@ class CollectiveTrace:
             **{name: getattr(call, name) for name in _SHARED},
         )
         self._records.append(record)
+        if record.is_async:
+            self._unwaited.add(record.seq)
+        return record.seq
+
+    def waited_for(self, number: int) -> None:
+        """The call of this number was waited for."""
+        self._unwaited.discard(number)
 
     def records(self) -> tuple[CollectiveRecord, ...]:
         """All records so far."""
-        return tuple(self._records)
+        return tuple(replace(record, waited=False) if record.seq in self._unwaited else record for record in self._records)

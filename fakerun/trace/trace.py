@@ -66,12 +66,16 @@ class RankTrace:
     def tensors_made(self, tensors: Sequence[torch.Tensor], *, derived: bool) -> None:
         self.memory.tensors_made(tensors, derived=derived)
 
-    def communicated(self, call: CommunicationCall, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> None:
-        self.collectives.add(call)
+    def communicated(self, call: CommunicationCall, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> int:
+        number = self.collectives.add(call)
         for tensor in (*inputs, *outputs):
             self.memory.mark(tensor, Category.COMMUNICATION)
         if call.op in _GATHERS:
             self.communication_buffers(outputs)
+        return number
+
+    def waited_for(self, call: int) -> None:
+        self.collectives.waited_for(call)
 
     def communication_buffers(self, tensors: Sequence[torch.Tensor]) -> None:
         for tensor in tensors:

@@ -72,3 +72,56 @@ def test_what_peers_unlike_this_rank_send_is_not_known(name: str, simulate: Simu
     dist.init_process_group("cpu:gloo,cuda:nccl")
     assert UNKNOWN[name]() == [1] * 10
     assert [finding.code for finding in simulation.record(None).findings if finding.code.startswith("unknown")]
+
+
+def reduced(op: dist.ReduceOp.RedOpType, device: str = "cuda") -> list[int]:
+    values = torch.tensor([3, 5], device=device)
+    dist.all_reduce(values, op)
+    return values.tolist()  # type: ignore[no-any-return]
+
+
+REDUCED = {"SUM": [12, 20], "PRODUCT": [81, 625], "MIN": [3, 5], "MAX": [3, 5], "AVG": [3, 5]}
+ON_THE_HOST = {"BAND": [3, 5], "BOR": [3, 5], "BXOR": [0, 0]}
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_reduced_with_equals(name: str, simulate: Simulate) -> None:
+    simulate(ME, nproc_per_node=SIZE)
+    dist.init_process_group("nccl")
+    assert reduced(getattr(dist.ReduceOp, name)) == REDUCED[name]
+
+
+@pytest.mark.parametrize("name", ON_THE_HOST)
+def test_bits_reduced_with_equals(name: str, simulate: Simulate) -> None:
+    simulate(ME, nproc_per_node=SIZE)
+    dist.init_process_group("gloo")
+    assert reduced(getattr(dist.ReduceOp, name), "cpu") == ON_THE_HOST[name]
+
+
+def test_an_odd_number_of_equal_bits(simulate: Simulate) -> None:
+    simulate(ME, nproc_per_node=3)
+    dist.init_process_group("gloo")
+    assert reduced(dist.ReduceOp.BXOR, "cpu") == [3, 5]
+
+
+def test_a_sum_with_a_factor_is_not_known(simulate: Simulate) -> None:
+    simulation = simulate(ME, nproc_per_node=SIZE)
+    dist.init_process_group("nccl")
+    values = torch.tensor([3.0], device="cuda")
+    dist.all_reduce(values, getattr(dist, "_make_nccl_premul_sum")(2.0))  # noqa: B009  unseen by type checkers
+    assert values.item() == 1.0
+    assert [finding.code for finding in simulation.record(None).findings if finding.code.startswith("unknown")]
+
+
+def test_point_to_point_functionally(simulate: Simulate) -> None:
+    simulation = simulate()
+    dist.init_process_group("nccl")
+    name = dist.distributed_c10d._get_default_group().group_name
+    operators, x = torch.ops._c10d_functional, torch.ones(4, device="cuda")
+    if not hasattr(operators, "batch_p2p_ops"):
+        pytest.skip("this torch has no functional point-to-point operators")
+    operators.wait_tensor(operators.isend(x, 1, 0, name))
+    operators.irecv(x, 1, 0, name)
+    operators.batch_p2p_ops(["isend", "irecv"], [1, 1], [3, 4], [x, x.clone()], name)
+    calls = simulation.record(None).collectives
+    assert [(call.op.value, call.peer, call.tag) for call in calls] == [("send", 1, 0), ("recv", 1, 0), ("send", 1, 3), ("recv", 1, 4)]

@@ -157,12 +157,14 @@ def _all_to_all_base(comm: Communication, call: dict[str, Any]) -> Any:
 
 
 def _send(comm: Communication, call: dict[str, Any]) -> Any:
-    comm.report(CollectiveOp.SEND, _group(call), call["tensors"], [], peer=call["dst"], tag=call["tag"])
+    comm.report(CollectiveOp.SEND, _group(call), call["tensors"], [], peer=call["dst"], tag=call["tag"], is_async=not comm.handles.blocking)
     return comm.work(call["tensors"])
 
 
 def _receive(comm: Communication, call: dict[str, Any]) -> Any:
-    comm.report(CollectiveOp.RECV, _group(call), [], call["tensors"], peer=call.get("src"), tag=call["tag"])
+    comm.report(
+        CollectiveOp.RECV, _group(call), [], call["tensors"], peer=call.get("src"), tag=call["tag"], is_async=not comm.handles.blocking
+    )
     comm.peers.arrive(call["tensors"])
     return comm.work(call["tensors"])
 

@@ -1,6 +1,5 @@
 """What it takes to answer a communication operator: the call is reported, the result has the right shape, and nothing is sent."""
 
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,10 +7,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peers import SymmetricPeers
 from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.device.values import UnknownValues
-from fakerun.emulate.torch_private import FakeTensor, FakeWork
+from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.observer import OperationObserver
@@ -22,31 +23,6 @@ _REDUCE_OPS = {
 }
 
 
-class FinishedWork(dist.Work):
-    """A Work that is done and whose future holds the tensors, as NCCL's does (torch's FakeWork holds nothing).
-
-    It refers to the tensors weakly: a handle that the script keeps must not keep their memory.
-    """
-
-    def __init__(self, tensors: Sequence[torch.Tensor]) -> None:
-        super().__init__()
-        self._tensors = [weakref.ref(tensor) for tensor in tensors]
-
-    def wait(self, timeout: Any = None) -> bool:
-        return True
-
-    def is_completed(self) -> bool:
-        return True
-
-    def is_success(self) -> bool:
-        return True
-
-    def get_future(self) -> Any:
-        future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
-        future.set_result([tensor for reference in self._tensors if (tensor := reference()) is not None])
-        return future
-
-
 class Communication:
     """What all answers to communication operators use: reporting the call, making its result. `peers` fill in known values."""
 
@@ -55,7 +31,8 @@ class Communication:
         self._observer = observer
         self.peers = SymmetricPeers(mode, values)
         self._carries_objects = False
-        self._works: list[FinishedWork] = []  # C++ keeps only its own half of a Python Work alive
+        self.handles = Handles(observer)
+        self._last_call = 0
 
     def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
         """Take over the operators of `namespace` that this torch has."""
@@ -99,7 +76,7 @@ class Communication:
             peer=None if peer is None or peer < 0 else ranks[peer],
             **more,
         )
-        self._observer.communicated(call, inputs, outputs)
+        self._last_call = self._observer.communicated(call, inputs, outputs)
 
     @contextmanager
     def carrying_objects(self) -> Iterator[None]:
@@ -111,12 +88,12 @@ class Communication:
             self._carries_objects = previous
 
     def work(self, tensors: Sequence[torch.Tensor] = ()) -> Any:
-        """A finished Work, in the box that operators return."""
-        if not tensors:
-            return FakeWork().boxed()
-        work = FinishedWork(tensors)
-        self._works.append(work)
-        return work.boxed()
+        """The handle of the call that was reported last, in the box that operators return."""
+        return self.handles.work(self._last_call, tensors)
+
+    def under_way(self, outputs: Sequence[torch.Tensor]) -> None:
+        """The call that was reported last has no handle: `wait_tensor` waits for its outputs."""
+        self.handles.under_way(self._last_call, outputs)
 
     def new_tensor(self, like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         """An uninitialised contiguous tensor on the device of `like`, as a functional collective allocates for its result."""
@@ -140,6 +117,8 @@ class _Bound:
         self._answer = answer
 
     def __call__(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if any(map(_unwraps_itself, pytree.tree_leaves(args))):
+            return NotImplemented
         bound = dict(self._arguments)
         bound.update(zip((name for name, _ in self._arguments), args))  # noqa: B905  trailing defaults are left out
         bound.update(kwargs)
@@ -147,6 +126,10 @@ class _Bound:
 
 
 Answer = Callable[[Communication, dict[str, Any]], Any]
+
+
+def _unwraps_itself(argument: Any) -> bool:
+    return isinstance(argument, torch.Tensor) and type(argument) is not FakeTensor and unwraps_itself(type(argument))
 
 
 def _check_backend(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
@@ -161,8 +144,8 @@ def _nbytes(tensors: Sequence[torch.Tensor]) -> int:
 
 
 def _dtype_name(tensors: Sequence[torch.Tensor]) -> str:
-    """Torch's name of what is communicated; a barrier's is that of the byte it is made of."""
-    return str(tensors[0].dtype).removeprefix("torch.") if tensors else "uint8"
+    """Torch's name of what is communicated; nothing for a barrier."""
+    return str(tensors[0].dtype).removeprefix("torch.") if tensors else ""
 
 
 def _reduce_op_name(reduce_op: Any) -> str | None:

@@ -43,6 +43,7 @@ def _all_reduce_coalesced_in_place(comm: Communication, call: dict[str, Any]) ->
 def _all_reduce_tensors(comm: Communication, call: dict[str, Any], tensors: Sequence[Any]) -> None:
     group = _group(call)
     comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=True)
+    comm.under_way(tensors)
     comm.reduce(tensors, call["reduce_op"], group.size())
 
 
@@ -55,6 +56,7 @@ def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
 def _broadcast_in_place(comm: Communication, call: dict[str, Any]) -> Any:
     tensor = call["input"]
     comm.report(CollectiveOp.BROADCAST, _group(call), [tensor], [tensor], root=call["src"], is_async=True)
+    comm.under_way([tensor])
     return tensor
 
 
@@ -64,6 +66,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     if output is None:
         output = comm.new_tensor(source, (source.shape[0] * call["group_size"], *source.shape[1:]))
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), [source], [output], is_async=True)
+    comm.under_way([output])
     comm.peers.repeat(output, source, call["group_size"])
     return output
 
@@ -72,6 +75,7 @@ def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     inputs, size = call["inputs"], call["group_size"]
     outputs = [comm.new_tensor(source, (source.shape[0] * size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), inputs, outputs, is_async=True)
+    comm.under_way(outputs)
     for output, source in zip(outputs, inputs, strict=True):
         comm.peers.repeat(output, source, size)
     return outputs
@@ -89,6 +93,7 @@ def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: S
     group, size = _group(call), call["group_size"]
     outputs = [out] if out is not None else [comm.new_tensor(source, (source.shape[0] // size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, reduce_op=call["reduce_op"], is_async=True)
+    comm.under_way(outputs)
     for output, source in zip(outputs, inputs, strict=True):
         comm.peers.copy(output, source, part=(group.rank(), size))
     comm.reduce(outputs, call["reduce_op"], size)
@@ -101,15 +106,40 @@ def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
     output = comm.new_tensor(source, (sum(received), *source.shape[1:]) if received else source.shape)
     splits: dict[str, Any] = {"input_splits": sent or None, "output_splits": received or None}
     comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=True, **splits)
+    comm.under_way([output])
     comm.peers.exchange_parts(output, source, group.rank(), group.size(), sent, received)
     return output
 
 
+def _send(comm: Communication, call: dict[str, Any]) -> Any:
+    return _point_to_point(comm, _group(call), "isend", call["tensor"], call["dst"], call["tag"])
+
+
+def _receive(comm: Communication, call: dict[str, Any]) -> Any:
+    return _point_to_point(comm, _group(call), "irecv", call["tensor"], call["src"], call["tag"])
+
+
+def _batch_of_point_to_point(comm: Communication, call: dict[str, Any]) -> Any:
+    calls = zip(call["op_list"], call["tensors"], call["peer_list"], call["tag_list"], strict=True)
+    return [_point_to_point(comm, _group(call), *each) for each in calls]
+
+
+def _point_to_point(comm: Communication, group: dist.ProcessGroup, name: str, tensor: Any, peer: int, tag: int) -> Any:
+    op, inputs, outputs = (CollectiveOp.SEND, [tensor], []) if name == "isend" else (CollectiveOp.RECV, [], [tensor])
+    comm.report(op, group, inputs, outputs, peer=peer, tag=tag, is_async=True)
+    comm.under_way([tensor])
+    comm.peers.arrive(outputs)
+    return tensor
+
+
 def _wait(comm: Communication, call: dict[str, Any]) -> Any:
+    comm.handles.wait_for(call["tensor"])
     return call["tensor"]
 
 
 def _wait_all(comm: Communication, call: dict[str, Any]) -> Any:
+    for tensor in call["tensors"]:
+        comm.handles.wait_for(tensor)
     return call["tensors"]
 
 
@@ -132,6 +162,9 @@ ANSWERS: dict[str, Answer] = {
     "reduce_scatter_tensor_out": _reduce_scatter,
     "reduce_scatter_tensor_coalesced": _reduce_scatter_coalesced,
     "all_to_all_single": _all_to_all,
+    "isend": _send,
+    "irecv": _receive,
+    "batch_p2p_ops": _batch_of_point_to_point,
     "_wrap_tensor_autograd": _wrap,
     "wait_tensor": _wait,
     "wait_tensors": _wait_all,

@@ -4,14 +4,23 @@ The one place that knows no other rank is running. On the accelerator most tenso
 sizes and counts that ranks exchange come out as they would among equals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
+
+_OF_EQUALS: dict[str | None, Callable[[torch.Tensor, int], Any]] = {
+    "sum": lambda values, size: values.mul_(size),
+    "product": lambda values, size: values.pow_(size),
+    "bxor": lambda values, size: values.mul_(size % 2),
+    **dict.fromkeys(("avg", "min", "max", "band", "bor"), lambda values, size: values),
+}
+"""What reducing as many equal values does to them, by operation. Of others (premul_sum, whose factor nobody tells) nothing is known."""
 
 
 class SymmetricPeers:
@@ -55,12 +64,12 @@ class SymmetricPeers:
         """Reduce with `size - 1` peers that hold the same values."""
         for tensor in tensors:
             values = self._mode.known.of(tensor)
-            if values is None or values.dtype is torch.bool:  # NCCL sums truth values by `or`: equal ones stay as they are
+            if values is None or size == 1:
                 continue
-            if reduce_op == "sum":
-                values.mul_(size)
-            elif reduce_op == "product":
-                values.pow_(size)
+            if reduce_op not in _OF_EQUALS:
+                self.arrive([tensor])
+            elif values.dtype is not torch.bool:  # NCCL sums truth values by `or`: equal ones stay as they are
+                _OF_EQUALS[reduce_op](values, size)
 
     def arrive(self, tensors: Sequence[torch.Tensor]) -> None:
         """`tensors` receive what one other rank alone knows."""

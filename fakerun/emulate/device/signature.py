@@ -57,7 +57,7 @@ class Signature:
             self.add((value,))
 
     def _add_real(self, kind: type, value: torch.Tensor) -> None:
-        if kind not in _PLAIN and _dispatch_of(kind) is not _dispatch_of(torch.Tensor):
+        if unwraps_itself(kind):
             raise ForeignTensorError
         self.real.append(value)
         self.key.extend((value.shape, tuple(value.stride()) if value.layout is torch.strided else value.layout, value.dtype, value.device))
@@ -143,3 +143,8 @@ def _span_bytes(tensor: torch.Tensor) -> int:
     if tensor.numel() == 0:
         return 0
     return (1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))) * tensor.element_size()
+
+
+def unwraps_itself(kind: type) -> bool:
+    """Whether tensors of this class have ways of their own with operators, which come first."""
+    return kind not in _PLAIN and _dispatch_of(kind) is not _dispatch_of(torch.Tensor)

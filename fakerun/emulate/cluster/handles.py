@@ -1,0 +1,155 @@
+"""Handles of calls under way: everything is done at once, and the observer is told which calls were waited for.
+
+A handle is waited for when its `wait` (or a synonym) is called or its future is taken: DDP's reducer waits for futures in C++, unseen.
+The result of a functional collective is waited for when `wait_tensor` sees its storage, which is what torch's own registry goes by.
+"""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed import distributed_c10d
+
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import END_COALESCING, START_COALESCING
+from fakerun.records.observer import OperationObserver
+
+_IN_FLIGHT = 1024
+"""Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""
+
+
+class FinishedWork(dist.Work):
+    """A Work that is done and whose future holds the tensors, as NCCL's does (torch's FakeWork holds nothing).
+
+    It refers to the tensors weakly: a handle that the script keeps must not keep their memory.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor], waited: Callable[[], None]) -> None:
+        super().__init__()
+        self._tensors = [weakref.ref(tensor) for tensor in tensors]
+        self._waited = waited
+
+    def wait(self, timeout: Any = None) -> bool:
+        self._waited()
+        return True
+
+    def synchronize(self) -> None:
+        self._waited()
+
+    def block_current_stream(self) -> None:
+        self._waited()
+
+    def is_completed(self) -> bool:
+        self._waited()  # a script that polls has waited when it is told yes
+        return True
+
+    def is_success(self) -> bool:
+        return True
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> list[torch.Tensor]:
+        return [tensor for reference in self._tensors if (tensor := reference()) is not None]
+
+    def get_future(self) -> Any:
+        self._waited()
+        future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
+        future.set_result(self.result())
+        return future
+
+
+class Handles:
+    """Makes the handles of this rank's calls, which go by the observer's numbers."""
+
+    def __init__(self, observer: OperationObserver) -> None:
+        self._observer = observer
+        self._kept_for_cpp: deque[FinishedWork] = deque(maxlen=_IN_FLIGHT)
+        self._unwaited: dict[int, tuple[Any, list[int]]] = {}  # functional results, by address of their storage
+        self._coalesced: list[int] | None = None
+        self.blocking = False
+        """Whether a point-to-point call is being made that waits for itself."""
+
+    def work(self, call: int, tensors: Sequence[torch.Tensor]) -> Any:
+        """The handle of `call`, in the box that operators return."""
+        if self._coalesced is not None:
+            self._coalesced.append(call)
+        return self._make([call], tensors).boxed()
+
+    def _make(self, calls: list[int], tensors: Sequence[torch.Tensor]) -> FinishedWork:
+        def waited() -> None:
+            while calls:
+                self._observer.waited_for(calls.pop())
+
+        work = FinishedWork(tensors, waited)
+        self._kept_for_cpp.append(work)
+        return work
+
+    # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
+
+    def start_coalescing(self) -> None:
+        """From here on one handle stands for all calls."""
+        self._coalesced = []
+
+    def end_coalescing(self) -> FinishedWork:
+        """That handle."""
+        calls, self._coalesced = self._coalesced or [], None
+        return self._make(calls, ())
+
+    @contextmanager
+    def waiting_at_once(self) -> Iterator[None]:
+        """Point-to-point calls made meanwhile are not asynchronous."""
+        previous, self.blocking = self.blocking, True
+        try:
+            yield
+        finally:
+            self.blocking = previous
+
+    # -- functional collectives ----------------------------------------------------------------------------------------------------------
+
+    def under_way(self, call: int, outputs: Sequence[torch.Tensor]) -> None:
+        """`call` is waited for as soon as one of `outputs` is."""
+        for output in outputs:
+            storage = output.untyped_storage()
+            entry = self._unwaited.get(storage._cdata)
+            if entry is None or entry[0]() is None:  # the address may be another storage's by now
+                entry = self._unwaited[storage._cdata] = (weakref.ref(storage, partial(self._died, storage._cdata)), [])
+            entry[1].append(call)
+
+    def wait_for(self, tensor: torch.Tensor) -> None:
+        """What `tensor` receives has arrived."""
+        reference, calls = self._unwaited.pop(tensor.untyped_storage()._cdata, (None, []))
+        if reference is not None and reference() is not None:
+            for call in calls:
+                self._observer.waited_for(call)
+
+    def _died(self, address: int, reference: Any) -> None:
+        entry = self._unwaited.get(address)
+        if entry is not None and entry[0] is reference:
+            del self._unwaited[address]
+
+
+@contextmanager
+def simulated_handles(handles: Handles) -> Iterator[None]:
+    """Give coalesced calls their handle, and tell calls that wait for themselves, for as long as the context lasts."""
+
+    def at_once(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with handles.waiting_at_once():
+                return function(*args, **kwargs)
+
+        return call
+
+    with Patches() as patches:
+        patches.set(dist.ProcessGroup, START_COALESCING, lambda group, device: handles.start_coalescing())
+        patches.set(dist.ProcessGroup, END_COALESCING, lambda group, device: handles.end_coalescing())
+        for name in ("send", "recv"):
+            blocking = at_once(getattr(dist, name))
+            patches.set(dist, name, blocking)
+            patches.set(distributed_c10d, name, blocking)
+        yield
