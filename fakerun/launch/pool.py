@@ -1,4 +1,4 @@
-"""Runs the ranks of a job, some at a time, each in a process of its own, and has a record of each in the end."""
+"""Runs the ranks of a job, some at a time, each in a process of its own, lets them talk, and has a record of each in the end."""
 
 import os
 import sys
@@ -7,19 +7,31 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_any
 from pathlib import Path
 
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import crash_site
 from fakerun.launch.environment import worker_environment
+from fakerun.launch.exchange import Exchange
 from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
 from fakerun.launch.live_output import LiveOutput
 from fakerun.launch.process import RankProcess, RankServer, ServerDiedError
 from fakerun.launch.run_directory import RankFiles, RunDirectory
-from fakerun.launch.supervision import Watch, ended
+from fakerun.launch.supervision import Watch, patience_s
+from fakerun.records.peers import Silence
 from fakerun.records.run import RankRecord
 
 _TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How many ranks at a time: that work, and that are there at all (those that wait for others do not work)."""
+
+    working: int
+    alive: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,55 +40,66 @@ class _Running:
     process: RankProcess
     watch: Watch
     live_output: AbstractContextManager[object]
+    is_connected: bool = True
 
 
 class RankPool:
-    """At most `limit` ranks at a time. One rank's failure does not stop the others: which ranks fail is part of the answer.
+    """Some ranks at a time. One rank's failure does not stop the others: which ranks fail is part of the answer.
 
-    The user's Ctrl-C does, and a second one without waiting for what the script makes of it.
+    The user's Ctrl-C does, and a second one without waiting for what the script makes of it. A rank that others wait for is run next,
+    also if it was not among those to simulate; `summoned` says who waited first.
     """
 
     def __init__(
-        self, job: JobSpec, directory: RunDirectory, *, limit: int, show_output: bool, on_record: Callable[[RankRecord], None]
+        self, job: JobSpec, directory: RunDirectory, *, limits: Limits, show_output: bool, on_record: Callable[[RankRecord], None]
     ) -> None:
+        self.summoned: dict[int, int] = {}
         self._job = job
         self._directory = directory
-        self._limit = limit
+        self._limits = limits
         self._show_output = show_output
         self._on_record = on_record
         self._server: RankServer | None = None
-        self._running: list[_Running] = []
-        self._waiting = deque(job.ranks)
+        self._exchange = Exchange()
+        self._running: dict[int, _Running] = {}
+        self._queue = deque(job.ranks)
+        self._known = set(job.ranks)
 
     def run(self) -> None:
         """Run all ranks of the job; each record is handed on when its rank has ended."""
         with ExitStack() as stack:
             stack.callback(self._close_server)
             try:
-                self._run()
+                while self._queue or self._running:
+                    self._start_some()
+                    self._await_some()
             except KeyboardInterrupt:
                 self._interrupt()
-            while self._waiting:
-                self._record_unstarted(self._waiting.popleft())
-
-    def _run(self) -> None:
-        while self._waiting or self._running:
-            while self._waiting and len(self._running) < self._limit:
-                self._start(self._waiting[0])
-                self._waiting.popleft()
-            if self._running:
-                self._await_some()
+            while self._queue:
+                self._record_unstarted(self._queue.popleft())
 
     def _interrupt(self) -> None:
         try:
             now = time.monotonic()
-            for each in self._running:
+            for each in self._running.values():
                 each.watch.interrupt(now)
             while self._running:
+                self._exchange.give_up(Silence.ENDED)
                 self._await_some()
         except KeyboardInterrupt:
-            while self._running:
-                self._end(self._running[0])
+            for each in tuple(self._running.values()):
+                self._end(each)
+
+    # -- starting --------------------------------------------------------------------------------------------------------------------
+
+    def _start_some(self) -> None:
+        while self._queue and self._has_room():
+            self._start(self._queue[0])
+            self._queue.popleft()
+
+    def _has_room(self) -> bool:
+        working = len(self._running) - len(self._exchange.waiting)
+        return working < self._limits.working and len(self._running) < self._limits.alive
 
     def _start(self, rank: int) -> None:
         files = self._directory.rank(rank)
@@ -86,13 +109,14 @@ class RankPool:
             process = self._fork(rank, files, environment)
         except ServerDiedError as death:
             last_words = LastWords(stderr=_tail(self._directory.server_log))
+            self._exchange.end(rank)
             self._write(rank, finished_record(self._job, rank, RankEnd(status=death.status), None, last_words))
             return
         live_output = LiveOutput((files.stdout, files.stderr), sys.stderr, prefix=f"[rank{rank}]: ") if self._show_output else nullcontext()
         live_output.__enter__()
         timeout_s = self._job.timeout_s
         watch = Watch(process=process, deadline=None if timeout_s is None else time.monotonic() + timeout_s)
-        self._running.append(_Running(rank=rank, process=process, watch=watch, live_output=live_output))
+        self._running[rank] = _Running(rank=rank, process=process, watch=watch, live_output=live_output)
 
     def _fork(self, rank: int, files: RankFiles, environment: Mapping[str, str]) -> RankProcess:
         """From the server that there is; if that one has died (the script may have killed it), from another."""
@@ -108,17 +132,77 @@ class RankPool:
             self._close_server()
             raise
 
+    def _close_server(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    # -- waiting ---------------------------------------------------------------------------------------------------------------------
+
     def _await_some(self) -> None:
-        """Wait until a rank has ended, or is overdue; record it."""
-        over = ended([each.watch for each in self._running], time.monotonic())
+        """Wait until a rank says something, has ended, or is overdue, and see to it."""
+        running = tuple(self._running.values())
+        if not running:
+            return
+        connections = [each.process.connection.fileno() for each in running if each.is_connected]
+        patience = patience_s((each.watch for each in running), time.monotonic())
+        ready = wait_for_any([*(each.process.fileno() for each in running), *connections], patience)
         now = time.monotonic()
-        for each in tuple(self._running):
-            if each.watch in over or each.watch.overdue(now):
+        for each in running:
+            if each.is_connected and each.process.connection.fileno() in ready:
+                self._listen(each)
+            if each.process.fileno() in ready or each.watch.overdue(now):
                 self._end(each)
+        self._answer()
+
+    def _listen(self, speaker: _Running) -> None:
+        """Take in everything that the rank has said up to now."""
+        connection: Connection = speaker.process.connection
+        try:
+            while connection.poll():
+                match connection.recv():
+                    case ("publish", key, data):
+                        self._exchange.publish(speaker.rank, key, data)
+                    case ("want", wanted):
+                        self._exchange.want(speaker.rank, wanted)
+        except (EOFError, ConnectionResetError):
+            speaker.is_connected = False
+
+    def _answer(self) -> None:
+        """Let those go on who can; see that those who are waited for are run, and that nobody waits for nothing."""
+        self._reply()
+        for peer, waiter in self._exchange.waited_for().items():
+            self._summon(peer, waiter)
+        all_wait = self._running and len(self._exchange.waiting) == len(self._running)
+        if all_wait and not (self._queue and self._has_room()):
+            self._exchange.give_up(Silence.STALLED)
+            self._reply()
+
+    def _reply(self) -> None:
+        for rank, answers in self._exchange.answered():
+            try:
+                self._running[rank].process.connection.send(answers)
+            except (BrokenPipeError, ConnectionResetError):  # it has just ended
+                self._running[rank].is_connected = False
+
+    def _summon(self, peer: int, waiter: int) -> None:
+        if peer in self._running:
+            return
+        if peer in self._known:
+            self._queue.remove(peer)
+        else:
+            self.summoned[peer] = waiter
+            self._known.add(peer)
+        self._queue.appendleft(peer)
+
+    # -- ending ----------------------------------------------------------------------------------------------------------------------
 
     def _end(self, running: _Running) -> None:
+        if running.is_connected:
+            self._listen(running)
         status = running.process.close()
-        self._running.remove(running)
+        del self._running[running.rank]
+        self._exchange.end(running.rank)
         running.live_output.__exit__(None, None, None)
         files = self._directory.rank(running.rank)
         written = files.read_record()
@@ -141,11 +225,6 @@ class RankPool:
     def _last_words(self, files: RankFiles) -> LastWords:
         report = files.crash.read_text(errors="replace") if files.crash.exists() else ""
         return LastWords(stderr=_tail(files.stderr), crash=crash_site(report, self._job, Path.cwd()))
-
-    def _close_server(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
 
 
 def _tail(log: Path) -> str:

@@ -1,8 +1,9 @@
 """Rank processes: the fork server that makes them, and for each waiting for it, asking it to stop, and leaving nothing of it behind.
 
-The protocol with `fakerun.rank` is told there. A rank leaves `record.json.gz` in its directory; `RankFiles` names what else. One word
-on its control pipe (a `StopReason`, as `FailureKind` spells it) asks it to write its record and end; the end of the pipe means that
-fakerun is gone. What the record says is none of this module's business.
+The protocol with the fork server is told in `fakerun.rank`. A rank leaves `record.json.gz` in its directory; `RankFiles` names what
+else. One word on its control pipe (a `StopReason`, as `FailureKind` spells it) asks it to write its record and end; the end of the pipe
+means that fakerun is gone. Through its connection it talks to the other ranks (`fakerun.launch.exchange`). What the record says is none
+of this module's business.
 """
 
 import json
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
@@ -77,10 +79,13 @@ class RankServer:
             stack.callback(os.close, theirs)
             on_failure = stack.enter_context(ExitStack())
             on_failure.callback(os.close, ours)
+            connection, their_connection = Pipe()
+            stack.enter_context(their_connection)
+            on_failure.enter_context(connection)
             logs = [stack.enter_context(path.open("wb")).fileno() for path in (files.stdout, files.stderr)]
-            answer = self._ask(request, (theirs, *logs))
+            answer = self._ask(request, (theirs, their_connection.fileno(), *logs))
             on_failure.pop_all()
-        return RankProcess(self, answer["pid"], ours)
+        return RankProcess(self, answer["pid"], ours, connection)
 
     def reap(self, pid: int) -> int:
         """The status of a rank that has ended or was killed, which then is no more."""
@@ -112,7 +117,8 @@ class RankProcess:
     it, could block.
     """
 
-    def __init__(self, server: RankServer, pid: int, control: int) -> None:
+    def __init__(self, server: RankServer, pid: int, control: int, connection: Connection) -> None:
+        self.connection = connection
         self._server = server
         self._pid = pid
         self._control = control
@@ -143,6 +149,7 @@ class RankProcess:
                 os.killpg(self._pid, signal.SIGKILL)
             for descriptor in (self._control, self._ended):
                 os.close(descriptor)
+            self.connection.close()
             self._status = self._server.reap(self._pid)
         return self._status
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import fakerun
 from fakerun.job.spec import JobSpec
-from fakerun.launch.pool import RankPool
+from fakerun.launch.pool import Limits, RankPool
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.run import RankRecord, RunRecord
 from fakerun.units import GIB
 
-_RANK_BYTES = GIB
-"""What a rank of a large model takes of the host, generously: 0.4 GB were seen for 70B parameters."""
+_RANK_BYTES = GIB // 2
+"""What a rank of a large model takes of the host: 0.4 GB were seen for 70B parameters, much of it shared with the other ranks."""
 
 
 def run_job(
@@ -35,13 +35,15 @@ def run_job(
         records.append(record)
         on_record(record)
 
-    RankPool(job, directory, limit=jobs or default_jobs(), show_output=show_output, on_record=keep).run()
+    pool = RankPool(job, directory, limits=_limits(jobs), show_output=show_output, on_record=keep)
+    pool.run()
     ranks = tuple(sorted(records, key=lambda record: record.rank))
     torch_version = next((record.torch_version for record in ranks if record.torch_version is not None), None)
-    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=ranks)
+    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=ranks, summoned=pool.summoned)
 
 
-def default_jobs() -> int:
-    """As many ranks at a time as there are cores for this process, and memory; at least one."""
+def _limits(jobs: int | None) -> Limits:
+    """By default as many ranks work as there are cores for this process; as many are alive as the memory has room for."""
     available_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(os.sched_getaffinity(0)), available_bytes // _RANK_BYTES))
+    room = max(1, available_bytes // _RANK_BYTES)
+    return Limits(working=jobs or min(len(os.sched_getaffinity(0)), room), alive=max(jobs or 1, room))

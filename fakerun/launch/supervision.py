@@ -1,6 +1,5 @@
 """Waiting for running ranks: the end of each, the job's time limit or the user's Ctrl-C, whichever comes first."""
 
-import select
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,8 +15,6 @@ RECORD_S = 20.0
 
 class Stoppable(Protocol):
     """What supervision needs of a rank's process."""
-
-    def fileno(self) -> int: ...
 
     def ask(self, reason: StopReason) -> None: ...
 
@@ -52,12 +49,7 @@ class Watch:
         self.deadline = now + GRACE_S
 
 
-def ended(watches: Iterable[Watch], now: float) -> list[Watch]:
-    """Wait until some have ended or something is due; those that have."""
-    by_descriptor = {watch.process.fileno(): watch for watch in watches}
-    deadlines = [watch.deadline for watch in by_descriptor.values() if watch.deadline is not None]
-    poll = select.poll()
-    for descriptor in by_descriptor:
-        poll.register(descriptor, select.POLLIN)
-    patience_ms = max(0.0, min(deadlines) - now) * 1000 + 1 if deadlines else None
-    return [by_descriptor[descriptor] for descriptor, _ in poll.poll(patience_ms)]
+def patience_s(watches: Iterable[Watch], now: float) -> float | None:
+    """How long until something is due; None for ever."""
+    deadlines = [watch.deadline for watch in watches if watch.deadline is not None]
+    return max(0.0, min(deadlines) - now) if deadlines else None

@@ -2,7 +2,8 @@
 
 One message at a time comes on the socket (of the kind that keeps messages apart), each a JSON object, and each is answered by one:
 
-{"start": rank, "directory": ..., "environment": {...}} with three descriptors: the rank's control pipe, stdout and stderr -> {"pid": ...}
+{"start": rank, "directory": ..., "environment": {...}} with four descriptors: the rank's control pipe, its connection
+to the other ranks, stdout and stderr -> {"pid": ...}
 {"reap": pid} -> {"status": ...}, as `subprocess` gives it; until then the process keeps its number
 
 When the socket ends, fakerun is gone or has no more ranks, and the server ends; the ranks have pipes of their own to tell.
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from fakerun.rank.native_log import native_warnings_silenced
+from fakerun.rank.peers import ConnectedPeers
 from fakerun.rank.process import run_rank
 
 _LARGEST_MESSAGE = 1 << 20
-_DESCRIPTORS = 3
+_DESCRIPTORS = 4
 
 
 def main() -> None:
@@ -61,13 +63,13 @@ def _answer(request: dict[str, Any], descriptors: list[int], job_file: Path, req
 
 def _become(request: dict[str, Any], descriptors: list[int], job_file: Path) -> None:
     """In the child: be the rank, in a session of its own, with its own environment and output."""
-    control, stdout, stderr = descriptors
+    control, connection, stdout, stderr = descriptors
     os.setsid()
     for descriptor, standard in ((stdout, 1), (stderr, 2)):
         os.dup2(descriptor, standard)
         os.close(descriptor)
     os.environ.update(request["environment"])
-    run_rank(job_file, request["start"], Path(request["directory"]), control)
+    run_rank(job_file, request["start"], Path(request["directory"]), control, ConnectedPeers(connection))
 
 
 if __name__ == "__main__":

@@ -14,30 +14,31 @@ from fakerun.rank import ending
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
 from fakerun.rank.ways_out import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
+from fakerun.records.peers import Peers
 
 _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
 
 
-def run_rank(job_file: Path, rank: int, directory: Path, control: int) -> NoReturn:
-    """Run one rank, and end the process. `control` is the end of the pipe that fakerun's word may come from."""
+def run_rank(job_file: Path, rank: int, directory: Path, control: int, peers: Peers) -> NoReturn:
+    """Run one rank, and end the process. On the pipe `control` fakerun's word may come; `peers` are the other ranks."""
     recorder = Recorder(rank, directory)
     try:
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         places = Places(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
         obey(control, recorder, timeout_s=job.timeout_s, places=places)
-        _simulate(job, rank, recorder, places)
+        _simulate(job, rank, peers, recorder, places)
     except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
         recorder.write(ending.internal_failure(error))
     _flush()
     leave_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
-def _simulate(job: JobSpec, rank: int, recorder: Recorder, places: Places) -> None:
+def _simulate(job: JobSpec, rank: int, peers: Peers, recorder: Recorder, places: Places) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
-    with Simulation(job, rank) as simulation, os_exit_recorded(recorder, places):
+    with Simulation(job, rank, peers) as simulation, os_exit_recorded(recorder, places):
         recorder.observe(simulation)
         _play(Program.of(job, rank), recorder, places)
 

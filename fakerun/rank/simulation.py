@@ -13,8 +13,10 @@ from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.emulation import emulation
 from fakerun.job.spec import JobSpec
 from fakerun.places import Places
+from fakerun.rank.peers import ALONE
 from fakerun.rank.stop import StepLimitReached
 from fakerun.records.finding import Finding, Severity
+from fakerun.records.peers import Peers
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.trace.call_site import CallSites
 from fakerun.trace.groups import GroupNames
@@ -24,8 +26,9 @@ from fakerun.trace.trace import RankTrace
 class Simulation:
     """A context manager: inside it this process is rank `rank` of `job`, watched. `record` tells what was seen."""
 
-    def __init__(self, job: JobSpec, rank: int) -> None:
+    def __init__(self, job: JobSpec, rank: int, peers: Peers = ALONE) -> None:
         self._job = job
+        self._peers = peers
         self._rank = rank
         self._groups = GroupNames(job.world_size)
         self._trace = RankTrace(EngineClock(), self._groups, CallSites(Places(Path.cwd(), job.script)), rank)

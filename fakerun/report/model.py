@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
-from fakerun.analysis.outcome import all_findings, exit_code
+from fakerun.analysis.outcome import all_findings, exit_code, summoned_findings
 from fakerun.analysis.traffic import Traffic, traffic_of
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
@@ -51,7 +51,7 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
     ranks = tuple(_rank_report(job, record) for record in sorted(run.ranks, key=lambda record: record.rank))
     findings = all_findings(
         (rank.record for rank in ranks),
-        fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware),
+        (*fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware), *summoned_findings(run.summoned)),
     )
     return Report(
         job=job,

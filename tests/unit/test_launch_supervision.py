@@ -1,34 +1,25 @@
 """Waiting for ranks: what each is sent, and when, before it is given up."""
 
-import os
-
 import pytest
 
 from fakerun.launch.process import StopReason
-from fakerun.launch.supervision import GRACE_S, RECORD_S, Watch, ended
+from fakerun.launch.supervision import GRACE_S, RECORD_S, Watch, patience_s
 from fakerun.records.run import FailureKind
 
 LIMIT_S = 60.0
 
 
 class Process:
-    """A process that only writes down what it is sent; it has ended once its pipe is closed."""
+    """A process that only writes down what it is sent."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
-        self._reading, self._writing = os.pipe()
-
-    def fileno(self) -> int:
-        return self._reading
 
     def ask(self, reason: StopReason) -> None:
         self.log.append(f"ask {reason.value}")
 
     def interrupt(self) -> None:
         self.log.append("interrupt")
-
-    def end(self) -> None:
-        os.close(self._writing)
 
 
 CTRL_C = "ctrl-c"
@@ -63,12 +54,10 @@ def test_without_a_limit_a_rank_may_take_for_ever() -> None:
     assert not Watch(process=Process(), deadline=None).overdue(1e9)
 
 
-def test_a_rank_that_ends_wakes_who_waits() -> None:
-    watches = [Watch(process=Process(), deadline=None) for _ in range(3)]
-    assert isinstance(watches[1].process, Process)
-    watches[1].process.end()
-    assert ended(watches, 0.0) == [watches[1]]
-
-
-def test_what_is_due_wakes_who_waits() -> None:
-    assert ended([Watch(process=Process(), deadline=5.0)], 5.0) == []
+@pytest.mark.parametrize(
+    ("deadlines", "seconds"),
+    [([], None), ([None], None), ([None, 7.0, 5.0], 3.0), ([1.0], 0.0)],
+    ids=["nobody", "no limit", "the first", "overdue"],
+)
+def test_how_long_nothing_is_due(deadlines: list[float | None], seconds: float | None) -> None:
+    assert patience_s([Watch(process=Process(), deadline=deadline) for deadline in deadlines], now=2.0) == seconds

@@ -13,11 +13,13 @@ import fakerun
 from fakerun.errors import EmulationGapError, UsageError, scripts_own
 from fakerun.job.spec import JobSpec
 from fakerun.rank.stop import StepLimitReached
+from fakerun.records.peers import Peers
 from fakerun.records.run import ProcessFailure, RankRecord
 
 
 class Simulation:
-    def __init__(self, job: JobSpec, rank: int) -> None:
+    def __init__(self, job: JobSpec, rank: int, peers: Peers) -> None:
+        self.peers = peers
         self._job = job
         self._rank = rank
         self._steps = 0

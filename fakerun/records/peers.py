@@ -1,0 +1,31 @@
+"""What passes between the ranks of a run: the values that they exchange, where values are known. Neither torch nor processes in here."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+
+class Silence(Enum):
+    """Why a rank did not say what another waited for."""
+
+    UNKNOWN = "unknown"
+    """It does not know the values itself."""
+    ENDED = "ended"
+    """It came to its end without saying anything."""
+    ABSENT = "absent"
+    """It is not simulated."""
+    STALLED = "stalled"
+    """All ranks of the run waited for each other."""
+
+
+Answer: TypeAlias = bytes | Silence
+
+
+class Peers(Protocol):
+    """The other ranks, as one rank reaches them."""
+
+    def publish(self, key: str, data: Answer) -> None:
+        """Say `data` to whoever asks for `key` of this rank. Returns at once."""
+
+    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        """What the ranks say under the keys, in the order asked; waits for them."""

@@ -1,0 +1,61 @@
+"""What ranks say to each other: who gets what, who is waited for, and when waiting ends."""
+
+from fakerun.launch.exchange import Exchange
+from fakerun.records.peers import Silence
+
+
+def answered(exchange: Exchange) -> dict[int, list[bytes | Silence]]:
+    return dict(exchange.answered())
+
+
+def test_a_rank_gets_what_was_said_before_it_asked() -> None:
+    exchange = Exchange()
+    exchange.publish(0, "a", b"0")
+    exchange.publish(1, "a", Silence.UNKNOWN)
+    exchange.want(2, [(1, "a"), (0, "a")])
+    assert answered(exchange) == {2: [Silence.UNKNOWN, b"0"]}
+    assert not exchange.waiting
+
+
+def test_a_rank_waits_until_all_have_spoken() -> None:
+    exchange = Exchange()
+    exchange.want(2, [(0, "a"), (1, "a")])
+    exchange.publish(0, "a", b"0")
+    exchange.publish(1, "b", b"another matter")
+    assert answered(exchange) == {}
+    assert (set(exchange.waiting), exchange.waited_for()) == ({2}, {1: 2})
+    exchange.publish(1, "a", b"1")
+    assert answered(exchange) == {2: [b"0", b"1"]}
+
+
+def test_who_has_ended_is_not_waited_for() -> None:
+    exchange = Exchange()
+    exchange.publish(0, "a", b"0")
+    exchange.want(2, [(0, "a"), (0, "b")])
+    exchange.end(0)
+    assert exchange.waited_for() == {}
+    assert answered(exchange) == {2: [b"0", Silence.ENDED]}
+
+
+def test_who_has_ended_does_not_wait() -> None:
+    exchange = Exchange()
+    exchange.want(2, [(0, "a")])
+    exchange.end(2)
+    assert (exchange.waiting, exchange.waited_for()) == (frozenset(), {})
+
+
+def test_the_first_to_wait_is_named() -> None:
+    exchange = Exchange()
+    exchange.want(5, [(0, "a"), (1, "a")])
+    exchange.want(3, [(0, "a")])
+    assert exchange.waited_for() == {0: 3, 1: 5}
+
+
+def test_waiting_can_be_given_up() -> None:
+    exchange = Exchange()
+    exchange.want(0, [(1, "a")])
+    exchange.want(1, [(0, "b"), (2, "b")])
+    exchange.give_up(Silence.ABSENT, frozenset({2}))
+    assert answered(exchange) == {}
+    exchange.give_up(Silence.STALLED)
+    assert answered(exchange) == {0: [Silence.STALLED], 1: [Silence.STALLED, Silence.ABSENT]}
