@@ -19,11 +19,11 @@ Simulate = Callable[..., Simulation]
 
 
 def simulation_of(
-    rank: int = 0, *, nproc_per_node: int = 2, nnodes: int = 1, hardware: str = "h100-80gb", steps: int = 1000
+    rank: int = 0, *, nproc_per_node: int = 2, hardware: str = "h100-80gb", steps: int = 1000, **options: Any
 ) -> tuple[Simulation, JobSpec]:
-    """A simulation that has not begun, and its job."""
+    """A simulation that has not begun, and its job; the options are those of the job."""
     gc.freeze()  # a simulation begins by collecting garbage: let it not look at all that torch and the tests hold, for each test
-    job = JobSpec(module="test", nnodes=nnodes, nproc_per_node=nproc_per_node, hardware=hardware_named(hardware), steps=steps)
+    job = JobSpec(module="test", nproc_per_node=nproc_per_node, hardware=hardware_named(hardware), steps=steps, **options)
     return Simulation(job, rank), job
 
 

@@ -18,6 +18,7 @@ from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script
+from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.job.spelling import did_you_mean
 from fakerun.records.finding import Severity
 from fakerun.units import format_ranks
@@ -60,6 +61,10 @@ def _complete_hardware(incomplete: str) -> list[str]:
     return [name for name in known_hardware() if name.startswith(incomplete)]
 
 
+def _complete_routing(incomplete: str) -> list[str]:
+    return [name for name in Routing if name.startswith(incomplete)]
+
+
 def _complete_format(incomplete: str) -> list[str]:
     from fakerun.report import RENDERERS
 
@@ -88,6 +93,14 @@ def run(
     hardware: Annotated[
         str | None,
         option(metavar="NAME", help=f"The accelerator: {_HARDWARE}.  [default: {DEFAULT_HARDWARE}]", autocompletion=_complete_hardware),
+    ] = None,
+    routing: Annotated[
+        str | None,
+        option(
+            metavar="|".join(Routing),
+            help=f"What choices among unknown scores are taken to be: a router's experts.  [default: {DEFAULT_ROUTING}]",
+            autocompletion=_complete_routing,
+        ),
     ] = None,
     format_: Annotated[
         str | None,
@@ -240,6 +253,7 @@ def _given(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) ->
         hardware=given("hardware"),
         steps=given("steps"),
         ranks=_ranks(given("rank"), given("ranks")),
+        routing=given("routing"),
         timeout_s=given("timeout"),
     )
 

@@ -17,6 +17,7 @@ from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
 from fakerun.emulate.device.addresses import simulated_addresses
+from fakerun.emulate.device.assumed_choices import AssumedChoices
 from fakerun.emulate.device.device_arguments import DeviceArguments, ordinals_are_devices
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.finite import FiniteValues
@@ -57,13 +58,14 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     streams = StreamTable(devices)
     mode = DeviceMode(devices, observer, HostPolicy())
     arguments = DeviceArguments(devices)
-    values = UnknownValues(mode, findings)
+    values = UnknownValues(mode, findings, job.routing)
     communication = Communication(mode, observer, values)
     communication.answer(torch.ops.c10d, c10d.ANSWERS)
     communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
     communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)
     report_fsdp_buffers(mode, observer)
     FiniteValues(arguments, mode.known, findings)
+    AssumedChoices(mode, job.routing)
     simulate_batch_norm(mode)
     refuse_as_cuda_does(mode, arguments)
     with ExitStack() as stack:

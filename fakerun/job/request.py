@@ -10,6 +10,7 @@ from fakerun.errors import UsageError
 from fakerun.job.hardware import DEFAULT_HARDWARE, hardware_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
+from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
 from fakerun.job.world import resolve_world
 
@@ -34,6 +35,7 @@ class JobRequest:
     hardware: str | None = None
     steps: int | None = None
     ranks: RankChoice | None = None
+    routing: str | None = None
     timeout_s: float | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
@@ -79,6 +81,7 @@ class JobRequest:
             hardware=hardware_named(self.hardware or DEFAULT_HARDWARE),
             steps=steps,
             ranks=ranks,
+            routing=routing_named(self.routing or DEFAULT_ROUTING),
             timeout_s=self.timeout_s,
         )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fakerun.job.hardware import HardwareSpec
 from fakerun.job.mesh import MeshSpec
+from fakerun.job.routing import DEFAULT_ROUTING, Routing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,7 @@ class JobSpec:
     mesh: MeshSpec | None = None
     hardware: HardwareSpec
     steps: int = 2
+    routing: Routing = DEFAULT_ROUTING
     ranks: tuple[int, ...] = (0,)
     timeout_s: float | None = None
 

@@ -19,6 +19,7 @@ from fakerun.job.hardware import hardware_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
+from fakerun.job.routing import routing_named
 from fakerun.job.spelling import did_you_mean
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import Key, YamlDocument
@@ -100,6 +101,7 @@ class JobFile(BaseModel):
     mesh: Annotated[MeshMap | MeshText, Discriminator(_mesh_form)] | None = None
     hardware: Annotated[str, _valid_if(lambda name: hardware_named(name).name)] | None = None
     steps: Count | None = None
+    routing: Annotated[str, _valid_if(routing_named)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, _valid_if(_ranks)] | None = None
 
@@ -187,6 +189,7 @@ def _request(job: JobFile, document: YamlDocument) -> JobRequest:
         hardware=job.hardware,
         steps=job.steps,
         ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
+        routing=job.routing,
     )
 
 

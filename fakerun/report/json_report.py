@@ -48,6 +48,7 @@ def _job(job: JobSpec, mesh: dict[str, int]) -> dict[str, Any]:
         "mesh": mesh,
         "hardware": job.hardware.name,
         "steps": job.steps,
+        "routing": job.routing.value,
     }
 
 

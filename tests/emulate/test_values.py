@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.distributed._functional_collectives import all_gather_tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from fakerun.rank.simulation import Simulation
 
@@ -24,6 +27,27 @@ KNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
     "a host scalar mixed in": (lambda: (torch.tensor([1, 2], device="cuda") + torch.tensor(10)).tolist(), [11, 12]),
     "a branch": (lambda: bool((torch.tensor([3, 1], device="cuda") > 2).any()), True),
     "a comparison of tensors": (lambda: torch.equal(torch.ones(2, device="cuda"), torch.ones(2, device="cuda")), True),
+    "overwritten": (lambda: torch.randn(2, device="cuda").fill_(3).zero_().tolist(), [0.0, 0.0]),
+    "put together from parts": (lambda: _put_together(), [7, 8, 9]),
+    "an inverse permutation": (lambda: _inverse(torch.tensor([2, 0, 1], device="cuda")), [1, 2, 0]),
+    "into `out=`": (lambda: _cumulative_lengths([2, 3]), [0, 2, 5]),
+    "beside a part that is not known": (lambda: _with_unknown_first(torch.zeros(3, device="cuda"))[1:].tolist(), [0.0, 0.0]),
+    "a large index": (lambda: torch.arange(2**20, device="cuda")[-1].item(), 2**20 - 1),
+    "a batch of tokens": (lambda: (torch.arange(2**20).cuda() == 5).nonzero().item(), 5),
+    "large and the same everywhere": (lambda: torch.ones(2**12, 2**12, dtype=torch.bool, device="cuda")[3, 5].item(), True),
+    "a histogram of integers": (lambda: torch.histc(torch.tensor([0, 1, 1, 3], device="cuda"), 4, 0, 3).tolist(), [1, 2, 0, 1]),
+    "one-hot": (lambda: nn.functional.one_hot(torch.tensor([0, 2], device="cuda"), 3).tolist(), [[1, 0, 0], [0, 0, 1]]),
+    "repeated by known counts": (lambda: torch.randn(2, 4, device="cuda").repeat_interleave(torch.tensor([2, 1]).cuda(), 0).shape[0], 3),
+    "unknown values selected by a known mask": (lambda: torch.randn(3, device="cuda").masked_select(_mask(3)).shape[0], 2),
+    "unknown values split by known sizes": (lambda: [len(x) for x in torch.randn(5, device="cuda").split(_sizes())], [2, 3]),
+    "which documents may see each other": (lambda: _same_document([2, 3, 1]).sum().item(), 14),
+    "sorted": (lambda: torch.tensor([3, 1, 2], device="cuda").argsort(stable=True).tolist(), [1, 2, 0]),
+    "distinct": (lambda: torch.unique(torch.tensor([3, 1, 1], device="cuda"), return_counts=True)[1].tolist(), [2, 1]),
+    "the step of a fused optimizer": (lambda: _step_of_adamw(), 1.0),
+    "gathered into parts": (lambda: _gathered_into_parts(), [1, 2, 1, 2]),
+    "waited for": (lambda: all_gather_tensor(torch.arange(2, device="cuda"), 0, _world()).tolist(), [0, 1, 0, 1]),
+    "sharded": (lambda: _sharded(torch.arange(4)).to_local().tolist(), [0, 1]),
+    "chosen by known scores": (lambda: torch.tensor([1.0, 3.0, 2.0], device="cuda").topk(2).indices.tolist(), [1, 2]),
     "nonzero": (lambda: torch.tensor([0, 7, 0, 8], device="cuda").nonzero().flatten().tolist(), [1, 3]),
     "boolean mask": (lambda: _masked().shape[0], 2),
     "summed over two equal ranks": (lambda: _all_reduced(torch.tensor(3, device="cuda")), 6),
@@ -34,6 +58,9 @@ UNKNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
     "float": (lambda: torch.randn(3, device="cuda").sum().item(), 1.0),
     "int": (lambda: torch.randint(9, (), device="cuda").item(), 1),
     "bool": (lambda: bool((torch.randn((), device="cuda") > 0).item()), False),
+    "uninitialised, like a known one": (lambda: torch.empty_like(torch.tensor(5, device="cuda")).item(), 1),
+    "a part that is not known": (lambda: _with_unknown_first(torch.zeros(3, device="cuda"))[0].item(), 1.0),
+    "changed by a custom operator": (lambda: _changed_by_custom_operator(torch.zeros(2, device="cuda")).tolist(), [1.0, 1.0]),
     "uninitialised": (lambda: torch.empty((), device="cuda").item(), 1.0),
     "written over with unknown values": (lambda: torch.zeros((), device="cuda").normal_().item(), 1.0),
     "received": (lambda: _sent_by_rank_1(lambda value: dist.recv(value, src=1), "cuda"), [1, 1]),
@@ -47,6 +74,81 @@ def _changed_through_view() -> Any:
     base = torch.arange(3).cuda()
     base[1].fill_(9)
     return base.tolist()
+
+
+def _put_together() -> Any:
+    whole = torch.empty(3, dtype=torch.int64, device="cuda")
+    whole[0] = 7
+    whole[1:] = torch.tensor([8, 9], device="cuda")
+    return whole.tolist()
+
+
+def _inverse(permutation: torch.Tensor) -> Any:
+    inverse = torch.empty_like(permutation)
+    inverse[permutation] = torch.arange(len(permutation), device="cuda")
+    return inverse.tolist()
+
+
+def _cumulative_lengths(lengths: list[int]) -> Any:
+    offsets = torch.zeros(len(lengths) + 1, dtype=torch.int32, device="cuda")
+    torch.cumsum(torch.tensor(lengths, device="cuda"), 0, dtype=torch.int32, out=offsets[1:])
+    return offsets.tolist()
+
+
+def _with_unknown_first(values: torch.Tensor) -> torch.Tensor:
+    values[0] = torch.randn((), device="cuda")
+    return values
+
+
+@torch.library.custom_op("fakerun_tests::change", mutates_args=("values",))
+def _change(values: torch.Tensor) -> None:
+    raise AssertionError("a custom operator's kernel is never run on simulated tensors")
+
+
+@_change.register_fake
+def _change_nothing(values: torch.Tensor) -> None:
+    pass
+
+
+def _changed_by_custom_operator(values: torch.Tensor) -> torch.Tensor:
+    _change(values)
+    return values
+
+
+def _mask(length: int) -> torch.Tensor:
+    return torch.arange(length, device="cuda") != 1
+
+
+def _sizes() -> Any:
+    return torch.tensor([2, 3], device="cuda").tolist()
+
+
+def _same_document(lengths: list[int]) -> torch.Tensor:
+    documents = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).cuda()
+    return documents[:, None] == documents[None, :]
+
+
+def _step_of_adamw() -> Any:
+    parameter = _with_gradient()
+    optimizer = torch.optim.AdamW([parameter], fused=True)
+    optimizer.step()
+    return optimizer.state[parameter]["step"].item()
+
+
+def _world() -> dist.ProcessGroup:
+    dist.init_process_group("nccl")
+    return dist.group.WORLD  # type: ignore[return-value]
+
+
+def _gathered_into_parts() -> Any:
+    _world()
+    whole = torch.empty(4, dtype=torch.int64, device="cuda")
+    dist.all_gather(list(whole.chunk(2)), torch.tensor([1, 2], device="cuda"))
+    return whole.tolist()
+
+
+def _sharded(values: torch.Tensor) -> DTensor:
+    return distribute_tensor(values, init_device_mesh("cuda", (2,)), [Shard(0)])
 
 
 def _masked() -> torch.Tensor:

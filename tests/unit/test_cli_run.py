@@ -18,6 +18,7 @@ import fakerun
 from fakerun.cli import torchrun
 from fakerun.cli.app import main
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
+from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding import Finding, Severity
@@ -111,7 +112,8 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --nnodes=1:4 --nproc_per_node=4", {"nnodes": 4, "nproc_per_node": 4}),
         ("train.py --nproc-per-node gpu --world-size 4", {"nnodes": 1, "nproc_per_node": 4}),
         ("train.py --mesh 2x4 --steps 3 --timeout 1.5", {"nproc_per_node": 8, "steps": 3, "timeout_s": 1.5}),
-        ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8}),
+        ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8, "routing": Routing.BALANCED}),
+        ("train.py --world-size 8 --routing worst", {"routing": Routing.WORST}),
         ("job.yaml", {"nproc_per_node": 8, "steps": 5}),
         ("job.yaml --steps 1 --rank 3", {"steps": 1, "ranks": (3,)}),
         ("job.yaml --nnodes 2", {"nnodes": 2, "nproc_per_node": 4}),
@@ -122,11 +124,21 @@ def test_job(job_of: JobOf, line: str, expected: dict[str, Any]) -> None:
     assert {name: getattr(job, name) for name in expected} == expected
 
 
+_VARIABLES = {
+    "FAKERUN_STEPS": "7",
+    "FAKERUN_RANK": "1",
+    "FAKERUN_ROUTING": "worst",
+    "PET_NNODES": "2",
+    "FAKERUN_NNODES": "4",
+    "PET_STEPS": "99",
+}
+
+
 def test_order_of_sources(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"FAKERUN_STEPS": "7", "FAKERUN_RANK": "1", "PET_NNODES": "2", "FAKERUN_NNODES": "4", "PET_STEPS": "99"}.items():
+    for name, value in _VARIABLES.items():
         monkeypatch.setenv(name, value)
     assert (job_of("train.py --nproc-per-node 2").steps, job_of("train.py --nproc-per-node 2").nnodes) == (7, 4)
-    assert (job_of("job.yaml").steps, job_of("job.yaml").ranks) == (5, (1,))
+    assert (job_of("job.yaml").steps, job_of("job.yaml").ranks, job_of("job.yaml").routing) == (5, (1,), Routing.WORST)
     assert job_of("job.yaml --steps 6").steps == 6
     assert job_of("train.py --world-size 3").nnodes == 1
 
@@ -178,6 +190,7 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --hardware l5": (
         "unknown hardware 'l5'; known: v100-32gb, a100-40gb, a100-80gb, h100-80gb, h200, b200, gb200, mi300x, l4, a10g, rtx4090"
     ),
+    "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
     "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json",
     "train.py --world-size 8 -o .": "output . is a directory: name a file in it, as in report.json",
@@ -349,6 +362,7 @@ COMPLETIONS = {
     "fakerun r": ["run"],
     "fakerun train.py --hardware h": ["h100-80gb", "h200"],
     "fakerun train.py --format ": ["table", "json"],
+    "fakerun train.py --routing ": ["balanced", "worst"],
     "fakerun run train.py --nn": ["--nnodes"],
 }
 

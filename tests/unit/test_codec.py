@@ -11,6 +11,7 @@ from fakerun.errors import UsageError
 from fakerun.job.codec import decode_job, encode_job
 from fakerun.job.hardware import HardwareSpec
 from fakerun.job.mesh import MeshSpec
+from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.records.codec import decode_rank, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
@@ -79,6 +80,7 @@ JOB = JobSpec(
     nproc_per_node=4,
     mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
     hardware=HARDWARE,
+    routing=Routing.WORST,
     ranks=(0, 7),
     timeout_s=60.0,
 )

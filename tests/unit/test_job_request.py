@@ -73,6 +73,7 @@ def test_world(parts: dict[str, Any], nnodes: int, nproc_per_node: int) -> None:
         ({"world_size": 8, "ranks": RankChoice.of([8])}, "rank 8 does not exist: a world size of 8 has ranks 0 to 7"),
         ({"world_size": 8, "ranks": RankChoice.of([-1])}, "rank -1 does not exist: a world size of 8 has ranks 0 to 7"),
         ({"world_size": 8, "steps": 0}, "steps 0 is not possible: it must be at least 1"),
+        ({"world_size": 8, "routing": "skewed"}, "unknown routing 'skewed'; known: balanced, worst"),
         ({"world_size": 8, "timeout_s": 0.0}, "timeout 0 s is not possible: it must be above 0, and finite"),
         ({"world_size": 8, "timeout_s": float("nan")}, "timeout nan s is not possible: it must be above 0, and finite"),
     ],
@@ -85,7 +86,7 @@ def test_refused(parts: dict[str, Any], message: str) -> None:
 
 def test_defaults() -> None:
     job = request(world_size=8).resolve()
-    assert (job.steps, job.ranks, job.hardware.name, job.mesh, job.timeout_s) == (2, (0,), "h100-80gb", None, None)
+    assert (job.steps, job.ranks, job.hardware.name, job.mesh, job.timeout_s, job.routing) == (2, (0,), "h100-80gb", None, None, "balanced")
 
 
 @pytest.mark.parametrize(

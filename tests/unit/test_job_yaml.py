@@ -11,7 +11,7 @@ from fakerun.job.ranks import ALL_RANKS, RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.job.yaml_job import load_job
 
-KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, rank, ranks"
+KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, rank, ranks"
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,7 @@ def test_every_key() -> None:
         mesh: {dp: 2, tp: 8}
         hardware: h200
         steps: 3
+        routing: worst
         rank: 15
         """
     assert load(text) == JobRequest(
@@ -53,6 +54,7 @@ def test_every_key() -> None:
         hardware="h200",
         steps=3,
         ranks=RankChoice.of([15]),
+        routing="worst",
     )
 
 
@@ -191,6 +193,7 @@ BROKEN = {
             "h200, b200, gb200, mi300x, l4, a10g, rtx4090"
         ],
     ),
+    "routing": ("script: train.py\nrouting: even\n", ["job.yaml:2: routing: unknown routing 'even'; known: balanced, worst"]),
     "no program": ("world_size: 8\n", ["job.yaml:1: neither script nor module is given: one of them is needed"]),
     "two programs": ("script: train.py\nmodule: train\n", ["job.yaml:2: module: script is given too (line 1): keep one of them"]),
     "no such script": ("script: nope.py\n", ["job.yaml:1: script: no such script: nope.py"]),

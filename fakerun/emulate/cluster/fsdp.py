@@ -18,7 +18,7 @@ def report_fsdp_buffers(mode: DeviceMode, observer: OperationObserver) -> None:
 
     def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         output = mode.simulate_call(func, (), args, dict(kwargs))
-        written = mode.written_by(func, args, kwargs)
+        written = mode.writes.of(func, args, kwargs)
         observer.communication_buffers([leaf for leaf in (*pytree.tree_leaves(output), *written) if isinstance(leaf, torch.Tensor)])
         return output
 

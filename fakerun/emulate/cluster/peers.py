@@ -35,19 +35,19 @@ class SymmetricPeers:
         values = self._mode.known.of(source)
         if values is not None and part is not None:
             values = values.flatten().chunk(part[1])[part[0]]
-        self._receive(target, values)
+        self._receive(target, values, source)
 
     def repeat(self, target: torch.Tensor, source: torch.Tensor, times: int) -> None:
         """`target` receives `source` from each of `times` ranks, one after the other."""
         values = self._mode.known.of(source)
-        self._receive(target, None if values is None else values.flatten().repeat(times))
+        self._receive(target, None if values is None else values.flatten().repeat(times), source)
 
     def exchange(self, outputs: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor], rank: int) -> None:
         """All-to-all of lists. Rank i sends its part j to rank j: what this rank would send as any other is its own part."""
         own = self._mode.known.of(inputs[rank])
         own = None if own is None else own.clone()  # an output may be an input
         for output in outputs:
-            self._receive(output, own)
+            self._receive(output, own, inputs[rank])
 
     def exchange_parts(
         self, output: torch.Tensor, source: torch.Tensor, rank: int, size: int, sent: Sequence[int], received: Sequence[int]
@@ -58,7 +58,7 @@ class SymmetricPeers:
             own = _rows(values, rank, size, sent)
             fits = not received or set(received) == {own.shape[0]}  # else the peers are not like this rank: what they send is not known
             values = torch.cat([own] * size) if fits else None
-        self._receive(output, values)
+        self._receive(output, values, source)
 
     def reduce(self, tensors: Sequence[torch.Tensor], reduce_op: str | None, size: int) -> None:
         """Reduce with `size - 1` peers that hold the same values."""
@@ -79,7 +79,8 @@ class SymmetricPeers:
             else:
                 self._values.fill(tensor, "what another rank sends")
 
-    def _receive(self, target: torch.Tensor, values: torch.Tensor | None) -> None:
+    def _receive(self, target: torch.Tensor, values: torch.Tensor | None, source: torch.Tensor) -> None:
+        """`target` receives `values`, which follow from those of `source`."""
         if not target.numel():
             return
         if values is None or values.numel() != target.numel():
@@ -87,7 +88,7 @@ class SymmetricPeers:
         elif type(target) is not FakeTensor:
             target.copy_(values.reshape(target.shape))
         else:
-            self._mode.known.remember(target, values.reshape(target.shape))
+            self._mode.known.remember(target, values.reshape(target.shape), assumed=self._mode.known.assumed(source))
 
 
 def _rows(values: torch.Tensor, rank: int, size: int, splits: Sequence[int]) -> torch.Tensor:

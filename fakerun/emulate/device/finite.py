@@ -51,7 +51,7 @@ class FiniteValues:
     def _make_true(self, answer: torch.Tensor) -> None:
         self._answers[answer] = True
         for part in _simulated_parts(answer):
-            self._known.remember_all(part, True)
+            self._known.remember_fill(part, True)
 
 
 def _simulated_parts(tensor: Any) -> Iterator[torch.Tensor]:

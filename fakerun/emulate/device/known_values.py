@@ -1,122 +1,203 @@
-"""Remembers the values of small device tensors where they follow from what the host knows.
+"""Remembers what is known of the contents of device tensors.
 
-A value that came from the host (sequence lengths, position ids, masks, counters) stays known through operators all of whose operands are
-known: those are also computed on the host. Values are kept by storage, so that views see them: what a storage holds is a host tensor
-of the same bytes. A write with unknown values forgets them.
+Kept by storage, so that all views see it: a host storage of the same bytes, or one value that fills it, and which of its bytes are known.
+Some are known because the host knew them; some are assumed, as the scenario that the user chose says (`--routing`): then whoever
+reads them says so.
 """
 
 import weakref
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import FakeTensor, pytree
+from fakerun.emulate.torch_private import FakeTensor
 
-LARGEST_BYTES = 2**20
-"""Storages above this are not remembered: index tensors, lengths, masks and batches of tokens are below."""
+_LARGEST_FLOAT_BYTES = 2**20
+"""Floating-point values decide little: counters, learning rates, weights of a loss are followed, activations are not."""
 
+_LARGEST_BYTES = 2**24
+"""Integers and truth values: token batches, index tensors, masks. A host tensor above this is not real either (`HostPolicy`); to compute
+one of this size takes a third of a millisecond."""
 
-_LARGEST_MADE = 256
-"""Elements; tensors that the device makes from nothing (zeros, ones, arange) are followed up to this: counters, not buffers."""
+_LARGEST_ASSUMED_BYTES = 2**27
+"""What follows from assumed choices: twice the one-hot of 8 experts out of 128 for 8192 tokens. Were it forgotten, experts would starve."""
 
+_ALL_BITS = -1
 
-_MADE_FROM_NOTHING = {
-    getattr(torch.ops.aten, packet).default
-    for packet in (
-        *("arange", "eye", "full", "linspace", "ones", "scalar_tensor", "zeros"),
-        *("full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"),
-    )
-} | {torch.ops.aten.arange.start, torch.ops.aten.arange.start_step}
-"""Operators whose result does not depend on the values of operands. (`empty` is not among them: what it holds is not known.)"""
+_OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-class _UnknownError(Exception):
-    """An operand's values are not known."""
+def largest_bytes(dtype: torch.dtype, assumed: bool) -> int:
+    """Up to how many bytes a tensor is remembered."""
+    if assumed:
+        return _LARGEST_ASSUMED_BYTES
+    return _LARGEST_FLOAT_BYTES if dtype.is_floating_point or dtype.is_complex else _LARGEST_BYTES
+
+
+class _Contents:
+    """What one storage holds. `known` has all bits of a byte set where the byte is known; None where all are."""
+
+    __slots__ = ("assumed", "fill", "known", "reference", "values")
+
+    def __init__(self, reference: Any, assumed: bool) -> None:
+        self.reference = reference
+        self.assumed = assumed
+        self.values: torch.UntypedStorage | None = None
+        self.fill: torch.Tensor | None = None  # a scalar, in the place of `values` until they are needed
+        self.known: torch.UntypedStorage | None = None
+
+    def view(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """A host tensor that shares the contents; None if that is too large to be made."""
+        if self.values is None:
+            nbytes = tensor.untyped_storage().nbytes()
+            if nbytes > largest_bytes(tensor.dtype, self.assumed) or self.fill is None:
+                return None
+            self.values = self.fill.expand(nbytes // self.fill.element_size()).clone().untyped_storage()
+        return _view(self.values, tensor, tensor.dtype)
+
+    def marks(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Integers of the elements' size, which share the marks of what is known; None where all is."""
+        return None if self.known is None else _view(self.known, tensor, _OF_SIZE[tensor.element_size()])
+
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """Whether all elements of a view are known."""
+        marks = self.marks(tensor)
+        if marks is None:
+            return True
+        knows = bool((marks == _ALL_BITS).all())
+        if knows and _fills_its_storage(tensor):
+            self.known = None
+        return knows
+
+    def forget(self, tensor: torch.Tensor) -> bool:
+        """The elements of a view are not known; False if that cannot be marked."""
+        if self.view(tensor) is None or self.values is None or tensor.element_size() not in _OF_SIZE:
+            return False
+        if self.known is None:
+            self.known = _bytes(self.values.nbytes(), 255)
+        self.marks(tensor).zero_()  # type: ignore[union-attr]
+        return True
 
 
 class KnownValues:
     """What is known of the contents of simulated storages."""
 
     def __init__(self) -> None:
-        self._contents: dict[int, tuple[Any, torch.UntypedStorage]] = {}  # by address of the simulated storage
+        self._contents: dict[int, _Contents] = {}  # by address of the simulated storage
 
-    def remember(self, tensor: torch.Tensor, values: torch.Tensor) -> None:
-        """`tensor` now holds `values` (same shape). Only a tensor that fills its storage can make the storage known."""
-        storage = tensor.untyped_storage()
-        if storage.nbytes() > LARGEST_BYTES or tensor.numel() * tensor.element_size() != storage.nbytes():
-            self.forget(tensor)
-            return
-        contents = torch.empty(storage.nbytes(), dtype=torch.uint8).untyped_storage()
-        _view(contents, tensor).copy_(values)
-        address = storage._cdata
-        self._contents[address] = (weakref.ref(storage, partial(self._died, address)), contents)
-
-    def remember_all(self, tensor: torch.Tensor, value: bool) -> None:
-        """Every element of `tensor` is `value`; one that is too large to be remembered stays unknown."""
-        if tensor.numel() * tensor.element_size() <= LARGEST_BYTES:
-            self.remember(tensor, torch.full(tensor.shape, value, dtype=tensor.dtype, device="cpu"))
+    # -- asking --------------------------------------------------------------------------------------------------------------------
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor: itself if it is real, a host tensor that shares the contents if they are known, else None."""
         if type(tensor) is not FakeTensor:
             return tensor
-        entry = self._contents.get(tensor.untyped_storage()._cdata)
-        return None if entry is None else _view(entry[1], tensor)
+        entry = self._entry(tensor)
+        return None if entry is None or not entry.knows(tensor) else entry.view(tensor)
 
-    def forget(self, tensor: torch.Tensor) -> None:
-        """`tensor` was written to with values that are not known."""
-        self._contents.pop(tensor.untyped_storage()._cdata, None)
+    def perhaps(self, tensor: torch.Tensor) -> bool:
+        """A quick look at whether the values may be known."""
+        return type(tensor) is not FakeTensor or tensor.untyped_storage()._cdata in self._contents
 
-    def follow(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
-        """Work out what `func`, which returned `output` on the device, did to values; False if that cannot be told.
-
-        An operator in place changes the contents; any other makes its result known.
-        """
-        if func.is_view or torch.Tag.nondeterministic_seeded in func.tags:
-            return func.is_view  # type: ignore[no-any-return]  # a view shares its base's contents
-        operand = _blank if func in _MADE_FROM_NOTHING else self._or_give_up
-        try:
-            host_args, host_kwargs = pytree.tree_map_only(torch.Tensor, operand, (tuple(args), dict(kwargs)))
-            if "device" in host_kwargs:
-                host_kwargs["device"] = torch.device("cpu")
-            result = func(*host_args, **host_kwargs)
-        except (_UnknownError, RuntimeError, NotImplementedError):  # the host need not have every kernel
+    def assumed(self, tensor: torch.Tensor) -> bool:
+        """Whether what is known of a tensor follows from assumptions."""
+        if type(tensor) is not FakeTensor:
             return False
-        if not func._schema.is_mutable:
-            for made, values in zip(pytree.tree_leaves(output), pytree.tree_leaves(result), strict=True):
-                if type(made) is FakeTensor:
-                    self.remember(made, values)
-        return True
-
-    def may_follow(self, func: Any, args: Sequence[Any], output: Any) -> bool:
-        """A quick look at whether `follow` is worth a try: the first operand is known, or a small tensor is made from nothing."""
-        if func in _MADE_FROM_NOTHING:
-            return type(output) is FakeTensor and output.numel() <= _LARGEST_MADE
-        for arg in args:
-            if isinstance(arg, torch.Tensor):
-                return self.of(arg) is not None
-            if isinstance(arg, (list, tuple)) and arg and isinstance(arg[0], torch.Tensor):
-                return self.of(arg[0]) is not None
-        return False
-
-    def _or_give_up(self, tensor: torch.Tensor) -> torch.Tensor:
-        values = self.of(tensor)
-        if values is None or values.numel() * values.element_size() > LARGEST_BYTES:
-            raise _UnknownError
-        return values
+        entry = self._entry(tensor)
+        return entry is not None and entry.assumed
 
     def __bool__(self) -> bool:
         return bool(self._contents)
 
+    # -- telling -------------------------------------------------------------------------------------------------------------------
+
+    def remember(self, tensor: torch.Tensor, values: torch.Tensor, *, assumed: bool = False) -> None:
+        """`tensor` now holds `values` (same shape)."""
+        if not _fills_its_storage(tensor):
+            self._remember_part(tensor, values, assumed)
+        elif tensor.untyped_storage().nbytes() > largest_bytes(tensor.dtype, assumed):
+            self.forget(tensor)
+        else:
+            entry = self._new_entry(tensor, assumed)
+            entry.values = _bytes(tensor.untyped_storage().nbytes())
+            _view(entry.values, tensor, tensor.dtype).copy_(values)
+
+    def remember_fill(self, tensor: torch.Tensor, value: Any) -> None:
+        """Every element of `tensor`, which may be as large as it likes, now is `value`."""
+        fill = torch.full((), value, dtype=tensor.dtype, device="cpu")
+        if _fills_its_storage(tensor):
+            self._new_entry(tensor, False).fill = fill
+        else:
+            self._remember_part(tensor, fill, False)
+
+    def forget(self, tensor: torch.Tensor) -> None:
+        """`tensor` was written to with values that are not known."""
+        entry = self._entry(tensor)
+        if entry is None:
+            return
+        if _fills_its_storage(tensor) or not entry.forget(tensor):
+            del self._contents[tensor.untyped_storage()._cdata]
+
+    def to_write(self, tensor: torch.Tensor, *, assumed: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+        """What a write of known values to places in `tensor` has to write to; None if so much is not remembered.
+
+        Host tensors that share the contents and the marks of what is known: integers, all bits set where it is; None where all is.
+        """
+        entry = self._entry(tensor)
+        if entry is None:
+            nbytes = tensor.untyped_storage().nbytes()
+            if nbytes > largest_bytes(tensor.dtype, assumed) or tensor.element_size() not in _OF_SIZE:
+                return None
+            entry = self._new_entry(tensor, assumed)
+            entry.values, entry.known = _bytes(nbytes), _bytes(nbytes, 0)
+        entry.assumed = entry.assumed or assumed
+        values = entry.view(tensor)
+        return None if values is None else (values, entry.marks(tensor))
+
+    def taint(self, tensor: torch.Tensor, assumed: bool) -> None:
+        """What `tensor` now holds follows from assumptions, too, if `assumed`."""
+        entry = self._entry(tensor)
+        if entry is not None:
+            entry.assumed = entry.assumed or assumed
+
+    def _remember_part(self, tensor: torch.Tensor, values: torch.Tensor, assumed: bool) -> None:
+        parts = self.to_write(tensor, assumed=assumed)
+        if parts is None:
+            self.forget(tensor)
+            return
+        contents, marks = parts
+        contents.copy_(values)
+        if marks is not None:
+            marks.fill_(_ALL_BITS)
+
+    def _entry(self, tensor: torch.Tensor) -> _Contents | None:
+        storage = tensor.untyped_storage()
+        entry = self._contents.get(storage._cdata)
+        if entry is not None and entry.values is not None and entry.values.nbytes() != storage.nbytes():  # it was resized
+            del self._contents[storage._cdata]
+            return None
+        return entry
+
+    def _new_entry(self, tensor: torch.Tensor, assumed: bool) -> _Contents:
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        entry = self._contents[address] = _Contents(weakref.ref(storage, partial(self._died, address)), assumed)
+        return entry
+
     def _died(self, address: int, reference: Any) -> None:
-        self._contents.pop(address, None)
+        entry = self._contents.get(address)
+        if entry is not None and entry.reference is reference:
+            del self._contents[address]
 
 
-def _blank(like: torch.Tensor) -> torch.Tensor:
-    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
+def _fills_its_storage(tensor: torch.Tensor) -> bool:
+    return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
-def _view(contents: torch.UntypedStorage, like: torch.Tensor) -> torch.Tensor:
-    return torch.empty(0, dtype=like.dtype).set_(contents, like.storage_offset(), like.shape, like.stride())
+def _bytes(count: int, value: int | None = None) -> torch.UntypedStorage:
+    made = torch.empty(count, dtype=torch.uint8, device="cpu")
+    return (made if value is None else made.fill_(value)).untyped_storage()
+
+
+def _view(contents: torch.UntypedStorage, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.empty(0, dtype=dtype, device="cpu").set_(contents, like.storage_offset(), like.shape, like.stride())

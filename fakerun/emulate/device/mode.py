@@ -18,6 +18,8 @@ from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
 from fakerun.emulate.device.neutral import neutral_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
+from fakerun.emulate.device.value_flow import ValueFlow
+from fakerun.emulate.device.writes import Writes
 from fakerun.emulate.refusals.cuda_words import in_cudas_words
 from fakerun.emulate.refusals.unsupported import sparse_gap
 from fakerun.emulate.torch_private import (
@@ -28,7 +30,6 @@ from fakerun.emulate.torch_private import (
     FakeTensor,
     FakeTensorMode,
     HigherOrderOperator,
-    OpOverload,
     disable_torch_dispatch,
     disable_torch_function,
     forbid_data_access,
@@ -77,8 +78,9 @@ class DeviceMode(FakeTensorMode):
         """Held by the thread whose operator is being answered: what the mode and torch's fake tensors keep meanwhile is not per thread."""
         self.unknown: Handler = lambda func, args, kwargs: UNHANDLED
         self.known = KnownValues()
+        self.writes = Writes()
         self._recipes: dict[tuple[Any, ...], Recipe | None] = {}
-        self._writers: dict[Any, list[tuple[int, str]]] = {}
+        self._values = ValueFlow(self.known, self.writes)
         self._ways: dict[Any, Callable[..., Any]] = {}
         self._nested = 0
         self._shapes_only = False
@@ -190,30 +192,13 @@ class DeviceMode(FakeTensorMode):
         way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
         if way == self._decompose:  # its parts come here one by one, and may need what is real to be so
             return way(func, types, args, kwargs, signature)
-        given = args
+        given = args, kwargs
         if signature.real:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
         output = way(func, types, args, kwargs, signature)
-        self._follow_values(func, given, args, kwargs, output)
+        if not self._nested:
+            self._values.passed(func, *given, output)
         return output
-
-    def _follow_values(self, func: Any, given: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
-        """Keep track of which values are known; `given` are the arguments with real tensors still real."""
-        if self._nested or not is_builtin_operator(func):
-            return
-        if self.known.may_follow(func, given, output) and self.known.follow(func, given, kwargs, output):
-            return
-        if self.known:
-            for tensor in self.written_by(func, args, kwargs):
-                self.known.forget(tensor)
-
-    def written_by(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
-        """The simulated tensors that a call of `func` writes to, by its schema."""
-        for position, name in self._writers.get(func, ()):
-            written = args[position] if position < len(args) else kwargs.get(name)
-            for tensor in written if isinstance(written, (list, tuple)) else (written,):
-                if type(tensor) is FakeTensor:
-                    yield tensor
 
     def _map_device(self, kwargs: dict[str, Any]) -> bool:
         """Turn the stand-in back into the accelerator in a factory's `device`; tells whether the result is on an accelerator."""
@@ -226,9 +211,6 @@ class DeviceMode(FakeTensorMode):
 
     def _way_for(self, func: Any) -> Callable[..., Any]:
         """How calls of this operator are answered; depends on the operator alone."""
-        if isinstance(func, OpOverload) and func._schema.is_mutable:
-            arguments = enumerate(func._schema.arguments)
-            self._writers[func] = [(i, argument.name) for i, argument in arguments if argument.alias_info and argument.alias_info.is_write]
         if not is_builtin_operator(func):
             return self._run
         if has_kernel_for_key(func.name(), "CompositeImplicitAutograd") and not has_kernel_for_key(func.name(), "CUDA"):

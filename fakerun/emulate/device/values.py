@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.device.assumed_choices import WHAT_IS_ASSUMED
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
 from fakerun.emulate.device.neutral import neutral_tensor, neutral_value
 from fakerun.emulate.refusals.gaps import UNKNOWN_SHAPE
 from fakerun.emulate.torch_private import FakeTensor, pytree
+from fakerun.job.routing import Routing
 from fakerun.records.observer import FindingSink
 
 aten = torch.ops.aten
@@ -27,8 +29,9 @@ _HOST = torch.device("cpu")
 class UnknownValues:
     """Handlers for operators that read values: `.item()`, copies to the host, results whose shape depends on data."""
 
-    def __init__(self, mode: DeviceMode, findings: FindingSink) -> None:
+    def __init__(self, mode: DeviceMode, findings: FindingSink, routing: Routing) -> None:
         self._mode = mode
+        self._routing = routing
         self._findings = findings
         self._unnoted = 0
         self.made_up = False
@@ -43,7 +46,7 @@ class UnknownValues:
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
-        known = self._mode.known.of(args[0])
+        known = self._read(args[0])
         if known is not None:
             return known.item()
         self._note("the value of a device tensor")
@@ -64,7 +67,7 @@ class UnknownValues:
         return copy
 
     def _to_host(self, source: torch.Tensor, dtype: torch.dtype) -> Any:
-        known = self._mode.known.of(source)
+        known = self._read(source)
         if known is not None:
             return known.to(dtype, copy=True)
         if source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
@@ -81,13 +84,13 @@ class UnknownValues:
                 return UNHANDLED
             values = self._mode.known.of(source)
             if values is not None:
-                self._mode.known.remember(target, values)
+                self._mode.known.remember(target, values, assumed=self._mode.known.assumed(source))
             elif self._mode.known:
                 self._mode.known.forget(target)
             return target
         if type(source) is not FakeTensor:
             return UNHANDLED
-        values = self._mode.known.of(source)
+        values = self._read(source)
         if values is not None:
             return target.copy_(values)
         return self.fill(target, "the values of a device tensor")
@@ -105,31 +108,48 @@ class UnknownValues:
             return UNHANDLED
         if sum(fake.numel() for fake in fakes) > _LARGEST_ELEMENTS:
             raise UNKNOWN_SHAPE.error(f"torch.ops.{func}", "it depends on the values of a large device tensor, which nobody computed")
-        exact = all(self._mode.known.of(fake) is not None for fake in fakes)
-        if not exact:
-            self._note(f"the values that {func._opname} depends on")
+        exact = self._all_known(fakes)
+        assumed = exact and any(map(self._mode.known.assumed, fakes))
+        self._note_deciding(func, args[1:2] if func is aten.masked_select.default else fakes)
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_neutral, (list(args), dict(kwargs)))
         output = func(*real_args, **real_kwargs)
         device = fakes[0].device
-        return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device, exact), output)
+        return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device, exact, assumed), output)
+
+    def _all_known(self, tensors: Sequence[torch.Tensor]) -> bool:
+        return all(self._mode.known.of(tensor) is not None for tensor in tensors)
+
+    def _note_deciding(self, func: Any, tensors: Sequence[torch.Tensor]) -> None:
+        """Tell the user if the shape of a result depends on values of these tensors that are not known, or assumed."""
+        if not self._all_known(tensors):
+            self._note(f"the values that {func._opname} depends on")
+        elif any(map(self._mode.known.assumed, tensors)):
+            self._note_assumed()
 
     def _known_or_neutral(self, tensor: torch.Tensor) -> torch.Tensor:
         known = self._mode.known.of(tensor)
         return neutral_tensor(tensor) if known is None else known
 
-    def _placed(self, values: torch.Tensor, device: torch.device, exact: bool) -> Any:
+    def _placed(self, values: torch.Tensor, device: torch.device, exact: bool, assumed: bool) -> Any:
         placed = self._mode.wrap(torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device="meta"), device)
         if exact:
-            self._mode.known.remember(placed, values)
+            self._mode.known.remember(placed, values, assumed=assumed)
         return placed
 
     def to_show(self, tensor: torch.Tensor) -> torch.Tensor:
         """A host tensor with the values of `tensor`, or neutral ones, for printing: however large, it takes little memory."""
-        known = self._mode.known.of(tensor)
+        known = self._read(tensor)
         if known is not None:
             return known
         self._note("the values of a device tensor")
         return torch.full((), neutral_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
+
+    def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The values of a tensor that the script gets to see, if they are known or assumed."""
+        known = self._mode.known.of(tensor)
+        if known is not None and self._mode.known.assumed(tensor):
+            self._note_assumed()
+        return known
 
     @contextmanager
     def unnoted(self) -> Iterator[None]:
@@ -148,3 +168,8 @@ class UnknownValues:
             f"{what} was asked for; it is not known in a dry run, and a neutral one was given (float 1.0, int 1, bool False).",
             hint="Control flow that depends on it may differ on real hardware.",
         )
+
+    def _note_assumed(self) -> None:
+        if not self._unnoted:
+            message, hint = WHAT_IS_ASSUMED[self._routing]
+            self._findings.note("assumed-routing", message, hint=hint)

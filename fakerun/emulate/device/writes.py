@@ -1,0 +1,31 @@
+"""Which of its arguments an operator writes to."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fakerun.emulate.torch_private import FakeTensor, OpOverload
+
+
+class Writes:
+    """The schemas, read once for each operator."""
+
+    def __init__(self) -> None:
+        self._arguments: dict[Any, tuple[tuple[int, str], ...]] = {}
+
+    def of(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
+        """The simulated tensors that this call of `func` writes to."""
+        arguments = self._arguments.get(func)
+        if arguments is None:
+            arguments = self._arguments[func] = _written_arguments(func)
+        for position, name in arguments:
+            written = args[position] if position < len(args) else kwargs.get(name)
+            for tensor in written if isinstance(written, (list, tuple)) else (written,):
+                if type(tensor) is FakeTensor:
+                    yield tensor
+
+
+def _written_arguments(func: Any) -> tuple[tuple[int, str], ...]:
+    if not isinstance(func, OpOverload) or not func._schema.is_mutable:
+        return ()
+    arguments = enumerate(func._schema.arguments)
+    return tuple((i, argument.name) for i, argument in arguments if argument.alias_info and argument.alias_info.is_write)
