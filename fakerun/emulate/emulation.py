@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from fakerun.emulate.checkpoints.pickling import simulated_pickling
 from fakerun.emulate.checkpoints.saving import simulated_saving
 from fakerun.emulate.checkpoints.sharded_checkpoints import simulated_sharded_checkpoints
 from fakerun.emulate.cluster import c10d, functional
@@ -37,11 +38,14 @@ from fakerun.emulate.driver.streams import StreamTable
 from fakerun.emulate.forking import children_run_outside
 from fakerun.emulate.kernels.attention import simulated_attention
 from fakerun.emulate.kernels.autocast import simulated_autocast
-from fakerun.emulate.kernels.compilation import eager_compile
+from fakerun.emulate.kernels.compilation import Compilation, eager_compile
+from fakerun.emulate.kernels.control_flow import control_flow_in_python
+from fakerun.emulate.kernels.flex_attention import fused_flex_attention
 from fakerun.emulate.kernels.fused_kernels import fused_kernels
 from fakerun.emulate.kernels.grad_scaler import gradients_are_finite
 from fakerun.emulate.kernels.initialisation import samples_are_accepted
 from fakerun.emulate.kernels.recurrent import recurrence_in_steps
+from fakerun.emulate.kernels.shape_rules import shape_rules
 from fakerun.emulate.kernels.synchronised_batch_norm import simulate_batch_norm
 from fakerun.emulate.refusals.gaps import missing_apis
 from fakerun.emulate.refusals.refused import refuse_as_cuda_does
@@ -59,6 +63,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     mode = DeviceMode(devices, observer, HostPolicy())
     arguments = DeviceArguments(devices)
     values = UnknownValues(mode, findings, job.routing)
+    compilation = Compilation(findings)
     communication = Communication(mode, observer, values)
     communication.answer(torch.ops.c10d, c10d.ANSWERS)
     communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
@@ -67,6 +72,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     FiniteValues(arguments, mode.known, findings)
     AssumedChoices(mode, job.routing)
     simulate_batch_norm(mode)
+    shape_rules(mode, arguments)
     refuse_as_cuda_does(mode, arguments)
     with ExitStack() as stack:
         for context in (
@@ -81,8 +87,10 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             parameters_keep_identity(),
             eager_dtensor(mode),
             gradients_are_finite(),
-            eager_compile(findings),
+            eager_compile(compilation),
+            fused_flex_attention(mode, compilation, findings),
             recurrence_in_steps(findings),
+            control_flow_in_python(),
             host_storages_are_real(),
             simulated_addresses(),
             accelerator_generators(devices),
@@ -90,6 +98,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             printed_as_cuda(values.to_show),
             samples_are_accepted(values.unnoted),
             simulated_saving(findings, lambda: values.made_up),
+            simulated_pickling(findings, mode.known.of),
             simulated_sharded_checkpoints(findings),
             simulated_process_groups(rank, job.world_size, observer),
             simulated_handles(communication.handles),

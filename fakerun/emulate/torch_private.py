@@ -3,6 +3,7 @@
 Checked on torch 2.13 and 2.15. When torch renames one of these, this is the one place to mend.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 # 2.13: `torch._dynamo` copies names out of `torch._C` when it is first imported: before `torch.cuda` is answered for, or it copies ours.
 import torch._dynamo.device_interface
+import torch.nn.attention.flex_attention
 
 # 2.13: the process-group backend that communicates nothing, and its finished Work.
 from torch._C._distributed_c10d import FakeProcessGroup, FakeWork
@@ -130,6 +132,24 @@ pytree = torch.utils._pytree
 # 2.13: how higher-order operators are run on fake tensors.
 higher_order_rules: dict[Any, Any] = torch._higher_order_ops.utils.registered_hop_fake_fns
 
+# 2.13: the compiler, its entries for whole programs, and the module that it returns for a module.
+DYNAMO: Any = torch._dynamo
+COMPILED_AUTOGRAD: Any = torch._dynamo.compiled_autograd
+OptimizedModule: Any = torch._dynamo.eval_frame.OptimizedModule
+
+# 2.13: the name by which flex_attention calls the operator behind it; (owner, name) because it is replaced.
+FLEX_ATTENTION_OPERATOR = (sys.modules["torch.nn.attention.flex_attention"], "flex_attention_hop")
+
+# 2.13: where scripts find control flow as an operator. The package has a function under the name of each module.
+CONTROL_FLOW = {
+    name: (*owners, sys.modules[f"torch._higher_order_ops.{name}"])
+    for name, owners in {
+        "cond": (torch, torch._higher_order_ops),
+        "while_loop": (torch._higher_order_ops,),
+        "scan": (torch._higher_order_ops,),
+    }.items()
+}
+
 # 2.13: the types behind operators, for telling operators from higher-order operators.
 OpOverload = torch._ops.OpOverload
 HigherOrderOperator = torch._ops.HigherOrderOperator
@@ -143,9 +163,13 @@ def make_fake_group(rank: int, size: int) -> Any:
 
 __all__ = [
     "AUTOCAST_CUDA_KEYS",
+    "COMPILED_AUTOGRAD",
+    "CONTROL_FLOW",
     "DISPATCH_META_HANDLERS",
+    "DYNAMO",
     "END_COALESCING",
     "FAKE_DEVICE_ATTRIBUTE",
+    "FLEX_ATTENTION_OPERATOR",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
     "GROUP_TENSORS",
@@ -164,6 +188,7 @@ __all__ = [
     "FakeWork",
     "HigherOrderOperator",
     "OpOverload",
+    "OptimizedModule",
     "ShardingPropagator",
     "TensorBase",
     "UnsupportedOperatorException",

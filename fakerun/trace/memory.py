@@ -145,7 +145,11 @@ class MemoryTrace:
 
     def _blocks_of(self, tensor: torch.Tensor) -> Iterator[_Block]:
         for part in _parts(tensor):
-            known = self._live.get(part.untyped_storage()._cdata)
+            try:
+                storage = part.untyped_storage()
+            except (NotImplementedError, ValueError):  # wrappers of torch.func (grad, vmap) do not say of what; lazy parameters have none
+                continue
+            known = self._live.get(storage._cdata)
             if known is not None:
                 yield known.last
 

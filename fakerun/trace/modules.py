@@ -20,15 +20,24 @@ _WRAPPING_ROOTS = frozenset({"DistributedDataParallel", "FullyShardedDataParalle
 def plain_name(name: str, root: nn.Module) -> str:
     """The dotted name of a module or parameter under `root` as in the user's own model, without what wrappers insert."""
     parts = [part for part in name.split(".") if part not in _WRAPPERS]
-    if parts[:1] == ["module"] and type(root).__name__ in _WRAPPING_ROOTS:
-        del parts[0]
+    while (inner := _inside(root)) is not None:
+        if parts[:1] == ["module"] and type(root).__name__ in _WRAPPING_ROOTS:
+            del parts[0]
+        root = inner
     return ".".join(parts)
+
+
+def _inside(root: nn.Module) -> nn.Module | None:
+    """The model that a wrapper around a whole model holds; None of anything else."""
+    if type(root).__name__ in _WRAPPING_ROOTS:
+        return root.get_submodule("module")
+    return root.get_submodule("_orig_mod") if type(root).__name__ == "OptimizedModule" else None
 
 
 def root_name(root: nn.Module) -> str:
     """What to call a whole model: the name of the user's class."""
-    if type(root).__name__ in _WRAPPING_ROOTS:
-        return root_name(root.get_submodule("module"))
+    if (inner := _inside(root)) is not None:
+        return root_name(inner)
     return type(root).__name__.removeprefix("FSDP") if isinstance(root, FSDPModule) else type(root).__name__
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -478,6 +479,19 @@ def test_a_buffer_of_simulated_tensors_can_be_loaded(simulation: Simulation) -> 
     torch.save(network().cuda().state_dict(), buffer)
     buffer.seek(0)
     assert torch.load(buffer)["0.weight"].is_cuda
+
+
+def test_python_pickles_modules_and_tensors(simulation: Simulation) -> None:
+    on_host = nn.Linear(2, 2)
+    assert torch.equal(pickle.loads(pickle.dumps(on_host)).weight, on_host.weight)
+    assert "not-saved" not in codes(simulation)
+    known = pickle.loads(pickle.dumps({"lengths": torch.tensor([3, 5], device="cuda")}))["lengths"]
+    assert known.tolist() == [3, 5]
+    model = pickle.loads(pickle.dumps(network().cuda()))
+    model(torch.ones(2, 16, device="cuda")).sum().backward()
+    assert model[0].weight.grad.is_cuda
+    assert pickle.loads(pickle.dumps(torch.randn(3, device="cuda:1"))).device == torch.device("cuda:1")
+    assert "not-saved" in codes(simulation)
 
 
 def test_a_missing_directory_fails_as_it_would(tmp_path: Path, simulation: Simulation) -> None:

@@ -24,7 +24,8 @@ With these the script goes on, and a finding `not-emulated` in the report names 
 
 {goes_on}
 
-Checkpoints that would hold values nobody computed are not written; the report says so.
+Checkpoints that would hold values nobody computed are not written; the report says so. What a script writes by other means (numpy, pickle,
+a log) holds the neutral values; the line that asked for them is in the report.
 """
 
 

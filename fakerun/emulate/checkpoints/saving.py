@@ -55,6 +55,9 @@ class _Saving:
 
     def save(self, obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
         """`torch.save`."""
+        if isinstance(obj, (torch.UntypedStorage, torch.TypedStorage)):  # how Python pickles a tensor's bytes
+            self._save(obj, f, *args, **kwargs)
+            return
         unwritten = UnwrittenObject(obj)
         path = path_of(f)
         why = self._why_not(unwritten, path, f)

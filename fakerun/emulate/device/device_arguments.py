@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.emulate.patching import Patches
+from fakerun.emulate.refusals.gaps import LAZY_MODULE
 from fakerun.emulate.torch_private import PARSE_TO
 
 FACTORIES = (
@@ -22,6 +24,8 @@ FACTORIES = (
     "tril_indices", "triu_indices", "zeros", "zeros_like",
 )  # fmt: skip
 METHODS = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_tensor", "new_zeros", "to")
+
+_WITHOUT_SHAPE = (UninitializedBuffer, UninitializedParameter)
 
 
 class DeviceArguments(TorchFunctionMode):
@@ -52,6 +56,8 @@ class DeviceArguments(TorchFunctionMode):
         if "device" in kwargs:
             kwargs["device"] = self._map(kwargs["device"], ordinal=True)
         method = func is torch.Tensor.to
+        if method and isinstance(args[0], _WITHOUT_SHAPE):
+            raise LAZY_MODULE.error()
         args = [self._map(arg, ordinal=method and position == 1) for position, arg in enumerate(args)]
         if kwargs.get("pin_memory"):
             del kwargs["pin_memory"]
@@ -88,6 +94,8 @@ class DeviceArguments(TorchFunctionMode):
     def _cuda(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """`x.cuda()`, `x.cuda(1)`, `x.cuda("cuda:1")`."""
         tensor, *rest = args
+        if isinstance(tensor, _WITHOUT_SHAPE):
+            raise LAZY_MODULE.error()
         device = kwargs.get("device", rest[0] if rest else None)
         ordinal = self._devices.index(device)
         self._devices.initialized = True

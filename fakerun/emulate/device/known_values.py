@@ -112,8 +112,10 @@ class KnownValues:
     # -- telling -------------------------------------------------------------------------------------------------------------------
 
     def remember(self, tensor: torch.Tensor, values: torch.Tensor, *, assumed: bool = False) -> None:
-        """`tensor` now holds `values` (same shape)."""
-        if not _fills_its_storage(tensor):
+        """`tensor` now holds `values`. If these have another shape (embedding_bag's offsets do on the host), nothing is known."""
+        if tensor.shape != values.size():
+            self.forget(tensor)
+        elif not _fills_its_storage(tensor):
             self._remember_part(tensor, values, assumed)
         elif tensor.untyped_storage().nbytes() > largest_bytes(tensor.dtype, assumed):
             self.forget(tensor)

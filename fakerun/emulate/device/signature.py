@@ -60,7 +60,8 @@ class Signature:
         if unwraps_itself(kind):
             raise ForeignTensorError
         self.real.append(value)
-        self.key.extend((value.shape, tuple(value.stride()) if value.layout is torch.strided else value.layout, value.dtype, value.device))
+        # `size()`, not `shape`: the uninitialised parameters of lazy modules have that.
+        self.key.extend((value.size(), tuple(value.stride()) if value.layout is torch.strided else value.layout, value.dtype, value.device))
 
 
 def _dispatch_of(kind: type) -> Any:

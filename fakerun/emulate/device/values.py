@@ -42,6 +42,7 @@ class UnknownValues:
         mode.handlers[aten.copy_.default] = self._copy_into
         mode.handlers[aten.is_pinned.default] = lambda func, args, kwargs: False
         mode.handlers[aten.equal.default] = self._answer
+        mode.handlers[aten._is_all_true.default] = self._is_valid
 
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
@@ -51,6 +52,13 @@ class UnknownValues:
             return known.item()
         self._note("the value of a device tensor")
         return neutral_value(args[0].dtype)
+
+    def _is_valid(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Torch asks this when it checks arguments (of distributions): what nobody computed is taken to be valid."""
+        if type(args[0]) is not FakeTensor:
+            return UNHANDLED
+        known = self._mode.known.of(args[0])
+        return torch.tensor(True if known is None else bool(known.all()), device=_HOST)
 
     def _copy(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """`.to()`: to the host, a small tensor becomes a real one; from the host, its values stay known."""

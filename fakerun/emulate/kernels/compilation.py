@@ -1,30 +1,100 @@
-"""`torch.compile` returns what it is given: the program runs eagerly, and the report says so."""
+"""`torch.compile` gives what it gives on a GPU, but what it gives runs eagerly, and the report says so."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 
 from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import COMPILED_AUTOGRAD, DYNAMO, OptimizedModule
 from fakerun.records.observer import FindingSink
 
 
-@contextmanager
-def eager_compile(findings: FindingSink) -> Iterator[None]:
-    """Replace the compiler for as long as the context lasts."""
+class Compilation:
+    """Stands for the compiler. `running` counts the compiled functions that are running, one inside the other."""
 
-    def note() -> None:
-        findings.note(
+    def __init__(self, findings: FindingSink) -> None:
+        self._findings = findings
+        self.running = 0
+        self.ways: dict[Any, Callable[..., Any]] = {}
+        """How certain functions run when compiled, where that makes a difference to memory."""
+
+    def compile(self, model: Any = None, **options: Any) -> Any:
+        """`torch.compile`, also as a decorator with options."""
+        if model is None:
+            return functools.partial(self.compile, **options)
+        if options.get("disable"):
+            return model
+        if _called_by_torch():  # some functions of torch's (flex_attention) compile what they need, whether the script asks or not
+            return self.ways.get(model, model)
+        self._note()
+        if isinstance(model, torch.nn.Module):
+            return OptimizedModule(model, _Context(self))
+        return self.eager(model)
+
+    def compile_in_place(self, module: Any, **options: Any) -> None:
+        """`module.compile()`."""
+        if options.get("disable"):
+            return
+        self._note()
+        module._compiled_call_impl = self.eager(module._call_impl)
+
+    def eager(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, compiled in name."""
+        way = self.ways.get(function, function)
+
+        @functools.wraps(function)
+        def compiled(*args: Any, **kwargs: Any) -> Any:
+            self.running += 1
+            try:
+                return way(*args, **kwargs)
+            finally:
+                self.running -= 1
+
+        vars(compiled)["_torchdynamo_orig_callable"] = function
+        return compiled
+
+    def _note(self) -> None:
+        self._findings.note(
             "compiled-eagerly",
             "torch.compile was asked for; the program was run eagerly. Memory is an upper estimate: compiled code saves fewer activations.",
         )
 
-    def compile_function(model: Any = None, **options: Any) -> Any:
-        note()
-        return (lambda decorated: decorated) if model is None else model
 
+class _Context:
+    """What a compiled module keeps of the compiler."""
+
+    def __init__(self, compilation: Compilation) -> None:
+        self._compilation = compilation
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self._compilation.eager(function)
+
+    def __deepcopy__(self, memo: Any) -> "_Context":
+        return self
+
+    def __reduce__(self) -> Any:
+        return nullcontext, ()
+
+
+def _called_by_torch() -> bool:
+    name = sys._getframe(2).f_globals.get("__name__", "")
+    return str(name).startswith("torch.")
+
+
+@contextmanager
+def eager_compile(compilation: Compilation) -> Iterator[None]:
+    """Replace the compiler for as long as the context lasts."""
     with Patches() as patches:
-        patches.set(torch, "compile", compile_function)
-        patches.set(torch.nn.Module, "compile", lambda self, *args, **kwargs: note())
+        patches.set(torch, "compile", compilation.compile)
+        patches.set(torch.nn.Module, "compile", lambda self, *args, **options: compilation.compile_in_place(self, **options))
+        patches.set(torch.compiler, "reset", lambda: None)
+        patches.set(torch.compiler, "cudagraph_mark_step_begin", lambda: None)
+        # The compiler's own entries load its code generator, which looks for the CUDA of a build that has it.
+        patches.set(DYNAMO, "reset", lambda: None)
+        patches.set(DYNAMO, "optimize", lambda *args, **options: compilation.compile)
+        patches.set(COMPILED_AUTOGRAD, "_enable", lambda *args, **options: nullcontext())
         yield

@@ -73,6 +73,11 @@ SPARSE = Gap(
     reason="how much it holds depends on values that nobody computed",
     way_round="Make it dense in a dry run, for example with nn.Embedding(..., sparse=False).",
 )
+LAZY_MODULE = Gap(
+    name="Moving a lazy module (`nn.LazyLinear` and its like) before its first forward",
+    reason="a parameter without a shape cannot be simulated",
+    way_round="Give the sizes, or run the first forward on the host.",
+)
 MAP_LOCATION = Gap(
     name="`torch.load` with a map_location function that moves storages",
     reason="there is no storage to move",
@@ -102,7 +107,7 @@ CUDA_GRAPH = Gap(
     shown="A replay repeats nothing: its collectives and its optimizer steps count once.",
 )
 UNDESCRIBED = (
-    *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, MAP_LOCATION),
+    *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(RUNTIME, DEVICE_CLOCKS, EVENT_HANDLES, MEMORY_HISTORY, CUDA_GRAPH),
 )
 """Gaps that are met in the middle of other work, and raised there."""

@@ -1,0 +1,47 @@
+"""Python's own pickle of simulated tensors: what they are is written, and their values where these are known; the report says so."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.records.observer import FindingSink
+
+KnownValuesOf = Callable[[torch.Tensor], torch.Tensor | None]
+
+
+@contextmanager
+def simulated_pickling(findings: FindingSink, known: KnownValuesOf) -> Iterator[None]:
+    """Let simulated tensors be pickled, and copied with `copy.copy`, for as long as the context lasts."""
+
+    def reduce(self: torch.Tensor, protocol: Any) -> Any:
+        values = known(self)
+        if values is None:
+            findings.note(
+                "not-saved",
+                "a device tensor was pickled: its values are not known, and what was written is of use to this run only.",
+                hint="torch.save keeps such files off the disk in a dry run.",
+            )
+        described = (tuple(self.shape), self.stride(), self.dtype, str(self.device), self.requires_grad)
+        return make_again, (*described, isinstance(self, torch.nn.Parameter), None if values is None else values.clone())
+
+    with Patches() as patches:
+        patches.set(FakeTensor, "__reduce_ex__", reduce)
+        yield
+
+
+def make_again(
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    dtype: torch.dtype,
+    device: str,
+    requires_grad: bool,
+    is_parameter: bool,
+    values: torch.Tensor | None,
+) -> torch.Tensor:
+    """The tensor that was pickled."""
+    tensor = torch.empty_strided(shape, stride, dtype=dtype, device=device) if values is None else values.to(device)
+    return torch.nn.Parameter(tensor, requires_grad) if is_parameter else tensor.requires_grad_(requires_grad)

@@ -1,0 +1,86 @@
+"""FlexAttention takes the memory of its fused kernel: an output and a log-sum-exp per query, never scores of S x S.
+
+torch lets its compiler lift what a `score_mod` closes over into arguments; nothing is compiled here, so that learned biases would get
+no gradients. They get them here.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+
+from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.kernels.compilation import Compilation
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import FLEX_ATTENTION_OPERATOR, FakeTensor
+from fakerun.records.observer import FindingSink
+from fakerun.units import format_bytes
+
+
+@contextmanager
+def fused_flex_attention(mode: DeviceMode, compilation: Compilation, findings: FindingSink) -> Iterator[None]:
+    """Answer for FlexAttention as long as the context lasts."""
+    owner, name = FLEX_ATTENTION_OPERATOR
+    operator = getattr(owner, name)
+
+    def attention(query: Any, key: Any, value: Any, score_mod: Any, *args: Any, **kwargs: Any) -> Any:
+        if compilation.running == 0 and query.is_cuda:
+            _note_unfused(findings, query, key)
+        output, *others = operator(query, key, value, score_mod, *args, **kwargs)
+        captured = _captured(score_mod) if torch.is_grad_enabled() else []
+        apply: Any = _WithGradients.apply
+        return (apply(output, *captured) if captured else output, *others)
+
+    compilation.ways[create_block_mask] = _without_scores(mode)
+    with Patches() as patches:
+        patches.set(owner, name, attention)
+        yield
+
+
+def _note_unfused(findings: FindingSink, query: torch.Tensor, key: torch.Tensor) -> None:
+    scores = query.shape[:-1].numel() * key.shape[-2] * query.element_size()
+    findings.note(
+        "unfused-attention",
+        f"flex_attention was called outside torch.compile: on a GPU torch would hold all scores, {format_bytes(scores)} more. "
+        "It was counted as the fused kernel, which does not.",
+        hint="Call torch.compile(flex_attention), or call it in a compiled model.",
+    )
+
+
+def _without_scores(mode: DeviceMode) -> Callable[..., BlockMask]:
+    """Compiled, `create_block_mask` makes its blocks without the mask of S x S that it makes when it runs eagerly."""
+
+    def create(*args: Any, **kwargs: Any) -> BlockMask:
+        with mode.unobserved():
+            mask = create_block_mask(*args, **kwargs)
+        tensors = [value for value in vars(mask).values() if type(value) is FakeTensor]
+        mode.observer.tensors_made(tensors, derived=False)
+        return mask
+
+    return create
+
+
+def _captured(function: Any) -> list[torch.Tensor]:
+    """The tensors that a function closes over, or reads from its module, and that want a gradient."""
+    if not isinstance(function, FunctionType):
+        return []
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    read = [function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__]
+    found = [value for value in (*cells, *read) if isinstance(value, torch.Tensor) and value.requires_grad]
+    return found + [tensor for inner in cells if isinstance(inner, FunctionType) for tensor in _captured(inner)]
+
+
+class _WithGradients(torch.autograd.Function):
+    """The output, of which the captured tensors have their part."""
+
+    @staticmethod
+    def forward(ctx: Any, output: torch.Tensor, *captured: torch.Tensor) -> torch.Tensor:
+        ctx.captured = [(tensor.shape, tensor.dtype, tensor.device) for tensor in captured]
+        return output.view_as(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        return (gradient, *(torch.empty(shape, dtype=dtype, device=device) for shape, dtype, device in ctx.captured))
