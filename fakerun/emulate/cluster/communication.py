@@ -9,11 +9,11 @@ import torch.distributed as dist
 
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peers import SymmetricPeers
+from fakerun.emulate.cluster.refused_calls import Call, refuse, refuse_device
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor, pytree
-from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.observer import OperationObserver
 
@@ -58,10 +58,13 @@ class Communication:
         """Tell the observer. `root` and `peer` are ranks in the group.
 
         Raises:
-            RuntimeError: as c10d does, for tensors on a device that the group has no backend for.
+            RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it refuses.
         """
         if not self._carries_objects:
-            _check_backend(group, (*inputs, *outputs))
+            refuse_device(group, (*inputs, *outputs))
+            splits = {"input_splits": more.get("input_splits"), "output_splits": more.get("output_splits")}
+            reduction = _reduce_op_name(reduce_op)
+            refuse(Call(op=op, group=group, inputs=inputs, outputs=outputs, reduce_op=reduction, root=root, peer=peer, **splits))
         ranks = tuple(dist.get_process_group_ranks(group))
         call = CommunicationCall(
             op=op,
@@ -72,8 +75,8 @@ class Communication:
             output_sizes=tuple(tuple(tensor.shape) for tensor in outputs),
             nbytes=max(_nbytes(inputs), _nbytes(outputs)),
             reduce_op=_reduce_op_name(reduce_op),
-            root=None if root is None else ranks[root],
-            peer=None if peer is None or peer < 0 else ranks[peer],
+            root=_global_rank(ranks, root),
+            peer=_global_rank(ranks, peer),
             **more,
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)
@@ -132,11 +135,9 @@ def _unwraps_itself(argument: Any) -> bool:
     return isinstance(argument, torch.Tensor) and type(argument) is not FakeTensor and unwraps_itself(type(argument))
 
 
-def _check_backend(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
-    backed = {device.type for device in group._device_types}
-    for tensor in tensors:
-        if tensor.device.type not in backed:
-            raise scripts_own(RuntimeError(f"No backend type associated with device type {tensor.device.type}"))
+def _global_rank(ranks: tuple[int, ...], rank: int | None) -> int | None:
+    """The global rank of a rank in the group; None where there is none (-1 stands for anybody)."""
+    return ranks[rank] if rank is not None and 0 <= rank < len(ranks) else None
 
 
 def _nbytes(tensors: Sequence[torch.Tensor]) -> int:
