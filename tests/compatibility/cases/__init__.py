@@ -1,11 +1,12 @@
 """The cases of all areas; each area is a module with its `CASES`."""
 
 from tests.compatibility.case import Case
-from tests.compatibility.cases import collectives, data_parallel
+from tests.compatibility.cases import collectives, data_parallel, expert_parallel
 
 AREAS: dict[str, tuple[Case, ...]] = {
     "collectives": collectives.CASES,
     "data_parallel": data_parallel.CASES,
+    "expert_parallel": expert_parallel.CASES,
 }
 
 CASES = tuple(case for cases in AREAS.values() for case in cases)
