@@ -121,6 +121,14 @@ APIS = (
     Gap(name="torch.cuda.list_gpu_processes", reason=_PROCESSES, way_round=_LOG_SOMETHING_ELSE, answer="no processes are running"),
     *(Gap(name=f"torch.cuda.caching_allocator_{name}", reason="it hands out device memory by its address") for name in ("alloc", "delete")),
     Gap(name="torch.distributed.rpc.init_rpc", reason="remote procedure calls need the other processes"),
+    *(
+        Gap(
+            name=f"torch.distributed._symmetric_memory.{name}",
+            reason="it maps the memory of the other ranks' devices",
+            way_round="Turn it (async tensor parallelism, for one) off in a dry run: ordinary collectives carry as much.",
+        )
+        for name in ("empty", "rendezvous", "get_symm_mem_workspace")
+    ),
 )
 """Gaps that are APIs of torch by their dotted names: `missing_apis` puts a stand-in there."""
 
