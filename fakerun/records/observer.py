@@ -32,7 +32,10 @@ class OperationObserver(Protocol):
         """The script initialised torch.distributed or made a further group."""
 
     def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
-        """The script made a device mesh: the size of every axis in order, and the global ranks of this rank's group on each."""
+        """The script made a device mesh: the size of every axis in order, and the global ranks of this rank's group on each.
+
+        No sizes are given for a mesh that holds other ranks than the job's, or in another order.
+        """
 
 
 class FindingSink(Protocol):

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
 
 from fakerun.job.hardware import hardware_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 from fakerun.trace.groups import GroupNames
-from tests.in_process import Simulate
+from tests.in_process import Simulate, simulation_of
 
 Groups = Callable[[], list[dist.ProcessGroup | None]]
 
@@ -66,6 +67,60 @@ def of_ones_own() -> list[dist.ProcessGroup | None]:
     return [*groups[:2], dist.new_group([0, 2], group_desc="experts")]
 
 
+def flattened_by_name() -> list[dist.ProcessGroup | None]:
+    three = mesh(2, 2, 2, names=("dp", "cp", "tp"))
+    flat = three["dp", "cp"]._flatten("fsdp")
+    return [flat.get_group(), three["fsdp"].get_group()]
+
+
+def unflattened() -> list[dist.ProcessGroup | None]:
+    one = mesh(8, names=("all",))
+    two = one._unflatten(0, (2, 4), ("dp", "tp"))
+    return [two["dp"].get_group(), two["tp"].get_group()]
+
+
+def constructed() -> list[dist.ProcessGroup | None]:
+    return [*DeviceMesh("cuda", torch.arange(8).view(2, 4), mesh_dim_names=("dp", "tp")).get_all_groups()]
+
+
+def constructed_without_names() -> list[dist.ProcessGroup | None]:
+    return [*DeviceMesh("cuda", [[0, 1, 2, 3], [4, 5, 6, 7]]).get_all_groups()]
+
+
+def constructed_over_a_part() -> list[dist.ProcessGroup | None]:
+    dist.init_process_group("nccl")
+    return [DeviceMesh("cuda", [0, 2], mesh_dim_names=("pair",)).get_group()]
+
+
+def from_a_group() -> list[dist.ProcessGroup | None]:
+    dist.init_process_group("nccl")
+    return [DeviceMesh.from_group(dist.new_group([0, 1, 2, 3]), "cuda", mesh_dim_names=("tp",)).get_group()]
+
+
+def from_groups() -> list[dist.ProcessGroup | None]:
+    dist.init_process_group("nccl")
+    groups = [dist.new_group([0, 4]), dist.new_group([0, 1, 2, 3])]
+    names = ("replicate", "shard")
+    return [*DeviceMesh.from_group(groups, "cuda", mesh=torch.arange(8).view(2, 4), mesh_dim_names=names).get_all_groups()]
+
+
+def subgroups() -> list[dist.ProcessGroup | None]:
+    dist.init_process_group("nccl")
+    return [dist.new_subgroups(4)[0], dist.new_subgroups_by_enumeration([[0, 2], [1, 3], [4, 6], [5, 7]])[0]]
+
+
+def split() -> list[dist.ProcessGroup | None]:
+    dist.init_process_group("nccl", device_id=torch.device("cuda:0"))
+    return [dist.split_group(split_ranks=[[0, 2], [1, 3]]), dist.split_group(split_ranks=[[0, 4]], group_desc="mine")]
+
+
+def initialised_again() -> list[dist.ProcessGroup | None]:
+    dist.init_process_group("gloo")
+    dist.destroy_process_group()
+    dist.init_process_group("nccl")
+    return [None, dist.new_group([0, 1])]
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("groups", "names"),
@@ -78,6 +133,16 @@ def of_ones_own() -> list[dist.ProcessGroup | None]:
         (unnamed, ["dim_0", "dim_1"]),
         (made_like_an_axis, ["tp", "dp", "dp"]),
         (made_like_an_unnamed_axis, ["dim_0"]),
+        (flattened_by_name, ["fsdp", "fsdp"]),
+        (unflattened, ["dp", "tp"]),
+        (constructed, ["dp", "tp"]),
+        (constructed_without_names, ["dim_0", "dim_1"]),
+        (constructed_over_a_part, ["pair"]),
+        (from_a_group, ["tp"]),
+        (from_groups, ["replicate", "shard"]),
+        (subgroups, ["ranks 0,1,2,3", "ranks 0,2"]),
+        (split, ["ranks 0,2", "mine"]),
+        (initialised_again, ["world", "ranks 0,1"]),
         (of_ones_own, ["ranks 0,3", "ranks 0", "experts"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -113,3 +178,44 @@ def test_coordinates_are_row_major(rank: int, coordinate: tuple[int, ...]) -> No
     groups = GroupNames(24)
     groups.add_mesh({"pp": 2, "dp": 4, "tp": 3}, {})
     assert tuple(groups.coordinate(rank).values()) == coordinate
+
+
+@pytest.mark.parametrize(
+    ("ranks", "shape"),
+    [(torch.arange(8).view(2, 4), {"dp": 2, "tp": 4}), (torch.arange(8).view(4, 2).t(), {}), (torch.tensor([[0, 1]]), {})],
+    ids=["the job's", "in another order", "a part"],
+)
+def test_the_jobs_mesh_may_be_constructed(ranks: torch.Tensor, shape: dict[str, int], simulate: Simulate) -> None:
+    simulation = simulate(nproc_per_node=8)
+    DeviceMesh("cuda", ranks, mesh_dim_names=("dp", "tp"))
+    assert simulation.record(None).mesh == shape
+
+
+def test_a_split_of_other_ranks_is_none(simulate: Simulate) -> None:
+    simulate(nproc_per_node=8)
+    dist.init_process_group("nccl", device_id=torch.device("cuda:0"))
+    assert dist.split_group(split_ranks=[[1, 3]]) is None
+
+
+def test_a_group_shrinks(simulate: Simulate) -> None:
+    simulation = simulate(nproc_per_node=8)
+    dist.init_process_group("nccl", device_id=torch.device("cuda:0"))
+    if not hasattr(dist, "shrink_group"):
+        pytest.skip("this torch shrinks no groups")
+    dist.all_reduce(torch.ones(1).cuda(), group=dist.shrink_group([7]))
+    assert [call.group_ranks for call in simulation.record(None).collectives] == [tuple(range(7))]
+
+
+def test_a_group_without_this_rank(simulate: Simulate) -> None:
+    simulation = simulate(nproc_per_node=8)
+    dist.init_process_group("nccl")
+    others = dist.new_group([1, 2])
+    assert (others, dist.get_rank(others)) == (dist.GroupMember.NON_GROUP_MEMBER, -1)
+    with pytest.warns(UserWarning, match="Running all_reduce on global rank 0 which does not belong to the given group"):
+        dist.all_reduce(torch.ones(1).cuda(), group=others)
+    assert not simulation.record(None).collectives
+
+
+def test_an_axis_that_is_not() -> None:
+    with simulation_of(nproc_per_node=8)[0], pytest.raises(KeyError, match=r"Invalid mesh_dim_names .'pp',. specified"):
+        mesh(2, 4, names=("dp", "tp"))["pp"]

@@ -1,7 +1,8 @@
 """Gives the script the mesh that the job asks for, and learns the meshes that the script makes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -19,12 +20,14 @@ from fakerun.records.observer import FindingSink, OperationObserver
 def simulated_meshes(asked: MeshSpec | None, rank: int, observer: OperationObserver, findings: FindingSink) -> Iterator[None]:
     """Resize the script's `init_device_mesh` to the job's mesh, and report every mesh to the observer."""
     original = device_mesh_module.init_device_mesh
+    constructed = _Constructed(asked, rank, observer, findings)
 
     def init_device_mesh(device_type: str, mesh_shape: Any, *, mesh_dim_names: tuple[str, ...] | None = None, **more: Any) -> DeviceMesh:
         shape = tuple(mesh_shape)
         if asked is not None:
             shape = _resized(asked, shape, mesh_dim_names, findings)
-        made = original(device_type, shape, mesh_dim_names=mesh_dim_names, **more)
+        with constructed.within():
+            made = original(device_type, shape, mesh_dim_names=mesh_dim_names, **more)
         unnamed = asked.axes if asked is not None and len(asked.axes) == len(shape) else tuple(f"dim_{i}" for i in range(len(shape)))
         observer.mesh_made(*_layout(mesh_dim_names or unnamed, shape, rank))
         return made
@@ -34,7 +37,63 @@ def simulated_meshes(asked: MeshSpec | None, rank: int, observer: OperationObser
     with Patches() as patches:
         patches.set(device_mesh_module, "init_device_mesh", init_device_mesh)
         patches.set(torch.distributed, "init_device_mesh", init_device_mesh)
+        patches.set(DeviceMesh, "__init__", constructed.constructor())
         yield
+
+
+class _Constructed:
+    """Meshes that the script makes with `DeviceMesh(...)` or `DeviceMesh.from_group`, from the ranks themselves."""
+
+    def __init__(self, asked: MeshSpec | None, rank: int, observer: OperationObserver, findings: FindingSink) -> None:
+        self._asked = asked
+        self._rank = rank
+        self._observer = observer
+        self._findings = findings
+        self._within = False
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Meshes made meanwhile are parts of one that is known."""
+        previous, self._within = self._within, True
+        try:
+            yield
+        finally:
+            self._within = previous
+
+    def constructor(self) -> Callable[..., None]:
+        """What `DeviceMesh.__init__` is replaced by."""
+        original = DeviceMesh.__init__
+
+        def construct(mesh: DeviceMesh, device_type: str, ranks: Any = None, **more: Any) -> None:
+            ranks = more.pop("mesh", ranks)
+            if ranks is not None and not self._within:
+                with self.within():
+                    self._construct(original, mesh, device_type, ranks, **more)
+            elif ranks is not None:
+                original(mesh, device_type, ranks, **more)
+            else:  # a part of another mesh
+                original(mesh, device_type, **more)
+
+        return construct
+
+    def _construct(self, original: Callable[..., None], mesh: DeviceMesh, device_type: str, ranks: Any, **more: Any) -> None:
+        layout, names = torch.as_tensor(ranks, dtype=torch.int, device="cpu"), more.get("mesh_dim_names")
+        whole = torch.equal(layout.flatten(), torch.arange(layout.numel(), dtype=torch.int))
+        if self._asked is not None and whole and len(self._asked.sizes) == layout.dim() and more.get("_init_backend", True):
+            shape = _resized(self._asked, tuple(layout.shape), names, self._findings)
+            ranks = layout = torch.arange(prod(shape), dtype=torch.int).view(shape)
+        original(mesh, device_type, ranks, **more)
+        self._tell(layout, tuple(names or (f"dim_{i}" for i in range(layout.dim()))), whole)
+
+    def _tell(self, ranks: torch.Tensor, axes: tuple[str, ...], whole: bool) -> None:
+        """Report this rank's group on each axis; sizes where the mesh is the whole job's, in its order."""
+        whole = whole and dist.is_initialized() and ranks.numel() == dist.get_world_size()
+        groups: dict[str, tuple[int, ...]] = {}
+        for position in (ranks == self._rank).nonzero().tolist()[:1]:
+            for i, axis in enumerate(axes):
+                index = (*position[:i], slice(None), *position[i + 1 :])
+                groups[axis] = tuple(ranks[index].tolist())
+        self._observer.mesh_made(dict(zip(axes, ranks.shape, strict=True)) if whole else {}, groups)
 
 
 def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | None, findings: FindingSink) -> tuple[int, ...]:

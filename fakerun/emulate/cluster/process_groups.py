@@ -31,6 +31,7 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
             return make_group(*args, **kwargs)
 
         patches.set(distributed_c10d, "_new_process_group_helper", make_and_tell)
+        _split_and_shrink(patches)
         try:
             yield
         finally:
@@ -96,3 +97,36 @@ def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:
     patches.set(distributed_c10d, "is_nccl_available", lambda: True)
     # It would wait in the store for the other ranks.
     patches.set(distributed_c10d, "_store_based_barrier", lambda *args, **kwargs: None)
+
+
+def _split_and_shrink(patches: Patches) -> None:
+    """Groups made of parts of a group. torch checks the ranks and keeps the books, as it does for NCCL."""
+    patches.set(dist.ProcessGroup, "split_group", _split)
+    patches.set(FakeProcessGroup, "supports_splitting", property(lambda self: True))
+    patches.set(FakeProcessGroup, "supports_shrinking", property(lambda self: True))
+    patches.set(FakeProcessGroup, "shrink", _shrunk)
+
+
+def _split(
+    parent: Any, ranks: Any, timeout: Any = None, opts: Any = None, group_name: Any = None, group_desc: Any = None, device_types: Any = None
+) -> Any:
+    """The group of those of `parent`'s ranks, if this rank is among them. (torch's, for a fake group, dies on the store, 2.11 to 2.15.)"""
+    ranks = sorted(ranks)
+    if parent.rank() not in ranks:
+        return None
+    rank, size = ranks.index(parent.rank()), len(ranks)
+    child: Any = dist.ProcessGroup(_store(), rank, size)
+    backend = make_fake_group(rank, size)
+    kind = dist.ProcessGroup.BackendType.CUSTOM
+    child._set_default_backend(kind)
+    for device in device_types or parent._device_types:
+        child._register_backend(device, kind, backend)
+    child._set_group_name(group_name)
+    child._set_group_desc(group_desc or "undefined")
+    return child
+
+
+def _shrunk(group: Any, excluded: Any, flags: Any = 0, options: Any = None) -> Any:
+    """The backend of the ranks of `group` that are left."""
+    left = [rank for rank in range(group.size()) if rank not in excluded]
+    return make_fake_group(left.index(group.rank()), len(left))
