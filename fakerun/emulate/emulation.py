@@ -27,6 +27,7 @@ from fakerun.emulate.device.host_storages import host_storages_are_real
 from fakerun.emulate.device.masquerade import device_masquerade
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.modules import parameters_keep_identity
+from fakerun.emulate.device.nested_tensors import jagged_tensors
 from fakerun.emulate.device.printing import printed_as_cuda
 from fakerun.emulate.device.tensor_types import tensor_types
 from fakerun.emulate.device.values import UnknownValues
@@ -92,6 +93,7 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             recurrence_in_steps(findings),
             control_flow_in_python(),
             host_storages_are_real(),
+            jagged_tensors(),
             simulated_addresses(),
             accelerator_generators(devices),
             tensor_types(),

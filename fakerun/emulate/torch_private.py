@@ -126,6 +126,10 @@ has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
 # 2.13: leaves every mode, torch's and the user's, for a computation of our own.
 disable_all_modes = torch.utils._python_dispatch._disable_current_modes
 
+# 2.13: the ragged sizes of nested tensors, by their offsets, and what such a size is.
+NestedIntNode: Any = torch.nested._internal.nested_int.NestedIntNode
+ragged_sizes: Any = torch.nested._internal.nested_tensor._tensor_symint_registry
+
 # 2.13: trees of arguments; `torch.utils.pytree` does not cover `tree_map_only`.
 pytree = torch.utils._pytree
 
@@ -187,6 +191,7 @@ __all__ = [
     "FakeTensorMode",
     "FakeWork",
     "HigherOrderOperator",
+    "NestedIntNode",
     "OpOverload",
     "OptimizedModule",
     "ShardingPropagator",
@@ -213,6 +218,7 @@ __all__ = [
     "next_sequence_number",
     "preserve_dispatch_keys",
     "pytree",
+    "ragged_sizes",
     "resolve_process_group",
     "swap_tensor_impl",
 ]

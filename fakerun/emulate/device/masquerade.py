@@ -80,6 +80,7 @@ def _map_wrappers(patches: Patches, mode: DeviceMode) -> None:
         device = kwargs.get("device")
         if device is not None:
             kwargs["device"] = mode.devices.stand_in(torch.device(device))
+        args = tuple(mode.devices.stand_in(arg) if isinstance(arg, torch.device) else arg for arg in args)  # nested tensors' is positional
         return original(cls, *args, **kwargs)
 
     patches.set(torch.Tensor, WRAPPER_CONSTRUCTOR, staticmethod(make_wrapper_subclass))
