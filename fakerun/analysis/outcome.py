@@ -3,7 +3,7 @@
 A rank's failure is not a finding: it has a traceback and an exit code of its own, and every renderer shows it as such.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from fakerun.errors import ExitCode
@@ -35,16 +35,16 @@ def all_findings(ranks: Iterable[RankRecord], of_analyses: Iterable[Finding]) ->
     return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
 
 
-def summoned_findings(summoned: Mapping[int, int]) -> tuple[Finding, ...]:
+def summoned_findings(summoned: Iterable[int]) -> tuple[Finding, ...]:
     """One `rank-summoned` for each rank that another one needed."""
     return tuple(
         Finding(
             code="rank-summoned",
             severity=Severity.NOTE,
-            message=f"rank {rank} was simulated too: rank {waiter} waited for what it sends.",
-            ranks=(rank, waiter),
+            message=f"rank {rank} was simulated too: others waited for what it sends.",
+            ranks=(rank,),
         )
-        for rank, waiter in sorted(summoned.items())
+        for rank in summoned
     )
 
 

@@ -13,9 +13,10 @@ from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
 from fakerun.emulate.cluster.fsdp import report_fsdp_buffers
-from fakerun.emulate.cluster.handles import simulated_handles
+from fakerun.emulate.cluster.handles import Handles, simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.objects import simulated_objects
+from fakerun.emulate.cluster.peers import PeerValues
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.assumed_choices import AssumedChoices
@@ -54,10 +55,13 @@ from fakerun.emulate.refusals.simulation_log import failed_kernels_unlogged
 from fakerun.emulate.threads import threads_run_inside
 from fakerun.job.spec import JobSpec
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
+from fakerun.records.peers import Peers
 
 
 @contextmanager
-def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: FindingSink, statistics: MemoryStatistics) -> Iterator[None]:
+def emulation(
+    job: JobSpec, rank: int, peers: Peers, observer: OperationObserver, findings: FindingSink, statistics: MemoryStatistics
+) -> Iterator[None]:
     """Make this process look like rank `rank` of `job` on its hardware. Everything is put back when the context ends."""
     devices = Devices(job.nproc_per_node)
     streams = StreamTable(devices)
@@ -65,7 +69,8 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
     arguments = DeviceArguments(devices)
     values = UnknownValues(mode, findings, job.routing)
     compilation = Compilation(findings)
-    communication = Communication(mode, observer, values)
+    handles = Handles(observer)
+    communication = Communication(mode, observer, handles, PeerValues(mode, values, handles, peers, job.ranks))
     communication.answer(torch.ops.c10d, c10d.ANSWERS)
     communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
     communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)
@@ -103,8 +108,8 @@ def emulation(job: JobSpec, rank: int, observer: OperationObserver, findings: Fi
             simulated_pickling(findings, mode.known.of),
             simulated_sharded_checkpoints(findings),
             simulated_process_groups(rank, job.world_size, observer),
-            simulated_handles(communication.handles),
-            simulated_objects(communication, findings, values.unnoted),
+            simulated_handles(handles),
+            simulated_objects(communication, findings),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),
             missing_apis(findings),

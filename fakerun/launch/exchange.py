@@ -39,14 +39,10 @@ class Exchange:
         """The ranks that wait."""
         return frozenset(self._waiting)
 
-    def waited_for(self) -> dict[int, int]:
-        """The ranks that have yet to say something for another to go on, each with the first of those that wait for it."""
-        found: dict[int, int] = {}
-        for rank, wanted in sorted(self._waiting.items()):
-            for peer, key in wanted:
-                if (peer, key) not in self._said and peer not in self._over:
-                    found.setdefault(peer, rank)
-        return found
+    def waited_for(self) -> set[int]:
+        """The ranks that have yet to say something for another to go on."""
+        wanted = (each for waiting in self._waiting.values() for each in waiting)
+        return {peer for peer, key in wanted if (peer, key) not in self._said and peer not in self._over}
 
     def answered(self) -> Iterator[tuple[int, list[Answer]]]:
         """The ranks that can go on, each with what it waited for; from now on they wait no more."""

@@ -47,13 +47,13 @@ class RankPool:
     """Some ranks at a time. One rank's failure does not stop the others: which ranks fail is part of the answer.
 
     The user's Ctrl-C does, and a second one without waiting for what the script makes of it. A rank that others wait for is run next,
-    also if it was not among those to simulate; `summoned` says who waited first.
+    also if it was not among those to simulate: `summoned` names those.
     """
 
     def __init__(
         self, job: JobSpec, directory: RunDirectory, *, limits: Limits, show_output: bool, on_record: Callable[[RankRecord], None]
     ) -> None:
-        self.summoned: dict[int, int] = {}
+        self.summoned: list[int] = []
         self._job = job
         self._directory = directory
         self._limits = limits
@@ -171,8 +171,8 @@ class RankPool:
     def _answer(self) -> None:
         """Let those go on who can; see that those who are waited for are run, and that nobody waits for nothing."""
         self._reply()
-        for peer, waiter in self._exchange.waited_for().items():
-            self._summon(peer, waiter)
+        for peer in sorted(self._exchange.waited_for()):
+            self._summon(peer)
         all_wait = self._running and len(self._exchange.waiting) == len(self._running)
         if all_wait and not (self._queue and self._has_room()):
             self._exchange.give_up(Silence.STALLED)
@@ -185,13 +185,13 @@ class RankPool:
             except (BrokenPipeError, ConnectionResetError):  # it has just ended
                 self._running[rank].is_connected = False
 
-    def _summon(self, peer: int, waiter: int) -> None:
+    def _summon(self, peer: int) -> None:
         if peer in self._running:
             return
         if peer in self._known:
             self._queue.remove(peer)
         else:
-            self.summoned[peer] = waiter
+            self.summoned.append(peer)
             self._known.add(peer)
         self._queue.appendleft(peer)
 

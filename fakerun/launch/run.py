@@ -39,7 +39,7 @@ def run_job(
     pool.run()
     ranks = tuple(sorted(records, key=lambda record: record.rank))
     torch_version = next((record.torch_version for record in ranks if record.torch_version is not None), None)
-    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=ranks, summoned=pool.summoned)
+    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=ranks, summoned=tuple(sorted(pool.summoned)))
 
 
 def _limits(jobs: int | None) -> Limits:

@@ -38,7 +38,7 @@ class Simulation:
     def __enter__(self) -> Self:
         self._stack.enter_context(_predictable_collection())
         self._stack.enter_context(self._trace.watching())
-        self._stack.enter_context(emulation(self._job, self._rank, self._trace, self._trace, self._trace.memory))
+        self._stack.enter_context(emulation(self._job, self._rank, self._peers, self._trace, self._trace, self._trace.memory))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

@@ -70,5 +70,5 @@ class RunRecord:
     fakerun_version: str
     torch_version: str | None
     ranks: tuple[RankRecord, ...]
-    summoned: Mapping[int, int] = field(default_factory=dict)
-    """Ranks that were simulated only because another waited for what they send, each with that other one."""
+    summoned: tuple[int, ...] = ()
+    """Ranks that were simulated only because others waited for what they send."""

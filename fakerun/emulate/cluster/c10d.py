@@ -16,7 +16,7 @@ def _group(call: dict[str, Any]) -> dist.ProcessGroup:
 def _all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
     tensors, group = call["tensors"], _group(call)
     comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=call["async_op"])
-    comm.reduce(tensors, call["reduce_op"], group.size())
+    comm.peers.all_reduce(tensors)
     return tensors, comm.work(tensors)
 
 
@@ -29,13 +29,14 @@ def _reduce(comm: Communication, call: dict[str, Any]) -> Any:
     options = {"reduce_op": call["reduce_op"], "root": call["root_rank"], "is_async": call["async_op"]}
     comm.report(CollectiveOp.REDUCE, group, tensors, tensors, **options)
     if group.rank() == call["root_rank"]:
-        comm.reduce(tensors, call["reduce_op"], group.size())
+        comm.peers.all_reduce(tensors)
     return comm.work(tensors)
 
 
 def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
     tensors = call["tensors"]
     comm.report(CollectiveOp.BROADCAST, _group(call), tensors, tensors, root=call["root_rank"], is_async=call["async_op"])
+    comm.peers.broadcast(tensors)
     return tensors, comm.work(tensors)
 
 
@@ -43,9 +44,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs = call["output_tensors"], call["input_tensors"]
     flat = [tensor for part in outputs for tensor in part]
     comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
-    for part, source in zip(outputs, inputs, strict=True):
-        for target in part:
-            comm.peers.copy(target, source)
+    comm.peers.all_gather(outputs)
     return outputs, comm.work(flat)
 
 
@@ -57,15 +56,14 @@ def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
 def _all_gather_base(comm: Communication, call: dict[str, Any]) -> Any:
     output, source, group = call["output_tensor"], call["input_tensor"], _group(call)
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, [source], [output], is_async=call["async_op"])
-    comm.peers.repeat(output, source, group.size())
+    comm.peers.all_gather_into([output])
     return output, comm.work([output])
 
 
 def _all_gather_base_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs, group = call["outputs"], call["inputs"], _group(call)
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, group, inputs, outputs, is_async=call["async_op"])
-    for output, source in zip(outputs, inputs, strict=True):
-        comm.peers.repeat(output, source, group.size())
+    comm.peers.all_gather_into(outputs)
     return comm.work(outputs)
 
 
@@ -73,9 +71,7 @@ def _reduce_scatter(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs, group = call["output_tensors"], call["input_tensors"], _group(call)
     flat = [tensor for part in inputs for tensor in part]
     comm.report(CollectiveOp.REDUCE_SCATTER, group, flat, outputs, reduce_op=call["reduce_op"], is_async=call["async_op"])
-    for output, parts in zip(outputs, inputs, strict=True):
-        comm.peers.copy(output, parts[group.rank()])
-    comm.reduce(outputs, call["reduce_op"], group.size())
+    comm.peers.reduce_scatter(outputs)
     return outputs, comm.work(outputs)
 
 
@@ -94,17 +90,15 @@ def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: S
     group = _group(call)
     options = {"reduce_op": call["reduce_op"], "is_async": call["async_op"]}
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, **options)
-    for output, source in zip(outputs, inputs, strict=True):
-        comm.peers.copy(output, source, part=(group.rank(), group.size()))
-    comm.reduce(outputs, call["reduce_op"], group.size())
+    comm.peers.reduce_scatter(outputs)
 
 
 def _gather(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs = call["output_tensors"], call["input_tensors"]
     flat = [tensor for part in outputs for tensor in part]
     comm.report(CollectiveOp.GATHER, _group(call), inputs, flat, root=call["root_rank"], is_async=call["async_op"])
-    for target in flat:
-        comm.peers.copy(target, inputs[0])
+    if flat:
+        comm.peers.all_gather(outputs)
     return comm.work(flat or inputs)
 
 
@@ -112,8 +106,8 @@ def _gather_into_tensor(comm: Communication, call: dict[str, Any]) -> Any:
     output, source, group = call["output_tensor"], call["input_tensor"], _group(call)
     outputs = [output] if group.rank() == call["root_rank"] else []
     comm.report(CollectiveOp.GATHER, group, [source], outputs, root=call["root_rank"], is_async=call["async_op"])
-    for target in outputs:
-        comm.peers.repeat(target, source, group.size())
+    if outputs:
+        comm.peers.all_gather_into(outputs)
     return output, comm.work([output])
 
 
@@ -121,17 +115,14 @@ def _scatter(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs, group = call["output_tensors"], call["input_tensors"], _group(call)
     flat = [tensor for part in inputs for tensor in part]
     comm.report(CollectiveOp.SCATTER, group, flat, outputs, root=call["root_rank"], is_async=call["async_op"])
-    if flat:
-        comm.peers.copy(outputs[0], flat[group.rank()])
-    else:
-        comm.peers.arrive(outputs)
+    comm.peers.scatter(outputs)
     return outputs, comm.work(outputs)
 
 
 def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs, group = call["output_tensors"], call["input_tensors"], _group(call)
     comm.report(CollectiveOp.ALL_TO_ALL, group, inputs, outputs, is_async=call["async_op"])
-    comm.peers.exchange(outputs, inputs, group.rank())
+    comm.peers.all_to_all(outputs)
     return outputs, comm.work(outputs)
 
 
@@ -140,7 +131,7 @@ def _all_to_all_base(comm: Communication, call: dict[str, Any]) -> Any:
     sent, received = tuple(call["input_split_sizes"]), tuple(call["output_split_sizes"])
     splits: dict[str, Any] = {"input_splits": sent or None, "output_splits": received or None}
     comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=call["async_op"], **splits)
-    comm.peers.exchange_parts(output, source, group.rank(), group.size(), sent, received)
+    comm.peers.all_to_all_single(output)
     return comm.work([output])
 
 

@@ -8,11 +8,10 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.handles import Handles
-from fakerun.emulate.cluster.peers import SymmetricPeers
+from fakerun.emulate.cluster.peers import HeldObjects, PeerValues
 from fakerun.emulate.cluster.refused_calls import Call, refuse, refuse_device
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.signature import unwraps_itself
-from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.observer import OperationObserver
@@ -26,12 +25,11 @@ _REDUCE_OPS = {
 class Communication:
     """What all answers to communication operators use: reporting the call, making its result. `peers` fill in known values."""
 
-    def __init__(self, mode: DeviceMode, observer: OperationObserver, values: UnknownValues) -> None:
+    def __init__(self, mode: DeviceMode, observer: OperationObserver, handles: Handles, peers: PeerValues) -> None:
         self._mode = mode
         self._observer = observer
-        self.peers = SymmetricPeers(mode, values)
-        self._carries_objects = False
-        self.handles = Handles(observer)
+        self.handles = handles
+        self.peers = peers
         self._last_call = 0
 
     def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
@@ -60,7 +58,7 @@ class Communication:
         Raises:
             RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it refuses.
         """
-        if not self._carries_objects:
+        if self.peers.objects is None:
             refuse_device(group, (*inputs, *outputs))
             splits = {"input_splits": more.get("input_splits"), "output_splits": more.get("output_splits")}
             reduction = _reduce_op_name(reduce_op)
@@ -80,15 +78,16 @@ class Communication:
             **more,
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)
+        self.peers.begin(self._last_call, call, group, inputs)
 
     @contextmanager
-    def carrying_objects(self) -> Iterator[None]:
+    def carrying(self, objects: HeldObjects) -> Iterator[None]:
         """What is communicated meanwhile are Python objects as bytes, which travel in host tensors whatever the backend."""
-        previous, self._carries_objects = self._carries_objects, True
+        previous, self.peers.objects = self.peers.objects, objects
         try:
             yield
         finally:
-            self._carries_objects = previous
+            self.peers.objects = previous
 
     def work(self, tensors: Sequence[torch.Tensor] = ()) -> Any:
         """The handle of the call that was reported last, in the box that operators return."""
@@ -106,9 +105,15 @@ class Communication:
             return output  # type: ignore[no-any-return]
         return torch.empty(shape, dtype=like.dtype)
 
-    def reduce(self, tensors: Sequence[torch.Tensor], reduce_op: Any, size: int) -> None:
-        """Reduce with `size - 1` peers."""
-        self.peers.reduce(tensors, _reduce_op_name(reduce_op), size)
+    def copied(self, source: torch.Tensor) -> torch.Tensor:
+        """A copy of `source`, which a functional collective then works on in place."""
+        output = self.new_tensor(source, source.shape)
+        values = self._mode.known.of(source)
+        if type(output) is not FakeTensor:
+            output.copy_(source)
+        elif values is not None:
+            self._mode.known.remember(output, values)
+        return output
 
 
 class _Bound:

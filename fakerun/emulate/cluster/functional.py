@@ -17,10 +17,7 @@ def _group(call: dict[str, Any]) -> dist.ProcessGroup:
 
 
 def _all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
-    source = call["input"]
-    output = comm.new_tensor(source, source.shape)
-    comm.peers.copy(output, source)
-    return _all_reduce_in_place(comm, {**call, "input": output})
+    return _all_reduce_in_place(comm, {**call, "input": comm.copied(call["input"])})
 
 
 def _all_reduce_in_place(comm: Communication, call: dict[str, Any]) -> Any:
@@ -29,10 +26,7 @@ def _all_reduce_in_place(comm: Communication, call: dict[str, Any]) -> Any:
 
 
 def _all_reduce_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
-    outputs = [comm.new_tensor(source, source.shape) for source in call["inputs"]]
-    for output, source in zip(outputs, call["inputs"], strict=True):
-        comm.peers.copy(output, source)
-    return _all_reduce_coalesced_in_place(comm, {**call, "inputs": outputs})
+    return _all_reduce_coalesced_in_place(comm, {**call, "inputs": [comm.copied(source) for source in call["inputs"]]})
 
 
 def _all_reduce_coalesced_in_place(comm: Communication, call: dict[str, Any]) -> Any:
@@ -41,22 +35,20 @@ def _all_reduce_coalesced_in_place(comm: Communication, call: dict[str, Any]) ->
 
 
 def _all_reduce_tensors(comm: Communication, call: dict[str, Any], tensors: Sequence[Any]) -> None:
-    group = _group(call)
-    comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=True)
+    comm.report(CollectiveOp.ALL_REDUCE, _group(call), tensors, tensors, reduce_op=call["reduce_op"], is_async=True)
     comm.under_way(tensors)
-    comm.reduce(tensors, call["reduce_op"], group.size())
+    comm.peers.all_reduce(tensors)
 
 
 def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
-    output = comm.new_tensor(call["input"], call["input"].shape)
-    comm.peers.copy(output, call["input"])
-    return _broadcast_in_place(comm, {**call, "input": output})
+    return _broadcast_in_place(comm, {**call, "input": comm.copied(call["input"])})
 
 
 def _broadcast_in_place(comm: Communication, call: dict[str, Any]) -> Any:
     tensor = call["input"]
     comm.report(CollectiveOp.BROADCAST, _group(call), [tensor], [tensor], root=call["src"], is_async=True)
     comm.under_way([tensor])
+    comm.peers.broadcast([tensor])
     return tensor
 
 
@@ -67,7 +59,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
         output = comm.new_tensor(source, (source.shape[0] * call["group_size"], *source.shape[1:]))
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), [source], [output], is_async=True)
     comm.under_way([output])
-    comm.peers.repeat(output, source, call["group_size"])
+    comm.peers.all_gather_into([output])
     return output
 
 
@@ -76,8 +68,7 @@ def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     outputs = [comm.new_tensor(source, (source.shape[0] * size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), inputs, outputs, is_async=True)
     comm.under_way(outputs)
-    for output, source in zip(outputs, inputs, strict=True):
-        comm.peers.repeat(output, source, size)
+    comm.peers.all_gather_into(outputs)
     return outputs
 
 
@@ -94,9 +85,7 @@ def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: S
     outputs = [out] if out is not None else [comm.new_tensor(source, (source.shape[0] // size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, reduce_op=call["reduce_op"], is_async=True)
     comm.under_way(outputs)
-    for output, source in zip(outputs, inputs, strict=True):
-        comm.peers.copy(output, source, part=(group.rank(), size))
-    comm.reduce(outputs, call["reduce_op"], size)
+    comm.peers.reduce_scatter(outputs)
     return outputs
 
 
@@ -107,7 +96,7 @@ def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
     splits: dict[str, Any] = {"input_splits": sent or None, "output_splits": received or None}
     comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=True, **splits)
     comm.under_way([output])
-    comm.peers.exchange_parts(output, source, group.rank(), group.size(), sent, received)
+    comm.peers.all_to_all_single(output)
     return output
 
 
@@ -128,7 +117,8 @@ def _point_to_point(comm: Communication, group: dist.ProcessGroup, name: str, te
     op, inputs, outputs = (CollectiveOp.SEND, [tensor], []) if name == "isend" else (CollectiveOp.RECV, [], [tensor])
     comm.report(op, group, inputs, outputs, peer=peer, tag=tag, is_async=True)
     comm.under_way([tensor])
-    comm.peers.arrive(outputs)
+    if outputs:
+        comm.peers.arrive(outputs)
     return tensor
 
 

@@ -72,6 +72,7 @@ class Handles:
         self._kept_for_cpp: deque[FinishedWork] = deque(maxlen=_IN_FLIGHT)
         self._unwaited: dict[int, tuple[Any, list[int]]] = {}  # functional results, by address of their storage
         self._coalesced: list[int] | None = None
+        self._on_wait: dict[int, Callable[[], None]] = {}
         self.blocking = False
         """Whether a point-to-point call is being made that waits for itself."""
 
@@ -84,11 +85,21 @@ class Handles:
     def _make(self, calls: list[int], tensors: Sequence[torch.Tensor]) -> FinishedWork:
         def waited() -> None:
             while calls:
-                self._observer.waited_for(calls.pop())
+                self._finish(calls.pop())
 
         work = FinishedWork(tensors, waited)
         self._kept_for_cpp.append(work)
         return work
+
+    def when_waited(self, call: int, action: Callable[[], None]) -> None:
+        """Do this when `call` is waited for."""
+        self._on_wait[call] = action
+
+    def _finish(self, call: int) -> None:
+        action = self._on_wait.pop(call, None)
+        if action is not None:
+            action()
+        self._observer.waited_for(call)
 
     # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
 
@@ -126,7 +137,7 @@ class Handles:
         reference, calls = self._unwaited.pop(tensor.untyped_storage()._cdata, (None, []))
         if reference is not None and reference() is not None:
             for call in calls:
-                self._observer.waited_for(call)
+                self._finish(call)
 
     def _died(self, address: int, reference: Any) -> None:
         entry = self._unwaited.get(address)

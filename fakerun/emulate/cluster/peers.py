@@ -1,99 +1,348 @@
-"""What a rank alone takes from its peers: they are like itself, so what one of them sends it is what it would send in that one's place.
+"""What a rank receives from its peers: values, wherever somebody knows them.
 
-The one place that knows no other rank is running. On the accelerator most tensors have no values; where they are known, and on the host,
-sizes and counts that ranks exchange come out as they would among equals.
+A call says what this rank contributes to it, if that is known and small. What it receives is worked out from what the peers said. A peer
+that is not simulated, or fell silent, is taken to be like this rank: what it sends is what this rank would send in its place. That is no
+way to know what one particular peer sends (the root of a broadcast, the sender of a message): for host tensors it is simulated too.
+
+On the accelerator most tensors have no values, and then nothing is asked.
 """
 
-from collections.abc import Callable, Sequence
+import ctypes
+import math
+import pickle
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
-from typing import Any
 
 import torch
+import torch.distributed as dist
 
+from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.peers import Peers, Silence
 
-_OF_EQUALS: dict[str | None, Callable[[torch.Tensor, int], Any]] = {
-    "sum": lambda values, size: values.mul_(size),
-    "product": lambda values, size: values.pow_(size),
-    "bxor": lambda values, size: values.mul_(size % 2),
-    **dict.fromkeys(("avg", "min", "max", "band", "bor"), lambda values, size: values),
-}
-"""What reducing as many equal values does to them, by operation. Of others (premul_sum, whose factor nobody tells) nothing is known."""
+Values = Sequence[torch.Tensor]
+
+_LARGEST_BYTES = 2**20
+"""What ranks say to each other: above this it is data, on which no decisions are made."""
+
+_ONE_SPEAKS = frozenset({CollectiveOp.BROADCAST, CollectiveOp.SCATTER})
+_TO_ONE = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 
 
-class SymmetricPeers:
-    """Fills what communication receives, where values are known; forgets or makes up the rest."""
+@dataclass(slots=True)
+class HeldObjects:
+    """Python objects that may be received: `tensors` are those that would bring what is there already, in the order of the calls.
 
-    def __init__(self, mode: DeviceMode, values: UnknownValues) -> None:
+    They are taken where the sender says nothing; `silence` then tells who that was, and why.
+    """
+
+    tensors: Iterator[torch.Tensor]
+    silence: tuple[int, Silence] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contribution:
+    """What one rank puts into a call; `splits` are an all-to-all's. `assumed` tells whether the values follow from assumptions."""
+
+    values: Values
+    assumed: bool = False
+    splits: Sequence[int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.numel() * value.element_size() for value in self.values)
+
+    def share(self, index: int, count: int) -> "_Contribution":
+        """What belongs to one of `count` outputs: as many tensors for each."""
+        each = len(self.values) // count
+        return _Contribution(values=self.values[index * each : (index + 1) * each])
+
+    def part(self, rank: int, size: int) -> torch.Tensor:
+        """What goes to the member `rank` of `size`: its tensor of a list, or its rows of a single tensor."""
+        if len(self.values) == size and size > 1:
+            return self.values[rank]
+        (rows,) = self.values
+        if not self.splits:
+            return rows.chunk(size)[rank] if rows.dim() and rows.shape[0] % size == 0 else rows.flatten().chunk(size)[rank]
+        end = list(accumulate(self.splits))[rank]
+        return rows[end - self.splits[rank] : end]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """The call being answered. `own` is what this rank contributes, None if that is not known."""
+
+    key: str
+    number: int
+    info: CommunicationCall
+    rank: int
+    own: _Contribution | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.info.group_ranks)
+
+    @property
+    def sender(self) -> int | None:
+        return self.info.root if self.info.op in _ONE_SPEAKS else self.info.peer
+
+
+class PeerValues:
+    """Fills what communication receives, where values are known; forgets or makes up the rest.
+
+    For each call: first `begin`, then one of the methods that say what kind of call it is. An asynchronous call receives when it is
+    waited for, as its buffers may not be looked at before.
+    """
+
+    def __init__(self, mode: DeviceMode, values: UnknownValues, handles: Handles, peers: Peers, simulated: Sequence[int]) -> None:
+        self.objects: HeldObjects | None = None
         self._mode = mode
         self._values = values
+        self._handles = handles
+        self._peers = peers
+        self._simulated = frozenset(simulated)
+        self._calls: Counter[str] = Counter()
+        self._call: _Call
 
-    def copy(self, target: torch.Tensor, source: torch.Tensor, *, part: tuple[int, int] | None = None) -> None:
-        """`target` receives `source`, or the i-th of n equal parts of it."""
-        values = self._mode.known.of(source)
-        if values is not None and part is not None:
-            values = values.flatten().chunk(part[1])[part[0]]
-        self._receive(target, values, source)
-
-    def repeat(self, target: torch.Tensor, source: torch.Tensor, times: int) -> None:
-        """`target` receives `source` from each of `times` ranks, one after the other."""
-        values = self._mode.known.of(source)
-        self._receive(target, None if values is None else values.flatten().repeat(times), source)
-
-    def exchange(self, outputs: Sequence[torch.Tensor], inputs: Sequence[torch.Tensor], rank: int) -> None:
-        """All-to-all of lists. Rank i sends its part j to rank j: what this rank would send as any other is its own part."""
-        own = self._mode.known.of(inputs[rank])
-        own = None if own is None else own.clone()  # an output may be an input
-        for output in outputs:
-            self._receive(output, own, inputs[rank])
-
-    def exchange_parts(
-        self, output: torch.Tensor, source: torch.Tensor, rank: int, size: int, sent: Sequence[int], received: Sequence[int]
-    ) -> None:
-        """All-to-all of one tensor's rows, `sent` to and `received` from each rank; equal parts if these are empty."""
-        values = self._mode.known.of(source)
-        if values is not None:
-            own = _rows(values, rank, size, sent)
-            fits = not received or set(received) == {own.shape[0]}  # else the peers are not like this rank: what they send is not known
-            values = torch.cat([own] * size) if fits else None
-        self._receive(output, values, source)
-
-    def reduce(self, tensors: Sequence[torch.Tensor], reduce_op: str | None, size: int) -> None:
-        """Reduce with `size - 1` peers that hold the same values."""
-        for tensor in tensors:
-            values = self._mode.known.of(tensor)
-            if values is None or size == 1:
-                continue
-            if reduce_op not in _OF_EQUALS:
-                self.arrive([tensor])
-            elif values.dtype is not torch.bool:  # NCCL sums truth values by `or`: equal ones stay as they are
-                _OF_EQUALS[reduce_op](values, size)
-
-    def arrive(self, tensors: Sequence[torch.Tensor]) -> None:
-        """`tensors` receive what one other rank alone knows."""
-        for tensor in tensors:
-            if type(tensor) is FakeTensor:
-                self._mode.known.forget(tensor)
-            else:
-                self._values.fill(tensor, "what another rank sends")
-
-    def _receive(self, target: torch.Tensor, values: torch.Tensor | None, source: torch.Tensor) -> None:
-        """`target` receives `values`, which follow from those of `source`."""
-        if not target.numel():
+    def begin(self, number: int, info: CommunicationCall, group: dist.ProcessGroup, inputs: Values) -> None:
+        """Say what this rank contributes to the call of that number."""
+        rank = group.rank()
+        key = self._key(info, group, rank)
+        call = self._call = _Call(key=key, number=number, info=info, rank=rank)
+        if info.op in (CollectiveOp.RECV, CollectiveOp.BARRIER) or (info.op in _ONE_SPEAKS and info.root != info.group_ranks[rank]):
             return
-        if values is None or values.numel() != target.numel():
-            self.arrive([target])
-        elif type(target) is not FakeTensor:
-            target.copy_(values.reshape(target.shape))
-        else:
-            self._mode.known.remember(target, values.reshape(target.shape), assumed=self._mode.known.assumed(source))
+        known = [self._mode.known.of(tensor) for tensor in inputs]
+        values = [each.clone() for each in known if each is not None]
+        if len(values) == len(inputs):
+            call.own = _Contribution(values=values, splits=info.input_splits, assumed=any(map(self._mode.known.assumed, inputs)))
+        self._peers.publish(key, _encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Silence.UNKNOWN)
+
+    def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
+        """What the call is called on every rank that takes part in it: its group, and how many came before it there."""
+        key = str(group.group_name)
+        if info.op in _TO_ONE:
+            pair = (info.group_ranks[rank], info.peer) if info.op is CollectiveOp.SEND else (info.peer, info.group_ranks[rank])
+            key = f"{key} {pair[0]}>{pair[1]} {info.tag}"
+        self._calls[key] += 1
+        return f"{key} #{self._calls[key]}"
+
+    # -- kinds of calls ---------------------------------------------------------------------------------------------------------------
+
+    def all_reduce(self, tensors: Values) -> None:
+        """Each of `tensors` becomes the reduction of all members' own."""
+        if self._call.size > 1:
+            self._receive(tensors, lambda call, all_: [self._reduced(call, [each.values[i] for each in all_]) for i in range(len(tensors))])
+
+    def all_gather(self, outputs: Sequence[Values]) -> None:
+        """`outputs[i][j]` becomes the i-th tensor of member j."""
+        flat = [target for targets in outputs for target in targets]
+        self._receive(flat, lambda call, all_: [each.values[i] for i in range(len(outputs)) for each in all_])
+
+    def all_gather_into(self, outputs: Values) -> None:
+        """Each output becomes all members' tensors, one after the other."""
+        self._receive(outputs, lambda call, all_: [torch.cat([each.values[i].flatten() for each in all_]) for i in range(len(outputs))])
+
+    def reduce_scatter(self, outputs: Values) -> None:
+        """One output for each input: the reduction of what the members have for this rank."""
+        count = len(outputs)
+
+        def parts(call: _Call, all_: Sequence[_Contribution]) -> list[torch.Tensor | None]:
+            shares = [[each.share(i, count).part(call.rank, call.size) for each in all_] for i in range(count)]
+            return [self._reduced(call, values) for values in shares]
+
+        self._receive(outputs, parts)
+
+    def all_to_all(self, outputs: Values) -> None:
+        """Output j becomes what member j has for this rank."""
+        self._receive(outputs, lambda call, all_: [each.part(call.rank, call.size) for each in all_])
+
+    def all_to_all_single(self, output: torch.Tensor) -> None:
+        """The output becomes the rows that the members have for this rank, one after the other."""
+
+        def rows(call: _Call, all_: Sequence[_Contribution]) -> list[torch.Tensor | None]:
+            parts = [each.part(call.rank, call.size) for each in all_]
+            expected = call.info.output_splits
+            fits = not expected or list(expected) == [len(part) for part in parts]  # else the peers are not like this rank
+            return [torch.cat(parts) if fits else None]
+
+        self._receive([output], rows)
+
+    def broadcast(self, tensors: Values) -> None:
+        """`tensors` become the root's."""
+        self._receive_from_one(tensors, lambda call, sent: sent.values, else_keep=True)
+
+    def scatter(self, outputs: Values) -> None:
+        """The one output becomes what the root has for this rank."""
+        self._receive_from_one(outputs, lambda call, sent: [sent.part(call.rank, call.size)])
+
+    def arrive(self, tensors: Values) -> None:
+        """`tensors` become what the peer of a message sends."""
+        self._receive_from_one(tensors, lambda call, sent: sent.values)
+
+    # -- receiving --------------------------------------------------------------------------------------------------------------------
+
+    def _receive(self, targets: Values, made: Callable[[_Call, Sequence[_Contribution]], Sequence[torch.Tensor | None]]) -> None:
+        """`made` makes what `targets` become from what all members contribute."""
+        call = self._call
+        if call.own is None:
+            self._fill(targets, None)
+            return
+
+        def receive(targets: Values) -> None:
+            all_ = self._from_all(call)
+            self._fill(targets, None if all_ is None else made(call, all_), assumed=any(each.assumed for each in all_ or ()))
+
+        self._when_done(call, targets, receive)
+
+    def _receive_from_one(
+        self, targets: Values, made: Callable[[_Call, _Contribution], Sequence[torch.Tensor]], *, else_keep: bool = False
+    ) -> None:
+        call = self._call
+        if call.sender == call.info.group_ranks[call.rank]:
+            if call.own is not None and call.info.op is CollectiveOp.SCATTER:
+                self._fill(targets, made(call, call.own), assumed=call.own.assumed)
+            return
+        if not self._is_asked_for(call, targets):
+            if not else_keep:
+                self._fill(targets, None)
+            return
+
+        def receive(targets: Values) -> None:
+            sent = self._from_sender(call)
+            self._fill(targets, None if sent is None else made(call, sent), assumed=sent is not None and sent.assumed)
+
+        self._when_done(call, targets, receive)
+
+    def _is_asked_for(self, call: _Call, targets: Values) -> bool:
+        """Whether somebody may look at what arrives: always on the host; on the accelerator where values are known, and counts."""
+        if call.info.nbytes > _LARGEST_BYTES or call.sender is None:
+            return False
+        if self.objects is not None or any(type(target) is not FakeTensor for target in targets):
+            return True
+        is_there = call.sender in self._simulated and len(self._simulated) > 1
+        return is_there and all(self._mode.known.of(target) is not None or not target.is_floating_point() for target in targets)
+
+    def _from_all(self, call: _Call) -> Sequence[_Contribution] | None:
+        """What each member contributes; None if one of them does not know it."""
+        assert call.own is not None
+        found = [call.own] * call.size
+        spoken = call.own.nbytes <= _LARGEST_BYTES
+        others = [i for i, rank in enumerate(call.info.group_ranks) if spoken and i != call.rank and rank in self._simulated]
+        answers = self._peers.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
+        for i, answer in zip(others, answers, strict=True):
+            if answer is Silence.UNKNOWN:
+                return None
+            if isinstance(answer, bytes):
+                found[i] = _decode(answer)
+        return found
+
+    def _from_sender(self, call: _Call) -> _Contribution | None:
+        assert call.sender is not None
+        (answer,) = self._peers.fetch([(call.sender, call.key)])
+        if isinstance(answer, bytes):
+            return _decode(answer)
+        if self.objects is None:
+            return None
+        self.objects.silence = (call.sender, answer)
+        held = next(self.objects.tensors)
+        return _Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
+
+    def _when_done(self, call: _Call, targets: Values, receive: Callable[[Values], None]) -> None:
+        """Now, or when the call is waited for. What lies in the buffers of a call under way is not known; nor does it keep them alive."""
+        if not call.info.is_async:
+            receive(targets)
+            return
+        for target in targets:
+            if type(target) is FakeTensor:
+                self._mode.known.forget(target)
+        references = [weakref.ref(target) for target in targets]
+
+        def complete() -> None:
+            alive = [reference() for reference in references]
+            receive([target for target in alive if target is not None])
+
+        self._handles.when_waited(call.number, complete)
+
+    def _fill(self, targets: Values, values: Sequence[torch.Tensor | None] | None, *, assumed: bool = False) -> None:
+        for i, target in enumerate(targets):
+            value = None if values is None or len(values) != len(targets) else values[i]
+            if not target.numel():
+                continue
+            fits = value is not None and value.numel() == target.numel()
+            if fits and value is not None and type(target) is FakeTensor:
+                self._mode.known.remember(target, value.reshape(target.shape), assumed=assumed)
+            elif fits and value is not None:
+                target.copy_(value.reshape(target.shape))
+            elif type(target) is FakeTensor:
+                self._mode.known.forget(target)
+            else:
+                self._values.fill(target, "what another rank sends")
+
+    def _reduced(self, call: _Call, values: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        operation = call.info.reduce_op
+        if operation not in _REDUCTIONS or len({value.shape for value in values}) > 1:
+            return None
+        if values[0].dtype is torch.bool and operation in ("sum", "avg"):
+            operation = "bor"  # NCCL sums truth values so
+        times = Counter(map(id, values))
+        of_id = {id(value): value for value in values}
+        return _REDUCTIONS[operation]([(of_id[each], count) for each, count in times.items()])
 
 
-def _rows(values: torch.Tensor, rank: int, size: int, splits: Sequence[int]) -> torch.Tensor:
-    """The rows of `values` that go to `rank`."""
-    if not splits:
-        return values.chunk(size)[rank]
-    end = list(accumulate(splits))[rank]
-    return values[end - splits[rank] : end]
+Weighted = Sequence[tuple[torch.Tensor, int]]
+"""Values, and how many members contribute them."""
+
+
+def _sum(values: Weighted) -> torch.Tensor:
+    return reduce(torch.add, [value * times for value, times in values])
+
+
+def _mean(values: Weighted) -> torch.Tensor:
+    total, count = _sum(values), sum(times for _, times in values)
+    return total / count if total.is_floating_point() or total.is_complex() else total // count
+
+
+def _folded(operation: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[[Weighted], torch.Tensor]:
+    """An operation that equal values do not change."""
+    return lambda values: reduce(operation, [value for value, _ in values])
+
+
+_REDUCTIONS: dict[str | None, Callable[[Weighted], torch.Tensor]] = {
+    "sum": _sum,
+    "avg": _mean,
+    "product": lambda values: reduce(torch.mul, [value**times for value, times in values]),
+    "min": _folded(torch.minimum),
+    "max": _folded(torch.maximum),
+    "band": _folded(torch.bitwise_and),
+    "bor": _folded(torch.bitwise_or),
+    "bxor": lambda values: reduce(torch.bitwise_xor, [value * (times % 2) for value, times in values]),
+}
+"""Of others (premul_sum, whose factor nobody tells) nothing is known."""
+
+
+def _encode(contribution: _Contribution) -> bytes:
+    tensors = [(str(value.dtype).removeprefix("torch."), tuple(value.shape), _bytes(value.contiguous())) for value in contribution.values]
+    return pickle.dumps((tensors, contribution.splits, contribution.assumed))
+
+
+def _decode(data: bytes) -> _Contribution:
+    tensors, splits, assumed = pickle.loads(data)
+    return _Contribution(values=[_tensor(*each) for each in tensors], splits=splits, assumed=assumed)
+
+
+def _bytes(values: torch.Tensor) -> bytes:
+    return ctypes.string_at(values.data_ptr(), values.numel() * values.element_size()) if values.numel() else b""
+
+
+def _tensor(dtype: str, shape: tuple[int, ...], data: bytes) -> torch.Tensor:
+    kind = getattr(torch, dtype)
+    if not math.prod(shape):
+        return torch.empty(shape, dtype=kind)
+    return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape)

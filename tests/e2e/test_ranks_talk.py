@@ -1,0 +1,88 @@
+"""Simulated ranks that exchange values hear what real ranks hear; who is missing is simulated too; waiting in vain ends."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.fakerun_command import fakerun
+from tests.oracles.torchrun import torchrun
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
+TALK = Path(__file__).parents[1] / "programs" / "talk.py"
+SIZE = 4
+
+
+def printed(run_directory: Path, rank: int) -> list[str]:
+    return (run_directory / f"rank-{rank:05}" / "stdout.log").read_text().splitlines()
+
+
+def test_ranks_hear_what_real_ranks_hear(tmp_path: Path) -> None:
+    real = torchrun(SIZE, "--tee", "3", str(TALK))
+    assert real.returncode == 0, real.stderr
+    dry = fakerun(str(TALK), "--world-size", str(SIZE), "--ranks", "all", "--run-dir", str(tmp_path / "run"))
+    assert dry.returncode == 0, dry.stderr
+    for rank in range(SIZE):
+        prefix = f"[default{rank}]:"
+        lines = [line.removeprefix(prefix) for line in real.stdout.splitlines() if line.startswith(prefix)]
+        assert lines
+        assert printed(tmp_path / "run", rank) == lines
+
+
+def run_script(directory: Path, script: str, *words: str) -> "CompletedProcess[str]":
+    """A script of which every rank knows its number, on 4 ranks, over gloo."""
+    preamble = "import torch, torch.distributed as dist\ndist.init_process_group('gloo')\nrank = dist.get_rank()\n"
+    (directory / "train.py").write_text(preamble + script)
+    return fakerun("train.py", "--world-size", str(SIZE), "--run-dir", "run", "--format", "json", *words, cwd=directory)
+
+
+def findings(result: "CompletedProcess[str]") -> list[tuple[str, list[int]]]:
+    return [(finding["code"], finding["ranks"]) for finding in json.loads(result.stdout)["findings"] if finding["severity"] == "note"]
+
+
+RELAY = """
+if rank:
+    word = [None]
+    dist.recv_object_list(word, src=rank - 1)
+else:
+    word = ["whisper"]
+word[0] += str(rank)
+if rank < 3:
+    dist.send_object_list(word, dst=rank + 1)
+print(word[0])
+"""
+
+
+def test_who_is_needed_is_simulated_too(tmp_path: Path) -> None:
+    result = run_script(tmp_path, RELAY, "--rank", "2")
+    assert result.returncode == 0, result.stderr
+    assert [printed(tmp_path / "run", rank) for rank in (0, 1, 2)] == [["whisper0"], ["whisper01"], ["whisper012"]]
+    assert not (tmp_path / "run" / "rank-00003").exists()
+    assert findings(result) == [("rank-summoned", [0]), ("rank-summoned", [1])]
+
+
+def test_a_rank_alone_takes_the_others_to_be_like_itself(tmp_path: Path) -> None:
+    """What all ranks give is no reason to simulate all ranks."""
+    script = "votes = torch.tensor([rank])\ndist.all_reduce(votes)\nprint(votes.item())\n"
+    result = run_script(tmp_path, script, "--rank", "2")
+    assert printed(tmp_path / "run", 2) == ["8"]
+    assert findings(result) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "ranks"),
+    [
+        ("word = [rank]\ndist.recv_object_list(word, src=(rank + 1) % 4)\nprint(word)", [0, 1, 2, 3]),
+        ("word = [rank]\nif rank: dist.recv_object_list(word, src=0)\nprint(word)", [1, 2, 3]),
+    ],
+    ids=["a circle", "a rank that ends"],
+)  # fmt: skip
+def test_waiting_in_vain_ends(tmp_path: Path, script: str, ranks: list[int]) -> None:
+    result = run_script(tmp_path, script, "--ranks", "all")
+    assert result.returncode == 0, result.stderr
+    assert [printed(tmp_path / "run", rank) for rank in range(SIZE)] == [[f"[{rank}]"] for rank in range(SIZE)]
+    told = [finding for finding in json.loads(result.stdout)["findings"] if finding["code"] == "unknown-object"]
+    assert sorted(rank for finding in told for rank in finding["ranks"]) == ranks
