@@ -34,7 +34,7 @@ def test_ranks_hear_what_real_ranks_hear(tmp_path: Path) -> None:
 
 def run_script(directory: Path, script: str, *words: str) -> "CompletedProcess[str]":
     """A script of which every rank knows its number, on 4 ranks, over gloo."""
-    preamble = "import torch, torch.distributed as dist\ndist.init_process_group('gloo')\nrank = dist.get_rank()\n"
+    preamble = "import torch, torch.distributed as dist\ndist.init_process_group('cpu:gloo,cuda:nccl')\nrank = dist.get_rank()\n"
     (directory / "train.py").write_text(preamble + script)
     return fakerun("train.py", "--world-size", str(SIZE), "--run-dir", "run", "--format", "json", *words, cwd=directory)
 
@@ -86,3 +86,26 @@ def test_waiting_in_vain_ends(tmp_path: Path, script: str, ranks: list[int]) -> 
     assert [printed(tmp_path / "run", rank) for rank in range(SIZE)] == [[f"[{rank}]"] for rank in range(SIZE)]
     told = [finding for finding in json.loads(result.stdout)["findings"] if finding["code"] == "unknown-object"]
     assert sorted(rank for finding in told for rank in finding["ranks"]) == ranks
+
+
+PIPELINE = """
+from torch import nn
+from torch.distributed.pipelining import PipelineStage, Schedule1F1B
+device = torch.device("cuda", rank)
+widths = [8, 16, 32, 64, 4]
+model = nn.Linear(widths[rank], widths[rank + 1]).to(device)
+schedule = Schedule1F1B(PipelineStage(model, rank, 4, device), n_microbatches=4, loss_fn=nn.functional.mse_loss)
+inputs = (torch.randn(16, widths[0], device=device),) if rank == 0 else ()
+schedule.step(*inputs, **{"target": torch.randn(16, widths[-1], device=device)} if rank == 3 else {})
+"""
+
+
+def test_a_pipeline_stage_learns_its_shapes_from_its_neighbours(tmp_path: Path) -> None:
+    """Nobody gave the stages their shapes; each asks the one before, which is simulated for that."""
+    together = run_script(tmp_path, PIPELINE, "--ranks", "all")
+    assert together.returncode == 0, together.stderr
+    stages = {rank["rank"]: rank["collectives"] for rank in json.loads(together.stdout)["ranks"]}
+    sizes = [call["output_sizes"] for call in stages[2] if call["op"] == "recv" and call["dtype"] == "float32" and call["peer"] == 1]
+    assert sizes == [[[4, 32]]] * 4
+    alone = json.loads(run_script(tmp_path, PIPELINE, "--rank", "2").stdout)
+    assert next(rank["collectives"] for rank in alone["ranks"] if rank["rank"] == 2) == stages[2]

@@ -221,13 +221,19 @@ class PeerValues:
         self._when_done(call, targets, receive)
 
     def _is_asked_for(self, call: _Call, targets: Values) -> bool:
-        """Whether somebody may look at what arrives: always on the host; on the accelerator where values are known, and counts."""
+        """Whether somebody may look at what arrives: always on the host; on the accelerator where values are known, and counts.
+
+        A sender that is not simulated is troubled for the accelerator's sake only by votes: messages for a buffer of known counts.
+        """
         if call.info.nbytes > _LARGEST_BYTES or call.sender is None:
             return False
         if self.objects is not None or any(type(target) is not FakeTensor for target in targets):
             return True
-        is_there = call.sender in self._simulated and len(self._simulated) > 1
-        return is_there and all(self._mode.known.of(target) is not None or not target.is_floating_point() for target in targets)
+        known = all(self._mode.known.of(target) is not None for target in targets)
+        counts = not any(target.is_floating_point() for target in targets)
+        if call.sender in self._simulated and len(self._simulated) > 1:
+            return known or counts
+        return call.info.op is CollectiveOp.RECV and known and counts
 
     def _from_all(self, call: _Call) -> Sequence[_Contribution] | None:
         """What each member contributes; None if one of them does not know it."""
