@@ -49,6 +49,7 @@ from fakerun.emulate.kernels.initialisation import samples_are_accepted
 from fakerun.emulate.kernels.recurrent import recurrence_in_steps
 from fakerun.emulate.kernels.shape_rules import shape_rules
 from fakerun.emulate.kernels.synchronised_batch_norm import simulate_batch_norm
+from fakerun.emulate.kernels.triton_kernels import launched_triton_kernels
 from fakerun.emulate.refusals.gaps import missing_apis
 from fakerun.emulate.refusals.refused import refuse_as_cuda_does
 from fakerun.emulate.refusals.simulation_log import failed_kernels_unlogged
@@ -97,6 +98,7 @@ def emulation(
             fused_flex_attention(mode, compilation, findings),
             recurrence_in_steps(findings),
             control_flow_in_python(),
+            launched_triton_kernels(mode, job.hardware, findings),
             host_storages_are_real(),
             jagged_tensors(),
             simulated_addresses(),

@@ -15,6 +15,8 @@ RECORDER = Path(__file__).with_name("recorder.py")
 RECORDER_OF_MANY = "tests.oracles.recorder_of_many"
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 180
+_EACH_S = 30
+"""More for each program, where several are run one after the other."""
 
 Sizes = tuple[tuple[int, ...], ...]
 
@@ -74,17 +76,17 @@ def record_many(runs: Sequence[Run], nproc: int) -> Mapping[str, Outcome]:
         directory = Path(name)
         programs = [{"name": run.name, "script": str(run.script), "args": run.args} for run in runs]
         (directory / "programs.json").write_text(json.dumps(programs))
-        result = torchrun(nproc, "-m", RECORDER_OF_MANY, name)
+        result = torchrun(nproc, "-m", RECORDER_OF_MANY, name, timeout_s=TIMEOUT_S + len(runs) * _EACH_S)
         if result.returncode != 0:
             raise RuntimeError(f"the recorder failed under torchrun:\n{result.stderr}")
         return {run.name: read_outcome(directory / run.name, nproc) for run in runs}
 
 
-def torchrun(nproc: int, *words: str) -> subprocess.CompletedProcess[str]:
+def torchrun(nproc: int, *words: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
     """`--standalone` finds a free port, so that runs beside each other do not meet."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc), *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
 def read_outcome(directory: Path, nproc: int) -> Outcome:

@@ -100,6 +100,12 @@ RUNTIME = Gap(
     name="torch.cuda.cudart",
     reason="it hands out the CUDA runtime itself, of which there is the profiler's start and stop, host registration and cudaMemGetInfo",
 )
+TRITON_KERNEL = Gap(
+    name="What a Triton kernel computes",
+    reason="kernels are not run",
+    way_round="Values that the script reads of its results are neutral ones; shapes and memory are right.",
+    shown="A launch does nothing, and what the kernel may have written is unknown.",
+)
 CUDA_GRAPH = Gap(
     name="The replay of a CUDA graph (`torch.cuda.graph`, `CUDAGraph`)",
     reason="what is captured runs once, eagerly, while it is captured",
@@ -108,7 +114,7 @@ CUDA_GRAPH = Gap(
 )
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
-    *(RUNTIME, DEVICE_CLOCKS, EVENT_HANDLES, MEMORY_HISTORY, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_CLOCKS, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
 )
 """Gaps that are met in the middle of other work, and raised there."""
 

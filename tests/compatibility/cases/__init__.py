@@ -1,12 +1,13 @@
 """The cases of all areas; each area is a module with its `CASES`."""
 
 from tests.compatibility.case import Case
-from tests.compatibility.cases import collectives, data_parallel, expert_parallel
+from tests.compatibility.cases import collectives, data_parallel, expert_parallel, training
 
 AREAS: dict[str, tuple[Case, ...]] = {
     "collectives": collectives.CASES,
     "data_parallel": data_parallel.CASES,
     "expert_parallel": expert_parallel.CASES,
+    "training": training.CASES,
 }
 
 CASES = tuple(case for cases in AREAS.values() for case in cases)

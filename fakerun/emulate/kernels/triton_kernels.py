@@ -1,0 +1,84 @@
+"""Triton kernels: a launch does nothing, what the kernel may have written is no longer known, and the report says so.
+
+Kernels write into tensors that exist already: shapes and memory are right without running them.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.refusals.gaps import TRITON_KERNEL
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.errors import scripts_own
+from fakerun.job.hardware import HardwareSpec
+from fakerun.records.observer import FindingSink
+
+
+@contextmanager
+def launched_triton_kernels(mode: DeviceMode, hardware: HardwareSpec, findings: FindingSink) -> Iterator[None]:
+    """Answer for Triton as long as the context lasts, where it is installed: torch has imported it then."""
+    triton: Any = sys.modules.get("triton")
+    with Patches() as patches:
+        if triton is not None:
+            patches.set(triton.runtime.jit.JITFunction, "run", _launch(mode, findings))
+            patches.set(triton.runtime.autotuner.Autotuner, "run", _first_configuration)
+            patches.set(triton.runtime.driver, "_active", _Driver(triton, mode.devices, hardware))
+        yield
+
+
+def _launch(mode: DeviceMode, findings: FindingSink) -> Callable[..., None]:
+    def run(self: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> None:
+        TRITON_KERNEL.tell(findings, f"What the Triton kernel {self.__name__} computes")
+        for position, value in enumerate((*args, *kwargs.values())):
+            if type(value) is FakeTensor and value.device.type == ACCELERATOR:
+                mode.known.forget(value)
+            elif isinstance(value, torch.Tensor) and value.device.type == "cpu":
+                raise scripts_own(ValueError(f"Pointer argument (at {position}) cannot be accessed from Triton (cpu tensor?)"))
+
+    return run
+
+
+def _first_configuration(self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Which configuration is the fastest is nobody's knowledge here."""
+    self.best_config = self.configs[0]
+    return self.fn.run(*args, **kwargs, **self.best_config.all_kwargs())
+
+
+class _Driver:
+    """Stands for Triton's driver: which device and which target it compiles for."""
+
+    def __init__(self, triton: Any, devices: Devices, hardware: HardwareSpec) -> None:
+        self._compiler, self._devices, self._hardware = triton.backends.compiler, devices, hardware
+        self.utils = SimpleNamespace(get_device_properties=self._properties)
+
+    def get_current_device(self) -> int:
+        return self._devices.current
+
+    def get_current_stream(self, device: Any = None) -> int:
+        return 0
+
+    def get_current_target(self) -> Any:
+        major, minor = self._hardware.compute_capability
+        return self._compiler.GPUTarget("cuda", 10 * major + minor, 32)
+
+    def get_active_torch_device(self) -> torch.device:
+        return torch.device(ACCELERATOR, self._devices.current)
+
+    def get_device_interface(self) -> Any:
+        return torch.cuda
+
+    def _properties(self, device: int) -> dict[str, int]:
+        properties: Any = torch.cuda.get_device_properties(device)
+        return {
+            "max_shared_mem": properties.shared_memory_per_block_optin,
+            "max_num_regs": properties.regs_per_multiprocessor,
+            "multiprocessor_count": properties.multi_processor_count,
+            "warpSize": properties.warp_size,
+        }
