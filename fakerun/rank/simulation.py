@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,7 @@ import torch
 
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.emulation import emulation
+from fakerun.errors import UsageError
 from fakerun.job.spec import JobSpec
 from fakerun.places import Places
 from fakerun.rank.peers import ALONE
@@ -36,15 +38,23 @@ class Simulation:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(_predictable_collection())
-        self._stack.enter_context(self._trace.watching())
-        self._stack.enter_context(emulation(self._job, self._rank, self._peers, self._trace, self._trace, self._trace.memory))
+        with ExitStack() as stack:
+            stack.enter_context(_the_only_one())
+            stack.enter_context(_predictable_collection())
+            stack.enter_context(self._trace.watching())
+            stack.enter_context(emulation(self._job, self._rank, self._peers, self._trace, self._trace, self._trace.memory))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()
 
     def record(self, failure: ProcessFailure | None) -> RankRecord:
+        """What the rank did, the script having ended with `failure`, or well."""
+        seen = self.seen()
+        return replace(seen, findings=(*seen.findings, *self._observations(failure)), failure=failure)
+
+    def seen(self) -> RankRecord:
         """What the rank did up to now."""
         self._trace.finish()
         return RankRecord(
@@ -54,8 +64,7 @@ class Simulation:
             steps=self._trace.steps.completed,
             collectives=self._trace.collectives.records(),
             memory=self._trace.memory.timeline(),
-            findings=(*self._trace.findings, *self._observations(failure)),
-            failure=failure,
+            findings=self._trace.findings,
             torch_version=torch.__version__,
         )
 
@@ -83,6 +92,21 @@ class Simulation:
                 message="the script ended without an optimizer step: the report covers all of it as one unfinished step.",
                 ranks=(self._rank,),
             )
+
+
+_running: list[None] = []
+"""As many as there are simulations in this process: one, or none."""
+
+
+@contextmanager
+def _the_only_one() -> Iterator[None]:
+    if _running:
+        raise UsageError("this process is simulating a rank already: a second simulation can begin when the first has ended")
+    _running.append(None)
+    try:
+        yield
+    finally:
+        _running.pop()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ torch's own bookkeeping runs unchanged: `get_backend()` answers what was asked f
 classes that would open connections are replaced, and the rendezvous that would wait for the other ranks.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from fakerun.records.observer import OperationObserver
 def simulated_process_groups(rank: int, world_size: int, observer: OperationObserver) -> Iterator[None]:
     """Make every process group of this process a fake one of rank `rank` of `world_size`, until the context ends."""
     with Patches() as patches:
+        patches.set(sys, "excepthook", sys.excepthook)  # init_process_group sets one that names the rank, and leaves it there
         _replace_backends(patches)
         _replace_rendezvous(patches, rank, world_size)
         make_group = distributed_c10d._new_process_group_helper
