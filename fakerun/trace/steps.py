@@ -15,7 +15,8 @@ class StepCounter:
     """A training step ends when every optimizer of the script has stepped once, or when one of them steps again.
 
     A wrapping optimizer and the one inside it count once. Listeners are called in order: `started` at the beginning of an optimizer's
-    outermost step, `stepped` at its end, `ended` when the training step is over (with the number of steps completed).
+    outermost step, `stepped` at the end of every optimizer's step (of those inside a wrapping one too: they hold the state), `ended` when
+    the training step is over (with the number of steps completed).
     """
 
     def __init__(self) -> None:
@@ -66,10 +67,10 @@ class StepCounter:
     def _after(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         self.depth -= 1
         self._done.add(optimizer)
-        if self.depth:
-            return
         for listener in self.stepped:
             listener(optimizer)
+        if self.depth:
+            return
         if all(known in self._done for known in self._known):
             self._end_step()
 

@@ -113,6 +113,31 @@ def test_parameters_gradients_and_state(make: Callable[[Any], torch.optim.Optimi
     assert live_bytes(simulation)[Category.ACTIVATION] == 0
 
 
+class Several(torch.optim.Optimizer):
+    """One optimizer to the script, several inside, which hold the state: as libraries wrap those of a model's parts."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        held = list(parameters)
+        self.inside = [torch.optim.AdamW([parameter]) for parameter in held]
+        super().__init__(held, {})
+
+    def step(self, closure: Any = None) -> None:
+        for optimizer in self.inside:
+            optimizer.step()
+
+
+def test_state_of_optimizers_inside_one_that_wraps_them(simulation: Simulation) -> None:
+    model = nn.Linear(WIDTH, WIDTH).cuda()
+    optimizer = Several(model.parameters())
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.ones(BATCH, WIDTH).cuda()).mean().backward()
+        optimizer.step()
+    found = live_bytes(simulation)
+    state = held_bytes(leaves([dict(one.state) for one in optimizer.inside]))
+    assert found[Category.OPTIMIZER_STATE] == state == 2 * found[Category.PARAMETER]
+
+
 def test_owners_of_parameters_gradients_and_state(simulation: Simulation) -> None:
     model = Tied().cuda()
     optimizer = torch.optim.AdamW(model.parameters())
