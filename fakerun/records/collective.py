@@ -44,6 +44,8 @@ class CommunicationCall:
     group_ranks: tuple[int, ...]
     group_description: str
     """torch's description of the process group: "default_pg", "mesh_tp", "undefined"."""
+    process_group: str
+    """c10d's own name of it ("0", "1", ...): the same on all its ranks, if they made their groups in the same order."""
     dtype: str
     input_sizes: tuple[tuple[int, ...], ...]
     output_sizes: tuple[tuple[int, ...], ...]
@@ -84,6 +86,10 @@ class CollectiveRecord:
     is_async: bool = False
     waited: bool = True
     """Whether the script, or torch for it, waited: on the handle, by taking its future, or by using the result. True if not async."""
+    waited_before: int | None = None
+    """Of an asynchronous call that was waited for: the `seq` of the first call that was made after that."""
+    process_group: str = ""
+    """c10d's own name of the process group: the same on all its ranks, if they made their groups in the same order."""
     module: str | None = None
     call_site: str | None = None
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
+from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.analysis.outcome import all_findings, exit_code, summoned_findings
 from fakerun.analysis.traffic import Traffic, traffic_of
@@ -51,7 +52,11 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
     ranks = tuple(_rank_report(job, record) for record in sorted(run.ranks, key=lambda record: record.rank))
     findings = all_findings(
         (rank.record for rank in ranks),
-        (*fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware), *summoned_findings(run.summoned)),
+        (
+            *matching_findings([rank.record for rank in ranks]),
+            *fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware),
+            *summoned_findings(run.summoned),
+        ),
     )
     return Report(
         job=job,

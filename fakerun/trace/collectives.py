@@ -17,7 +17,7 @@ class CollectiveTrace:
         self._position = position
         self._groups = groups
         self._records: list[CollectiveRecord] = []
-        self._unwaited: set[int] = set()
+        self._waited_before: dict[int, int | None] = {}
 
     def add(self, call: CommunicationCall) -> int:
         """Record a call at the program's present position; returns its number."""
@@ -33,13 +33,18 @@ class CollectiveTrace:
         )
         self._records.append(record)
         if record.is_async:
-            self._unwaited.add(record.seq)
+            self._waited_before[record.seq] = None
         return record.seq
 
     def waited_for(self, number: int) -> None:
         """The call of this number was waited for."""
-        self._unwaited.discard(number)
+        if number in self._waited_before and self._waited_before[number] is None:
+            self._waited_before[number] = len(self._records)
 
     def records(self) -> tuple[CollectiveRecord, ...]:
         """All records so far."""
-        return tuple(replace(record, waited=False) if record.seq in self._unwaited else record for record in self._records)
+        return tuple(self._with_wait(record) if record.is_async else record for record in self._records)
+
+    def _with_wait(self, record: CollectiveRecord) -> CollectiveRecord:
+        waited_before = self._waited_before[record.seq]
+        return replace(record, waited=waited_before is not None, waited_before=waited_before)

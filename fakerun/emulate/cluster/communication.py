@@ -68,6 +68,7 @@ class Communication:
             op=op,
             group_ranks=ranks,
             group_description=group.group_desc,
+            process_group=str(group.group_name),
             dtype=_dtype_name((*inputs, *outputs)),
             input_sizes=tuple(tuple(tensor.shape) for tensor in inputs),
             output_sizes=tuple(tuple(tensor.shape) for tensor in outputs),

@@ -1,0 +1,172 @@
+"""Do the ranks agree: each way in which they may not, and what they may lawfully differ in. Records by hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fakerun.analysis.matching import matching_findings
+from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.finding import Severity
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import collective, in_order
+
+Calls = Sequence[CollectiveRecord]
+WORLD = (0, 1, 2, 3)
+
+
+def call(line: int, op: CollectiveOp = CollectiveOp.ALL_REDUCE, n: int = 8, **fields: Any) -> CollectiveRecord:
+    """A call on all ranks, or on the group given, at that line."""
+    sizes: dict[str, Any] = {"input_sizes": ((n,),), "output_sizes": ((n,),)}
+    return collective(op, **{"process_group": "0", "group_ranks": WORLD, "call_site": f"train.py:{line}", **sizes, **fields})
+
+
+def send(line: int, peer: int, n: int = 8, **fields: Any) -> CollectiveRecord:
+    return call(line, CollectiveOp.SEND, output_sizes=(), input_sizes=((n,),), peer=peer, **fields)
+
+
+def recv(line: int, peer: int, n: int = 8, **fields: Any) -> CollectiveRecord:
+    return call(line, CollectiveOp.RECV, input_sizes=(), output_sizes=((n,),), peer=peer, **fields)
+
+
+def exchange(line: int, sent: Sequence[int], received: Sequence[int]) -> CollectiveRecord:
+    sizes: dict[str, Any] = {"input_sizes": ((sum(sent), 2),), "output_sizes": ((sum(received), 2),)}
+    return call(line, CollectiveOp.ALL_TO_ALL_SINGLE, **sizes, input_splits=tuple(sent), output_splits=tuple(received))
+
+
+def found(ranks: dict[int, Calls], **fields: Any) -> list[tuple[str, tuple[int, ...], str | None]]:
+    records = [RankRecord(rank=rank, collectives=in_order(calls), **fields) for rank, calls in ranks.items()]
+    return [(finding.code, finding.ranks, finding.call_site) for finding in matching_findings(records)]
+
+
+USUAL = (
+    call(1),
+    call(2, CollectiveOp.BROADCAST, root=0),
+    call(3, n=4),
+    call(4, CollectiveOp.BARRIER, input_sizes=(), output_sizes=(), dtype=""),
+)
+
+
+def on_rank_two(change: Callable[[list[CollectiveRecord]], Calls]) -> dict[int, Calls]:
+    return {rank: change(list(USUAL)) if rank == 2 else USUAL for rank in WORLD}
+
+
+def changed(position: int, **fields: Any) -> dict[int, Calls]:
+    return on_rank_two(lambda calls: [replace(each, **fields) if i == position else each for i, each in enumerate(calls)])
+
+
+DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]] = {
+    "left out": (on_rank_two(lambda calls: [calls[0], *calls[2:]]), "missing-collective", (2,), "train.py:3"),
+    "left out at the end": (on_rank_two(lambda calls: calls[:3]), "missing-collective", (2,), "train.py:4"),
+    "one too many": (on_rank_two(lambda calls: [calls[0], call(9, n=3), *calls[1:]]), "extra-collective", (2,), "train.py:9"),
+    "other order": (on_rank_two(lambda calls: [calls[0], calls[2], calls[1], calls[3]]), "swapped-collectives", (2,), "train.py:3"),
+    "another operation": (changed(0, op=CollectiveOp.REDUCE, root=0), "operation-mismatch", (2,), "train.py:1"),
+    "another size": (changed(0, input_sizes=((9,),)), "size-mismatch", (2,), "train.py:1"),
+    "another dtype": (changed(0, dtype="bfloat16"), "dtype-mismatch", (2,), "train.py:1"),
+    "another reduction": (changed(0, reduce_op="max"), "reduce-op-mismatch", (2,), "train.py:1"),
+    "another root": (changed(1, root=2), "root-mismatch", (2,), "train.py:2"),
+    "a lone rank 0": ({rank: USUAL[1:] if rank == 0 else USUAL for rank in WORLD}, "missing-collective", (0,), "train.py:2"),
+    "sends more than is expected": (
+        {0: [exchange(1, (1, 2), (1, 2))], 1: [exchange(1, (2, 1), (3, 1))]},
+        "splits-mismatch",
+        (0, 1),
+        "train.py:1",
+    ),
+    "an output of a wrong size": (
+        {rank: [call(1, CollectiveOp.ALL_GATHER, n=8, output_sizes=((4,),) * 4)] for rank in WORLD},
+        "size-mismatch",
+        (0,),
+        "train.py:1",
+    ),
+    "nobody receives": ({0: [send(1, 1, is_async=True)], 1: []}, "send-without-recv", (0, 1), "train.py:1"),
+    "nobody sends": ({0: [], 1: [recv(1, 0, is_async=True)]}, "recv-without-send", (0, 1), "train.py:1"),
+    "another tag": (
+        {0: [send(1, 1, tag=1, is_async=True)], 1: [recv(2, 0, tag=2, is_async=True)]},
+        "send-without-recv",
+        (0, 1),
+        "train.py:1",
+    ),
+    "a message of another size": ({0: [send(1, 1, n=8)], 1: [recv(2, 0, n=9)]}, "size-mismatch", (0, 1), "train.py:1"),
+    "a message of another dtype": ({0: [send(1, 1)], 1: [recv(2, 0, dtype="bfloat16")]}, "dtype-mismatch", (0, 1), "train.py:1"),
+    "both send first": ({0: [send(1, 1), recv(2, 1)], 1: [send(1, 0), recv(2, 0)]}, "wait-cycle", (0, 1), "train.py:1"),
+    "both wait for a receive before they send": (
+        {rank: [recv(1, 1 - rank, is_async=True, waited_before=1), send(2, 1 - rank)] for rank in (0, 1)},
+        "wait-cycle",
+        (0, 1),
+        "train.py:1",
+    ),
+    "two groups in another order": (
+        {
+            0: [call(1, process_group="1", group_ranks=(0, 1)), call(2, process_group="2", group_ranks=(0, 1))],
+            1: [call(2, process_group="2", group_ranks=(0, 1)), call(1, process_group="1", group_ranks=(0, 1))],
+        },
+        "wait-cycle",
+        (0, 1),
+        "train.py:1",
+    ),
+    "groups made of other ranks": (
+        {0: [call(1, process_group="1", group_ranks=(0, 1))], 1: [call(1, process_group="1", group_ranks=(1, 2))]},
+        "group-mismatch",
+        (0, 1, 2),
+        None,
+    ),
+    "reached from another line": (changed(0, call_site="train.py:7"), "different-lines", (2,), "train.py:7"),
+    "never waited for": ({rank: [call(1, is_async=True, waited=False)] for rank in WORLD}, "never-waited", WORLD, "train.py:1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("ranks", "code", "who", "where"), DIFFERENCES.values(), ids=DIFFERENCES)
+def test_differences(ranks: dict[int, Calls], code: str, who: tuple[int, ...], where: str | None) -> None:
+    assert (code, who, where) in found(ranks)
+
+
+LAWFUL: dict[str, dict[int, Calls]] = {
+    "the same": dict.fromkeys(WORLD, USUAL),
+    "one rank": {0: USUAL},
+    "other shapes of as many elements": {0: [call(1, input_sizes=((2, 2),))], 1: [call(1, input_sizes=((4,),))]},
+    "list and tensor": {
+        0: [call(1, CollectiveOp.ALL_GATHER, n=2, output_sizes=((2,),) * 4)],
+        1: [call(1, CollectiveOp.ALL_GATHER_INTO_TENSOR, n=2, output_sizes=((8,),))],
+    },
+    "uneven gathers": {
+        rank: [call(1, CollectiveOp.ALL_GATHER, n=rank + 1, output_sizes=((1,), (2,), (3,), (4,)), process_group="g")] for rank in WORLD
+    },
+    "uneven exchange": {0: [exchange(1, (1, 2), (1, 3))], 1: [exchange(1, (3, 1), (2, 1))]},
+    "a member that is not simulated": {0: USUAL, 3: USUAL},
+    "messages to ranks that are not simulated": {0: [send(1, 3)], 1: [recv(1, 2)]},
+    "one sends while the other receives": {0: [send(1, 1), recv(2, 1)], 1: [recv(3, 0), send(4, 0)]},
+    "both have receives under way": {
+        rank: [recv(1, 1 - rank, is_async=True, waited_before=2), send(2, 1 - rank, is_async=True, waited_before=2)] for rank in (0, 1)
+    },
+    "groups of others under one name": {
+        rank: [call(1, process_group="5", group_ranks=(rank // 2 * 2, rank // 2 * 2 + 1))] for rank in WORLD
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ranks", LAWFUL.values(), ids=LAWFUL)
+def test_what_is_lawful(ranks: dict[int, Calls]) -> None:
+    assert found(ranks) == []
+
+
+def test_a_rank_that_ends_early_is_the_one_cause() -> None:
+    failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no")
+    ranks = [RankRecord(rank=rank, collectives=in_order(USUAL), steps=2) for rank in (0, 1, 2)]
+    ranks.append(RankRecord(rank=3, collectives=in_order(USUAL[:2]), steps=1, failure=failure))
+    (finding,) = matching_findings(ranks)
+    assert (finding.code, finding.severity, finding.ranks) == ("rank-ended-early", Severity.ERROR, (3,))
+    assert finding.message == (
+        "rank 3 failed: at collective 2 of group dp (ranks 0-3) the others wait for ever. "
+        "rank 3: no further call; ranks 0-2: all_reduce of float32[4] at train.py:3."
+    )
+
+
+def test_messages_name_both_sides() -> None:
+    (finding,) = matching_findings(
+        [RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in changed(0, dtype="int64").items()]
+    )
+    assert finding.message == (
+        "rank 2 differs in dtype at collective 0 of group dp (ranks 0-3). "
+        "rank 2: all_reduce of int64[8] at train.py:1; ranks 0-1,3: all_reduce of float32[8] at train.py:1."
+    )
