@@ -1,0 +1,51 @@
+"""The verdict through the command: what is wrong between ranks makes it fail, with the lines of both sides."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.fakerun_command import fakerun
+from tests.e2e.test_ranks_talk import TALK
+
+PREAMBLE = """import torch, torch.distributed as dist
+dist.init_process_group()
+rank = dist.get_rank()
+x = torch.ones(8, device=f"cuda:{rank}")
+"""
+
+WRONG = {
+    "one rank leaves a call out": ("if rank != 2: dist.all_reduce(x)\ndist.broadcast(x, 0)", "missing-collective", [2], "train.py:6"),
+    "reduce where all_reduce is meant": (
+        "if rank == 3: dist.reduce(x, 0)\nelse: dist.all_reduce(x)",
+        "operation-mismatch",
+        [3],
+        "train.py:5",
+    ),
+    "everybody sends first": (
+        "dist.send(x, (rank + 1) % 4)\ndist.recv(x, (rank - 1) % 4)",
+        "wait-cycle",
+        [0, 1, 2, 3],
+        "train.py:5",
+    ),
+}
+
+
+@pytest.mark.parametrize(("script", "code", "ranks", "where"), WRONG.values(), ids=WRONG)
+def test_ranks_that_do_not_agree(tmp_path: Path, script: str, code: str, ranks: list[int], where: str) -> None:
+    (tmp_path / "train.py").write_text(PREAMBLE + script)
+    result = fakerun("train.py", "--world-size", "4", "--ranks", "all", "--format", "json", cwd=tmp_path)
+    errors = [finding for finding in json.loads(result.stdout)["findings"] if finding["severity"] == "error"]
+    assert [(error["code"], error["ranks"], error["call_site"]) for error in errors] == [(code, ranks, where)]
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(str(TALK), "--world-size", "4"), ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "odd", "--seq-len", "16")],
+    ids=["talk", "tp and fsdp"],
+)
+def test_ranks_that_agree(words: tuple[str, ...]) -> None:
+    result = fakerun(words[0], "--ranks", "all", "--format", "json", *words[1:])
+    assert result.returncode == 0, result.stdout
+    assert not [finding for finding in json.loads(result.stdout)["findings"] if finding["severity"] == "error"]
