@@ -121,7 +121,7 @@ class Several(torch.optim.Optimizer):
         self.inside = [torch.optim.AdamW([parameter]) for parameter in held]
         super().__init__(held, {})
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for optimizer in self.inside:
             optimizer.step()
 
