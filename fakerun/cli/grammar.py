@@ -65,7 +65,9 @@ class ProgramCommand(TyperCommand):
         script = args[0] if args and not args[0].startswith("-") else None
         ctx.allow_interspersed_args = script is not None
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, _with_bare_value(args))
+            _as_written(ctx.params)
+            return rest
         except typer.TyperException as error:
             # Typer exports no class for this error alone, and it is the only one with this attribute.
             if not hasattr(error, "possibilities"):
@@ -81,6 +83,29 @@ class ProgramCommand(TyperCommand):
     def format_usage(self, ctx: Context, formatter: Any) -> None:
         for usage in _USAGES:
             formatter.write_usage(ctx.command_path, usage)
+
+
+_VALUE_OPTIONAL = "--error-on-collective"
+"""The option that has its value after `=`, as in grep's --color, or has none: a word after it may be the script."""
+
+_ALL = "all"
+_MARK = "\0"
+"""No argument of a process contains it."""
+
+
+def _with_bare_value(args: list[str]) -> list[str]:
+    """The option without a value gets one. Which words are the script's is not known yet: theirs are marked like ours."""
+    return [f"{_VALUE_OPTIONAL}={_MARK}{arg}" if either_spelling(arg) == _VALUE_OPTIONAL else arg for arg in args]
+
+
+def _as_written(parameters: dict[str, Any]) -> None:
+    """Take the marks off what was parsed: the value of ours, the words of the script's."""
+    name = _VALUE_OPTIONAL.removeprefix("--").replace("-", "_")
+    if (parameters.get(name) or "").startswith(_MARK):
+        parameters[name] = _ALL
+    marked = f"{_VALUE_OPTIONAL}={_MARK}"
+    if parameters.get("args"):
+        parameters["args"] = [arg.removeprefix(marked) for arg in parameters["args"]]
 
 
 def _context(command: Any, parent: Context) -> Context:

@@ -14,6 +14,7 @@ from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import check_output, write_report
 from fakerun.cli.terminal import note, say, stdout_takes_color, stdout_width
 from fakerun.errors import UsageError
+from fakerun.job.forbidden import parse_forbidden
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
@@ -101,6 +102,10 @@ def run(
             help=f"What choices among unknown scores are taken to be: a router's experts.  [default: {DEFAULT_ROUTING}]",
             autocompletion=_complete_routing,
         ),
+    ] = None,
+    error_on_collective: Annotated[
+        str | None,
+        option(metavar="[=OPERATIONS]", help="Exit with 1 if any collective, or one of these (all_reduce,send), is issued."),
     ] = None,
     format_: Annotated[
         str | None,
@@ -245,6 +250,7 @@ def _given(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) ->
         return ctx.params[name] if _source(ctx, name) == source else None
 
     nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
+    forbidden = given("error_on_collective")
     return JobRequest(
         world_size=given("world_size"),
         nnodes=None if nnodes is None else torchrun.node_count(nnodes),
@@ -254,6 +260,7 @@ def _given(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) ->
         steps=given("steps"),
         ranks=_ranks(given("rank"), given("ranks")),
         routing=given("routing"),
+        error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         timeout_s=given("timeout"),
     )
 

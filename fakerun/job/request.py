@@ -13,6 +13,7 @@ from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
 from fakerun.job.world import resolve_world
+from fakerun.records.collective import CollectiveOp
 
 DEFAULT_STEPS = 2
 """Two steps show the first, which makes lazy state, and the steady one."""
@@ -36,6 +37,7 @@ class JobRequest:
     steps: int | None = None
     ranks: RankChoice | None = None
     routing: str | None = None
+    error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
@@ -82,6 +84,7 @@ class JobRequest:
             steps=steps,
             ranks=ranks,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
+            error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fakerun.job.hardware import HardwareSpec
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
+from fakerun.records.collective import CollectiveOp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class JobSpec:
 
     Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
     ranks to simulate. `env` is added to the environment of every rank. `mesh` is None when the job names none.
+    `error_on_collective` are the operations that the script must not issue.
     """
 
     script: Path | None = None
@@ -27,6 +29,7 @@ class JobSpec:
     hardware: HardwareSpec
     steps: int = 2
     routing: Routing = DEFAULT_ROUTING
+    error_on_collective: tuple[CollectiveOp, ...] = ()
     ranks: tuple[int, ...] = (0,)
     timeout_s: float | None = None
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fakerun.errors import UsageError
+from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
 from fakerun.job.hardware import hardware_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
@@ -23,6 +24,7 @@ from fakerun.job.routing import routing_named
 from fakerun.job.spelling import did_you_mean
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import Key, YamlDocument
+from fakerun.records.collective import CollectiveOp
 
 if TYPE_CHECKING:
     from fakerun.job.mesh import MeshSpec
@@ -75,6 +77,17 @@ def _mesh_form(value: object) -> str:
     return "<map>" if isinstance(value, dict) else "<text>"
 
 
+def _forbidden(value: object) -> tuple[CollectiveOp, ...]:
+    """`true` for all operations, or a list of names, or the names as text."""
+    if isinstance(value, bool):
+        return EVERY_OPERATION if value else ()
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return operations_named(value)
+    if not isinstance(value, str):
+        raise UsageError(f"must be true, or a list of operations (all_reduce, send), not {_shown(value)}")
+    return parse_forbidden(value)
+
+
 _NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
 """What pydantic adds to the path of an error: the form of the mesh that was chosen, and that a key is wrong, not its value."""
 
@@ -102,6 +115,7 @@ class JobFile(BaseModel):
     hardware: Annotated[str, _valid_if(lambda name: hardware_named(name).name)] | None = None
     steps: Count | None = None
     routing: Annotated[str, _valid_if(routing_named)] | None = None
+    error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, _valid_if(_ranks)] | None = None
 
@@ -190,6 +204,7 @@ def _request(job: JobFile, document: YamlDocument) -> JobRequest:
         steps=job.steps,
         ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
         routing=job.routing,
+        error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
     )
 
 

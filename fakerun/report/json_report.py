@@ -49,6 +49,7 @@ def _job(job: JobSpec, mesh: dict[str, int]) -> dict[str, Any]:
         "hardware": job.hardware.name,
         "steps": job.steps,
         "routing": job.routing.value,
+        "error_on_collective": [op.value for op in job.error_on_collective],
     }
 
 

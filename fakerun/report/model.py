@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
+from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.analysis.outcome import all_findings, exit_code, summoned_findings
@@ -55,6 +56,7 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
         (
             *matching_findings([rank.record for rank in ranks]),
             *fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware),
+            *forbidden_findings((rank.record for rank in ranks), job.error_on_collective),
             *summoned_findings(run.summoned),
         ),
     )

@@ -17,6 +17,7 @@ import pytest
 import fakerun
 from fakerun.cli import torchrun
 from fakerun.cli.app import main
+from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
@@ -114,6 +115,16 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --mesh 2x4 --steps 3 --timeout 1.5", {"nproc_per_node": 8, "steps": 3, "timeout_s": 1.5}),
         ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8, "routing": Routing.BALANCED}),
         ("train.py --world-size 8 --routing worst", {"routing": Routing.WORST}),
+        ("train.py --world-size 8", {"error_on_collective": ()}),
+        ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
+        ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),
+        ("--nproc-per-node 8 --error-on-collective train.py --lr 3", {"error_on_collective": EVERY_OPERATION, "args": ("--lr", "3")}),
+        ("--nproc-per-node 8 train.py --error-on-collective", {"error_on_collective": (), "args": ("--error-on-collective",)}),
+        ("--nproc-per-node 8 --error-on-collective train.py --error_on_collective", {"args": ("--error_on_collective",)}),
+        ("train.py --world-size 8 -- --error-on-collective x", {"error_on_collective": (), "args": ("--error-on-collective", "x")}),
+        ("train.py --world-size 8 --error-on-collective=all", {"error_on_collective": EVERY_OPERATION}),
+        ("train.py --world-size 8 --error-on-collective=send,all_reduce", {"error_on_collective": ("all_reduce", "send")}),
+        ("job.yaml --error-on-collective=0", {"error_on_collective": ()}),
         ("job.yaml", {"nproc_per_node": 8, "steps": 5}),
         ("job.yaml --steps 1 --rank 3", {"steps": 1, "ranks": (3,)}),
         ("job.yaml --nnodes 2", {"nnodes": 2, "nproc_per_node": 4}),
@@ -128,6 +139,7 @@ _VARIABLES = {
     "FAKERUN_STEPS": "7",
     "FAKERUN_RANK": "1",
     "FAKERUN_ROUTING": "worst",
+    "FAKERUN_ERROR_ON_COLLECTIVE": "1",
     "PET_NNODES": "2",
     "FAKERUN_NNODES": "4",
     "PET_STEPS": "99",
@@ -140,6 +152,8 @@ def test_order_of_sources(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (job_of("train.py --nproc-per-node 2").steps, job_of("train.py --nproc-per-node 2").nnodes) == (7, 4)
     assert (job_of("job.yaml").steps, job_of("job.yaml").ranks, job_of("job.yaml").routing) == (5, (1,), Routing.WORST)
     assert job_of("job.yaml --steps 6").steps == 6
+    assert job_of("job.yaml").error_on_collective == EVERY_OPERATION
+    assert job_of("job.yaml --error-on-collective=send").error_on_collective == ("send",)
     assert job_of("train.py --world-size 3").nnodes == 1
 
 
@@ -191,6 +205,14 @@ USAGE_ERRORS = {
         "unknown hardware 'l5'; known: v100-32gb, a100-40gb, a100-80gb, h100-80gb, h200, b200, gb200, mi300x, l4, a10g, rtx4090"
     ),
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
+    "train.py --world-size 8 --error-on-collective=all_reduc": (
+        "unknown operation 'all_reduc' (did you mean 'all_reduce' or 'reduce'?); known: all_reduce, all_gather, all_gather_into_tensor, "
+        "reduce, reduce_scatter, "
+        "reduce_scatter_tensor, broadcast, scatter, gather, all_to_all, all_to_all_single, send, recv, barrier"
+    ),
+    "train.py --world-size 8 --error-on-collective=": (
+        "no operation is named: leave out the value to forbid all, or give a list such as all_reduce,send"
+    ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
     "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json",
     "train.py --world-size 8 -o .": "output . is a directory: name a file in it, as in report.json",

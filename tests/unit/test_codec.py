@@ -81,6 +81,7 @@ JOB = JobSpec(
     mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
     hardware=HARDWARE,
     routing=Routing.WORST,
+    error_on_collective=(CollectiveOp.SEND,),
     ranks=(0, 7),
     timeout_s=60.0,
 )

@@ -6,12 +6,14 @@ from textwrap import dedent
 import pytest
 
 from fakerun.errors import UsageError
+from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import ALL_RANKS, RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.job.yaml_job import load_job
+from fakerun.records.collective import CollectiveOp
 
-KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, rank, ranks"
+KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, error_on_collective, rank, ranks"
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +43,7 @@ def test_every_key() -> None:
         hardware: h200
         steps: 3
         routing: worst
+        error_on_collective: [send, all_reduce]
         rank: 15
         """
     assert load(text) == JobRequest(
@@ -55,7 +58,23 @@ def test_every_key() -> None:
         steps=3,
         ranks=RankChoice.of([15]),
         routing="worst",
+        error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "forbidden"),
+    [
+        ("true", EVERY_OPERATION),
+        ("false", ()),
+        ("all", EVERY_OPERATION),
+        ("'send,all_reduce'", (CollectiveOp.ALL_REDUCE, CollectiveOp.SEND)),
+        ("[barrier]", (CollectiveOp.BARRIER,)),
+        ("[]", ()),
+    ],
+)
+def test_forms_of_forbidden_operations(written: str, forbidden: tuple[CollectiveOp, ...]) -> None:
+    assert load(f"module: m\nerror_on_collective: {written}").error_on_collective == forbidden
 
 
 @pytest.mark.parametrize(
@@ -194,6 +213,18 @@ BROKEN = {
         ],
     ),
     "routing": ("script: train.py\nrouting: even\n", ["job.yaml:2: routing: unknown routing 'even'; known: balanced, worst"]),
+    "forbidden operations": (
+        "script: train.py\nerror_on_collective: [all_reduce, sent]\n",
+        [
+            "job.yaml:2: error_on_collective: unknown operation 'sent' (did you mean 'send'?); known: all_reduce, all_gather, "
+            "all_gather_into_tensor, reduce, reduce_scatter, "
+            "reduce_scatter_tensor, broadcast, scatter, gather, all_to_all, all_to_all_single, send, recv, barrier"
+        ],
+    ),
+    "forbidden number": (
+        "script: train.py\nerror_on_collective: 3\n",
+        ["job.yaml:2: error_on_collective: must be true, or a list of operations (all_reduce, send), not the number 3"],
+    ),
     "no program": ("world_size: 8\n", ["job.yaml:1: neither script nor module is given: one of them is needed"]),
     "two programs": ("script: train.py\nmodule: train\n", ["job.yaml:2: module: script is given too (line 1): keep one of them"]),
     "no such script": ("script: nope.py\n", ["job.yaml:1: script: no such script: nope.py"]),

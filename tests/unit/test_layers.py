@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "emulate": RECORDED,
     "trace": RECORDED,
     "records": BOTTOM,
-    "job": BOTTOM,
+    "job": {"records"} | BOTTOM,
     "files": set(),
     "places": set(),
     "units": set(),
