@@ -84,7 +84,7 @@ def emulation(
     with ExitStack() as stack:
         for context in (
             device_masquerade(mode),
-            cuda_facade(devices, job.hardware, statistics, streams, findings),
+            cuda_facade(devices, job.hardware, statistics, streams, observer, findings),
             accelerator_facade(devices, streams),
             host_only_profilers(findings),
             fused_kernels(),

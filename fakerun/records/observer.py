@@ -1,6 +1,7 @@
 """What passes between `emulate`, which makes things happen, and `trace`, which watches. Neither imports the other; `rank` wires them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from fakerun.records.collective import CommunicationCall
@@ -8,6 +9,14 @@ from fakerun.records.finding import Severity
 
 Tensor: TypeAlias = Any
 """A torch.Tensor; this room is torch-free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point in the record of a rank: how much had happened before it."""
+
+    calls: int
+    steps: int
 
 
 class OperationObserver(Protocol):
@@ -27,6 +36,12 @@ class OperationObserver(Protocol):
 
     def communication_buffers(self, tensors: Sequence[Tensor]) -> None:
         """These tensors hold what was or will be communicated, and live only for that (FSDP's gathered parameters)."""
+
+    def moment(self) -> Moment:
+        """Where the record stands now."""
+
+    def repeated(self, since: Moment, until: Moment) -> None:
+        """What was recorded between two moments, collectives and ends of steps, happens again without being run."""
 
     def process_group_made(self) -> None:
         """The script initialised torch.distributed or made a further group."""

@@ -36,6 +36,22 @@ class CollectiveTrace:
             self._waited_before[record.seq] = None
         return record.seq
 
+    def __len__(self) -> int:
+        """How many calls there were so far."""
+        return len(self._records)
+
+    def step_of(self, number: int) -> int:
+        """The step that the call of this number was made in."""
+        return self._records[number].step
+
+    def repeat(self, number: int) -> None:
+        """The call of this number was made again, from the same place in the program, and waited for as it was."""
+        again = len(self._records)
+        self._records.append(replace(self._records[number], seq=again, step=self._position.step))
+        if number in self._waited_before:
+            waited_before = self._waited_before[number]
+            self._waited_before[again] = None if waited_before is None else waited_before + again - number
+
     def waited_for(self, number: int) -> None:
         """The call of this number was waited for."""
         if number in self._waited_before and self._waited_before[number] is None:

@@ -59,7 +59,7 @@ class StepCounter:
         self.depth = _steps_around(sys._getframe(1))
         if self.depth == 0:
             if optimizer in self._done:
-                self._end_step()
+                self.end_step()
             for listener in self.started:
                 listener(optimizer)
         self.depth += 1
@@ -72,9 +72,10 @@ class StepCounter:
         if self.depth:
             return
         if all(known in self._done for known in self._known):
-            self._end_step()
+            self.end_step()
 
-    def _end_step(self) -> None:
+    def end_step(self) -> None:
+        """A training step is over."""
         self._done.clear()
         self.completed += 1
         for listener in self.ended:

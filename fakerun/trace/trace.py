@@ -8,7 +8,7 @@ import torch
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import Category
-from fakerun.records.observer import AutogradClock
+from fakerun.records.observer import AutogradClock, Moment
 from fakerun.trace.call_site import CallSites
 from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.grad_mode import GradMode
@@ -80,6 +80,19 @@ class RankTrace:
     def communication_buffers(self, tensors: Sequence[torch.Tensor]) -> None:
         for tensor in tensors:
             self.memory.mark(tensor, Category.COMMUNICATION, pin=True)
+
+    def moment(self) -> Moment:
+        return Moment(calls=len(self.collectives), steps=self.steps.completed)
+
+    def repeated(self, since: Moment, until: Moment) -> None:
+        ended = since.steps
+        for number in range(since.calls, until.calls):
+            for _ in range(ended, step := self.collectives.step_of(number)):
+                self.steps.end_step()
+            ended = step
+            self.collectives.repeat(number)
+        for _ in range(ended, until.steps):
+            self.steps.end_step()
 
     def process_group_made(self) -> None:
         self.is_distributed = True

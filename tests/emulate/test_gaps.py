@@ -46,7 +46,7 @@ def capture() -> None:
 
 
 TOLD: list[tuple[Callable[[], Any], str]] = [
-    (capture, "The replay of a CUDA graph"),
+    (capture, "The memory pool of a CUDA graph"),
     (lambda: torch.cuda.memory_snapshot(), "torch.cuda.memory_snapshot"),
     (lambda: torch.cuda.memory._dump_snapshot("never-written.pickle"), "torch.cuda.memory._dump_snapshot"),
     (lambda: torch.cuda.get_device_properties(0).memory_bus_width, "torch.cuda.get_device_properties().memory_bus_width"),

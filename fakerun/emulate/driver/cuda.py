@@ -18,7 +18,7 @@ from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
-from fakerun.records.observer import FindingSink, MemoryStatistics
+from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
 _CUDA_VERSION = "12.8"
 _HIP_VERSION = "6.4.43484"
@@ -29,14 +29,19 @@ _NCCL_VERSION = (2, 27, 5)
 
 @contextmanager
 def cuda_facade(
-    devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, streams: StreamTable, findings: FindingSink
+    devices: Devices,
+    hardware: HardwareSpec,
+    statistics: MemoryStatistics,
+    streams: StreamTable,
+    observer: OperationObserver,
+    findings: FindingSink,
 ) -> Iterator[None]:
     """Answer for `torch.cuda` as long as the context lasts."""
     with Patches() as patches:
         cuda = torch.cuda
         patches.set_all(cuda, _presence(devices))
         patches.set_all(cuda, _properties(devices, hardware, findings))
-        graphs = GraphTable(findings)
+        graphs = GraphTable(observer, findings)
         patches.set_all(cuda, _work(streams, graphs))
         random = _random_state(devices)
         memory = memory_functions(devices, hardware, statistics, findings)

@@ -1,16 +1,21 @@
-"""CUDA graphs: what is captured runs eagerly, once, and a replay repeats nothing. The report says so."""
+"""CUDA graphs: what is captured runs eagerly, once. That is its first replay; further ones repeat what was recorded of it.
+
+Nothing is run by a replay, so nothing is computed and no memory changes: the memory that a graph keeps for itself between replays
+is not counted. The report says so.
+"""
 
 from types import TracebackType
 from typing import Any, ClassVar
 
 from fakerun.emulate.refusals.gaps import CUDA_GRAPH
-from fakerun.records.observer import FindingSink
+from fakerun.records.observer import FindingSink, Moment, OperationObserver
 
 
 class GraphTable:
     """The classes and functions of `torch.cuda.graphs`, by what they stand for."""
 
-    def __init__(self, findings: FindingSink) -> None:
+    def __init__(self, observer: OperationObserver, findings: FindingSink) -> None:
+        self.observer = observer
         self.findings = findings
         self._pools = 0
         self.Graph: Any = type("CUDAGraph", (_Graph,), {"table": self})
@@ -33,22 +38,29 @@ class _Graph:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._pool: Any = self.table.pool_handle()
+        self._began: Moment | None = None
+        self._ended: Moment | None = None
+        self._replayed = False
 
     def capture_begin(self, pool: Any = None, *args: Any, **kwargs: Any) -> None:
-        CUDA_GRAPH.tell(self.table.findings, "The replay of a CUDA graph")
+        CUDA_GRAPH.tell(self.table.findings, "The memory pool of a CUDA graph")
         self._pool = pool or self._pool
+        self._began, self._replayed = self.table.observer.moment(), False
 
     def capture_end(self) -> None:
-        """It has run."""
+        self._ended = self.table.observer.moment()
 
     def instantiate(self) -> None:
         """There is nothing to prepare."""
 
     def replay(self) -> None:
-        """It has run."""
+        """Work ran when it was captured, which a GPU would not have done: that was the first replay."""
+        if self._replayed and self._began is not None and self._ended is not None:
+            self.table.observer.repeated(self._began, self._ended)
+        self._replayed = True
 
     def reset(self) -> None:
-        """Nothing is kept."""
+        self._began = self._ended = None
 
     def pool(self) -> Any:
         return self._pool

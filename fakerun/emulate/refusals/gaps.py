@@ -107,10 +107,10 @@ TRITON_KERNEL = Gap(
     shown="A launch does nothing, and what the kernel may have written is unknown.",
 )
 CUDA_GRAPH = Gap(
-    name="The replay of a CUDA graph (`torch.cuda.graph`, `CUDAGraph`)",
-    reason="what is captured runs once, eagerly, while it is captured",
-    way_round="To count every step, leave CUDA graphs out in a dry run: the steps are the same without.",
-    shown="A replay repeats nothing: its collectives and its optimizer steps count once.",
+    name="The memory pool of a CUDA graph (`torch.cuda.graph`, `CUDAGraph`)",
+    reason="what is captured runs once, eagerly, while it is captured, and frees its memory as usual",
+    way_round="Leave room for it: on a GPU what the graph used stays reserved for it between replays.",
+    shown="A replay runs nothing, and counts the collectives and optimizer steps of the capture again.",
 )
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
