@@ -21,10 +21,29 @@ class OnlyOnCuda:
     recognise: Callable[[CallIdentity], bool]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherOnCuda:
+    """Calls for which torch takes another operation on CUDA than on the CPU, and why. `translate` makes the former of the latter."""
+
+    why: str
+    translate: Callable[[CallIdentity], CallIdentity]
+
+
 RANDOM_STATE = OnlyOnCuda(
     why="the first random operation on a DTensor broadcasts rank 0's random state",
     recognise=lambda call: (call[0], call[2], call[3]) == ("broadcast", "uint8", ((16,),)),
 )
+
+
+def into_one_tensor(call: CallIdentity) -> CallIdentity:
+    """An all_gather as the all_gather_into_tensor of the same."""
+    op, group, dtype, inputs, outputs = call
+    if op != "all_gather" or set(outputs) != set(inputs):
+        return call
+    return ("all_gather_into_tensor", group, dtype, inputs, ((sum(size for (size,) in outputs),),))
+
+
+FLAT_PARAMETERS = OtherOnCuda(why="FSDP gathers into one tensor, on the CPU into a list of its parts", translate=into_one_tensor)
 
 NO_OPTIMIZER_STEP = frozenset({"no-optimizer-step"})
 """What is found of a program that only communicates."""
@@ -56,6 +75,7 @@ class Case:
     steps: int = 1000
     findings: frozenset[str] = field(default_factory=frozenset)
     only_on_cuda: tuple[OnlyOnCuda, ...] = ()
+    other_on_cuda: tuple[OtherOnCuda, ...] = ()
     not_on_gloo: NotOnGloo | None = None
 
     @property

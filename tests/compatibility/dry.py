@@ -34,20 +34,15 @@ class DryRun:
 
 def dry_run(case: Case) -> DryRun:
     """Simulate all ranks of the case, which must succeed."""
-    reports = [rank_report(case, rank) for rank in range(case.world_size)]
-    findings = frozenset(finding["code"] for report in reports for finding in report["findings"])
-    return DryRun(ranks=tuple(report["ranks"][0] for report in reports), findings=findings)
-
-
-def rank_report(case: Case, rank: int) -> dict[str, Any]:
     mesh = () if case.mesh is None else ("--mesh", case.mesh)
-    words = ("--nproc-per-node", str(case.world_size), "--rank", str(rank), *mesh, "--steps", str(case.steps), "--format", "json")
+    words = ("--nproc-per-node", str(case.world_size), "--ranks", "all", *mesh, "--steps", str(case.steps), "--format", "json")
     with TemporaryDirectory() as directory:
         arguments = (argument.format(directory=directory) for argument in case.args)
         command = (sys.executable, "-m", "fakerun", *words, str(case.path), *arguments)
         result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert result.returncode == 0, f"{' '.join(command[2:])} ended with {result.returncode}:\n{result.stderr}\n{result.stdout}"
-    return json.loads(result.stdout)
+    report = json.loads(result.stdout)
+    return DryRun(ranks=tuple(report["ranks"]), findings=frozenset(finding["code"] for finding in report["findings"]))
 
 
 def call_identity(call: Mapping[str, Any]) -> CallIdentity:

@@ -58,7 +58,8 @@ def operations(case: Case) -> str:
 def compared(case: Case) -> str:
     if case.not_on_gloo is not None:
         return f"no: {case.not_on_gloo.why}"
-    return "; ".join(["yes", *(f"except that on CUDA {difference.why}" for difference in case.only_on_cuda)])
+    reasons = [only.why for only in case.only_on_cuda] + [other.why for other in case.other_on_cuda]
+    return "; ".join(["yes", *(f"except that on CUDA {why}" for why in reasons)])
 
 
 if __name__ == "__main__":

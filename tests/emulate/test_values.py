@@ -45,6 +45,7 @@ KNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
     "distinct": (lambda: torch.unique(torch.tensor([3, 1, 1], device="cuda"), return_counts=True)[1].tolist(), [2, 1]),
     "the step of a fused optimizer": (lambda: _step_of_adamw(), 1.0),
     "gathered into parts": (lambda: _gathered_into_parts(), [1, 2, 1, 2]),
+    "several gathered at once": (lambda: _several_gathered_at_once(), [[[5], [6, 7]], [[5], [6, 7]]]),
     "waited for": (lambda: all_gather_tensor(torch.arange(2, device="cuda"), 0, _world()).tolist(), [0, 1, 0, 1]),
     "sharded": (lambda: _sharded(torch.arange(4)).to_local().tolist(), [0, 1]),
     "chosen by known scores": (lambda: torch.tensor([1.0, 3.0, 2.0], device="cuda").topk(2).indices.tolist(), [1, 2]),
@@ -138,6 +139,16 @@ def _step_of_adamw() -> Any:
 def _world() -> dist.ProcessGroup:
     dist.init_process_group("nccl")
     return dist.group.WORLD  # type: ignore[return-value]
+
+
+def _several_gathered_at_once() -> Any:
+    """On the host: a list for each rank, in it a tensor for each input, which are of different sizes here."""
+    _world()
+    host = dist.new_group(backend="gloo")
+    mine = [torch.tensor([5]), torch.tensor([6, 7])]
+    gathered = [[torch.zeros_like(tensor) for tensor in mine] for _ in range(2)]
+    dist.all_gather_coalesced(gathered, mine, group=host)
+    return [[tensor.tolist() for tensor in of_one_rank] for of_one_rank in gathered]
 
 
 def _gathered_into_parts() -> Any:

@@ -65,6 +65,10 @@ OUTPUTS = ("output", "output_lists", "output_tensor", "output_tensors", "outputs
 IN_PLACE = ("tensors",)
 """Names that the operators' schemas give to tensors. (`tensor` belongs to barriers and only tells the device.)"""
 
+SEEN_GROUPS: dict[int, dist.ProcessGroup] = {}
+"""Kept until the process ends: destroying a group waits for gloo's threads, and these may wait for Python's lock, to release tensors that
+have passed through Python here (torch 2.13: a hang, or "Resource deadlock avoided")."""
+
 Arguments = dict[str, Any]
 Call = dict[str, Any]
 
@@ -85,7 +89,9 @@ def describe(op: str, arguments: Arguments) -> Call:
     # A sender's tensors only leave and a receiver's only arrive; in every other call with `tensors` they do both.
     inputs = tensors(*INPUTS, *(() if op == "recv" else IN_PLACE))
     outputs = tensors(*OUTPUTS, *(() if op == "send" else IN_PLACE))
-    ranks = dist.get_process_group_ranks(dist.ProcessGroup.unbox(arguments["process_group"]))
+    group = dist.ProcessGroup.unbox(arguments["process_group"])
+    SEEN_GROUPS[id(group)] = group
+    ranks = dist.get_process_group_ranks(group)
 
     def global_rank(name: str) -> int | None:
         return ranks[arguments[name]] if name in arguments else None
@@ -136,12 +142,12 @@ def storage_bytes(tensors: Iterable[torch.Tensor]) -> list[int]:
 def describe_state(optimizer: torch.optim.Optimizer) -> dict[str, list[int]]:
     """What the optimizer holds. The counts of steps are apart, as they are not where the rest is."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    states = [optimizer.state[parameter] for parameter in parameters]
+    values = [item for parameter in parameters for item in optimizer.state[parameter].items() if item[1] is not None]
     return {
         "parameters": storage_bytes(parameters),
         "gradients": storage_bytes(parameter.grad for parameter in parameters if parameter.grad is not None),
-        "optimizer_state": storage_bytes(value for state in states for name, value in state.items() if name != "step"),
-        "step_counts": storage_bytes(state["step"] for state in states),
+        "optimizer_state": storage_bytes(value for name, value in values if name != "step"),
+        "step_counts": storage_bytes(value for name, value in values if name == "step"),
     }
 
 
@@ -154,15 +160,9 @@ def line_writer(stream: TextIO) -> Callable[[Call], None]:
 
 
 def record_script(calls: Path, script: str, args: Sequence[str]) -> None:
-    """Run `script` as Python's main program; its calls go to `calls`, and what its optimizer holds beside them."""
-    state = calls.with_suffix(".state.json")
+    """Run `script` as Python's main program, and write its calls."""
     sys.argv = [script, *args]
     sys.path[0] = str(Path(script).parent.resolve())
-
-    def write_state(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        state.write_text(json.dumps(describe_state(optimizer)))
-
-    register_optimizer_step_post_hook(write_state)
     with calls.open("w") as stream:
         library = observe(line_writer(stream))
         runpy.run_path(script, run_name="__main__")
@@ -172,7 +172,13 @@ def record_script(calls: Path, script: str, args: Sequence[str]) -> None:
 def main() -> None:
     directory, script, *args = sys.argv[1:]
     calls = Path(directory, f"rank_{os.environ['RANK']}.jsonl")
+    state = calls.with_suffix(".state.json")
     calls.parent.mkdir(parents=True, exist_ok=True)
+
+    def write_state(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        state.write_text(json.dumps(describe_state(optimizer)))
+
+    register_optimizer_step_post_hook(write_state)
     record_script(calls, script, args)
 
 

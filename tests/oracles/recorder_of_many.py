@@ -6,10 +6,13 @@ OUT_DIR/programs.json is a list of {"name", "script", "args"}. Each worker forks
 recorder, as an interpreter of its own would. To the program it looks like an attempt of torchrun's elastic agent, with a fresh store for
 what ranks exchange to find each other. A worker that is ahead waits in the next program's init_process_group for the others.
 
-OUT_DIR/NAME/ holds what recorder.py writes, and for each rank rank_N.log, the program's output, and rank_N.exit, its exit code or minus the
-signal that killed it. A program that fails on a rank is killed on the others, and the next one begins.
+OUT_DIR/NAME/ holds for each rank rank_N.jsonl, its calls as recorder.py writes them, rank_N.log, the program's output, and rank_N.exit,
+its exit code or minus the signal that killed it. A program that fails on a rank is killed on the others, and the next one begins.
 """
 
+import atexit
+import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -17,8 +20,11 @@ import select
 import signal
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -60,13 +66,33 @@ def serve_stores(programs: int) -> None:
     agents.wait([f"rank {rank} is done" for rank in range(WORLD_SIZE)])
 
 
-def become(script: str, args: list[str], directory: Path, store_port: int) -> None:
-    """In the child: run the program, its output in a file."""
+def become(script: str, args: list[str], directory: Path, store_port: int) -> NoReturn:
+    """In the child: run the program, its output in a file, and end as an interpreter would, less the second of taking everything down."""
     log = os.open(directory / f"rank_{RANK}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["MASTER_PORT"] = str(store_port)
-    record_script(directory / f"rank_{RANK}.jsonl", script, args)
+    faulthandler.dump_traceback_later(TIMEOUT_S - 5)  # so that a program that hangs says where
+    code = exit_code(lambda: record_script(directory / f"rank_{RANK}.jsonl", script, args))
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def exit_code(run: Callable[[], None]) -> int:
+    """What Python's main program would end with."""
+    try:
+        run()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def await_exit(pid: int, directory: Path) -> int:
@@ -100,6 +126,7 @@ def main() -> None:
         return
     for module in PRELOADED:
         importlib.import_module(module)
+    gc.freeze()  # so that children do not copy what they would only look at
     agents = agents_store(timeout_s=TIMEOUT_S)
     for program, store_port in zip(programs, json.loads(agents.get("ports")), strict=True):
         directory = out / program["name"]
@@ -107,7 +134,6 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             become(program["script"], program["args"], directory, store_port)
-            return
         write_exit(directory, await_exit(pid, directory))
     agents.set(f"rank {RANK} is done", "")
     if RANK == 0:

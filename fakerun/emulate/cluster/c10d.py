@@ -49,8 +49,12 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
 
 
 def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
-    outputs, inputs = call["output_lists"], call["input_list"]
-    return _all_gather(comm, {**call, "output_tensors": [list(part) for part in outputs], "input_tensors": inputs})[1]
+    """`output_lists` has a list for each rank; for all_gather, each input has a list with a tensor for each rank."""
+    outputs = [list(of_one_input) for of_one_input in zip(*call["output_lists"], strict=True)]
+    inputs, flat = call["input_list"], [tensor for of_one_rank in call["output_lists"] for tensor in of_one_rank]
+    comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
+    comm.peers.all_gather(outputs)
+    return comm.work(flat)
 
 
 def _all_gather_base(comm: Communication, call: dict[str, Any]) -> Any:

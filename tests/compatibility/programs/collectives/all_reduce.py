@@ -14,9 +14,10 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.int64):
         for size, reduction in enumerate(REDUCTIONS, start=1):
             dist.all_reduce(torch.ones(size, 3, dtype=dtype, device=device), op=reduction)
-    flags = torch.ones(5, dtype=torch.int32, device=device)
+    flags = torch.ones(5, dtype=torch.int32)
+    host = dist.new_group(backend="gloo")  # NCCL has no bitwise reductions
     for reduction in (dist.ReduceOp.BAND, dist.ReduceOp.BOR):
-        dist.all_reduce(flags, op=reduction)
+        dist.all_reduce(flags, op=reduction, group=host)
     dist.destroy_process_group()
 
 
