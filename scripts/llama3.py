@@ -130,7 +130,8 @@ class Llama3(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         # The buffer is real and becomes complex only here. DDP broadcasts buffers, and not every backend sends complex numbers. FSDP's
         # mixed precision casts a block's floating-point arguments to bfloat16, too coarse for angles, and leaves complex ones alone.
-        rope = torch.view_as_complex(self.rope)[: tokens.shape[1]]
+        # It is as long as the sequence, of which `tokens` (activations, on a later stage of a pipeline) may be a part.
+        rope = torch.view_as_complex(self.rope)
         x = self.tok_embeddings(tokens)
         for layer in self.layers:
             x = layer(x, rope)

@@ -12,7 +12,7 @@ from fakerun.emulate.cluster import c10d, functional
 from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
-from fakerun.emulate.cluster.fsdp import report_fsdp_buffers
+from fakerun.emulate.cluster.fsdp import accumulated_gradients, report_fsdp_buffers
 from fakerun.emulate.cluster.handles import Handles, simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.objects import simulated_objects
@@ -114,6 +114,7 @@ def emulation(
             simulated_objects(communication, findings),
             simulated_meshes(job.mesh, rank, observer, findings),
             simulated_ddp(),
+            accumulated_gradients(observer),
             missing_apis(findings),
             failed_kernels_unlogged(),
             children_run_outside(mode, arguments),

@@ -36,6 +36,9 @@ from torch.distributed._functional_collectives import AsyncCollectiveTensor
 # 2.13: whether DTensor and functional collectives are being traced: they take an active fake mode for a yes.
 from torch.distributed._functional_collectives import _are_we_tracing as are_we_tracing
 
+# 2.13: parameters that FSDP2 communicates together; keeps their gradients where it is told not to reduce them.
+from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
+
 # 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
 from torch.distributed.tensor._sharding_prop import ShardingPropagator
 
@@ -186,6 +189,7 @@ __all__ = [
     "AsyncCollectiveTensor",
     "DataDependentOutputException",
     "DynamicOutputShapeException",
+    "FSDPParamGroup",
     "FakeProcessGroup",
     "FakeTensor",
     "FakeTensorMode",

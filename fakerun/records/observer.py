@@ -43,6 +43,9 @@ class OperationObserver(Protocol):
     def repeated(self, since: Moment, until: Moment) -> None:
         """What was recorded between two moments, collectives and ends of steps, happens again without being run."""
 
+    def gradients_kept(self, tensors: Sequence[Tensor]) -> None:
+        """These tensors are gradients that a wrapper (FSDP) keeps to add to in the next backward."""
+
     def process_group_made(self) -> None:
         """The script initialised torch.distributed or made a further group."""
 

@@ -81,6 +81,10 @@ class RankTrace:
         for tensor in tensors:
             self.memory.mark(tensor, Category.COMMUNICATION, pin=True)
 
+    def gradients_kept(self, tensors: Sequence[torch.Tensor]) -> None:
+        for tensor in tensors:
+            self.memory.mark(tensor, Category.GRADIENT)
+
     def moment(self) -> Moment:
         return Moment(calls=len(self.collectives), steps=self.steps.completed)
 

@@ -14,6 +14,7 @@ from fakerun.analysis.memory import alive_after
 from fakerun.rank.simulation import Simulation
 from fakerun.records.memory import Category, MemoryBlock, rounded_size_bytes
 from tests.in_process import Simulate
+from tests.trace.seen import watch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -260,6 +261,25 @@ def test_fully_sharded(reshard: bool, simulate: Simulate) -> None:
         ("backward", "temporary"),  # gradients before they are reduced
         ("backward", "communication"),  # what is reduced
     }
+
+
+def test_whole_gradients_of_micro_batches(simulate: Simulate) -> None:
+    """FSDP2 that is told not to communicate yet keeps whole gradients, in the dtype that it will reduce in."""
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+    simulation = simulate(nproc_per_node=2)
+    torch.distributed.init_process_group("nccl")
+    model: Any = nn.Linear(256, 64, bias=False, device="cuda")
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    fully_shard(model, mp_policy=policy, reshard_after_forward=False)
+    inputs = torch.randn(4, 256, device="cuda")
+    with watch(simulation) as seen:
+        model.set_requires_gradient_sync(False)
+        for _ in range(2):
+            model(inputs).sum().backward()
+    (gradient,) = {block.dtype for block in seen.where(category=Category.GRADIENT)}
+    assert gradient == "float32"
+    assert {block.shape for block in seen.where(category=Category.GRADIENT)} == {(64, 256)}
 
 
 def test_tensor_parallel_output_is_an_activation(simulate: Simulate) -> None:

@@ -1,16 +1,36 @@
-"""Tells the observer which buffers FSDP2 gathers into and reduces from: memory that exists only for communication."""
+"""Tells the observer what FSDP2 holds beside the script's tensors: buffers for communication, and gradients that wait for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.torch_private import pytree
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import FSDPParamGroup, pytree
 from fakerun.records.observer import OperationObserver
 
 _OPERATORS = ("all_gather_copy_in", "split_with_sizes_copy", "chunk_cat")
 """torch's own operators around FSDP2's collectives: into the gathered buffer, out of it into the parameters, into the reduced buffer."""
+
+
+@contextmanager
+def accumulated_gradients(observer: OperationObserver) -> Iterator[None]:
+    """Report whole gradients that FSDP2 keeps from one backward to the next (`set_requires_gradient_sync(False)`, pipelines)."""
+    end_backward = FSDPParamGroup.post_backward
+
+    def end_backward_and_tell(group: Any, *args: Any) -> None:
+        end_backward(group, *args)
+        if not group.reduce_grads:
+            for parameter in group.fsdp_params:
+                # Both: until 2.13 a gradient that is reduced in another dtype is kept in a place of its own.
+                kept = (parameter.unsharded_accumulated_grad, parameter._unsharded_param.grad)
+                observer.gradients_kept([gradient for gradient in kept if gradient is not None])
+
+    with Patches() as patches:
+        patches.set(FSDPParamGroup, "post_backward", end_backward_and_tell)
+        yield
 
 
 def report_fsdp_buffers(mode: DeviceMode, observer: OperationObserver) -> None:
