@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+from fakerun.emulate.checkpoints.flat_optimizer_state import flat_optimizer_state
 from fakerun.emulate.checkpoints.pickling import simulated_pickling
 from fakerun.emulate.checkpoints.saving import simulated_saving
 from fakerun.emulate.checkpoints.sharded_checkpoints import simulated_sharded_checkpoints
@@ -91,7 +92,7 @@ def emulation(
             simulated_autocast(),
             simulated_attention(mode, job.hardware.compute_capability),
             ordinals_are_devices(),
-            parameters_keep_identity(),
+            parameters_keep_identity(mode),
             eager_dtensor(mode),
             gradients_are_finite(),
             eager_compile(compilation),
@@ -109,6 +110,7 @@ def emulation(
             simulated_saving(findings, lambda: values.made_up),
             simulated_pickling(findings, mode.known.of),
             simulated_sharded_checkpoints(findings),
+            flat_optimizer_state(job.ranks),
             simulated_process_groups(rank, job.world_size, observer),
             simulated_handles(handles),
             simulated_objects(communication, findings),

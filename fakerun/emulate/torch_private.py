@@ -12,6 +12,7 @@ import torch
 
 # 2.13: `torch._dynamo` copies names out of `torch._C` when it is first imported: before `torch.cuda` is answered for, or it copies ours.
 import torch._dynamo.device_interface
+import torch.distributed.fsdp
 import torch.nn.attention.flex_attention
 
 # 2.13: the process-group backend that communicates nothing, and its finished Work.
@@ -133,6 +134,9 @@ disable_all_modes = torch.utils._python_dispatch._disable_current_modes
 NestedIntNode: Any = torch.nested._internal.nested_int.NestedIntNode
 ragged_sizes: Any = torch.nested._internal.nested_tensor._tensor_symint_registry
 
+# 2.13: how FSDP1 gathers the optimizer state of flat parameters for a checkpoint.
+FLAT_OPTIMIZER_STATE: Any = torch.distributed.fsdp._optim_utils
+
 # 2.13: trees of arguments; `torch.utils.pytree` does not cover `tree_map_only`.
 pytree = torch.utils._pytree
 
@@ -176,6 +180,7 @@ __all__ = [
     "DYNAMO",
     "END_COALESCING",
     "FAKE_DEVICE_ATTRIBUTE",
+    "FLAT_OPTIMIZER_STATE",
     "FLEX_ATTENTION_OPERATOR",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",

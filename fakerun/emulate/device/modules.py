@@ -1,7 +1,8 @@
 """Keeps the identity of parameters when a module moves between host and simulated accelerator.
 
 On a GPU `module.cuda()` changes each parameter's data in place, so tied weights stay tied and an optimizer keeps its parameters.
-The content of a real tensor cannot be set to a simulated one; it can be swapped.
+The content of a real tensor cannot be set to a simulated one; it can be swapped. A swap leaves the autograd graph behind, with
+the hooks on it.
 """
 
 import copyreg
@@ -11,21 +12,23 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FlatParameter
 
+from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FAKE_DEVICE_ATTRIBUTE, FakeTensor, TensorBase, swap_tensor_impl
 from fakerun.errors import scripts_own
 
 
 @contextmanager
-def parameters_keep_identity() -> Iterator[None]:
+def parameters_keep_identity(mode: DeviceMode) -> Iterator[None]:
     """Let `Module._apply` swap the content of parameters, whatever refers to them."""
     with Patches() as patches:
         patches.set(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
         patches.set(torch.utils, "swap_tensors", _swap)
         patches.set(FakeTensor, "__deepcopy__", _deep_copy)
         data: Any = vars(TensorBase)["data"]
-        patches.set(torch.Tensor, "data", property(data.__get__, partial(_set_data, data)))
+        patches.set(torch.Tensor, "data", property(data.__get__, partial(_set_data, mode, data)))
         yield
 
 
@@ -46,8 +49,12 @@ def _deep_copy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     return copied
 
 
-def _set_data(data: Any, tensor: torch.Tensor, value: torch.Tensor) -> None:
+def _set_data(mode: DeviceMode, data: Any, tensor: torch.Tensor, value: torch.Tensor) -> None:
     """`tensor.data = value`, also between host and simulated accelerator: `p.data = p.data.cuda()`."""
+    if isinstance(tensor, FakeTensor) and isinstance(tensor, FlatParameter):
+        # FSDP1 with its parameters offloaded moves them to and fro in every pass, and its gradients are reduced in a hook on the graph
+        # between: once a flat parameter was on the accelerator, it is simulated on the host, too.
+        value = mode.simulate(value)
     if isinstance(tensor, FakeTensor) is isinstance(value, FakeTensor):
         data.__set__(tensor, value)
         if isinstance(tensor, FakeTensor):  # C++ takes over everything but the device, which Python keeps

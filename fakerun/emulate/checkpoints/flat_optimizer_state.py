@@ -1,0 +1,88 @@
+"""FSDP1's optimizer state, gathered for a checkpoint: what the ranks that are not simulated say of their shards.
+
+A flat parameter is cut without regard to the parameters in it, so a rank has state of some of them and the ranks tell each other of which
+(`all_gather_object`). Copies of what this rank says would not cover the parameter. Where it is cut follows from its layout.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import FLAT_OPTIMIZER_STATE
+
+State = Mapping[str, Any]
+
+
+@contextmanager
+def flat_optimizer_state(simulated: Collection[int]) -> Iterator[None]:
+    """Let FSDP1 find whole optimizer states, though only the ranks of `simulated` speak for themselves."""
+    states = _States(simulated)
+    with Patches() as patches:
+        for name, answer in (("_map_param_key_to_optim_keys", states.keys), ("_allgather_state_info", states.of_all_ranks)):
+            patches.set(FLAT_OPTIMIZER_STATE, name, answer(getattr(FLAT_OPTIMIZER_STATE, name)))
+        yield
+
+
+class _States:
+    """Answers the two questions that FSDP1 asks all ranks: which parameters have state, and what the state of each looks like."""
+
+    def __init__(self, simulated: Collection[int]) -> None:
+        self._simulated = simulated
+        self._managed: Mapping[str, Any] = {}
+        """What FSDP1 knows of each parameter (its `FSDPParamInfo`), by name."""
+        self._example: State = {}
+        """Any parameter's: a rank may hold nothing of a small flat parameter, and then has no state of its own to go by."""
+
+    def keys(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def map_keys(optim_state: Any, group: Any, key_to_param: Any, names_of: Any, managed: Any, merge_keys: bool = False) -> Any:
+            keys, own = original(optim_state, group, key_to_param, names_of, managed, merge_keys)
+            states, self._managed = optim_state["state"], managed
+            self._example = next(iter(states.values()), {})
+            if merge_keys and states and self._silent(group):
+                elsewhere = (tuple(names_of[each]) for each in key_to_param.values() if each.requires_grad and not each.numel())
+                keys = sorted({*keys, *(FLAT_OPTIMIZER_STATE._OptimStateKey(names, names[0] in managed) for names in elsewhere)})
+            return keys, own
+
+        return map_keys
+
+    def of_all_ranks(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def gather(fsdp_state: Any, input_states: Mapping[str, State]) -> Any:
+            gathered = original(fsdp_state, input_states)
+            example = next(filter(None, input_states.values()), self._example)
+            for rank in self._silent(fsdp_state.process_group):
+                for name, state in input_states.items():
+                    has_state = state or not self._elements(name, fsdp_state.rank)  # a part here without state: nobody has any
+                    elements = self._elements(name, rank) if has_state else 0
+                    gathered[rank][name] = _told(example if elements else {}, elements)
+            return gathered
+
+        return gather
+
+    def _elements(self, name: str, rank: int) -> int:
+        """How many elements of the parameter lie in the shard of that rank of its group."""
+        info = self._managed[name]
+        size = info.handle.flat_param._sharded_size.numel()
+        shards = info.handle._get_shard_metadata(rank * size, (rank + 1) * size - 1)
+        return int(shards[info.param_indices[name]].numel_in_shard or 0)
+
+    def _silent(self, group: Any) -> Sequence[int]:
+        """The members of the group that are not simulated, by their rank in it."""
+        ranks = dist.get_process_group_ranks(group)
+        return [i for i, rank in enumerate(ranks) if rank not in self._simulated and i != dist.get_rank(group)]
+
+
+def _told(state: State, elements: int) -> Any:
+    """What a rank says of a state like this one, of its elements of the parameter."""
+    told = FLAT_OPTIMIZER_STATE.StateInfo({}, {}, {})
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor):
+            told.non_tensors[name] = value
+        elif value.dim() == 0:
+            told.scalar_tensors[name] = value.cpu()
+        else:
+            told.tensors[name] = FLAT_OPTIMIZER_STATE._PosDimTensorInfo(torch.Size([elements]), value.dtype)
+    return told
