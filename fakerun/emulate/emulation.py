@@ -106,7 +106,7 @@ def emulation(
             accelerator_generators(devices),
             tensor_types(),
             printed_as_cuda(values.to_show),
-            samples_are_accepted(values.unnoted),
+            samples_are_accepted(values.unnoted, observer, findings),
             simulated_saving(findings, lambda: values.made_up),
             simulated_pickling(findings, mode.known.of),
             simulated_sharded_checkpoints(findings),

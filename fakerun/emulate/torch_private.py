@@ -40,6 +40,9 @@ from torch.distributed._functional_collectives import _are_we_tracing as are_we_
 # 2.13: parameters that FSDP2 communicates together; keeps their gradients where it is told not to reduce them.
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 
+# 2.13: where DTensor keeps the random state that ranks agreed on.
+from torch.distributed.tensor import _random as dtensor_random
+
 # 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
 from torch.distributed.tensor._sharding_prop import ShardingPropagator
 
@@ -110,6 +113,9 @@ swap_tensor_impl = torch._C._swap_tensor_impl
 exclude_dispatch_keys = torch._C._ExcludeDispatchKeyGuard
 AUTOCAST_CUDA_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
 
+# 2.13: the devices that a process group has a backend for.
+GROUP_DEVICES = "_device_types"
+
 # 2.13: between these two calls of a process group its operations are sent together; the second returns the handle of all.
 START_COALESCING = "_start_coalescing"
 END_COALESCING = "_end_coalescing"
@@ -166,6 +172,11 @@ OpOverload = torch._ops.OpOverload
 HigherOrderOperator = torch._ops.HigherOrderOperator
 
 
+def dtensors_share_random_state() -> bool:
+    """Whether a random operation on DTensors has run. 2.13: the first one makes a tracker, which broadcasts a random state."""
+    return dtensor_random._rng_tracker is not None
+
+
 def make_fake_group(rank: int, size: int) -> Any:
     """A fake backend for `rank` of `size`. 2.13: torch's type stubs describe other arguments than the binding takes."""
     backend: Any = FakeProcessGroup
@@ -184,6 +195,7 @@ __all__ = [
     "FLEX_ATTENTION_OPERATOR",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
+    "GROUP_DEVICES",
     "GROUP_TENSORS",
     "NVTX_FUNCTIONS",
     "PARSE_TO",
@@ -214,6 +226,7 @@ __all__ = [
     "disable_all_modes",
     "disable_torch_dispatch",
     "disable_torch_function",
+    "dtensors_share_random_state",
     "exclude_dispatch_keys",
     "fake_tensor_module",
     "forbid_data_access",

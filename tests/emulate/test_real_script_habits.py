@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.tensor import Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
@@ -605,6 +606,17 @@ def test_truncated_normal_initialisation_tells_nothing(simulation: Simulation) -
     assert "unknown-value" not in codes(simulation)
 
 
+def test_truncated_normal_of_shards_may_communicate_more(simulation: Simulation) -> None:
+    dist.init_process_group("nccl")
+    mesh = dist.device_mesh.init_device_mesh("cuda", (2,))
+    weight = distribute_tensor(torch.empty(8, 8, device="cuda"), mesh, [Shard(0)])
+    before = len(simulation.record(None).collectives)
+    nn.init.trunc_normal_(weight, std=0.02, a=-0.06, b=0.06)
+    asked = [call for call in simulation.record(None).collectives[before:] if call.dtype == "bool"]
+    assert ("samples-accepted" in codes(simulation)) == bool(asked)
+    assert "unknown-value" not in codes(simulation)
+
+
 def test_the_old_tensor_types(simulation: Simulation) -> None:
     kind: Any = vars(torch.cuda)["FloatTensor"]
     assert kind([1.0, 2.0]).tolist() == [1.0, 2.0]
@@ -622,7 +634,7 @@ def test_sharded_checkpoints_are_neither_written_nor_read(tmp_path: Path, simula
     from torch.distributed import checkpoint
 
     dcp: Any = checkpoint  # it does not mark all that it exports
-    dist.init_process_group("nccl")
+    dist.init_process_group("cpu:gloo,cuda:nccl")
     model = network().cuda()
     torch.distributed.fsdp.fully_shard(model)
     state = {"model": model.state_dict(), "step": 3}
@@ -631,6 +643,27 @@ def test_sharded_checkpoints_are_neither_written_nor_read(tmp_path: Path, simula
     dcp.load(state, checkpoint_id=tmp_path / "sharded")
     assert not (tmp_path / "sharded").exists()
     assert {"not-saved", "not-loaded"} <= codes(simulation)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_an_asynchronous_checkpoint_is_staged_as_asked_for(background: bool, simulation: Simulation) -> None:
+    from torch.distributed.checkpoint import staging, state_dict_saver
+
+    dist.init_process_group("cpu:gloo,cuda:nccl")
+    stager = staging.DefaultStager(staging.StagingOptions(use_async_staging=background))
+    given: Any = state_dict_saver.async_save({"step": 3}, checkpoint_id="nowhere", async_stager=stager)
+    stager.close()
+    assert isinstance(given, state_dict_saver.AsyncSaveResponse) == background
+    for future in (given.staging_completion, given.upload_completion) if background else (given,):
+        assert future.done()
+
+
+def test_an_asynchronous_checkpoint_needs_a_backend_for_the_host(simulation: Simulation) -> None:
+    from torch.distributed.checkpoint import state_dict_saver
+
+    dist.init_process_group("nccl")
+    with pytest.raises(AssertionError, match=r"^A CPU backend must be enabled for async save"):
+        state_dict_saver.async_save({"step": 3}, checkpoint_id="nowhere")
 
 
 def test_an_lstm_is_said_to_run_in_steps(simulation: Simulation) -> None:

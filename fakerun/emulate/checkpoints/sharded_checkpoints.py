@@ -9,11 +9,16 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.staging import AsyncStager
+from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 
 from fakerun.emulate.patching import Patches
+from fakerun.emulate.torch_private import GROUP_DEVICES
 from fakerun.records.observer import FindingSink
 
 
@@ -29,10 +34,14 @@ def simulated_sharded_checkpoints(findings: FindingSink) -> Iterator[None]:
         )
         return Metadata({})
 
-    def async_save(state_dict: Any, *args: Any, **kwargs: Any) -> Future[Metadata]:
-        done: Future[Metadata] = Future()
-        done.set_result(save(state_dict, *args, **kwargs))
-        return done
+    def async_save(state_dict: Any, *args: Any, **kwargs: Any) -> Future[Any] | AsyncSaveResponse:
+        _require_a_host_backend(kwargs.get("process_group"))
+        uploaded = _done(save(state_dict, *args, **kwargs))
+        stager = kwargs.get("async_stager") or kwargs.get("storage_writer")
+        # Torch tells by what `stage` returns whether the copy to the host goes on in the background; there is nothing to copy here.
+        if isinstance(stager, AsyncStager) and isinstance(stager.stage({}), Future):
+            return AsyncSaveResponse(staging_completion=_done(None), upload_completion=uploaded)
+        return uploaded
 
     def load(state_dict: Any, *args: Any, **kwargs: Any) -> None:
         findings.note(
@@ -47,6 +56,18 @@ def simulated_sharded_checkpoints(findings: FindingSink) -> Iterator[None]:
         for module in (dcp, state_dict_loader):
             patches.set(module, "load", load)
         yield
+
+
+def _require_a_host_backend(group: dist.ProcessGroup | None) -> None:
+    """As torch does, in its words."""
+    if dist.is_initialized() and torch.device("cpu") not in getattr(group or dist.group.WORLD, GROUP_DEVICES):
+        raise AssertionError("A CPU backend must be enabled for async save; try initializing process group with 'cpu:gloo,cuda:nccl'")
+
+
+def _done(result: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(result)
+    return future
 
 
 def _place(named: dict[str, Any]) -> str:
