@@ -86,3 +86,9 @@ def test_a_profiler_sees_the_host(tmp_path: Path, simulation: Simulation) -> Non
     with torch.autograd.profiler.emit_nvtx():
         model(torch.ones(2, 4, device="cuda"))
     assert "profiled-host-only" in {finding.code for finding in simulation.record(None).findings}
+
+
+@pytest.mark.parametrize(("hardware", "own"), [("h100-80gb", "sm_90"), ("v100-32gb", "sm_70"), ("l4", "sm_89"), ("mi300x", "gfx942")])
+def test_the_build_has_kernels_for_the_device(hardware: str, own: str, simulate: Simulate) -> None:
+    simulate(hardware=hardware)
+    assert own in torch.cuda.get_arch_list()

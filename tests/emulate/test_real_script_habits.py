@@ -402,6 +402,41 @@ def test_random_state(simulation: Simulation) -> None:
         torch.randn(2, device="cuda")
 
 
+def test_a_state_is_that_of_a_cuda_generator(simulation: Simulation) -> None:
+    torch.cuda.manual_seed(7)
+    generator = torch.cuda.default_generators[0]
+    assert generator.initial_seed() == torch.cuda.initial_seed() == 7
+    assert torch.cuda.get_rng_state().view(torch.int64).tolist() == [7, 0]
+    saved = torch.cuda.get_rng_state()
+    torch.cuda.manual_seed_all(9)
+    generator.set_offset(4)
+    assert torch.cuda.get_rng_state().view(torch.int64).tolist() == [9, 4]
+    torch.cuda.default_generators[0].set_state(saved)  # as Megatron restores it, past torch.cuda.set_rng_state
+    assert torch.cuda.get_rng_state().equal(saved)
+    assert torch.cuda.get_rng_state(1).view(torch.int64).tolist() == [9, 0]
+
+
+def test_generators_that_share_their_state(simulation: Simulation) -> None:
+    generator = torch.Generator(device="cuda").manual_seed(3)
+    shared, copied = generator.graphsafe_get_state(), generator.clone_state()
+    generator.manual_seed(4)
+    assert (shared.initial_seed(), copied.initial_seed()) == (4, 3)
+    assert generator.graphsafe_set_state(copied).initial_seed() == 3
+    assert copied.device == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "words"),
+    [
+        (torch.zeros(5056, dtype=torch.uint8), RuntimeError, "RNG state is wrong size"),
+        (torch.zeros(16), TypeError, "RNG state must be a torch.ByteTensor"),
+    ],
+)
+def test_a_state_of_another_kind_is_refused(simulation: Simulation, state: torch.Tensor, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        torch.cuda.set_rng_state(state)
+
+
 # -- checkpoints -------------------------------------------------------------------------------------------------------
 
 

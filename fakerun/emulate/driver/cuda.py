@@ -2,16 +2,17 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import torch
 
-from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions
-from fakerun.emulate.driver.device_properties import DeviceProperties, is_amd
+from fakerun.emulate.driver.device_properties import DeviceProperties, built_for, is_amd
+from fakerun.emulate.driver.generators import random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
@@ -43,7 +44,7 @@ def cuda_facade(
         patches.set_all(cuda, _properties(devices, hardware, findings))
         graphs = GraphTable(observer, findings)
         patches.set_all(cuda, _work(streams, graphs))
-        random = _random_state(devices)
+        random = random_state(devices)
         memory = memory_functions(devices, hardware, statistics, findings)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
             patches.set_all(module, functions)
@@ -100,7 +101,6 @@ def _presence(devices: Devices) -> dict[str, Any]:
         "_exchange_device": lambda index: _exchange(devices, index),
         "_maybe_exchange_device": lambda index: _exchange(devices, index),
         "can_device_access_peer": lambda device, peer: True,
-        "get_arch_list": list,
     }
 
 
@@ -129,6 +129,7 @@ def _properties(devices: Devices, hardware: HardwareSpec, findings: FindingSink)
     return {
         "get_device_properties": properties,
         "get_device_name": lambda device=None: properties(device).name,
+        "get_arch_list": lambda: built_for(hardware),
         "get_device_capability": lambda device=None: (properties(device).major, properties(device).minor),
         "is_bf16_supported": lambda including_emulation=True: (major, minor) >= (8, 0) or including_emulation,
         "is_tf32_supported": lambda: major >= 8,
@@ -158,40 +159,6 @@ def _work(streams: StreamTable, graphs: GraphTable) -> dict[str, Any]:
         "cudart": lambda: Runtime(torch.cuda.mem_get_info),
         "set_sync_debug_mode": lambda mode: None,
         "get_sync_debug_mode": lambda: 0,
-    }
-
-
-def _random_state(devices: Devices) -> dict[str, Any]:
-    """Seeds and states of the accelerator's generators: kept, and without effect on values nobody computes."""
-    states: dict[int, torch.Tensor] = {}
-    seeds: dict[int, int] = {}
-
-    def get(device: Any = ACCELERATOR) -> torch.Tensor:
-        with torch.device("cpu"):
-            return states.get(devices.index(device), torch.zeros(16, dtype=torch.uint8)).clone()
-
-    def set_state(state: torch.Tensor, device: Any = ACCELERATOR) -> None:
-        states[devices.index(device)] = state.cpu().clone()
-
-    def set_all(all_states: Iterable[torch.Tensor]) -> None:
-        for index, state in enumerate(all_states):
-            set_state(state, index)
-
-    def seed_with(seed: int) -> None:
-        seeds[devices.current] = int(seed)
-
-    return {
-        "get_rng_state": get,
-        "get_rng_state_all": lambda: [get(index) for index in range(devices.count)],
-        "set_rng_state": set_state,
-        "set_rng_state_all": set_all,
-        "manual_seed": seed_with,
-        "manual_seed_all": seed_with,
-        "seed": lambda: None,
-        "seed_all": lambda: None,
-        "initial_seed": lambda: seeds.get(devices.current, 0),
-        "_get_rng_state_offset": lambda device=ACCELERATOR: 0,
-        "_set_rng_state_offset": lambda offset, device=ACCELERATOR: None,
     }
 
 

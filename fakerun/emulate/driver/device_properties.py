@@ -17,6 +17,7 @@ _RESERVED_SHARED_BYTES = 1 * _KIB
 """Of the shared memory of a multiprocessor, what the driver keeps for each block since compute capability 8.0."""
 
 _SHARED_KIB = {(7, 0): 96, (8, 0): 164, (8, 6): 100, (8, 9): 100, (9, 0): 228, (10, 0): 228, (9, 4): 64}
+_RELEASED_FOR = ((7, 5), (8, 0), (8, 6), (9, 0), (10, 0), (12, 0))
 _THREADS = {(8, 6): 1536, (8, 9): 1536}
 _L2_MIB = {
     "v100-32gb": 6, "a100-40gb": 40, "a100-80gb": 40, "h100-80gb": 50, "h200": 50, "b200": 126, "gb200": 126, "mi300x": 4, "l4": 48,
@@ -61,6 +62,16 @@ class DeviceProperties:
             f"pci_bus_id={self.pci_bus_id}, pci_device_id={self.pci_device_id}, pci_domain_id={self.pci_domain_id}, "
             f"L2_cache_size={self.L2_cache_size // _MIB}MB)"
         )
+
+
+def built_for(hardware: HardwareSpec) -> list[str]:
+    """The architectures that the job's torch has kernels for: those of PyTorch's release for CUDA 13, and always the job's own device.
+
+    Whoever builds an extension (`torch.utils.cpp_extension.load_inline`) takes the greatest of them, so it is never an empty list.
+    """
+    if is_amd(hardware):
+        return ["gfx942"]
+    return [f"sm_{major}{minor}" for major, minor in sorted({*_RELEASED_FOR, hardware.compute_capability})]
 
 
 def is_amd(hardware: HardwareSpec) -> bool:

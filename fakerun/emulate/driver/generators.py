@@ -1,8 +1,13 @@
-"""Random generators of the accelerator: they keep a seed and a state, and are without effect on values that nobody computes."""
+"""Random generators of the accelerator.
 
-from collections.abc import Iterator
+They keep a seed and an offset, as CUDA's do, and are without effect on values that nobody computes.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 
@@ -34,11 +39,107 @@ def accelerator_generators(devices: Devices) -> Iterator[None]:
         yield
 
 
+def random_state(devices: Devices) -> dict[str, Any]:
+    """The part of `torch.cuda` that seeds, saves and restores the default generators."""
+
+    def default(device: Any = ACCELERATOR) -> torch.Generator:
+        devices.initialized = True
+        return torch.cuda.default_generators[devices.index(device)]
+
+    def set_all(states: Iterable[torch.Tensor]) -> None:
+        for index, state in enumerate(states):
+            default(index).set_state(state)
+
+    def seed_all_with(seed: int) -> None:
+        for generator in torch.cuda.default_generators:
+            generator.manual_seed(seed)
+
+    return {
+        "get_rng_state": lambda device=ACCELERATOR: default(device).get_state(),
+        "get_rng_state_all": lambda: [default(index).get_state() for index in range(devices.count)],
+        "set_rng_state": lambda new_state, device=ACCELERATOR: default(device).set_state(new_state) and None,
+        "set_rng_state_all": set_all,
+        "manual_seed": lambda seed: default().manual_seed(seed) and None,
+        "manual_seed_all": seed_all_with,
+        "seed": lambda: default().seed() and None,
+        "seed_all": lambda: seed_all_with(default().seed()),
+        "initial_seed": lambda: default().initial_seed(),
+        "_get_rng_state_offset": lambda device=ACCELERATOR: default(device).get_offset(),
+        "_set_rng_state_offset": lambda offset, device=ACCELERATOR: default(device).set_offset(offset) and None,
+    }
+
+
+@dataclass(slots=True)
+class _Philox:
+    """What CUDA's generator consists of. Generators may share it (`graphsafe_get_state`)."""
+
+    seed: int
+    offset: int = 0
+
+
+_STATE = struct.Struct("<QQ")
+"""The bytes of a state: the seed, then the offset (CUDAGeneratorImpl::get_state)."""
+
+
 class _AcceleratorGenerator(torch.Generator):
-    """A host generator that says it is the accelerator's."""
+    """A host generator that says it is the accelerator's, and has the state of one."""
 
     place: torch.device
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._philox = _Philox(super().initial_seed())
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
         return self.place
+
+    def manual_seed(self, seed: int) -> Self:
+        super().manual_seed(seed)  # which refuses what is not a seed
+        self._philox.seed, self._philox.offset = super().initial_seed(), 0
+        return self
+
+    def seed(self) -> int:
+        self.manual_seed(super().seed())
+        return self._philox.seed
+
+    def initial_seed(self) -> int:
+        return self._philox.seed
+
+    def get_offset(self) -> int:
+        return self._philox.offset
+
+    def set_offset(self, offset: int) -> Self:
+        if offset % 4:
+            raise RuntimeError("offset must be a multiple of 4")
+        self._philox.offset = offset
+        return self
+
+    def get_state(self) -> torch.Tensor:
+        packed = bytearray(_STATE.pack(self._philox.seed, self._philox.offset))
+        return torch.frombuffer(packed, dtype=torch.uint8)
+
+    def set_state(self, state: torch.Tensor) -> Self:
+        if state.device.type != "cpu" or state.dtype != torch.uint8:
+            raise TypeError("RNG state must be a torch.ByteTensor")
+        if state.numel() != _STATE.size:
+            raise RuntimeError("RNG state is wrong size")
+        self._philox.seed, self._philox.offset = _STATE.unpack(bytes(state.tolist()))
+        return self
+
+    def clone_state(self) -> torch.Generator:
+        return self._with(replace(self._philox))
+
+    def graphsafe_get_state(self) -> torch.Generator:
+        return self._with(self._philox)
+
+    def graphsafe_set_state(self, state: torch.Generator) -> Self:
+        if not isinstance(state, _AcceleratorGenerator):
+            raise TypeError("Expected a CUDA Generator")
+        self._philox = state._philox
+        return self
+
+    def _with(self, philox: _Philox) -> torch.Generator:
+        other = type(self)()
+        other.place, other._philox = self.place, philox
+        return other
