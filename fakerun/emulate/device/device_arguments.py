@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.refusals.gaps import LAZY_MODULE
-from fakerun.emulate.torch_private import PARSE_TO
+from fakerun.emulate.torch_private import PARSE_TO, FakeTensor
 
 FACTORIES = (
     "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided",
@@ -38,6 +38,8 @@ class DeviceArguments(TorchFunctionMode):
         table: dict[Any, Callable[..., Any]] = {getattr(torch, name): self._mapped for name in FACTORIES if hasattr(torch, name)}
         table.update({getattr(torch.Tensor, name): self._mapped for name in METHODS})
         table[torch.tensor] = self._tensor
+        table[torch.as_tensor] = self._of_values
+        table[torch.Tensor.new_tensor] = self._of_values
         table[torch.device] = self._device
         table[torch.Tensor.cuda] = self._cuda
         self.table = table
@@ -76,6 +78,7 @@ class DeviceArguments(TorchFunctionMode):
 
     def _tensor(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """`torch.tensor(data, device=...)`: the data is on the host, so build it there and copy."""
+        args, kwargs = _with_values_read(args), _named_values_read(kwargs)
         device = kwargs.pop("device", None)
         kwargs.pop("pin_memory", None)
         if device is None:
@@ -84,6 +87,10 @@ class DeviceArguments(TorchFunctionMode):
         with torch.device("cpu"):
             tensor = func(*args, **kwargs)
         return tensor.to(self._map(device, ordinal=True)).requires_grad_(requires_grad)
+
+    def _of_values(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """`torch.as_tensor(data)`, `tensor.new_tensor(data)`: like the other factories, of numbers."""
+        return self._mapped(func, _with_values_read(args), _named_values_read(kwargs))
 
     def _device(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """`torch.device(1)` means the accelerator's ordinal."""
@@ -101,6 +108,28 @@ class DeviceArguments(TorchFunctionMode):
         self._devices.initialized = True
         layout = {"memory_format": kwargs["memory_format"]} if "memory_format" in kwargs else {}
         return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)), **layout)
+
+
+def _with_values_read(args: Sequence[Any]) -> Sequence[Any]:
+    return [_values_read(arg) if isinstance(arg, (list, tuple)) else arg for arg in args]
+
+
+def _named_values_read(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: _values_read(value) if name == "data" and isinstance(value, (list, tuple)) else value for name, value in kwargs.items()}
+
+
+def _values_read(data: Any) -> Any:
+    """A list of numbers for C++, with the device scalars among them (`torch.tensor(losses)`) read as `.item()` reads them.
+
+    C++ reads them past every dispatch mode (torch 2.13): "Could not run 'aten::_local_scalar_dense' with arguments from the
+    'CUDA' backend".
+    """
+    if isinstance(data, (list, tuple)):
+        kinds = set(map(type, data))  # a list may be long, and is most often of plain numbers
+        return [_values_read(part) for part in data] if any(issubclass(kind, (list, tuple, torch.Tensor)) for kind in kinds) else data
+    if isinstance(data, torch.Tensor) and data.numel() == 1 and (isinstance(data, FakeTensor) or data.device.type == ACCELERATOR):
+        return torch.tensor(data.item(), dtype=data.dtype, device="cpu")
+    return data
 
 
 @contextmanager
