@@ -183,6 +183,16 @@ def make_fake_group(rank: int, size: int) -> Any:
     return backend._create_internal(rank, size, backend.Options())
 
 
+# Read before the emulation puts other options into its place.
+_fake_group_options: Any = vars(FakeProcessGroup).get("options")
+
+
+def fake_group_refuses(backend: Any) -> bool:
+    """Whether a fake backend was told to refuse all collectives. 2.13: the options that it was made with are an attribute."""
+    options = None if _fake_group_options is None else _fake_group_options.__get__(backend)
+    return bool(getattr(options, "error_on_collective", False))
+
+
 __all__ = [
     "AUTOCAST_CUDA_KEYS",
     "COMPILED_AUTOGRAD",
@@ -228,6 +238,7 @@ __all__ = [
     "disable_torch_function",
     "dtensors_share_random_state",
     "exclude_dispatch_keys",
+    "fake_group_refuses",
     "fake_tensor_module",
     "forbid_data_access",
     "has_kernel_for_key",

@@ -181,6 +181,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         TypeError,
         "Cannot use ReduceOp.AVG with boolean inputs",
     ),
+    "coalesced lists": (
+        lambda: dist.all_gather_coalesced([[on_gpu(2)], [on_gpu(2)]], [on_gpu(2)]),
+        NotImplementedError,
+        "ProcessGroupNCCL does not support allgather_coalesced",
+    ),
     "gloo's barrier": (lambda: dist.monitored_barrier(), Exception, r"monitored_barrier .*GLOO"),
 }
 
@@ -210,3 +215,52 @@ def test_objects_travel_whatever_the_backend(simulation: Simulation) -> None:
     assert gathered == ["it", "it"]
     with pytest.raises(RuntimeError, match=NO_BACKEND):
         dist.broadcast(torch.ones(2), src=0)
+
+
+def on_host(*shape: int) -> torch.Tensor:
+    return torch.ones(shape)
+
+
+REFUSED_BY_GLOO: dict[str, tuple[Callable[[], Any], str]] = {
+    "gathered into too few": (
+        lambda: dist.all_gather([on_host(3)], on_host(3)),
+        "ProcessGroupGloo::allgather: invalid output tensor list at index 0 (expected length 2, got 1)",
+    ),
+    "reduced from too few": (lambda: dist.reduce_scatter(on_host(3), [on_host(3)]), "invalid input tensor list size, must be world size"),
+    "scattered from too few": (
+        lambda: dist.scatter(on_host(3), [on_host(3)]),
+        "ProcessGroupGloo::scatter: Incorrect input list size 1. Input list size should be 2, same as size of the process group.",
+    ),
+    "gathered by the root into too few": (
+        lambda: dist.gather(on_host(3), [on_host(3)]),
+        "ProcessGroupGloo::gather: Incorrect output list size 1. Output list size should be 2, same as size of the process group.",
+    ),
+    "exchanged with too few": (
+        lambda: dist.all_to_all([on_host(3)], [on_host(3)]),
+        "ProcessGroupGloo::alltoall: input tensor list size 1 does not match world size 2",
+    ),
+    "exchanged in too many parts": (
+        lambda: dist.all_to_all_single(on_host(4), on_host(4), [1, 1, 2], [2, 2]),
+        "Number of tensor splits not equal to group size",
+    ),
+    "coalesced lists for too few ranks": (
+        lambda: dist.all_gather_coalesced([[on_host(3)]], [on_host(3)]),
+        "ProcessGroupGloo::allgather_coalesced: output lists should be equal to world size",
+    ),
+    "a coalesced list with too few": (
+        lambda: dist.all_gather_coalesced([[on_host(3), on_host(2)], [on_host(3)]], [on_host(3), on_host(2)]),
+        "ProcessGroupGloo::allgather_coalesced: invalid output size: (expected length 2, got 1)",
+    ),
+}
+"""What gloo said under torchrun, torch 2.13."""
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_GLOO)
+def test_refused_as_by_gloo(name: str, simulation: Simulation) -> None:
+    call, message = REFUSED_BY_GLOO[name]
+    dist.init_process_group("gloo")
+    with pytest.raises(RuntimeError) as raised:
+        call()
+    assert str(raised.value) == message
+    assert is_scripts_own(raised.value)
+    assert not simulation.record(None).collectives

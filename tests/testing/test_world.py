@@ -151,14 +151,14 @@ def test_a_world_inside_another_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_process_group_of_the_tests_own_is_refused() -> None:
+def test_a_process_group_of_the_tests_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # init_process_group sets one, and leaves it there
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     try:
         with pytest.raises(UsageError, match="in a process group already"), with_dist():
             pass
     finally:
         dist.destroy_process_group()
-        sys.excepthook = sys.__excepthook__
 
 
 def test_outside_there_is_no_world() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.communication import Answer, Communication
+from fakerun.emulate.cluster.refused_calls import backend_of
+from fakerun.emulate.cluster.refused_lists import refuse_coalesced_lists
 from fakerun.records.collective import CollectiveOp
 
 
@@ -50,10 +52,10 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
 
 def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     """`output_lists` has a list for each rank; for all_gather, each input has a list with a tensor for each rank."""
-    outputs = [list(of_one_input) for of_one_input in zip(*call["output_lists"], strict=True)]
     inputs, flat = call["input_list"], [tensor for of_one_rank in call["output_lists"] for tensor in of_one_rank]
+    refuse_coalesced_lists(_group(call), call["output_lists"], inputs, backend_of(_group(call), inputs))
     comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
-    comm.peers.all_gather(outputs)
+    comm.peers.all_gather([list(of_one_input) for of_one_input in zip(*call["output_lists"], strict=True)])
     return comm.work(flat)
 
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peers import HeldObjects, PeerValues
-from fakerun.emulate.cluster.refused_calls import Call, refuse, refuse_device
+from fakerun.emulate.cluster.refused_calls import Call, refuse, refuse_any, refuse_device
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.torch_private import FakeTensor, pytree
@@ -58,6 +58,7 @@ class Communication:
         Raises:
             RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it refuses.
         """
+        refuse_any(group, op)
         if self.peers.objects is None:
             refuse_device(group, (*inputs, *outputs))
             splits = {"input_splits": more.get("input_splits"), "output_splits": more.get("output_splits")}

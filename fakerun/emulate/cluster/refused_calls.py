@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.refused_lists import refuse_lists
+from fakerun.emulate.torch_private import fake_group_refuses
 from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp
 
@@ -47,12 +49,27 @@ def refuse(call: Call) -> None:
     Raises:
         RuntimeError, ValueError, TypeError, NotImplementedError: as the process group does, labelled as the script's own.
     """
-    backend = _backend(call)
+    backend = backend_of(call.group, call.tensors)
     if backend == "nccl":
         for check in (_devices, _layout, _dtypes, _reduction, _sizes, _any_source, _ranks):
             check(call)
-    elif backend == "gloo":
+    elif backend in ("gloo", "fake"):
         _ranks_of_gloo(call)
+        refuse_lists(call, backend)
+        if call.op is CollectiveOp.ALL_TO_ALL_SINGLE:
+            _exchanged_parts(call, call.group.size())
+
+
+def refuse_any(group: dist.ProcessGroup, op: CollectiveOp) -> None:
+    """Raise what torch's fake backend raises for every collective, where the script asked it to (`Options.error_on_collective`).
+
+    Raises:
+        RuntimeError: as torch does, labelled as the script's own.
+    """
+    if op not in (CollectiveOp.SEND, CollectiveOp.RECV) and any(
+        fake_group_refuses(group._get_backend(each)) for each in group._device_types
+    ):
+        raise scripts_own(RuntimeError("FakeProcessGroup collective operation error (error_on_collective=true)"))
 
 
 def refuse_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
@@ -63,13 +80,13 @@ def refuse_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> 
             raise scripts_own(RuntimeError(f"No backend type associated with device type {tensor.device.type}"))
 
 
-def _backend(call: Call) -> str:
+def backend_of(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> str:
     """The backend that the script asked for, for the device of these tensors; empty if torch does not know the group."""
     try:
-        config = dist.get_backend_config(call.group)
+        config = dist.get_backend_config(group)
     except (TypeError, ValueError):
         return ""
-    device = call.tensors[0].device.type if call.tensors else "cuda"
+    device = tensors[0].device.type if tensors else "cuda"
     return dict(part.split(":", 1) for part in str(config).split(",") if ":" in part).get(device, "")
 
 
