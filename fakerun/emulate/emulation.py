@@ -19,6 +19,7 @@ from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.peers import PeerValues
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
+from fakerun.emulate.cluster.symmetric_memory import symmetric_memory
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.assumed_choices import AssumedChoices
 from fakerun.emulate.device.device_arguments import DeviceArguments, ordinals_are_devices
@@ -79,6 +80,7 @@ def emulation(
     report_fsdp_buffers(mode, observer)
     FiniteValues(arguments, mode.known, findings)
     AssumedChoices(mode, job.routing)
+    symmetric_memory(mode, findings)
     simulate_batch_norm(mode)
     shape_rules(mode, arguments)
     refuse_as_cuda_does(mode, arguments)

@@ -31,6 +31,9 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
+# 2.13: the operators of symmetric memory, which the import defines.
+from torch.distributed import _symmetric_memory as symmetric_memory
+
 # 2.13: what a functional collective returns in eager mode: waits for the result where it is first used.
 from torch.distributed._functional_collectives import AsyncCollectiveTensor
 
@@ -193,6 +196,16 @@ def fake_group_refuses(backend: Any) -> bool:
     return bool(getattr(options, "error_on_collective", False))
 
 
+# 2.13: what each fused operator of async tensor parallelism is where nothing can be overlapped: the product, and a functional collective.
+UNFUSED = {
+    name: getattr(symmetric_memory, f"_{name}_fallback")
+    for name in (
+        *("fused_all_gather_matmul", "fused_all_gather_scaled_matmul"),
+        *("fused_matmul_reduce_scatter", "fused_scaled_matmul_reduce_scatter"),
+    )
+}
+
+
 __all__ = [
     "AUTOCAST_CUDA_KEYS",
     "COMPILED_AUTOGRAD",
@@ -212,6 +225,7 @@ __all__ = [
     "PRIM_DEVICE",
     "START_COALESCING",
     "TRUNCATED_NORMAL",
+    "UNFUSED",
     "WRAPPER_CONSTRUCTOR",
     "AsyncCollectiveTensor",
     "DataDependentOutputException",

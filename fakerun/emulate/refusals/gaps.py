@@ -112,9 +112,22 @@ CUDA_GRAPH = Gap(
     way_round="Leave room for it: on a GPU what the graph used stays reserved for it between replays.",
     shown="A replay runs nothing, and counts the collectives and optimizer steps of the capture again.",
 )
+_OTHER_MEMORY = "it maps the memory of the other ranks' devices"
+SYMMETRIC_OPERATOR = Gap(
+    name="An operator of symmetric memory (`torch.ops.symm_mem`)",
+    reason=_OTHER_MEMORY,
+    way_round="Turn it off in a dry run: ordinary collectives carry as much.",
+)
+FUSED_COMMUNICATION = Gap(
+    name="The overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and its kin)",
+    reason=_OTHER_MEMORY,
+    way_round="Turn async tensor parallelism off to see the collectives where the script has them: they carry as much.",
+    shown="Collective and product run one after the other, and the collective is recorded.",
+)
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(RUNTIME, DEVICE_CLOCKS, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
+    *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION),
 )
 """Gaps that are met in the middle of other work, and raised there."""
 
@@ -130,7 +143,7 @@ APIS = (
     *(
         Gap(
             name=f"torch.distributed._symmetric_memory.{name}",
-            reason="it maps the memory of the other ranks' devices",
+            reason=_OTHER_MEMORY,
             way_round="Turn it (async tensor parallelism, for one) off in a dry run: ordinary collectives carry as much.",
         )
         for name in ("empty", "rendezvous", "get_symm_mem_workspace")

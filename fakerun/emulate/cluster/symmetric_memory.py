@@ -1,0 +1,41 @@
+"""Operators of symmetric memory: they communicate without a process group, so their shape rules alone would communicate in silence.
+
+The fused ones, of async tensor parallelism, run as what they fuse; the others end the run.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+
+from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.refusals.gaps import FUSED_COMMUNICATION, SYMMETRIC_OPERATOR
+from fakerun.emulate.torch_private import UNFUSED
+from fakerun.records.observer import FindingSink
+
+_READS_PEERS = (
+    *("get_remote_tensors", "_low_contention_all_gather", "_low_contention_reduce_scatter"),
+    *("_low_contention_all_gather_ce_multicast", "_low_contention_all_gather_ce_multicast_out"),
+    *("all_to_all_vdev_2d", "all_to_all_vdev_2d_offset", "one_shot_all_reduce", "one_shot_all_reduce_copy", "two_shot_all_reduce_"),
+)
+"""Those that have shape rules in torch 2.13 or 2.15; the others have none, and end the run for that."""
+
+
+def symmetric_memory(mode: DeviceMode, findings: FindingSink) -> None:
+    """Answer them on `mode`."""
+    for name, unfused in UNFUSED.items():
+        mode.handlers[getattr(torch.ops.symm_mem, name).default] = partial(_run_unfused, mode, findings, unfused)
+    for name in _READS_PEERS:
+        if hasattr(torch.ops.symm_mem, name):
+            mode.handlers[getattr(torch.ops.symm_mem, name).default] = _refuse
+
+
+def _run_unfused(mode: DeviceMode, findings: FindingSink, unfused: Any, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    FUSED_COMMUNICATION.tell(findings, f"The overlap in torch.ops.{func}")
+    with mode:
+        return unfused(*args, **kwargs)
+
+
+def _refuse(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    raise SYMMETRIC_OPERATOR.error(f"torch.ops.{func}")
