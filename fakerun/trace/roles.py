@@ -1,5 +1,6 @@
 """Tells the memory trace what storages are for: parameters, buffers, gradients, optimizer state, by the module that owns them."""
 
+import gc
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -41,7 +42,13 @@ class Roles:
             self._memory.mark_input(tensor)
 
     def of_all_modules(self) -> None:
-        """The modules that were called, as they are now: who steps without an optimizer, or never, has gradients too."""
+        """All modules as they are now.
+
+        Those that were called: who steps without an optimizer, or never, has gradients too. And those that were not: an average of the
+        model (EMA), a part of a frozen one. Nobody told of these, so they are looked for among all that is alive.
+        """
+        for root in _never_called(self._roots):
+            self.of_module(root)
         for root in tuple(self._roots):
             self.of_module(root)
 
@@ -57,6 +64,20 @@ class Roles:
             owner = self._owners.get(id(parameter))
             for tensor in _tensors(state):
                 self._memory.mark(tensor, Category.OPTIMIZER_STATE, owner)
+
+
+def _never_called(called: Iterable[nn.Module]) -> list[nn.Module]:
+    """The trees of modules that are alive and in none of those that were called."""
+    known = {id(part) for root in called for part in root.modules()}
+    # By type: `isinstance` would ask proxies for their `__class__`, which may load what they stand for.
+    others = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module) and id(thing) not in known and _is_made(thing)]
+    parts = {id(part) for module in others for part in module.children()}
+    return [module for module in others if id(module) not in parts]
+
+
+def _is_made(module: nn.Module) -> bool:
+    """False of one whose `nn.Module.__init__` did not run."""
+    return "_modules" in vars(module)
 
 
 def _parameters(optimizers: Iterable[torch.optim.Optimizer]) -> Iterable[torch.Tensor]:

@@ -1,6 +1,7 @@
 """What device memory is for. Where the objects that hold it can be asked, they are: the category's bytes are theirs."""
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -389,3 +390,28 @@ def test_an_average_of_the_model(simulation: Simulation) -> None:
     with torch.no_grad():
         average(torch.ones(BATCH, WIDTH).cuda())
     assert live_bytes(simulation)[Category.PARAMETER] == held_bytes((*model.parameters(), *average.parameters()))
+
+
+def _average_on_the_device(model: nn.Module) -> nn.Module:
+    return deepcopy(model).cuda()
+
+
+def _copy_of_the_device(model: nn.Module) -> nn.Module:
+    return deepcopy(deepcopy(model).cuda())
+
+
+@pytest.mark.parametrize("average", [_average_on_the_device, _copy_of_the_device])
+def test_a_model_that_is_never_called(simulation: Simulation, average: Callable[[nn.Module], nn.Module]) -> None:
+    model = Tied()
+    ema = average(model)
+    model.cuda()(torch.randn(BATCH, WIDTH, device="cuda")).sum().backward()
+    used = live_bytes(simulation)
+    assert used[Category.PARAMETER] == held_bytes([*model.parameters(), *ema.parameters()])
+    assert used[Category.BUFFER] == held_bytes([*model.buffers(), *ema.buffers()])
+
+
+def test_a_model_of_which_a_part_is_called(simulation: Simulation) -> None:
+    autoencoder = nn.ModuleDict({"encoder": nn.Linear(WIDTH, WIDTH), "decoder": nn.Linear(WIDTH, 2 * WIDTH)}).cuda()
+    autoencoder["encoder"](torch.randn(BATCH, WIDTH, device="cuda"))
+    assert live_bytes(simulation)[Category.PARAMETER] == held_bytes(autoencoder.parameters())
+    assert {block.module for block in blocks(simulation, 2 * WIDTH, WIDTH)} == {"decoder"}
