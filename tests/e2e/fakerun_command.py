@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ TIMEOUT_S = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Dry:
-    """A run of one rank that succeeded: its JSON report, and the record that the report was made from."""
+    """A rank that succeeded: its part of the JSON report, and the record that this was made from."""
 
     report: dict[str, Any]
     record: RankRecord
@@ -30,15 +29,14 @@ def fakerun(*words: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
-@cache
-def dry_run(*words: str) -> Dry:
-    """Run it; the same run asked for again in this process is not run again."""
+def dry_run(*words: str) -> dict[int, Dry]:
+    """Run it; what it says of each rank."""
     with tempfile.TemporaryDirectory() as directory:
         run = Path(directory) / "run"
         result = fakerun("--run-dir", str(run), "--format", "json", *words)
-        (rank,) = run.glob("rank-*")
         if result.returncode != 0:
-            said = "\n".join(path.read_text() for path in (rank / "stderr.log", rank / "unpeeled_traceback.txt") if path.exists())
+            said = "\n".join(path.read_text() for name in ("stderr.log", "unpeeled_traceback.txt") for path in run.glob(f"rank-*/{name}"))
             raise AssertionError(f"fakerun {' '.join(words)} ended with {result.returncode}:\n{result.stderr}\n{said}")
-        record = rank / "record.json.gz"
-        return Dry(report=json.loads(result.stdout), record=decode_rank(record.read_bytes(), source=str(record)))
+        records = [decode_rank(path.read_bytes(), source=str(path)) for path in sorted(run.glob("rank-*/record.json.gz"))]
+        reports = json.loads(result.stdout)["ranks"]
+        return {record.rank: Dry(report=report, record=record) for report, record in zip(reports, records, strict=True)}

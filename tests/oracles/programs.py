@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.oracles.formulas import Collective, Footprint, Job, Shape, collectives_of_ddp, collectives_of_fsdp, ddp_footprint, fsdp_footprint
-from tests.oracles.torchrun import RecordedCall, Recording, record
+from tests.oracles.torchrun import Outcome, RecordedCall, Run, record_many
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -103,9 +103,10 @@ class Program:
     def expected_footprint(self, rank: int) -> Footprint:
         return ddp_footprint(self.job()) if self.script == "train_ddp.py" else fsdp_footprint(self.job(), rank)
 
-    def record(self) -> Recording:
-        """What it really does, on processes of this machine, over gloo."""
-        return record(self.path, self.args, self.world_size)
+    @property
+    def run(self) -> Run:
+        """How to see what it really does, on processes of this machine, over gloo."""
+        return Run(name=self.id, script=self.path, args=self.args, with_state=True)
 
 
 def identity(call: RecordedCall) -> CallIdentity:
@@ -131,3 +132,12 @@ PROGRAMS = (
         id="tp-only-selective-checkpointing", script="train_tp_fsdp.py", model="debug", dp=1, tp=4, activation_checkpointing="selective"
     ),
 )
+
+
+def real_runs() -> Mapping[str, Outcome]:
+    """What all of them really do, by id: one torchrun for all, as they have the same world size."""
+    (world_size,) = {program.world_size for program in PROGRAMS}
+    outcomes = record_many([program.run for program in PROGRAMS], world_size)
+    for id, outcome in outcomes.items():
+        assert outcome.failure is None, f"{id}: {outcome.failure}"
+    return outcomes

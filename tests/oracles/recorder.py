@@ -159,8 +159,15 @@ def line_writer(stream: TextIO) -> Callable[[Call], None]:
     return write
 
 
-def record_script(calls: Path, script: str, args: Sequence[str]) -> None:
-    """Run `script` as Python's main program, and write its calls."""
+def record_script(calls: Path, script: str, args: Sequence[str], *, with_state: bool) -> None:
+    """Run `script` as Python's main program, and write its calls; with what its optimizer holds beside them."""
+    state = calls.with_suffix(".state.json")
+
+    def write_state(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        state.write_text(json.dumps(describe_state(optimizer)))
+
+    if with_state:
+        register_optimizer_step_post_hook(write_state)
     sys.argv = [script, *args]
     sys.path[0] = str(Path(script).parent.resolve())
     with calls.open("w") as stream:
@@ -172,14 +179,8 @@ def record_script(calls: Path, script: str, args: Sequence[str]) -> None:
 def main() -> None:
     directory, script, *args = sys.argv[1:]
     calls = Path(directory, f"rank_{os.environ['RANK']}.jsonl")
-    state = calls.with_suffix(".state.json")
     calls.parent.mkdir(parents=True, exist_ok=True)
-
-    def write_state(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        state.write_text(json.dumps(describe_state(optimizer)))
-
-    register_optimizer_step_post_hook(write_state)
-    record_script(calls, script, args)
+    record_script(calls, script, args, with_state=True)
 
 
 if __name__ == "__main__":

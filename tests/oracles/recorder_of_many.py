@@ -2,7 +2,7 @@
 
 torchrun --nproc-per-node 4 -m tests.oracles.recorder_of_many OUT_DIR
 
-OUT_DIR/programs.json is a list of {"name", "script", "args"}. Each worker forks a child for each program, which runs it under the
+OUT_DIR/programs.json is a list of {"name", "script", "args", "with_state"}. Each worker forks a child for each, which runs it under the
 recorder, as an interpreter of its own would. To the program it looks like an attempt of torchrun's elastic agent, with a fresh store for
 what ranks exchange to find each other. A worker that is ahead waits in the next program's init_process_group for the others.
 
@@ -24,7 +24,7 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -66,14 +66,15 @@ def serve_stores(programs: int) -> None:
     agents.wait([f"rank {rank} is done" for rank in range(WORLD_SIZE)])
 
 
-def become(script: str, args: list[str], directory: Path, store_port: int) -> NoReturn:
+def become(program: dict[str, Any], directory: Path, store_port: int) -> NoReturn:
     """In the child: run the program, its output in a file, and end as an interpreter would, less the second of taking everything down."""
     log = os.open(directory / f"rank_{RANK}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.environ["MASTER_PORT"] = str(store_port)
     faulthandler.dump_traceback_later(TIMEOUT_S - 5)  # so that a program that hangs says where
-    code = exit_code(lambda: record_script(directory / f"rank_{RANK}.jsonl", script, args))
+    calls = directory / f"rank_{RANK}.jsonl"
+    code = exit_code(lambda: record_script(calls, program["script"], program["args"], with_state=program["with_state"]))
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -133,7 +134,7 @@ def main() -> None:
         directory.mkdir(parents=True, exist_ok=True)
         pid = os.fork()
         if pid == 0:
-            become(program["script"], program["args"], directory, store_port)
+            become(program, directory, store_port)
         write_exit(directory, await_exit(pid, directory))
     agents.set(f"rank {RANK} is done", "")
     if RANK == 0:

@@ -9,7 +9,8 @@ from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
 from tests.oracles.formulas import Job, fsdp_footprint, parameter_count
 from tests.oracles.formulas.ddp import BROADCAST_BYTES, BUCKET_BYTES, FIRST_BUCKET_BYTES, fill_buckets, sizes_in_order_of_gradients
 from tests.oracles.formulas.model import chunk_rows
-from tests.oracles.programs import PROGRAMS, Program, identity, shapes
+from tests.oracles.programs import PROGRAMS, Program, identity, real_runs, shapes
+from tests.shared_results import SharedResults
 
 
 @pytest.mark.parametrize(("model", "published"), [("8b", 8_030_261_248), ("70b", 70_553_706_496)])
@@ -43,11 +44,9 @@ def test_8b_on_eight_ranks_divides_evenly() -> None:
     assert sum(footprint.parameters) == sum(footprint.gradients) == sum(footprint.optimizer_state) // 2 == eighth
 
 
-@pytest.mark.parametrize(
-    "program", [pytest.param(program, id=program.id, marks=pytest.mark.xdist_group(program.id)) for program in PROGRAMS]
-)
-def test_a_real_run_communicates_and_holds_what_is_expected_on_every_rank(program: Program) -> None:
-    recording = program.record()
+@pytest.mark.parametrize("program", [pytest.param(program, id=program.id) for program in PROGRAMS])
+def test_a_real_run_communicates_and_holds_what_is_expected_on_every_rank(program: Program, shared_results: SharedResults) -> None:
+    recording = shared_results.get("programs", real_runs)[program.id]
     for rank, calls in enumerate(recording.calls):
         assert [identity(call) for call in calls] == program.expected_calls(rank), f"rank {rank}"
     for rank, state in enumerate(recording.states):

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,31 +49,22 @@ class Run:
     name: str
     script: Path
     args: tuple[str, ...] = ()
+    with_state: bool = False
+    """Whether to record what the optimizer holds, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one program of many did: `calls` of each rank until its end, and `failure`, what the ranks printed if one of them failed."""
+class Outcome(Recording):
+    """What one program of many did: of each rank until its end; and `failure`, what the ranks printed if one of them failed."""
 
-    calls: tuple[tuple[RecordedCall, ...], ...]
     failure: str | None
-
-
-@cache
-def record(script: Path, args: tuple[str, ...], nproc: int) -> Recording:
-    """Run `script` on `nproc` processes and record it. The same run asked for again in this process is not run again."""
-    with tempfile.TemporaryDirectory() as directory:
-        result = torchrun(nproc, str(RECORDER), directory, str(script), *args)
-        if result.returncode != 0:
-            raise RuntimeError(f"{script.name} {' '.join(args)} failed under torchrun:\n{result.stderr}")
-        return read_recording(Path(directory), nproc)
 
 
 def record_many(runs: Sequence[Run], nproc: int) -> Mapping[str, Outcome]:
     """Run one program after the other on `nproc` processes, in one torchrun. Those that fail do not disturb the others."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        programs = [{"name": run.name, "script": str(run.script), "args": run.args} for run in runs]
+        programs = [{"name": run.name, "script": str(run.script), "args": run.args, "with_state": run.with_state} for run in runs]
         (directory / "programs.json").write_text(json.dumps(programs))
         result = torchrun(nproc, "-m", RECORDER_OF_MANY, name, timeout_s=TIMEOUT_S + len(runs) * _EACH_S)
         if result.returncode != 0:
@@ -92,7 +82,7 @@ def torchrun(nproc: int, *words: str, timeout_s: float = TIMEOUT_S) -> subproces
 def read_outcome(directory: Path, nproc: int) -> Outcome:
     codes = [int((directory / f"rank_{rank}.exit").read_text()) for rank in range(nproc)]
     logs = [f"rank {rank} ended with {code}:\n{(directory / f'rank_{rank}.log').read_text()}" for rank, code in enumerate(codes) if code]
-    return Outcome(calls=read_recording(directory, nproc).calls, failure="\n".join(logs) if logs else None)
+    return Outcome(**vars(read_recording(directory, nproc)), failure="\n".join(logs) if logs else None)
 
 
 def read_recording(directory: Path, nproc: int) -> Recording:
