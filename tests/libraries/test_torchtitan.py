@@ -73,7 +73,7 @@ class Trained:
         data = ("--dataloader.dataset", "c4_test", "--dataloader.dataset-path", str(self._assets / "data"))
         places = ("--hf-assets-path", str(self._assets / "tokenizer"), "--dump-folder", str(self._assets / "outputs"))
         fakerun = ("--nproc-per-node", str(RANKS), "--steps", str(STEPS), "-m", "torchtitan.train")
-        return dry_run(*fakerun, "--module", module, "--config", config, *training, *data, *places, *arguments).record
+        return dry_run(*fakerun, "--module", module, "--config", config, *training, *data, *places, *arguments)[0].record
 
 
 def sent(record: RankRecord, step: int, group: str, op: CollectiveOp, dtype: str) -> int:
