@@ -19,6 +19,7 @@ from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.peers import PeerValues
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
+from fakerun.emulate.cluster.stores import simulated_stores
 from fakerun.emulate.cluster.symmetric_memory import symmetric_memory
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.assumed_choices import AssumedChoices
@@ -113,7 +114,8 @@ def emulation(
             simulated_pickling(findings, mode.known.of),
             simulated_sharded_checkpoints(findings),
             flat_optimizer_state(job.ranks),
-            simulated_process_groups(rank, job.world_size, observer),
+            simulated_process_groups(rank, job.world_size, observer, findings),
+            simulated_stores(findings),
             simulated_handles(handles),
             simulated_objects(communication, findings),
             simulated_meshes(job.mesh, rank, observer, findings),

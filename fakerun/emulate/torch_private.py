@@ -187,13 +187,19 @@ def make_fake_group(rank: int, size: int) -> Any:
 
 
 # Read before the emulation puts other options into its place.
-_fake_group_options: Any = vars(FakeProcessGroup).get("options")
+_fake_group: Any = FakeProcessGroup
+_fake_group_options: Any = getattr(FakeProcessGroup, "options", None)
+
+
+def fake_group_options(backend: Any) -> Any:
+    """The options that a fake backend was made with. 2.13: an attribute, None where none were given."""
+    options: Any = None if _fake_group_options is None else _fake_group_options.__get__(backend)
+    return _fake_group.Options() if options is None else options
 
 
 def fake_group_refuses(backend: Any) -> bool:
-    """Whether a fake backend was told to refuse all collectives. 2.13: the options that it was made with are an attribute."""
-    options = None if _fake_group_options is None else _fake_group_options.__get__(backend)
-    return bool(getattr(options, "error_on_collective", False))
+    """Whether a fake backend was told to refuse all collectives."""
+    return bool(getattr(fake_group_options(backend), "error_on_collective", False))
 
 
 # 2.13: what each fused operator of async tensor parallelism is where nothing can be overlapped: the product, and a functional collective.
@@ -252,6 +258,7 @@ __all__ = [
     "disable_torch_function",
     "dtensors_share_random_state",
     "exclude_dispatch_keys",
+    "fake_group_options",
     "fake_group_refuses",
     "fake_tensor_module",
     "forbid_data_access",

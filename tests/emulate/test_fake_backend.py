@@ -1,6 +1,7 @@
 """What torch's own fake process group promises, on the simulated device: its backend, its stores, its operations, and who sees them."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fakerun.rank.simulation import Simulation
+from tests.in_process import Simulate
 
 dist: Any = torch.distributed  # it re-exports its stores and groups unseen by type checkers
 
@@ -37,6 +39,38 @@ def test_a_group_is_made_of_any_store(simulation: Simulation, tmp_path: Path, ba
     for device in DEVICES[backend]:
         dist.all_reduce(torch.ones(3, device=device))
     assert [record.op for record in simulation.record(None).collectives] == ["all_reduce"] * len(DEVICES[backend])
+
+
+INIT_METHODS = ["env://", "tcp://localhost:29519", "tcp://another-host:29500", "file://{path}/rendezvous"]
+
+
+@pytest.mark.parametrize("named", [{}, {"rank": 1, "world_size": 4}], ids=["the job's", "named"])
+@pytest.mark.parametrize("method", INIT_METHODS)
+def test_every_init_method_finds_the_job(simulate: Simulate, tmp_path: Path, method: str, named: dict[str, int]) -> None:
+    simulation = simulate(rank=1, nproc_per_node=4)
+    dist.init_process_group("nccl", init_method=method.format(path=tmp_path), **named)
+    assert (dist.get_rank(), dist.get_world_size()) == (1, 4)
+    assert simulation.seen().findings == ()
+
+
+@pytest.mark.parametrize(("rank", "world_size"), [(0, 4), (1, 2), (1, 8), (0, 1)])
+def test_a_rank_that_is_not_the_jobs_is_pointed_at(simulate: Simulate, rank: int, world_size: int) -> None:
+    simulation = simulate(rank=1, nproc_per_node=4)
+    dist.init_process_group("nccl", rank=rank, world_size=world_size)
+    (finding,) = simulation.seen().findings
+    assert (finding.code, finding.severity) == ("rank-contradicted", "warning")
+    assert f"as rank {rank} of {world_size}, but this is rank 1 of 4 of the job" in finding.message
+
+
+@pytest.mark.parametrize("is_master", [True, False])
+def test_a_store_of_the_scripts_own_waits_for_nobody(simulate: Simulate, is_master: bool) -> None:
+    simulation = simulate(rank=1, nproc_per_node=4)
+    store = dist.TCPStore("another-host", 29517, 4, is_master, timeout=timedelta(seconds=5))
+    store.set("key", "value")
+    assert (store.get("key"), store.host, store.port, isinstance(store, dist.TCPStore)) == (b"value", "another-host", 29517, True)
+    dist.init_process_group("nccl", store=store, rank=1, world_size=4)
+    dist.all_reduce(torch.ones(2, device="cuda"))
+    assert [finding.code for finding in simulation.seen().findings] == ["store-of-one-rank"]
 
 
 def test_a_rank_outside_the_world_is_refused(simulation: Simulation) -> None:

@@ -14,13 +14,14 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import FakeProcessGroup, make_fake_group
+from fakerun.emulate.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
 from fakerun.errors import scripts_own
-from fakerun.records.observer import OperationObserver
+from fakerun.records.finding import Severity
+from fakerun.records.observer import FindingSink, OperationObserver
 
 
 @contextmanager
-def simulated_process_groups(rank: int, world_size: int, observer: OperationObserver) -> Iterator[None]:
+def simulated_process_groups(rank: int, world_size: int, observer: OperationObserver, findings: FindingSink) -> Iterator[None]:
     """Make every process group of this process a fake one of rank `rank` of `world_size`, until the context ends."""
     with Patches() as patches:
         patches.set(sys, "excepthook", sys.excepthook)  # init_process_group sets one that names the rank, and leaves it there
@@ -30,6 +31,8 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
 
         def make_and_tell(*args: Any, **kwargs: Any) -> Any:
             observer.process_group_made()
+            if not args[2]:  # a list of ranks has every group but the first
+                _note_contradiction((args[1], args[0]), (rank, world_size), findings)
             return make_group(*args, **kwargs)
 
         patches.set(distributed_c10d, "_new_process_group_helper", make_and_tell)
@@ -39,6 +42,17 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
         finally:
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+
+def _note_contradiction(asked: tuple[int, int], job: tuple[int, int], findings: FindingSink) -> None:
+    """Say that the script names another rank, or another number of ranks, than the job. Each node may be a world of its own."""
+    if asked != job:
+        findings.note(
+            "rank-contradicted",
+            f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, but this is rank {job[0]} of {job[1]} of the job.",
+            hint="Ranks that do not agree on who they are wait for each other in a real run. Leave rank and world_size out.",
+            severity=Severity.WARNING,
+        )
 
 
 class _SimulatedBackend(type):
@@ -60,6 +74,17 @@ class _Options:
         self.is_high_priority_stream = kwargs.get("is_high_priority_stream", False)
 
 
+class _OptionsOfGroup(_Options):
+    """What a group's `options` are: those of NCCL, and the switches of the fake group, which 2.15 reads when it makes a further one."""
+
+    def __init__(self, group: Any) -> None:
+        super().__init__()
+        options = fake_group_options(group)
+        for name in dir(options):
+            if isinstance(value := getattr(options, name), bool):
+                setattr(self, name, value)
+
+
 class _AnyAttributes:
     """A bag."""
 
@@ -78,7 +103,7 @@ def _replace_backends(patches: Patches) -> None:
     patches.set(distributed_c10d, "get_debug_level", lambda: distributed_c10d.DebugLevel.OFF)
     patches.set(FakeProcessGroup, "_set_sequence_number_for_group", lambda self: None)
     patches.set(FakeProcessGroup, "_get_sequence_number_for_group", lambda self: 0)
-    patches.set(FakeProcessGroup, "options", property(lambda self: _Options()))
+    patches.set(FakeProcessGroup, "options", property(_OptionsOfGroup))
 
 
 def _store() -> Any:
