@@ -1,7 +1,7 @@
 """What it takes to answer a communication operator: the call is reported, the result has the right shape, and nothing is sent."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -98,6 +98,10 @@ class Communication:
     def under_way(self, outputs: Sequence[torch.Tensor]) -> None:
         """The call that was reported last has no handle: `wait_tensor` waits for its outputs."""
         self.handles.under_way(self._last_call, outputs)
+
+    def operating(self) -> AbstractContextManager[Any]:
+        """For a call that torch makes of operators besides the communication: they are simulated and observed as any others."""
+        return self._mode
 
     def new_tensor(self, like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         """An uninitialised contiguous tensor on the device of `like`, as a functional collective allocates for its result."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import GroupName
 
@@ -162,14 +163,23 @@ ANSWERS: dict[str, Answer] = {
 
 
 def _shard_dim_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
-    """DTensor's change of sharded dimension: one all-to-all of equal parts (torch/csrc/distributed/c10d/Functional.cpp)."""
-    source, group = call["input"], _group(call)
-    shape = list(source.shape)
-    shape[call["gather_dim"]] *= group.size()
-    shape[call["shard_dim"]] //= group.size()
-    output = comm.new_tensor(source, shape)
-    comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=False)
-    return output
+    """DTensor's change of sharded dimension: the parts are put one after the other, exchanged, and put together along the other dimension.
+
+    Each is an operator of its own that takes memory, as in torch/csrc/distributed/c10d/Functional.cpp.
+    """
+    source, group, gathered, sharded = call["input"], _group(call), call["gather_dim"], call["shard_dim"]
+    shape = [*source.shape]
+    shape[sharded] //= group.size()
+    with comm.operating():
+        parts = source.view(*shape[:sharded], group.size(), *shape[sharded:]).movedim(sharded, 0).contiguous()
+        sent = torch.view_as_real(parts) if source.is_complex() else parts
+    received = comm.new_tensor(sent, sent.shape)
+    comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [sent], [received], is_async=False)
+    comm.peers.all_to_all_single(received)
+    shape[gathered] *= group.size()
+    with comm.operating():
+        joined = received.movedim(0, gathered).contiguous()
+        return (torch.view_as_complex(joined) if source.is_complex() else joined).view(shape)
 
 
 DTENSOR_ANSWERS: dict[str, Answer] = {"shard_dim_alltoall": _shard_dim_all_to_all}

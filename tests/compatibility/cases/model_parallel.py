@@ -1,8 +1,9 @@
-"""Tensor parallelism and pipelines."""
+"""Tensor parallelism and what DTensor does for it; pipelines, alone and over shards."""
 
 from itertools import pairwise
 
-from tests.compatibility.case import Case, Operations
+from tests.compatibility.case import NO_OPTIMIZER_STEP, RANDOM_STATE, Case, NotOnGloo, Operations, OtherOnCuda
+from tests.oracles.programs import CallIdentity
 
 _MICROBATCHES, _STEPS = 8, 2
 """Of programs/model_parallel/pipeline.py."""
@@ -41,6 +42,91 @@ def _owners(schedule: str, ranks: int) -> list[int]:
     return row + second
 
 
+def _pipeline_of_shards(stages: int, data: int, tensor: int) -> Case:
+    return Case(
+        program="model_parallel/pipeline_of_shards",
+        variant=f"{stages}x{data}x{tensor}",
+        args=(str(stages), str(data), str(tensor)),
+        world_size=stages * data * tensor,
+        operations=tuple(_stage_operations(stage, data, tensor) for stage in range(stages) for _ in range(data * tensor)),
+    )
+
+
+def _stage_operations(stage: int, data: int, tensor: int) -> Operations:
+    """Of one of two stages, in two steps of four micro-batches: each has one hop, with a vote before the first step.
+
+    Tensor parallelism sums each micro-batch's activations, and in the stage that gives gradients back, those too. The norm of the
+    gradients is summed over each axis. A stage is gathered and its gradients are reduced once a step.
+    """
+    steps, microbatches = 2, 4
+    messages = steps * microbatches + 1
+    axes = 1 + (data > 1) + (tensor > 1)
+    operations = {"send": messages, "recv": messages, "all_reduce": steps * axes}
+    if tensor > 1:
+        operations["all_reduce"] += steps * microbatches * (1 + (stage > 0))
+        operations |= {"scatter": 3, "broadcast": 1}
+    if data > 1:
+        operations |= {"all_gather_into_tensor": steps, "reduce_scatter_tensor": steps}
+    return operations
+
+
+def _context_parallel(rotation: str, ranks: int) -> Case:
+    """Ring attention, twice, under FSDP2, which gathers the weights once a step.
+
+    Keys and values go round until all have seen them, one hop fewer than there are ranks, in forward and again in backward, or are
+    gathered in one call instead. Their gradients always go round, back to where they belong: one hop for each rank.
+    """
+    steps, hops = 2, ranks - 1
+    gathers, exchanges = (2, ranks) if rotation == "allgather" else (0, 2 * hops + ranks)
+    return Case(
+        program="model_parallel/context_parallel",
+        variant=rotation,
+        args=(rotation,),
+        world_size=ranks,
+        operations={
+            "all_gather_into_tensor": steps * (1 + gathers),
+            "all_to_all_single": steps * exchanges,
+            "reduce_scatter_tensor": steps,
+        },
+        not_on_gloo=NotOnGloo(
+            why="torch has no ring attention for the CPU's attention kernel",
+            says="_scaled_dot_product_flash_attention_for_cpu.default does not have a sharding strategy registered",
+        ),
+    )
+
+
+def _sharded_replicas(replicas: int, shards: int, tensor: int) -> Case:
+    """Two blocks, in two steps: each is gathered for forward and for backward, its gradients reduced, and again over its replicas.
+
+    Tensor parallelism sums each block's output, and the gradient of its input, which the first block's needs not. The norm is summed
+    over both axes that split weights.
+    """
+    steps, blocks = 2, 2
+    sums = blocks + (blocks - 1) + 2 + (blocks if replicas > 1 else 0)
+    return Case(
+        program="model_parallel/sharded_replicas",
+        variant=f"{replicas}x{shards}x{tensor}",
+        args=(str(replicas), str(shards), str(tensor)),
+        world_size=replicas * shards * tensor,
+        operations={
+            "scatter": 2 * blocks,
+            "all_gather_into_tensor": steps * 2 * blocks,
+            "reduce_scatter_tensor": steps * blocks,
+            "all_reduce": steps * sums,
+        },
+    )
+
+
+def _exchange_of_parts(call: CallIdentity) -> CallIdentity:
+    """An all-gather of rows or columns on two ranks as the all-to-all of the parts of six columns."""
+    op, group, dtype, inputs, _ = call
+    if op != "all_gather_into_tensor":
+        return call
+    ((rows, columns),) = inputs
+    parts = ((2, rows if columns == 6 else rows // 2, 3),)
+    return ("all_to_all_single", group, dtype, parts, parts)
+
+
 CASES = (
     Case(
         program="model_parallel/tensor_parallel",
@@ -52,4 +138,44 @@ CASES = (
     _pipeline("Schedule1F1B", ranks=4, shapes="inferred"),
     _pipeline("ScheduleInterleaved1F1B", ranks=2, shapes="inferred"),
     _pipeline("ScheduleDualPipeV", ranks=2, shapes="inferred"),
+    _sharded_replicas(1, 2, 2),
+    _sharded_replicas(2, 2, 2),
+    *(_context_parallel(rotation, ranks) for rotation, ranks in (("allgather", 2), ("alltoall", 4))),
+    _pipeline_of_shards(2, 2, 1),
+    _pipeline_of_shards(2, 1, 2),
+    _pipeline_of_shards(2, 2, 2),
+    Case(
+        program="model_parallel/redistribute",
+        world_size=4,
+        operations={
+            "scatter": 14,
+            "all_gather_into_tensor": 31,
+            "all_reduce": 6,
+            "reduce_scatter_tensor": 12,
+            "all_gather": 2,
+            "broadcast": 3,
+        },
+        findings=NO_OPTIMIZER_STEP,
+    ),
+    Case(
+        program="model_parallel/reshard",
+        world_size=2,
+        operations={"scatter": 3, "all_to_all_single": 6},
+        findings=NO_OPTIMIZER_STEP,
+        other_on_cuda=(
+            OtherOnCuda(why="DTensor exchanges parts, on the CPU it gathers all and keeps its part", translate=_exchange_of_parts),
+        ),
+    ),
+    Case(
+        program="model_parallel/random_shards",
+        world_size=4,
+        operations={"broadcast": 1, "all_reduce": 4},
+        only_on_cuda=(RANDOM_STATE,),
+    ),
+    Case(
+        program="model_parallel/random_factories",
+        world_size=4,
+        operations={"broadcast": 1},
+        not_on_gloo=NotOnGloo(why="DTensor makes random numbers on accelerators only", says="in _dtensor_init_helper"),
+    ),
 )
