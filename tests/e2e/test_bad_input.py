@@ -113,12 +113,12 @@ IN_THE_SCRIPT = {
     ),
     "not emulated": Mistake(
         line="train.py --world-size 8",
-        script="import torch\n\nprint(torch.cuda.temperature())\n",
+        script="import torch\n\ntorch.distributed.rpc.init_rpc('worker')\n",
         exit_code=4,
         stdout=(
-            "FAILED  rank 0 at train.py:3, step 0: torch.cuda.temperature is not emulated: it reads a sensor of",
-            "the device. Skip the call in a dry run, for example behind an environment variable that the job",
-            "sets.",
+            "FAILED  rank 0 at train.py:3, step 0: torch.distributed.rpc.init_rpc is not emulated: remote",
+            "procedure calls need the other processes. Skip the call in a dry run, for example behind an",
+            "environment variable that the job sets.",
             '    File "{place}/train.py", line 3, in <module>',
         ),
     ),
