@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.oracles.programs import CallIdentity
+from tests.oracles.programs import CallIdentity, installed_torch
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -63,12 +63,14 @@ class Case:
 
     `program` is a file below programs/ without its `.py`; `{directory}` in an argument is an empty directory of the run's own.
     `operations` are those of every rank, or of each rank in turn; `findings` are the codes of the report's findings, each once.
+    `operations_from_2_15` are those under torch 2.15 and later, where torch itself communicates differently there.
     `steps` ends a program that trains longer; by default all of them run to their end, as they do under torchrun.
     """
 
     program: str
     world_size: int
     operations: Operations | tuple[Operations, ...]
+    operations_from_2_15: Operations | tuple[Operations, ...] | None = None
     args: tuple[str, ...] = ()
     variant: str = ""
     mesh: str | None = None
@@ -95,4 +97,7 @@ class Case:
         return docstring.splitlines()[0]
 
     def operations_of(self, rank: int) -> Operations:
-        return self.operations[rank] if isinstance(self.operations, tuple) else self.operations
+        """With the torch that is installed."""
+        later = self.operations_from_2_15
+        operations = self.operations if later is None or installed_torch() < (2, 15) else later
+        return operations[rank] if isinstance(operations, tuple) else operations

@@ -49,8 +49,9 @@ def ranks(case: Case) -> str:
 
 
 def operations(case: Case) -> str:
-    """Those of rank 0, and that other ranks have others."""
-    counts = sorted(case.operations_of(0).items())
+    """Those of rank 0, and that other ranks have others; with torch before 2.15."""
+    first = case.operations[0] if isinstance(case.operations, tuple) else case.operations
+    counts = sorted(first.items())
     shown = ", ".join(f"{count} {op}" for op, count in counts) or "none"
     return shown if isinstance(case.operations, dict) else f"rank 0: {shown}"
 

@@ -20,6 +20,7 @@ def _pipeline(schedule: str, ranks: int, shapes: str = "static") -> Case:
         args=(schedule, shapes),
         world_size=ranks,
         operations=tuple(_messages(schedule, shapes, ranks, rank) for rank in range(ranks)),
+        operations_from_2_15=tuple(_messages_from_2_15(schedule, shapes, ranks, rank) for rank in range(ranks)),
     )
 
 
@@ -29,10 +30,32 @@ def _messages(schedule: str, shapes: str, ranks: int, rank: int) -> Operations:
     A hop takes one message forward and one back for each micro-batch, and before the first step a vote, whether shapes are to be
     inferred, each way. If they are, the shapes follow as an object each way, in two messages: its size and its bytes.
     """
-    owners = _owners(schedule, ranks)
-    hops = sum(rank in hop and len(set(hop)) == 2 for hop in pairwise(owners))
-    each_way = _STEPS * _MICROBATCHES + 1 + (2 if shapes == "inferred" else 0)
-    return {"send": hops * each_way, "recv": hops * each_way}
+    messages = len(_hops(schedule, ranks, rank)) * (_STEPS * _MICROBATCHES + 1 + (2 if shapes == "inferred" else 0))
+    return {"send": messages, "recv": messages}
+
+
+def _messages_from_2_15(schedule: str, shapes: str, ranks: int, rank: int) -> Operations:
+    """The vote is one reduction. Then each pair of neighbours connects, the lower of them by a message, in as many rounds as it takes
+    for nobody to be in two pairs at once; each round ends with a reduction.
+    """
+    hops = _hops(schedule, ranks, rank)
+    pairs = {(min(hop), max(hop)) for hop in hops}
+    messages = len(hops) * (_STEPS * _MICROBATCHES + (2 if shapes == "inferred" else 0))
+    return {
+        "all_reduce": 1 + _rounds(ranks),
+        "send": messages + sum(lower == rank for lower, _ in pairs),
+        "recv": messages + sum(higher == rank for _, higher in pairs),
+    }
+
+
+def _rounds(ranks: int) -> int:
+    """Of an even number of ranks, each a neighbour of the next."""
+    return 1 if ranks == 2 else 2
+
+
+def _hops(schedule: str, ranks: int, rank: int) -> list[tuple[int, int]]:
+    """The ranks of each two stages, one after the other, of which the rank has one."""
+    return [hop for hop in pairwise(_owners(schedule, ranks)) if rank in hop and len(set(hop)) == 2]
 
 
 def _owners(schedule: str, ranks: int) -> list[int]:
@@ -49,6 +72,9 @@ def _pipeline_of_shards(stages: int, data: int, tensor: int) -> Case:
         args=(str(stages), str(data), str(tensor)),
         world_size=stages * data * tensor,
         operations=tuple(_stage_operations(stage, data, tensor) for stage in range(stages) for _ in range(data * tensor)),
+        operations_from_2_15=tuple(
+            _stage_operations_from_2_15(stage, data, tensor) for stage in range(stages) for _ in range(data * tensor)
+        ),
     )
 
 
@@ -67,6 +93,14 @@ def _stage_operations(stage: int, data: int, tensor: int) -> Operations:
         operations |= {"scatter": 3, "broadcast": 1}
     if data > 1:
         operations |= {"all_gather_into_tensor": steps, "reduce_scatter_tensor": steps}
+    return operations
+
+
+def _stage_operations_from_2_15(stage: int, data: int, tensor: int) -> Operations:
+    """The vote is a reduction, and the first stage connects to the second by a message, which a further reduction ends."""
+    operations = dict(_stage_operations(stage, data, tensor))
+    operations["all_reduce"] += 1 + _rounds(ranks=2)
+    operations["recv" if stage == 0 else "send"] -= 1
     return operations
 
 
@@ -153,6 +187,13 @@ CASES = (
             "all_reduce": 6,
             "reduce_scatter_tensor": 12,
             "all_gather": 2,
+            "broadcast": 3,
+        },
+        operations_from_2_15={
+            "scatter": 14,
+            "all_gather_into_tensor": 33,
+            "all_reduce": 6,
+            "reduce_scatter_tensor": 12,
             "broadcast": 3,
         },
         findings=NO_OPTIMIZER_STEP,
