@@ -7,27 +7,21 @@ way to know what one particular peer sends (the root of a broadcast, the sender 
 On the accelerator most tensors have no values, and then nothing is asked.
 """
 
-import ctypes
-import math
-import pickle
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import accumulate
 
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.peers import Peers, Silence
-
-Values = Sequence[torch.Tensor]
 
 _LARGEST_BYTES = 2**20
 """What ranks say to each other: above this it is data, on which no decisions are made."""
@@ -47,34 +41,6 @@ class HeldObjects:
     silence: tuple[int, Silence] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Contribution:
-    """What one rank puts into a call; `splits` are an all-to-all's. `assumed` tells whether the values follow from assumptions."""
-
-    values: Values
-    assumed: bool = False
-    splits: Sequence[int] | None = None
-
-    @property
-    def nbytes(self) -> int:
-        return sum(value.numel() * value.element_size() for value in self.values)
-
-    def share(self, index: int, count: int) -> "_Contribution":
-        """What belongs to one of `count` outputs: as many tensors for each."""
-        each = len(self.values) // count
-        return _Contribution(values=self.values[index * each : (index + 1) * each])
-
-    def part(self, rank: int, size: int) -> torch.Tensor:
-        """What goes to the member `rank` of `size`: its tensor of a list, or its rows of a single tensor."""
-        if len(self.values) == size and size > 1:
-            return self.values[rank]
-        (rows,) = self.values
-        if not self.splits:
-            return rows.chunk(size)[rank] if rows.dim() and rows.shape[0] % size == 0 else rows.flatten().chunk(size)[rank]
-        end = list(accumulate(self.splits))[rank]
-        return rows[end - self.splits[rank] : end]
-
-
 @dataclass(slots=True, kw_only=True)
 class _Call:
     """The call being answered. `own` is what this rank contributes, None if that is not known."""
@@ -83,7 +49,7 @@ class _Call:
     number: int
     info: CommunicationCall
     rank: int
-    own: _Contribution | None = None
+    own: Contribution | None = None
 
     @property
     def size(self) -> int:
@@ -121,8 +87,8 @@ class PeerValues:
         known = [self._mode.known.of(tensor) for tensor in inputs]
         values = [each.clone() for each in known if each is not None]
         if len(values) == len(inputs):
-            call.own = _Contribution(values=values, splits=info.input_splits, assumed=any(map(self._mode.known.assumed, inputs)))
-        self._peers.publish(key, _encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Silence.UNKNOWN)
+            call.own = Contribution(values=values, splits=info.input_splits, assumed=any(map(self._mode.known.assumed, inputs)))
+        self._peers.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Silence.UNKNOWN)
 
     def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
         """What the call is called on every rank that takes part in it: its group, and how many came before it there."""
@@ -138,7 +104,9 @@ class PeerValues:
     def all_reduce(self, tensors: Values) -> None:
         """Each of `tensors` becomes the reduction of all members' own."""
         if self._call.size > 1:
-            self._receive(tensors, lambda call, all_: [self._reduced(call, [each.values[i] for each in all_]) for i in range(len(tensors))])
+            self._receive(
+                tensors, lambda call, all_: [reduced(call.info.reduce_op, [each.values[i] for each in all_]) for i in range(len(tensors))]
+            )
 
     def all_gather(self, outputs: Sequence[Values]) -> None:
         """`outputs[i][j]` becomes the i-th tensor of member j."""
@@ -153,9 +121,9 @@ class PeerValues:
         """One output for each input: the reduction of what the members have for this rank."""
         count = len(outputs)
 
-        def parts(call: _Call, all_: Sequence[_Contribution]) -> list[torch.Tensor | None]:
+        def parts(call: _Call, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
             shares = [[each.share(i, count).part(call.rank, call.size) for each in all_] for i in range(count)]
-            return [self._reduced(call, values) for values in shares]
+            return [reduced(call.info.reduce_op, values) for values in shares]
 
         self._receive(outputs, parts)
 
@@ -166,7 +134,7 @@ class PeerValues:
     def all_to_all_single(self, output: torch.Tensor) -> None:
         """The output becomes the rows that the members have for this rank, one after the other."""
 
-        def rows(call: _Call, all_: Sequence[_Contribution]) -> list[torch.Tensor | None]:
+        def rows(call: _Call, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
             parts = [each.part(call.rank, call.size) for each in all_]
             expected = call.info.output_splits
             fits = not expected or list(expected) == [len(part) for part in parts]  # else the peers are not like this rank
@@ -188,7 +156,7 @@ class PeerValues:
 
     # -- receiving --------------------------------------------------------------------------------------------------------------------
 
-    def _receive(self, targets: Values, made: Callable[[_Call, Sequence[_Contribution]], Sequence[torch.Tensor | None]]) -> None:
+    def _receive(self, targets: Values, made: Callable[[_Call, Sequence[Contribution]], Sequence[torch.Tensor | None]]) -> None:
         """`made` makes what `targets` become from what all members contribute."""
         call = self._call
         if call.own is None:
@@ -202,7 +170,7 @@ class PeerValues:
         self._when_done(call, targets, receive)
 
     def _receive_from_one(
-        self, targets: Values, made: Callable[[_Call, _Contribution], Sequence[torch.Tensor]], *, else_keep: bool = False
+        self, targets: Values, made: Callable[[_Call, Contribution], Sequence[torch.Tensor]], *, else_keep: bool = False
     ) -> None:
         call = self._call
         if call.sender == call.info.group_ranks[call.rank]:
@@ -235,7 +203,7 @@ class PeerValues:
             return known or counts
         return call.info.op is CollectiveOp.RECV and known and counts
 
-    def _from_all(self, call: _Call) -> Sequence[_Contribution] | None:
+    def _from_all(self, call: _Call) -> Sequence[Contribution] | None:
         """What each member contributes; None if one of them does not know it."""
         assert call.own is not None
         found = [call.own] * call.size
@@ -246,19 +214,19 @@ class PeerValues:
             if answer is Silence.UNKNOWN:
                 return None
             if isinstance(answer, bytes):
-                found[i] = _decode(answer)
+                found[i] = decode(answer)
         return found
 
-    def _from_sender(self, call: _Call) -> _Contribution | None:
+    def _from_sender(self, call: _Call) -> Contribution | None:
         assert call.sender is not None
         (answer,) = self._peers.fetch([(call.sender, call.key)])
         if isinstance(answer, bytes):
-            return _decode(answer)
+            return decode(answer)
         if self.objects is None:
             return None
         self.objects.silence = (call.sender, answer)
         held = next(self.objects.tensors)
-        return _Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
+        return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
 
     def _when_done(self, call: _Call, targets: Values, receive: Callable[[Values], None]) -> None:
         """Now, or when the call is waited for. What lies in the buffers of a call under way is not known; nor does it keep them alive."""
@@ -290,65 +258,3 @@ class PeerValues:
                 self._mode.known.forget(target)
             else:
                 self._values.fill(target, "what another rank sends")
-
-    def _reduced(self, call: _Call, values: Sequence[torch.Tensor]) -> torch.Tensor | None:
-        operation = call.info.reduce_op
-        if operation not in _REDUCTIONS or len({value.shape for value in values}) > 1:
-            return None
-        if values[0].dtype is torch.bool and operation in ("sum", "avg"):
-            operation = "bor"  # NCCL sums truth values so
-        times = Counter(map(id, values))
-        of_id = {id(value): value for value in values}
-        return _REDUCTIONS[operation]([(of_id[each], count) for each, count in times.items()])
-
-
-Weighted = Sequence[tuple[torch.Tensor, int]]
-"""Values, and how many members contribute them."""
-
-
-def _sum(values: Weighted) -> torch.Tensor:
-    return reduce(torch.add, [value * times for value, times in values])
-
-
-def _mean(values: Weighted) -> torch.Tensor:
-    total, count = _sum(values), sum(times for _, times in values)
-    return total / count if total.is_floating_point() or total.is_complex() else total // count
-
-
-def _folded(operation: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Callable[[Weighted], torch.Tensor]:
-    """An operation that equal values do not change."""
-    return lambda values: reduce(operation, [value for value, _ in values])
-
-
-_REDUCTIONS: dict[str | None, Callable[[Weighted], torch.Tensor]] = {
-    "sum": _sum,
-    "avg": _mean,
-    "product": lambda values: reduce(torch.mul, [value**times for value, times in values]),
-    "min": _folded(torch.minimum),
-    "max": _folded(torch.maximum),
-    "band": _folded(torch.bitwise_and),
-    "bor": _folded(torch.bitwise_or),
-    "bxor": lambda values: reduce(torch.bitwise_xor, [value * (times % 2) for value, times in values]),
-}
-"""Of others (premul_sum, whose factor nobody tells) nothing is known."""
-
-
-def _encode(contribution: _Contribution) -> bytes:
-    tensors = [(str(value.dtype).removeprefix("torch."), tuple(value.shape), _bytes(value.contiguous())) for value in contribution.values]
-    return pickle.dumps((tensors, contribution.splits, contribution.assumed))
-
-
-def _decode(data: bytes) -> _Contribution:
-    tensors, splits, assumed = pickle.loads(data)
-    return _Contribution(values=[_tensor(*each) for each in tensors], splits=splits, assumed=assumed)
-
-
-def _bytes(values: torch.Tensor) -> bytes:
-    return ctypes.string_at(values.data_ptr(), values.numel() * values.element_size()) if values.numel() else b""
-
-
-def _tensor(dtype: str, shape: tuple[int, ...], data: bytes) -> torch.Tensor:
-    kind = getattr(torch, dtype)
-    if not math.prod(shape):
-        return torch.empty(shape, dtype=kind)
-    return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape)

@@ -173,7 +173,7 @@ class UnknownValues:
             return
         self._findings.note(
             "unknown-value",
-            f"{what} was asked for; it is not known in a dry run, and a neutral one was given (float 1.0, int 1, bool False).",
+            f"the script asked for {what}: not known in a dry run, so a neutral answer was given (float 1.0, int 1, bool False).",
             hint="Control flow that depends on it may differ on real hardware.",
         )
 
