@@ -59,6 +59,10 @@ CASES = (
             {"all_gather": 3, "gather": 1, "broadcast": 3, "scatter": 2, "send": 2},
             {"all_gather": 3, "gather": 1, "broadcast": 3, "scatter": 2, "recv": 2},
         ),
+        operations_from_2_15=(
+            {"all_gather": 1, "all_gather_into_tensor": 2, "gather": 1, "broadcast": 3, "scatter": 2, "send": 2},
+            {"all_gather": 1, "all_gather_into_tensor": 2, "gather": 1, "broadcast": 3, "scatter": 2, "recv": 2},
+        ),
     ),
     communication(
         "functional",
@@ -79,5 +83,10 @@ CASES = (
         ),
     ),
     communication("meshes", 4, {"all_reduce": 3, "all_gather_into_tensor": 1, "reduce_scatter_tensor": 1, "broadcast": 1}),
-    communication("several_backends", 2, {"all_reduce": 3, "broadcast": 2, "all_gather": 4}),
+    communication(
+        "several_backends",
+        2,
+        {"all_reduce": 3, "broadcast": 2, "all_gather": 4},
+        operations_from_2_15={"all_reduce": 3, "broadcast": 2, "all_gather": 2, "all_gather_into_tensor": 2},
+    ),
 )
