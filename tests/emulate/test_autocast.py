@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from fakerun.rank.simulation import Simulation
 
@@ -117,3 +118,13 @@ def test_gradients_have_the_dtype_of_parameters(shared_simulation: Simulation) -
         loss = model(x()).float().sum()
     loss.backward()
     assert {parameter.grad.dtype for parameter in model.parameters() if parameter.grad is not None} == {F32}
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_a_checkpoint_whose_backward_is_in_the_region(use_reentrant: bool, shared_simulation: Simulation) -> None:
+    """Its first forward may run without gradients; the copy of the weight that it leaves in the cache serves the second."""
+    model = torch.nn.Linear(8, 8, device="cuda")
+    inputs = torch.randn(2, 8, device="cuda", requires_grad=True)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        checkpoint(model, inputs, use_reentrant=use_reentrant).sum().backward()
+    assert model.weight.grad is not None

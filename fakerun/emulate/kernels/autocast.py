@@ -108,7 +108,8 @@ class _CastCache:
             return tensor.to(dtype)
         entry = self._casts.get(id(tensor))
         if entry is None:
-            entry = self._casts[id(tensor)] = (tensor, tensor.to(dtype))
+            with torch.enable_grad():  # as torch's own does: a copy made under no_grad serves those who need its gradient, too
+                entry = self._casts[id(tensor)] = (tensor, tensor.to(dtype))
         return entry[1]
 
 
