@@ -31,4 +31,4 @@ def test_codes_are_kept_apart(simulation: Simulation) -> None:
         simulation._trace.note("another", message)
         x[0].item()
     here = [finding for finding in simulation.record(None).findings if finding.call_site is not None]
-    assert [(finding.code, finding.message[:5]) for finding in here] == [("another", "first"), ("unknown-value", "the v")]
+    assert [(finding.code, finding.message[:5]) for finding in here] == [("another", "first"), ("unknown-value", "the s")]
