@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows how many of `ranks` are done and the time that is left, for more than one rank; and which rank failed first."""
+    """Shows how many of `ranks` are done and the time that is left, for more than one rank; and which rank failed first.
 
-    def __init__(self, ranks: tuple[int, ...]) -> None:
+    `has_terminal` tells whether stderr is free for a bar: not if what ranks print is shown there.
+    """
+
+    def __init__(self, ranks: tuple[int, ...], *, has_terminal: bool) -> None:
+        self._ranks = frozenset(ranks)
         self._total = len(ranks)
+        self._has_terminal = has_terminal
         self._failed_first: int | None = None
         self._bar: Bar | None = None
 
     def __enter__(self) -> Self:
-        if self._total > 1 and sys.stderr.isatty():
+        if self._total > 1 and self._has_terminal and sys.stderr.isatty():
             self._bar = _bar()
             self._bar.start()
             self._bar.add_task("ranks", total=self._total, failed="")
@@ -39,7 +44,7 @@ class Progress:
                 self._bar.update(self._bar.task_ids[0], failed=f"rank {record.rank} failed first")
             elif self._total > 1:
                 say(f"rank {record.rank} failed first: {record.failure.message.partition(chr(10))[0]}")
-        if self._bar is not None:
+        if self._bar is not None and record.rank in self._ranks:  # others were simulated for their sake
             self._bar.advance(self._bar.task_ids[0])
 
 

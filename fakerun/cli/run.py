@@ -172,7 +172,7 @@ def _simulate(job: "JobSpec", run_dir: Path | None, *, show_output: bool, jobs: 
 
     directory = open_run_directory(run_dir)
     say(_summary(job))
-    with Progress(job.ranks) as progress:
+    with Progress(job.ranks, has_terminal=not show_output) as progress:
         report = build_report(job, run_job(job, directory, show_output=show_output, jobs=jobs, on_record=progress.ended))
     if run_dir is None and not report.failed:
         directory.discard()
@@ -195,14 +195,16 @@ def _say_the_worst(report: "Report", output: Path) -> None:
         if finding.severity is Severity.ERROR:
             say(f"{finding.code}: {finding.message}")
     if report.failed:
-        say(f"rank {format_ranks(rank.record.rank for rank in report.failed)} failed: see {output}")
+        failed = format_ranks(rank.record.rank for rank in report.failed)
+        say(f"rank{'s' * (len(report.failed) > 1)} {failed} failed: see {output}")
 
 
 def _summary(job: "JobSpec") -> str:
     """One line: what is simulated."""
     nodes = f"{job.nnodes} {'node' if job.nnodes == 1 else 'nodes'} x {job.nproc_per_node}"
     mesh = f", mesh {job.mesh}" if job.mesh is not None else ""
-    return f"simulating rank {format_ranks(job.ranks)} of {job.world_size} ({nodes}){mesh} on {job.hardware.name}"
+    ranks = f"rank{'s' * (len(job.ranks) > 1)} {format_ranks(job.ranks)}"
+    return f"simulating {ranks} of {job.world_size} ({nodes}){mesh} on {job.hardware.name}"
 
 
 def _renderer(name: str | None, output: Path | None) -> "Renderer":

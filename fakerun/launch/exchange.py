@@ -52,12 +52,11 @@ class Exchange:
                 del self._waiting[rank]
                 yield rank, [answer for answer in answers if answer is not None]
 
-    def give_up(self, reason: Silence, peers: frozenset[int] | None = None) -> None:
-        """Nobody is to wait any longer for what `peers` (by default anyone) have not said; each is told `reason` instead."""
+    def give_up(self, reason: Silence) -> None:
+        """Nobody is to wait any longer for what was not said; each is told `reason` instead."""
         for wanted in self._waiting.values():
-            for peer, key in wanted:
-                if peers is None or peer in peers:
-                    self._said.setdefault((peer, key), reason)
+            for each in wanted:
+                self._said.setdefault(each, reason)
 
     def _answer(self, peer: int, key: str) -> Answer | None:
         found = self._said.get((peer, key))

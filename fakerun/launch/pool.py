@@ -165,6 +165,7 @@ class RankPool:
                         self._exchange.publish(speaker.rank, key, data)
                     case ("want", wanted):
                         self._exchange.want(speaker.rank, wanted)
+                        speaker.watch.pause(time.monotonic())
         except (EOFError, ConnectionResetError):
             speaker.is_connected = False
 
@@ -175,11 +176,12 @@ class RankPool:
             self._summon(peer)
         all_wait = self._running and len(self._exchange.waiting) == len(self._running)
         if all_wait and not (self._queue and self._has_room()):
-            self._exchange.give_up(Silence.STALLED)
+            self._exchange.give_up(Silence.NO_ROOM if self._queue else Silence.STALLED)
             self._reply()
 
     def _reply(self) -> None:
         for rank, answers in self._exchange.answered():
+            self._running[rank].watch.resume(time.monotonic())
             try:
                 self._running[rank].process.connection.send(answers)
             except (BrokenPipeError, ConnectionResetError):  # it has just ended

@@ -1,7 +1,9 @@
 """Running a job: its ranks, and the records of all of them."""
 
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import fakerun
 from fakerun.job.spec import JobSpec
@@ -44,6 +46,11 @@ def run_job(
 
 def _limits(jobs: int | None) -> Limits:
     """By default as many ranks work as there are cores for this process; as many are alive as the memory has room for."""
-    available_bytes = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    room = max(1, available_bytes // _RANK_BYTES)
+    room = max(1, _available_bytes() // _RANK_BYTES)
     return Limits(working=jobs or min(len(os.sched_getaffinity(0)), room), alive=max(jobs or 1, room))
+
+
+def _available_bytes() -> int:
+    """What processes can get, the page cache included (proc_meminfo(5), MemAvailable)."""
+    (kilobytes,) = re.findall(r"^MemAvailable:\s+([0-9]+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(kilobytes) * 1024

@@ -29,6 +29,7 @@ class Watch:
     deadline: float | None
     stopped: StopReason | None = None
     _asked: bool = False
+    _left_s: float | None = None
 
     def overdue(self, now: float) -> bool:
         """Do what is due at `now`; True when there is nothing left to do but to kill it."""
@@ -41,6 +42,17 @@ class Watch:
         self._asked = True
         self.deadline = now + RECORD_S
         return False
+
+    def pause(self, now: float) -> None:
+        """The rank waits for others: that is not its own time."""
+        if self.deadline is not None and self.stopped is None:
+            self._left_s, self.deadline = self.deadline - now, None
+
+    def resume(self, now: float) -> None:
+        """The rank goes on."""
+        if self._left_s is not None and self.stopped is None:
+            self.deadline = now + self._left_s
+        self._left_s = None
 
     def interrupt(self, now: float) -> None:
         """First as a terminal would, so that the script can clean up; what is overdue after that is asked, then killed."""

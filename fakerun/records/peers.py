@@ -8,14 +8,11 @@ from typing import Protocol, TypeAlias
 class Silence(Enum):
     """Why a rank did not say what another waited for."""
 
-    UNKNOWN = "unknown"
-    """It does not know the values itself."""
-    ENDED = "ended"
-    """It came to its end without saying anything."""
-    ABSENT = "absent"
-    """It is not simulated."""
-    STALLED = "stalled"
-    """All ranks of the run waited for each other."""
+    UNKNOWN = "it does not know the values itself"
+    ENDED = "it ended before"
+    ABSENT = "not simulated"
+    STALLED = "all ranks waited for each other"
+    NO_ROOM = "there is no memory for more ranks at a time"
 
 
 Answer: TypeAlias = bytes | Silence

@@ -83,6 +83,10 @@ token = torch.zeros(1, dtype=torch.int64, device=device)
 for work in (dist.irecv(token, src=left), dist.isend(own(rank), dst=right)):
     work.wait()  # type: ignore[union-attr]  # None outside of the group
 say("irecv and isend", token)
+mailbox = torch.zeros(2, dtype=torch.int64, device=device)
+for work in (dist.irecv(mailbox[1:], src=left), dist.isend(own(rank + 5), dst=right)):  # nothing else refers to that view
+    work.wait()  # type: ignore[union-attr]
+say("irecv into a part", mailbox)
 incoming = torch.zeros(1, dtype=torch.int64, device=device)
 works = dist.batch_isend_irecv([dist.P2POp(dist.isend, own(rank * 2), right), dist.P2POp(dist.irecv, incoming, left)])
 for work in works:

@@ -139,6 +139,9 @@ LAWFUL: dict[str, dict[int, Calls]] = {
     "both have receives under way": {
         rank: [recv(1, 1 - rank, is_async=True, waited_before=2), send(2, 1 - rank, is_async=True, waited_before=2)] for rank in (0, 1)
     },
+    "the last call is waited for after the end": {
+        rank: [call(1, is_async=True, waited_before=1), call(1, is_async=True, waited=False)] for rank in WORLD
+    },
     "groups of others under one name": {
         rank: [call(1, process_group="5", group_ranks=(rank // 2 * 2, rank // 2 * 2 + 1))] for rank in WORLD
     },
@@ -160,6 +163,13 @@ def test_a_rank_that_ends_early_is_the_one_cause() -> None:
         "rank 3 failed: at collective 2 of group dp (ranks 0-3) the others wait for ever. "
         "rank 3: no further call; ranks 0-2: all_reduce of float32[4] at train.py:3."
     )
+
+
+@pytest.mark.parametrize("kind", [FailureKind.GAP, FailureKind.INTERNAL, FailureKind.INTERRUPTED, FailureKind.TIMEOUT, FailureKind.SIGNAL])
+def test_a_rank_that_the_simulation_ended_is_no_cause(kind: FailureKind) -> None:
+    ranks = [RankRecord(rank=rank, collectives=in_order(USUAL), steps=2) for rank in (0, 1)]
+    ranks.append(RankRecord(rank=2, failure=ProcessFailure(kind=kind, exception=None, message="stopped")))
+    assert matching_findings(ranks) == ()
 
 
 def test_messages_name_both_sides() -> None:

@@ -50,6 +50,24 @@ def test_what_a_rank_is_sent(events: list[float | str], reason: FailureKind | No
     assert (watch.stopped, process.log, overdue) == (reason, log, given_up)
 
 
+def test_waiting_for_other_ranks_takes_none_of_its_time() -> None:
+    watch = Watch(process=Process(), deadline=LIMIT_S)
+    watch.pause(50.0)
+    assert not watch.overdue(1e9)
+    watch.resume(100.0)
+    assert not watch.overdue(109.9)
+    assert not watch.overdue(110.0)
+    assert watch.stopped is FailureKind.TIMEOUT
+
+
+def test_a_rank_that_waits_can_be_interrupted() -> None:
+    watch = Watch(process=Process(), deadline=LIMIT_S)
+    watch.pause(50.0)
+    watch.interrupt(51.0)
+    watch.resume(52.0)
+    assert watch.deadline == 51.0 + GRACE_S
+
+
 def test_without_a_limit_a_rank_may_take_for_ever() -> None:
     assert not Watch(process=Process(), deadline=None).overdue(1e9)
 

@@ -10,14 +10,22 @@ from fakerun.analysis.matching.progress import cycle_findings
 from fakerun.analysis.matching.streams import Group, collective_streams, message_streams
 from fakerun.analysis.matching.words import call, who
 from fakerun.records.finding import Finding, Severity
-from fakerun.records.run import RankRecord
+from fakerun.records.run import FailureKind, RankRecord
 
 if TYPE_CHECKING:
     from fakerun.records.collective import CollectiveRecord
 
 
+_OF_THE_SCRIPT = frozenset({FailureKind.EXCEPTION, FailureKind.EXIT})
+"""Failures that a real rank would end with, too."""
+
+
 def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
-    """What keeps the simulated ranks from working together, and what looks like it. Nothing can be said of one rank alone."""
+    """What keeps the simulated ranks from working together, and what looks like it. Nothing can be said of one rank alone.
+
+    A rank that the simulation ended (a gap, a time limit, the user) would have gone on: it counts as not simulated.
+    """
+    ranks = [rank for rank in ranks if rank.failure is None or rank.failure.kind in _OF_THE_SCRIPT]
     if len(ranks) < 2:
         return ()
     streams = collective_streams(ranks)
@@ -66,12 +74,16 @@ def _groups_that_differ(streams: Mapping[Group, object]) -> Iterator[tuple[set[G
 
 
 def _never_waited(ranks: Sequence[RankRecord]) -> Iterator[Finding]:
-    """One `never-waited` for each line whose results may be used before they are there."""
+    """One `never-waited` for each line whose results may be used before they are there.
+
+    A line of which some calls were waited for is fine: the last one's turn may come after the end of the simulation.
+    """
     by_site: dict[str | None, list[int]] = defaultdict(list)
     example: dict[str | None, CollectiveRecord] = {}
     for rank in ranks:
+        waited = {record.call_site for record in rank.collectives if record.is_async and record.waited}
         for record in rank.collectives:
-            if not record.waited and rank.failure is None:
+            if not record.waited and rank.failure is None and record.call_site not in waited:
                 by_site[record.call_site].append(rank.rank)
                 example.setdefault(record.call_site, record)
     for site, numbers in by_site.items():

@@ -7,7 +7,6 @@ way to know what one particular peer sends (the root of a broadcast, the sender 
 On the accelerator most tensors have no values, and then nothing is asked.
 """
 
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.observer import FindingSink
 from fakerun.records.peers import Peers, Silence
 
 _LARGEST_BYTES = 2**20
@@ -67,7 +67,10 @@ class PeerValues:
     waited for, as its buffers may not be looked at before.
     """
 
-    def __init__(self, mode: DeviceMode, values: UnknownValues, handles: Handles, peers: Peers, simulated: Sequence[int]) -> None:
+    def __init__(
+        self, mode: DeviceMode, values: UnknownValues, handles: Handles, peers: Peers, simulated: Sequence[int], findings: FindingSink
+    ) -> None:
+        self._findings = findings
         self.objects: HeldObjects | None = None
         self._mode = mode
         self._values = values
@@ -215,7 +218,16 @@ class PeerValues:
                 return None
             if isinstance(answer, bytes):
                 found[i] = decode(answer)
+            else:
+                self._note_silence(call.info.group_ranks[i], answer)
         return found
+
+    def _note_silence(self, peer: int, reason: Silence) -> None:
+        self._findings.note(
+            "peer-silent",
+            f"what rank {peer} contributes never came ({reason.value}); it was taken to be what this rank contributes.",
+            hint="The values that ranks exchange, and what depends on them, may differ on real hardware.",
+        )
 
     def _from_sender(self, call: _Call) -> Contribution | None:
         assert call.sender is not None
@@ -229,20 +241,17 @@ class PeerValues:
         return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
 
     def _when_done(self, call: _Call, targets: Values, receive: Callable[[Values], None]) -> None:
-        """Now, or when the call is waited for. What lies in the buffers of a call under way is not known; nor does it keep them alive."""
+        """Now, or when the call is waited for. What lies in the buffers of a call under way is not known.
+
+        Until then they are held, as NCCL holds them: the script may have passed views that nothing else refers to (`irecv(buffer[i])`).
+        """
         if not call.info.is_async:
             receive(targets)
             return
         for target in targets:
             if type(target) is FakeTensor:
                 self._mode.known.forget(target)
-        references = [weakref.ref(target) for target in targets]
-
-        def complete() -> None:
-            alive = [reference() for reference in references]
-            receive([target for target in alive if target is not None])
-
-        self._handles.when_waited(call.number, complete)
+        self._handles.when_waited(call.number, lambda: receive(targets))
 
     def _fill(self, targets: Values, values: Sequence[torch.Tensor | None] | None, *, assumed: bool = False) -> None:
         for i, target in enumerate(targets):
