@@ -218,7 +218,7 @@ class PeerValues:
                 return None
             if isinstance(answer, bytes):
                 found[i] = decode(answer)
-            else:
+            elif answer is not Silence.ABSENT:
                 self._note_silence(call.info.group_ranks[i], answer)
         return found
 

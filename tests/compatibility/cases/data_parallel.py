@@ -45,12 +45,7 @@ CASES = (
         findings=frozenset({"unknown-value"}),
         not_on_gloo=NotOnGloo(why="the layer is for GPUs", says="SyncBatchNorm layers only work with GPU modules"),
     ),
-    Case(
-        program="data_parallel/ddp_join",
-        world_size=2,
-        operations={"all_gather": 1, "broadcast": 5, "all_reduce": 8},
-        findings=frozenset({"never-waited"}),  # by torch: join() tells the others that this rank goes on, and does not look back
-    ),
+    Case(program="data_parallel/ddp_join", world_size=2, operations={"all_gather": 1, "broadcast": 5, "all_reduce": 8}),
     Case(program="data_parallel/local_sgd", world_size=4, operations={"all_gather": 1, "broadcast": 4, "all_reduce": 8}),
     Case(program="data_parallel/replicate", world_size=2, operations={"all_gather": 1, "broadcast": 4, "all_reduce": 2}),
     Case(program="data_parallel/zero_redundancy", world_size=2, operations={"all_gather": 1, "broadcast": 34, "all_reduce": 3}),
