@@ -110,7 +110,7 @@ class RankPool:
         except ServerDiedError as death:
             last_words = LastWords(stderr=_tail(self._directory.server_log))
             self._exchange.end(rank)
-            self._write(rank, finished_record(self._job, rank, RankEnd(status=death.status), None, last_words))
+            self._write(finished_record(self._job, rank, RankEnd(status=death.status), None, last_words))
             return
         live_output = LiveOutput((files.stdout, files.stderr), sys.stderr, prefix=f"[rank{rank}]: ") if self._show_output else nullcontext()
         live_output.__enter__()
@@ -207,21 +207,21 @@ class RankPool:
         self._exchange.end(running.rank)
         running.live_output.__exit__(None, None, None)
         files = self._directory.rank(running.rank)
-        written = files.read_record()
+        written = self._directory.records.read(running.rank)
         last_words = LastWords() if written is not None else self._last_words(files)
         end = RankEnd(status=status, stopped=running.watch.stopped)
         record = finished_record(self._job, running.rank, end, written, last_words)
         if record is written:
             self._on_record(record)
         else:
-            self._write(running.rank, record)
+            self._write(record)
 
     def _record_unstarted(self, rank: int) -> None:
         self._directory.rank(rank).make()
-        self._write(rank, unstarted_record(self._job, rank))
+        self._write(unstarted_record(self._job, rank))
 
-    def _write(self, rank: int, record: RankRecord) -> None:
-        self._directory.rank(rank).write_record(record)
+    def _write(self, record: RankRecord) -> None:
+        self._directory.records.write(record)
         self._on_record(record)
 
     def _last_words(self, files: RankFiles) -> LastWords:

@@ -73,7 +73,7 @@ class RankServer:
             ServerDiedError: the server died before, or while it did so.
         """
         own = {name: value for name, value in environment.items() if self._environment.get(name) != value}
-        request = {"start": rank, "directory": str(files.directory), "environment": own}
+        request = {"start": rank, "environment": own}
         with ExitStack() as stack:
             theirs, ours = os.pipe()  # only the rank inherits its end; ours stays with us, so that it closes when we die
             stack.callback(os.close, theirs)

@@ -6,25 +6,21 @@ Owns names and layout, and what may be written over: an earlier run's own files,
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
 from fakerun.job.codec import encode_job, job_version
 from fakerun.job.spec import JobSpec
-from fakerun.records.codec import decode_rank, encode_rank
-from fakerun.records.run import RankRecord
+from fakerun.records.store import RecordStore
 
 
 @dataclass(frozen=True, slots=True)
 class RankFiles:
-    """The files of one rank, in a directory of their own."""
+    """The files of one rank beside its record, in a directory of their own."""
 
     directory: Path
-
-    @property
-    def record(self) -> Path:
-        return self.directory / "record.json.gz"
 
     @property
     def stdout(self) -> Path:
@@ -49,30 +45,19 @@ class RankFiles:
         """The whole traceback of an exception that came through fakerun's code; absent otherwise."""
         return self.directory / "unpeeled_traceback.txt"
 
-    def read_record(self) -> RankRecord | None:
-        """The rank's record, or None when the process ended before it could write one."""
-        try:
-            data = self.record.read_bytes()
-        except FileNotFoundError:
-            return None
-        return decode_rank(data, source=str(self.record))
-
-    def write_record(self, record: RankRecord) -> None:
-        write_whole(self.record, encode_rank(record))
-
     def make(self) -> None:
         self.directory.mkdir(exist_ok=True)
 
     def remove(self) -> None:
         """Remove the files of an earlier run; what else lies there stays."""
-        unfinished = self.directory.glob(f".{self.record.name}.*.tmp")  # of a rank that was killed while writing
-        for path in (self.record, self.stdout, self.stderr, self.error, self.crash, self.unpeeled, *unfinished):
+        records = (*self.directory.glob("record.json.gz"), *self.directory.glob(".record.json.gz.*.tmp"))  # the latter of a killed rank
+        for path in (*records, self.stdout, self.stderr, self.error, self.crash, self.unpeeled):
             path.unlink(missing_ok=True)
         if not any(self.directory.iterdir()):
             self.directory.rmdir()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunDirectory:
     """A directory that holds one run. `open_run_directory` makes it."""
 
@@ -87,8 +72,12 @@ class RunDirectory:
         """What the fork server says: nothing, as long as torch can be loaded."""
         return self.path / "server.log"
 
+    @cached_property
+    def records(self) -> RecordStore:
+        return RecordStore(self.path)
+
     def rank(self, rank: int) -> RankFiles:
-        return RankFiles(self.path / f"rank-{rank:05}")
+        return RankFiles(self.records.directory(rank))
 
     def write_job(self, job: JobSpec) -> None:
         write_whole(self.job_file, encode_job(job))
@@ -134,6 +123,7 @@ def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
             f"run directory {named}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
         )
     directory.server_log.unlink(missing_ok=True)
+    directory.records.remove_shared()
     for rank_directory in sorted(directory.path.glob("rank-[0-9][0-9][0-9][0-9][0-9]")):
         if rank_directory.is_dir():
             RankFiles(rank_directory).remove()

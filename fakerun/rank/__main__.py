@@ -2,7 +2,7 @@
 
 One message at a time comes on the socket (of the kind that keeps messages apart), each a JSON object, and each is answered by one:
 
-{"start": rank, "directory": ..., "environment": {...}} with four descriptors: the rank's control pipe, its connection
+{"start": rank, "environment": {...}} with four descriptors: the rank's control pipe, its connection
 to the other ranks, stdout and stderr -> {"pid": ...}
 {"reap": pid} -> {"status": ...}, as `subprocess` gives it; until then the process keeps its number
 
@@ -69,7 +69,7 @@ def _become(request: dict[str, Any], descriptors: list[int], job_file: Path) -> 
         os.dup2(descriptor, standard)
         os.close(descriptor)
     os.environ.update(request["environment"])
-    run_rank(job_file, request["start"], Path(request["directory"]), control, ConnectedPeers(connection))
+    run_rank(job_file, request["start"], control, ConnectedPeers(connection))
 
 
 if __name__ == "__main__":

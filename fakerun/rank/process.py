@@ -15,14 +15,15 @@ from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
 from fakerun.rank.ways_out import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
 from fakerun.records.peers import Peers
+from fakerun.records.store import RecordStore
 
 _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
 
 
-def run_rank(job_file: Path, rank: int, directory: Path, control: int, peers: Peers) -> NoReturn:
+def run_rank(job_file: Path, rank: int, control: int, peers: Peers) -> NoReturn:
     """Run one rank, and end the process. On the pipe `control` fakerun's word may come; `peers` are the other ranks."""
-    recorder = Recorder(rank, directory)
+    recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         places = Places(Path.cwd(), job.script)

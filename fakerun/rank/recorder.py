@@ -5,13 +5,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from fakerun.files import write_whole
 from fakerun.rank.ending import internal_failure
-from fakerun.records.codec import encode_rank
 from fakerun.records.run import ProcessFailure, RankRecord
+from fakerun.records.store import RecordStore
 
 _UNDISTURBED_S = 1.0
 """How long a record may be put together before other threads get a turn; it takes milliseconds."""
@@ -24,14 +23,15 @@ class RecordSource(Protocol):
 
 
 class Recorder:
-    """Writes the record of `rank` to `directory`, in the process that made this object only.
+    """Writes the record of `rank` to `store`, in the process that made this object only.
 
     Several ways out may be taken at once: the end of the script, `os._exit` in a thread, fakerun's request to stop. The first one
     there writes; the others wait for it and find it done.
     """
 
-    def __init__(self, rank: int, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, rank: int, store: RecordStore) -> None:
+        self.directory = store.directory(rank)
+        self._store = store
         self._rank = rank
         self._source: RecordSource | None = None
         self._process = os.getpid()
@@ -52,22 +52,23 @@ class Recorder:
         with self._lock:
             if self._done or not self.in_own_process:
                 return
-            write_whole(self.directory / "record.json.gz", self._encoded(failure))
+            try:
+                self._store.write(self._record(failure))
+            except OSError:
+                raise
+            except Exception as error:  # a poorer record is better than none
+                self._store.write(RankRecord(rank=self._rank, failure=internal_failure(error)))
             self._done = True  # not before: what interrupts the writing and ends the process still has to leave a record
 
     def keep(self, name: str, text: str) -> None:
         """Write a file for people beside the record."""
         write_whole(self.directory / name, text.encode(errors="backslashreplace"))
 
-    def _encoded(self, failure: ProcessFailure | None) -> bytes:
+    def _record(self, failure: ProcessFailure | None) -> RankRecord:
         if self._source is None:
-            return encode_rank(RankRecord(rank=self._rank, failure=failure))
-        try:
-            with _undisturbed():
-                record = self._source.record(failure)
-            return encode_rank(record)
-        except Exception as error:  # a poorer record is better than none
-            return encode_rank(RankRecord(rank=self._rank, failure=internal_failure(error)))
+            return RankRecord(rank=self._rank, failure=failure)
+        with _undisturbed():
+            return self._source.record(failure)
 
 
 @contextmanager

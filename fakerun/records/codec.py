@@ -1,59 +1,182 @@
-"""RankRecord as bytes: gzipped JSON, `{"schema_version": 1, "record": {...}}`. The only place that knows how records lie in a file.
+"""RankRecord as bytes: gzipped JSON. The only place that knows how records lie in a file.
 
-A long run has some hundred thousand memory blocks. Their JSON is a few strings over and over: gzip's fastest level makes it nine
-times smaller in less time than the disk would take, and pydantic reads each string once.
+A rank's document is short: it names its groups, and refers to the long parts of the record, which other ranks may have in common with
+it, by a name that follows from their content. A long run has some hundred thousand calls and memory blocks. Their JSON is a few strings
+over and over: gzip's fastest level makes it nine times smaller in less time than the disk would take, and pydantic reads each string once.
 """
 
 import gzip
+import hashlib
 import json
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fakerun.errors import UsageError
-from fakerun.records.run import RankRecord
+from fakerun.records.finding import Finding
+from fakerun.records.memory import MemoryTimeline
+from fakerun.records.run import NewGroup, ProcessFailure, RankRecord
+from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of, ranks_label
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 """Raised when a record's fields change meaning or go; a new field with a default does not raise it."""
+
+_DIGEST_BYTES = 16
+
+_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[NewGroup, ...])
+_Runs = tuple[tuple[int, int, int], ...]
+"""Ranks as arithmetic progressions: first, how many, by how much they grow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Envelope:
-    schema_version: Literal[1]
-    record: RankRecord
+class _Group:
+    label: str | None
+    """None: called after its ranks."""
+    name: str
+    ranks: _Runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    schema_version: Literal[2]
+    rank: int
+    mesh: Mapping[str, int] = field(default_factory=dict)
+    coordinate: Mapping[str, int] = field(default_factory=dict)
+    steps: int = 0
+    schedule: str
+    groups: tuple[_Group, ...] = ()
+    new_groups: str
+    memory: str
+    findings: tuple[Finding, ...] = ()
+    failure: ProcessFailure | None = None
+    torch_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRank:
+    """A rank's own document, and by name the parts that it refers to."""
+
+    document: bytes
+    parts: Mapping[str, bytes]
 
 
 @cache
-def _adapter() -> "TypeAdapter[_Envelope]":
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
     # Imported on use: commands that read no records need not wait for it.
     from pydantic import TypeAdapter
 
-    return TypeAdapter(_Envelope)
+    return TypeAdapter(kind)
 
 
-def encode_rank(record: RankRecord) -> bytes:
-    """The record as bytes; equal records give equal bytes."""
-    text = _adapter().dump_json(_Envelope(schema_version=SCHEMA_VERSION, record=record))
+def encode_rank(record: RankRecord) -> EncodedRank:
+    """The record as bytes; equal records give equal bytes, and what is equal in two records has one name."""
+    calls = calls_of(record.rank, record.collectives)
+    parts: dict[str, bytes] = {}
+
+    def part(of: str, kind: Any, value: Any) -> str:
+        text = _adapter(kind).dump_json(value, exclude_defaults=True)
+        name = f"{of}-{hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()}"
+        parts[name] = _compressed(text)
+        return name
+
+    document = _Document(
+        schema_version=SCHEMA_VERSION,
+        rank=record.rank,
+        mesh=record.mesh,
+        coordinate=record.coordinate,
+        steps=record.steps,
+        schedule=part("schedule", Schedule, calls.schedule),
+        groups=tuple(_Group(label=_own_label(group), name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
+        new_groups=part("groups", tuple[NewGroup, ...], record.new_groups),
+        memory=part("memory", MemoryTimeline, record.memory),
+        findings=record.findings,
+        failure=record.failure,
+        torch_version=record.torch_version,
+    )
+    return EncodedRank(_compressed(_adapter(_Document).dump_json(document)), parts)
+
+
+class RankDecoder:
+    """Reads records, each part once: equal parts of several records are one object. `read_part` gives the bytes of a part by name."""
+
+    def __init__(self, read_part: Callable[[str], bytes]) -> None:
+        self._read_part = read_part
+        self._parts: dict[str, Any] = {}
+        self._ranks: dict[_Runs, tuple[int, ...]] = {}
+
+    def decode(self, data: bytes, *, source: str = "record") -> RankRecord:
+        """The record that `encode_rank` wrote; `source` is what messages call the bytes: the path of the file.
+
+        Raises:
+            UsageError: the bytes are no record, or one of another schema version; or a part is missing or damaged.
+        """
+        document: _Document = _decoded(_Document, data, source, version_matters=True)
+        groups = tuple(map(self._group, document.groups))
+        schedule = self._part(Schedule, document.schedule)
+        return RankRecord(
+            rank=document.rank,
+            mesh=document.mesh,
+            coordinate=document.coordinate,
+            steps=document.steps,
+            collectives=Calls(document.rank, schedule, groups),
+            new_groups=self._part(tuple[NewGroup, ...], document.new_groups),
+            memory=self._part(MemoryTimeline, document.memory),
+            findings=document.findings,
+            failure=document.failure,
+            torch_version=document.torch_version,
+        )
+
+    def _part(self, kind: type[_Part], name: str) -> _Part:
+        if name not in self._parts:
+            try:
+                data = self._read_part(name)
+            except OSError as error:
+                raise UsageError(f"{error.filename}: {error.strerror}, which a record refers to; run the job again") from error
+            self._parts[name] = _decoded(kind, data, name)
+        part: _Part = self._parts[name]
+        return part
+
+    def _group(self, group: _Group) -> ProcessGroup:
+        if group.ranks not in self._ranks:
+            self._ranks[group.ranks] = tuple(first + i * stride for first, count, stride in group.ranks for i in range(count))
+        ranks = self._ranks[group.ranks]
+        return ProcessGroup(label=ranks_label(ranks) if group.label is None else group.label, name=group.name, ranks=ranks)
+
+
+def _compressed(text: bytes) -> bytes:
     return gzip.compress(text, compresslevel=1, mtime=0)
 
 
-def decode_rank(data: bytes, *, source: str = "record") -> RankRecord:
-    """The record that `encode_rank` wrote; `source` is what messages call the bytes: the path of the file.
+def _own_label(group: ProcessGroup) -> str | None:
+    return None if group.label == ranks_label(group.ranks) else group.label
 
-    Raises:
-        UsageError: the bytes are no record, or one of another schema version.
-    """
+
+def _runs(ranks: Sequence[int]) -> _Runs:
+    runs: list[tuple[int, int, int]] = []
+    for rank in ranks:
+        if runs:
+            first, count, stride = runs[-1]
+            if count == 1 or rank == first + count * stride:
+                runs[-1] = (first, count + 1, rank - first if count == 1 else stride)
+                continue
+        runs.append((rank, 1, 1))
+    return tuple(runs)
+
+
+def _decoded(kind: Any, data: bytes, source: str, *, version_matters: bool = False) -> Any:
     try:
         text = gzip.decompress(data)
-        return _adapter().validate_json(text).record
+        return _adapter(kind).validate_json(text)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{source}: not a record of fakerun ({error}); run the job again") from error
     except ValueError as error:  # pydantic's ValidationError is one
-        raise UsageError(f"{source}: {_what_is_wrong(text, error)}; run the job again with this fakerun") from error
+        wrong = _what_is_wrong(text, error) if version_matters else f"the record is damaged ({error})"
+        raise UsageError(f"{source}: {wrong}; run the job again with this fakerun") from error
 
 
 def _what_is_wrong(text: bytes, error: ValueError) -> str:

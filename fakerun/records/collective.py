@@ -33,65 +33,74 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommunicationCall:
-    """A communication call as the process group received it, before it is placed in the program.
+class Payload:
+    """What a communication call moves, and how: everything about it but its partners and its place in the program.
 
     Sizes are per tensor, in elements; `nbytes` is the nccl-tests message size: the larger of the payload this rank sends
-    and the payload it receives, in bytes. `root` and `peer` are global ranks. `dtype` is torch's name without `torch.`, "" for a barrier.
+    and the payload it receives, in bytes. `dtype` is torch's name without `torch.`, "" for a barrier. `device` is the type of the
+    device that it runs on: "cuda" (NCCL) or "cpu" (gloo).
     """
 
     op: CollectiveOp
+    dtype: str
+    input_sizes: tuple[tuple[int, ...], ...]
+    output_sizes: tuple[tuple[int, ...], ...]
+    nbytes: int
+    reduce_op: str | None = None
+    tag: int | None = None
+    input_splits: tuple[int, ...] | None = None
+    output_splits: tuple[int, ...] | None = None
+    is_async: bool = False
+    device: str = "cuda"
+    batch: int | None = None
+    """Calls of a rank with the same number were issued as one (`batch_isend_irecv`, a coalescing manager); None for one by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommunicationCall(Payload):
+    """A communication call as the process group received it, before it is placed in the program.
+
+    `root` and `peer` are global ranks.
+    """
+
     group_ranks: tuple[int, ...]
     group_description: str
     """torch's description of the process group: "default_pg", "mesh_tp", "undefined"."""
     process_group: str
     """c10d's own name of it ("0", "1", ...): the same on all its ranks, if they made their groups in the same order."""
-    dtype: str
-    input_sizes: tuple[tuple[int, ...], ...]
-    output_sizes: tuple[tuple[int, ...], ...]
-    nbytes: int
-    reduce_op: str | None = None
     root: int | None = None
     peer: int | None = None
-    tag: int | None = None
-    input_splits: tuple[int, ...] | None = None
-    output_splits: tuple[int, ...] | None = None
-    is_async: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollectiveRecord:
-    """One communication call, placed: where in the program, in which step and phase, on which group.
-
-    `seq` counts this rank's records from 0. `group` is the mesh axis whose ranks the group has, else "world" for all ranks,
-    else torch's description of the group. `group_ranks` are global ranks in group order. `call_site` is `file:line` in the user's code.
-    """
+class PlacedCall(Payload):
+    """A call in the program of a rank: `seq` counts the rank's calls from 0, `call_site` is `file:line` in the user's code."""
 
     seq: int
     step: int
     phase: Phase
-    op: CollectiveOp
-    group: str
-    group_ranks: tuple[int, ...]
-    dtype: str
-    input_sizes: tuple[tuple[int, ...], ...]
-    output_sizes: tuple[tuple[int, ...], ...]
-    nbytes: int
-    reduce_op: str | None = None
-    root: int | None = None
-    peer: int | None = None
-    tag: int | None = None
-    input_splits: tuple[int, ...] | None = None
-    output_splits: tuple[int, ...] | None = None
-    is_async: bool = False
     waited: bool = True
     """Whether the script, or torch for it, waited: on the handle, by taking its future, or by using the result. True if not async."""
     waited_before: int | None = None
     """Of an asynchronous call that was waited for: the `seq` of the first call that was made after that."""
-    process_group: str = ""
-    """c10d's own name of the process group: the same on all its ranks, if they made their groups in the same order."""
     module: str | None = None
     call_site: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectiveRecord(PlacedCall):
+    """One communication call of one rank: what it moved, where in the program, and with whom.
+
+    `group` is the mesh axis whose ranks the group has, else "world" for all ranks, else torch's description of the group, else its
+    ranks. `group_ranks` are global ranks in group order; `root` and `peer` are global ranks.
+    """
+
+    group: str
+    group_ranks: tuple[int, ...]
+    process_group: str = ""
+    """c10d's own name of the process group: the same on all its ranks, if they made their groups in the same order."""
+    root: int | None = None
+    peer: int | None = None
 
     @property
     def group_size(self) -> int:

@@ -1,6 +1,6 @@
 """RankRecord and RunRecord: everything one simulated rank left behind, and all of them together."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -44,6 +44,18 @@ class ProcessFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewGroup:
+    """One `new_group` call of the script's own: all ranks of the world must make the same ones in the same order, members or not.
+
+    `before` is the `seq` of the first communication call after it.
+    """
+
+    ranks: tuple[int, ...]
+    before: int
+    call_site: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankRecord:
     """One simulated rank: where it sits on the mesh, what it communicated, what it allocated, how it ended.
 
@@ -55,7 +67,9 @@ class RankRecord:
     mesh: Mapping[str, int] = field(default_factory=dict)
     coordinate: Mapping[str, int] = field(default_factory=dict)
     steps: int = 0
-    collectives: tuple[CollectiveRecord, ...] = ()
+    collectives: Sequence[CollectiveRecord] = ()
+    """In order. `records.schedule.calls_of` has them in a form that ranks share."""
+    new_groups: tuple[NewGroup, ...] = ()
     memory: MemoryTimeline = field(default_factory=MemoryTimeline)
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None

@@ -58,7 +58,7 @@ class FakeWorld:
     @property
     def collectives(self) -> tuple[CollectiveRecord, ...]:
         """Every collective and point-to-point call up to now, in order."""
-        return self._record().collectives
+        return tuple(self._record().collectives)
 
     @property
     def memory(self) -> MemoryFootprint:

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from fakerun.records.schedule import ranks_label
+
 _MESH_PREFIX = "mesh_"
 """How torch's DeviceMesh describes the group of an axis: `mesh_tp`."""
 _UNNAMED_AXIS = re.compile(r"dim_\d+")
@@ -50,4 +52,4 @@ class GroupNames:
             return "world"
         if description and description not in ("undefined", "default_pg"):
             return made_for
-        return "ranks " + ",".join(map(str, ranks))
+        return ranks_label(ranks)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fakerun.records.codec import decode_rank
 from fakerun.records.run import RankRecord
+from fakerun.records.store import RecordStore
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 300
@@ -37,6 +37,7 @@ def dry_run(*words: str) -> dict[int, Dry]:
         if result.returncode != 0:
             said = "\n".join(path.read_text() for name in ("stderr.log", "unpeeled_traceback.txt") for path in run.glob(f"rank-*/{name}"))
             raise AssertionError(f"fakerun {' '.join(words)} ended with {result.returncode}:\n{result.stderr}\n{said}")
-        records = [decode_rank(path.read_bytes(), source=str(path)) for path in sorted(run.glob("rank-*/record.json.gz"))]
+        store = RecordStore(run)
+        records = [record for rank in store.ranks() if (record := store.read(rank)) is not None]
         reports = json.loads(result.stdout)["ranks"]
         return {record.rank: Dry(report=report, record=record) for report, record in zip(reports, records, strict=True)}

@@ -625,7 +625,7 @@ def test_a_stuck_script_says_where_it_is(place: Path, source: str) -> None:
         assert fifo.read() == b"x"
         process.ask(FailureKind.TIMEOUT)
         assert _ends_within(process, LONG_S)
-    record = directory.rank(3).read_record()
+    record = directory.records.read(3)
     assert record is not None
     assert record.failure is not None
     line = 2 + len(source.splitlines())
@@ -641,7 +641,7 @@ def test_a_script_that_cannot_even_say_is_killed(place: Path) -> None:
         process.ask(FailureKind.TIMEOUT)
         assert not _ends_within(process, 0.2)
         end = RankEnd(status=process.close(), stopped=FailureKind.TIMEOUT)
-    failure = finished_record(replace(JOB, timeout_s=60.0), 3, end, directory.rank(3).read_record()).failure
+    failure = finished_record(replace(JOB, timeout_s=60.0), 3, end, directory.records.read(3)).failure
     assert failure is not None
     assert failure.message == "timed out after 60 s, and did not answer when asked where it was"
 

@@ -34,5 +34,5 @@ def watch(simulation: Simulation) -> Iterator[Seen]:
     yield seen
     after = simulation.record(None)
     seen.blocks = after.memory.blocks[len(before.memory.blocks) :]
-    seen.collectives = after.collectives[len(before.collectives) :]
+    seen.collectives = tuple(after.collectives)[len(before.collectives) :]
     seen.steps = after.steps - before.steps

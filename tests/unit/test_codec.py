@@ -13,11 +13,12 @@ from fakerun.job.hardware import HardwareSpec
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
-from fakerun.records.codec import decode_rank, encode_rank
+from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, NewGroup, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import collective, llama_8b_rank
 
 FULL_RECORD = RankRecord(
     rank=3,
@@ -47,6 +48,7 @@ FULL_RECORD = RankRecord(
             call_site="train.py:88",
         ),
     ),
+    new_groups=(NewGroup(ranks=(2, 3), before=0, call_site="train.py:7"),),
     memory=MemoryTimeline(
         blocks=(
             MemoryBlock(
@@ -89,34 +91,60 @@ JOB = JobSpec(
 
 @pytest.mark.parametrize("record", [FULL_RECORD, RankRecord(rank=0)], ids=["full", "empty"])
 def test_a_record_comes_back_as_it_was(record: RankRecord) -> None:
-    back = decode_rank(encode_rank(record))
+    back = decoded(encode_rank(record))
     assert back == record
     assert list(back.mesh) == list(record.mesh)
 
 
 def test_equal_records_give_equal_bytes() -> None:
-    assert encode_rank(FULL_RECORD) == encode_rank(decode_rank(encode_rank(FULL_RECORD)))
+    assert encode_rank(FULL_RECORD) == encode_rank(decoded(encode_rank(FULL_RECORD)))
+
+
+def test_what_ranks_have_in_common_is_one_object() -> None:
+    encoded = [encode_rank(llama_8b_rank(rank)) for rank in range(8)]
+    parts = dict(part for each in encoded for part in each.parts.items())
+    assert len(parts) == 3
+    decoder = RankDecoder(parts.__getitem__)
+    first, *others = (decoder.decode(each.document) for each in encoded)
+    assert all(other.memory is first.memory for other in others)
+    assert [decoder.decode(each.document) for each in encoded] == [llama_8b_rank(rank) for rank in range(8)]
+
+
+@pytest.mark.parametrize(
+    "ranks",
+    [tuple(range(16384)), tuple(range(3, 16384, 8)), (0,), (3, 1), (5, 5), (0, 1, 8, 9, 16, 17), (7, 2, 9, 1)],
+    ids=["world", "strided", "one", "backwards", "twice", "two dimensions", "any"],
+)
+def test_the_ranks_of_a_group_come_back(ranks: tuple[int, ...]) -> None:
+    record = RankRecord(rank=ranks[0], collectives=(collective(group_ranks=ranks, group="dp"),))
+    encoded = encode_rank(record)
+    assert decoded(encoded).collectives[0].group_ranks == ranks
+    assert len(encoded.document) < 500
+
+
+def decoded(encoded: EncodedRank) -> RankRecord:
+    return RankDecoder(encoded.parts.__getitem__).decode(encoded.document)
 
 
 def _document(**changes: object) -> bytes:
-    return gzip.compress(json.dumps(json.loads(gzip.decompress(encode_rank(RankRecord(rank=0)))) | changes).encode())
+    return gzip.compress(json.dumps(json.loads(gzip.decompress(encode_rank(RankRecord(rank=0)).document)) | changes).encode())
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"hello", "rank.gz: not a record of fakerun (Not a gzipped file (b'he')); run the job again"),
-        (encode_rank(FULL_RECORD)[:50], "rank.gz: not a record of fakerun (Compressed file ended before"),
+        (encode_rank(FULL_RECORD).document[:50], "rank.gz: not a record of fakerun (Compressed file ended before"),
         (gzip.compress(b"hello"), "rank.gz: not a record of fakerun (1 validation error"),
-        (gzip.compress(b"[]"), "rank.gz: has schema version None, this fakerun reads 1; run the job again with this fakerun"),
-        (_document(schema_version=2), "rank.gz: has schema version 2, this fakerun reads 1; run the job again with this fakerun"),
-        (_document(record={"rank": "three"}), "rank.gz: the record is damaged (1 validation error"),
+        (gzip.compress(b"[]"), "rank.gz: has schema version None, this fakerun reads 2; run the job again with this fakerun"),
+        (_document(schema_version=1), "rank.gz: has schema version 1, this fakerun reads 2; run the job again with this fakerun"),
+        (_document(rank="three"), "rank.gz: the record is damaged (1 validation error"),
     ],
     ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],
 )
 def test_what_is_no_record_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(UsageError, match="^" + re.escape(message)):
-        decode_rank(data, source="rank.gz")
+        RankDecoder(encode_rank(FULL_RECORD).parts.__getitem__).decode(data, source="rank.gz")
 
 
 @pytest.mark.parametrize("job", [JOB, JobSpec(module="pkg.train", hardware=HARDWARE)], ids=["full", "least"])

@@ -30,7 +30,7 @@ def _earlier_run(directory: Path) -> RunDirectory:
     for rank in (0, 12):
         files = run.rank(rank)
         files.make()
-        files.write_record(RankRecord(rank=rank))
+        run.records.write(RankRecord(rank=rank))
         for path in (files.stdout, files.stderr, files.error, files.crash, files.unpeeled, files.directory / ".record.json.gz.123.tmp"):
             path.write_text("x")
     return run
@@ -60,12 +60,12 @@ def test_a_discarded_one_is_gone(tmp_path: Path) -> None:
 def test_job_and_records_come_back(tmp_path: Path) -> None:
     run = _earlier_run(tmp_path)
     assert decode_job(run.job_file.read_bytes()) == JOB
-    assert run.rank(12).read_record() == RankRecord(rank=12)
+    assert run.records.read(12) == RankRecord(rank=12)
     assert _tree(tmp_path) >= {"job.json", "rank-00012", "rank-00012/record.json.gz", "rank-00012/stdout.log", "rank-00012/stderr.log"}
 
 
 def test_a_rank_without_a_record_has_none(tmp_path: Path) -> None:
-    assert open_run_directory(tmp_path).rank(0).read_record() is None
+    assert open_run_directory(tmp_path).records.read(0) is None
 
 
 def test_an_earlier_run_makes_way(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "rank": {"emulate", "trace"} | RECORDED,
     "emulate": RECORDED,
     "trace": RECORDED,
-    "records": BOTTOM,
+    "records": {"files"} | BOTTOM,
     "job": {"records"} | BOTTOM,
     "files": set(),
     "places": set(),

@@ -1,0 +1,67 @@
+"""The records of a run in its directory: one file for each rank, and once each the long parts that ranks have in common.
+
+    rank-00003/record.json.gz     the rank's own
+    shared/<name>.json.gz         schedules (schedule-...), memory timelines (memory-...), groups that the script made (groups-...)
+
+A rank writes its own while it runs; each file appears whole or not at all, the shared ones first.
+"""
+
+from pathlib import Path
+
+from fakerun.files import write_whole
+from fakerun.records.codec import RankDecoder, encode_rank
+from fakerun.records.run import RankRecord
+
+
+class RecordStore:
+    """The records in the run directory `path`, and which directory is a rank's own. Parts are read once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._decoder = RankDecoder(lambda name: self._part(name).read_bytes())
+
+    @property
+    def shared(self) -> Path:
+        return self._path / "shared"
+
+    def directory(self, rank: int) -> Path:
+        return self._path / f"rank-{rank:05}"
+
+    def record(self, rank: int) -> Path:
+        return self.directory(rank) / "record.json.gz"
+
+    def write(self, record: RankRecord) -> None:
+        """Write the rank's record, in whose directory it goes."""
+        encoded = encode_rank(record)
+        self.shared.mkdir(exist_ok=True)
+        for name, data in encoded.parts.items():
+            if not self._part(name).exists():
+                write_whole(self._part(name), data)
+        write_whole(self.record(record.rank), encoded.document)
+
+    def read(self, rank: int) -> RankRecord | None:
+        """The rank's record; None when there is none: the rank was not simulated, or ended before it could write one.
+
+        Raises:
+            UsageError: what is there is not a whole record of this version.
+        """
+        path = self.record(rank)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        return self._decoder.decode(data, source=str(path))
+
+    def ranks(self) -> list[int]:
+        """The ranks that have a record."""
+        return sorted(int(path.parent.name.removeprefix("rank-")) for path in self._path.glob("rank-*/record.json.gz"))
+
+    def remove_shared(self) -> None:
+        """Remove the parts that records of an earlier run had in common; what else lies there stays."""
+        for path in (*self.shared.glob("*.json.gz"), *self.shared.glob(".*.json.gz.*.tmp")):
+            path.unlink(missing_ok=True)
+        if self.shared.is_dir() and not any(self.shared.iterdir()):
+            self.shared.rmdir()
+
+    def _part(self, name: str) -> Path:
+        return self.shared / f"{name}.json.gz"
