@@ -78,6 +78,14 @@ class RankRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AssumedRanks:
+    """Ranks that were not simulated but taken to do what the simulated rank `like` does."""
+
+    ranks: tuple[int, ...]
+    like: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """All simulated ranks of one job, in order of rank, and which versions made them."""
 
@@ -86,3 +94,4 @@ class RunRecord:
     ranks: tuple[RankRecord, ...]
     summoned: tuple[int, ...] = ()
     """Ranks that were simulated only because others waited for what they send."""
+    assumed: tuple[AssumedRanks, ...] = ()

@@ -33,6 +33,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "torch_version": report.torch_version,
         "job": _job(report.job, dict(report.mesh)),
         "ranks": [_rank(rank) for rank in report.ranks],
+        "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "findings": [_finding(finding) for finding in report.findings],
     }
 

@@ -1,8 +1,9 @@
 """The Report: one job's run with everything the analyses found. Renderers read this and compute nothing of their own."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
 from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.matching import matching_findings
@@ -28,13 +29,17 @@ class RankReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a renderer needs to know. `mesh` maps axis to size, empty without a mesh; `ranks` are in order of rank."""
+    """What a renderer needs to know. `mesh` maps axis to size, empty without a mesh; `ranks` are those simulated, in order.
+
+    Every simulated rank is in one of the `classes`; the reports of a class's ranks differ in number, coordinate and record alone.
+    """
 
     job: JobSpec
     fakerun_version: str
     torch_version: str | None
     mesh: Mapping[str, int]
     ranks: tuple[RankReport, ...]
+    classes: tuple[RankClass, ...]
     findings: tuple[Finding, ...]
     exit_code: ExitCode
 
@@ -50,7 +55,8 @@ class Report:
 
 def build_report(job: JobSpec, run: RunRecord) -> Report:
     """Runs every analysis on the records of a run."""
-    ranks = tuple(_rank_report(job, record) for record in sorted(run.ranks, key=lambda record: record.rank))
+    classes = rank_classes(run.ranks, run.assumed)
+    ranks = _rank_reports(job, run, classes)
     findings = all_findings(
         (rank.record for rank in ranks),
         (
@@ -66,16 +72,32 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
         torch_version=run.torch_version,
         mesh=_mesh(job, run),
         ranks=ranks,
+        classes=classes,
         findings=findings,
         exit_code=exit_code((rank.record for rank in ranks), findings),
     )
+
+
+def _rank_reports(job: JobSpec, run: RunRecord, classes: Sequence[RankClass]) -> tuple[RankReport, ...]:
+    """Analyses one rank of each class."""
+    records = {record.rank: record for record in run.ranks}
+    reports: dict[int, RankReport] = {}
+    for each in classes:
+        first = _rank_report(job, records[each.simulated[0]])
+        for rank in each.simulated:
+            reports[rank] = replace(first, record=records[rank], coordinate=_coordinate(job, records[rank]))
+    return tuple(reports[rank] for rank in sorted(reports))
+
+
+def _coordinate(job: JobSpec, record: RankRecord) -> Mapping[str, int]:
+    return record.coordinate or (job.mesh.coordinate(record.rank) if job.mesh else {})
 
 
 def _rank_report(job: JobSpec, record: RankRecord) -> RankReport:
     memory = footprint_of(record.memory)
     return RankReport(
         record=record,
-        coordinate=record.coordinate or (job.mesh.coordinate(record.rank) if job.mesh else {}),
+        coordinate=_coordinate(job, record),
         memory=memory,
         fit=memory_fit(memory, job.hardware),
         traffic=traffic_of(record.collectives, steps=record.steps),

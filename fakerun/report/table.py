@@ -3,7 +3,7 @@
 What needs attention comes last: that is what a terminal shows when the command has ended.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from fakerun.records.finding import Finding, Severity
@@ -11,12 +11,15 @@ from fakerun.report.model import RankReport, Report
 from fakerun.report.style import Style, clip_end, unbroken
 from fakerun.report.table_collectives import collectives_section, trace_section
 from fakerun.report.table_failures import failures_section
-from fakerun.report.table_memory import memory_section, ranks_section
+from fakerun.report.table_memory import memory_section
+from fakerun.report.table_ranks import ranks_section
 from fakerun.units import format_ranks
+
+_RANKS_WIDTH = 24
 
 
 def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
-    """One page about the rank with the highest peak, and a line for each rank if there are several. `trace` adds every call."""
+    """One page about the rank with the highest peak, and a line for each class of ranks if there are several. `trace` adds every call."""
     style = Style(color=color, terminal_width=width)
     sections = [_header(report, style)]
     if len(report.ranks) > 1:
@@ -25,10 +28,15 @@ def render(report: Report, /, *, trace: bool = False, color: bool = False, width
         sections.append(collectives_section(report.largest, style))
         sections.append(memory_section(report.largest, report.job.hardware, style))
     if trace:
-        sections.extend(trace_section(rank, style) for rank in report.ranks)
+        sections.extend(trace_section(rank, style) for rank in _one_of_each_class(report))
     sections.append(_findings(report, style))
     sections.append(failures_section(report.failed, style))
     return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
+
+
+def _one_of_each_class(report: Report) -> Iterator[RankReport]:
+    first = {each.simulated[0] for each in report.classes}
+    return (rank for rank in report.ranks if rank.record.rank in first)
 
 
 def _failed_at_once(rank: RankReport) -> bool:
@@ -53,7 +61,7 @@ def _header(report: Report, style: Style) -> list[str]:
 def _simulated(ranks: tuple[RankReport, ...]) -> str:
     numbers = format_ranks(rank.record.rank for rank in ranks)
     if len(ranks) != 1:
-        return f"simulated ranks {numbers or 'none'}"
+        return f"simulated ranks {numbers or 'none'}" if len(numbers) <= _RANKS_WIDTH else f"simulated {len(ranks)} ranks"
     coordinate = ranks[0].coordinate
     return f"simulated rank {numbers}" + (f" ({_axes(coordinate)})" if coordinate else "")
 

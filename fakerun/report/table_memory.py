@@ -1,4 +1,4 @@
-"""The table report's view of device memory: the verdict, the peak and what was alive at it, and a line for each rank."""
+"""The table report's view of one rank's device memory: the verdict, the peak and what was alive at it."""
 
 from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.fit import COUNTED, NOT_COUNTED
@@ -6,7 +6,7 @@ from fakerun.analysis.memory import MemoryFootprint
 from fakerun.job.hardware import HardwareSpec
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.grid import Column, Grid, beside
-from fakerun.report.model import RankReport, Report
+from fakerun.report.model import RankReport
 from fakerun.report.style import Style, clip_end, clip_module, clip_place
 from fakerun.units import format_bytes
 
@@ -34,37 +34,6 @@ def memory_section(rank: RankReport, hardware: HardwareSpec, style: Style) -> li
         *_tensors(memory, style),
         "",
         *(style.dim(line) for line in style.wrapped(f"Memory is what is {COUNTED}. Not counted: {NOT_COUNTED}.")),
-    ]
-
-
-def ranks_section(report: Report, style: Style) -> list[str]:
-    """A line for each rank. Bytes on the wire are those of its last completed step."""
-    columns = [
-        Column("rank", "right"),
-        Column("at", clip=clip_end, at_least=8),
-        Column("status"),
-        Column("peak allocated", "right"),
-        Column("to spare", "right"),
-        Column("peak in", dispensable=1),
-        Column("calls", "right"),
-        Column("on wire", "right"),
-    ]
-    grid = Grid(columns, [_rank_row(rank) for rank in report.ranks]).fitted(style.width)
-    return [style.bold("Ranks, with the calls of the last step"), *grid.lines()]
-
-
-def _rank_row(rank: RankReport) -> list[str]:
-    block = rank.memory.peak_block
-    last_step = rank.traffic.total.per_step[-1] if rank.traffic.steps else rank.traffic.total.after
-    return [
-        str(rank.record.rank),
-        ",".join(f"{axis}={index}" for axis, index in rank.coordinate.items()) or "-",
-        "ok" if rank.record.failure is None else "FAILED",
-        format_bytes(rank.memory.peak_bytes),
-        format_bytes(rank.fit.headroom_bytes),
-        f"step {block.step}, {block.phase}" if block else "-",
-        str(last_step.calls),
-        format_bytes(last_step.wire_bytes),
     ]
 
 
