@@ -13,6 +13,7 @@ from fakerun.emulate.cluster import c10d, functional
 from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
+from fakerun.emulate.cluster.foreach_sharding import foreach_sharding_by_distinct_element
 from fakerun.emulate.cluster.fsdp import accumulated_gradients, report_fsdp_buffers
 from fakerun.emulate.cluster.handles import Handles, simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
@@ -97,6 +98,7 @@ def emulation(
             ordinals_are_devices(),
             parameters_keep_identity(mode),
             eager_dtensor(mode),
+            foreach_sharding_by_distinct_element(),
             gradients_are_finite(),
             eager_compile(compilation),
             fused_flex_attention(mode, compilation, findings),
