@@ -4,14 +4,12 @@ Equal are the schedule of communication calls (`records.schedule`), the memory t
 was only assumed to be like a simulated rank belongs to that rank's class, and is kept apart.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import prod
 from typing import Generic, TypeVar
 
 from fakerun.records.run import AssumedRanks, ProcessFailure, RankRecord
 from fakerun.records.schedule import calls_of
-from fakerun.units import format_ranks
 
 Value = TypeVar("Value")
 
@@ -70,21 +68,3 @@ class _Numbers(Generic[Value]):
         if known is None:
             known = self._by_identity[id(value)] = (self._by_value.setdefault(value, len(self._by_value)), value)
         return known[0]
-
-
-def place_of(ranks: Sequence[int], mesh: Mapping[str, int]) -> str | None:
-    """Where the ranks are on the mesh, if they fill a box of it: `pp=0, dp=1-127`; `all` if it is the whole mesh; else None.
-
-    Axes along which they have every place are left out. Ranks are laid out in row-major order.
-    """
-    if not mesh:
-        return None
-    places: dict[str, set[int]] = {axis: set() for axis in mesh}
-    for rank in ranks:
-        for axis, size in reversed(tuple(mesh.items())):
-            rank, place = divmod(rank, size)
-            places[axis].add(place)
-    if prod(map(len, places.values())) != len(ranks):
-        return None
-    partly = [f"{axis}={format_ranks(here)}" for axis, here in places.items() if len(here) < mesh[axis]]
-    return ", ".join(partly) or "all"

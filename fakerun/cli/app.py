@@ -9,6 +9,7 @@ import typer
 
 import fakerun
 from fakerun.cli.grammar import DefaultCommandGroup, ProgramCommand, either_spelling
+from fakerun.cli.report import report
 from fakerun.cli.run import run
 from fakerun.cli.terminal import say
 from fakerun.errors import ExitCode, FakerunError
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=ProgramCommand)(run)
+app.command()(report)
 
 
 def _print_version(wanted: bool) -> None:

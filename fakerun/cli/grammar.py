@@ -17,6 +17,7 @@ Context: TypeAlias = Any
 
 DEFAULT_COMMAND = "run"
 
+_HELP_WIDTH = 200
 _USAGES = ("SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]", "[OPTIONS] SCRIPT [SCRIPT ARGUMENTS]", "[OPTIONS] -m MODULE [MODULE ARGUMENTS]")
 
 
@@ -48,6 +49,9 @@ class DefaultCommandGroup(TyperGroup):
         """The default command's options too: a newcomer's `fakerun --help` should be enough."""
         default = self.commands[DEFAULT_COMMAND]
         default.format_options(_context(default, ctx), formatter)
+        with formatter.section("Other commands"):
+            others = {name: command for name, command in self.commands.items() if name != DEFAULT_COMMAND}
+            formatter.write_dl([(name, command.get_short_help_str(limit=_HELP_WIDTH)) for name, command in others.items()])
         with formatter.section("Other"):
             formatter.write_dl([record for parameter in self.params if (record := parameter.get_help_record(ctx))])
 

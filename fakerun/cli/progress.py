@@ -1,6 +1,7 @@
 """How far a run of many ranks has come: a line on stderr that moves on a terminal; elsewhere only the first rank that fails."""
 
 import sys
+from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,28 +14,33 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows how many of `ranks` are done and the time that is left, for more than one rank; and which rank failed first.
+    """Shows how many of the ranks are done and the time that is left, for more than one rank; and which rank failed first.
 
     `has_terminal` tells whether stderr is free for a bar: not if what ranks print is shown there.
     """
 
-    def __init__(self, ranks: tuple[int, ...], *, has_terminal: bool) -> None:
-        self._ranks = frozenset(ranks)
-        self._total = len(ranks)
-        self._has_terminal = has_terminal
+    def __init__(self, *, has_terminal: bool) -> None:
+        self._ranks: set[int] = set()
+        self._has_terminal = has_terminal and sys.stderr.isatty()
         self._failed_first: int | None = None
         self._bar: Bar | None = None
 
     def __enter__(self) -> Self:
-        if self._total > 1 and self._has_terminal and sys.stderr.isatty():
-            self._bar = _bar()
-            self._bar.start()
-            self._bar.add_task("ranks", total=self._total, failed="")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def planned(self, ranks: Collection[int]) -> None:
+        """These ranks are to be simulated too."""
+        self._ranks.update(ranks)
+        if self._bar is None and self._has_terminal and len(self._ranks) > 1:
+            self._bar = _bar()
+            self._bar.start()
+            self._bar.add_task("ranks", total=None, failed="")
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], total=len(self._ranks))
 
     def ended(self, record: "RankRecord") -> None:
         """A rank has ended."""
@@ -42,7 +48,7 @@ class Progress:
             self._failed_first = record.rank
             if self._bar is not None:
                 self._bar.update(self._bar.task_ids[0], failed=f"rank {record.rank} failed first")
-            elif self._total > 1:
+            elif len(self._ranks) > 1:
                 say(f"rank {record.rank} failed first: {record.failure.message.partition(chr(10))[0]}")
         if self._bar is not None and record.rank in self._ranks:  # others were simulated for their sake
             self._bar.advance(self._bar.task_ids[0])

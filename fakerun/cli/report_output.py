@@ -1,11 +1,78 @@
-"""Where the report goes: stdout or a file. Refuses an impossible file before the run, and never leaves half a report."""
+"""How a command shows a report: the options for its format and place, and writing it to stdout or a file.
+
+Refuses an impossible file before the run, and never leaves half a report.
+"""
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
+import typer
+
+from fakerun.cli.terminal import say, stdout_takes_color, stdout_width
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
+from fakerun.job.spelling import did_you_mean
+from fakerun.records.finding import Severity
+from fakerun.units import format_ranks
+
+if TYPE_CHECKING:
+    from fakerun.report import Renderer, Report
+
+DEFAULT_FORMAT = "table"
+
+option = partial(typer.Option, show_envvar=False)
+"""All have variables by the same rule: no need to list them."""
+
+
+def _complete_format(incomplete: str) -> list[str]:
+    from fakerun.report import RENDERERS
+
+    return [name for name in RENDERERS if name.startswith(incomplete)]
+
+
+Format: TypeAlias = Annotated[
+    str | None, option("--format", metavar="NAME", help="table, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format)
+]
+Output: TypeAlias = Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report here, not to stdout.")]
+Trace: TypeAlias = Annotated[bool, option("--trace", help="List every collective in order, too.")]
+
+
+def renderer_for(name: str | None, output: Path | None) -> "Renderer":
+    """The format that is asked for, else the one that OUTPUT is named for.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    from fakerun.report import RENDERERS
+
+    if name is None:
+        extension = output.suffix.removeprefix(".") if output is not None else ""
+        return next((renderer for renderer in RENDERERS.values() if renderer.extension == extension), RENDERERS[DEFAULT_FORMAT])
+    if name not in RENDERERS:
+        raise UsageError(f"unknown format {name!r}{did_you_mean(name, RENDERERS)}; known: {', '.join(RENDERERS)}")
+    return RENDERERS[name]
+
+
+def show_report(report: "Report", renderer: "Renderer", output: Path | None, *, trace: bool) -> None:
+    """Render the report, to OUTPUT or stdout."""
+    if output is None:
+        write_report(renderer.render(report, trace=trace, color=stdout_takes_color(), width=stdout_width()), None)
+    else:
+        write_report(renderer.render(report, trace=trace), output)
+        _say_the_worst(report, output)
+
+
+def _say_the_worst(report: "Report", output: Path) -> None:
+    """Whoever has the report written to a file should not have to open it to know why the exit code is not 0."""
+    for finding in report.findings:
+        if finding.severity is Severity.ERROR:
+            say(f"{finding.code}: {finding.message}")
+    if report.failed:
+        failed = format_ranks(rank.record.rank for rank in report.failed)
+        say(f"rank{'s' * (len(report.failed) > 1)} {failed} failed: see {output}")
 
 
 def check_output(path: Path) -> None:

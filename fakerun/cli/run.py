@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,8 +10,8 @@ import typer
 from fakerun.cli import torchrun
 from fakerun.cli.grammar import either_spelling
 from fakerun.cli.progress import Progress
-from fakerun.cli.report_output import check_output, write_report
-from fakerun.cli.terminal import note, say, stdout_takes_color, stdout_width
+from fakerun.cli.report_output import Format, Output, Trace, check_output, option, renderer_for, show_report
+from fakerun.cli.terminal import note, say
 from fakerun.errors import UsageError
 from fakerun.job.forbidden import parse_forbidden
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
@@ -20,29 +19,22 @@ from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
-from fakerun.job.spelling import did_you_mean
-from fakerun.records.finding import Severity
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
     from fakerun.job.spec import JobSpec
-    from fakerun.report import Renderer, Report
+    from fakerun.launch import RunDirectory
+    from fakerun.report import Report
 
 # `fakerun.launch`, `fakerun.report` and the reader of job files are imported where they are used: `fakerun --help` needs none of them.
 
 JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
 """What makes a SCRIPT a job file."""
 
-DEFAULT_FORMAT = "table"
-
 _HARDWARE = "v100-32gb, a100-40gb, a100-80gb, h100-80gb, h200, b200, gb200, mi300x, l4, a10g, rtx4090"
 """For the help text. A test compares it with the data, which takes too long to read for that."""
 
 _SIZE_OPTIONS = frozenset({"--world-size", "--nnodes", "--nproc-per-node", "--mesh"})
-
-
-option = partial(typer.Option, show_envvar=False)
-"""All have variables by the same rule: no need to list them."""
 
 
 def _whole_number(text: str) -> int:
@@ -66,12 +58,6 @@ def _complete_routing(incomplete: str) -> list[str]:
     return [name for name in Routing if name.startswith(incomplete)]
 
 
-def _complete_format(incomplete: str) -> list[str]:
-    from fakerun.report import RENDERERS
-
-    return [name for name in RENDERERS if name.startswith(incomplete)]
-
-
 def run(
     ctx: typer.Context,
     script: Annotated[str | None, typer.Argument(hidden=True)] = None,
@@ -84,7 +70,9 @@ def run(
     nproc_per_node: Annotated[str | None, option(metavar="N", help="Number of ranks on each node.")] = None,
     mesh: Annotated[str | None, option(metavar="2x4|dp=2,tp=4", help="Device mesh; alone, it gives the number of ranks.")] = None,
     rank: Annotated[int | None, option(parser=_whole_number, metavar="R", help="The rank to simulate.  [default: 0]")] = None,
-    ranks: Annotated[str | None, option(metavar="all|0,4-7", help="The ranks to simulate, each in a process of its own.")] = None,
+    ranks: Annotated[
+        str | None, option(metavar="all|auto|0,4-7", help="The ranks to simulate; auto: some that stand for the others.")
+    ] = None,
     jobs: Annotated[
         int | None, option("-j", "--jobs", parser=_whole_number, metavar="N", help="Ranks to run at a time.  [default: cores]")
     ] = None,
@@ -107,15 +95,13 @@ def run(
         str | None,
         option(metavar="[=OPERATIONS]", help="Exit with 1 if any collective, or one of these (all_reduce,send), is issued."),
     ] = None,
-    format_: Annotated[
-        str | None,
-        option("--format", metavar="NAME", help="table, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format),
-    ] = None,
-    output: Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report here, not to stdout.")] = None,
-    trace: Annotated[bool, option("--trace", help="List every collective in order, too.")] = False,
+    format_: Format = None,
+    output: Output = None,
+    trace: Trace = False,
     run_dir: Annotated[
         Path | None, option(metavar="DIRECTORY", help="Keep records and output here.  [default: kept only if a rank fails]")
     ] = None,
+    resume: Annotated[bool, option("--resume", help="Go on with the run in --run-dir: simulate the ranks that are not done.")] = False,
     timeout: Annotated[float | None, option(parser=_seconds, metavar="SECONDS", help="Stop a rank that takes longer.")] = None,
     show_output: Annotated[bool, option("--show-output", help="Show what the script prints, on stderr.")] = False,
     # What follows is torchrun's.
@@ -154,69 +140,49 @@ def run(
     The options of torchrun are accepted too; those that only matter to a real launch are ignored. Every option can also be given as a
     variable FAKERUN_<OPTION>, torchrun's also as PET_<OPTION>. The command line goes before a job file, and the job file before variables.
     """
-    renderer = _renderer(format_, output)
+    renderer = renderer_for(format_, output)
     if output is not None:
         check_output(output)
     job = _job(ctx)
     torchrun.note_ignored(name for name in ctx.params if _source(ctx, name) != "DEFAULT")
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs {jobs} is not possible: it must be at least 1")
-    report = _simulate(job, run_dir, show_output=show_output, jobs=jobs)
-    _write(report, renderer, output, trace=trace)
-    return report.exit_code
-
-
-def _simulate(job: "JobSpec", run_dir: Path | None, *, show_output: bool, jobs: int | None) -> "Report":
-    from fakerun.launch import open_run_directory, run_job
-    from fakerun.report import build_report
-
-    directory = open_run_directory(run_dir)
-    say(_summary(job))
-    with Progress(job.ranks, has_terminal=not show_output) as progress:
-        report = build_report(job, run_job(job, directory, show_output=show_output, jobs=jobs, on_record=progress.ended))
+    directory = _directory(job, run_dir, resume=resume)
+    report = _simulate(job, directory, show_output=show_output, jobs=jobs)
     if run_dir is None and not report.failed:
         directory.discard()
     else:
         say(f"run directory: {directory.path}")
-    return report
+    show_report(report, renderer, output, trace=trace)
+    return report.exit_code
 
 
-def _write(report: "Report", renderer: "Renderer", output: Path | None, *, trace: bool) -> None:
-    if output is None:
-        write_report(renderer.render(report, trace=trace, color=stdout_takes_color(), width=stdout_width()), None)
-    else:
-        write_report(renderer.render(report, trace=trace), output)
-        _say_the_worst(report, output)
+def _directory(job: "JobSpec", run_dir: Path | None, *, resume: bool) -> "RunDirectory":
+    from fakerun.launch import open_run_directory, resume_run_directory
+
+    if not resume:
+        return open_run_directory(run_dir)
+    if run_dir is None:
+        raise UsageError("--resume goes on with a run that was kept: name its directory with --run-dir")
+    return resume_run_directory(run_dir, job)
 
 
-def _say_the_worst(report: "Report", output: Path) -> None:
-    """Whoever has the report written to a file should not have to open it to know why the exit code is not 0."""
-    for finding in report.findings:
-        if finding.severity is Severity.ERROR:
-            say(f"{finding.code}: {finding.message}")
-    if report.failed:
-        failed = format_ranks(rank.record.rank for rank in report.failed)
-        say(f"rank{'s' * (len(report.failed) > 1)} {failed} failed: see {output}")
+def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, jobs: int | None) -> "Report":
+    from fakerun.launch import run_job
+    from fakerun.report import build_report
+
+    say(_summary(job))
+    with Progress(has_terminal=not show_output) as progress:
+        run = run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
+    return build_report(job, run)
 
 
 def _summary(job: "JobSpec") -> str:
     """One line: what is simulated."""
     nodes = f"{job.nnodes} {'node' if job.nnodes == 1 else 'nodes'} x {job.nproc_per_node}"
     mesh = f", mesh {job.mesh}" if job.mesh is not None else ""
-    ranks = f"rank{'s' * (len(job.ranks) > 1)} {format_ranks(job.ranks)}"
+    ranks = "representatives" if job.auto_ranks else f"rank{'s' * (len(job.ranks) > 1)} {format_ranks(job.ranks)}"
     return f"simulating {ranks} of {job.world_size} ({nodes}){mesh} on {job.hardware.name}"
-
-
-def _renderer(name: str | None, output: Path | None) -> "Renderer":
-    """The format that is asked for, else the one that OUTPUT is named for."""
-    from fakerun.report import RENDERERS
-
-    if name is None:
-        extension = output.suffix.removeprefix(".") if output is not None else ""
-        return next((renderer for renderer in RENDERERS.values() if renderer.extension == extension), RENDERERS[DEFAULT_FORMAT])
-    if name not in RENDERERS:
-        raise UsageError(f"unknown format {name!r}{did_you_mean(name, RENDERERS)}; known: {', '.join(RENDERERS)}")
-    return RENDERERS[name]
 
 
 def _job(ctx: typer.Context) -> "JobSpec":

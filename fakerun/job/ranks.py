@@ -10,21 +10,22 @@ from fakerun.units import is_count
 
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
-HOW = "write all, or numbers and ranges: 0,4-7"
+HOW = "write all, auto, or numbers and ranges: 0,4-7"
 
 
 @dataclass(frozen=True, slots=True)
 class RankChoice:
-    """Ranks by range, first and last included; None means all there are."""
+    """Ranks by range, first and last included; None means all there are. `auto`: fakerun is to choose."""
 
     ranges: tuple[tuple[int, int], ...] | None
+    auto: bool = False
 
     @classmethod
     def of(cls, numbers: Iterable[int]) -> "RankChoice":
         return cls(tuple((number, number) for number in numbers))
 
     def resolve(self, world_size: int) -> tuple[int, ...]:
-        """The numbers, each once and in order.
+        """The numbers, each once and in order; none if fakerun is to choose.
 
         Raises:
             UsageError: a rank that the world does not have.
@@ -38,16 +39,19 @@ class RankChoice:
 
 
 ALL_RANKS = RankChoice(None)
+AUTO_RANKS = RankChoice((), auto=True)
 
 
 def parse_ranks(text: str) -> RankChoice:
-    """Ranks as the user writes them: `all`, `3`, `0,4-7`.
+    """Ranks as the user writes them: `all`, `auto`, `3`, `0,4-7`.
 
     Raises:
         UsageError: names the text, what is wrong and how ranks are written.
     """
     if text.strip() == "all":
         return ALL_RANKS
+    if text.strip() == "auto":
+        return AUTO_RANKS
     return RankChoice(tuple(_range(part, text) for part in text.split(",")))
 
 

@@ -66,7 +66,7 @@ class JobRequest:
             UsageError: the request is incomplete or contradicts itself.
         """
         world = resolve_world(world_size=self.world_size, nnodes=self.nnodes, nproc_per_node=self.nproc_per_node, mesh=self.mesh)
-        ranks = (self.ranks or _FIRST_RANK).resolve(world.size)
+        choice = self.ranks or _FIRST_RANK
         steps = self.steps if self.steps is not None else DEFAULT_STEPS
         if steps < 1:
             raise UsageError(f"steps {steps} is not possible: it must be at least 1")
@@ -82,7 +82,8 @@ class JobRequest:
             mesh=self.mesh,
             hardware=hardware_named(self.hardware or DEFAULT_HARDWARE),
             steps=steps,
-            ranks=ranks,
+            ranks=choice.resolve(world.size),
+            auto_ranks=choice.auto,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,

@@ -15,7 +15,8 @@ class JobSpec:
     """A distributed training job, as torchrun would start it.
 
     Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
-    ranks to simulate. `env` is added to the environment of every rank. `mesh` is None when the job names none.
+    ranks to simulate; with `auto_ranks` there are none, and fakerun chooses them as it goes. `env` is added to the environment of every
+    rank. `mesh` is None when the job names none.
     `error_on_collective` are the operations that the script must not issue.
     """
 
@@ -31,6 +32,7 @@ class JobSpec:
     routing: Routing = DEFAULT_ROUTING
     error_on_collective: tuple[CollectiveOp, ...] = ()
     ranks: tuple[int, ...] = (0,)
+    auto_ranks: bool = False
     timeout_s: float | None = None
 
     @property

@@ -3,9 +3,13 @@
 Pure bookkeeping: it starts nothing, sends nothing and knows no time. A rank publishes what it contributes to a communication call under
 a key that its peers can work out for themselves, and goes on; whoever needs it asks for it by rank and key, and gets it as soon as it
 is there. What was said stays, for ranks that are started later.
+
+Where a rank stands for many, what one of these would hear from a rank that is not simulated is what the rank that stands for it heard, at
+the same point of its life, from the one that stands for the other (`stand_in`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 from fakerun.records.peers import Answer, Silence
 
@@ -17,7 +21,9 @@ class Exchange:
     """The words of all ranks of one run."""
 
     def __init__(self) -> None:
+        self.stand_in: Callable[[int], int] = lambda rank: rank
         self._said: dict[Wanted, Answer] = {}
+        self._asked: dict[int, list[Sequence[Wanted]]] = defaultdict(list)
         self._waiting: dict[int, Sequence[Wanted]] = {}
         self._over: set[int] = set()
 
@@ -28,6 +34,7 @@ class Exchange:
     def want(self, rank: int, wanted: Sequence[Wanted]) -> None:
         """`rank` waits until all of this is known."""
         self._waiting[rank] = wanted
+        self._asked[rank].append(wanted)
 
     def end(self, rank: int) -> None:
         """`rank` will say nothing any more, and waits for nothing."""
@@ -41,13 +48,13 @@ class Exchange:
 
     def waited_for(self) -> set[int]:
         """The ranks that have yet to say something for another to go on."""
-        wanted = (each for waiting in self._waiting.values() for each in waiting)
-        return {peer for peer, key in wanted if (peer, key) not in self._said and peer not in self._over}
+        wanted = ((rank, number, each) for rank, waiting in self._waiting.items() for number, each in enumerate(waiting))
+        return {each[0] for rank, number, each in wanted if self._answer(rank, number, each) is None}
 
     def answered(self) -> Iterator[tuple[int, list[Answer]]]:
         """The ranks that can go on, each with what it waited for; from now on they wait no more."""
         for rank in sorted(self._waiting):
-            answers = [self._answer(peer, key) for peer, key in self._waiting[rank]]
+            answers = [self._answer(rank, number, each) for number, each in enumerate(self._waiting[rank])]
             if None not in answers:
                 del self._waiting[rank]
                 yield rank, [answer for answer in answers if answer is not None]
@@ -58,6 +65,17 @@ class Exchange:
             for each in wanted:
                 self._said.setdefault(each, reason)
 
-    def _answer(self, peer: int, key: str) -> Answer | None:
-        found = self._said.get((peer, key))
-        return Silence.ENDED if found is None and peer in self._over else found
+    def _answer(self, rank: int, number: int, wanted: Wanted) -> Answer | None:
+        found = self._said.get(wanted)
+        if found is None and wanted[0] in self._over:
+            return Silence.ENDED
+        return self._of_stand_ins(rank, number, wanted[0]) if found is None else found
+
+    def _of_stand_ins(self, rank: int, number: int, peer: int) -> Answer | None:
+        """What was heard by the rank that stands for this one: the same `number` of its last question."""
+        asker, answerer = self.stand_in(rank), self.stand_in(peer)
+        question = len(self._asked[rank]) - 1
+        if asker in (rank, answerer) or answerer == peer or question >= len(self._asked[asker]):
+            return None
+        asked = self._asked[asker][question]
+        return self._said.get(asked[number]) if number < len(asked) and asked[number][0] == answerer else None

@@ -4,12 +4,14 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import crash_site
@@ -47,44 +49,51 @@ class RankPool:
     """Some ranks at a time. One rank's failure does not stop the others: which ranks fail is part of the answer.
 
     The user's Ctrl-C does, and a second one without waiting for what the script makes of it. A rank that others wait for is run next,
-    also if it was not among those to simulate: `summoned` names those.
+    also if it was not among those to simulate.
     """
 
     def __init__(
         self, job: JobSpec, directory: RunDirectory, *, limits: Limits, show_output: bool, on_record: Callable[[RankRecord], None]
     ) -> None:
-        self.summoned: list[int] = []
+        self.is_interrupted = False
         self._job = job
         self._directory = directory
         self._limits = limits
         self._show_output = show_output
         self._on_record = on_record
         self._server: RankServer | None = None
-        self._exchange = Exchange()
+        self.exchange = Exchange()
         self._running: dict[int, _Running] = {}
-        self._queue = deque(job.ranks)
-        self._known = set(job.ranks)
+        self._queue: deque[int] = deque()
+        self._known: set[int] = set()
 
-    def run(self) -> None:
-        """Run all ranks of the job; each record is handed on when its rank has ended."""
-        with ExitStack() as stack:
-            stack.callback(self._close_server)
-            try:
-                while self._queue or self._running:
-                    self._start_some()
-                    self._await_some()
-            except KeyboardInterrupt:
-                self._interrupt()
-            while self._queue:
-                self._record_unstarted(self._queue.popleft())
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._close_server()
+
+    def run(self, ranks: Iterable[int]) -> None:
+        """Run these ranks; each record is handed on when its rank has ended."""
+        self._queue.extend(ranks)
+        self._known.update(self._queue)
+        try:
+            while self._queue or self._running:
+                self._start_some()
+                self._await_some()
+        except KeyboardInterrupt:
+            self._interrupt()
+        while self._queue:
+            self._record_unstarted(self._queue.popleft())
 
     def _interrupt(self) -> None:
+        self.is_interrupted = True
         try:
             now = time.monotonic()
             for each in self._running.values():
                 each.watch.interrupt(now)
             while self._running:
-                self._exchange.give_up(Silence.ENDED)
+                self.exchange.give_up(Silence.ENDED)
                 self._await_some()
         except KeyboardInterrupt:
             for each in tuple(self._running.values()):
@@ -98,7 +107,7 @@ class RankPool:
             self._queue.popleft()
 
     def _has_room(self) -> bool:
-        working = len(self._running) - len(self._exchange.waiting)
+        working = len(self._running) - len(self.exchange.waiting)
         return working < self._limits.working and len(self._running) < self._limits.alive
 
     def _start(self, rank: int) -> None:
@@ -109,7 +118,7 @@ class RankPool:
             process = self._fork(rank, files, environment)
         except ServerDiedError as death:
             last_words = LastWords(stderr=_tail(self._directory.server_log))
-            self._exchange.end(rank)
+            self.exchange.end(rank)
             self._write(finished_record(self._job, rank, RankEnd(status=death.status), None, last_words))
             return
         live_output = LiveOutput((files.stdout, files.stderr), sys.stderr, prefix=f"[rank{rank}]: ") if self._show_output else nullcontext()
@@ -162,9 +171,9 @@ class RankPool:
             while connection.poll():
                 match connection.recv():
                     case ("publish", key, data):
-                        self._exchange.publish(speaker.rank, key, data)
+                        self.exchange.publish(speaker.rank, key, data)
                     case ("want", wanted):
-                        self._exchange.want(speaker.rank, wanted)
+                        self.exchange.want(speaker.rank, wanted)
                         speaker.watch.pause(time.monotonic())
         except (EOFError, ConnectionResetError):
             speaker.is_connected = False
@@ -172,15 +181,15 @@ class RankPool:
     def _answer(self) -> None:
         """Let those go on who can; see that those who are waited for are run, and that nobody waits for nothing."""
         self._reply()
-        for peer in sorted(self._exchange.waited_for()):
+        for peer in sorted(self.exchange.waited_for()):
             self._summon(peer)
-        all_wait = self._running and len(self._exchange.waiting) == len(self._running)
+        all_wait = self._running and len(self.exchange.waiting) == len(self._running)
         if all_wait and not (self._queue and self._has_room()):
-            self._exchange.give_up(Silence.NO_ROOM if self._queue else Silence.STALLED)
+            self.exchange.give_up(Silence.NO_ROOM if self._queue else Silence.STALLED)
             self._reply()
 
     def _reply(self) -> None:
-        for rank, answers in self._exchange.answered():
+        for rank, answers in self.exchange.answered():
             self._running[rank].watch.resume(time.monotonic())
             try:
                 self._running[rank].process.connection.send(answers)
@@ -193,7 +202,6 @@ class RankPool:
         if peer in self._known:
             self._queue.remove(peer)
         else:
-            self.summoned.append(peer)
             self._known.add(peer)
         self._queue.appendleft(peer)
 
@@ -204,7 +212,7 @@ class RankPool:
             self._listen(running)
         status = running.process.close()
         del self._running[running.rank]
-        self._exchange.end(running.rank)
+        self.exchange.end(running.rank)
         running.live_output.__exit__(None, None, None)
         files = self._directory.rank(running.rank)
         written = self._directory.records.read(running.rank)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
-from fakerun.job.codec import encode_job, job_version
+from fakerun.job.codec import decode_job, encode_job, job_version
 from fakerun.job.spec import JobSpec
 from fakerun.records.store import RecordStore
 
@@ -82,6 +82,14 @@ class RunDirectory:
     def write_job(self, job: JobSpec) -> None:
         write_whole(self.job_file, encode_job(job))
 
+    def read_job(self) -> JobSpec:
+        """The job of the run.
+
+        Raises:
+            UsageError: it is damaged, or of another version of fakerun.
+        """
+        return decode_job(self.job_file.read_bytes(), source=str(self.job_file))
+
     def discard(self) -> None:
         """Remove a temporary directory and all that is in it, when nobody will want to look into it."""
         shutil.rmtree(self.path, ignore_errors=True)
@@ -105,6 +113,22 @@ def open_run_directory(path: Path | None) -> RunDirectory:
         raise UsageError(f"run directory {where}: {error.strerror}; name a directory that can be written to with --run-dir") from error
 
 
+def find_run_directory(path: Path) -> RunDirectory:
+    """The directory of an earlier run, to read.
+
+    Raises:
+        UsageError: there is none at `path`.
+    """
+    directory = RunDirectory(path.absolute())
+    if not _holds_a_run(directory):
+        raise UsageError(f"{path}: no run of fakerun is kept there; name the directory that --run-dir was given")
+    return directory
+
+
+def _holds_a_run(directory: RunDirectory) -> bool:
+    return directory.job_file.is_file() and job_version(directory.job_file.read_bytes()) is not None
+
+
 def _prepared(path: Path) -> RunDirectory:
     # Absolute, because the script may change the working directory while its rank still has to write here.
     directory = RunDirectory(path.absolute())
@@ -118,11 +142,12 @@ def _prepared(path: Path) -> RunDirectory:
 
 
 def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
-    if not directory.job_file.is_file() or job_version(directory.job_file.read_bytes()) is None:
+    if not _holds_a_run(directory):
         raise UsageError(
             f"run directory {named}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
         )
-    directory.server_log.unlink(missing_ok=True)
+    for path in (directory.server_log, directory.records.run):
+        path.unlink(missing_ok=True)
     directory.records.remove_shared()
     for rank_directory in sorted(directory.path.glob("rank-[0-9][0-9][0-9][0-9][0-9]")):
         if rank_directory.is_dir():

@@ -1,4 +1,4 @@
-"""RankRecord as bytes: gzipped JSON. The only place that knows how records lie in a file.
+"""RankRecord as bytes: gzipped JSON; what is known of the whole run, as JSON. The only place that knows how records lie in a file.
 
 A rank's document is short: it names its groups, and refers to the long parts of the record, which other ranks may have in common with
 it, by a name that follows from their content. A long run has some hundred thousand calls and memory blocks. Their JSON is a few strings
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from fakerun.errors import UsageError
 from fakerun.records.finding import Finding
 from fakerun.records.memory import MemoryTimeline
-from fakerun.records.run import NewGroup, ProcessFailure, RankRecord
+from fakerun.records.run import AssumedRanks, NewGroup, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of, ranks_label
 
 if TYPE_CHECKING:
@@ -55,6 +55,23 @@ class _Document:
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Assumed:
+    ranks: _Runs
+    like: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RunDocument:
+    schema_version: Literal[2]
+    fakerun_version: str
+    torch_version: str | None = None
+    summoned: tuple[int, ...] = ()
+    assumed: tuple[_Assumed, ...] = ()
+    grid: Mapping[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +160,41 @@ class RankDecoder:
 
     def _group(self, group: _Group) -> ProcessGroup:
         if group.ranks not in self._ranks:
-            self._ranks[group.ranks] = tuple(first + i * stride for first, count, stride in group.ranks for i in range(count))
+            self._ranks[group.ranks] = _ranks(group.ranks)
         ranks = self._ranks[group.ranks]
         return ProcessGroup(label=ranks_label(ranks) if group.label is None else group.label, name=group.name, ranks=ranks)
+
+
+def encode_run(run: RunRecord) -> bytes:
+    """What is known of the run beside its ranks' records."""
+    document = _RunDocument(
+        schema_version=SCHEMA_VERSION,
+        fakerun_version=run.fakerun_version,
+        torch_version=run.torch_version,
+        summoned=run.summoned,
+        assumed=tuple(_Assumed(ranks=_runs(each.ranks), like=each.like) for each in run.assumed),
+        grid=run.grid,
+        findings=run.findings,
+    )
+    return _adapter(_RunDocument).dump_json(document, indent=2) + b"\n"
+
+
+def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> RunRecord:
+    """The run that `encode_run` wrote, with the records of its ranks.
+
+    Raises:
+        UsageError: the bytes are no run, or one of another schema version.
+    """
+    document: _RunDocument = _validated(_RunDocument, data, source, version_matters=True)
+    return RunRecord(
+        fakerun_version=document.fakerun_version,
+        torch_version=document.torch_version,
+        ranks=ranks,
+        summoned=document.summoned,
+        assumed=tuple(AssumedRanks(ranks=_ranks(each.ranks), like=each.like) for each in document.assumed),
+        grid=document.grid,
+        findings=document.findings,
+    )
 
 
 def _compressed(text: bytes) -> bytes:
@@ -168,12 +217,21 @@ def _runs(ranks: Sequence[int]) -> _Runs:
     return tuple(runs)
 
 
+def _ranks(runs: _Runs) -> tuple[int, ...]:
+    return tuple(first + i * stride for first, count, stride in runs for i in range(count))
+
+
 def _decoded(kind: Any, data: bytes, source: str, *, version_matters: bool = False) -> Any:
     try:
         text = gzip.decompress(data)
-        return _adapter(kind).validate_json(text)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{source}: not a record of fakerun ({error}); run the job again") from error
+    return _validated(kind, text, source, version_matters=version_matters)
+
+
+def _validated(kind: Any, text: bytes, source: str, *, version_matters: bool = False) -> Any:
+    try:
+        return _adapter(kind).validate_json(text)
     except ValueError as error:  # pydantic's ValidationError is one
         wrong = _what_is_wrong(text, error) if version_matters else f"the record is damaged ({error})"
         raise UsageError(f"{source}: {wrong}; run the job again with this fakerun") from error

@@ -95,3 +95,7 @@ class RunRecord:
     summoned: tuple[int, ...] = ()
     """Ranks that were simulated only because others waited for what they send."""
     assumed: tuple[AssumedRanks, ...] = ()
+    grid: Mapping[str, int] = field(default_factory=dict)
+    """The axes, with their sizes, along which ranks were assumed to be alike; empty if none was."""
+    findings: tuple[Finding, ...] = ()
+    """What is to be said of the choice of ranks."""

@@ -1,5 +1,6 @@
 """The records of a run in its directory: one file for each rank, and once each the long parts that ranks have in common.
 
+    run.json                      what is known of the whole run
     rank-00003/record.json.gz     the rank's own
     shared/<name>.json.gz         schedules (schedule-...), memory timelines (memory-...), groups that the script made (groups-...)
 
@@ -8,9 +9,10 @@ A rank writes its own while it runs; each file appears whole or not at all, the 
 
 from pathlib import Path
 
+from fakerun.errors import UsageError
 from fakerun.files import write_whole
-from fakerun.records.codec import RankDecoder, encode_rank
-from fakerun.records.run import RankRecord
+from fakerun.records.codec import RankDecoder, decode_run, encode_rank, encode_run
+from fakerun.records.run import RankRecord, RunRecord
 
 
 class RecordStore:
@@ -19,6 +21,10 @@ class RecordStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._decoder = RankDecoder(lambda name: self._part(name).read_bytes())
+
+    @property
+    def run(self) -> Path:
+        return self._path / "run.json"
 
     @property
     def shared(self) -> Path:
@@ -51,6 +57,23 @@ class RecordStore:
         except FileNotFoundError:
             return None
         return self._decoder.decode(data, source=str(path))
+
+    def write_run(self, run: RunRecord) -> None:
+        """Write what is known of the run beside its ranks' records, which are in place."""
+        write_whole(self.run, encode_run(run))
+
+    def read_run(self) -> RunRecord:
+        """The run with all records that there are.
+
+        Raises:
+            UsageError: there is none, or it is damaged, or of another version.
+        """
+        ranks = tuple(record for rank in self.ranks() if (record := self.read(rank)) is not None)
+        try:
+            data = self.run.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{self.run}: {error.strerror}; name the directory of a run") from error
+        return decode_run(data, ranks, source=str(self.run))
 
     def ranks(self) -> list[int]:
         """The ranks that have a record."""

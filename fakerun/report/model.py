@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fakerun.analysis.assumed import assumed_records
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
 from fakerun.analysis.forbidden import forbidden_findings
@@ -60,10 +61,11 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
     findings = all_findings(
         (rank.record for rank in ranks),
         (
-            *matching_findings([rank.record for rank in ranks]),
+            *matching_findings([*run.ranks, *assumed_records(run)]),
             *fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware),
             *forbidden_findings((rank.record for rank in ranks), job.error_on_collective),
             *summoned_findings(run.summoned),
+            *run.findings,
         ),
     )
     return Report(

@@ -1,6 +1,7 @@
 """The table report's view of many ranks: a line for each class of ranks that do the same, the highest memory first."""
 
-from fakerun.analysis.classes import RankClass, place_of
+from fakerun.analysis.classes import RankClass
+from fakerun.analysis.grid import Grid as RankGrid
 from fakerun.report.grid import Column, Grid
 from fakerun.report.model import RankReport, Report
 from fakerun.report.style import Style, clip_end
@@ -48,7 +49,7 @@ def _row(of: RankClass, rank: RankReport, report: Report) -> list[str]:
     return [
         format_ranks(ranks),
         f"x {len(ranks)}" if len(ranks) > 1 else "",
-        place_of(ranks, report.mesh) or "-",
+        RankGrid(report.mesh).box(ranks) if report.mesh else "-",
         "ok" if rank.record.failure is None else "FAILED",
         format_bytes(rank.memory.peak_bytes),
         format_bytes(rank.fit.headroom_bytes),

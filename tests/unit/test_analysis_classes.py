@@ -1,17 +1,15 @@
-"""Ranks that do the same are one class; where a class sits on the mesh is told in a few words."""
+"""Ranks that do the same are one class."""
 
 from dataclasses import replace
 
 import pytest
 
-from fakerun.analysis.classes import RankClass, place_of, rank_classes
+from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.records.collective import CollectiveOp
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import block, collective, llama_8b_rank, timeline
-
-MESH = {"pp": 2, "dp": 4, "tp": 2}
 
 
 def simulated(*classes: RankClass) -> list[tuple[int, ...]]:
@@ -53,24 +51,3 @@ def test_assumed_ranks_are_of_the_class_of_the_rank_that_they_are_like() -> None
     assert first == RankClass(simulated=(0, 4), assumed=(1, 2, 3, 5, 6))
     assert first.ranks == tuple(range(7))
     assert second == RankClass(simulated=(7,))
-
-
-@pytest.mark.parametrize(
-    ("ranks", "place"),
-    [
-        (range(16), "all"),
-        (range(8), "pp=0"),
-        ((2, 4, 6), "pp=0, dp=1-3, tp=0"),
-        ((1, 3, 5, 7, 9, 11, 13, 15), "tp=1"),
-        ((5,), "pp=0, dp=2, tp=1"),
-        ((0, 2, 6), "pp=0, dp=0-1,3, tp=0"),
-        ((0, 3), None),
-        ((0, 1, 2), None),
-    ],
-)
-def test_place_on_the_mesh(ranks: tuple[int, ...], place: str | None) -> None:
-    assert place_of(ranks, MESH) == place
-
-
-def test_without_a_mesh_there_is_no_place() -> None:
-    assert place_of((0, 1), {}) is None

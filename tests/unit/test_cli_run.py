@@ -21,11 +21,10 @@ from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
+from fakerun.launch.run import RunWatcher
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
-
-OnRecord = Callable[[RankRecord], None]
 
 
 @dataclass
@@ -37,12 +36,13 @@ class Launcher:
     jobs: list[JobSpec] = field(default_factory=list)
     at_a_time: list[int | None] = field(default_factory=list)
 
-    def __call__(self, job: JobSpec, directory: RunDirectory, *, show_output: bool, jobs: int | None, on_record: OnRecord) -> RunRecord:
+    def __call__(self, job: JobSpec, directory: RunDirectory, *, show_output: bool, jobs: int | None, watcher: RunWatcher) -> RunRecord:
         self.jobs.append(job)
         self.at_a_time.append(jobs)
         ranks = tuple(RankRecord(rank=rank, failure=self.failure, findings=self.findings) for rank in job.ranks)
+        watcher.planned(job.ranks)
         for record in ranks:
-            on_record(record)
+            watcher.ended(record)
         return RunRecord(fakerun_version=fakerun.__version__, torch_version=None, ranks=ranks)
 
 
@@ -193,7 +193,7 @@ USAGE_ERRORS = {
     "train.py --world-size eight": "Invalid value for '--world-size': 'eight' is not a whole number",
     "train.py --world-size": "Option '--world-size' requires an argument.",
     "train.py --world-size 8 --ranks 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
-    "train.py --world-size 8 --ranks 1..3": "ranks '1..3': '1..3' is neither a number nor a range; write all, or numbers and ranges: 0,4-7",
+    "train.py --world-size 8 --ranks x": "ranks 'x': 'x' is neither a number nor a range; write all, auto, or numbers and ranges: 0,4-7",
     "train.py --world-size 8 --rank 1 --ranks all": "--rank 1 and --ranks all are both given: keep one of them",
     "train.py --world-size 8 --jobs 0": "jobs 0 is not possible: it must be at least 1",
     "train.py --world-size 8 --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
@@ -381,7 +381,7 @@ def test_usage_error_of_a_process() -> None:
 
 COMPLETIONS = {
     "fakerun --wor": ["--world-size"],
-    "fakerun r": ["run"],
+    "fakerun r": ["run", "report"],
     "fakerun train.py --hardware h": ["h100-80gb", "h200"],
     "fakerun train.py --format ": ["table", "json"],
     "fakerun train.py --routing ": ["balanced", "worst"],

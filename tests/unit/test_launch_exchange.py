@@ -51,3 +51,30 @@ def test_waiting_can_be_given_up() -> None:
     exchange.publish(2, "b", b"2")
     exchange.give_up(Silence.STALLED)
     assert answered(exchange) == {0: [Silence.STALLED], 1: [Silence.STALLED, b"2"]}
+
+
+def test_what_a_rank_hears_from_one_not_simulated_is_what_its_stand_in_heard() -> None:
+    """Ranks 0 and 1 talk; 10 stands for nobody, asks 11, which is not simulated: 0 and 1 stand for them."""
+    exchange = Exchange()
+    exchange.stand_in = lambda rank: rank % 10
+    exchange.publish(1, "first", b"one")
+    exchange.publish(1, "second", b"two")
+    exchange.want(0, [(1, "first")])
+    assert list(exchange.answered()) == [(0, [b"one"])]
+    exchange.want(10, [(11, "its own key")])
+    assert exchange.waited_for() == set()
+    assert list(exchange.answered()) == [(10, [b"one"])]
+    exchange.want(10, [(11, "another")])
+    assert exchange.waited_for() == {11}
+    exchange.want(0, [(1, "second")])
+    assert list(exchange.answered()) == [(0, [b"two"]), (10, [b"two"])]
+
+
+def test_stand_ins_that_asked_somebody_else_tell_nothing() -> None:
+    exchange = Exchange()
+    exchange.stand_in = lambda rank: rank % 10
+    exchange.publish(2, "first", b"two")
+    exchange.want(0, [(2, "first")])
+    assert list(exchange.answered()) == [(0, [b"two"])]
+    exchange.want(10, [(11, "its own key")])
+    assert exchange.waited_for() == {11}

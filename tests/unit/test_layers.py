@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "testing": {"rank", "launch", "analysis"} | RECORDED,
     "cli": {"report", "launch", "analysis"} | RECORDED,
     "report": {"analysis"} | RECORDED,
-    "launch": RECORDED,
+    "launch": {"analysis"} | RECORDED,
     "analysis": RECORDED,
     "rank": {"emulate", "trace"} | RECORDED,
     "emulate": RECORDED,

@@ -1,0 +1,141 @@
+"""Large worlds through the command: ranks that stand for others; the report of a run that was kept; going on with one that was cut off."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.fakerun_command import REPOSITORY, fakerun
+
+PIPELINE = REPOSITORY / "tests" / "programs" / "pipeline_of_many.py"
+LARGE = ("--mesh", "4x256x2", "--ranks", "auto")
+"""2,048 ranks, of which few are simulated."""
+
+AVERAGE = """import torch, torch.distributed as dist
+dist.init_process_group()
+x = torch.randn(8, device=f"cuda:{dist.get_rank()}", requires_grad=True)
+optimizer = torch.optim.SGD([x])
+for _ in range(2):
+    (x * x).sum().backward()
+    dist.all_reduce(x.grad)
+    optimizer.step()
+"""
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The directory and the report of a large run in which rank 5 makes a call of its own."""
+    directory = tmp_path_factory.mktemp("kept") / "run"
+    result = fakerun(str(PIPELINE), *LARGE, "--format", "json", "--run-dir", str(directory), "--", "--stray")
+    assert result.returncode == 1, result.stderr
+    return directory, json.loads(result.stdout)
+
+
+def ranks_of(report: dict[str, Any]) -> list[int]:
+    return [rank["rank"] for rank in report["ranks"]]
+
+
+def test_few_ranks_stand_for_all(kept: tuple[Path, dict[str, Any]]) -> None:
+    _, report = kept
+    assert len(report["ranks"]) < 20
+    assert sorted(rank for each in report["classes"] for rank in (*each["simulated"], *each["assumed"])) == list(range(2048))
+    by_stage: dict[int, set[object]] = {stage: set() for stage in range(4)}
+    for rank in report["ranks"]:
+        if rank["rank"] != 5:
+            by_stage[rank["coordinate"]["pp"]].add(tuple((call["op"], call["group"], call["nbytes"]) for call in rank["collectives"]))
+    assert [len(traces) for traces in by_stage.values()] == [1, 1, 1, 1]
+
+
+def test_what_a_rank_alone_does_is_held_against_ranks_that_were_assumed(kept: tuple[Path, dict[str, Any]]) -> None:
+    _, report = kept
+    (error,) = (finding for finding in report["findings"] if finding["severity"] == "error")
+    assert (error["code"], error["ranks"]) == ("extra-collective", [5])
+    (line,) = (number for number, text in enumerate(PIPELINE.read_text().splitlines(), 1) if text.endswith("# BUG"))
+    assert error["call_site"] == f"tests/programs/pipeline_of_many.py:{line}"
+
+
+def test_what_was_assumed_is_said(kept: tuple[Path, dict[str, Any]]) -> None:
+    _, report = kept
+    (note,) = (finding for finding in report["findings"] if finding["code"] == "ranks-assumed")
+    assert note["message"].startswith(f"{2048 - len(report['ranks'])} of 2048 ranks were not simulated: along dp and tp ")
+    assert "only rank 5 differed" in note["message"]
+
+
+def test_the_report_of_a_run_that_was_kept(kept: tuple[Path, dict[str, Any]]) -> None:
+    directory, report = kept
+    again = fakerun("report", str(directory), "--format", "json")
+    assert (again.returncode, json.loads(again.stdout)) == (1, report)
+    table = fakerun("report", str(directory)).stdout
+    assert f"{len(report['ranks'])} simulated and {2048 - len(report['ranks'])} assumed to be like them, in 5 classes" in table
+
+
+def test_a_run_directory_is_small(kept: tuple[Path, dict[str, Any]]) -> None:
+    directory, _ = kept
+    assert sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) < 500_000
+    assert len(list((directory / "shared").glob("schedule-*"))) == 5
+
+
+@pytest.fixture
+def average(tmp_path: Path) -> Path:
+    (tmp_path / "train.py").write_text(AVERAGE)
+    return tmp_path
+
+
+def run(place: Path, *more: str) -> Any:
+    return fakerun("train.py", "--world-size", "4", "--run-dir", "run", "--format", "json", *more, cwd=place)
+
+
+def test_going_on_with_a_run_that_was_cut_off(average: Path) -> None:
+    whole = run(average, "--ranks", "all")
+    done = average / "run" / "rank-00001" / "record.json.gz"
+    written = done.stat().st_mtime_ns
+    shutil.rmtree(average / "run" / "rank-00002")
+    cut_off = fakerun("report", "run", cwd=average)
+    assert "rank 2: no record, the run was cut off; --resume goes on with it" in cut_off.stderr
+    resumed = run(average, "--ranks", "all", "--resume")
+    assert resumed.stdout == whole.stdout
+    assert done.stat().st_mtime_ns == written
+
+
+def test_more_ranks_of_a_run_that_is_done(average: Path) -> None:
+    assert ranks_of(json.loads(run(average, "--ranks", "0").stdout)) == [0]
+    assert ranks_of(json.loads(run(average, "--ranks", "0-2", "--resume").stdout)) == [0, 1, 2]
+
+
+def _another_job(place: Path) -> tuple[str, ...]:
+    return ("--steps", "3")
+
+
+def _another_script(place: Path) -> tuple[str, ...]:
+    os.utime(place / "train.py", (2**31, 2**31))
+    return ()
+
+
+def _no_run(place: Path) -> tuple[str, ...]:
+    shutil.rmtree(place / "run")
+    return ()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (_another_job, "run directory run: steps was 2 in that run and is 3 now; start over without --resume"),
+        (_another_script, "run directory run: train.py was changed after that run began; start over without --resume"),
+        (_no_run, "run: no run of fakerun is kept there; name the directory that --run-dir was given"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_refused(average: Path, prepare: Any, message: str) -> None:
+    run(average)
+    before = sorted(average.rglob("*"))
+    words = prepare(average)
+    result = run(average, "--resume", *words)
+    assert (result.returncode, result.stderr) == (2, f"fakerun: error: {message}\n")
+    assert prepare is _no_run or sorted(average.rglob("*")) == before
+
+
+def test_resume_needs_a_directory(average: Path) -> None:
+    result = fakerun("train.py", "--world-size", "4", "--resume", cwd=average)
+    assert result.stderr == "fakerun: error: --resume goes on with a run that was kept: name its directory with --run-dir\n"
