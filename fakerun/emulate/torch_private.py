@@ -49,6 +49,9 @@ from torch.distributed.tensor import _random as dtensor_random
 # 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
 from torch.distributed.tensor._sharding_prop import ShardingPropagator
 
+# 2.13: how a dimension that TP shards is sharded by FSDP, too.
+from torch.distributed.tensor.placement_types import _StridedShard as StridedShard
+
 # 2.13: where a FakeTensor keeps its device; a plain attribute in 2.11, behind a property of the same name in 2.13.
 FAKE_DEVICE_ATTRIBUTE = "_fake_device" if hasattr(FakeTensor, "fake_device") else "fake_device"
 
@@ -246,6 +249,7 @@ __all__ = [
     "OpOverload",
     "OptimizedModule",
     "ShardingPropagator",
+    "StridedShard",
     "TensorBase",
     "UnsupportedOperatorException",
     "are_we_tracing",

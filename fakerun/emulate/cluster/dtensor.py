@@ -7,10 +7,11 @@ from typing import Any
 
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.patching import Patches
-from fakerun.emulate.torch_private import ShardingPropagator, are_we_tracing, current_fake_mode, current_proxy_mode
+from fakerun.emulate.torch_private import ShardingPropagator, StridedShard, are_we_tracing, current_fake_mode, current_proxy_mode
 
 _PROPAGATE = "_propagate_tensor_meta_non_cached"
 _ARE_WE_TRACING = "_are_we_tracing"
+_SHARD_SIZE = "_local_shard_size_and_offset"
 
 
 @contextmanager
@@ -19,6 +20,7 @@ def eager_dtensor(mode: DeviceMode) -> Iterator[None]:
     with Patches() as patches:
         _deny_tracing(patches)
         _propagate_unobserved(patches, mode)
+        _remember_shard_sizes(patches)
         yield
 
 
@@ -43,3 +45,20 @@ def _propagate_unobserved(patches: Patches, mode: DeviceMode) -> None:
             return propagate(self, schema)
 
     patches.set(ShardingPropagator, _PROPAGATE, for_shapes)
+
+
+def _remember_shard_sizes(patches: Patches) -> None:
+    """Random initialisation asks for the size of a shard each time, and torch splits a range of the whole length to tell (2.13)."""
+    work_out = getattr(StridedShard, _SHARD_SIZE)
+    known: dict[Any, tuple[int, Any]] = {}
+
+    def size_and_offset(self: Any, *args: Any, **kwargs: Any) -> tuple[int, Any]:
+        key = self, args, tuple(kwargs.items())
+        found = known.get(key)
+        if found is None:
+            found = work_out(self, *args, **kwargs)
+            if not isinstance(found[1], list):  # a list of all offsets is the caller's to change
+                known[key] = found
+        return found
+
+    patches.set(StridedShard, _SHARD_SIZE, size_and_offset)

@@ -1,6 +1,7 @@
 """Which host operators run for real, and which would take too much host memory."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -26,12 +27,12 @@ class HostPolicy:
         """The result of an operator none of whose tensors is simulated."""
         kwargs.pop("pin_memory", None)  # page-locked memory needs a driver; to the script it is ordinary memory
         device = kwargs.get("device")
-        if (device is not None and device.type == "meta") or self._surely_small(signature):
+        if (device is not None and device.type == "meta") or not _makes_tensors(func) or self._surely_small(func, signature):
             return func(*args, **kwargs)
         return self._measured(wrap, func, args, kwargs)
 
-    def _surely_small(self, signature: Signature) -> bool:
-        """Whether no operator of these tensors can make a large result: at most the product of all sizes and numbers, 8 bytes each."""
+    def _surely_small(self, func: Any, signature: Signature) -> bool:
+        """Whether the operator cannot make a large result of these tensors: at most the product of all sizes and numbers, 8 bytes each."""
         if not signature.real:
             return False
         largest_bytes = 8
@@ -39,7 +40,7 @@ class HostPolicy:
             if tensor.device.type != "cpu":
                 return True  # meta tensors of the script's own have no memory
             largest_bytes *= max(tensor.numel(), 1)
-        for value in signature.key:
+        for value in signature.key if torch.Tag.pointwise not in getattr(func, "tags", ()) else ():
             if type(value) is int:
                 largest_bytes *= abs(value) + 1  # a number may be a size, or be added to one (padding)
         return largest_bytes <= self.THRESHOLD_BYTES
@@ -61,6 +62,12 @@ class HostPolicy:
             return func(*args, **kwargs)
         device = torch.device("cpu")
         return pytree.tree_map_only(torch.Tensor, lambda output: wrap(output, device), shapes)
+
+
+@cache
+def _makes_tensors(func: Any) -> bool:
+    """False of the marks that a profiler sets in the stream of operators, for one."""
+    return not isinstance(func, OpOverload) or any("Tensor" in str(result.type) for result in func._schema.returns)
 
 
 def _as_meta(tensor: torch.Tensor) -> torch.Tensor:

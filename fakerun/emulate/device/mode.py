@@ -16,6 +16,7 @@ import torch
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN, Devices
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
+from fakerun.emulate.device.lists import elements_agree, is_in_place_on_lists
 from fakerun.emulate.device.neutral import neutral_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
 from fakerun.emulate.device.value_flow import ValueFlow
@@ -69,6 +70,7 @@ class DeviceMode(FakeTensorMode):
 
     def __init__(self, devices: Devices, observer: OperationObserver, host: HostPolicy) -> None:
         super().__init__(allow_non_fake_inputs=True)
+        self.cache_enabled = False  # `_recipes` is the cache: torch's own costs more than most kernels, and is asked about what is new
         self.devices = devices
         self.observer = observer
         self.host = host
@@ -222,7 +224,7 @@ class DeviceMode(FakeTensorMode):
             return self._run
         if torch.Tag.inplace_view in tags or "out" in func._overloadname.split("_") or func is aten.lift_fresh.default:
             return self._run
-        return self._replay
+        return self._change_in_place if is_in_place_on_lists(func) else self._replay
 
     def _higher_order(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """An operator that calls others (random initialisation of DTensors, flex attention): what it calls is simulated in turn."""
@@ -248,6 +250,10 @@ class DeviceMode(FakeTensorMode):
         with self:
             output = func.decompose(*args, **kwargs)
         return self._run(func, types, args, kwargs, signature) if output is NotImplemented else output
+
+    def _change_in_place(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
+        """An operator that changes lists of tensors in place (an optimizer's) makes nothing: its kernel could only complain."""
+        return None if elements_agree(args) else self._replay(func, types, args, kwargs, signature)
 
     def _replay(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """An operator whose result depends on metadata alone: run it once for each signature."""
