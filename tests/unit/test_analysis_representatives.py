@@ -70,8 +70,18 @@ def test_what_is_assumed_is_so() -> None:
         lambda place: (place["pp"], place["tp"] == 7, place["dp"] == 0),
         lambda place: (place["pp"] == 3 and place["dp"] == 63, place["pp"]),
         lambda place: (place["pp"], place["tp"]),
+        lambda place: (place["pp"], place["dp"] < 11, place["dp"] < 41),
+        lambda place: (place["pp"], min(place["dp"] // 20, 2), place["tp"] < 4),
     ],
-    ids=["last shard", "first of dp", "ends of two axes", "last of the last stage", "every tp rank"],
+    ids=[
+        "last shard",
+        "first of dp",
+        "ends of two axes",
+        "last of the last stage",
+        "every tp rank",
+        "shards that end",
+        "parts of two axes",
+    ],
 )
 def test_places_that_differ_are_found(does: Does) -> None:
     world = World(LARGE, does)
@@ -98,7 +108,7 @@ def test_a_rank_that_the_script_names_stands_for_itself() -> None:
     world = World({"dp": 4096}, lambda place: place["dp"] == 77, NamedRank("", 77))
     assert 77 in world.traces
     assert len(world.like()) + len(world.traces) == 4096
-    assert "only rank 77 differed" in world.choice().findings[0].message
+    assert "rank 77 differ, and stand for themselves" in world.choice().findings[0].message
 
 
 def test_a_rank_named_on_an_axis() -> None:
