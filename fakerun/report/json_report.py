@@ -88,6 +88,8 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "waited": record.waited,
         "module": record.module,
         "call_site": record.call_site,
+        "device": record.device,
+        "batch": record.batch,
     }
 
 

@@ -47,7 +47,9 @@ class CollectiveTrace:
     def repeat(self, number: int) -> None:
         """The call of this number was made again, from the same place in the program, and waited for as it was."""
         again = len(self._records)
-        self._records.append(replace(self._records[number], seq=again, step=self._position.step))
+        record = self._records[number]
+        batch = None if record.batch is None else record.batch + again - number
+        self._records.append(replace(record, seq=again, step=self._position.step, batch=batch))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number

@@ -51,9 +51,10 @@ class Communication:
         reduce_op: Any = None,
         root: int | None = None,
         peer: int | None = None,
+        on: torch.Tensor | None = None,
         **more: Any,
     ) -> None:
-        """Tell the observer. `root` and `peer` are ranks in the group.
+        """Tell the observer. `root` and `peer` are ranks in the group; `on` is what tells the device of a call that moves no tensors.
 
         Raises:
             RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it refuses.
@@ -65,6 +66,7 @@ class Communication:
             reduction = _reduce_op_name(reduce_op)
             refuse(Call(op=op, group=group, inputs=inputs, outputs=outputs, reduce_op=reduction, root=root, peer=peer, **splits))
         ranks = tuple(dist.get_process_group_ranks(group))
+        device = self._device(group, inputs[0] if inputs else outputs[0] if outputs else on)
         call = CommunicationCall(
             op=op,
             group_ranks=ranks,
@@ -77,10 +79,23 @@ class Communication:
             reduce_op=_reduce_op_name(reduce_op),
             root=_global_rank(ranks, root),
             peer=_global_rank(ranks, peer),
+            device=device,
+            batch=None if device == "cpu" else self.handles.batch,
             **more,
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)
         self.peers.begin(self._last_call, call, group, inputs)
+
+    def _device(self, group: dist.ProcessGroup, tensor: torch.Tensor | None) -> str:
+        """The type of the device whose backend runs the call.
+
+        Where the tensor does not tell, torch takes the host if the group has a backend for it (`_get_object_coll_device`): for a barrier
+        without device, and for objects, which in truth travel in tensors of that device.
+        """
+        backed = [str(device.type) for device in group._device_types]
+        if self.peers.objects is None and tensor is not None and tensor.device.type in backed:
+            return str(tensor.device.type)
+        return "cpu" if "cpu" in backed or not backed else backed[0]
 
     @contextmanager
     def carrying(self, objects: HeldObjects) -> Iterator[None]:

@@ -111,7 +111,8 @@ def _receive(comm: Communication, call: dict[str, Any]) -> Any:
 
 def _batch_of_point_to_point(comm: Communication, call: dict[str, Any]) -> Any:
     calls = zip(call["op_list"], call["tensors"], call["peer_list"], call["tag_list"], strict=True)
-    return [_point_to_point(comm, _group(call), *each) for each in calls]
+    with comm.handles.as_one():
+        return [_point_to_point(comm, _group(call), *each) for each in calls]
 
 
 def _point_to_point(comm: Communication, group: dist.ProcessGroup, name: str, tensor: Any, peer: int, tag: int) -> Any:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from fakerun.emulate.cluster.refused_calls import refuse_coalescing
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import END_COALESCING, START_COALESCING
 from fakerun.records.observer import OperationObserver
@@ -71,15 +72,16 @@ class Handles:
         self._observer = observer
         self._kept_for_cpp: deque[FinishedWork] = deque(maxlen=_IN_FLIGHT)
         self._unwaited: dict[int, tuple[Any, list[int]]] = {}  # functional results, by address of their storage
-        self._coalesced: list[int] | None = None
+        self._coalesced: list[list[int]] = []  # the innermost last
+        self._batch: int | None = None
         self._on_wait: dict[int, Callable[[], None]] = {}
         self.blocking = False
         """Whether a point-to-point call is being made that waits for itself."""
 
     def work(self, call: int, tensors: Sequence[torch.Tensor]) -> Any:
         """The handle of `call`, in the box that operators return."""
-        if self._coalesced is not None:
-            self._coalesced.append(call)
+        if self._coalesced:
+            self._coalesced[-1].append(call)
         return self._make([call], tensors).boxed()
 
     def _make(self, calls: list[int], tensors: Sequence[torch.Tensor]) -> FinishedWork:
@@ -103,14 +105,35 @@ class Handles:
 
     # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
 
+    @property
+    def batch(self) -> int | None:
+        """What calls have in common that are issued as one: the number of the first. None for a call by itself.
+
+        NCCL issues nothing before the outermost of nested batches ends, so they are one.
+        """
+        return self._batch
+
     def start_coalescing(self) -> None:
         """From here on one handle stands for all calls."""
-        self._coalesced = []
+        if not self._coalesced:
+            self._batch = self._observer.moment().calls
+        self._coalesced.append([])
 
     def end_coalescing(self) -> FinishedWork:
         """That handle."""
-        calls, self._coalesced = self._coalesced or [], None
+        calls = self._coalesced.pop() if self._coalesced else []
+        if not self._coalesced:
+            self._batch = None
         return self._make(calls, ())
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Calls made meanwhile are issued as one; each is waited for by itself."""
+        self.start_coalescing()
+        try:
+            yield
+        finally:
+            self.end_coalescing()
 
     @contextmanager
     def waiting_at_once(self) -> Iterator[None]:
@@ -156,8 +179,12 @@ def simulated_handles(handles: Handles) -> Iterator[None]:
 
         return call
 
+    def start_coalescing(group: dist.ProcessGroup, device: torch.device) -> None:
+        refuse_coalescing(group, device)
+        handles.start_coalescing()
+
     with Patches() as patches:
-        patches.set(dist.ProcessGroup, START_COALESCING, lambda group, device: handles.start_coalescing())
+        patches.set(dist.ProcessGroup, START_COALESCING, start_coalescing)
         patches.set(dist.ProcessGroup, END_COALESCING, lambda group, device: handles.end_coalescing())
         for name in ("send", "recv"):
             blocking = at_once(getattr(dist, name))

@@ -5,8 +5,9 @@ classes that would open connections are replaced, and the rendezvous that would 
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
     """Make every process group of this process a fake one of rank `rank` of `world_size`, until the context ends."""
     with Patches() as patches:
         patches.set(sys, "excepthook", sys.excepthook)  # init_process_group sets one that names the rank, and leaves it there
-        _replace_backends(patches)
+        backends = _Backends()
+        _replace_backends(patches, backends)
         _replace_rendezvous(patches, rank, world_size)
         make_group = distributed_c10d._new_process_group_helper
 
@@ -36,7 +38,7 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
             return make_group(*args, **kwargs)
 
         patches.set(distributed_c10d, "_new_process_group_helper", make_and_tell)
-        _split_and_shrink(patches)
+        _split_and_shrink(patches, backends)
         try:
             yield
         finally:
@@ -55,11 +57,40 @@ def _note_contradiction(asked: tuple[int, int], job: tuple[int, int], findings: 
         )
 
 
+class _Backends:
+    """The fake backends of this process, and what each stands for.
+
+    They are held until the end: C++ would keep its own half of one alive only, and they are known by their Python half.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, str]] = {}
+
+    def make(self, name: str, rank: int, size: int) -> Any:
+        """A fake backend that stands for torch's of this name: "NCCL", "Gloo"."""
+        backend = make_fake_group(rank, size)
+        self._made[id(backend)] = backend, name
+        return backend
+
+    def name(self, backend: Any) -> str:
+        """What the backend stands for; empty for one that the script wanted to be a fake."""
+        return self._made.get(id(backend), (None, ""))[1]
+
+    def coalesces(self, backend: Any) -> bool:
+        """Whether it sends several calls as one."""
+        return self.name(backend) in _COALESCING
+
+
+_COALESCING = frozenset({"NCCL", "NCCL2", "NCCLLazy", "XCCL"})
+
+
 class _SimulatedBackend(type):
     """Makes a stand-in for a backend class: calling it gives a fake group, and fake groups are its instances."""
 
+    make: Callable[[int, int], Any]
+
     def __call__(cls, store: Any, rank: int, size: int, options: Any = None, timeout: Any = None, **more: Any) -> Any:
-        return make_fake_group(rank, size)
+        return cls.make(rank, size)
 
     def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, FakeProcessGroup)
@@ -89,10 +120,11 @@ class _AnyAttributes:
     """A bag."""
 
 
-def _replace_backends(patches: Patches) -> None:
+def _replace_backends(patches: Patches, backends: _Backends) -> None:
     # Since 2.15 the backend "nccl" is made of NCCL2, and there is a lazy variant.
     for name in ("NCCL", "NCCL2", "NCCLLazy", "Gloo", "UCC", "XCCL", "MPI"):
-        backend = _SimulatedBackend(f"ProcessGroup{name}", (), {"Options": _Options, "create": classmethod(_no_mpi)})
+        members = {"Options": _Options, "create": classmethod(_no_mpi), "make": staticmethod(partial(backends.make, name))}
+        backend = _SimulatedBackend(f"ProcessGroup{name}", (), members)
         patches.set(distributed_c10d, backend.__name__, backend)
     patches.set(dist, "ProcessGroupNCCL", distributed_c10d.ProcessGroupNCCL)
     patches.set(dist, "ProcessGroupGloo", distributed_c10d.ProcessGroupGloo)
@@ -104,6 +136,8 @@ def _replace_backends(patches: Patches) -> None:
     patches.set(FakeProcessGroup, "_set_sequence_number_for_group", lambda self: None)
     patches.set(FakeProcessGroup, "_get_sequence_number_for_group", lambda self: 0)
     patches.set(FakeProcessGroup, "options", property(_OptionsOfGroup))
+    # With it, batch_isend_irecv makes its calls between the start and the end of coalescing, and returns one handle for all.
+    patches.set(FakeProcessGroup, "supports_coalescing", property(backends.coalesces))
 
 
 def _store() -> Any:
@@ -126,16 +160,27 @@ def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:
     patches.set(distributed_c10d, "_store_based_barrier", lambda *args, **kwargs: None)
 
 
-def _split_and_shrink(patches: Patches) -> None:
+def _split_and_shrink(patches: Patches, backends: _Backends) -> None:
     """Groups made of parts of a group. torch checks the ranks and keeps the books, as it does for NCCL."""
-    patches.set(dist.ProcessGroup, "split_group", _split)
+
+    def split(parent: Any, *args: Any, **kwargs: Any) -> Any:
+        return _split(backends, parent, *args, **kwargs)
+
+    patches.set(dist.ProcessGroup, "split_group", split)
     patches.set(FakeProcessGroup, "supports_splitting", property(lambda self: True))
     patches.set(FakeProcessGroup, "supports_shrinking", property(lambda self: True))
-    patches.set(FakeProcessGroup, "shrink", _shrunk)
+    patches.set(FakeProcessGroup, "shrink", lambda group, excluded, *args, **kwargs: _shrunk(backends, group, excluded))
 
 
 def _split(
-    parent: Any, ranks: Any, timeout: Any = None, opts: Any = None, group_name: Any = None, group_desc: Any = None, device_types: Any = None
+    backends: _Backends,
+    parent: Any,
+    ranks: Any,
+    timeout: Any = None,
+    opts: Any = None,
+    group_name: Any = None,
+    group_desc: Any = None,
+    device_types: Any = None,
 ) -> Any:
     """The group of those of `parent`'s ranks, if this rank is among them. (torch's, for a fake group, dies on the store, 2.11 to 2.15.)"""
     ranks = sorted(ranks)
@@ -143,17 +188,16 @@ def _split(
         return None
     rank, size = ranks.index(parent.rank()), len(ranks)
     child: Any = dist.ProcessGroup(_store(), rank, size)
-    backend = make_fake_group(rank, size)
     kind = dist.ProcessGroup.BackendType.CUSTOM
     child._set_default_backend(kind)
     for device in device_types or parent._device_types:
-        child._register_backend(device, kind, backend)
+        child._register_backend(device, kind, backends.make(backends.name(parent._get_backend(device)), rank, size))
     child._set_group_name(group_name)
     child._set_group_desc(group_desc or "undefined")
     return child
 
 
-def _shrunk(group: Any, excluded: Any, flags: Any = 0, options: Any = None) -> Any:
+def _shrunk(backends: _Backends, group: Any, excluded: Any) -> Any:
     """The backend of the ranks of `group` that are left."""
     left = [rank for rank in range(group.size()) if rank not in excluded]
-    return make_fake_group(left.index(group.rank()), len(left))
+    return backends.make(backends.name(group), left.index(group.rank()), len(left))

@@ -80,13 +80,22 @@ def refuse_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> 
             raise scripts_own(RuntimeError(f"No backend type associated with device type {tensor.device.type}"))
 
 
+def refuse_coalescing(group: dist.ProcessGroup, device: torch.device) -> None:
+    """Raise what gloo raises where several of its calls shall be sent as one."""
+    if _backend_on(group, device.type) == "gloo":
+        raise scripts_own(RuntimeError("Backend gloo does not implement startCoalescing"))
+
+
 def backend_of(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> str:
     """The backend that the script asked for, for the device of these tensors; empty if torch does not know the group."""
+    return _backend_on(group, tensors[0].device.type if tensors else "cuda")
+
+
+def _backend_on(group: dist.ProcessGroup, device: str) -> str:
     try:
         config = dist.get_backend_config(group)
     except (TypeError, ValueError):
         return ""
-    device = tensors[0].device.type if tensors else "cuda"
     return dict(part.split(":", 1) for part in str(config).split(",") if ":" in part).get(device, "")
 
 
