@@ -1,6 +1,7 @@
 """`fakerun run`, the default command: simulate a job, report what one rank communicates and how much memory it needs."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +20,7 @@ from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
+from fakerun.records.run import FailureKind
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
@@ -152,9 +154,15 @@ def run(
     if run_dir is None and not report.failed:
         directory.discard()
     else:
-        say(f"run directory: {directory.path}")
+        say(f"run directory: {directory.path}{_how_to_go_on(report, directory)}")
     show_report(report, renderer, output, trace=trace)
     return report.exit_code
+
+
+def _how_to_go_on(report: "Report", directory: "RunDirectory") -> str:
+    """For a run that was cut off."""
+    interrupted = any(rank.record.failure and rank.record.failure.kind is FailureKind.INTERRUPTED for rank in report.failed)
+    return f" (to go on: the same command with --run-dir {shlex.quote(str(directory.path))} --resume)" if interrupted else ""
 
 
 def _directory(job: "JobSpec", run_dir: Path | None, *, resume: bool) -> "RunDirectory":
