@@ -76,13 +76,13 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
     "an output of a wrong size": (
         {rank: [call(1, CollectiveOp.ALL_GATHER, n=8, output_sizes=((4,),) * 4)] for rank in WORLD},
         "size-mismatch",
-        (0,),
+        WORLD,
         "train.py:1",
     ),
     "nobody receives": ({0: [send(1, 1, is_async=True)], 1: []}, "send-without-recv", (0, 1), "train.py:1"),
     "nobody sends": ({0: [], 1: [recv(1, 0, is_async=True)]}, "recv-without-send", (0, 1), "train.py:1"),
     "another tag": (
-        {0: [send(1, 1, tag=1, is_async=True)], 1: [recv(2, 0, tag=2, is_async=True)]},
+        {0: [send(1, 1, tag=1, is_async=True, device="cpu")], 1: [recv(2, 0, tag=2, is_async=True, device="cpu")]},
         "send-without-recv",
         (0, 1),
         "train.py:1",
@@ -137,7 +137,11 @@ LAWFUL: dict[str, dict[int, Calls]] = {
     "messages to ranks that are not simulated": {0: [send(1, 3)], 1: [recv(1, 2)]},
     "one sends while the other receives": {0: [send(1, 1), recv(2, 1)], 1: [recv(3, 0), send(4, 0)]},
     "both have receives under way": {
-        rank: [recv(1, 1 - rank, is_async=True, waited_before=2), send(2, 1 - rank, is_async=True, waited_before=2)] for rank in (0, 1)
+        rank: [
+            recv(1, 1 - rank, is_async=True, waited_before=2, device="cpu"),
+            send(2, 1 - rank, is_async=True, waited_before=2, device="cpu"),
+        ]
+        for rank in (0, 1)
     },
     "the last call is waited for after the end": {
         rank: [call(1, is_async=True, waited_before=1), call(1, is_async=True, waited=False)] for rank in WORLD

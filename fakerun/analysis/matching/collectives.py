@@ -4,157 +4,219 @@ The reference is what most members do, never a particular rank. Behind the first
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from fakerun.analysis.matching.signature import Signature, first_difference, own_law, sent_and_received, signature_of
-from fakerun.analysis.matching.streams import Group, Stream
-from fakerun.analysis.matching.words import at, call, on, who
-from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.analysis.matching.cast import Cast, Family
+from fakerun.analysis.matching.diagnosis import Diagnosis, Parting, diagnosis_of, parting_of
+from fakerun.analysis.matching.difference import Difference
+from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failure_of, uneven_steps
+from fakerun.analysis.matching.signature import first_difference
+from fakerun.analysis.matching.traces import Stream, View
+from fakerun.analysis.matching.words import call, on, who
 
-_AHEAD = 3
-"""How many calls must agree again for one to count as missing or extra."""
+_SAME_CALLS = "Let every rank of the group make the same calls in the same order: look for a branch that depends on rank or data."
 
 _HINTS = {
-    "operation": "Let every rank of the group make the same calls in the same order: look for a branch that depends on rank or data.",
+    "operation": _SAME_CALLS,
     "root": "Every rank must name the same root, as a global rank.",
     "reduce-op": "Every rank must reduce with the same operation.",
     "dtype": "Bring the tensor to one dtype on every rank before the call.",
     "size": "Bring the tensor to one size on every rank, pad it, or exchange the sizes first.",
 }
 
-Signatures = Mapping[int, Sequence[Signature]]
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Ranks that do the same at the position in question; the first speaks for all."""
+
+    ranks: Sequence[int]
+    view: View
+
+    @property
+    def stream(self) -> Stream:
+        return self.view.collectives
 
 
-def collective_findings(group: Group, streams: Mapping[int, Stream], ended: Mapping[int, str]) -> Iterator[Finding]:
-    """What is wrong with the collectives of a group. `ended` says of ranks that stopped before their time what became of them."""
-    if len(streams) < 2:
+def first_parting(family: Family) -> int | None:
+    """The first position at which not all members make the same call."""
+    streams = {view.collectives.alike: view.collectives.numbers for view in family.pattern if view is not None}
+    first, *others = streams.values()
+    return min((position for other in others if (position := parting_of(first, other)) is not None), default=None)
+
+
+def collective_differences(cast: Cast, family: Family, position: int) -> Iterator[Difference]:
+    """The ways in which members leave what most of them do, at the first position where they part."""
+    failed, sides = _sides(cast, family, position)
+    if not sides:
         return
-    signatures = {rank: [signature_of(record) for record in stream] for rank, stream in streams.items()}
-    position = _first_difference(signatures)
-    end = position if position is not None else min(map(len, streams.values()))
-    yield from _within(group, streams, end)
-    if position is not None:
-        yield _difference(group, streams, signatures, position, ended)
+    usual = _usual(sides)
+    if failed is not None:
+        yield _ended_early(cast, family, usual if usual.stream.numbers[position:] else _going_on(sides, position), failed, position)
+    by_code: dict[str, Difference] = {}
+    for odd in sides.values():
+        if odd is not usual:
+            found = _difference(cast, family, usual, odd, position)
+            by_code[found.code] = by_code[found.code].with_ranks_of(found) if found.code in by_code else found
+    yield from by_code.values()
 
 
-def _first_difference(signatures: Signatures) -> int | None:
-    first, *others = signatures.values()
-    found = [position for other in others if (position := _parting(first, other)) is not None]
-    return min(found, default=None)
+def _sides(cast: Cast, family: Family, position: int) -> tuple[_Side | None, dict[int | None, _Side]]:
+    """Who failed before that position, and by what they do there the others; None stands for no further call."""
+    failed: list[tuple[int, View]] = []
+    here: dict[int | None, list[tuple[int, View]]] = defaultdict(list)
+    for rank, view in family.members():
+        numbers = view.collectives.numbers
+        if position < len(numbers):
+            here[numbers[position]].append((rank, view))
+        elif failure_of(cast, rank) is not None:
+            failed.append((rank, view))
+        else:
+            here[None].append((rank, view))
+    sides = {number: _side(members) for number, members in here.items()}
+    if failed and all(number is None for number in sides):
+        return None, {}
+    return _side(failed) if failed else None, sides
 
 
-def _parting(one: Sequence[Signature], other: Sequence[Signature]) -> int | None:
-    if one == other:
-        return None
-    shorter = min(len(one), len(other))
-    return next((position for position in range(shorter) if one[position] != other[position]), shorter)
+def _side(members: Sequence[tuple[int, View]]) -> _Side:
+    return _Side([rank for rank, _ in members], members[0][1])
 
 
-# -- the first difference ----------------------------------------------------------------------------------------------------------------
+def _usual(sides: Mapping[int | None, _Side]) -> _Side:
+    """What most do; of equally many, those who go on, then those with the lowest rank."""
+    return max(sides.items(), key=lambda item: (len(item[1].ranks), item[0] is not None, -min(item[1].ranks)))[1]
 
 
-def _difference(group: Group, streams: Mapping[int, Stream], signatures: Signatures, position: int, ended: Mapping[int, str]) -> Finding:
-    here: dict[Signature | None, list[int]] = defaultdict(list)
-    for rank, signature in signatures.items():
-        here[signature[position] if position < len(signature) else None].append(rank)
-    usual = max((each for each in here if each is not None), key=lambda each: (len(here[each]), -min(here[each])))
-    odd = max((each for each in here if each != usual), key=lambda each: (each is not None, -len(here[each])))
-    usual_rank, odd_rank = here[usual][0], here[odd][0]
-    expected = streams[usual_rank][position]
-    found = streams[odd_rank][position] if odd is not None else None
-    code, what, hint = _diagnosis(signatures[usual_rank], signatures[odd_rank], position, ended.get(odd_rank))
-    others = f"{who(here[usual])}: {call(expected)}"
-    own = f"{who(here[odd])}: {call(found) if found is not None else 'no further call'}"
-    return Finding(
+def _going_on(sides: Mapping[int | None, _Side], position: int) -> _Side:
+    return next(side for side in sides.values() if position < len(side.stream.numbers))
+
+
+# -- one difference ----------------------------------------------------------------------------------------------------------------------
+
+
+def _difference(cast: Cast, family: Family, usual: _Side, odd: _Side, position: int) -> Difference:
+    uneven = uneven_steps(cast, usual.ranks[0], odd.ranks[0], _step(usual, position), _step(odd, position))
+    if uneven is not None:
+        return _stated(cast, family, usual, odd, position, "uneven-steps", f"{uneven}: at {{place}} some wait for ever", UNEVEN_HINT)
+    found = _located(usual, odd, position)
+    position = found.position
+    return _stated(cast, family, usual, odd, position, *_told(found, usual.stream, odd.stream))
+
+
+def _ended_early(cast: Cast, family: Family, usual: _Side, failed: _Side, position: int) -> Difference:
+    what = "{who} failed: at {place} the others wait for ever"
+    return _stated(cast, family, usual, failed, position, "rank-ended-early", what, FAILED_HINT, failure_of(cast, failed.ranks[0]))
+
+
+def _stated(
+    cast: Cast, family: Family, usual: _Side, odd: _Side, position: int, code: str, what: str, hint: str, failure: str | None = None
+) -> Difference:
+    expected, found = (
+        cast.record(side.ranks[0], side.stream.calls[position]) if position < len(side.stream.calls) else None for side in (usual, odd)
+    )
+    example = expected or found
+    assert example is not None
+    own, others = (
+        f"{who(side.ranks)}: {call(record) if record is not None else 'no further call'}"
+        for side, record in ((odd, found), (usual, expected))
+    )
+    everywhere = _everywhere(family, odd.ranks)
+    return Difference(
         code=code,
-        severity=Severity.ERROR,
-        message=f"{what.format(who=who(here[odd]), place=on(group, expected, position))}. {own}; {others}.",
-        ranks=tuple(sorted(here[odd])),
-        call_site=(found or expected).call_site,
+        message=f"{what.format(who=who(odd.ranks), place=on(family.group, example, position))}. {own}; {others}",
         hint=hint,
+        call_site=(found or example).call_site,
+        usual_site=example.call_site,
+        odd=everywhere,
+        named=everywhere,
+        groups=family.groups,
+        rank=odd.ranks[0],
+        position=position,
+        order=usual.stream.calls[position] if expected is not None else len(usual.view.trace.kinds),
+        astray=not code.endswith("-mismatch") or code == "operation-mismatch",
+        failure=failure,
     )
 
 
-def _diagnosis(usual: Sequence[Signature], odd: Sequence[Signature], position: int, end: str | None) -> tuple[str, str, str]:
-    """Code, statement and hint for the way in which one stream leaves the other."""
-    if position >= len(odd):
-        if end is not None:
-            return (
-                "rank-ended-early",
-                f"{{who}} {end}: at {{place}} the others wait for ever",
-                "Mend what ended the rank; the rest follows from it.",
-            )
-        return "missing-collective", "{who} never makes {place}", _HINTS["operation"]
-    if _goes_on(usual, odd, position + 1, position):
-        return "missing-collective", "{who} leaves out {place}", _HINTS["operation"]
-    if _goes_on(usual, odd, position, position + 1):
-        return "extra-collective", "{who} makes a call of its own before {place}", _HINTS["operation"]
-    if (
-        usual[position + 1 : position + 2] == odd[position : position + 1]
-        and odd[position + 1 : position + 2] == usual[position : position + 1]
-    ):
-        return "swapped-collectives", "{who} makes {place} and the next in the other order", _HINTS["operation"]
-    kind = first_difference(usual[position], odd[position])
-    return f"{kind}-mismatch", f"{{who}} differs in {kind} at {{place}}", _HINTS[kind]
+def _everywhere(family: Family, ranks: Sequence[int]) -> frozenset[int]:
+    """The ranks that have the place of those in any group of the family."""
+    places = [family.group.places[rank] for rank in ranks]
+    return frozenset(group.ranks[place] for group in family.groups for place in places)
 
 
-def _goes_on(usual: Sequence[Signature], odd: Sequence[Signature], there: int, here: int) -> bool:
-    """Whether the streams agree again from those positions on, and not by sharing nothing but an end."""
-    ahead, behind = usual[there : there + _AHEAD], odd[here : here + _AHEAD]
-    return bool(ahead) and ahead == behind
+def _told(found: Diagnosis, usual: Stream, odd: Stream) -> tuple[str, str, str]:
+    """Code, statement and hint."""
+    at, calls = found.position, found.calls
+    match found.parting:
+        case Parting.MISSING if at >= len(odd.numbers):
+            return "missing-collective", "{who} never makes {place}", _SAME_CALLS
+        case Parting.MISSING:
+            what = "leaves out {place}" if calls == 1 else f"leaves out {calls} calls, the first of them {{place}}"
+            return "missing-collective", f"{{who}} {what}", _SAME_CALLS
+        case Parting.EXTRA if at >= len(usual.numbers):
+            return "extra-collective", "{who} makes {place}, which the others do not", _SAME_CALLS
+        case Parting.EXTRA:
+            own = "a call" if calls == 1 else f"{calls} calls"
+            return "extra-collective", f"{{who}} makes {own} of its own before {{place}}", _SAME_CALLS
+        case Parting.SWAPPED:
+            return "swapped-collectives", "{who} makes {place} and the next in the other order", _SAME_CALLS
+        case _:
+            kind = first_difference(usual.kinds[at].signature, odd.kinds[at].signature)
+            return f"{kind}-mismatch", f"{{who}} differs in {kind} at {{place}}", _HINTS[kind]
 
 
-# -- where all agree so far --------------------------------------------------------------------------------------------------------------
+def _step(side: _Side, position: int) -> int | None:
+    calls = side.stream.calls
+    return side.view.trace.schedule.calls[calls[position]].step if position < len(calls) else None
 
 
-def _within(group: Group, streams: Mapping[int, Stream], end: int) -> Iterator[Finding]:
-    """Sizes that are wrong although the signatures agree, and one position reached from different lines."""
-    told: set[frozenset[str | None]] = set()
-    for position in range(end):
-        calls = {rank: stream[position] for rank, stream in streams.items()}
-        for rank, record in calls.items():
-            if (wrong := own_law(record)) is not None:
-                yield _error("size-mismatch", f"{who([rank])}: {call(record)}: {wrong}.", [rank], record, _HINTS["size"])
-        yield from _tables(group, calls, position)
-        sites = frozenset(record.call_site for record in calls.values())
-        if len(sites) > 1 and sites not in told:
-            told.add(sites)
-            yield _different_lines(group, calls, position)
+# -- where exactly -----------------------------------------------------------------------------------------------------------------------
 
 
-def _tables(group: Group, calls: Mapping[int, CollectiveRecord], position: int) -> Iterator[Finding]:
-    """All-to-all: what one says it sends is what the other says it receives."""
-    tables = {rank: table for rank, record in calls.items() if (table := sent_and_received(record)) is not None}
-    index = {rank: i for i, rank in enumerate(group.ranks)}
-    for sender, (sent, _) in tables.items():
-        for receiver, (_, received) in tables.items():
-            gives, takes = sent[index[receiver]], received[index[sender]]
-            if gives != takes:
-                where = f"{on(group, calls[sender], position)}{at(calls[sender])} and{at(calls[receiver])}"
-                message = f"rank {sender} sends {gives} elements to rank {receiver}, which expects {takes}, in {where}."
-                hint = "Exchange the counts first (an all_to_all_single of the split sizes), and use what arrives as output splits."
-                yield _error("splits-mismatch", message, [sender, receiver], calls[sender], hint)
-                return
+def _located(usual: _Side, odd: _Side, position: int) -> Diagnosis:
+    """What happened and where: a call may be missing well before signatures differ, when those that follow are all alike.
 
-
-def _different_lines(group: Group, calls: Mapping[int, CollectiveRecord], position: int) -> Finding:
-    by_site: dict[str | None, list[int]] = defaultdict(list)
-    for rank, record in calls.items():
-        by_site[record.call_site].append(rank)
-    ordered = sorted(by_site.items(), key=lambda item: -len(item[1]))
-    (_, usual_ranks), (odd_site, odd_ranks) = ordered[0], ordered[1]
-    where = "; ".join(f"{who(ranks)} at {site}" for site, ranks in ordered)
-    record = calls[usual_ranks[0]]
-    return Finding(
-        code="different-lines",
-        severity=Severity.WARNING,
-        message=f"{on(group, record, position)} is reached from different lines: {where}.",
-        ranks=tuple(sorted(odd_ranks)),
-        call_site=odd_site,
-        hint="It matches here; a change to one of the branches alone would make the job hang.",
+    So the whole programs are laid side by side first, lines and all; then the calls of the group with their lines; then without.
+    """
+    return (
+        _in_programs(usual.view, odd.view, position)
+        or _by_lines(usual.view, odd.view, position)
+        or diagnosis_of(usual.stream.numbers, odd.stream.numbers, position)
     )
 
 
-def _error(code: str, message: str, ranks: Sequence[int], record: CollectiveRecord, hint: str) -> Finding:
-    return Finding(code=code, severity=Severity.ERROR, message=message, ranks=tuple(ranks), call_site=record.call_site, hint=hint)
+def _in_programs(usual: View, odd: View, limit: int) -> Diagnosis | None:
+    there, here = _program(usual), _program(odd)
+    parting = parting_of(there, here)
+    if parting is None:
+        return None
+    found = diagnosis_of(there, here, parting)
+    if found.parting not in (Parting.MISSING, Parting.EXTRA):
+        return None
+    calls = (usual if found.parting is Parting.MISSING else odd).collectives.calls
+    concerned = [position for position, index in enumerate(calls) if found.position <= index < found.position + found.calls]
+    return Diagnosis(found.parting, concerned[0], len(concerned)) if concerned and concerned[0] <= limit else None
+
+
+def _by_lines(usual: View, odd: View, limit: int) -> Diagnosis | None:
+    there, here = _with_lines(usual), _with_lines(odd)
+    parting = parting_of(there, here)
+    if parting is None or parting > limit:
+        return None
+    found = diagnosis_of(there, here, parting)
+    return found if found.parting is not Parting.OTHER else None
+
+
+def _program(view: View) -> list[Hashable]:
+    """All calls of the rank. Groups go by their labels, the view's own by itself."""
+    schedule = view.trace.schedule
+    return [
+        (True if call.slot in view.slots else schedule.slots[call.slot], kind.number, call.peer_distance, call.call_site)
+        for call, kind in zip(schedule.calls, view.trace.kinds, strict=True)
+    ]
+
+
+def _with_lines(view: View) -> list[Hashable]:
+    calls = view.trace.schedule.calls
+    return [(number, calls[index].call_site) for number, index in zip(view.collectives.numbers, view.collectives.calls, strict=True)]

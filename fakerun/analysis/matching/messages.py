@@ -1,64 +1,125 @@
-"""Messages: each send needs its receive, of the same size and dtype; per sender, receiver, group and tag they meet in order."""
+"""Messages: each send needs its receive, of the same size and dtype; per sender, receiver, group and tag they meet in order.
 
-from collections.abc import Collection, Iterator
-from math import prod
+NCCL has no tags (ProcessGroupNCCL::send leaves its argument unused): on a GPU, messages between two ranks meet in the order of their calls.
+"""
 
-from fakerun.analysis.matching.streams import Channel, Stream
-from fakerun.analysis.matching.words import at
-from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
-
-def message_findings(channel: Channel, sent: Stream, received: Stream, simulated: Collection[int]) -> Iterator[Finding]:
-    """What is wrong with the messages of a channel: the first thing, as the rest follows from it."""
-    if channel.source not in simulated or channel.target not in simulated:
-        return
-    for number, (send, receive) in enumerate(zip(sent, received, strict=False)):
-        if (difference := _difference(send, receive)) is not None:
-            kind, gives, takes = difference
-            yield _finding(
-                f"{kind}-mismatch",
-                f"{_name(number, channel)} is sent with {gives}{at(send)} and received as {takes}{at(receive)}.",
-                channel,
-                send,
-                "Send and receive the same number of elements of the same dtype.",
-            )
-            return
-    if len(sent) > len(received):
-        yield _unmatched("send-without-recv", channel, sent[len(received)], len(received))
-    elif len(received) > len(sent):
-        yield _unmatched("recv-without-send", channel, received[len(sent)], len(sent))
+from fakerun.analysis.matching.cast import Cast, Family
+from fakerun.analysis.matching.difference import Difference
+from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failure_of, uneven_steps
+from fakerun.analysis.matching.signature import first_difference
+from fakerun.analysis.matching.traces import Stream, View, Way
+from fakerun.analysis.matching.words import at, who
 
 
-def _difference(send: CollectiveRecord, receive: CollectiveRecord) -> tuple[str, str, str] | None:
-    if send.dtype != receive.dtype:
-        return "dtype", send.dtype, receive.dtype
-    given, taken = (sum(map(prod, sizes)) for sizes in (send.input_sizes, receive.output_sizes))
-    return ("size", f"{given} elements", f"{taken}") if given != taken else None
+def message_differences(cast: Cast, family: Family) -> Iterator[Difference]:
+    """What is wrong with the messages of a group: of each pair of members the first thing, as the rest follows from it."""
+    places: dict[tuple[View, View, Way], list[int]] = defaultdict(list)
+    size = len(family.pattern)
+    for place, view in enumerate(family.pattern):
+        for way in view.messages if view is not None else ():
+            other = family.pattern[(place + way.distance) % size]
+            # What both sides know of is compared when the sender has its turn.
+            if view is not None and other is not None and (way.sends or way.back(size) not in other.messages):
+                places[view, other, way].append(place)
+    for (_, _, way), senders in places.items():
+        yield from _Channel(cast, family, senders, way).differences()
 
 
-def _unmatched(code: str, channel: Channel, record: CollectiveRecord, number: int) -> Finding:
-    missing = "receive" if code == "send-without-recv" else "send"
-    acting, other = (channel.source, channel.target) if code == "send-without-recv" else (channel.target, channel.source)
-    return _finding(
-        code,
-        f"{_name(number, channel)}, on rank {acting}{at(record)}, has no {missing} on rank {other}.",
-        channel,
-        record,
-        f"Add the {missing} on rank {other}, with the same group and tag.",
-    )
+class _Channel:
+    """The messages that members send or receive one way: those in `places`, who do the same. The first speaks for all."""
 
+    def __init__(self, cast: Cast, family: Family, places: Sequence[int], way: Way) -> None:
+        self._cast, self._family, self._way = cast, family, way
+        size = len(family.pattern)
+        self._here, self._there = places[0], (places[0] + way.distance) % size
+        self._alike = [place - places[0] for place in places]
+        mine, other = family.pattern[self._here], family.pattern[self._there]
+        assert mine is not None
+        assert other is not None
+        self._mine, self._other = mine, other
+        self._rank, self._peer = family.group.ranks[self._here], family.group.ranks[self._there]
+        self._ours, self._theirs = mine.messages[way], other.messages.get(way.back(size))
 
-def _name(number: int, channel: Channel) -> str:
-    return f"message {number} from rank {channel.source} to rank {channel.target}"
+    def differences(self) -> Iterator[Difference]:
+        if self._theirs is not None:
+            for number, (ours, theirs) in enumerate(zip(self._ours.kinds, self._theirs.kinds, strict=False)):
+                if ours.number != theirs.number:
+                    yield self._unequal(number)
+                    return
+        there = len(self._theirs.calls) if self._theirs is not None else 0
+        if there < len(self._ours.calls):
+            if not self._other.from_anybody or not self._way.sends:
+                yield self._unmatched(there, self._here, self._ours)
+        elif self._theirs is not None and there > len(self._ours.calls) and not self._mine.from_anybody:
+            yield self._unmatched(len(self._ours.calls), self._there, self._theirs)
 
+    def _unequal(self, number: int) -> Difference:
+        assert self._theirs is not None
+        assert self._way.sends
+        sent, received = self._ours.kinds[number].signature, self._theirs.kinds[number].signature
+        kind = first_difference(sent, received)
+        gives, takes = (sent.dtype, received.dtype) if kind == "dtype" else (f"{sent.counts[0]} elements", f"{received.counts[0]}")
+        send = self._cast.record(self._rank, self._ours.calls[number])
+        receive = self._cast.record(self._peer, self._theirs.calls[number])
+        ranks = self._ranks(self._here) | self._ranks(self._there)
+        return Difference(
+            code=f"{kind}-mismatch",
+            message=f"{self._name(number)} is sent with {gives}{at(send)} and received as {takes}{at(receive)}",
+            hint="Send and receive the same number of elements of the same dtype.",
+            call_site=send.call_site,
+            usual_site=receive.call_site,
+            odd=ranks,
+            named=ranks,
+            groups=self._family.groups,
+            rank=self._rank,
+            position=number,
+            order=self._ours.calls[number],
+            way=self._way,
+            astray=False,
+        )
 
-def _finding(code: str, message: str, channel: Channel, record: CollectiveRecord, hint: str) -> Finding:
-    return Finding(
-        code=code,
-        severity=Severity.ERROR,
-        message=message,
-        ranks=(channel.source, channel.target),
-        call_site=record.call_site,
-        hint=hint,
-    )
+    def _unmatched(self, number: int, place: int, stream: Stream) -> Difference:
+        """A message of the member in `place`, which the other side knows nothing of."""
+        other_place = self._there if place == self._here else self._here
+        acting, other = (self._family.group.ranks[each] for each in (place, other_place))
+        index = stream.calls[number]
+        record = self._cast.record(acting, index)
+        way = self._way if place == self._here else self._way.back(len(self._family.pattern))
+        code, message, hint = self._told(number, acting, other, record.step, way)
+        return Difference(
+            code=code,
+            message=message.format(name=self._name(number), acting=acting, line=at(record), other=other),
+            hint=hint.format(other=other),
+            call_site=record.call_site,
+            usual_site=record.call_site,
+            odd=self._ranks(other_place),
+            named=self._ranks(other_place) | (self._ranks(place) if code.endswith(("-recv", "-send")) else frozenset()),
+            groups=self._family.groups,
+            rank=acting,
+            position=number,
+            order=index,
+            way=way,
+            failure=failure_of(self._cast, other) if code == "rank-ended-early" else None,
+        )
+
+    def _told(self, number: int, acting: int, other: int, step: int, way: Way) -> tuple[str, str, str]:
+        """Code, statement and hint: what explains that the other side is missing."""
+        waits = "{name}, on rank {acting}{line}, waits for ever"
+        if failure_of(self._cast, other) is not None:
+            return "rank-ended-early", f"rank {{other}} failed: {waits}", FAILED_HINT
+        uneven = uneven_steps(self._cast, acting, other, step, None)
+        if uneven is not None:
+            return "uneven-steps", f"{uneven.format(who=who([other]))}: {waits}", UNEVEN_HINT
+        code, missing = ("send-without-recv", "receive") if way.sends else ("recv-without-send", "send")
+        return code, f"{{name}}, on rank {{acting}}{{line}}, has no {missing} on rank {{other}}", f"Add the {missing} on rank {{other}}, with the same group and tag."  # fmt: skip # noqa: E501
+
+    def _ranks(self, place: int) -> frozenset[int]:
+        size = len(self._family.pattern)
+        return frozenset(group.ranks[(place + away) % size] for group in self._family.groups for away in self._alike)
+
+    def _name(self, number: int) -> str:
+        source, target = (self._rank, self._peer) if self._way.sends else (self._peer, self._rank)
+        return f"message {number} from rank {source} to rank {target}"

@@ -1,18 +1,22 @@
-"""What members of a group must agree on in one collective: operation, dtype, reduction, root, and how much everybody gives and gets.
+"""What the ranks that meet in a call must agree on: operation, dtype, reduction, root, and how much everybody gives and gets.
 
-Shapes need not be equal, only numbers of elements; the list and tensor forms of an operation are one operation (c10d, NCCL).
+Shapes need not be equal, only numbers of elements; the list and tensor forms of an operation are one operation (c10d, NCCL). Roots are
+places in the group.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.collective import CollectiveOp, Payload
+
+MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 
 _FAMILY = {
     CollectiveOp.ALL_GATHER_INTO_TENSOR: CollectiveOp.ALL_GATHER,
     CollectiveOp.REDUCE_SCATTER_TENSOR: CollectiveOp.REDUCE_SCATTER,
     CollectiveOp.ALL_TO_ALL_SINGLE: CollectiveOp.ALL_TO_ALL,
+    CollectiveOp.RECV: CollectiveOp.SEND,
 }
 
 Counts = tuple[int, ...]
@@ -21,7 +25,7 @@ Counts = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Equal on all members of a group, or the call hangs, fails or corrupts. `counts` is empty where members may differ."""
+    """Equal for all that meet, or the call hangs, fails or corrupts. `counts` is empty where members may differ."""
 
     op: CollectiveOp
     dtype: str
@@ -30,15 +34,9 @@ class Signature:
     root: int | None
 
 
-def signature_of(record: CollectiveRecord) -> Signature:
+def signature_of(call: Payload, root_place: int | None) -> Signature:
     """The signature of one rank's call."""
-    return Signature(
-        op=_FAMILY.get(record.op, record.op),
-        dtype=record.dtype,
-        counts=_counts(record),
-        reduce_op=record.reduce_op,
-        root=record.root,
-    )
+    return Signature(_FAMILY.get(call.op, call.op), call.dtype, _counts(call), call.reduce_op, root_place)
 
 
 def first_difference(one: Signature, other: Signature) -> str:
@@ -52,49 +50,62 @@ def first_difference(one: Signature, other: Signature) -> str:
     return "dtype" if one.dtype != other.dtype else "size"
 
 
-def own_law(record: CollectiveRecord) -> str | None:
-    """What is wrong with the sizes of a call in itself: what a rank gives is what it is to get of itself."""
-    if record.op not in (CollectiveOp.ALL_GATHER, CollectiveOp.REDUCE_SCATTER):
-        return None
-    whole, part = (
-        (record.output_sizes, record.input_sizes) if record.op is CollectiveOp.ALL_GATHER else (record.input_sizes, record.output_sizes)
-    )
-    if len(part) != 1 or len(whole) != record.group_size:
-        return None
-    given = _numel(part[0])
-    return None if any(_numel(size) == given for size in whole) else f"a part of {given} elements has no place among {_listed(whole)}"
+def own_law(call: Payload, group_size: int) -> str | None:
+    """What is wrong with the sizes of a call in itself: the whole is as many parts as there are members, one of them the rank's own."""
+    match call.op:
+        case CollectiveOp.ALL_GATHER | CollectiveOp.GATHER:
+            return _own_part(_numels(call.output_sizes), _numels(call.input_sizes), group_size)
+        case CollectiveOp.REDUCE_SCATTER | CollectiveOp.SCATTER:
+            return _own_part(_numels(call.input_sizes), _numels(call.output_sizes), group_size)
+        case CollectiveOp.ALL_GATHER_INTO_TENSOR:
+            return _whole(sum(_numels(call.output_sizes)), sum(_numels(call.input_sizes)), group_size)
+        case CollectiveOp.REDUCE_SCATTER_TENSOR:
+            return _whole(sum(_numels(call.input_sizes)), sum(_numels(call.output_sizes)), group_size)
+        case _:
+            return None
 
 
-def sent_and_received(record: CollectiveRecord) -> tuple[Counts, Counts] | None:
+def sent_and_received(call: Payload, group_size: int) -> tuple[Counts, Counts] | None:
     """An all-to-all's tables: elements to, and from, each member in group order; None for another operation."""
-    size = record.group_size
-    if record.op is CollectiveOp.ALL_TO_ALL:
-        return _numels(record.input_sizes), _numels(record.output_sizes)
-    if record.op is not CollectiveOp.ALL_TO_ALL_SINGLE:
+    if call.op is CollectiveOp.ALL_TO_ALL:
+        return _numels(call.input_sizes), _numels(call.output_sizes)
+    if call.op is not CollectiveOp.ALL_TO_ALL_SINGLE:
         return None
-    return _table(record.input_sizes, record.input_splits, size), _table(record.output_sizes, record.output_splits, size)
+    return _table(call.input_sizes, call.input_splits, group_size), _table(call.output_sizes, call.output_splits, group_size)
 
 
-def _table(sizes: Sequence[Sequence[int]], splits: Sequence[int] | None, size: int) -> Counts:
+def _own_part(whole: Counts, part: Counts, group_size: int) -> str | None:
+    if len(part) != 1 or len(whole) != group_size or part[0] in whole:
+        return None
+    return f"a part of {part[0]} elements has no place among {', '.join(map(str, whole))}"
+
+
+def _whole(whole: int, part: int, group_size: int) -> str | None:
+    return None if whole == part * group_size else f"{group_size} parts of {part} elements do not make {whole}"
+
+
+def _table(sizes: Sequence[Sequence[int]], splits: Sequence[int] | None, group_size: int) -> Counts:
     (shape,) = sizes
     if not splits:
-        return (_numel(shape) // size,) * size
+        return (prod(shape) // group_size,) * group_size
     row = prod(shape[1:])
     return tuple(row * rows for rows in splits)
 
 
-def _counts(record: CollectiveRecord) -> Counts:
-    match record.op:
-        case CollectiveOp.ALL_GATHER if len(record.input_sizes) == 1:
-            return _compressed(_numels(record.output_sizes))
-        case CollectiveOp.REDUCE_SCATTER if len(record.output_sizes) == 1:
-            return _compressed(_numels(record.input_sizes))
+def _counts(call: Payload) -> Counts:
+    match call.op:
+        case CollectiveOp.ALL_GATHER if len(call.input_sizes) == 1:
+            return _compressed(_numels(call.output_sizes))
+        case CollectiveOp.REDUCE_SCATTER if len(call.output_sizes) == 1:
+            return _compressed(_numels(call.input_sizes))
         case CollectiveOp.ALL_GATHER | CollectiveOp.ALL_GATHER_INTO_TENSOR | CollectiveOp.GATHER:
-            return _numels(record.input_sizes)
+            return _numels(call.input_sizes)
         case CollectiveOp.REDUCE_SCATTER | CollectiveOp.REDUCE_SCATTER_TENSOR | CollectiveOp.SCATTER:
-            return _numels(record.output_sizes)
+            return _numels(call.output_sizes)
         case CollectiveOp.ALL_REDUCE | CollectiveOp.REDUCE | CollectiveOp.BROADCAST:
-            return _numels(record.input_sizes)
+            return _numels(call.input_sizes)
+        case CollectiveOp.SEND | CollectiveOp.RECV:
+            return (sum(_numels(call.input_sizes or call.output_sizes)),)
         case _:
             return ()
 
@@ -104,12 +115,4 @@ def _compressed(counts: Counts) -> Counts:
 
 
 def _numels(sizes: Sequence[Sequence[int]]) -> Counts:
-    return tuple(map(_numel, sizes))
-
-
-def _numel(size: Sequence[int]) -> int:
-    return prod(size)
-
-
-def _listed(sizes: Sequence[Sequence[int]]) -> str:
-    return ", ".join(str(_numel(size)) for size in sizes)
+    return tuple(map(prod, sizes))

@@ -1,20 +1,20 @@
 """All ranks against each other: every finding about communication that two or more simulated ranks give rise to."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-from fakerun.analysis.matching.collectives import collective_findings
-from fakerun.analysis.matching.messages import message_findings
-from fakerun.analysis.matching.progress import cycle_findings
-from fakerun.analysis.matching.streams import Group, collective_streams, message_streams
-from fakerun.analysis.matching.words import call, who
-from fakerun.records.finding import Finding, Severity
+from fakerun.analysis.matching.agreed import Agreed
+from fakerun.analysis.matching.cast import Cast
+from fakerun.analysis.matching.causes import cause_findings, settled
+from fakerun.analysis.matching.circles import cycle_findings
+from fakerun.analysis.matching.classes import Classes
+from fakerun.analysis.matching.collectives import collective_differences, first_parting
+from fakerun.analysis.matching.difference import Difference
+from fakerun.analysis.matching.membership import groups_that_differ
+from fakerun.analysis.matching.messages import message_differences
+from fakerun.analysis.matching.waiting import Graph
+from fakerun.analysis.matching.waits import never_waited
+from fakerun.records.finding import Finding
 from fakerun.records.run import FailureKind, RankRecord
-
-if TYPE_CHECKING:
-    from fakerun.records.collective import CollectiveRecord
-
 
 _OF_THE_SCRIPT = frozenset({FailureKind.EXCEPTION, FailureKind.EXIT})
 """Failures that a real rank would end with, too."""
@@ -28,70 +28,36 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
     ranks = [rank for rank in ranks if rank.failure is None or rank.failure.kind in _OF_THE_SCRIPT]
     if len(ranks) < 2:
         return ()
-    streams = collective_streams(ranks)
-    odd = list(_groups_that_differ(streams))
-    findings = [finding for _, finding in odd]
-    without = {group for groups, _ in odd for group in groups}
-    ended = _ended(ranks)
-    for group, members in streams.items():
-        if group not in without:
-            findings += collective_findings(group, members, ended)
-    simulated = {rank.rank for rank in ranks}
-    for channel, (sent, received) in message_streams(ranks).items():
-        findings += message_findings(channel, sent, received, simulated)
-    findings += cycle_findings(ranks)
-    findings += _never_waited(ranks)
-    return tuple(findings)
+    cast = Cast(ranks)
+    agreed = Agreed(cast)
+    odd, apart = groups_that_differ(cast)
+    differences: list[Difference] = []
+    for family in cast.families():
+        if apart.isdisjoint(family.groups) and sum(view is not None for view in family.pattern) > 1:
+            parting = first_parting(family)
+            if parting is not None:
+                differences += collective_differences(cast, family, parting)
+            agreed.look_at(family, parting)
+            differences += message_differences(cast, family)
+    return (*odd, *_played(cast, differences), *agreed.findings(), *never_waited(cast))
 
 
-def _ended(ranks: Sequence[RankRecord]) -> Mapping[int, str]:
-    """What became of the ranks that stopped before others did."""
-    most = max(rank.steps for rank in ranks)
-    ended = {rank.rank: f"ended after {rank.steps} of {most} steps" for rank in ranks if rank.steps < most}
-    return ended | {rank.rank: "failed" for rank in ranks if rank.failure is not None}
+def _played(cast: Cast, differences: Sequence[Difference]) -> Iterator[Finding]:
+    """The causes among the differences, and the circles that no difference explains."""
+    classes = Classes(cast)
+    if differences:
+        graph = settled(classes)
+        causes, reach = cause_findings(differences, graph)
+        yield from causes
+    else:
+        graph, reach = _without_false_circles(classes), frozenset()
+    stuck = graph.stuck() | graph.stuck(reach) if reach else graph.stuck()
+    yield from cycle_findings(graph, stuck - reach)
 
 
-def _groups_that_differ(streams: Mapping[Group, object]) -> Iterator[tuple[set[Group], Finding]]:
-    """Groups that go by one name and have some ranks in common, but not all: they were made in another order, or of other ranks."""
-    by_name: dict[str, list[Group]] = defaultdict(list)
-    for group in streams:
-        by_name[group.name].append(group)
-    for name, groups in by_name.items():
-        first, *others = groups
-        for other in others:
-            if name and set(first.ranks) & set(other.ranks):
-                message = f"process group {name} is of {who(first.ranks)} for some ranks and of {who(other.ranks)} for others."
-                yield (
-                    {first, other},
-                    Finding(
-                        code="group-mismatch",
-                        severity=Severity.ERROR,
-                        message=message,
-                        ranks=tuple(sorted({*first.ranks, *other.ranks})),
-                        hint="Call new_group on every rank for every group, those of others too, in one order and with the same ranks.",
-                    ),
-                )
-
-
-def _never_waited(ranks: Sequence[RankRecord]) -> Iterator[Finding]:
-    """One `never-waited` for each line whose results may be used before they are there.
-
-    A line of which some calls were waited for is fine: the last one's turn may come after the end of the simulation.
-    """
-    by_site: dict[str | None, list[int]] = defaultdict(list)
-    example: dict[str | None, CollectiveRecord] = {}
-    for rank in ranks:
-        waited = {record.call_site for record in rank.collectives if record.is_async and record.waited}
-        for record in rank.collectives:
-            if not record.waited and rank.failure is None and record.call_site not in waited:
-                by_site[record.call_site].append(rank.rank)
-                example.setdefault(record.call_site, record)
-    for site, numbers in by_site.items():
-        yield Finding(
-            code="never-waited",
-            severity=Severity.WARNING,
-            message=f"nothing waits for {call(example[site])}: its result may be used before it is there.",
-            ranks=tuple(sorted(set(numbers))),
-            call_site=site,
-            hint="Call wait() on the handle before the result is used.",
-        )
+def _without_false_circles(classes: Classes) -> Graph:
+    """The graph of classes, parted until it has no circle, or only such as ranks wait in."""
+    graph = Graph(classes)
+    while graph.stuck() and classes.refine():
+        graph = Graph(classes)
+    return graph

@@ -2,15 +2,33 @@
 
 from collections.abc import Iterable, Sequence
 
-from fakerun.analysis.matching.streams import Group
+from fakerun.analysis.matching.cast import Group
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.units import format_ranks
 
+_LONG = 60
+"""Characters that a list of ranks may take."""
+
 
 def who(ranks: Iterable[int]) -> str:
-    """`rank 3`, `ranks 0-3`."""
+    """`rank 3`, `ranks 0-3`, `128 ranks (0,8,16,...,1016)`."""
     numbers = sorted(set(ranks))
-    return f"rank{'s' * (len(numbers) > 1)} {format_ranks(numbers)}"
+    listed = format_ranks(numbers)
+    if len(listed) > _LONG:
+        return f"{len(numbers)} ranks ({','.join(map(str, numbers[:3]))},...,{numbers[-1]})"
+    return f"rank{'s' * (len(numbers) > 1)} {listed}"
+
+
+def named(group: Group) -> str:
+    """`group dp (ranks 0,4)`."""
+    return f"group {group.label} ({who(group.ranks)})"
+
+
+def alike(groups: Sequence[Group]) -> str:
+    """What to add where the same holds for further groups: ` (in 127 other groups alike: dp)`."""
+    labels = sorted({group.label for group in groups[1:]})
+    shown = ", ".join(labels[:3]) + ", ..." * (len(labels) > 3)
+    return f" (in {len(groups) - 1} other group{'s' * (len(groups) > 2)} alike: {shown})" if len(groups) > 1 else ""
 
 
 def call(record: CollectiveRecord) -> str:

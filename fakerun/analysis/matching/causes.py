@@ -1,0 +1,139 @@
+"""Which differences are causes, and which only follow from them.
+
+A difference follows from another one if its calls wait for the other's, or if the same ranks have gone astray earlier in the program.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fakerun.analysis.matching.classes import Classes
+from fakerun.analysis.matching.difference import Difference
+from fakerun.analysis.matching.waiting import Graph
+from fakerun.analysis.matching.words import who
+from fakerun.records.finding import Finding
+
+_SHOWN = 4
+"""Labels of groups that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cause:
+    """A difference in the graph: where it lies, and what waits for it. What has been found to follow from it."""
+
+    difference: Difference
+    place: frozenset[int]
+    reach: frozenset[int]
+    follow: list[Difference] = field(default_factory=list)
+
+    def precedes(self, other: "_Cause") -> bool:
+        """Whether the other is a consequence of this one."""
+        earlier = self.difference.order < other.difference.order
+        if self.reach & other.place and (earlier or not other.reach & self.place):
+            return True
+        same = self.difference.odd & other.difference.odd and (self.difference.astray or self.difference.code == other.difference.code)
+        return bool(same) and earlier
+
+
+def settled(classes: Classes) -> Graph:
+    """The graph of classes that no longer part."""
+    while classes.refine():
+        pass
+    return Graph(classes)
+
+
+def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[list[Finding], frozenset[int]]:
+    """One finding for each cause, and the nodes of the graph that wait for one. The graph's classes must be settled."""
+    causes = [_placed(graph, each) for each in sorted(differences, key=lambda each: each.order)]
+    parents = [next((i for i, other in enumerate(causes) if other is not cause and other.precedes(cause)), None) for cause in causes]
+    roots: dict[int, None] = {}
+    for number, cause in enumerate(causes):
+        root = _root(number, parents)
+        roots[root] = None
+        if root != number:
+            causes[root].follow.append(cause.difference)
+    found = [cause.difference.finding(_more(cause, graph)) for cause in _merged([causes[root] for root in roots])]
+    return found, frozenset[int]().union(*(cause.reach for cause in causes))
+
+
+def _root(number: int, parents: Sequence[int | None]) -> int:
+    seen = [number]
+    while (parent := parents[seen[-1]]) is not None and parent not in seen:
+        seen.append(parent)
+    return seen[-1] if parents[seen[-1]] is None else min(seen)
+
+
+def _placed(graph: Graph, difference: Difference) -> _Cause:
+    place: set[int] = set()
+    behind: set[int] = set()
+    index = difference.groups[0].places[difference.rank]
+    for group in difference.groups:
+        rank = next(iter(group.users)) if difference.way is None else group.ranks[index]
+        points = graph.points_from(graph.classes.line(rank, group, difference.way), difference.position)
+        place.update(points[:1])
+        behind.update(points)
+    return _Cause(difference, frozenset(place), frozenset(graph.downstream(behind)) if difference.astray else frozenset())
+
+
+def _merged(causes: Sequence[_Cause]) -> Iterator[_Cause]:
+    """Those as one that are the same on the same lines, or the same failure."""
+    alike: dict[Hashable, _Cause] = {}
+    for cause in causes:
+        key = _key(cause.difference)
+        same = alike.get(key)
+        alike[key] = cause if same is None else _both(same, cause)
+    yield from alike.values()
+
+
+def _key(difference: Difference) -> Hashable:
+    if difference.failure is not None or difference.code == "uneven-steps":
+        return difference.code, difference.failure
+    return difference.code, difference.call_site, difference.usual_site
+
+
+def _both(one: _Cause, other: _Cause) -> _Cause:
+    return replace(
+        one, difference=one.difference.with_ranks_of(other.difference), reach=one.reach | other.reach, follow=one.follow + other.follow
+    )
+
+
+# -- what to add -------------------------------------------------------------------------------------------------------------------------
+
+
+def _more(cause: _Cause, graph: Graph) -> str:
+    """In how many groups it is so, and who waits because of it."""
+    groups = cause.difference.groups
+    others = f" It is so in {len(groups) - 1} other group{'s' * (len(groups) > 2)}, too: {_labels(group.label for group in groups[1:])}."
+    return others * (len(groups) > 1) + _waiting(cause, graph)
+
+
+def _waiting(cause: _Cause, graph: Graph) -> str:
+    """Who waits beside the members of the groups, or elsewhere."""
+    labels = _waiting_in(cause, graph)
+    members = {rank for group in cause.difference.groups for rank in group.users}
+    waiting = {rank for rank, number in graph.classes.of.items() if number in labels and rank not in cause.difference.odd}
+    where = {label for number in labels for label in [labels[number]]}
+    if not cause.follow and waiting <= members:
+        return ""
+    where |= {group.label for difference in cause.follow for group in difference.groups}
+    who_waits = waiting or members - cause.difference.odd
+    return f" What follows from it: {who(who_waits)} wait{'s' * (len(who_waits) == 1)} for ever, or for wrong calls, in {_labels(where)}."
+
+
+def _waiting_in(cause: _Cause, graph: Graph) -> Mapping[int, str]:
+    """By class that waits, the label of the group in which it does first."""
+    found: dict[int, str] = {}
+    representatives = graph.classes.representatives()
+    for node in sorted(cause.reach):
+        number = graph.owner[node]
+        if number is not None and number not in found:
+            rank = representatives[number]
+            call = next((before.call for before in graph.before[node] if before.node in cause.reach), None)
+            line = None if call is None else graph.classes.courses[rank].moves[call].line
+            if line is not None:
+                found[number] = graph.classes.cast.seats[rank].ports[line[0]].label
+    return found
+
+
+def _labels(labels: Iterator[str] | set[str]) -> str:
+    distinct = sorted(set(labels))
+    return f"group{'s' * (len(distinct) > 1)} {', '.join(distinct[:_SHOWN])}{', ...' * (len(distinct) > _SHOWN)}"

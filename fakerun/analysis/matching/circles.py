@@ -1,0 +1,123 @@
+"""Ranks that wait for each other in a circle: found among classes, told of ranks."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from fakerun.analysis.matching.classes import Classes
+from fakerun.analysis.matching.signature import MESSAGES
+from fakerun.analysis.matching.waiting import Graph
+from fakerun.analysis.matching.words import call
+from fakerun.records.collective import CollectiveRecord
+from fakerun.records.finding import Finding, Severity
+
+State: TypeAlias = tuple[int, int]
+"""A rank, and the node of its class that cannot be taken away."""
+
+_SHOWN = 8
+"""Calls of a circle that a message names."""
+
+
+def cycle_findings(graph: Graph, stuck: set[int]) -> Iterator[Finding]:
+    """One `wait-cycle` for each circle among nodes that are `stuck` for no other reason; circles that are alike are told as one.
+
+    The graph's classes must be settled: each rank of a class is stuck where its class is.
+    """
+    walk = _Walk(graph, stuck)
+    alike: dict[frozenset[tuple[int, int]], list[list[tuple[int, int]]]] = {}
+    told: set[int] = set()
+    for circle in walk.circles():
+        ranks = {rank for rank, _ in circle}
+        if not told & ranks:
+            told |= ranks
+            alike.setdefault(frozenset((graph.classes.of[rank], index) for rank, index in circle), []).append(circle)
+    for circles in alike.values():
+        yield _finding(graph.classes, circles)
+
+
+class _Walk:
+    """From each rank back to the one that it waits for, until a rank comes again."""
+
+    def __init__(self, graph: Graph, stuck: set[int]) -> None:
+        self._graph = graph
+        self._stuck = stuck
+        self._classes = graph.classes
+
+    def circles(self) -> Iterator[list[tuple[int, int]]]:
+        """Each circle once: by rank, the call in which it waits."""
+        first = self._first_stuck()
+        seen: set[State] = set()
+        for rank in sorted(self._classes.of):
+            node = first.get(self._classes.of[rank])
+            state = None if node is None else (rank, node)
+            path: dict[State, tuple[int, int]] = {}
+            while state is not None and state not in seen:
+                seen.add(state)
+                step = self._step(*state)
+                if step is None:
+                    break
+                path[state], state = (state[0], step[0]), step[1]
+            if state in path:
+                states = list(path)
+                yield [path[each] for each in states[states.index(state) :]]
+
+    def _first_stuck(self) -> Mapping[int, int]:
+        first: dict[int, int] = {}
+        for node in sorted(self._stuck):
+            owner = self._graph.owner[node]
+            if owner is not None:
+                first.setdefault(owner, node)
+        return first
+
+    def _step(self, rank: int, node: int) -> tuple[int, State] | None:
+        """The call in which the rank waits, and what it waits for: another rank that cannot start its part."""
+        while True:
+            before = next((each for each in self._graph.before[node] if each.node in self._stuck), None)
+            if before is None:
+                return None
+            if self._graph.owner[before.node] is None:
+                break
+            node = before.node
+        index = before.call
+        for start in self._graph.before[before.node]:
+            owner = self._graph.owner[start.node]
+            if start.node in self._stuck and owner is not None and (other := self._met(rank, index, owner)) is not None:
+                return index, (other, start.node)
+        return None
+
+    def _met(self, rank: int, index: int, owner: int) -> int | None:
+        """A rank of the class `owner` that the rank meets in that call."""
+        line = self._classes.courses[rank].moves[index].line
+        assert line is not None
+        port, way = line
+        if way is not None:
+            peer = self._classes.peer(rank, port, way)
+            return peer if peer is not None and self._classes.of[peer] == owner else None
+        group = self._classes.cast.seats[rank].ports[port]
+        return next((other for other in group.users if other != rank and self._classes.of[other] == owner), None)
+
+
+def _finding(classes: Classes, circles: Sequence[Sequence[tuple[int, int]]]) -> Finding:
+    circle = sorted(circles[0])
+    calls = [classes.cast.record(rank, index) for rank, index in circle]
+    waits = [f"rank {rank} in {call(record)}" for (rank, _), record in zip(circle, calls, strict=True)]
+    if len(waits) > _SHOWN:
+        waits = [*waits[:_SHOWN], f"and {len(waits) - _SHOWN} more"]
+    more = f" So do {len(circles) - 1} other circle{'s' * (len(circles) > 2)} of ranks." if len(circles) > 1 else ""
+    return Finding(
+        code="wait-cycle",
+        severity=Severity.ERROR,
+        message=f"ranks wait for each other in a circle: {'; '.join(waits)}.{more}",
+        ranks=tuple(sorted(rank for each in circles for rank, _ in each)),
+        call_site=calls[0].call_site,
+        hint=_hint(calls),
+    )
+
+
+def _hint(calls: Sequence[CollectiveRecord]) -> str:
+    if not all(record.op in MESSAGES for record in calls):
+        return "Call the groups in the same order on every rank that is in both."
+    if all(record.batch is not None for record in calls):
+        return "Put the sends and receives that ranks exchange into one batch_isend_irecv: what is in a later one waits for the one before."
+    if any(record.is_async and record.device == "cuda" for record in calls):
+        return "NCCL runs the messages of two ranks in the order of their calls, asynchronous or not: let one side receive first, or use batch_isend_irecv."  # noqa: E501
+    return "Let one side receive first, or use batch_isend_irecv."

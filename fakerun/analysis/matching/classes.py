@@ -1,0 +1,107 @@
+"""Classes of ranks that fare alike, for playing a run through without playing every rank.
+
+Ranks of one course are a class to begin with. Mapping ranks to classes, and meetings to the classes' meetings, keeps who waits for whom:
+if no class waits in a circle, no rank does. The reverse holds once classes are settled: when all ranks of a class meet the same
+classes in each of their groups and messages, what becomes of a class becomes of each of its ranks.
+"""
+
+from collections.abc import Hashable, Mapping
+
+from fakerun.analysis.matching.cast import Cast, Group
+from fakerun.analysis.matching.course import Course, Courses, Line
+from fakerun.analysis.matching.traces import Numbers, Way
+
+
+class Classes:
+    """The classes of the ranks of a run, as coarse as can be at first."""
+
+    def __init__(self, cast: Cast) -> None:
+        self.cast = cast
+        courses = Courses()
+        self.courses: Mapping[int, Course] = {rank: courses.of(seat) for rank, seat in cast.seats.items()}
+        numbers: dict[Course, int] = {}
+        self.of: dict[int, int] = {rank: numbers.setdefault(course, len(numbers)) for rank, course in self.courses.items()}
+        self._peers = {rank: tuple(self._peer(rank, port, way) for port, way in course.ways) for rank, course in self.courses.items()}
+
+    def representatives(self) -> Mapping[int, int]:
+        """By class its first rank."""
+        first: dict[int, int] = {}
+        for rank, number in self.of.items():
+            first.setdefault(number, rank)
+        return first
+
+    def refine(self) -> bool:
+        """Part the ranks of a class that meet different classes; whether any were."""
+        before = len(set(self.of.values()))
+        meets = Numbers()
+        of_groups = {group: meets[frozenset(self.of[rank] for rank in group.users)] for group in self.cast.groups}
+        numbers = Numbers()
+        self.of = {
+            rank: numbers[
+                number,
+                tuple(of_groups[port] for port in self.cast.seats[rank].ports),
+                tuple(None if peer is None else self.of[peer] for peer in self._peers[rank]),
+            ]
+            for rank, number in self.of.items()
+        }
+        return len(numbers) > before
+
+    def meetings(self) -> "Meetings":
+        """Which lines of classes are one."""
+        meetings = Meetings()
+        for group in self.cast.groups:
+            lines = {(self.of[rank], (self._port(rank, group), None)) for rank in group.users}
+            first, *others = lines or {(0, (0, None))}
+            for other in others:
+                meetings.unite(first, other)
+        seen: set[Hashable] = set()
+        for rank, course in self.courses.items():
+            for (port, way), peer in zip(course.ways, self._peers[rank], strict=True):
+                if peer is None:
+                    continue
+                group = self.cast.seats[rank].ports[port]
+                ours = self.of[rank], (port, way)
+                theirs = self.of[peer], (self._port(peer, group), way.back(len(group.ranks)))
+                if (ours, theirs) not in seen:
+                    seen.add((ours, theirs))
+                    meetings.unite(ours, theirs)
+        return meetings
+
+    def line(self, rank: int, group: Group, way: Way | None) -> tuple[int, Line]:
+        """The line of the rank's class on which it meets others in that group."""
+        return self.of[rank], (self._port(rank, group), way)
+
+    def peer(self, rank: int, port: int, way: Way) -> int | None:
+        """Who is at the other end of that way, if simulated."""
+        return self._peer(rank, port, way)
+
+    def _peer(self, rank: int, port: int, way: Way) -> int | None:
+        group = self.cast.seats[rank].ports[port]
+        peer = group.ranks[(group.places[rank] + way.distance) % len(group.ranks)]
+        return peer if peer in group.users else None
+
+    def _port(self, rank: int, group: Group) -> int:
+        slots = group.users.get(rank)
+        return self.cast.seats[rank].port_of[slots[0]] if slots else -1
+
+
+class Meetings:
+    """Lines of classes, united where calls on them meet (union-find)."""
+
+    def __init__(self) -> None:
+        self._parents: dict[tuple[int, Line], tuple[int, Line]] = {}
+
+    def of(self, line: tuple[int, Line]) -> tuple[int, Line]:
+        """The line that stands for all that are one with it."""
+        parents = self._parents
+        root = line
+        while (parent := parents.get(root, root)) != root:
+            root = parent
+        while (parent := parents.get(line, line)) != root:
+            parents[line], line = root, parent
+        return root
+
+    def unite(self, one: tuple[int, Line], other: tuple[int, Line]) -> None:
+        a, b = self.of(one), self.of(other)
+        if a != b:
+            self._parents[max(a, b, key=hash)] = min(a, b, key=hash)

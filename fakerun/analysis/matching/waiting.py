@@ -1,0 +1,158 @@
+"""What waits for what: the calls of classes of ranks as a graph, played through by taking away what has nothing left to wait for.
+
+Nodes: a rank has come to a call; the call may start; its batch has ended; a meeting (the nth call on a line) has happened. What is
+never taken away waits for itself in a circle, or for something that does. Members that are not simulated are taken to be there in
+time. A message that nobody receives never ends, but makes no circle.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fakerun.analysis.matching.classes import Classes
+from fakerun.analysis.matching.course import Course, Line
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Something that a node waits for. `call` is the call concerned, of the class that the edge starts or ends at."""
+
+    node: int
+    call: int
+
+
+class Graph:
+    """The graph of some classes. `comes[c][k]` is the node of class c having come to call k, `meets[c][k]` the meeting of that call."""
+
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
+        self._meetings = classes.meetings()
+        self.before: list[list[Before]] = []
+        self.after: list[list[int]] = []
+        self.owner: list[int | None] = []
+        """By node the class, None for a meeting."""
+        self._points: dict[tuple[tuple[int, Line], int], int] = {}
+        self.meets: dict[int, list[int]] = {}
+        self.first: dict[int, int] = {}
+        """By class its first node; its others follow in the order of the program."""
+        for number, rank in classes.representatives().items():
+            self._add(number, classes.courses[rank])
+
+    def points_from(self, line: tuple[int, Line], position: int) -> list[int]:
+        """The meeting at that position of a line of a class, and all later ones."""
+        meeting = self._meetings.of(line)
+        points = []
+        while (point := self._points.get((meeting, position))) is not None:
+            points.append(point)
+            position += 1
+        return points
+
+    def stuck(self, blocked: Iterable[int] = ()) -> set[int]:
+        """What never happens if `blocked` does not: all that waits for it, and all that waits in a circle."""
+        blocked = set(blocked)
+        waits = [len(before) for before in self.before]
+        ready = [node for node, count in enumerate(waits) if not count and node not in blocked]
+        done = 0
+        happened = bytearray(len(waits))
+        while ready:
+            node = ready.pop()
+            happened[node] = 1
+            done += 1
+            for after in self.after[node]:
+                waits[after] -= 1
+                if not waits[after] and after not in blocked:
+                    ready.append(after)
+        return {node for node, has in enumerate(happened) if not has} if done < len(waits) else set()
+
+    def downstream(self, nodes: Iterable[int]) -> set[int]:
+        """The nodes and all that waits for them."""
+        found = set(nodes)
+        ahead = list(found)
+        while ahead:
+            for after in self.after[ahead.pop()]:
+                if after not in found:
+                    found.add(after)
+                    ahead.append(after)
+        return found
+
+    # -- building ------------------------------------------------------------------------------------------------------------------------
+
+    def _node(self, owner: int | None) -> int:
+        self.before.append([])
+        self.after.append([])
+        self.owner.append(owner)
+        return len(self.owner) - 1
+
+    def _edge(self, before: int, after: int, call: int) -> None:
+        self.before[after].append(Before(before, call))
+        self.after[before].append(after)
+
+    def _add(self, number: int, course: Course) -> None:
+        self.meets[number] = [-1] * len(course.moves)
+        self.first[number] = len(self.owner)
+        batches = _batches(course)
+        lane = _Lane()
+        previous: int | None = None
+        for index, move in enumerate(course.moves):
+            here = self._node(number)
+            if previous is not None:
+                self._edge(previous, here, index)
+            for end in lane.waits.pop(index, ()):
+                self._edge(end.node, here, end.call)
+            previous = here
+            starting = [index] if move.batch is None else batches.get(index, [])
+            if starting:
+                self._start(number, course, starting, here, lane)
+
+    def _start(self, number: int, course: Course, calls: list[int], here: int, lane: "_Lane") -> None:
+        """Calls that start together, after what their communicators did before."""
+        moves = [course.moves[call] for call in calls]
+        communicators = {move.communicator: None for move in moves if move.communicator is not None}
+        start = self._node(number)
+        self._edge(here, start, calls[-1])
+        for communicator in communicators:
+            if communicator in lane.ends:
+                self._edge(lane.ends[communicator].node, start, lane.ends[communicator].call)
+        met = [Before(self._meet(number, start, move.line, call, lane), call) for call, move in zip(calls, moves, strict=True) if move.line]
+        if not met:
+            return
+        end = met[0] if moves[0].batch is None else self._end(number, met)
+        lane.ends.update(dict.fromkeys(communicators, end))
+        for move in moves:
+            if move.waited_at is not None:
+                lane.waits[max(move.waited_at, calls[-1] + 1)].append(end)
+
+    def _meet(self, number: int, start: int, line: Line, call: int, lane: "_Lane") -> int:
+        key = self._meetings.of((number, line)), lane.made[line]
+        lane.made[line] += 1
+        point = self._points.get(key)
+        if point is None:
+            point = self._points[key] = self._node(None)
+        self._edge(start, point, call)
+        self.meets[number][call] = point
+        return point
+
+    def _end(self, number: int, met: list[Before]) -> Before:
+        """What is issued as one ends as one."""
+        end = self._node(number)
+        for each in met:
+            self._edge(each.node, end, each.call)
+        return Before(end, met[0].call)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """How far a class is laid out: the last end on each communicator, what is waited for before which call, the calls made on each line."""
+
+    ends: dict[Hashable, Before] = field(default_factory=dict)
+    waits: dict[int, list[Before]] = field(default_factory=lambda: defaultdict(list))
+    made: dict[Line, int] = field(default_factory=lambda: defaultdict(int))
+
+
+def _batches(course: Course) -> Mapping[int, list[int]]:
+    """By the last call of each batch, its calls."""
+    calls: dict[int, list[int]] = defaultdict(list)
+    for index, move in enumerate(course.moves):
+        if move.batch is not None:
+            calls[move.batch].append(index)
+    return {indices[-1]: indices for indices in calls.values()}
