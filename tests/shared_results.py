@@ -19,7 +19,7 @@ class SharedResults:
     """Results by name, for all workers of one test run. A result that could not be made is not kept."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._seen: dict[str, object] = {}
 
     def get(self, name: str, make: Callable[[], Result]) -> Result:
@@ -29,7 +29,7 @@ class SharedResults:
         return self._seen[name]  # type: ignore[return-value]
 
     def _read_or_make(self, name: str, make: Callable[[], Result]) -> Result:
-        file = self._directory / f"{name}.pickle"
+        file = self.directory / f"{name}.pickle"
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed

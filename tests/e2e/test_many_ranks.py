@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.shared_results import SharedResults
 
 PIPELINE = REPOSITORY / "tests" / "programs" / "pipeline_of_many.py"
 LARGE = ("--mesh", "4x256x2", "--ranks", "auto")
@@ -25,10 +26,13 @@ for _ in range(2):
 """
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+@pytest.fixture
+def kept(shared_results: SharedResults) -> tuple[Path, dict[str, Any]]:
     """The directory and the report of a large run in which rank 5 makes a call of its own."""
-    directory = tmp_path_factory.mktemp("kept") / "run"
+    return shared_results.get("a large run", lambda: _kept(shared_results.directory / "run"))
+
+
+def _kept(directory: Path) -> tuple[Path, dict[str, Any]]:
     result = fakerun(str(PIPELINE), *LARGE, "--format", "json", "--run-dir", str(directory), "--", "--stray")
     assert result.returncode == 1, result.stderr
     return directory, json.loads(result.stdout)
