@@ -17,6 +17,7 @@ from fakerun.emulate.cluster.foreach_sharding import foreach_sharding_by_distinc
 from fakerun.emulate.cluster.fsdp import accumulated_gradients, report_fsdp_buffers
 from fakerun.emulate.cluster.handles import Handles, simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
+from fakerun.emulate.cluster.new_groups import new_groups_are_told
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.peers import PeerValues
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
@@ -117,6 +118,7 @@ def emulation(
             simulated_sharded_checkpoints(findings),
             flat_optimizer_state(job.ranks),
             simulated_process_groups(rank, job.world_size, observer, findings),
+            new_groups_are_told(observer),
             simulated_stores(findings),
             simulated_handles(handles),
             simulated_objects(communication, findings),

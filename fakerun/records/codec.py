@@ -28,7 +28,6 @@ SCHEMA_VERSION: Literal[2] = 2
 
 _DIGEST_BYTES = 16
 
-_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[NewGroup, ...])
 _Runs = tuple[tuple[int, int, int], ...]
 """Ranks as arithmetic progressions: first, how many, by how much they grow."""
 
@@ -39,6 +38,15 @@ class _Group:
     """None: called after its ranks."""
     name: str
     ranks: _Runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NewGroup:
+    ranks: _Runs
+    before: int
+    groups: int = 1
+    makers: _Runs | None = None
+    call_site: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +80,9 @@ class _RunDocument:
     assumed: tuple[_Assumed, ...] = ()
     grid: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+
+
+_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_NewGroup, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         steps=record.steps,
         schedule=part("schedule", Schedule, calls.schedule),
         groups=tuple(_Group(label=_own_label(group), name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
-        new_groups=part("groups", tuple[NewGroup, ...], record.new_groups),
+        new_groups=part("groups", tuple[_NewGroup, ...], tuple(map(_new_group, record.new_groups))),
         memory=part("memory", MemoryTimeline, record.memory),
         findings=record.findings,
         failure=record.failure,
@@ -124,6 +135,7 @@ class RankDecoder:
     def __init__(self, read_part: Callable[[str], bytes]) -> None:
         self._read_part = read_part
         self._parts: dict[str, Any] = {}
+        self._made: dict[str, tuple[NewGroup, ...]] = {}
         self._ranks: dict[_Runs, tuple[int, ...]] = {}
 
     def decode(self, data: bytes, *, source: str = "record") -> RankRecord:
@@ -141,7 +153,7 @@ class RankDecoder:
             coordinate=document.coordinate,
             steps=document.steps,
             collectives=Calls(document.rank, schedule, groups),
-            new_groups=self._part(tuple[NewGroup, ...], document.new_groups),
+            new_groups=self._new_groups(document.new_groups),
             memory=self._part(MemoryTimeline, document.memory),
             findings=document.findings,
             failure=document.failure,
@@ -157,6 +169,11 @@ class RankDecoder:
             self._parts[name] = _decoded(kind, data, name)
         part: _Part = self._parts[name]
         return part
+
+    def _new_groups(self, name: str) -> tuple[NewGroup, ...]:
+        if name not in self._made:
+            self._made[name] = tuple(map(_as_it_was, self._part(tuple[_NewGroup, ...], name)))
+        return self._made[name]
 
     def _group(self, group: _Group) -> ProcessGroup:
         if group.ranks not in self._ranks:
@@ -203,6 +220,16 @@ def _compressed(text: bytes) -> bytes:
 
 def _own_label(group: ProcessGroup) -> str | None:
     return None if group.label == ranks_label(group.ranks) else group.label
+
+
+def _new_group(made: NewGroup) -> _NewGroup:
+    makers = None if made.makers is None else _runs(made.makers)
+    return _NewGroup(ranks=_runs(made.ranks), before=made.before, groups=made.groups, makers=makers, call_site=made.call_site)
+
+
+def _as_it_was(made: _NewGroup) -> NewGroup:
+    makers = None if made.makers is None else _ranks(made.makers)
+    return NewGroup(ranks=_ranks(made.ranks), before=made.before, groups=made.groups, makers=makers, call_site=made.call_site)
 
 
 def _runs(ranks: Sequence[int]) -> _Runs:

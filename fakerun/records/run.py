@@ -1,6 +1,6 @@
 """RankRecord and RunRecord: everything one simulated rank left behind, and all of them together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -45,14 +45,22 @@ class ProcessFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGroup:
-    """One `new_group` call of the script's own: all ranks of the world must make the same ones in the same order, members or not.
+    """Groups that one line made, one after the other (`new_group`, `split_group`, a DeviceMesh): `groups` of them, of the same size.
 
-    `before` is the `seq` of the first communication call after it.
+    The ranks that must make them all make the same ones in the same order, members or not: `makers`, or all of the world if that is
+    None. `ranks` has the global ranks of all groups, group by group; `before` is the `seq` of the first communication call after them.
     """
 
     ranks: tuple[int, ...]
     before: int
+    groups: int = 1
+    makers: tuple[int, ...] | None = None
     call_site: str | None = None
+
+    def each(self) -> Iterator[tuple[int, ...]]:
+        """The ranks of each group."""
+        size = len(self.ranks) // self.groups
+        return (self.ranks[i * size : (i + 1) * size] for i in range(self.groups))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
+from fakerun.trace.new_groups import NewGroups
 from fakerun.trace.position import Position
 from fakerun.trace.roles import Roles
 from fakerun.trace.steps import StepCounter
@@ -33,6 +34,7 @@ class RankTrace:
         self.memory = MemoryTrace(self.position)
         self.groups = groups
         self.collectives = CollectiveTrace(self.position, groups)
+        self.new_groups = NewGroups()
         self._roles = Roles(self.memory)
         self._rank = rank
         self.is_distributed = False
@@ -100,6 +102,9 @@ class RankTrace:
 
     def process_group_made(self) -> None:
         self.is_distributed = True
+
+    def groups_made(self, groups: Sequence[tuple[int, ...]], makers: tuple[int, ...] | None) -> None:
+        self.new_groups.add(groups, makers, len(self.collectives), self.position.call_site())
 
     def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
         self.groups.add_mesh(sizes, groups)

@@ -48,7 +48,10 @@ FULL_RECORD = RankRecord(
             call_site="train.py:88",
         ),
     ),
-    new_groups=(NewGroup(ranks=(2, 3), before=0, call_site="train.py:7"),),
+    new_groups=(
+        NewGroup(ranks=(2, 3), before=0, call_site="train.py:7"),
+        NewGroup(ranks=(0, 2, 1, 3), before=1, groups=2, makers=(0, 1, 2, 3)),
+    ),
     memory=MemoryTimeline(
         blocks=(
             MemoryBlock(

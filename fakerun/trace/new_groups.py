@@ -1,0 +1,48 @@
+"""The groups that the script makes, in order: those that one line makes are kept as one entry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fakerun.records.run import NewGroup
+
+_Ranks = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Entry:
+    """Groups of the same size, made one after the other at the same point of the program."""
+
+    size: int
+    makers: _Ranks | None
+    before: int
+    call_site: str | None
+    ranks: list[int] = field(default_factory=list)
+
+
+class NewGroups:
+    """Takes groups as they are made. A mesh, or a loop over all data parallel groups of a large world, is an entry or two."""
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+
+    def add(self, groups: Sequence[_Ranks], makers: _Ranks | None, before: int, call_site: str | None) -> None:
+        """Groups were made by a call that `makers` must make (None: all ranks), before the communication call of this number."""
+        for ranks in groups:
+            entry = _Entry(len(ranks), makers, before, call_site)
+            last = self._entries[-1] if self._entries else None
+            if last is None or (last.size, last.makers, last.before, last.call_site) != (entry.size, makers, before, call_site):
+                self._entries.append(last := entry)
+            last.ranks.extend(ranks)
+
+    def records(self) -> tuple[NewGroup, ...]:
+        """All up to now."""
+        return tuple(
+            NewGroup(
+                ranks=tuple(entry.ranks),
+                groups=len(entry.ranks) // entry.size if entry.size else 1,
+                makers=entry.makers,
+                before=entry.before,
+                call_site=entry.call_site,
+            )
+            for entry in self._entries
+        )
