@@ -1,0 +1,24 @@
+"""Rank 0 makes the weights, then all ranks send or get them in one line."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+dist.init_process_group("nccl")
+rank = dist.get_rank()
+torch.cuda.set_device(rank)
+model = nn.Linear(16, 4, bias=False)
+
+if rank == 0:
+    nn.init.xavier_uniform_(model.weight)
+model.cuda()
+dist.broadcast(model.weight.data, src=0)
+
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(2):
+    model(torch.randn(8, 16, device="cuda")).square().mean().backward()
+    dist.all_reduce(model.weight.grad)
+    optimizer.step()
+    optimizer.zero_grad()
+
+dist.destroy_process_group()

@@ -1,0 +1,69 @@
+"""What a case of this suite declares: a program in which ranks do not agree, and what must be found of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fakerun.errors import ExitCode
+from fakerun.records.finding import Severity
+
+BUGS = Path(__file__).parent / "bugs"
+REPORTS = Path(__file__).parent / "reports"
+
+BUG_MARK, PEER_MARK = "  # BUG", "  # PEER"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program's file. A line that ends with `# BUG` is where the bug must be found, one with `# PEER` is the other side of it."""
+
+    path: Path
+
+    @property
+    def code(self) -> list[str]:
+        """Its lines without the docstring and the marks."""
+        _, text = self.path.read_text().split('"""\n', maxsplit=1)
+        return [line.removesuffix(BUG_MARK).removesuffix(PEER_MARK) for line in text.splitlines()]
+
+    def places(self, mark: str) -> list[str]:
+        """The marked lines, as findings name them."""
+        lines = self.path.read_text().splitlines()
+        return [f"{self.path.name}:{number}" for number, line in enumerate(lines, start=1) if line.endswith(mark)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A program, and the one finding that it must yield; `says` are words that tell the cause. Errors apart from it there may be none.
+
+    `besides` are codes of warnings that are true as well.
+    """
+
+    name: str
+    world_size: int
+    code: str
+    ranks: tuple[int, ...]
+    says: tuple[str, ...] = ()
+    severity: Severity = Severity.ERROR
+    status: ExitCode = ExitCode.FINDINGS
+    besides: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bug(Case):
+    """A class of bugs: a program that has it, and its twin that does not."""
+
+    @property
+    def program(self) -> Program:
+        return Program(path=BUGS / self.name / "bug.py")
+
+    @property
+    def twin(self) -> Program:
+        return Program(path=BUGS / self.name / "fixed.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report(Case):
+    """A bug that somebody has reported in public, reproduced."""
+
+    @property
+    def program(self) -> Program:
+        return Program(path=REPORTS / f"{self.name}.py")

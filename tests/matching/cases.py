@@ -1,0 +1,36 @@
+"""The cases: every class of bugs that the verdict knows, and reports of bugs that people have met."""
+
+from fakerun.errors import ExitCode
+from fakerun.records.finding import Severity
+from tests.matching.case import Bug, Report
+
+EVERYBODY = (0, 1, 2, 3)
+
+BUGS = (
+    Bug(name="missing_collective", world_size=4, code="missing-collective", ranks=(2,), says=("int64[]",)),
+    Bug(name="other_operation", world_size=4, code="operation-mismatch", ranks=(0,), says=("all_reduce", "reduce of")),
+    Bug(name="swapped_order", world_size=4, code="swapped-collectives", ranks=(1,), says=("float32[4]", "float32[8]")),
+    Bug(name="size", world_size=4, code="size-mismatch", ranks=(3,), says=("float32[5,4]", "float32[8,4]")),
+    Bug(name="dtype", world_size=4, code="dtype-mismatch", ranks=(0,), says=("float32", "bfloat16")),
+    Bug(name="reduce_op", world_size=4, code="reduce-op-mismatch", ranks=(2,), says=("max",)),
+    Bug(name="root", world_size=4, code="root-mismatch", ranks=(2,), says=("root 1", "root 2")),
+    Bug(name="splits", world_size=4, code="splits-mismatch", ranks=(2, 3), says=("rank 2 sends 64 elements to rank 3", "expects 80")),
+    Bug(name="send_without_recv", world_size=2, code="send-without-recv", ranks=(0, 1), says=("message 3",)),
+    Bug(name="recv_without_send", world_size=2, code="recv-without-send", ranks=(0, 1), says=("message 1",)),
+    Bug(name="message_size", world_size=2, code="size-mismatch", ranks=(0, 1), says=("1536", "2048")),
+    Bug(name="message_dtype", world_size=2, code="dtype-mismatch", ranks=(0, 1), says=("bfloat16", "float32")),
+    Bug(name="send_recv_cycle", world_size=4, code="wait-cycle", ranks=EVERYBODY, says=("send",)),
+    Bug(name="cross_group_cycle", world_size=4, code="wait-cycle", ranks=EVERYBODY, says=("all_reduce",)),
+    Bug(name="uneven_steps", world_size=4, code="uneven-steps", ranks=(3,), says=("3 steps", "the others 4")),
+    Bug(name="different_lines", world_size=4, code="different-lines", ranks=(0,), severity=Severity.WARNING, status=ExitCode.OK),
+    Bug(name="never_waited", world_size=2, code="never-waited", ranks=(0, 1), severity=Severity.WARNING, status=ExitCode.OK),
+)
+
+REPORTS = (
+    Report(name="pytorch_77562", world_size=4, code="extra-collective", ranks=(0,), says=("all_gather_into_tensor",)),
+    Report(name="verl_6365", world_size=4, code="swapped-collectives", ranks=(2,), says=("float32[64]", "float32[128]")),
+    Report(name="deepspeed_7461", world_size=4, code="missing-collective", ranks=(2,), says=("all_gather_into_tensor",)),
+    Report(name="nccl_479", world_size=2, code="wait-cycle", ranks=(0, 1), says=("send",)),
+    Report(name="composer_3415", world_size=2, code="uneven-steps", ranks=(0,), says=("5 steps", "the others 6")),
+    Report(name="pytorch_39706", world_size=2, code="root-mismatch", ranks=(1,), says=("root 0", "root 1")),
+)

@@ -1,0 +1,95 @@
+"""The `fakerun` command, many times over, from one process that has loaded torch: as each rank is forked there, so is each command here.
+
+`python forked_command.py` is that process. One request comes on a line of its stdin, a JSON object, and is answered by one on its stdout:
+
+{"words": [...], "cwd": ..., "stdout": FILE, "stderr": FILE} -> {"status": ...}
+
+All that a command does is the real one's, but for the start of its fork server, which is forked too. A command and its server take three
+seconds to load what they need; a suite of many small programs would do little else.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn, Self
+
+from fakerun.cli.app import main
+from fakerun.launch.process import RankServer
+from fakerun.rank import __main__ as rank_server
+
+TIMEOUT_S = 120
+
+
+class _Forked:
+    """The process of a server, as `RankServer` needs it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+
+class ForkedRankServer(RankServer):
+    """A fork server that has loaded torch before it starts."""
+
+    @classmethod
+    def start(cls, job_file: Path, environment: Mapping[str, str], log: Path) -> Self:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            os.setsid()
+            _write_to(log, 1, 2)
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.argv = ["fakerun.rank", str(job_file), str(theirs.detach())]
+            _leave_after(rank_server.main)
+        theirs.close()
+        return cls(_Forked(pid), ours, environment)  # type: ignore[arg-type]
+
+
+def serve() -> None:
+    """Run commands until stdin ends."""
+    rank_server._load()
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _run(request)
+        print(json.dumps({"status": _Forked(pid).wait()}), flush=True)
+
+
+def _run(request: Mapping[str, object]) -> None:
+    signal.alarm(TIMEOUT_S)
+    os.chdir(str(request["cwd"]))
+    _write_to(Path(str(request["stdout"])), 1)
+    _write_to(Path(str(request["stderr"])), 2)
+    RankServer.start = ForkedRankServer.start  # type: ignore[method-assign]
+    words = request["words"]
+    assert isinstance(words, list)
+    _leave_after(lambda: main(words))
+
+
+def _write_to(path: Path, *descriptors: int) -> None:
+    with path.open("wb") as file:
+        for descriptor in descriptors:
+            os.dup2(file.fileno(), descriptor)
+
+
+def _leave_after(function: Callable[[], int | None]) -> NoReturn:
+    status = 1
+    try:
+        status = function() or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,62 @@
+"""Every bug is found for what it is, by the command and all ranks: its class, its ranks, its line, and nothing that follows from it.
+
+Its twin, which differs in a line or two, has nothing that is wrong.
+"""
+
+from difflib import ndiff
+
+import pytest
+
+from fakerun.errors import ExitCode
+from fakerun.records.finding import Severity
+from tests.matching import case as declared
+from tests.matching.case import BUG_MARK, PEER_MARK, Bug, Report
+from tests.matching.cases import BUGS, REPORTS
+from tests.matching.commands import Commands
+
+EVERY_BUG = [pytest.param(bug, id=bug.name) for bug in BUGS]
+EVERY_CASE = [*EVERY_BUG, *(pytest.param(report, id=report.name) for report in REPORTS)]
+
+MOST_LINES = {Bug: 40, Report: 50}
+MOST_CHANGED_LINES = 4
+
+
+@pytest.mark.parametrize("case", EVERY_CASE)
+def test_the_bug_is_found_and_nothing_else(case: Bug | Report, fakerun: Commands) -> None:
+    verdict = fakerun.verdict(case.program.path, case.world_size)
+    assert verdict.status == case.status, verdict.said
+    of_ranks = [finding for finding in verdict.findings if finding.severity is not Severity.NOTE and finding.code not in case.besides]
+    found = [(finding.code, finding.severity, finding.ranks, finding.call_site) for finding in of_ranks]
+    (where,) = case.program.places(BUG_MARK)
+    assert found == [(case.code, case.severity, case.ranks, where)], "\n".join(finding.message for finding in of_ranks)
+    for words in (*case.says, *case.program.places(PEER_MARK)):
+        assert words in of_ranks[0].message
+
+
+@pytest.mark.parametrize("case", EVERY_BUG)
+def test_its_twin_is_fine(case: Bug, fakerun: Commands) -> None:
+    verdict = fakerun.verdict(case.twin.path, case.world_size)
+    assert verdict.status == ExitCode.OK, verdict.said
+    assert not [finding for finding in verdict.findings if finding.severity is Severity.ERROR or finding.code == case.code]
+
+
+# ---- The suite itself
+
+
+@pytest.mark.parametrize("case", EVERY_BUG)
+def test_the_twin_differs_in_a_few_lines(case: Bug) -> None:
+    kinds = [line[:1] for line in ndiff(case.program.code, case.twin.code) if line[:1] in "+-"]
+    assert 0 < max(kinds.count("+"), kinds.count("-")) <= MOST_CHANGED_LINES
+
+
+@pytest.mark.parametrize("case", EVERY_CASE)
+def test_a_program_is_a_short_example_that_knows_nothing_of_fakerun(case: Bug | Report) -> None:
+    text = case.program.path.read_text()
+    assert len(text.splitlines()) <= MOST_LINES[type(case)]
+    assert text.startswith('"""')
+    assert "fakerun" not in text
+
+
+def test_every_program_is_in_the_suite() -> None:
+    assert sorted(path.name for path in declared.BUGS.iterdir() if path.is_dir()) == sorted(bug.name for bug in BUGS)
+    assert sorted(path.stem for path in declared.REPORTS.glob("*.py")) == sorted(report.name for report in REPORTS)
