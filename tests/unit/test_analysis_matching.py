@@ -35,6 +35,11 @@ def exchange(line: int, sent: Sequence[int], received: Sequence[int]) -> Collect
     return call(line, CollectiveOp.ALL_TO_ALL_SINGLE, **sizes, input_splits=tuple(sent), output_splits=tuple(received))
 
 
+def in_groups(*groups: tuple[int, int]) -> Calls:
+    """A call in each of these groups, one after the other."""
+    return [call(1, process_group=f"of {ranks}", group_ranks=ranks) for ranks in groups]
+
+
 def found(ranks: dict[int, Calls], **fields: Any) -> list[tuple[str, tuple[int, ...], str | None]]:
     records = [RankRecord(rank=rank, collectives=in_order(calls), **fields) for rank, calls in ranks.items()]
     return [(finding.code, finding.ranks, finding.call_site) for finding in matching_findings(records)]
@@ -133,6 +138,12 @@ LAWFUL: dict[str, dict[int, Calls]] = {
         rank: [call(1, CollectiveOp.ALL_GATHER, n=rank + 1, output_sizes=((1,), (2,), (3,), (4,)), process_group="g")] for rank in WORLD
     },
     "uneven exchange": {0: [exchange(1, (1, 2), (1, 3))], 1: [exchange(1, (3, 1), (2, 1))]},
+    "pairs that meet where one is further on": {
+        0: in_groups((0, 2), (0, 1)),
+        1: in_groups((1, 3), (0, 1)),
+        2: in_groups((2, 3), (0, 2)),
+        3: in_groups((2, 3), (1, 3)),
+    },
     "a member that is not simulated": {0: USUAL, 3: USUAL},
     "messages to ranks that are not simulated": {0: [send(1, 3)], 1: [recv(1, 2)]},
     "one sends while the other receives": {0: [send(1, 1), recv(2, 1)], 1: [recv(3, 0), send(4, 0)]},

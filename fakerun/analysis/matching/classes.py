@@ -2,7 +2,7 @@
 
 Ranks of one course are a class to begin with. Mapping ranks to classes, and meetings to the classes' meetings, keeps who waits for whom:
 if no class waits in a circle, no rank does. The reverse holds once classes are settled: when all ranks of a class meet the same
-classes in each of their groups and messages, what becomes of a class becomes of each of its ranks.
+classes, on the same ports, in each of their groups and messages, what becomes of a class becomes of each of its ranks.
 """
 
 from collections.abc import Hashable, Mapping
@@ -31,16 +31,21 @@ class Classes:
         return first
 
     def refine(self) -> bool:
-        """Part the ranks of a class that meet different classes; whether any were."""
+        """Part the ranks of a class that meet different classes, or the same on other ports; whether any were."""
         before = len(set(self.of.values()))
         meets = Numbers()
-        of_groups = {group: meets[frozenset(self.of[rank] for rank in group.users)] for group in self.cast.groups}
+        of_groups = {
+            group: meets[frozenset((self.of[rank], self._port(rank, group)) for rank in group.users)] for group in self.cast.groups
+        }
         numbers = Numbers()
         self.of = {
             rank: numbers[
                 number,
                 tuple(of_groups[port] for port in self.cast.seats[rank].ports),
-                tuple(None if peer is None else self.of[peer] for peer in self._peers[rank]),
+                tuple(
+                    None if peer is None else (self.of[peer], self._port(peer, self.cast.seats[rank].ports[port]))
+                    for (port, _), peer in zip(self.courses[rank].ways, self._peers[rank], strict=True)
+                ),
             ]
             for rank, number in self.of.items()
         }
