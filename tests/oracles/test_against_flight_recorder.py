@@ -4,6 +4,7 @@ Where it has an answer that is right, ours is the same: the same kind of fault, 
 group. Where it is wrong, the table shows both answers.
 """
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -303,6 +304,20 @@ WRONG: dict[str, Wrong] = {
         theirs=[(NOT_ALL_JOINING, None, (2, 3))],
         ours=[],
     ),
+    "gathers into too little": Wrong(
+        why="it does not know that what comes out is what goes in times the members",
+        library=Library.NCCLX,
+        ranks={rank: [call(1, CollectiveOp.ALL_GATHER_INTO_TENSOR, (2,), (6,))] for rank in WORLD},
+        theirs=[],
+        ours=[("size-mismatch", WORLD, "train.py:1")],
+    ),
+    "scatters too little": Wrong(
+        why="it does not know that what goes in is what comes out times the members",
+        library=Library.NCCLX,
+        ranks={rank: [call(1, CollectiveOp.REDUCE_SCATTER_TENSOR, (6,), (2,))] for rank in WORLD},
+        theirs=[],
+        ours=[("size-mismatch", WORLD, "train.py:1")],
+    ),
     "exchanges whose tables do not fit": Wrong(
         why="it compares no split, only the sum of all",
         ranks={0: [exchange(1, (1, 2), (1, 2), group_ranks=(0, 1))], 1: [exchange(1, (1, 2), (1, 2), group_ranks=(0, 1))]},
@@ -350,6 +365,12 @@ WRONG: dict[str, Wrong] = {
         ranks=with_field(0, 0, input_sizes=((9,),), output_sizes=((9,),)),
         theirs=[(OTHER_SIZE, 0, (1, 2, 3))],
         ours=[("size-mismatch", (0,), "train.py:1")],
+    ),
+    "one too many at the end": Wrong(
+        why="it blames those that do not make it",
+        ranks=with_rank(2, lambda calls: [*calls, call(9)]),
+        theirs=[(NOT_ALL_JOINING, 6, (0, 1, 3))],
+        ours=[("extra-collective", (2,), "train.py:9")],
     ),
 }
 
@@ -450,3 +471,58 @@ def lines_at(records: Sequence[RankRecord], verdict: Verdict) -> set[str | None]
             collectives = [each for each in calls if each.op not in (CollectiveOp.SEND, CollectiveOp.RECV)]
             lines |= {each.call_site for each in collectives[verdict.position : verdict.position + 1]}
     return lines
+
+
+# -- programs by chance ------------------------------------------------------------------------------------------------------------------
+
+GROUPS = {"0": WORLD, "1": (0, 1), "2": (2, 3), "3": (0, 2), "4": (1, 3)}
+
+
+def by_chance(random: random.Random, line: int) -> CollectiveRecord:
+    """A collective of some kind, size and dtype, on some group."""
+    name = random.choice(list(GROUPS))
+    ranks = GROUPS[name]
+    n = random.choice((1, 2, 3))
+    op, given, gotten = random.choice(
+        (
+            (CollectiveOp.ALL_REDUCE, n, n),
+            (CollectiveOp.BROADCAST, n, n),
+            (CollectiveOp.ALL_GATHER_INTO_TENSOR, n, n * len(ranks)),
+            (CollectiveOp.REDUCE_SCATTER_TENSOR, n * len(ranks), n),
+        )
+    )
+    dtype = random.choice(("float32", "bfloat16"))
+    return call(line, op, (given,), (gotten,), group=f"group {name}", process_group=name, group_ranks=ranks, dtype=dtype)
+
+
+def change(random: random.Random, calls: list[CollectiveRecord], position: int) -> None:
+    """Make one rank's program another: a call left out, one too many, or one that is different."""
+    old = calls[position]
+    other = by_chance(random, 900)
+    match random.choice(("leave out", "add", "alter")):
+        case "leave out":
+            del calls[position]
+        case "add":
+            calls.insert(position, replace(other, process_group=old.process_group, group=old.group, group_ranks=old.group_ranks))
+        case _:
+            other = replace(other, process_group=old.process_group, group=old.group, group_ranks=old.group_ranks)
+            calls[position] = replace(other, call_site=old.call_site)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_programs_by_chance(seed: int) -> None:
+    """One rank may differ, which is not the first of the group: the analyser would blame the others."""
+    chance = random.Random(seed)
+    program = [by_chance(chance, line) for line in range(1, chance.randint(2, 12))]
+    ranks = {rank: [each for each in program if rank in each.group_ranks] for rank in WORLD}
+    odd = chance.choice(WORLD)
+    positions = [i for i, each in enumerate(ranks[odd]) if each.group_ranks[0] != odd]
+    if positions:
+        change(chance, ranks[odd], chance.choice(positions))
+    records = records_of(ranks)
+    faults = [verdict for verdict in verdicts(records) if verdict.state != MATCHED] if program else []
+    found = [finding for finding in matching_findings(records) if finding.severity is Severity.ERROR]
+    assert len(faults) == len(found)
+    for fault in faults:
+        (finding,) = (each for each in found if each.ranks == fault.culprits and each.call_site in lines_at(records, fault))
+        assert finding.code in KINDS[fault.state]
