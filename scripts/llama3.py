@@ -38,6 +38,7 @@ SHAPES = {
     "1b": Shape(dim=2048, layers=16, heads=32, kv_heads=8, head_dim=64, ffn_dim=8192, vocab=128_256),
     "8b": Shape(dim=4096, layers=32, heads=32, kv_heads=8, head_dim=128, ffn_dim=14_336, vocab=128_256),
     "70b": Shape(dim=8192, layers=80, heads=64, kv_heads=8, head_dim=128, ffn_dim=28_672, vocab=128_256),
+    "405b": Shape(dim=16_384, layers=126, heads=128, kv_heads=8, head_dim=128, ffn_dim=53_248, vocab=128_256),
 }
 """Shapes by name. `1b` has the shape of Llama 3.2 1B with an output head of its own, where the original reuses the embedding."""
 

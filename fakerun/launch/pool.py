@@ -172,6 +172,9 @@ class RankPool:
                 match connection.recv():
                     case ("publish", key, data):
                         self.exchange.publish(speaker.rank, key, data)
+                    case ("unknown", keys):
+                        for key in keys:
+                            self.exchange.publish(speaker.rank, key, Silence.UNKNOWN)
                     case ("want", wanted):
                         self.exchange.want(speaker.rank, wanted)
                         speaker.watch.pause(time.monotonic())

@@ -51,6 +51,7 @@ class Simulation:
 
     def record(self, failure: ProcessFailure | None) -> RankRecord:
         """What the rank did, the script having ended with `failure`, or well."""
+        self._peers.say_all()
         seen = self.seen()
         return replace(seen, findings=(*seen.findings, *self._observations(failure)), failure=failure)
 

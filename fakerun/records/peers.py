@@ -22,7 +22,10 @@ class Peers(Protocol):
     """The other ranks, as one rank reaches them."""
 
     def publish(self, key: str, data: Answer) -> None:
-        """Say `data` to whoever asks for `key` of this rank. Returns at once."""
+        """Say `data` to whoever asks for `key` of this rank. Returns at once; that it is unknown may be said later, with other words."""
+
+    def say_all(self) -> None:
+        """Say what was put off."""
 
     def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         """What the ranks say under the keys, in the order asked; waits for them."""

@@ -10,7 +10,10 @@ from tests.e2e.fakerun_command import REPOSITORY, fakerun
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 
-SMALLER = {"llama3_70b_4d": ("--model", "small", "--seq-len", "64", "--microbatches", "4")}
+SMALLER = {
+    "llama3_70b_4d": ("--model", "small", "--seq-len", "64", "--microbatches", "4"),
+    "llama3_405b_16k": ("--model", "1b", "--seq-len", "64"),
+}
 """Arguments for jobs that take minutes: the script gets them after the file's own, and the last one counts."""
 
 

@@ -15,6 +15,8 @@ from fakerun.errors import UsageError
 from fakerun.job.mesh import MeshSpec
 from fakerun.records.observer import FindingSink, OperationObserver
 
+_CONCATENATE = "_concatenate"
+
 
 @contextmanager
 def simulated_meshes(asked: MeshSpec | None, rank: int, observer: OperationObserver, findings: FindingSink) -> Iterator[None]:
@@ -38,7 +40,27 @@ def simulated_meshes(asked: MeshSpec | None, rank: int, observer: OperationObser
         patches.set(device_mesh_module, "init_device_mesh", init_device_mesh)
         patches.set(torch.distributed, "init_device_mesh", init_device_mesh)
         patches.set(DeviceMesh, "__init__", constructed.constructor())
+        _concatenate_once(patches)
         yield
+
+
+def _concatenate_once(patches: Patches) -> None:
+    """FSDP2 joins its mesh with that of tensor parallelism for each parameter anew (2.13).
+
+    DTensors compare meshes that are not one object rank by rank: of 16,384 ranks that took a tenth of a step.
+    """
+    concatenate = getattr(DeviceMesh, _CONCATENATE, None)
+    if concatenate is None:
+        return
+    known: dict[tuple[int, ...], tuple[list[DeviceMesh], DeviceMesh]] = {}
+
+    def concatenate_once(meshes: list[DeviceMesh]) -> DeviceMesh:
+        key = tuple(map(id, meshes))
+        if key not in known:
+            known[key] = list(meshes), concatenate(meshes)  # what has an id is kept, so that nothing else gets it
+        return known[key][1]
+
+    patches.set(DeviceMesh, _CONCATENATE, staticmethod(concatenate_once))
 
 
 class _Constructed:
