@@ -42,6 +42,15 @@ class ProcessFailure:
     """As the shell would see it: a signal is 128 + its number."""
     call_site: str | None = None
 
+    @property
+    def in_a_line(self) -> str:
+        """What happened, as Python's own last line says it: `KeyError: 1`; where there was no exception of the script's, the message."""
+        message = self.message.strip().partition("\n")[0]
+        if self.kind in (FailureKind.GAP, FailureKind.USAGE, FailureKind.INTERRUPTED) or self.exception is None:
+            return message
+        exception = message if message == self.exception else f"{self.exception}: {message}"
+        return f"a fault of fakerun's own, please report it: {exception}" if self.kind is FailureKind.INTERNAL else exception
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewGroup:

@@ -45,15 +45,7 @@ def _what_happened(rank: RankReport) -> str:
     if failure is None:
         return ""
     where = f" at {failure.call_site}" if failure.call_site and failure.call_site not in failure.message else ""
-    return f"{where}, step {rank.record.steps}: {_in_a_line(failure)}"
-
-
-def _in_a_line(failure: ProcessFailure) -> str:
-    message = failure.message.strip().partition("\n")[0]
-    if failure.kind in (FailureKind.GAP, FailureKind.USAGE, FailureKind.INTERRUPTED) or failure.exception is None:
-        return message
-    exception = message if message == failure.exception else f"{failure.exception}: {message}"
-    return f"a fault of fakerun's own, please report it: {exception}" if failure.kind is FailureKind.INTERNAL else exception
+    return f"{where}, step {rank.record.steps}: {failure.in_a_line}"
 
 
 def _rest_of_message(failure: ProcessFailure | None) -> list[str]:
