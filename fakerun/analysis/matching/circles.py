@@ -1,5 +1,6 @@
 """Ranks that wait for each other in a circle: found among classes, told of ranks."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
@@ -49,16 +50,16 @@ class _Walk:
         for rank in sorted(self._classes.of):
             node = first.get(self._classes.of[rank])
             state = None if node is None else (rank, node)
-            path: dict[State, tuple[int, int]] = {}
+            path: dict[State, list[tuple[int, int]]] = {}
             while state is not None and state not in seen:
                 seen.add(state)
                 step = self._step(*state)
                 if step is None:
                     break
-                path[state], state = (state[0], step[0]), step[1]
+                path[state], state = step
             if state in path:
                 states = list(path)
-                yield [path[each] for each in states[states.index(state) :]]
+                yield [call for each in states[states.index(state) :] for call in path[each]]
 
     def _first_stuck(self) -> Mapping[int, int]:
         first: dict[int, int] = {}
@@ -68,21 +69,64 @@ class _Walk:
                 first.setdefault(owner, node)
         return first
 
-    def _step(self, rank: int, node: int) -> tuple[int, State] | None:
-        """The call in which the rank waits, and what it waits for: another rank that cannot start its part."""
+    def _step(self, rank: int, node: int) -> tuple[list[tuple[int, int]], State] | None:
+        """The call in which the rank waits, and what it waits for: another rank that cannot start its part.
+
+        A call in a batch may also wait for what another one does in a batch with a call that they share: then that call comes along.
+        """
+        index = self._waits_in(node)
+        if index is None:
+            return None
+        ahead = deque([[(rank, index)]])
+        seen = {(rank, self._together(rank, index)[0])}
+        while ahead:
+            path = ahead.popleft()
+            here, _ = path[-1]
+            for each in self._together(*path[-1]):
+                state = self._unstarted(here, each)
+                if state is not None:
+                    return [*path[:-1], (here, each)], state
+                for other, theirs in self._sides(here, each):
+                    if (key := (other, self._together(other, theirs)[0])) not in seen:
+                        seen.add(key)
+                        ahead.append([*path[:-1], (here, each), (other, theirs)])
+        return None
+
+    def _waits_in(self, node: int) -> int | None:
+        """The call that a rank waits for at that node, or before."""
         while True:
             before = next((each for each in self._graph.before[node] if each.node in self._stuck), None)
             if before is None:
                 return None
             if self._graph.owner[before.node] is None:
-                break
+                return before.call if before.call >= 0 else self._graph.batch_at[node]
             node = before.node
-        index = before.call
-        for start in self._graph.before[before.node]:
+
+    def _together(self, rank: int, index: int) -> Sequence[int]:
+        """The calls that end with that call."""
+        course = self._classes.courses[rank]
+        return course.batches.get(course.moves[index].batch, (index,))
+
+    def _unstarted(self, rank: int, index: int) -> State | None:
+        """Who cannot start its part of that call."""
+        for start in self._graph.before[self._graph.meets[self._classes.of[rank]][index]]:
             owner = self._graph.owner[start.node]
             if start.node in self._stuck and owner is not None and (other := self._met(rank, index, owner)) is not None:
-                return index, (other, start.node)
+                return other, start.node
         return None
+
+    def _sides(self, rank: int, index: int) -> Iterator[tuple[int, int]]:
+        """Who receives what the call sends, or sends what it receives: the rank and its call, if that is in a batch."""
+        port, way = self._classes.courses[rank].moves[index].line or (0, None)
+        other = None if way is None else self._classes.peer(rank, port, way)
+        if way is None or other is None:
+            return
+        point = self._graph.meets[self._classes.of[rank]][index]
+        moves = self._classes.courses[other].moves
+        for theirs, met in enumerate(self._graph.meets[self._classes.of[other]]):
+            line = moves[theirs].line
+            if met == point and line is not None and line[1] is not None and line[1].sends != way.sends and moves[theirs].batch is not None:
+                yield other, theirs
 
     def _met(self, rank: int, index: int, owner: int) -> int | None:
         """A rank of the class `owner` that the rank meets in that call."""

@@ -6,10 +6,13 @@ classes, on the same ports, in each of their groups and messages, what becomes o
 """
 
 from collections.abc import Hashable, Mapping
+from typing import Generic, TypeVar
 
 from fakerun.analysis.matching.cast import Cast, Group
 from fakerun.analysis.matching.course import Course, Courses, Line
 from fakerun.analysis.matching.traces import Numbers, Way
+
+_Item = TypeVar("_Item", bound=Hashable)
 
 
 class Classes:
@@ -51,9 +54,9 @@ class Classes:
         }
         return len(numbers) > before
 
-    def meetings(self) -> "Meetings":
+    def meetings(self) -> "Unions[tuple[int, Line]]":
         """Which lines of classes are one."""
-        meetings = Meetings()
+        meetings: Unions[tuple[int, Line]] = Unions()
         for group in self.cast.groups:
             lines = {(self.of[rank], (self._port(rank, group), None)) for rank in group.users}
             first, *others = lines or {(0, (0, None))}
@@ -90,23 +93,23 @@ class Classes:
         return self.cast.seats[rank].port_of[slots[0]] if slots else -1
 
 
-class Meetings:
-    """Lines of classes, united where calls on them meet (union-find)."""
+class Unions(Generic[_Item]):
+    """Things united with others (union-find)."""
 
     def __init__(self) -> None:
-        self._parents: dict[tuple[int, Line], tuple[int, Line]] = {}
+        self._parents: dict[_Item, _Item] = {}
 
-    def of(self, line: tuple[int, Line]) -> tuple[int, Line]:
-        """The line that stands for all that are one with it."""
+    def of(self, item: _Item) -> _Item:
+        """The one that stands for all that the item is united with."""
         parents = self._parents
-        root = line
+        root = item
         while (parent := parents.get(root, root)) != root:
             root = parent
-        while (parent := parents.get(line, line)) != root:
-            parents[line], line = root, parent
+        while (parent := parents.get(item, item)) != root:
+            parents[item], item = root, parent
         return root
 
-    def unite(self, one: tuple[int, Line], other: tuple[int, Line]) -> None:
+    def unite(self, one: _Item, other: _Item) -> None:
         a, b = self.of(one), self.of(other)
         if a != b:
-            self._parents[max(a, b, key=hash)] = min(a, b, key=hash)
+            self._parents[b] = a

@@ -8,7 +8,8 @@ the group (`getKeyFromDevice`); a message by itself uses one that the two ranks 
 ncclGroupEnd: it begins together and ends together. On gloo each call is by itself, and the host waits.
 """
 
-from collections.abc import Hashable
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,10 +37,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """The moves of ranks that meet others in the same order; `ways` are those on which a message is met."""
+    """The moves of ranks that meet others in the same order; `ways` are those on which a message is met, `batches` the calls of each."""
 
     moves: tuple[Move, ...]
     ways: tuple[tuple[int, Way], ...]
+    batches: Mapping[int | None, Sequence[int]]
 
 
 class Courses:
@@ -56,8 +58,7 @@ class Courses:
         course = self._of_traces.get(key)
         if course is None:
             moves = tuple(self._move(seat, index, call, outside) for index, call in enumerate(seat.trace.schedule.calls))
-            ways = {move.line: None for move in moves if move.line is not None and move.line[1] is not None}
-            course = self._equal.setdefault(moves, Course(moves, tuple((port, way) for port, way in ways if way is not None)))
+            course = self._equal.get(moves) or self._equal.setdefault(moves, _course(moves))
             self._of_traces[key] = course
         return course
 
@@ -78,3 +79,12 @@ class Courses:
         waited_at = call.waited_before if call.is_async else index + 1
         move = Move(line, communicator if on_gpu else None, waited_at, call.batch if on_gpu else None)
         return self._moves.setdefault(move, move)
+
+
+def _course(moves: tuple[Move, ...]) -> Course:
+    ways = {move.line: None for move in moves if move.line is not None}
+    batches: dict[int | None, list[int]] = defaultdict(list)
+    for index, move in enumerate(moves):
+        if move.batch is not None:
+            batches[move.batch].append(index)
+    return Course(moves, tuple((port, way) for port, way in ways if way is not None), dict(batches))

@@ -1,21 +1,21 @@
 """What waits for what: the calls of classes of ranks as a graph, played through by taking away what has nothing left to wait for.
 
-Nodes: a rank has come to a call; the call may start; its batch has ended; a meeting (the nth call on a line) has happened. What is
+Nodes: a rank has come to a call; the call may start; a meeting (the nth call on a line) has happened; batches have ended. What is
 never taken away waits for itself in a circle, or for something that does. Members that are not simulated are taken to be there in
 time. A message that nobody receives never ends, but makes no circle.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fakerun.analysis.matching.classes import Classes
+from fakerun.analysis.matching.classes import Classes, Unions
 from fakerun.analysis.matching.course import Course, Line
 
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """Something that a node waits for. `call` is the call concerned, of the class that the edge starts or ends at."""
+    """Something that a node waits for. `call` is the call concerned, of the class at that edge; -1 where batches end."""
 
     node: int
     call: int
@@ -35,8 +35,13 @@ class Graph:
         self.meets: dict[int, list[int]] = {}
         self.first: dict[int, int] = {}
         """By class its first node; its others follow in the order of the program."""
+        self.batch_at: dict[int, int] = {}
+        """By the end of a batch its first call."""
+        self._batches: list[tuple[int, list[int]]] = []
+        """By batch the node of its end, and its meetings."""
         for number, rank in classes.representatives().items():
             self._add(number, classes.courses[rank])
+        self._join_batches()
 
     def points_from(self, line: tuple[int, Line], position: int) -> list[int]:
         """The meeting at that position of a line of a class, and all later ones."""
@@ -90,7 +95,6 @@ class Graph:
     def _add(self, number: int, course: Course) -> None:
         self.meets[number] = [-1] * len(course.moves)
         self.first[number] = len(self.owner)
-        batches = _batches(course)
         lane = _Lane()
         previous: int | None = None
         for index, move in enumerate(course.moves):
@@ -100,11 +104,11 @@ class Graph:
             for end in lane.waits.pop(index, ()):
                 self._edge(end.node, here, end.call)
             previous = here
-            starting = [index] if move.batch is None else batches.get(index, [])
-            if starting:
+            starting = course.batches.get(move.batch, (index,))
+            if index == starting[-1]:
                 self._start(number, course, starting, here, lane)
 
-    def _start(self, number: int, course: Course, calls: list[int], here: int, lane: "_Lane") -> None:
+    def _start(self, number: int, course: Course, calls: Sequence[int], here: int, lane: "_Lane") -> None:
         """Calls that start together, after what their communicators did before."""
         moves = [course.moves[call] for call in calls]
         communicators = {move.communicator: None for move in moves if move.communicator is not None}
@@ -133,11 +137,28 @@ class Graph:
         return point
 
     def _end(self, number: int, met: list[Before]) -> Before:
-        """What is issued as one ends as one."""
         end = self._node(number)
-        for each in met:
-            self._edge(each.node, end, each.call)
+        self._batches.append((end, [each.node for each in met]))
+        self.batch_at[end] = met[0].call
         return Before(end, met[0].call)
+
+    def _join_batches(self) -> None:
+        """What is issued as one ends as one, on both sides: batches that share a meeting, or are linked by others that do, end together.
+
+        pytorch/PiPPy #969: stage 0 sends to 1 and 2 in one batch, 2 receives from both in one; 1 can send only after it has received.
+        """
+        joint: Unions[int] = Unions()
+        for _, met in self._batches:
+            for other in met[1:]:
+                joint.unite(met[0], other)
+        ends: dict[int, int] = {}
+        for end, met in self._batches:
+            root = joint.of(met[0])
+            if root not in ends:
+                ends[root] = self._node(None)
+            self._edge(ends[root], end, -1)
+        for point in {point for _, met in self._batches for point in met}:
+            self._edge(point, ends[joint.of(point)], -1)
 
 
 @dataclass(slots=True)
@@ -147,12 +168,3 @@ class _Lane:
     ends: dict[Hashable, Before] = field(default_factory=dict)
     waits: dict[int, list[Before]] = field(default_factory=lambda: defaultdict(list))
     made: dict[Line, int] = field(default_factory=lambda: defaultdict(int))
-
-
-def _batches(course: Course) -> Mapping[int, list[int]]:
-    """By the last call of each batch, its calls."""
-    calls: dict[int, list[int]] = defaultdict(list)
-    for index, move in enumerate(course.moves):
-        if move.batch is not None:
-            calls[move.batch].append(index)
-    return {indices[-1]: indices for indices in calls.values()}
