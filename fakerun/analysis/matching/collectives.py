@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fakerun.analysis.matching.cast import Cast, Family
 from fakerun.analysis.matching.diagnosis import Diagnosis, Parting, diagnosis_of, parting_of
 from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failure_of, uneven_steps
+from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
 from fakerun.analysis.matching.signature import first_difference
 from fakerun.analysis.matching.traces import Stream, View
 from fakerun.analysis.matching.words import call, on, who
@@ -126,7 +126,7 @@ def _stated(
         code=code,
         message=f"{what.format(who=who(odd.ranks), place=on(family.group, example, position))}. {own}; {others}",
         hint=hint,
-        call_site=(found or example).call_site,
+        call_site=(failed_at(cast, odd.ranks[0]) if failure else None) or (found or example).call_site,
         usual_site=example.call_site,
         odd=everywhere,
         named=everywhere,

@@ -12,6 +12,12 @@ def failure_of(cast: Cast, rank: int) -> str | None:
     return None if failure is None else f"{failure.kind} {failure.exception} {failure.call_site}"
 
 
+def failed_at(cast: Cast, rank: int) -> str | None:
+    """The line on which the rank failed."""
+    failure = cast.seats[rank].record.failure
+    return None if failure is None else failure.call_site
+
+
 def uneven_steps(cast: Cast, usual: int, odd: int, usual_step: int | None, odd_step: int | None) -> str | None:
     """How many steps the ranks make, if they part because one of them is in a step that the other, which did not fail, does not make."""
     if failure_of(cast, usual) is not None or failure_of(cast, odd) is not None:
@@ -19,8 +25,4 @@ def uneven_steps(cast: Cast, usual: int, odd: int, usual_step: int | None, odd_s
     made, others = cast.seats[odd].record.steps, cast.seats[usual].record.steps
     fewer = made < others and usual_step is not None and usual_step >= made
     more = made > others and odd_step is not None and odd_step >= others
-    return f"{{who}} completes {_steps(made)}, the others {others}" if fewer or more else None
-
-
-def _steps(count: int) -> str:
-    return f"{count} step{'s' * (count != 1)}"
+    return f"{{who}} completes {made} step{'s' * (made != 1)}, the others {others}" if fewer or more else None

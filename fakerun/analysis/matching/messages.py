@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from fakerun.analysis.matching.cast import Cast, Family
 from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failure_of, uneven_steps
+from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
 from fakerun.analysis.matching.signature import first_difference
 from fakerun.analysis.matching.traces import Stream, View, Way
 from fakerun.analysis.matching.words import at, who
@@ -89,11 +89,12 @@ class _Channel:
         record = self._cast.record(acting, index)
         way = self._way if place == self._here else self._way.back(len(self._family.pattern))
         code, message, hint = self._told(number, acting, other, record.step, way)
+        failed = code == "rank-ended-early"
         return Difference(
             code=code,
             message=message.format(name=self._name(number), acting=acting, line=at(record), other=other),
             hint=hint.format(other=other),
-            call_site=record.call_site,
+            call_site=(failed_at(self._cast, other) if failed else None) or record.call_site,
             usual_site=record.call_site,
             odd=self._ranks(other_place),
             named=self._ranks(other_place) | (self._ranks(place) if code.endswith(("-recv", "-send")) else frozenset()),
@@ -102,7 +103,7 @@ class _Channel:
             position=number,
             order=index,
             way=way,
-            failure=failure_of(self._cast, other) if code == "rank-ended-early" else None,
+            failure=failure_of(self._cast, other) if failed else None,
         )
 
     def _told(self, number: int, acting: int, other: int, step: int, way: Way) -> tuple[str, str, str]:
