@@ -33,8 +33,16 @@ def _adapter() -> "TypeAdapter[_Envelope]":
 
 
 def encode_job(job: JobSpec) -> bytes:
-    """The job as bytes; equal jobs give equal bytes."""
-    return _adapter().dump_json(_Envelope(fakerun_job=SCHEMA_VERSION, job=job), indent=2) + b"\n"
+    """The job as bytes; equal jobs give equal bytes.
+
+    Raises:
+        UsageError: a path, an argument or a variable is no UTF-8.
+    """
+    try:
+        return _adapter().dump_json(_Envelope(fakerun_job=SCHEMA_VERSION, job=job), indent=2) + b"\n"
+    except ValueError as error:  # pydantic's PydanticSerializationError is one
+        what = str(error).rpartition("UnicodeEncodeError: ")[2]
+        raise UsageError(f"the script's path, an argument or a variable is not UTF-8 ({what}); rename it") from error
 
 
 def decode_job(data: bytes, *, source: str = "job") -> JobSpec:

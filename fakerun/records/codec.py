@@ -8,6 +8,7 @@ over and over: gzip's fastest level makes it nine times smaller in less time tha
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
     parts: dict[str, bytes] = {}
 
     def part(of: str, kind: Any, value: Any) -> str:
-        text = _adapter(kind).dump_json(value, exclude_defaults=True)
+        text = _json(kind, value, exclude_defaults=True)
         name = f"{of}-{hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()}"
         parts[name] = _compressed(text)
         return name
@@ -126,7 +127,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         failure=record.failure,
         torch_version=record.torch_version,
     )
-    return EncodedRank(_compressed(_adapter(_Document).dump_json(document)), parts)
+    return EncodedRank(_compressed(_json(_Document, document)), parts)
 
 
 class RankDecoder:
@@ -212,6 +213,16 @@ def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> Ru
         grid=document.grid,
         findings=document.findings,
     )
+
+
+def _json(kind: Any, value: Any, *, exclude_defaults: bool = False) -> bytes:
+    """As JSON. Lone surrogates, which UTF-8 cannot hold, as readable escapes: Python makes them of names of files that are no UTF-8."""
+    try:
+        return _adapter(kind).dump_json(value, exclude_defaults=exclude_defaults)
+    except ValueError:  # pydantic's PydanticSerializationError is one
+        plain = _adapter(kind).dump_python(value, mode="json", exclude_defaults=exclude_defaults)
+        text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+        return re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):x}", text).encode()
 
 
 def _compressed(text: bytes) -> bytes:

@@ -157,6 +157,11 @@ def test_a_job_comes_back_as_it_was(job: JobSpec) -> None:
     assert list(back.env) == list(job.env)
 
 
+def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^the script's path, .* is not UTF-8 \('utf-8' codec .* position 2: .*\); rename it$"):
+        encode_job(JobSpec(script=Path("tr\udce9.py"), hardware=HARDWARE))
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
