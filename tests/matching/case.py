@@ -8,6 +8,7 @@ from fakerun.records.finding import Severity
 
 BUGS = Path(__file__).parent / "bugs"
 REPORTS = Path(__file__).parent / "reports"
+LEGAL = Path(__file__).parent / "legal"
 
 BUG_MARK, PEER_MARK = "  # BUG", "  # PEER"
 

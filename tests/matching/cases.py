@@ -1,4 +1,4 @@
-"""The cases: every class of bugs that the verdict knows, and reports of bugs that people have met."""
+"""The cases: every class of bugs that the verdict knows, reports of bugs that people have met, and what looks like a bug and is none."""
 
 from fakerun.errors import ExitCode
 from fakerun.records.finding import Severity
@@ -34,3 +34,6 @@ REPORTS = (
     Report(name="composer_3415", world_size=2, code="uneven-steps", ranks=(0,), says=("5 steps", "the others 6")),
     Report(name="pytorch_39706", world_size=2, code="root-mismatch", ranks=(1,), says=("root 0", "root 1")),
 )
+
+LEGAL = ("equal_counts", "list_and_tensor", "messages_both_ways", "own_steps", "uneven_all_to_all")
+"""Programs of four ranks."""
