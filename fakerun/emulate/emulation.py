@@ -18,6 +18,7 @@ from fakerun.emulate.cluster.fsdp import accumulated_gradients, report_fsdp_buff
 from fakerun.emulate.cluster.handles import Handles, simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.new_groups import new_groups_are_told
+from fakerun.emulate.cluster.non_members import non_members_are_told
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.peers import PeerValues
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
@@ -119,6 +120,7 @@ def emulation(
             flat_optimizer_state(job.ranks),
             simulated_process_groups(rank, job.world_size, observer, findings),
             new_groups_are_told(observer),
+            non_members_are_told(findings),
             simulated_stores(findings),
             simulated_handles(handles),
             simulated_objects(communication, findings),

@@ -14,12 +14,19 @@ from fakerun.emulate.patching import Patches
 @contextmanager
 def simulated_ddp() -> Iterator[None]:
     """Replace the parameter check of DDP's constructor."""
+    original: Any = vars(ddp_module)["_verify_param_shape_across_processes"]
+
+    def verify(group: Any, tensors: Sequence[torch.Tensor], logger: Any = None) -> None:
+        if not isinstance(group, dist.ProcessGroup):  # as new_group returns it to a rank that is not in the group
+            original(group, [], logger)
+        _exchange_shapes(group, tensors)
+
     with Patches() as patches:
-        patches.set(ddp_module, "_verify_param_shape_across_processes", _exchange_shapes)
+        patches.set(ddp_module, "_verify_param_shape_across_processes", verify)
         yield
 
 
-def _exchange_shapes(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor], logger: Any = None) -> None:
+def _exchange_shapes(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
     """What torch/csrc/distributed/c10d/reducer.cpp (verify_params_across_processes) sends: the number of parameters, then all shapes."""
     device = tensors[0].device
     count = torch.tensor([len(tensors)], device=device)

@@ -5,13 +5,19 @@ from typing import Any
 from tests.compatibility.case import NO_OPTIMIZER_STEP, Case, NotOnGloo, Operations
 
 
-def communication(program: str, world_size: int, operations: Operations | tuple[Operations, ...], **more: Any) -> Case:
+def communication(
+    program: str,
+    world_size: int,
+    operations: Operations | tuple[Operations, ...],
+    also_found: frozenset[str] = frozenset(),
+    **more: Any,
+) -> Case:
     """A program that only communicates."""
     return Case(
         program=f"collectives/{program}",
         world_size=world_size,
         operations=operations,
-        findings=NO_OPTIMIZER_STEP,
+        findings=NO_OPTIMIZER_STEP | also_found,
         **more,
     )
 
@@ -81,6 +87,7 @@ CASES = (
             {"all_reduce": 1, "broadcast": 1},
             {"all_reduce": 2, "broadcast": 1},
         ),
+        also_found=frozenset({"non-member"}),
     ),
     communication("meshes", 4, {"all_reduce": 3, "all_gather_into_tensor": 1, "reduce_scatter_tensor": 1, "broadcast": 1}),
     communication(

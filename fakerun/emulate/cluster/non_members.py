@@ -1,0 +1,33 @@
+"""Calls on a group that this rank is not in: torch warns and does nothing, or raises; what it only warns of is told to the user."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed as dist
+from torch.distributed import distributed_c10d
+
+from fakerun.emulate.patching import Patches
+from fakerun.records.finding import Severity
+from fakerun.records.observer import FindingSink
+
+
+@contextmanager
+def non_members_are_told(findings: FindingSink) -> Iterator[None]:
+    """Add a finding to torch's warning, until the context ends."""
+
+    def warn(name: str) -> None:
+        findings.note(
+            "non-member",
+            f"{name} on a group that this rank is not in: torch warns and does nothing, what would be received stays as it is.",
+            hint=f"Call {name} on the group's members only (`if dist.get_rank(group) >= 0`), or make the group with this rank.",
+            severity=Severity.WARNING,
+            subject=name,
+        )
+        # Where torch's own function would say it, in its words (2.11 to 2.15): at the call in torch that asks for it.
+        rank = dist.get_rank() if dist.is_initialized() else -1
+        warnings.warn(f"Running {name} on global rank {rank} which does not belong to the given group.", stacklevel=2)
+
+    with Patches() as patches:
+        patches.set(distributed_c10d, "_warn_not_in_group", warn)
+        yield
