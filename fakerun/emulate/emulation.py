@@ -77,7 +77,7 @@ def emulation(
     values = UnknownValues(mode, findings, job.routing)
     compilation = Compilation(findings)
     handles = Handles(observer)
-    communication = Communication(mode, observer, handles, PeerValues(mode, values, handles, peers, job.ranks, findings))
+    communication = Communication(mode, observer, handles, PeerValues(mode, values, handles, peers, job.ranks, findings), findings)
     communication.answer(torch.ops.c10d, c10d.ANSWERS)
     communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
     communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)

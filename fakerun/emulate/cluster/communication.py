@@ -14,7 +14,8 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.observer import OperationObserver
+from fakerun.records.finding import Severity
+from fakerun.records.observer import FindingSink, OperationObserver
 
 _REDUCE_OPS = {
     getattr(dist.ReduceOp.RedOpType, name): name.lower()
@@ -25,8 +26,9 @@ _REDUCE_OPS = {
 class Communication:
     """What all answers to communication operators use: reporting the call, making its result. `peers` fill in known values."""
 
-    def __init__(self, mode: DeviceMode, observer: OperationObserver, handles: Handles, peers: PeerValues) -> None:
+    def __init__(self, mode: DeviceMode, observer: OperationObserver, handles: Handles, peers: PeerValues, findings: FindingSink) -> None:
         self._mode = mode
+        self._findings = findings
         self._observer = observer
         self.handles = handles
         self.peers = peers
@@ -61,7 +63,7 @@ class Communication:
         """
         refuse_any(group, op)
         if self.peers.objects is None:
-            refuse_device(group, (*inputs, *outputs))
+            self._refuse_device(op, group, (*inputs, *outputs))
             splits = {"input_splits": more.get("input_splits"), "output_splits": more.get("output_splits")}
             reduction = _reduce_op_name(reduce_op)
             refuse(Call(op=op, group=group, inputs=inputs, outputs=outputs, reduce_op=reduction, root=root, peer=peer, **splits))
@@ -85,6 +87,20 @@ class Communication:
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)
         self.peers.begin(self._last_call, call, group, inputs)
+
+    def _refuse_device(self, op: CollectiveOp, group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
+        try:
+            refuse_device(group, tensors)
+        except RuntimeError:
+            if any(tensor.device.type == "cpu" for tensor in tensors):
+                self._findings.note(
+                    "cpu-tensor",
+                    f"{op.value} of a host tensor on {_name(group)}, whose backend communicates GPU tensors only.",
+                    hint='Move the tensor to the GPU, or initialise torch.distributed with backend="cpu:gloo,cuda:nccl".',
+                    severity=Severity.ERROR,
+                    subject=op.value,
+                )
+            raise
 
     def _device(self, group: dist.ProcessGroup, tensor: torch.Tensor | None) -> str:
         """The type of the device whose backend runs the call.
@@ -164,6 +180,14 @@ def _unwraps_itself(argument: Any) -> bool:
 def _global_rank(ranks: tuple[int, ...], rank: int | None) -> int | None:
     """The global rank of a rank in the group; None where there is none (-1 stands for anybody)."""
     return ranks[rank] if rank is not None and 0 <= rank < len(ranks) else None
+
+
+def _name(group: dist.ProcessGroup) -> str:
+    """What messages call a group."""
+    if group is dist.group.WORLD:
+        return "the default process group"
+    described = "" if group.group_desc in ("", "undefined") else f" {group.group_desc}"
+    return f"process group{described} of {group.size()} rank{'s' * (group.size() > 1)}"
 
 
 def _nbytes(tensors: Sequence[torch.Tensor]) -> int:
