@@ -20,12 +20,15 @@ def both_directions(rank: int, size: int, device: torch.device) -> None:
     right, left = (rank + 1) % size, (rank - 1) % size
     halo_from_left, halo_from_right = torch.empty(4, 2, device=device), torch.empty(4, 2, device=device)
     edge = torch.full((4, 2), float(rank), device=device)
-    requests = [
-        dist.isend(edge, dst=right, tag=1),
-        dist.isend(edge, dst=left, tag=2),
-        dist.irecv(halo_from_left, src=left, tag=1),
-        dist.irecv(halo_from_right, src=right, tag=2),
+    messages = [
+        lambda: dist.isend(edge, dst=right, tag=1),
+        lambda: dist.isend(edge, dst=left, tag=2),
+        lambda: dist.irecv(halo_from_left, src=left, tag=1),
+        lambda: dist.irecv(halo_from_right, src=right, tag=2),
     ]
+    # NCCL carries the messages between two ranks in the order of their calls: one sends while the other receives.
+    in_order = messages if rank % 2 == 0 else [*messages[2:], *messages[:2]]
+    requests = [message() for message in in_order]
     for request in requests:
         assert request is not None
         request.wait()
