@@ -202,6 +202,31 @@ def test_what_nobody_knows_is_neutral_and_noted(simulation: Simulation, name: st
     assert notes(simulation) == ["unknown-value"]
 
 
+DECIDES = {
+    "item": lambda x: x.sum().item() > 0,
+    "float": lambda x: float(x.sum()) > 0,
+    "bool": lambda x: bool(x.sum() > 0),
+    "a copy to the host": lambda x: x.cpu().sum() > 0,
+    "tolist": lambda x: x.tolist()[0] > 0,
+    "a shape": lambda x: x.nonzero().shape,
+}
+
+
+@pytest.mark.parametrize("name", DECIDES)
+def test_what_a_decision_may_be_taken_on_is_said_to_be_unverified(simulation: Simulation, name: str) -> None:
+    DECIDES[name](torch.randn(4, device="cuda"))
+    (note,) = simulation.seen().findings
+    assert note.code == "unknown-value"
+    assert "unverified" in str(note.hint)
+    assert "ranks may branch differently" in str(note.hint)
+
+
+def test_what_is_only_shown_decides_nothing(simulation: Simulation) -> None:
+    str(torch.randn(4, device="cuda"))
+    (note,) = simulation.seen().findings
+    assert (note.code, note.hint) == ("unknown-value", "What is shown is not what a real run shows.")
+
+
 FINITE: dict[str, Callable[[], Any]] = {
     "a scalar": lambda: bool(torch.isfinite(torch.randn((), device="cuda"))),
     "the method": lambda: torch.randn((), device="cuda").isfinite().item(),

@@ -38,6 +38,7 @@ class FiniteValues:
             self._findings.note(
                 "assumed-finite",
                 "torch.isfinite was asked about values that are not known in a dry run; they were taken to be finite.",
+                hint="What the script does with values that are not finite is unverified; on real data ranks may branch differently.",
             )
             self._make_true(answer)
         return answer

@@ -25,6 +25,12 @@ _LARGEST_ELEMENTS = 2**26
 
 _HOST = torch.device("cpu")
 
+_UNVERIFIED = (
+    "What depends on it is unverified: a branch was taken as for the neutral answer, the others were not run, "
+    "and on real data ranks may branch differently from each other."
+)
+"""What follows from reading a value: what the script then does with it, a comparison in Python say, cannot be seen."""
+
 
 class UnknownValues:
     """Handlers for operators that read values: `.item()`, copies to the host, results whose shape depends on data."""
@@ -149,7 +155,7 @@ class UnknownValues:
         known = self._read(tensor)
         if known is not None:
             return known
-        self._note("the values of a device tensor")
+        self._note("the values of a device tensor", hint="What is shown is not what a real run shows.")
         return torch.full((), neutral_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -168,13 +174,13 @@ class UnknownValues:
         finally:
             self._unnoted -= 1
 
-    def _note(self, what: str) -> None:
+    def _note(self, what: str, *, hint: str = _UNVERIFIED) -> None:
         if self._unnoted:
             return
         self._findings.note(
             "unknown-value",
             f"the script asked for {what}: not known in a dry run, so a neutral answer was given (float 1.0, int 1, bool False).",
-            hint="Control flow that depends on it may differ on real hardware.",
+            hint=hint,
         )
 
     def _note_assumed(self) -> None:
