@@ -1,5 +1,6 @@
 """What a case of this suite declares: a program in which ranks do not agree, and what must be found of it."""
 
+import ast
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,13 @@ class Program:
     """A program's file. A line that ends with `# BUG` is where the bug must be found, one with `# PEER` is the other side of it."""
 
     path: Path
+
+    @property
+    def story(self) -> str:
+        """What it does, and what is wrong with that, if anything is."""
+        docstring = ast.get_docstring(ast.parse(self.path.read_text()))
+        assert docstring, f"{self.path} has no docstring"
+        return " ".join(docstring.split())
 
     @property
     def code(self) -> list[str]:
@@ -63,7 +71,9 @@ class Bug(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Case):
-    """A bug that somebody has reported in public, reproduced."""
+    """A bug that somebody has reported in public, reproduced. `at` is the report's path on GitHub."""
+
+    at: str
 
     @property
     def program(self) -> Program:

@@ -8,6 +8,7 @@ EVERYBODY = (0, 1, 2, 3)
 
 BUGS = (
     Bug(name="missing_collective", world_size=4, code="missing-collective", ranks=(2,), says=("int64[]",)),
+    Bug(name="extra_collective", world_size=4, code="extra-collective", ranks=(0,)),
     Bug(name="other_operation", world_size=4, code="operation-mismatch", ranks=(0,), says=("all_reduce", "reduce of")),
     Bug(name="swapped_order", world_size=4, code="swapped-collectives", ranks=(1,), says=("float32[4]", "float32[8]")),
     Bug(name="size", world_size=4, code="size-mismatch", ranks=(3,), says=("float32[5,4]", "float32[8,4]")),
@@ -21,18 +22,61 @@ BUGS = (
     Bug(name="message_dtype", world_size=2, code="dtype-mismatch", ranks=(0, 1), says=("bfloat16", "float32")),
     Bug(name="send_recv_cycle", world_size=4, code="wait-cycle", ranks=EVERYBODY, says=("send",)),
     Bug(name="cross_group_cycle", world_size=4, code="wait-cycle", ranks=EVERYBODY, says=("all_reduce",)),
+    Bug(name="non_member", world_size=4, code="non-member", ranks=(2, 3), severity=Severity.WARNING, status=ExitCode.OK),
     Bug(name="uneven_steps", world_size=4, code="uneven-steps", ranks=(3,), says=("3 steps", "the others 4")),
     Bug(name="different_lines", world_size=4, code="different-lines", ranks=(0,), severity=Severity.WARNING, status=ExitCode.OK),
     Bug(name="never_waited", world_size=2, code="never-waited", ranks=(0, 1), severity=Severity.WARNING, status=ExitCode.OK),
+    Bug(name="cpu_tensor", world_size=2, code="cpu-tensor", ranks=(0, 1), status=ExitCode.SCRIPT_FAILED),
+    Bug(name="early_end", world_size=4, code="rank-ended-early", ranks=(1,), status=ExitCode.SCRIPT_FAILED),
 )
 
 REPORTS = (
-    Report(name="pytorch_77562", world_size=4, code="extra-collective", ranks=(0,), says=("all_gather_into_tensor",)),
-    Report(name="verl_6365", world_size=4, code="swapped-collectives", ranks=(2,), says=("float32[64]", "float32[128]")),
-    Report(name="deepspeed_7461", world_size=4, code="missing-collective", ranks=(2,), says=("all_gather_into_tensor",)),
-    Report(name="nccl_479", world_size=2, code="wait-cycle", ranks=(0, 1), says=("send",)),
-    Report(name="composer_3415", world_size=2, code="uneven-steps", ranks=(0,), says=("5 steps", "the others 6")),
-    Report(name="pytorch_39706", world_size=2, code="root-mismatch", ranks=(1,), says=("root 0", "root 1")),
+    Report(
+        name="pytorch_77562",
+        at="pytorch/pytorch/issues/77562",
+        world_size=4,
+        code="extra-collective",
+        ranks=(0,),
+        says=("all_gather_into_tensor",),
+    ),
+    Report(
+        name="accelerate_3982",
+        at="huggingface/accelerate/pull/3982",
+        world_size=4,
+        code="extra-collective",
+        ranks=(0,),
+        says=("float32[8]", "float32[8,16]"),
+        besides=frozenset({"different-lines"}),
+    ),
+    Report(
+        name="verl_6365",
+        at="verl-project/verl/issues/6365",
+        world_size=4,
+        code="swapped-collectives",
+        ranks=(2,),
+        says=("float32[64]", "float32[128]"),
+    ),
+    Report(
+        name="deepspeed_7461",
+        at="deepspeedai/DeepSpeed/issues/7461",
+        world_size=4,
+        code="missing-collective",
+        ranks=(2,),
+        says=("all_gather_into_tensor",),
+    ),
+    Report(name="nccl_479", at="NVIDIA/nccl/issues/479", world_size=2, code="wait-cycle", ranks=(0, 1), says=("send",)),
+    Report(name="pippy_969", at="pytorch/PiPPy/issues/969", world_size=3, code="wait-cycle", ranks=(0, 1, 2), says=("send", "recv")),
+    Report(
+        name="composer_3415",
+        at="mosaicml/composer/issues/3415",
+        world_size=2,
+        code="uneven-steps",
+        ranks=(0,),
+        says=("5 steps", "the others 6"),
+    ),
+    Report(
+        name="pytorch_39706", at="pytorch/pytorch/issues/39706", world_size=2, code="root-mismatch", ranks=(1,), says=("root 0", "root 1")
+    ),
 )
 
 LEGAL = ("equal_counts", "list_and_tensor", "messages_both_ways", "own_steps", "uneven_all_to_all")

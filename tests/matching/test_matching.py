@@ -11,6 +11,7 @@ import pytest
 from fakerun.errors import ExitCode
 from fakerun.records.finding import Severity
 from tests.matching import case as declared
+from tests.matching import table
 from tests.matching.case import BUG_MARK, PEER_MARK, Bug, Report
 from tests.matching.cases import BUGS, LEGAL, REPORTS
 from tests.matching.commands import Commands
@@ -69,3 +70,7 @@ def test_every_program_is_in_the_suite() -> None:
     assert sorted(path.name for path in declared.BUGS.iterdir() if path.is_dir()) == sorted(bug.name for bug in BUGS)
     assert sorted(path.stem for path in declared.REPORTS.glob("*.py")) == sorted(report.name for report in REPORTS)
     assert sorted(path.stem for path in declared.LEGAL.glob("*.py")) == sorted(LEGAL)
+
+
+def test_the_page_shows_the_cases() -> None:
+    assert table.PAGE.read_text() == table.page(), "python -m tests.matching.table"

@@ -1,0 +1,22 @@
+"""The number of samples is brought to the GPU to be summed over a group that only knows GPUs."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+dist.init_process_group("nccl")
+rank = dist.get_rank()
+torch.cuda.set_device(rank)
+model = nn.Linear(16, 4).cuda()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+for size in (8, 6):
+    model(torch.randn(size, 16, device="cuda")).square().mean().backward()
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.grad)
+    optimizer.step()
+    optimizer.zero_grad()
+    samples = torch.tensor(size, device="cuda")
+    dist.all_reduce(samples)
+
+dist.destroy_process_group()

@@ -1,0 +1,36 @@
+"""accelerate #3982: to load a checkpoint, rank 0 goes through the keys of the full state dict, the others through those of the
+sharded model. Quantised weights have keys of their own in the former (`absmax`), and from there on the broadcasts are of different
+tensors.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+mesh = init_device_mesh("cuda", (4,))
+rank = dist.get_rank()
+layers = nn.ModuleDict({name: nn.Linear(16, size, bias=False, device="cuda") for name, size in (("q", 16), ("k", 8), ("v", 8), ("o", 32))})
+for layer in layers.values():
+    fully_shard(layer, mesh=mesh)
+sharded = layers.state_dict()
+
+full: dict[str, torch.Tensor] = {}
+for name, parameter in sharded.items():
+    full[name] = torch.randn(parameter.shape)
+    if name.startswith("k"):
+        full[f"{name}.absmax"] = torch.randn(parameter.shape[0])
+
+if rank == 0:
+    for whole, _ in zip(full.values(), sharded.values(), strict=False):
+        dist.broadcast(whole.cuda(), src=0)  # BUG
+else:
+    for parameter in sharded.values():
+        dist.broadcast(torch.empty(parameter.shape, device="cuda"), src=0)  # PEER
+
+optimizer = torch.optim.SGD(layers.parameters(), lr=0.1)
+layers["q"](torch.randn(8, 16, device="cuda")).square().mean().backward()
+optimizer.step()
+
+dist.destroy_process_group()
