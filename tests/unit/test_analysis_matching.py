@@ -9,7 +9,7 @@ import pytest
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding import Severity
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, NewGroup, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import collective, in_order
 
 Calls = Sequence[CollectiveRecord]
@@ -194,4 +194,48 @@ def test_messages_name_both_sides() -> None:
     assert finding.message == (
         "rank 2 differs in dtype at collective 0 of group dp (ranks 0-3). "
         "rank 2: all_reduce of int64[8] at train.py:1; ranks 0-1,3: all_reduce of float32[8] at train.py:1."
+    )
+
+
+def made(*groups: tuple[int, ...], line: int = 1, before: int = 0) -> tuple[NewGroup, ...]:
+    return tuple(NewGroup(ranks=ranks, before=before, call_site=f"groups.py:{line + number}") for number, ranks in enumerate(groups))
+
+
+NEW_GROUPS: dict[str, tuple[dict[int, tuple[NewGroup, ...]], tuple[int, ...] | None, str | None]] = {
+    "the same": (dict.fromkeys(WORLD, made((0, 1), (2, 3))), None, None),
+    "from other lines": ({rank: made((0, 1), (2, 3), line=10 * rank) for rank in WORLD}, None, None),
+    "one call for all, or one each": (
+        {0: (NewGroup(ranks=(0, 1, 2, 3), groups=2, before=0),), 1: made((0, 1), (2, 3))},
+        None,
+        None,
+    ),
+    "one left out": ({**dict.fromkeys((0, 1, 2), made((0, 1), WORLD)), 3: made(WORLD, line=7)}, (3,), "groups.py:7"),
+    "the last left out": ({**dict.fromkeys((0, 1, 2), made((0, 1), WORLD)), 3: made((0, 1))}, (3,), "groups.py:2"),
+    "another order": ({**dict.fromkeys((1, 2, 3), made((0, 1), (2, 3))), 0: made((2, 3), (0, 1))}, (0,), "groups.py:1"),
+    "no two alike": ({rank: made((rank,), line=rank) for rank in WORLD}, WORLD, "groups.py:1"),
+    "made by its members alone": (
+        {rank: (NewGroup(ranks=pair, makers=pair, before=0),) for pair in ((0, 1), (2, 3)) for rank in pair},
+        None,
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("groups", "who", "where"), NEW_GROUPS.values(), ids=NEW_GROUPS)
+def test_new_groups(groups: dict[int, tuple[NewGroup, ...]], who: tuple[int, ...] | None, where: str | None) -> None:
+    """What differs after a group that is not made alike follows from it."""
+    ranks = [RankRecord(rank=rank, new_groups=each, collectives=in_order(USUAL)) for rank, each in groups.items()]
+    if who is not None:
+        ranks[-1] = replace(ranks[-1], collectives=in_order(USUAL[:2]))
+    found = [(finding.code, finding.ranks, finding.call_site) for finding in matching_findings(ranks)]
+    assert found == ([] if who is None else [("group-mismatch", who, where)])
+
+
+def test_a_call_on_a_group_that_the_rank_is_not_in() -> None:
+    pair = call(5, process_group="1", group="pair", group_ranks=(0, 1))
+    findings = matching_findings([RankRecord(rank=rank, collectives=in_order([pair, USUAL[0]])) for rank in WORLD])
+    assert [(finding.code, finding.ranks, finding.call_site) for finding in findings] == [("non-member", (2, 3), "train.py:5")]
+    assert (
+        findings[0].message
+        == "ranks 2-3 call on group pair (ranks 0-1) without being in it: all_reduce of float32[8] at train.py:5 does nothing there."
     )

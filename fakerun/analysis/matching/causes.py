@@ -63,6 +63,10 @@ def _root(number: int, parents: Sequence[int | None]) -> int:
 
 
 def _placed(graph: Graph, difference: Difference) -> _Cause:
+    if difference.blocked:
+        comes = ((graph.comes[graph.classes.of[rank]], call) for rank, call in difference.blocked.items())
+        nodes = frozenset(calls[call] for calls, call in comes if call < len(calls))
+        return _Cause(difference, nodes, frozenset(graph.downstream(nodes)))
     place: set[int] = set()
     behind: set[int] = set()
     index = difference.groups[0].places[difference.rank]
@@ -109,7 +113,7 @@ def _more(cause: _Cause, graph: Graph) -> str:
 def _waiting(cause: _Cause, graph: Graph) -> str:
     """Who waits beside the members of the groups, or elsewhere."""
     labels = _waiting_in(cause, graph)
-    members = {rank for group in cause.difference.groups for rank in group.users}
+    members = {rank for group in cause.difference.groups for rank in group.users} | cause.difference.blocked.keys()
     waiting = {rank for rank, number in graph.classes.of.items() if number in labels and rank not in cause.difference.odd}
     where = {label for number in labels for label in [labels[number]]}
     if not cause.follow and waiting <= members:

@@ -1,6 +1,7 @@
 """A Difference: one way in which ranks do not fit, not yet known to be a cause or a consequence of another one."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.matching.cast import Group
 from fakerun.analysis.matching.traces import Way
@@ -28,6 +29,8 @@ class Difference:
     order: int
     way: Way | None = None
     astray: bool = True
+    blocked: Mapping[int, int] = field(default_factory=dict)
+    """Of groups that are not made alike: by rank the first call that it does not come to."""
     failure: str | None = None
     """What a rank failed with that ended early."""
 

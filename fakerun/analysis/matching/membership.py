@@ -1,13 +1,12 @@
-"""Process groups that ranks do not mean alike."""
+"""Process groups that ranks do not mean alike, and calls on groups that a rank is not in."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fakerun.analysis.matching.cast import Cast, Group
-from fakerun.analysis.matching.words import who
+from fakerun.analysis.matching.new_groups import NEW_GROUP_HINT
+from fakerun.analysis.matching.words import call, who
 from fakerun.records.finding import Finding, Severity
-
-_HINT = "Call new_group on every rank for every group, those of others too, in one order and with the same ranks."
 
 
 def groups_that_differ(cast: Cast) -> tuple[list[Finding], set[Group]]:
@@ -26,7 +25,7 @@ def groups_that_differ(cast: Cast) -> tuple[list[Finding], set[Group]]:
                 severity=Severity.ERROR,
                 message=f"process group {name} is of {who(one.ranks)} for some ranks and of {who(other.ranks)} for others.",
                 ranks=tuple(sorted({*one.ranks, *other.ranks})),
-                hint=_HINT,
+                hint=NEW_GROUP_HINT,
             )
         )
     return findings, apart
@@ -47,3 +46,25 @@ def _overlapping(groups: list[Group]) -> tuple[Group, Group] | None:
             if of_rank.setdefault(rank, group) is not group:
                 return of_rank[rank], group
     return None
+
+
+def calls_of_non_members(cast: Cast) -> Iterator[Finding]:
+    """One `non-member` for each line on which ranks communicate on a group that they are not in."""
+    ranks: dict[str | None, list[tuple[int, int]]] = defaultdict(list)
+    for rank, seat in cast.seats.items():
+        elsewhere = [slot for slot, port in enumerate(seat.port_of) if rank not in seat.ports[port].places]
+        sites = {seat.trace.schedule.calls[index].call_site: index for slot in elsewhere for index in reversed(seat.trace.by_slot[slot])}
+        for site, index in sites.items():
+            ranks[site].append((rank, index))
+    for site, calls in ranks.items():
+        record = cast.record(*calls[0])
+        those = [rank for rank, _ in calls]
+        outside = f"{who(those)} call{'s' * (len(those) == 1)} on group {record.group} ({who(record.group_ranks)}) without being in it"
+        yield Finding(
+            code="non-member",
+            severity=Severity.ERROR,
+            message=f"{outside}: {call(record)} does nothing there.",
+            ranks=tuple(those),
+            call_site=site,
+            hint="Let only the members of the group make the call, or make the group with these ranks.",
+        )

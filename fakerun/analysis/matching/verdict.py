@@ -9,8 +9,9 @@ from fakerun.analysis.matching.circles import cycle_findings
 from fakerun.analysis.matching.classes import Classes
 from fakerun.analysis.matching.collectives import collective_differences, first_parting
 from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.membership import groups_that_differ
+from fakerun.analysis.matching.membership import calls_of_non_members, groups_that_differ
 from fakerun.analysis.matching.messages import message_differences
+from fakerun.analysis.matching.new_groups import new_group_differences
 from fakerun.analysis.matching.waiting import Graph
 from fakerun.analysis.matching.waits import never_waited
 from fakerun.records.finding import Finding
@@ -31,7 +32,8 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
     cast = Cast(ranks)
     agreed = Agreed(cast)
     odd, apart = groups_that_differ(cast)
-    differences: list[Difference] = []
+    differences = list(new_group_differences(cast))
+    made_alike = not differences
     for family in cast.families():
         if apart.isdisjoint(family.groups) and sum(view is not None for view in family.pattern) > 1:
             parting = first_parting(family)
@@ -39,7 +41,8 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
                 differences += collective_differences(cast, family, parting)
             agreed.look_at(family, parting)
             differences += message_differences(cast, family)
-    return (*odd, *_played(cast, differences), *agreed.findings(), *never_waited(cast))
+    by_name = odd if made_alike else ()  # groups that are not made alike go by the wrong names
+    return (*by_name, *_played(cast, differences), *agreed.findings(), *calls_of_non_members(cast), *never_waited(cast))
 
 
 def _played(cast: Cast, differences: Sequence[Difference]) -> Iterator[Finding]:

@@ -33,8 +33,8 @@ class Graph:
         """By node the class, None for a meeting."""
         self._points: dict[tuple[tuple[int, Line], int], int] = {}
         self.meets: dict[int, list[int]] = {}
-        self.first: dict[int, int] = {}
-        """By class its first node; its others follow in the order of the program."""
+        self.comes: dict[int, list[int]] = {}
+        """By class and call, the node of having come to it."""
         self.batch_at: dict[int, int] = {}
         """By the end of a batch its first call."""
         self._batches: list[tuple[int, list[int]]] = []
@@ -94,16 +94,15 @@ class Graph:
 
     def _add(self, number: int, course: Course) -> None:
         self.meets[number] = [-1] * len(course.moves)
-        self.first[number] = len(self.owner)
+        comes = self.comes[number] = []
         lane = _Lane()
-        previous: int | None = None
         for index, move in enumerate(course.moves):
             here = self._node(number)
-            if previous is not None:
-                self._edge(previous, here, index)
+            if comes:
+                self._edge(comes[-1], here, index)
+            comes.append(here)
             for end in lane.waits.pop(index, ()):
                 self._edge(end.node, here, end.call)
-            previous = here
             starting = course.batches.get(move.batch, (index,))
             if index == starting[-1]:
                 self._start(number, course, starting, here, lane)
