@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from math import prod
 from typing import Any
 
@@ -16,6 +17,11 @@ from fakerun.job.mesh import MeshSpec
 from fakerun.records.observer import FindingSink, OperationObserver
 
 _CONCATENATE = "_concatenate"
+
+_THREAD = "_thread_id"
+"""Where a mesh keeps by which thread it was made, for tests of torch's own in which threads are ranks: they must not share a mesh."""
+
+_threads = count(1)
 
 
 @contextmanager
@@ -72,6 +78,7 @@ class _Constructed:
         self._observer = observer
         self._findings = findings
         self._within = False
+        self._threads: dict[int | None, int] = {}
 
     @contextmanager
     def within(self) -> Iterator[None]:
@@ -95,8 +102,21 @@ class _Constructed:
                 original(mesh, device_type, ranks, **more)
             else:  # a part of another mesh
                 original(mesh, device_type, **more)
+            self._keep_apart(mesh)
 
         return construct
+
+    def _keep_apart(self, mesh: DeviceMesh) -> None:
+        """Make the mesh equal to none of another simulation in this process.
+
+        DTensor remembers placements by mesh (2.11 to 2.15), and with an equal mesh of before it would go back to process groups that
+        are gone: "Could not resolve the process group registered under the name 1".
+        """
+        if hasattr(mesh, _THREAD):
+            thread = getattr(mesh, _THREAD)
+            if thread not in self._threads:
+                self._threads[thread] = next(_threads)
+            setattr(mesh, _THREAD, self._threads[thread])
 
     def _construct(self, original: Callable[..., None], mesh: DeviceMesh, device_type: str, ranks: Any, **more: Any) -> None:
         layout, names = torch.as_tensor(ranks, dtype=torch.int, device="cpu"), more.get("mesh_dim_names")
