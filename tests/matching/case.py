@@ -43,7 +43,7 @@ class Program:
 class Case:
     """A program, and the one finding that it must yield; `says` are words that tell the cause. Errors apart from it there may be none.
 
-    `besides` are codes of warnings that are true as well.
+    `besides` are codes of warnings that are true as well. Where there is `no_majority`, whom the finding names is a convention.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Case:
     severity: Severity = Severity.ERROR
     status: ExitCode = ExitCode.FINDINGS
     besides: frozenset[str] = frozenset()
+    no_majority: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

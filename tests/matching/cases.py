@@ -22,6 +22,7 @@ BUGS = (
     Bug(name="message_dtype", world_size=2, code="dtype-mismatch", ranks=(0, 1), says=("bfloat16", "float32")),
     Bug(name="send_recv_cycle", world_size=4, code="wait-cycle", ranks=EVERYBODY, says=("send",)),
     Bug(name="cross_group_cycle", world_size=4, code="wait-cycle", ranks=EVERYBODY, says=("all_reduce",)),
+    Bug(name="new_groups", world_size=4, code="group-mismatch", ranks=(3,)),
     Bug(name="non_member", world_size=4, code="non-member", ranks=(2, 3), severity=Severity.WARNING, status=ExitCode.OK),
     Bug(name="uneven_steps", world_size=4, code="uneven-steps", ranks=(3,), says=("3 steps", "the others 4")),
     Bug(name="different_lines", world_size=4, code="different-lines", ranks=(0,), severity=Severity.WARNING, status=ExitCode.OK),
@@ -64,6 +65,7 @@ REPORTS = (
         ranks=(2,),
         says=("all_gather_into_tensor",),
     ),
+    Report(name="pytorch_25390", at="pytorch/pytorch/issues/25390", world_size=4, code="group-mismatch", ranks=EVERYBODY),
     Report(name="nccl_479", at="NVIDIA/nccl/issues/479", world_size=2, code="wait-cycle", ranks=(0, 1), says=("send",)),
     Report(name="pippy_969", at="pytorch/PiPPy/issues/969", world_size=3, code="wait-cycle", ranks=(0, 1, 2), says=("send", "recv")),
     Report(
@@ -75,7 +77,13 @@ REPORTS = (
         says=("5 steps", "the others 6"),
     ),
     Report(
-        name="pytorch_39706", at="pytorch/pytorch/issues/39706", world_size=2, code="root-mismatch", ranks=(1,), says=("root 0", "root 1")
+        name="pytorch_39706",
+        at="pytorch/pytorch/issues/39706",
+        world_size=2,
+        code="root-mismatch",
+        ranks=(1,),
+        says=("root 0", "root 1"),
+        no_majority=True,
     ),
 )
 

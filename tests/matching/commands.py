@@ -10,17 +10,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from fakerun.records.finding import Finding, Severity
+from fakerun.records.run import RankRecord
+from fakerun.records.store import RecordStore
 
 SERVER = Path(__file__).parent / "forked_command.py"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How the command ended, and the report's findings that are more than notes."""
+    """How the command ended, what it said on stderr, the report's findings, and the records that these were made from."""
 
     status: int
-    findings: tuple[Finding, ...]
     said: str
+    findings: tuple[Finding, ...]
+    ranks: tuple[RankRecord, ...]
 
 
 class Commands:
@@ -31,14 +34,15 @@ class Commands:
 
     def verdict(self, program: Path, world_size: int) -> Verdict:
         """That of all ranks of a program, which runs to its end."""
-        words = ["--nproc-per-node", str(world_size), "--ranks", "all", "--steps", "1000", "--format", "json", program.name]
         with TemporaryDirectory() as directory:
-            stdout, stderr = Path(directory, "stdout"), Path(directory, "stderr")
-            status = self._run(words, program.parent, stdout, stderr)
+            run, stdout, stderr = (Path(directory, name) for name in ("run", "stdout", "stderr"))
+            words = ["--nproc-per-node", str(world_size), "--ranks", "all", "--steps", "1000", "--format", "json", "--run-dir", str(run)]
+            status = self._run([*words, program.name], program.parent, stdout, stderr)
             said = stderr.read_text()
             report = json.loads(stdout.read_text() or "{}")
-        assert "findings" in report, f"fakerun {' '.join(words)} ended with {status}:\n{said}"
-        return Verdict(status=status, findings=tuple(map(_finding, report["findings"])), said=said)
+            assert "findings" in report, f"fakerun {' '.join(words)} {program} ended with {status}:\n{said}"
+            findings = tuple(map(_finding, report["findings"]))
+            return Verdict(status=status, said=said, findings=findings, ranks=RecordStore(run).read_run().ranks)
 
     def _run(self, words: list[str], cwd: Path, stdout: Path, stderr: Path) -> int:
         assert self._server.stdin is not None

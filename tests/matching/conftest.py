@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.matching.commands import Commands, commands
-from tests.shared_results import shared_results
+from tests.matching.case import Bug, Report
+from tests.matching.commands import Commands, Verdict, commands
+from tests.shared_results import SharedResults, shared_results
 
-__all__ = ["fakerun", "shared_results"]
+__all__ = ["fakerun", "shared_results", "verdict"]
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,9 @@ def fakerun() -> Iterator[Commands]:
     """The command. It is loaded when the first test asks for it."""
     with commands() as each:
         yield each
+
+
+@pytest.fixture
+def verdict(case: Bug | Report, fakerun: Commands, shared_results: SharedResults) -> Verdict:
+    """That of the case's program."""
+    return shared_results.get(f"verdict/{case.name}", lambda: fakerun.verdict(case.program.path, case.world_size))

@@ -14,7 +14,7 @@ from tests.matching import case as declared
 from tests.matching import table
 from tests.matching.case import BUG_MARK, PEER_MARK, Bug, Report
 from tests.matching.cases import BUGS, LEGAL, REPORTS
-from tests.matching.commands import Commands
+from tests.matching.commands import Commands, Verdict
 
 EVERY_BUG = [pytest.param(bug, id=bug.name) for bug in BUGS]
 EVERY_CASE = [*EVERY_BUG, *(pytest.param(report, id=report.name) for report in REPORTS)]
@@ -24,8 +24,7 @@ MOST_CHANGED_LINES = 4
 
 
 @pytest.mark.parametrize("case", EVERY_CASE)
-def test_the_bug_is_found_and_nothing_else(case: Bug | Report, fakerun: Commands) -> None:
-    verdict = fakerun.verdict(case.program.path, case.world_size)
+def test_the_bug_is_found_and_nothing_else(case: Bug | Report, verdict: Verdict) -> None:
     assert verdict.status == case.status, verdict.said
     of_ranks = [finding for finding in verdict.findings if finding.severity is not Severity.NOTE and finding.code not in case.besides]
     found = [(finding.code, finding.severity, finding.ranks, finding.call_site) for finding in of_ranks]
