@@ -65,11 +65,11 @@ def test_who_is_needed_is_simulated_too(tmp_path: Path) -> None:
 
 
 def test_a_rank_alone_takes_the_others_to_be_like_itself(tmp_path: Path) -> None:
-    """What all ranks give is no reason to simulate all ranks."""
+    """What all ranks give is no reason to simulate all ranks, but it is said that the sum is made up."""
     script = "votes = torch.tensor([rank])\ndist.all_reduce(votes)\nprint(votes.item())\n"
     result = run_script(tmp_path, script, "--rank", "2")
     assert printed(tmp_path / "run", 2) == ["8"]
-    assert findings(result) == []
+    assert findings(result) == [("peers-assumed", [2])]
 
 
 @pytest.mark.parametrize(

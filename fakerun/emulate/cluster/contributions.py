@@ -11,15 +11,17 @@ from itertools import accumulate
 
 import torch
 
+from fakerun.emulate.device.known_values import NOTHING
+
 Values = Sequence[torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What one rank puts into a call; `splits` are an all-to-all's. `assumed` tells whether the values follow from assumptions."""
+    """What one rank puts into a call; `splits` are an all-to-all's. `assumed` tells which assumptions the values follow from."""
 
     values: Values
-    assumed: bool = False
+    assumed: int = NOTHING
     splits: Sequence[int] | None = None
 
     @property

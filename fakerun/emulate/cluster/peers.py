@@ -9,13 +9,14 @@ On the accelerator most tensors have no values, and then nothing is asked.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
 from fakerun.emulate.cluster.handles import Handles
+from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
@@ -90,7 +91,7 @@ class PeerValues:
         known = [self._mode.known.of(tensor) for tensor in inputs]
         values = [each.clone() for each in known if each is not None]
         if len(values) == len(inputs):
-            call.own = Contribution(values=values, splits=info.input_splits, assumed=any(map(self._mode.known.assumed, inputs)))
+            call.own = Contribution(values=values, splits=info.input_splits, assumed=self._mode.known.assumed_of_any(inputs))
         self._peers.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Silence.UNKNOWN)
 
     def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
@@ -168,7 +169,7 @@ class PeerValues:
 
         def receive(targets: Values) -> None:
             all_ = self._from_all(call)
-            self._fill(targets, None if all_ is None else made(call, all_), assumed=any(each.assumed for each in all_ or ()))
+            self._fill(targets, None if all_ is None else made(call, all_), assumed=_assumed(all_ or ()))
 
         self._when_done(call, targets, receive)
 
@@ -187,7 +188,7 @@ class PeerValues:
 
         def receive(targets: Values) -> None:
             sent = self._from_sender(call)
-            self._fill(targets, None if sent is None else made(call, sent), assumed=sent is not None and sent.assumed)
+            self._fill(targets, None if sent is None else made(call, sent), assumed=NOTHING if sent is None else sent.assumed)
 
         self._when_done(call, targets, receive)
 
@@ -209,7 +210,8 @@ class PeerValues:
     def _from_all(self, call: _Call) -> Sequence[Contribution] | None:
         """What each member contributes; None if one of them does not know it."""
         assert call.own is not None
-        found = [call.own] * call.size
+        absent = self._in_place_of_absent(call.own)
+        found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
         spoken = call.own.nbytes <= _LARGEST_BYTES
         others = [i for i, rank in enumerate(call.info.group_ranks) if spoken and i != call.rank and rank in self._simulated]
         answers = self._peers.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
@@ -218,9 +220,16 @@ class PeerValues:
                 return None
             if isinstance(answer, bytes):
                 found[i] = decode(answer)
-            elif answer is not Silence.ABSENT:
+            elif answer is Silence.ABSENT:
+                found[i] = absent
+            else:
                 self._note_silence(call.info.group_ranks[i], answer)
         return found
+
+    @staticmethod
+    def _in_place_of_absent(own: Contribution) -> Contribution:
+        """What this rank contributes, for ranks that are not simulated. What follows from `--routing`, they assume as well."""
+        return own if own.assumed & ROUTING else replace(own, assumed=own.assumed | PEERS)
 
     def _note_silence(self, peer: int, reason: Silence) -> None:
         self._findings.note(
@@ -253,7 +262,7 @@ class PeerValues:
                 self._mode.known.forget(target)
         self._handles.when_waited(call.number, lambda: receive(targets))
 
-    def _fill(self, targets: Values, values: Sequence[torch.Tensor | None] | None, *, assumed: bool = False) -> None:
+    def _fill(self, targets: Values, values: Sequence[torch.Tensor | None] | None, *, assumed: int = NOTHING) -> None:
         for i, target in enumerate(targets):
             value = None if values is None or len(values) != len(targets) else values[i]
             if not target.numel():
@@ -263,7 +272,17 @@ class PeerValues:
                 self._mode.known.remember(target, value.reshape(target.shape), assumed=assumed)
             elif fits and value is not None:
                 target.copy_(value.reshape(target.shape))
+                if assumed & PEERS:
+                    self._values.note_peers()
             elif type(target) is FakeTensor:
                 self._mode.known.forget(target)
             else:
                 self._values.fill(target, "what another rank sends")
+
+
+def _assumed(contributions: Sequence[Contribution]) -> int:
+    """Which assumptions any of them follows from."""
+    assumed = NOTHING
+    for each in contributions:
+        assumed |= each.assumed
+    return assumed

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.known_values import largest_bytes
+from fakerun.emulate.device.known_values import ROUTING, largest_bytes
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.job.routing import Routing
@@ -70,10 +70,10 @@ class AssumedChoices:
         rules, position = _CHOICES[func]
         indices = output if position is None else output[position]
         dim = _dimension(func, args, kwargs)
-        if dim is not None and scores.dim() > 0 and indices.numel() * 8 <= largest_bytes(torch.int64, assumed=True):
+        if dim is not None and scores.dim() > 0 and indices.numel() * 8 <= largest_bytes(torch.int64, assumed=ROUTING):
             reduced = indices.dim() < scores.dim()
             chosen = choices(rules[self._routing], indices.unsqueeze(dim).shape if reduced else indices.shape, dim, scores.shape[dim])
-            self._mode.known.remember(indices, chosen.reshape(indices.shape), assumed=True)
+            self._mode.known.remember(indices, chosen.reshape(indices.shape), assumed=ROUTING)
         return output
 
 

@@ -1,11 +1,12 @@
 """Remembers what is known of the contents of device tensors.
 
 Kept by storage, so that all views see it: a host storage of the same bytes, or one value that fills it, and which of its bytes are known.
-Some are known because the host knew them; some are assumed, as the scenario that the user chose says (`--routing`): then whoever
-reads them says so.
+Some are known because the host knew them; some are assumed, as the scenario that the user chose says (`--routing`), or because ranks
+that are not simulated were taken to contribute what this one does: then whoever reads them says so.
 """
 
 import weakref
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -23,14 +24,17 @@ one of this size takes a third of a millisecond."""
 _LARGEST_ASSUMED_BYTES = 2**27
 """What follows from assumed choices: twice the one-hot of 8 experts out of 128 for 8192 tokens. Were it forgotten, experts would starve."""
 
+NOTHING, ROUTING, PEERS = 0, 1, 2
+"""What known values follow from, any of these together: bits, as they are passed on with every operator."""
+
 _ALL_BITS = -1
 
 _OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def largest_bytes(dtype: torch.dtype, assumed: bool) -> int:
+def largest_bytes(dtype: torch.dtype, assumed: int) -> int:
     """Up to how many bytes a tensor is remembered."""
-    if assumed:
+    if assumed & ROUTING:
         return _LARGEST_ASSUMED_BYTES
     return _LARGEST_FLOAT_BYTES if dtype.is_floating_point or dtype.is_complex else _LARGEST_BYTES
 
@@ -40,7 +44,7 @@ class _Contents:
 
     __slots__ = ("assumed", "fill", "known", "reference", "values")
 
-    def __init__(self, reference: Any, assumed: bool) -> None:
+    def __init__(self, reference: Any, assumed: int) -> None:
         self.reference = reference
         self.assumed = assumed
         self.values: torch.UntypedStorage | None = None
@@ -99,19 +103,26 @@ class KnownValues:
         """A quick look at whether the values may be known."""
         return type(tensor) is not FakeTensor or tensor.untyped_storage()._cdata in self._contents
 
-    def assumed(self, tensor: torch.Tensor) -> bool:
-        """Whether what is known of a tensor follows from assumptions."""
+    def assumed(self, tensor: torch.Tensor) -> int:
+        """Which assumptions what is known of a tensor follows from."""
         if type(tensor) is not FakeTensor:
-            return False
+            return NOTHING
         entry = self._entry(tensor)
-        return entry is not None and entry.assumed
+        return NOTHING if entry is None else entry.assumed
+
+    def assumed_of_any(self, tensors: Iterable[torch.Tensor]) -> int:
+        """Which assumptions what is known of some of these tensors follows from."""
+        assumed = NOTHING
+        for tensor in tensors:
+            assumed |= self.assumed(tensor)
+        return assumed
 
     def __bool__(self) -> bool:
         return bool(self._contents)
 
     # -- telling -------------------------------------------------------------------------------------------------------------------
 
-    def remember(self, tensor: torch.Tensor, values: torch.Tensor, *, assumed: bool = False) -> None:
+    def remember(self, tensor: torch.Tensor, values: torch.Tensor, *, assumed: int = NOTHING) -> None:
         """`tensor` now holds `values`. If these have another shape (embedding_bag's offsets do on the host), nothing is known."""
         if tensor.shape != values.size():
             self.forget(tensor)
@@ -128,9 +139,9 @@ class KnownValues:
         """Every element of `tensor`, which may be as large as it likes, now is `value`."""
         fill = torch.full((), value, dtype=tensor.dtype, device="cpu")
         if _fills_its_storage(tensor):
-            self._new_entry(tensor, False).fill = fill
+            self._new_entry(tensor, NOTHING).fill = fill
         else:
-            self._remember_part(tensor, fill, False)
+            self._remember_part(tensor, fill, NOTHING)
 
     def forget(self, tensor: torch.Tensor) -> None:
         """`tensor` was written to with values that are not known."""
@@ -140,7 +151,7 @@ class KnownValues:
         if _fills_its_storage(tensor) or not entry.forget(tensor):
             del self._contents[tensor.untyped_storage()._cdata]
 
-    def to_write(self, tensor: torch.Tensor, *, assumed: bool) -> tuple[torch.Tensor, torch.Tensor | None] | None:
+    def to_write(self, tensor: torch.Tensor, *, assumed: int) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         """What a write of known values to places in `tensor` has to write to; None if so much is not remembered.
 
         Host tensors that share the contents and the marks of what is known: integers, all bits set where it is; None where all is.
@@ -152,17 +163,17 @@ class KnownValues:
                 return None
             entry = self._new_entry(tensor, assumed)
             entry.values, entry.known = _bytes(nbytes), _bytes(nbytes, 0)
-        entry.assumed = entry.assumed or assumed
+        entry.assumed |= assumed
         values = entry.view(tensor)
         return None if values is None else (values, entry.marks(tensor))
 
-    def taint(self, tensor: torch.Tensor, assumed: bool) -> None:
-        """What `tensor` now holds follows from assumptions, too, if `assumed`."""
+    def taint(self, tensor: torch.Tensor, assumed: int) -> None:
+        """What `tensor` now holds follows from these assumptions, too."""
         entry = self._entry(tensor)
         if entry is not None:
-            entry.assumed = entry.assumed or assumed
+            entry.assumed |= assumed
 
-    def _remember_part(self, tensor: torch.Tensor, values: torch.Tensor, assumed: bool) -> None:
+    def _remember_part(self, tensor: torch.Tensor, values: torch.Tensor, assumed: int) -> None:
         parts = self.to_write(tensor, assumed=assumed)
         if parts is None:
             self.forget(tensor)
@@ -180,7 +191,7 @@ class KnownValues:
             return None
         return entry
 
-    def _new_entry(self, tensor: torch.Tensor, assumed: bool) -> _Contents:
+    def _new_entry(self, tensor: torch.Tensor, assumed: int) -> _Contents:
         storage = tensor.untyped_storage()
         address = storage._cdata
         entry = self._contents[address] = _Contents(weakref.ref(storage, partial(self._died, address)), assumed)

@@ -115,7 +115,7 @@ class ValueFlow:
         blank = {id(tensor): _blank(tensor) for tensor in self._writes.of(func, (), kwargs)}  # `out=`: what it held does not matter
         operands = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and id(leaf) not in blank]
         made = [leaf for leaf in pytree.tree_leaves(output) if type(leaf) is FakeTensor]
-        assumed = any(map(self._known.assumed, operands))
+        assumed = self._known.assumed_of_any(operands)
         if any(_nbytes(tensor) > largest_bytes(tensor.dtype, assumed) for tensor in (*operands, *made)):
             return False
         host = {id(operand): self._known.of(operand) for operand in operands}
@@ -139,7 +139,7 @@ class ValueFlow:
         """Known values were put into known places."""
         target, *rest = args
         operands = [leaf for leaf in pytree.tree_leaves(rest) if isinstance(leaf, torch.Tensor)]
-        assumed = any(map(self._known.assumed, operands))
+        assumed = self._known.assumed_of_any(operands)
         host_rest = pytree.tree_map_only(torch.Tensor, self._known.of, rest)
         if any(self._known.of(operand) is None for operand in operands) or _reads_target(func, args):
             return False

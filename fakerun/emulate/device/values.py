@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.assumed_choices import WHAT_IS_ASSUMED
+from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
 from fakerun.emulate.device.neutral import neutral_tensor, neutral_value
 from fakerun.emulate.refusals.gaps import UNKNOWN_SHAPE
@@ -123,7 +124,7 @@ class UnknownValues:
         if sum(fake.numel() for fake in fakes) > _LARGEST_ELEMENTS:
             raise UNKNOWN_SHAPE.error(f"torch.ops.{func}", "it depends on the values of a large device tensor, which nobody computed")
         exact = self._all_known(fakes)
-        assumed = exact and any(map(self._mode.known.assumed, fakes))
+        assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         self._note_deciding(func, args[1:2] if func is aten.masked_select.default else fakes)
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_neutral, (list(args), dict(kwargs)))
         output = func(*real_args, **real_kwargs)
@@ -135,16 +136,16 @@ class UnknownValues:
 
     def _note_deciding(self, func: Any, tensors: Sequence[torch.Tensor]) -> None:
         """Tell the user if the shape of a result depends on values of these tensors that are not known, or assumed."""
-        if not self._all_known(tensors):
+        if self._all_known(tensors):
+            self._note_assumed(self._mode.known.assumed_of_any(tensors))
+        else:
             self._note(f"the values that {func._opname} depends on")
-        elif any(map(self._mode.known.assumed, tensors)):
-            self._note_assumed()
 
     def _known_or_neutral(self, tensor: torch.Tensor) -> torch.Tensor:
         known = self._mode.known.of(tensor)
         return neutral_tensor(tensor) if known is None else known
 
-    def _placed(self, values: torch.Tensor, device: torch.device, exact: bool, assumed: bool) -> Any:
+    def _placed(self, values: torch.Tensor, device: torch.device, exact: bool, assumed: int) -> Any:
         placed = self._mode.wrap(torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device="meta"), device)
         if exact:
             self._mode.known.remember(placed, values, assumed=assumed)
@@ -161,8 +162,8 @@ class UnknownValues:
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor that the script gets to see, if they are known or assumed."""
         known = self._mode.known.of(tensor)
-        if known is not None and self._mode.known.assumed(tensor):
-            self._note_assumed()
+        if known is not None:
+            self._note_assumed(self._mode.known.assumed(tensor))
         return known
 
     @contextmanager
@@ -183,7 +184,18 @@ class UnknownValues:
             hint=hint,
         )
 
-    def _note_assumed(self) -> None:
-        if not self._unnoted:
+    def _note_assumed(self, assumed: int) -> None:
+        if assumed & ROUTING and not self._unnoted:
             message, hint = WHAT_IS_ASSUMED[self._routing]
             self._findings.note("assumed-routing", message, hint=hint)
+        if assumed & PEERS:
+            self.note_peers()
+
+    def note_peers(self) -> None:
+        """The script gets to see values that ranks were assumed to contribute."""
+        if not self._unnoted:
+            self._findings.note(
+                "peers-assumed",
+                "values were asked for that ranks contribute to which are not simulated: they were taken to contribute what this one does.",
+                hint="What depends on them is unverified. With --ranks all, or a list of ranks, they exchange what they really contribute.",
+            )
