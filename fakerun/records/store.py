@@ -56,6 +56,8 @@ class RecordStore:
             data = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
         return self._decoder.decode(data, source=str(path))
 
     def write_run(self, run: RunRecord) -> None:
@@ -76,8 +78,9 @@ class RecordStore:
         return decode_run(data, ranks, source=str(self.run))
 
     def ranks(self) -> list[int]:
-        """The ranks that have a record."""
-        return sorted(int(path.parent.name.removeprefix("rank-")) for path in self._path.glob("rank-*/record.json.gz"))
+        """The ranks that have a record; a directory that somebody has put aside (`rank-00003.old`) is none of them."""
+        names = (path.parent.name.removeprefix("rank-") for path in self._path.glob("rank-*/record.json.gz"))
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def remove_shared(self) -> None:
         """Remove the parts that records of an earlier run had in common; what else lies there stays."""

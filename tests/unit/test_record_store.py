@@ -1,0 +1,70 @@
+"""The records of a run in its directory: long parts lie there once, and what is damaged or missing is told by name."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fakerun.errors import UsageError
+from fakerun.records.store import RecordStore
+from tests.unit.records_by_hand import llama_8b_rank
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """A directory with eight ranks that do the same."""
+    store = RecordStore(tmp_path)
+    for rank in range(8):
+        store.directory(rank).mkdir()
+        store.write(llama_8b_rank(rank))
+    return tmp_path
+
+
+def test_what_ranks_have_in_common_lies_there_once(kept: Path) -> None:
+    assert sorted(path.name.split("-")[0] for path in (kept / "shared").iterdir()) == ["groups", "memory", "schedule"]
+    store = RecordStore(kept)
+    records = [store.read(rank) for rank in store.ranks()]
+    assert records == [llama_8b_rank(rank) for rank in range(8)]
+    assert len({id(record.memory) for record in records if record is not None}) == 1
+
+
+def test_a_directory_put_aside_is_no_rank(kept: Path) -> None:
+    shutil.copytree(kept / "rank-00003", kept / "rank-00003.old")
+    assert RecordStore(kept).ranks() == list(range(8))
+
+
+def schedule(kept: Path) -> Path:
+    (path,) = kept.glob("shared/schedule-*")
+    return path
+
+
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def record(kept: Path) -> Path:
+    return kept / "rank-00003" / "record.json.gz"
+
+
+def in_its_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], Callable[[Path], Path], str]] = {
+    "a record cut off": (cut_off, record, "{path}: not a record of fakerun (Compressed file ended"),
+    "a directory where a record was": (in_its_place, record, "{path}: Is a directory"),
+    "a schedule cut off": (cut_off, schedule, "{name}: not a record of fakerun (Compressed file ended"),
+    "a schedule gone": (Path.unlink, schedule, "{path}: No such file or directory, which a record refers to; run the job again"),
+}
+
+
+@pytest.mark.parametrize(("damage", "which", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_told_by_name(kept: Path, damage: Callable[[Path], None], which: Callable[[Path], Path], message: str) -> None:
+    path = which(kept)
+    damage(path)
+    expected = message.format(path=path, name=path.name.removesuffix(".json.gz"))
+    with pytest.raises(UsageError, match="^" + re.escape(expected)):
+        RecordStore(kept).read(3)
