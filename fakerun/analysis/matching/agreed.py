@@ -59,7 +59,7 @@ class Agreed:
                     continue
                 record = self._cast.record(those[0].rank, stream.calls[position])
                 ranks = self._everywhere(family, those)
-                where = on(family.group, record, position)
+                where = on(record, position)
                 finding = _error("size-mismatch", f"{where}: {call(record)}: {kind.law}.", ranks, record.call_site, _SIZES_HINT)
                 self._tell((record.call_site, record.op, kind.law), finding)
 
@@ -79,7 +79,7 @@ class Agreed:
         assert tables[1] is not None
         gives, takes = tables[0][0][receiver.place], tables[1][1][sender.place]
         sites = f"{at(send)} and{at(receive)}" if send.call_site != receive.call_site else at(send)
-        where = f"{on(family.group, send, position)}{sites}"
+        where = f"{on(send, position)}{sites}"
         message = f"rank {sender.rank} sends {gives} elements to rank {receiver.rank}, which expects {takes}, in {where}."
         finding = _error("splits-mismatch", message, self._everywhere(family, (sender, receiver)), send.call_site, _SPLITS_HINT)
         self._tell(("splits", send.call_site, receive.call_site), finding)
@@ -109,7 +109,7 @@ class Agreed:
         finding = Finding(
             code="different-lines",
             severity=Severity.WARNING,
-            message=f"{on(family.group, record, position)} is reached from different lines: {where}.",
+            message=f"{on(record, position)} is reached from different lines: {where}.",
             ranks=self._everywhere(family, odd),
             call_site=odd_site,
             hint=_LINES_HINT,

@@ -23,7 +23,7 @@ class _Cause:
     difference: Difference
     place: frozenset[int]
     reach: frozenset[int]
-    follow: list[Difference] = field(default_factory=list)
+    follow: list["_Cause"] = field(default_factory=list)
 
     def precedes(self, other: "_Cause") -> bool:
         """Whether the other is a consequence of this one."""
@@ -50,7 +50,7 @@ def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[lis
         root = _root(number, parents)
         roots[root] = None
         if root != number:
-            causes[root].follow.append(cause.difference)
+            causes[root].follow.append(cause)
     found = [cause.difference.finding(_more(cause, graph)) for cause in _merged([causes[root] for root in roots])]
     return found, frozenset[int]().union(*(cause.reach for cause in causes))
 
@@ -112,26 +112,36 @@ def _more(cause: _Cause, graph: Graph) -> str:
 
 def _waiting(cause: _Cause, graph: Graph) -> str:
     """Who waits beside the members of the groups, or elsewhere."""
-    labels = _waiting_in(cause, graph)
-    members = {rank for group in cause.difference.groups for rank in group.users} | cause.difference.blocked.keys()
+    if not cause.difference.astray:
+        where = {group.label for each in cause.follow for group in each.difference.groups}
+        return f" The same ranks differ in {_labels(where)}, too." if where else ""
+    labels = _waiting_in(cause.reach.union(*(each.reach for each in cause.follow)), graph)
+    members = _concerned(cause.difference)
     waiting = {rank for rank, number in graph.classes.of.items() if number in labels and rank not in cause.difference.odd}
-    where = {label for number in labels for label in [labels[number]]}
+    where = set(labels.values())
     if not cause.follow and waiting <= members:
         return ""
-    where |= {group.label for difference in cause.follow for group in difference.groups}
+    where |= {group.label for each in cause.follow for group in each.difference.groups}
     who_waits = waiting or members - cause.difference.odd
     return f" What follows from it: {who(who_waits)} wait{'s' * (len(who_waits) == 1)} for ever, or for wrong calls, in {_labels(where)}."
 
 
-def _waiting_in(cause: _Cause, graph: Graph) -> Mapping[int, str]:
+def _concerned(difference: Difference) -> set[int]:
+    """The ranks that the message names, or says something of by naming their group."""
+    if difference.way is not None:
+        return {difference.rank, *difference.named}
+    return {rank for group in difference.groups for rank in group.users} | difference.blocked.keys()
+
+
+def _waiting_in(reach: frozenset[int], graph: Graph) -> Mapping[int, str]:
     """By class that waits, the label of the group in which it does first."""
     found: dict[int, str] = {}
     representatives = graph.classes.representatives()
-    for node in sorted(cause.reach):
+    for node in sorted(reach):
         number = graph.owner[node]
         if number is not None and number not in found:
             rank = representatives[number]
-            call = next((before.call for before in graph.before[node] if before.node in cause.reach), None)
+            call = next((before.call for before in graph.before[node] if before.node in reach), None)
             line = None if call is None else graph.classes.courses[rank].moves[call].line
             if line is not None:
                 found[number] = graph.classes.cast.seats[rank].ports[line[0]].label

@@ -124,7 +124,7 @@ def _stated(
     everywhere = _everywhere(family, odd.ranks)
     return Difference(
         code=code,
-        message=f"{what.format(who=who(odd.ranks), place=on(family.group, example, position))}. {own}; {others}",
+        message=f"{what.format(who=who(odd.ranks), place=on(example, position))}. {own}; {others}",
         hint=hint,
         call_site=(failed_at(cast, odd.ranks[0]) if failure else None) or (found or example).call_site,
         usual_site=example.call_site,

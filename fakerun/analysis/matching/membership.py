@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from fakerun.analysis.matching.cast import Cast, Group
 from fakerun.analysis.matching.new_groups import NEW_GROUP_HINT
-from fakerun.analysis.matching.words import call, who
+from fakerun.analysis.matching.words import call, named, who
 from fakerun.records.finding import Finding, Severity
 
 
@@ -59,10 +59,10 @@ def calls_of_non_members(cast: Cast) -> Iterator[Finding]:
     for site, calls in ranks.items():
         record = cast.record(*calls[0])
         those = [rank for rank, _ in calls]
-        outside = f"{who(those)} call{'s' * (len(those) == 1)} on group {record.group} ({who(record.group_ranks)}) without being in it"
+        outside = f"{who(those)} call{'s' * (len(those) == 1)} on {named(record)} without being in it"
         yield Finding(
             code="non-member",
-            severity=Severity.ERROR,
+            severity=Severity.WARNING,
             message=f"{outside}: {call(record)} does nothing there.",
             ranks=tuple(those),
             call_site=site,

@@ -9,6 +9,7 @@ from fakerun.analysis.matching.circles import cycle_findings
 from fakerun.analysis.matching.classes import Classes
 from fakerun.analysis.matching.collectives import collective_differences, first_parting
 from fakerun.analysis.matching.difference import Difference
+from fakerun.analysis.matching.inversions import Inversions
 from fakerun.analysis.matching.membership import calls_of_non_members, groups_that_differ
 from fakerun.analysis.matching.messages import message_differences
 from fakerun.analysis.matching.new_groups import new_group_differences
@@ -42,7 +43,11 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
             agreed.look_at(family, parting)
             differences += message_differences(cast, family)
     by_name = odd if made_alike else ()  # groups that are not made alike go by the wrong names
-    return (*by_name, *_played(cast, differences), *agreed.findings(), *calls_of_non_members(cast), *never_waited(cast))
+    played = list(_played(cast, differences))
+    astray = {group for difference in differences if difference.astray for group in difference.groups}
+    waiting = {rank for finding in played if finding.code == "wait-cycle" for rank in finding.ranks}
+    inversions = Inversions(cast).findings(astray | apart, waiting)
+    return (*by_name, *played, *agreed.findings(), *calls_of_non_members(cast), *inversions, *never_waited(cast))
 
 
 def _played(cast: Cast, differences: Sequence[Difference]) -> Iterator[Finding]:

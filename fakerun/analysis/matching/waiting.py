@@ -34,7 +34,7 @@ class Graph:
         self._points: dict[tuple[tuple[int, Line], int], int] = {}
         self.meets: dict[int, list[int]] = {}
         self.comes: dict[int, list[int]] = {}
-        """By class and call, the node of having come to it."""
+        """By class and call, the node of having come to it; the last is the end."""
         self.batch_at: dict[int, int] = {}
         """By the end of a batch its first call."""
         self._batches: list[tuple[int, list[int]]] = []
@@ -94,18 +94,25 @@ class Graph:
 
     def _add(self, number: int, course: Course) -> None:
         self.meets[number] = [-1] * len(course.moves)
-        comes = self.comes[number] = []
+        self.comes[number] = []
         lane = _Lane()
         for index, move in enumerate(course.moves):
-            here = self._node(number)
-            if comes:
-                self._edge(comes[-1], here, index)
-            comes.append(here)
-            for end in lane.waits.pop(index, ()):
-                self._edge(end.node, here, end.call)
+            here = self._come(number, index, lane)
             starting = course.batches.get(move.batch, (index,))
             if index == starting[-1]:
                 self._start(number, course, starting, here, lane)
+        self._come(number, len(course.moves), lane)
+
+    def _come(self, number: int, index: int, lane: "_Lane") -> int:
+        """The node of having come to a call, or to the end."""
+        here = self._node(number)
+        comes = self.comes[number]
+        if comes:
+            self._edge(comes[-1], here, index)
+        comes.append(here)
+        for end in lane.waits.pop(index, ()):
+            self._edge(end.node, here, end.call)
+        return here
 
     def _start(self, number: int, course: Course, calls: Sequence[int], here: int, lane: "_Lane") -> None:
         """Calls that start together, after what their communicators did before."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from fakerun.analysis.matching.cast import Group
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.schedule import ranks_label
 from fakerun.units import format_ranks
 
 _LONG = 60
@@ -19,16 +19,10 @@ def who(ranks: Iterable[int]) -> str:
     return f"rank{'s' * (len(numbers) > 1)} {listed}"
 
 
-def named(group: Group) -> str:
-    """`group dp (ranks 0,4)`."""
-    return f"group {group.label} ({who(group.ranks)})"
-
-
-def alike(groups: Sequence[Group]) -> str:
-    """What to add where the same holds for further groups: ` (in 127 other groups alike: dp)`."""
-    labels = sorted({group.label for group in groups[1:]})
-    shown = ", ".join(labels[:3]) + ", ..." * (len(labels) > 3)
-    return f" (in {len(groups) - 1} other group{'s' * (len(groups) > 2)} alike: {shown})" if len(groups) > 1 else ""
+def named(record: CollectiveRecord) -> str:
+    """`group dp (ranks 0,4)`, `group of ranks 0,4`."""
+    ranks = who(record.group_ranks)
+    return f"group of {ranks}" if record.group == ranks_label(record.group_ranks) else f"group {record.group} ({ranks})"
 
 
 def call(record: CollectiveRecord) -> str:
@@ -46,9 +40,9 @@ def at(record: CollectiveRecord) -> str:
     return f" at {record.call_site}" if record.call_site else ""
 
 
-def on(group: Group, record: CollectiveRecord, position: int) -> str:
+def on(record: CollectiveRecord, position: int) -> str:
     """`collective 3 of group dp (ranks 0,4)`."""
-    return f"collective {position} of group {record.group} ({who(group.ranks)})"
+    return f"collective {position} of {named(record)}"
 
 
 def _size(size: Sequence[int]) -> str:
