@@ -8,9 +8,9 @@ from tests.oracles.programs import CallIdentity
 _MICROBATCHES, _STEPS = 8, 2
 """Of programs/model_parallel/pipeline.py."""
 
-_IN_A_ROW = ("ScheduleGPipe", "Schedule1F1B")
-_IN_A_LOOP = ("ScheduleInterleaved1F1B", "ScheduleLoopedBFS", "ScheduleInterleavedZeroBubble")
-_IN_A_V = ("ScheduleZBVZeroBubble", "ScheduleDualPipeV")
+IN_A_ROW = ("ScheduleGPipe", "Schedule1F1B")
+IN_A_LOOP = ("ScheduleInterleaved1F1B", "ScheduleLoopedBFS", "ScheduleInterleavedZeroBubble")
+IN_A_V = ("ScheduleZBVZeroBubble", "ScheduleDualPipeV")
 
 
 def _pipeline(schedule: str, ranks: int, shapes: str = "static") -> Case:
@@ -19,12 +19,12 @@ def _pipeline(schedule: str, ranks: int, shapes: str = "static") -> Case:
         variant=f"{schedule}-{shapes}",
         args=(schedule, shapes),
         world_size=ranks,
-        operations=tuple(_messages(schedule, shapes, ranks, rank) for rank in range(ranks)),
-        operations_from_2_15=tuple(_messages_from_2_15(schedule, shapes, ranks, rank) for rank in range(ranks)),
+        operations=tuple(pipeline_messages(schedule, shapes, ranks, rank) for rank in range(ranks)),
+        operations_from_2_15=tuple(pipeline_messages_from_2_15(schedule, shapes, ranks, rank) for rank in range(ranks)),
     )
 
 
-def _messages(schedule: str, shapes: str, ranks: int, rank: int) -> Operations:
+def pipeline_messages(schedule: str, shapes: str, ranks: int, rank: int) -> Operations:
     """What one rank sends and receives, which is as much: at each hop between its stages and other ranks' it is either end once.
 
     A hop takes one message forward and one back for each micro-batch, and before the first step a vote, whether shapes are to be
@@ -34,7 +34,7 @@ def _messages(schedule: str, shapes: str, ranks: int, rank: int) -> Operations:
     return {"send": messages, "recv": messages}
 
 
-def _messages_from_2_15(schedule: str, shapes: str, ranks: int, rank: int) -> Operations:
+def pipeline_messages_from_2_15(schedule: str, shapes: str, ranks: int, rank: int) -> Operations:
     """The vote is one reduction. Then each pair of neighbours connects, the lower of them by a message, in as many rounds as it takes
     for nobody to be in two pairs at once; each round ends with a reduction.
     """
@@ -55,13 +55,13 @@ def _rounds(ranks: int) -> int:
 
 def _hops(schedule: str, ranks: int, rank: int) -> list[tuple[int, int]]:
     """The ranks of each two stages, one after the other, of which the rank has one."""
-    return [hop for hop in pairwise(_owners(schedule, ranks)) if rank in hop and len(set(hop)) == 2]
+    return [hop for hop in pairwise(stage_owners(schedule, ranks)) if rank in hop and len(set(hop)) == 2]
 
 
-def _owners(schedule: str, ranks: int) -> list[int]:
+def stage_owners(schedule: str, ranks: int) -> list[int]:
     """The rank of each stage."""
     row = list(range(ranks))
-    second = row if schedule in _IN_A_LOOP else row[::-1] if schedule in _IN_A_V else []
+    second = row if schedule in IN_A_LOOP else row[::-1] if schedule in IN_A_V else []
     return row + second
 
 
@@ -167,8 +167,8 @@ CASES = (
         world_size=2,
         operations={"scatter": 6, "broadcast": 1, "reduce_scatter_tensor": 8, "all_gather_into_tensor": 8, "all_reduce": 40},
     ),
-    *(_pipeline(schedule, ranks=2) for schedule in (*_IN_A_LOOP, *_IN_A_V)),
-    *(_pipeline(schedule, ranks=4) for schedule in _IN_A_ROW),
+    *(_pipeline(schedule, ranks=2) for schedule in (*IN_A_LOOP, *IN_A_V)),
+    *(_pipeline(schedule, ranks=4) for schedule in IN_A_ROW),
     _pipeline("Schedule1F1B", ranks=4, shapes="inferred"),
     _pipeline("ScheduleInterleaved1F1B", ranks=2, shapes="inferred"),
     _pipeline("ScheduleDualPipeV", ranks=2, shapes="inferred"),

@@ -1,0 +1,68 @@
+"""Pipelines whose stages learn their shapes from each other, all ranks at once: what one stage sends is what the next one receives."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.compatibility.cases.model_parallel import (
+    IN_A_LOOP,
+    IN_A_ROW,
+    IN_A_V,
+    pipeline_messages,
+    pipeline_messages_from_2_15,
+    stage_owners,
+)
+from tests.e2e.fakerun_command import fakerun
+from tests.oracles.programs import installed_torch
+
+PROGRAM = "tests/programs/pipeline_by_schedule.py"
+PIPELINE, REPLICAS, STEPS = 4, 2, 2
+
+Call = Mapping[str, Any]
+
+
+@pytest.mark.parametrize("schedule", IN_A_ROW + IN_A_LOOP + IN_A_V)
+def test_a_pipeline_of_replicas_fits_together(schedule: str) -> None:
+    owners = stage_owners(schedule, PIPELINE)
+    stages = [[index for index, owner in enumerate(owners) if owner == place] for place in range(PIPELINE)]
+    words = ("--world-size", str(PIPELINE * REPLICAS), "--ranks", "all", "--steps", str(STEPS + 1), "--format", "json")
+    result = fakerun(PROGRAM, *words, "--", schedule, *(",".join(map(str, each)) for each in stages))
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads(result.stdout)
+    assert not [finding for finding in report["findings"] if finding["severity"] == "error"]
+    calls = [rank["collectives"] for rank in report["ranks"]]
+    for rank, made in enumerate(calls):
+        place = rank // REPLICAS
+        assert Counter(call["op"] for call in made) == _operations(schedule, place, len(stages[place]))
+    sent, received = _messages("send", calls), _messages("recv", calls)
+    assert sent == received
+    assert set(sent) == _neighbours(owners)
+
+
+def _operations(schedule: str, place: int, stages: int) -> dict[str, int]:
+    """Of the pipeline, and of FSDP: each stage is gathered once a step, and to learn its shapes; its gradients are reduced once a step."""
+    counts = pipeline_messages_from_2_15 if installed_torch() >= (2, 15) else pipeline_messages
+    fsdp = {"all_gather_into_tensor": stages * (STEPS + 1), "reduce_scatter_tensor": stages * STEPS}
+    return {**counts(schedule, "inferred", PIPELINE, place), **fsdp}
+
+
+def _messages(op: str, calls: Sequence[Sequence[Call]]) -> dict[tuple[int, int], list[tuple[str, list[list[int]]]]]:
+    """By sender and receiver: what goes from the one to the other, in order."""
+    found = defaultdict(list)
+    for rank, made in enumerate(calls):
+        for call in made:
+            if call["op"] == op:
+                pair = (rank, call["peer"]) if op == "send" else (call["peer"], rank)
+                found[pair].append((call["dtype"], call["input_sizes"] or call["output_sizes"]))
+    return dict(found)
+
+
+def _neighbours(owners: Sequence[int]) -> set[tuple[int, int]]:
+    """The pairs of ranks that have a stage and the next one, either way, in each replica."""
+    hops = [(one, other) for one, other in pairwise(owners) if one != other]
+    both_ways = {*hops, *((other, one) for one, other in hops)}
+    return {(one * REPLICAS + i, other * REPLICAS + i) for one, other in both_ways for i in range(REPLICAS)}
