@@ -1,4 +1,4 @@
-"""Runs programs of this suite under `fakerun --ranks all`, and reads what the report says."""
+"""Runs programs under `fakerun --ranks all`, and reads what the report says."""
 
 import json
 import subprocess
@@ -13,6 +13,7 @@ from fakerun.records.finding import Finding, Severity
 from fakerun.records.run import RankRecord
 from fakerun.records.store import RecordStore
 
+REPOSITORY = Path(__file__).parents[2]
 SERVER = Path(__file__).parent / "forked_command.py"
 
 
@@ -34,13 +35,17 @@ class Commands:
 
     def verdict(self, program: Path, world_size: int) -> Verdict:
         """That of all ranks of a program, which runs to its end."""
+        return self.run(program.name, "--world-size", str(world_size), "--steps", "1000", cwd=program.parent)
+
+    def run(self, *words: str, cwd: Path = REPOSITORY) -> Verdict:
+        """That of all ranks of a script, which comes first."""
         with TemporaryDirectory() as directory:
             run, stdout, stderr = (Path(directory, name) for name in ("run", "stdout", "stderr"))
-            words = ["--nproc-per-node", str(world_size), "--ranks", "all", "--steps", "1000", "--format", "json", "--run-dir", str(run)]
-            status = self._run([*words, program.name], program.parent, stdout, stderr)
+            options = ("--ranks", "all", "--format", "json", "--run-dir", str(run))
+            status = self._run([words[0], *options, *words[1:]], cwd, stdout, stderr)
             said = stderr.read_text()
             report = json.loads(stdout.read_text() or "{}")
-            assert "findings" in report, f"fakerun {' '.join(words)} {program} ended with {status}:\n{said}"
+            assert "findings" in report, f"fakerun {' '.join(words)} ended with {status}:\n{said}"
             findings = tuple(map(_finding, report["findings"]))
             return Verdict(status=status, said=said, findings=findings, ranks=RecordStore(run).read_run().ranks)
 

@@ -1,0 +1,119 @@
+"""Changes of what a rank did, each in one place of its records, and what must be found of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fakerun.records.collective import CollectiveOp, CollectiveRecord
+
+MESSAGES = (CollectiveOp.SEND, CollectiveOp.RECV)
+
+Calls = tuple[CollectiveRecord, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A change of a rank's calls at a position, where it can be made, and the code of what must be found."""
+
+    code: str
+    make: Callable[[Calls, int], Calls]
+    where: Callable[[Calls, int], bool]
+
+
+def in_place(calls: Calls, change: Change, position: int) -> Calls:
+    """The calls with the change, counted anew; each is waited for where it was."""
+    new = change.make(calls, position)
+    return tuple(replace(call, seq=seq, waited_before=_moved(call.waited_before, new)) for seq, call in enumerate(new))
+
+
+def _moved(waited_before: int | None, new: Calls) -> int | None:
+    if waited_before is None:
+        return None
+    return next((position for position, call in enumerate(new) if call.seq >= waited_before), len(new))
+
+
+def of_groups(test: Callable[[CollectiveRecord], bool]) -> Callable[[Calls, int], bool]:
+    return lambda calls, position: calls[position].op not in MESSAGES and calls[position].group_size > 2 and test(calls[position])
+
+
+def leave_out(calls: Calls, position: int) -> Calls:
+    return (*calls[:position], *calls[position + 1 :])
+
+
+def add(calls: Calls, position: int) -> Calls:
+    """A sum that no other rank asks for, in the same group."""
+    extra = replace(
+        calls[position],
+        op=CollectiveOp.ALL_REDUCE,
+        dtype="float64",
+        input_sizes=((77,),),
+        output_sizes=((77,),),
+        reduce_op="sum",
+        root=None,
+        is_async=False,
+        call_site="extra.py:1",
+    )
+    return (*calls[:position], extra, *calls[position:])
+
+
+def swap(calls: Calls, position: int) -> Calls:
+    return (*calls[:position], calls[position + 1], calls[position], *calls[position + 2 :])
+
+
+def can_be_swapped(calls: Calls, position: int) -> bool:
+    """Whether the next call is of the same group, and another one."""
+    one, other = calls[position], calls[min(position + 1, len(calls) - 1)]
+    are_alike = (one.op, one.dtype, one.input_sizes, one.root) == (other.op, other.dtype, other.input_sizes, other.root)
+    are_in_step = one.group_ranks == other.group_ranks and not one.is_async and not other.is_async
+    return any_collective(calls, position) and are_in_step and not are_alike
+
+
+def changed(change: Callable[[CollectiveRecord], CollectiveRecord]) -> Callable[[Calls, int], Calls]:
+    return lambda calls, position: (*calls[:position], change(calls[position]), *calls[position + 1 :])
+
+
+def twice_as_large(call: CollectiveRecord) -> CollectiveRecord:
+    return replace(call, input_sizes=_twice(call.input_sizes), output_sizes=_twice(call.output_sizes))
+
+
+def _twice(sizes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    return tuple((2 * size[0], *size[1:]) if size else (2,) for size in sizes)
+
+
+def other_dtype(call: CollectiveRecord) -> CollectiveRecord:
+    return replace(call, dtype="float16")
+
+
+def other_reduction(call: CollectiveRecord) -> CollectiveRecord:
+    return replace(call, reduce_op="min" if call.reduce_op == "max" else "max")
+
+
+def other_root(call: CollectiveRecord) -> CollectiveRecord:
+    return replace(call, root=next(rank for rank in call.group_ranks if rank != call.root))
+
+
+def other_operation(call: CollectiveRecord) -> CollectiveRecord:
+    return replace(call, op=CollectiveOp.REDUCE, root=call.group_ranks[0])
+
+
+any_collective = of_groups(lambda call: True)
+
+
+def any_call(calls: Calls, position: int) -> bool:
+    """A message, or a collective of which there is a majority."""
+    return calls[position].op in MESSAGES or any_collective(calls, position)
+
+
+CHANGES = {
+    "a call left out": Change(code="missing-collective", make=leave_out, where=any_collective),
+    "a call added": Change(code="extra-collective", make=add, where=any_collective),
+    "two calls swapped": Change(code="swapped-collectives", make=swap, where=can_be_swapped),
+    "twice as large": Change(code="size-mismatch", make=changed(twice_as_large), where=any_call),
+    "another dtype": Change(code="dtype-mismatch", make=changed(other_dtype), where=any_call),
+    "another reduction": Change(
+        code="reduce-op-mismatch", make=changed(other_reduction), where=of_groups(lambda call: call.reduce_op is not None)
+    ),
+    "another root": Change(code="root-mismatch", make=changed(other_root), where=of_groups(lambda call: call.root is not None)),
+    "another operation": Change(
+        code="operation-mismatch", make=changed(other_operation), where=of_groups(lambda call: call.op is CollectiveOp.ALL_REDUCE)
+    ),
+}
