@@ -50,13 +50,18 @@ def schedule(stage: int, dp: int, layers: int, microbatches: int) -> Schedule:
     end = _call(CollectiveOp.ALL_REDUCE, 1, 1, WORLD_SLOT, "train.py:60", reduce_op="sum", phase=Phase.OTHER)
     calls = (
         start,
-        *(_gather(DP_SLOT, 1_000_000 + layer, dp, "model.py:10") for layer in range(layers)),
+        *(_gather(DP_SLOT, 1_000_000 + layer, dp, "model.py:10", is_async=True) for layer in range(layers)),
         *(call for _ in range(microbatches) for call in _microbatch(stage, layers)),
         *(_scatter(DP_SLOT, 1_000_000 + layer, dp, "train.py:55") for layer in reversed(range(layers))),
         end,
     )
     slots = Slot("world", PP * dp * TP), Slot("dp", dp), Slot("tp", TP), Slot("pp", PP)
-    return Schedule(slots, tuple(replace(call, seq=seq) for seq, call in enumerate(calls)))
+    return Schedule(slots, tuple(_placed(call, seq) for seq, call in enumerate(calls)))
+
+
+def _placed(call: ScheduledCall, seq: int) -> ScheduledCall:
+    """FSDP gathers a layer while the one before computes."""
+    return replace(call, seq=seq, waited_before=seq + 2 if call.is_async else None)
 
 
 def _microbatch(stage: int, layers: int) -> Iterator[ScheduledCall]:
@@ -75,8 +80,8 @@ def _microbatch(stage: int, layers: int) -> Iterator[ScheduledCall]:
         yield _message(CollectiveOp.SEND, PP - 1)
 
 
-def _gather(slot: int, shard: int, size: int, line: str) -> ScheduledCall:
-    return _call(CollectiveOp.ALL_GATHER_INTO_TENSOR, shard, shard * size, slot, line)
+def _gather(slot: int, shard: int, size: int, line: str, **fields: Any) -> ScheduledCall:
+    return _call(CollectiveOp.ALL_GATHER_INTO_TENSOR, shard, shard * size, slot, line, **fields)
 
 
 def _scatter(slot: int, shard: int, size: int, line: str) -> ScheduledCall:

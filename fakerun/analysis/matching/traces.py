@@ -54,8 +54,6 @@ class Stream:
     alike: int
     lines: int
     """The same for streams whose calls come from the same lines."""
-    tags: int
-    """The same for streams with the same tags, where these do not keep messages apart."""
     to_check: bool
     """Whether a call has sizes to be looked at beyond its signature."""
 
@@ -92,7 +90,6 @@ class Traces:
         self._signatures = Numbers()
         self._streams = Numbers()
         self._lines = Numbers()
-        self._tags = Numbers()
 
     def of(self, calls: Calls, *, lasting: bool) -> Trace:
         """The trace of a rank. `lasting` says that the schedule outlives the matching: only then its identity means something."""
@@ -156,7 +153,6 @@ class Traces:
             numbers=numbers,
             alike=self._streams[numbers],
             lines=self._lines[tuple(calls[index].call_site for index in indices)],
-            tags=self._tags[tuple(idle_tag(calls[index]) for index in indices)],
             to_check=any(kind.law is not None or kind.table is not None for kind in kinds),
         )
 
@@ -166,8 +162,3 @@ def way_of(call: ScheduledCall) -> Way | None:
     if call.peer_distance is None:
         return None
     return Way(call.peer_distance, call.op is CollectiveOp.SEND, None if call.device == "cuda" else call.tag or 0)
-
-
-def idle_tag(call: ScheduledCall) -> int:
-    """The tag of a message that NCCL carries, which looks at none."""
-    return call.tag or 0 if call.device == "cuda" else 0
