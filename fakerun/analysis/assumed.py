@@ -4,7 +4,7 @@ A group that fills a box of the grid has its like through every rank: the axes a
 place. Other groups have no like that could be told, and then nothing is said of the rank.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.grid import Grid
@@ -21,8 +21,9 @@ def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
     for each in run.assumed:
         like = records[each.like]
         calls = calls_of(like.rank, like.collectives)
+        boxes = [groups.box(group) for group in calls.groups]
         for rank in each.ranks:
-            moved = groups.of(rank, like.rank, calls.groups)
+            moved = groups.of(rank, boxes)
             if moved is not None:
                 yield replace(like, rank=rank, collectives=Calls(rank, calls.schedule, moved), findings=(), coordinate={})
 
@@ -32,7 +33,7 @@ class _GroupsAlike:
 
     def __init__(self, run: RunRecord) -> None:
         self._grid = Grid(run.grid)
-        self._moved: dict[tuple[Members, Sequence[int]], Members | None] = {}
+        self._boxes: dict[ProcessGroup, _Box] = {}
         self._names: dict[Members, list[str]] = {}
         for record in run.ranks:
             for group in calls_of(record.rank, record.collectives).groups:
@@ -40,29 +41,44 @@ class _GroupsAlike:
                 if group.name not in names:
                     names.append(group.name)
 
-    def of(self, rank: int, like: int, groups: Sequence[ProcessGroup]) -> tuple[ProcessGroup, ...] | None:
-        """The groups of `rank` in place of those of the rank `like`; None if they cannot be told."""
-        found = []
-        for group in groups:
-            ranks = self._through(rank, group.ranks)
-            if ranks is None or rank not in ranks:
-                return None
-            label = ranks_label(ranks) if group.label == ranks_label(group.ranks) else group.label
-            found.append(ProcessGroup(label=label, name=self._name(group, ranks), ranks=ranks))
-        return tuple(found)
-
-    def _through(self, rank: int, ranks: Members) -> Members | None:
-        fixed = self._grid.axes_with_one_place(ranks)
+    def of(self, rank: int, boxes: Sequence["_Box"]) -> tuple[ProcessGroup, ...] | None:
+        """The groups of `rank` in place of those that the boxes are of; None if they cannot be told."""
         place = self._grid.place(rank)
-        key = ranks, tuple(place[axis] for axis in fixed)
+        found = [box.through(place) for box in boxes]
+        return None if None in found else tuple(group for group in found if group is not None)
+
+    def box(self, group: ProcessGroup) -> "_Box":
+        """The group as the box that it fills."""
+        if group not in self._boxes:
+            self._boxes[group] = _Box(self._grid, group, self._names)
+        return self._boxes[group]
+
+
+class _Box:
+    """A group that fills a box of the grid: `through` gives the one alike through another place."""
+
+    def __init__(self, grid: Grid, group: ProcessGroup, names: Mapping[Members, Sequence[str]]) -> None:
+        self._grid = grid
+        self._group = group
+        self._names = names
+        self._fixed = grid.axes_with_one_place(group.ranks)
+        self._inside = [{grid.place(rank)[axis] for rank in group.ranks} for axis in range(len(grid.sizes))]
+        self._is_unnamed = group.label == ranks_label(group.ranks)
+        self._moved: dict[tuple[int, ...], ProcessGroup] = {}
+
+    def through(self, place: Sequence[int]) -> ProcessGroup | None:
+        """The group alike that a rank at `place` is in; None if there is none."""
+        if any(axis not in self._fixed and here not in inside for axis, (here, inside) in enumerate(zip(place, self._inside, strict=True))):
+            return None
+        key = tuple(place[axis] for axis in self._fixed)
         if key not in self._moved:
-            self._moved[key] = tuple(self._grid.moved(each, fixed, place) for each in ranks)
+            ranks = tuple(self._grid.moved(rank, self._fixed, place) for rank in self._group.ranks)
+            label = ranks_label(ranks) if self._is_unnamed else self._group.label
+            self._moved[key] = ProcessGroup(label=label, name=self._name(ranks), ranks=ranks)
         return self._moved[key]
 
-    def _name(self, group: ProcessGroup, ranks: Members) -> str:
-        """The name of the group of `ranks` that was made when `group` was made for others."""
-        if ranks == group.ranks:
-            return group.name
+    def _name(self, ranks: Members) -> str:
+        """The name of the group of `ranks` that was made when this group was made for others."""
         names = self._names.get(ranks, [])
-        order = self._names[group.ranks].index(group.name)
-        return names[order] if order < len(names) else f"{group.name} for {ranks[0]}"
+        order = self._names[self._group.ranks].index(self._group.name)
+        return names[order] if order < len(names) else f"{self._group.name} for {ranks[0]}"

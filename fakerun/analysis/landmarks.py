@@ -12,7 +12,9 @@ _EVERY_PLACE = frozenset({"pp", "pipe", "pipeline", "stage", "stages"})
 class Landmarks:
     """Of the grid with these axes.
 
-    The `base` is a place on each axis but those of stages. It is the second one: at the first rank 0 logs, saves and prints.
+    The `base` is a place on each axis but those of stages. It is the second one: at the first rank 0 logs, saves and prints. `line` has
+    all stages, with the other axes at the base; `lookouts` are its first, middle and last rank: what is seen there of the other axes is
+    taken to hold on the first stage, on the last one, and on those between.
     """
 
     def __init__(self, axes: Mapping[str, int]) -> None:
@@ -22,21 +24,20 @@ class Landmarks:
         self.base: Place = tuple(0 if axis in self.stages else min(1, size - 1) for axis, size in enumerate(self.grid.sizes))
         along = product(*(range(size) if axis in self.stages else [self.base[axis]] for axis, size in enumerate(self.grid.sizes)))
         self.line = [self.grid.rank(place) for place in along]
-        """All stages, with the other axes at the base."""
+        self.lookouts = sorted({self.line[0], self.line[len(self.line) // 2], self.line[-1]})
 
     def on_line(self, rank: int) -> int:
         """The rank at the same stage on the line."""
         return self.grid.moved(rank, self.others, self.base)
 
-    def at(self, axis: int, place: int) -> list[int]:
-        """The ranks on the first and the last stage that are at that place on one axis, and at the base on the others."""
-        there = (place,) * len(self.grid.sizes)
-        return [self.grid.moved(rank, [axis], there) for rank in (self.line[0], self.line[-1])]
+    def lookout(self, rank: int) -> int:
+        """Which of the lookouts the rank's stage is like, by number."""
+        on_line = self.on_line(rank)
+        return self.lookouts.index(on_line) if on_line in (self.lookouts[0], self.lookouts[-1]) else len(self.lookouts) // 2
 
-    def ends(self, axis: int) -> set[int]:
-        """The places of an axis that are looked at first: its ends, its middle and the base."""
-        size = self.grid.sizes[axis]
-        return {0, self.base[axis], size // 2, size - 1}
+    def at(self, lookout: int, axis: int, place: int) -> int:
+        """The rank at a place on one axis, and otherwise where the lookout is."""
+        return self.grid.moved(self.lookouts[lookout], [axis], (place,) * len(self.grid.sizes))
 
     def corners(self) -> set[int]:
         """The first rank, the last, the one in the middle; and where all axes but the stages are at the other end."""

@@ -20,6 +20,7 @@ from fakerun.records.run import AssumedRanks
 from fakerun.units import format_ranks
 
 _SPOT_CHECKS = 4
+_FEW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Representatives:
     def choice(self, traces: ByRank) -> Choice:
         """What follows when there is nothing more to simulate."""
         alike = Alike(self._marks, traces)
-        refuted = {alike.like(rank) for rank in alike.odd() if rank not in self._named}
+        refuted = self._refuted(alike)
         assumed: dict[int, list[int]] = {}
         unknown: list[int] = []
         for rank in range(self._size):
@@ -85,7 +86,20 @@ class Representatives:
                 yield planned
         planned |= Alike(self._marks, traces).combinations()
         yield planned
-        yield self._spot_checks(planned)
+        planned |= self._spot_checks(planned)
+        yield planned
+        yield planned | self._in_doubt(traces)
+
+    def _refuted(self, alike: Alike) -> set[int]:
+        """The ranks that cannot stand for others: one that they would have stood for does something else."""
+        return {alike.like(rank) for rank in alike.odd() if rank not in self._named}
+
+    def _in_doubt(self, traces: ByRank) -> set[int]:
+        """The ranks that nothing can be assumed of, if they are so few that they can as well be simulated."""
+        alike = Alike(self._marks, traces)
+        refuted = self._refuted(alike)
+        found = {rank for rank in range(self._size) if alike.like(rank) in refuted} if refuted else set()
+        return found if len(found - traces.keys()) <= _FEW else set()
 
     def _spot_checks(self, planned: set[int]) -> set[int]:
         rng = random.Random(self._seed)
@@ -103,7 +117,7 @@ class Representatives:
                 ranks |= {each.number, ranks_per_node + each.number}
             elif each.axis in grid.names:
                 axis = grid.names.index(each.axis)
-                ranks |= set(self._marks.at(axis, each.number)) if each.number < grid.sizes[axis] else set()
+                ranks |= {self._marks.at(0, axis, each.number)} if each.number < grid.sizes[axis] else set()
             else:
                 ranks.add(each.number)
         return {rank for rank in ranks if rank < self._size}

@@ -17,7 +17,7 @@ def ranks_section(report: Report, style: Style) -> list[str]:
     columns = [
         Column("ranks", clip=clip_end, at_least=9),
         Column("", "right"),
-        Column("at", clip=clip_end, at_least=8),
+        Column("at", clip=clip_end, at_least=18),
         Column("status"),
         Column("peak allocated", "right"),
         Column("to spare", "right"),

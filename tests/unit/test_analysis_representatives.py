@@ -122,6 +122,20 @@ def test_rank_0_may_do_more_than_others() -> None:
     assert len(world.like()) + len(world.traces) == 4 * 64 * 8
 
 
+def test_a_few_ranks_in_doubt_are_simulated() -> None:
+    """The corner differs from what the axes by themselves tell: the ranks beside it may, too."""
+    world = World(LARGE, lambda place: (place["pp"], place["dp"] == 63, place["dp"] == 63 and place["tp"] == 7 and place["pp"] == 3))
+    assert {rank for rank in range(4 * 64 * 8) if world.place(rank)["pp"] == 3 and world.place(rank)["dp"] == 63} <= world.traces.keys()
+    assert [finding.code for finding in world.choice().findings] == ["ranks-assumed"]
+
+
+def test_stages_between_are_like_the_one_in_the_middle() -> None:
+    """What differs on the first and the last stage alone is not looked for on every stage."""
+    world = World({"pp": 16, "dp": 128, "tp": 8}, lambda place: (place["pp"], place["dp"] == 127 and place["pp"] in (0, 15)))
+    assert world.like()[2041] == 1033
+    assert len(world.traces) < 48
+
+
 def test_small_worlds_are_simulated_whole() -> None:
     world = World({"pp": 2, "dp": 4}, by_stage)
     assert world.rounds == [tuple(range(8))]

@@ -1,0 +1,57 @@
+"""Ranks that were not simulated get the calls of the one that they are like, on the groups through their own place."""
+
+import pytest
+
+from fakerun.analysis.assumed import assumed_records
+from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.run import AssumedRanks, RankRecord, RunRecord
+from tests.unit.records_by_hand import collective, in_order
+
+GRID = {"pp": 2, "dp": 2, "tp": 4}
+"""Ranks 0-15; a tp group is four neighbours, a dp group two ranks four apart, a pp group two ranks eight apart."""
+
+
+def calls(rank: int) -> tuple[CollectiveRecord, ...]:
+    """What every rank does: on its tp, dp and pp groups, on those of its stage, and on the world."""
+    tp = tuple(range(rank // 4 * 4, rank // 4 * 4 + 4))
+    dp = tuple(rank // 8 * 8 + rank % 4 + 4 * i for i in range(2))
+    pp = (rank % 8, rank % 8 + 8)
+    stage = tuple(range(rank // 8 * 8, rank // 8 * 8 + 8))
+    other = pp[1 - pp.index(rank)]
+    return in_order(
+        [
+            collective(group="tp", group_ranks=tp, process_group=f"tp {tp[0]}"),
+            collective(CollectiveOp.BROADCAST, group="dp", group_ranks=dp, process_group=f"dp {dp[0]}", root=dp[0]),
+            collective(CollectiveOp.SEND, group="pp", group_ranks=pp, process_group=f"pp {pp[0]}", peer=other, tag=0),
+            collective(group=f"ranks {','.join(map(str, stage))}", group_ranks=stage, process_group=f"stage {stage[0]}"),
+            collective(group="world", group_ranks=tuple(range(16)), process_group="0"),
+        ]
+    )
+
+
+def run(*simulated: int, like: int, ranks: tuple[int, ...]) -> RunRecord:
+    records = tuple(RankRecord(rank=rank, collectives=calls(rank)) for rank in simulated)
+    assumed = (AssumedRanks(ranks=ranks, like=like),)
+    return RunRecord(fakerun_version="0.1.0", torch_version=None, ranks=records, assumed=assumed, grid=GRID)
+
+
+def test_groups_go_through_the_ranks_own_place() -> None:
+    for record in assumed_records(run(0, like=0, ranks=tuple(range(1, 16)))):
+        found = [(call.op, call.group, call.group_ranks, call.root, call.peer) for call in record.collectives]
+        assert found == [(call.op, call.group, call.group_ranks, call.root, call.peer) for call in calls(record.rank)]
+
+
+def test_a_group_that_simulated_ranks_know_goes_by_its_name() -> None:
+    """Rank 1 is in the tp and pp groups of the simulated ranks 0 and 9, and in a dp group of its own."""
+    (record,) = assumed_records(run(0, 9, like=0, ranks=(1,)))
+    assert [call.process_group for call in record.collectives] == ["tp 0", "dp 0 for 1", "pp 1", "stage 0", "0"]
+
+
+@pytest.mark.parametrize(("ranks", "told"), [((1, 3), []), ((1,), [1])], ids=["not of its half", "of its half"])
+def test_of_a_rank_whose_groups_cannot_be_told_nothing_is_said(ranks: tuple[int, ...], told: list[int]) -> None:
+    """Half of a tp group is no axis of the grid: where the other half's group lies is not known."""
+    half = RankRecord(rank=0, collectives=(collective(group="half", group_ranks=(0, 1)),))
+    record = RunRecord(
+        fakerun_version="0.1.0", torch_version=None, ranks=(half,), assumed=(AssumedRanks(ranks=ranks[-1:], like=0),), grid=GRID
+    )
+    assert [each.rank for each in assumed_records(record)] == told
