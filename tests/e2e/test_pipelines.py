@@ -22,6 +22,9 @@ from tests.oracles.programs import installed_torch
 PROGRAM = "tests/programs/pipeline_by_schedule.py"
 PIPELINE, REPLICAS, STEPS = 4, 2, 2
 
+ONE_WAY, BOTH_WAYS = {("recv",), ("send",)}, {("recv",), ("send",), ("recv", "send")}
+"""What is issued as one: torch batches objects, and messages where neighbours exchange two, which would wait for each other otherwise."""
+
 Call = Mapping[str, Any]
 
 
@@ -38,6 +41,7 @@ def test_a_pipeline_of_replicas_fits_together(schedule: str) -> None:
     for rank, made in enumerate(calls):
         place = rank // REPLICAS
         assert Counter(call["op"] for call in made) == _operations(schedule, place, len(stages[place]))
+    assert all(_ways(made) == (BOTH_WAYS if schedule == "Schedule1F1B" else ONE_WAY) for made in calls)
     sent, received = _messages("send", calls), _messages("recv", calls)
     assert sent == received
     assert set(sent) == _neighbours(owners)
@@ -59,6 +63,15 @@ def _messages(op: str, calls: Sequence[Sequence[Call]]) -> dict[tuple[int, int],
                 pair = (rank, call["peer"]) if op == "send" else (call["peer"], rank)
                 found[pair].append((call["dtype"], call["input_sizes"] or call["output_sizes"]))
     return dict(found)
+
+
+def _ways(made: Sequence[Call]) -> set[tuple[str, ...]]:
+    """Which operations were issued as one."""
+    batches = defaultdict(set)
+    for call in made:
+        if call["batch"] is not None:
+            batches[call["batch"]].add(call["op"])
+    return {tuple(sorted(ops)) for ops in batches.values()}
 
 
 def _neighbours(owners: Sequence[int]) -> set[tuple[int, int]]:

@@ -87,7 +87,7 @@ class Handles:
     def _make(self, calls: list[int], tensors: Sequence[torch.Tensor]) -> FinishedWork:
         def waited() -> None:
             while calls:
-                self._finish(calls.pop())
+                self._finish(calls.pop(0))
 
         work = FinishedWork(tensors, waited)
         self._kept_for_cpp.append(work)
