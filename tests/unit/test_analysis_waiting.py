@@ -276,3 +276,32 @@ def test_one_of_many_leaves_a_call_out() -> None:
     ranks = {rank: cube(rank) for rank in range(64)}
     ranks[37] = [*ranks[37][:2], *ranks[37][3:]]
     assert found(ranks) == [("missing-collective", (37,), "train.py:3")]
+
+
+LONG = tuple(range(200))
+
+
+def test_a_relay_longer_than_classes_are_parted_for_has_no_circle() -> None:
+    assert found({rank: relay(rank, len(LONG), group_ranks=LONG) for rank in LONG}) == []
+
+
+def test_a_long_ring_is_a_circle() -> None:
+    ring = {rank: [send(1, (rank + 1) % 200, group_ranks=LONG), recv(2, (rank - 1) % 200, group_ranks=LONG)] for rank in LONG}
+    assert found(ring) == [("wait-cycle", LONG, "train.py:1")]
+
+
+def test_differences_beyond_the_first_are_counted() -> None:
+    """Each pair of ranks differs on a line of its own."""
+    pairs = {rank: [pair(rank // 2, "a", (rank & ~1, rank | 1), dtype=("int64", "int32")[rank % 2])] for rank in LONG}
+    findings = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in pairs.items()])
+    assert len(findings) == 64
+    assert findings[-1].message.endswith(" 36 further differences have not been looked at.")
+
+
+def test_the_same_bug_in_groups_that_differ_elsewhere_is_one_finding() -> None:
+    """Every other tensor parallel pair of the cube leaves the call out on its second rank, whatever stage it is in."""
+    ranks = {rank: cube(rank) for rank in range(64)}
+    odd = tuple(range(1, 64, 4))
+    for rank in odd:
+        ranks[rank] = [each for each in ranks[rank] if each.call_site != "train.py:3"]
+    assert found(ranks) == [("missing-collective", odd, "train.py:3")]

@@ -6,11 +6,13 @@ A difference follows from another one if its calls wait for the other's, or if t
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fakerun.analysis.matching.classes import Classes
 from fakerun.analysis.matching.difference import Difference
 from fakerun.analysis.matching.waiting import Graph
 from fakerun.analysis.matching.words import who
 from fakerun.records.finding import Finding
+
+_MOST = 64
+"""Differences that are looked at, the earliest in the program: nobody mends more at a time."""
 
 _SHOWN = 4
 """Labels of groups that a sentence names."""
@@ -34,16 +36,10 @@ class _Cause:
         return bool(same) and earlier
 
 
-def settled(classes: Classes) -> Graph:
-    """The graph of classes that no longer part."""
-    while classes.refine():
-        pass
-    return Graph(classes)
-
-
 def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[list[Finding], frozenset[int]]:
     """One finding for each cause, and the nodes of the graph that wait for one. The graph's classes must be settled."""
-    causes = [_placed(graph, each) for each in sorted(differences, key=lambda each: each.order)]
+    ordered = sorted(_gathered(differences), key=lambda each: each.order)
+    causes = [_placed(graph, each) for each in ordered[:_MOST]]
     parents = [next((i for i, other in enumerate(causes) if other is not cause and other.precedes(cause)), None) for cause in causes]
     roots: dict[int, None] = {}
     for number, cause in enumerate(causes):
@@ -52,6 +48,8 @@ def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[lis
         if root != number:
             causes[root].follow.append(cause)
     found = [cause.difference.finding(_more(cause, graph)) for cause in _merged([causes[root] for root in roots])]
+    if len(ordered) > _MOST:
+        found[-1] = replace(found[-1], message=f"{found[-1].message} {len(ordered) - _MOST} further differences have not been looked at.")
     return found, frozenset[int]().union(*(cause.reach for cause in causes))
 
 
@@ -76,6 +74,16 @@ def _placed(graph: Graph, difference: Difference) -> _Cause:
         place.update(points[:1])
         behind.update(points)
     return _Cause(difference, frozenset(place), frozenset(graph.downstream(behind)) if difference.astray else frozenset())
+
+
+def _gathered(differences: Sequence[Difference]) -> Iterator[Difference]:
+    """Those as one that lie at the same position on the same lines: the same bug in groups that differ elsewhere."""
+    alike: dict[Hashable, Difference] = {}
+    for each in differences:
+        place = None if each.way is None else each.groups[0].places[each.rank]
+        key = _key(each), each.position, each.way, place, bool(each.blocked)
+        alike[key] = alike[key].with_ranks_of(each) if key in alike else each
+    yield from alike.values()
 
 
 def _merged(causes: Sequence[_Cause]) -> Iterator[_Cause]:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from fakerun.analysis.matching.classes import Classes
 from fakerun.analysis.matching.signature import MESSAGES
-from fakerun.analysis.matching.waiting import Graph
+from fakerun.analysis.matching.waiting import Before, Graph
 from fakerun.analysis.matching.words import call
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding import Finding, Severity
@@ -21,7 +21,7 @@ _SHOWN = 8
 def cycle_findings(graph: Graph, stuck: set[int]) -> Iterator[Finding]:
     """One `wait-cycle` for each circle among nodes that are `stuck` for no other reason; circles that are alike are told as one.
 
-    The graph's classes must be settled: each rank of a class is stuck where its class is.
+    Each rank of a class is stuck where its class is once classes are settled; each circle is one of ranks that meet, in any case.
     """
     walk = _Walk(graph, stuck)
     alike: dict[frozenset[tuple[int, int]], list[list[tuple[int, int]]]] = {}
@@ -111,7 +111,7 @@ class _Walk:
         """Who cannot start its part of that call."""
         for start in self._graph.before[self._graph.meets[self._classes.of[rank]][index]]:
             owner = self._graph.owner[start.node]
-            if start.node in self._stuck and owner is not None and (other := self._met(rank, index, owner)) is not None:
+            if start.node in self._stuck and owner is not None and (other := self._met(rank, index, start)) is not None:
                 return other, start.node
         return None
 
@@ -128,16 +128,21 @@ class _Walk:
             if met == point and line is not None and line[1] is not None and line[1].sends != way.sends and moves[theirs].batch is not None:
                 yield other, theirs
 
-    def _met(self, rank: int, index: int, owner: int) -> int | None:
-        """A rank of the class `owner` that the rank meets in that call."""
+    def _met(self, rank: int, index: int, start: Before) -> int | None:
+        """A rank of the class whose start that is, which the rank meets there: classes that are not settled may meet elsewhere."""
         line = self._classes.courses[rank].moves[index].line
         assert line is not None
         port, way = line
-        if way is not None:
-            peer = self._classes.peer(rank, port, way)
-            return peer if peer is not None and self._classes.of[peer] == owner else None
         group = self._classes.cast.seats[rank].ports[port]
-        return next((other for other in group.users if other != rank and self._classes.of[other] == owner), None)
+        others = group.users if way is None else [self._classes.peer(rank, port, way)]
+        for other in others:
+            if other is not None and other != rank and self._classes.of[other] == self._graph.owner[start.node]:
+                theirs = self._classes.courses[other]
+                their_line = theirs.moves[start.call].line
+                same = their_line == (self._classes.port(other, group), None if way is None else way.back(len(group.ranks)))
+                if same and theirs.nth[start.call] == self._classes.courses[rank].nth[index]:
+                    return other
+        return None
 
 
 def _finding(classes: Classes, circles: Sequence[Sequence[tuple[int, int]]]) -> Finding:

@@ -12,6 +12,9 @@ from fakerun.analysis.matching.cast import Cast, Group
 from fakerun.analysis.matching.course import Course, Courses, Line
 from fakerun.analysis.matching.traces import Numbers, Way
 
+_ROUNDS = 64
+"""How far apart, in groups and messages, ranks may be that make a difference to each other. Pipelines have fewer stages."""
+
 _Item = TypeVar("_Item", bound=Hashable)
 
 
@@ -37,16 +40,14 @@ class Classes:
         """Part the ranks of a class that meet different classes, or the same on other ports; whether any were."""
         before = len(set(self.of.values()))
         meets = Numbers()
-        of_groups = {
-            group: meets[frozenset((self.of[rank], self._port(rank, group)) for rank in group.users)] for group in self.cast.groups
-        }
+        of_groups = {group: meets[frozenset((self.of[rank], self.port(rank, group)) for rank in group.users)] for group in self.cast.groups}
         numbers = Numbers()
         self.of = {
             rank: numbers[
                 number,
                 tuple(of_groups[port] for port in self.cast.seats[rank].ports),
                 tuple(
-                    None if peer is None else (self.of[peer], self._port(peer, self.cast.seats[rank].ports[port]))
+                    None if peer is None else (self.of[peer], self.port(peer, self.cast.seats[rank].ports[port]))
                     for (port, _), peer in zip(self.courses[rank].ways, self._peers[rank], strict=True)
                 ),
             ]
@@ -54,11 +55,17 @@ class Classes:
         }
         return len(numbers) > before
 
+    def settle(self) -> None:
+        """Refine until no class parts any more, or for long enough: a chain of thousands of ranks would take as many rounds."""
+        for _ in range(_ROUNDS):
+            if not self.refine():
+                return
+
     def meetings(self) -> "Unions[tuple[int, Line]]":
         """Which lines of classes are one."""
         meetings: Unions[tuple[int, Line]] = Unions()
         for group in self.cast.groups:
-            lines = {(self.of[rank], (self._port(rank, group), None)) for rank in group.users}
+            lines = {(self.of[rank], (self.port(rank, group), None)) for rank in group.users}
             first, *others = lines or {(0, (0, None))}
             for other in others:
                 meetings.unite(first, other)
@@ -69,7 +76,7 @@ class Classes:
                     continue
                 group = self.cast.seats[rank].ports[port]
                 ours = self.of[rank], (port, way)
-                theirs = self.of[peer], (self._port(peer, group), way.back(len(group.ranks)))
+                theirs = self.of[peer], (self.port(peer, group), way.back(len(group.ranks)))
                 if (ours, theirs) not in seen:
                     seen.add((ours, theirs))
                     meetings.unite(ours, theirs)
@@ -77,7 +84,7 @@ class Classes:
 
     def line(self, rank: int, group: Group, way: Way | None) -> tuple[int, Line]:
         """The line of the rank's class on which it meets others in that group."""
-        return self.of[rank], (self._port(rank, group), way)
+        return self.of[rank], (self.port(rank, group), way)
 
     def peer(self, rank: int, port: int, way: Way) -> int | None:
         """Who is at the other end of that way, if simulated."""
@@ -88,7 +95,8 @@ class Classes:
         peer = group.ranks[(group.places[rank] + way.distance) % len(group.ranks)]
         return peer if peer in group.users else None
 
-    def _port(self, rank: int, group: Group) -> int:
+    def port(self, rank: int, group: Group) -> int:
+        """Which of its ports the group is to the rank; -1 if it does not use it."""
         slots = group.users.get(rank)
         return self.cast.seats[rank].port_of[slots[0]] if slots else -1
 

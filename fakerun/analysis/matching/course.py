@@ -37,11 +37,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Course:
-    """The moves of ranks that meet others in the same order; `ways` are those on which a message is met, `batches` the calls of each."""
+    """The moves of ranks that meet others in the same order.
+
+    `ways` are those on which a message is met, `batches` the calls of each, `nth` by call how many it comes after on its line.
+    """
 
     moves: tuple[Move, ...]
     ways: tuple[tuple[int, Way], ...]
     batches: Mapping[int | None, Sequence[int]]
+    nth: tuple[int, ...]
 
 
 class Courses:
@@ -82,9 +86,13 @@ class Courses:
 
 
 def _course(moves: tuple[Move, ...]) -> Course:
-    ways = {move.line: None for move in moves if move.line is not None}
     batches: dict[int | None, list[int]] = defaultdict(list)
+    made: dict[Line | None, int] = defaultdict(int)
+    nth = []
     for index, move in enumerate(moves):
+        nth.append(made[move.line])
+        made[move.line] += 1
         if move.batch is not None:
             batches[move.batch].append(index)
-    return Course(moves, tuple((port, way) for port, way in ways if way is not None), dict(batches))
+    ways = tuple((line[0], line[1]) for line in made if line is not None and line[1] is not None)
+    return Course(moves, ways, dict(batches), tuple(nth))

@@ -51,5 +51,5 @@ class Difference:
             self,
             odd=self.odd | other.odd,
             named=self.named | other.named,
-            groups=(*self.groups, *(group for group in other.groups if group not in self.groups)),
+            groups=tuple(dict.fromkeys((*self.groups, *other.groups))),
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from fakerun.analysis.matching.agreed import Agreed
 from fakerun.analysis.matching.cast import Cast
-from fakerun.analysis.matching.causes import cause_findings, settled
+from fakerun.analysis.matching.causes import cause_findings
 from fakerun.analysis.matching.circles import cycle_findings
 from fakerun.analysis.matching.classes import Classes
 from fakerun.analysis.matching.collectives import collective_differences, first_parting
@@ -53,19 +53,12 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
 def _played(cast: Cast, differences: Sequence[Difference]) -> Iterator[Finding]:
     """The causes among the differences, and the circles that no difference explains."""
     classes = Classes(cast)
-    if differences:
-        graph = settled(classes)
-        causes, reach = cause_findings(differences, graph)
-        yield from causes
-    else:
-        graph, reach = _without_false_circles(classes), frozenset()
-    stuck = graph.stuck() | graph.stuck(reach) if reach else graph.stuck()
-    yield from cycle_findings(graph, stuck - reach)
-
-
-def _without_false_circles(classes: Classes) -> Graph:
-    """The graph of classes, parted until it has no circle, or only such as ranks wait in."""
     graph = Graph(classes)
-    while graph.stuck() and classes.refine():
+    stuck = graph.stuck()
+    if differences or stuck:
+        classes.settle()
         graph = Graph(classes)
-    return graph
+        stuck = graph.stuck()
+    causes, follows = cause_findings(differences, graph)
+    yield from causes
+    yield from cycle_findings(graph, stuck - follows)

@@ -52,22 +52,19 @@ class Graph:
             position += 1
         return points
 
-    def stuck(self, blocked: Iterable[int] = ()) -> set[int]:
-        """What never happens if `blocked` does not: all that waits for it, and all that waits in a circle."""
-        blocked = set(blocked)
+    def stuck(self) -> set[int]:
+        """What never happens because it waits in a circle, or for what does."""
         waits = [len(before) for before in self.before]
-        ready = [node for node, count in enumerate(waits) if not count and node not in blocked]
-        done = 0
+        ready = [node for node, count in enumerate(waits) if not count]
         happened = bytearray(len(waits))
         while ready:
             node = ready.pop()
             happened[node] = 1
-            done += 1
             for after in self.after[node]:
                 waits[after] -= 1
-                if not waits[after] and after not in blocked:
+                if not waits[after]:
                     ready.append(after)
-        return {node for node, has in enumerate(happened) if not has} if done < len(waits) else set()
+        return {node for node, has in enumerate(happened) if not has}
 
     def downstream(self, nodes: Iterable[int]) -> set[int]:
         """The nodes and all that waits for them."""
