@@ -23,6 +23,7 @@ class Devices:
         self.current = 0
         self.initialized = False
         """Whether CUDA would be initialised: `init_device_mesh` chooses the device of a script that has not touched it."""
+        self._stand_ins: dict[torch.device, torch.device] = {}
 
     def index(self, device: Any) -> int:
         """The ordinal that `device` (None, int, str or torch.device) means.
@@ -48,10 +49,15 @@ class Devices:
             raise scripts_own(error)
 
     def stand_in(self, device: torch.device) -> torch.device:
-        """What C++ is told."""
+        """What C++ is told. It asks some thousand times in each step."""
+        known = self._stand_ins.get(device)
+        if known is not None:
+            return known
         if device.type != ACCELERATOR:
             return device
-        return torch.device(STAND_IN, self.current if device.index is None else device.index)
+        if device.index is None:
+            return torch.device(STAND_IN, self.current)
+        return self._stand_ins.setdefault(device, torch.device(STAND_IN, device.index))
 
     def shown(self, device: torch.device) -> torch.device:
         """What Python is told: the inverse of `stand_in`; a missing ordinal becomes the current one."""
