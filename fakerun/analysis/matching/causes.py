@@ -18,7 +18,7 @@ _SHOWN = 4
 """Labels of groups that a sentence names."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Cause:
     """A difference in the graph: where it lies, and what waits for it. What has been found to follow from it."""
 
@@ -26,6 +26,12 @@ class _Cause:
     place: frozenset[int]
     reach: frozenset[int]
     follow: list["_Cause"] = field(default_factory=list)
+
+    def add(self, other: "_Cause") -> None:
+        """The other follows from this one, or is the same further on."""
+        self.follow.append(other)
+        if _key(self.difference) == _key(other.difference) and not other.difference.named <= self.difference.named:
+            self.difference = self.difference.with_ranks_of(other.difference)
 
     def precedes(self, other: "_Cause") -> bool:
         """Whether the other is a consequence of this one."""
@@ -46,7 +52,7 @@ def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[lis
         root = _root(number, parents)
         roots[root] = None
         if root != number:
-            causes[root].follow.append(cause)
+            causes[root].add(cause)
     found = [cause.difference.finding(_more(cause, graph)) for cause in _merged([causes[root] for root in roots])]
     if len(ordered) > _MOST:
         found[-1] = replace(found[-1], message=f"{found[-1].message} {len(ordered) - _MOST} further differences have not been looked at.")

@@ -121,10 +121,11 @@ def _stated(
         f"{who(side.ranks)}: {call(record) if record is not None else 'no further call'}"
         for side, record in ((odd, found), (usual, expected))
     )
+    number = {"s": "s", "its": "its"} if len(odd.ranks) == 1 else {"s": "", "its": "their"}
     everywhere = _everywhere(family, odd.ranks)
     return Difference(
         code=code,
-        message=f"{what.format(who=who(odd.ranks), place=on(example, position))}. {own}; {others}",
+        message=f"{what.format(who=who(odd.ranks), place=on(example, position), **number)}. {own}; {others}",
         hint=hint,
         call_site=(failed_at(cast, odd.ranks[0]) if failure else None) or (found or example).call_site,
         usual_site=example.call_site,
@@ -150,20 +151,20 @@ def _told(found: Diagnosis, usual: Stream, odd: Stream) -> tuple[str, str, str]:
     at, calls = found.position, found.calls
     match found.parting:
         case Parting.MISSING if at >= len(odd.numbers):
-            return "missing-collective", "{who} never makes {place}", _SAME_CALLS
+            return "missing-collective", "{who} never make{s} {place}", _SAME_CALLS
         case Parting.MISSING:
-            what = "leaves out {place}" if calls == 1 else f"leaves out {calls} calls, the first of them {{place}}"
+            what = "leave{s} out {place}" if calls == 1 else f"leave{{s}} out {calls} calls, the first of them {{place}}"
             return "missing-collective", f"{{who}} {what}", _SAME_CALLS
         case Parting.EXTRA if at >= len(usual.numbers):
-            return "extra-collective", "{who} makes {place}, which the others do not", _SAME_CALLS
+            return "extra-collective", "{who} make{s} {place}, which the others do not", _SAME_CALLS
         case Parting.EXTRA:
             own = "a call" if calls == 1 else f"{calls} calls"
-            return "extra-collective", f"{{who}} makes {own} of its own before {{place}}", _SAME_CALLS
+            return "extra-collective", f"{{who}} make{{s}} {own} of {{its}} own before {{place}}", _SAME_CALLS
         case Parting.SWAPPED:
-            return "swapped-collectives", "{who} makes {place} and the next in the other order", _SAME_CALLS
+            return "swapped-collectives", "{who} make{s} {place} and the next in the other order", _SAME_CALLS
         case _:
             kind = first_difference(usual.kinds[at].signature, odd.kinds[at].signature)
-            return f"{kind}-mismatch", f"{{who}} differs in {kind} at {{place}}", _HINTS[kind]
+            return f"{kind}-mismatch", f"{{who}} differ{{s}} in {kind} at {{place}}", _HINTS[kind]
 
 
 def _step(side: _Side, position: int) -> int | None:

@@ -25,4 +25,4 @@ def uneven_steps(cast: Cast, usual: int, odd: int, usual_step: int | None, odd_s
     made, others = cast.seats[odd].record.steps, cast.seats[usual].record.steps
     fewer = made < others and usual_step is not None and usual_step >= made
     more = made > others and odd_step is not None and odd_step >= others
-    return f"{{who}} completes {made} step{'s' * (made != 1)}, the others {others}" if fewer or more else None
+    return f"{{who}} complete{{s}} {made} step{'s' * (made != 1)}, the others {others}" if fewer or more else None

@@ -113,7 +113,7 @@ class _Channel:
             return "rank-ended-early", f"rank {{other}} failed: {waits}", FAILED_HINT
         uneven = uneven_steps(self._cast, acting, other, step, None)
         if uneven is not None:
-            return "uneven-steps", f"{uneven.format(who=who([other]))}: {waits}", UNEVEN_HINT
+            return "uneven-steps", f"{uneven.format(who=who([other]), s='s')}: {waits}", UNEVEN_HINT
         code, missing = ("send-without-recv", "receive") if way.sends else ("recv-without-send", "send")
         return code, f"{{name}}, on rank {{acting}}{{line}}, has no {missing} on rank {{other}}", f"Add the {missing} on rank {{other}}, with the same group and tag."  # fmt: skip # noqa: E501
 
