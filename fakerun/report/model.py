@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fakerun.analysis.assumed import assumed_records
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
 from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.analysis.outcome import all_findings, exit_code, summoned_findings
+from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import Traffic, traffic_of
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fakerun.analysis.assumed import assumed_records
+from fakerun.analysis.representatives import assumed_records
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.run import AssumedRanks, RankRecord, RunRecord
 from tests.unit.records_by_hand import collective, in_order

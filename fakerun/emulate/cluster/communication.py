@@ -7,9 +7,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.attempted_call import Call
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peers import HeldObjects, PeerValues
-from fakerun.emulate.cluster.refused_calls import Call, refuse, refuse_any, refuse_device
+from fakerun.emulate.cluster.refused_calls import refuse, refuse_any, refuse_device
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.torch_private import FakeTensor, pytree

@@ -6,13 +6,14 @@ Where NCCL would write past the end of a tensor instead (it has no check of size
 words of the nearest call that has one. What torch checks in Python it checks here too: its code runs unchanged.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.attempted_call import Call, invalid_argument, refused_if
 from fakerun.emulate.cluster.refused_lists import refuse_lists
+from fakerun.emulate.cluster.refused_sizes import refuse_sizes, refuse_splits
 from fakerun.emulate.torch_private import fake_group_refuses
 from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp
@@ -24,25 +25,6 @@ _NOT_OF_NCCL = {torch.int16: "Short", torch.uint16: "UInt16", torch.uint32: "UIn
 _FACTOR_DTYPES = (torch.half, torch.float, torch.bfloat16, torch.double)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """A communication call before it is made. `root` and `peer` are ranks in the group; no peer is -1."""
-
-    op: CollectiveOp
-    group: dist.ProcessGroup
-    inputs: Sequence[torch.Tensor]
-    outputs: Sequence[torch.Tensor]
-    reduce_op: str | None
-    root: int | None
-    peer: int | None
-    input_splits: tuple[int, ...] | None
-    output_splits: tuple[int, ...] | None
-
-    @property
-    def tensors(self) -> tuple[torch.Tensor, ...]:
-        return (*self.inputs, *self.outputs)
-
-
 def refuse(call: Call) -> None:
     """Raise what the group's backend raises for this call.
 
@@ -51,13 +33,13 @@ def refuse(call: Call) -> None:
     """
     backend = backend_of(call.group, call.tensors)
     if backend == "nccl":
-        for check in (_devices, _layout, _dtypes, _reduction, _sizes, _any_source, _ranks):
+        for check in (_devices, _layout, _dtypes, _reduction, refuse_sizes, _any_source, _ranks):
             check(call)
     elif backend in ("gloo", "fake"):
         _ranks_of_gloo(call)
         refuse_lists(call, backend)
         if call.op is CollectiveOp.ALL_TO_ALL_SINGLE:
-            _exchanged_parts(call, call.group.size())
+            refuse_splits(call)
 
 
 def refuse_any(group: dist.ProcessGroup, op: CollectiveOp) -> None:
@@ -99,17 +81,12 @@ def _backend_on(group: dist.ProcessGroup, device: str) -> str:
     return dict(part.split(":", 1) for part in str(config).split(",") if ":" in part).get(device, "")
 
 
-def _refused(condition: bool, kind: type[Exception], message: str) -> None:
-    if condition:
-        raise scripts_own(kind(message))
-
-
 def _devices(call: Call) -> None:
     if call.op is CollectiveOp.ALL_TO_ALL:
-        _refused(len({tensor.device for tensor in call.tensors}) > 1, RuntimeError, "Tensors must be on the same device")
+        refused_if(len({tensor.device for tensor in call.tensors}) > 1, RuntimeError, "Tensors must be on the same device")
     elif call.op in (CollectiveOp.ALL_REDUCE, CollectiveOp.ALL_GATHER_INTO_TENSOR, CollectiveOp.REDUCE_SCATTER_TENSOR):
         devices = {tensor.device for tensor in call.tensors}
-        _refused(len(devices) > 1, ValueError, "Expected list of tensors on the same device")
+        refused_if(len(devices) > 1, ValueError, "Expected list of tensors on the same device")
 
 
 def _layout(call: Call) -> None:
@@ -117,10 +94,10 @@ def _layout(call: Call) -> None:
         return
     if call.op is CollectiveOp.ALL_REDUCE and len(call.inputs) > 1:
         dense = all(map(_is_dense, call.inputs))
-        _refused(not dense, ValueError, "Tensors must be non-overlapping and dense")
+        refused_if(not dense, ValueError, "Tensors must be non-overlapping and dense")
         return
     checked = {CollectiveOp.ALL_GATHER: call.inputs, CollectiveOp.REDUCE_SCATTER: call.outputs}.get(call.op, call.tensors)
-    _refused(not all(map(_is_contiguous, checked)), ValueError, "Tensors must be contiguous")
+    refused_if(not all(map(_is_contiguous, checked)), ValueError, "Tensors must be contiguous")
 
 
 def _is_contiguous(tensor: torch.Tensor) -> bool:
@@ -140,110 +117,29 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 def _dtypes(call: Call) -> None:
     for tensor in call.tensors:
         unsupported = _NOT_OF_NCCL.get(tensor.dtype)
-        _refused(unsupported is not None, TypeError, f"Input tensor data type is not supported for NCCL process group: {unsupported}")
+        refused_if(unsupported is not None, TypeError, f"Input tensor data type is not supported for NCCL process group: {unsupported}")
     several = len({tensor.dtype for tensor in call.tensors}) > 1
     if call.op is CollectiveOp.ALL_REDUCE:
-        _refused(several, TypeError, "Tensors must have identical type")
+        refused_if(several, TypeError, "Tensors must have identical type")
     elif call.op is CollectiveOp.ALL_GATHER_INTO_TENSOR:
-        _refused(several, TypeError, "output tensor must have the same type as input tensor")
+        refused_if(several, TypeError, "output tensor must have the same type as input tensor")
     elif call.op is CollectiveOp.REDUCE_SCATTER_TENSOR:
-        _refused(several, TypeError, "input tensor must be the same type as the output tensor.")
+        refused_if(several, TypeError, "input tensor must be the same type as the output tensor.")
 
 
 def _reduction(call: Call) -> None:
     if call.op not in _REDUCING or call.reduce_op is None:
         return
     name, dtype = call.reduce_op, call.tensors[0].dtype
-    _refused(name in ("band", "bor", "bxor"), ValueError, f"Cannot use ReduceOp.{name.upper()} with NCCL")
-    _refused(name == "avg" and dtype is torch.bool, TypeError, "Cannot use ReduceOp.AVG with boolean inputs")
+    refused_if(name in ("band", "bor", "bxor"), ValueError, f"Cannot use ReduceOp.{name.upper()} with NCCL")
+    refused_if(name == "avg" and dtype is torch.bool, TypeError, "Cannot use ReduceOp.AVG with boolean inputs")
     without_factor = name == "premul_sum" and dtype not in _FACTOR_DTYPES
-    _refused(without_factor, TypeError, "PreMulSum Data type must be half, float, bfloat16 or double")
-
-
-def _sizes(call: Call) -> None:
-    check = _SIZES.get(call.op)
-    if check is not None:
-        check(call, call.group.size())
-
-
-def _gathered(call: Call, size: int) -> None:
-    per_input = len(call.outputs) // len(call.inputs)
-    if call.op is CollectiveOp.ALL_GATHER and per_input == size and len({tensor.shape for tensor in call.outputs}) > 1:
-        own = call.outputs[call.group.rank()]  # parts of several sizes are broadcast one by one
-        differ = own.numel() != call.inputs[0].numel()
-        _refused(differ, ValueError, "Tensor input and output of _broadcast_oop must have the same number of elements ")
-        return
-    for i, source in enumerate(call.inputs):
-        received = sum(tensor.numel() for tensor in call.outputs[i * per_input : (i + 1) * per_input])
-        differ = received != source.numel() * size
-        _refused(differ, ValueError, "output tensor size must be equal to world_size times input tensor size")
-
-
-def _scattered(call: Call, size: int) -> None:
-    per_output = len(call.inputs) // len(call.outputs)
-    if call.op is CollectiveOp.REDUCE_SCATTER and per_output == size and len({tensor.shape for tensor in call.inputs}) > 1:
-        own = call.inputs[call.group.rank()]  # parts of several sizes are reduced one by one
-        differ = own.numel() != call.outputs[0].numel()
-        _refused(differ, ValueError, "Tensor input and output of _reduce_oop must have the same number of elements ")
-        return
-    for i, output in enumerate(call.outputs):
-        sent = sum(tensor.numel() for tensor in call.inputs[i * per_output : (i + 1) * per_output])
-        differ = sent != output.numel() * size
-        _refused(differ, ValueError, "input tensor must be the same size as output size times world size")
-
-
-def _to_or_from_root(call: Call, size: int) -> None:
-    if call.group.rank() != call.root:
-        return
-    name, listed, one, kind = "gather", call.outputs, call.inputs, "output"
-    if call.op is CollectiveOp.SCATTER:
-        name, listed, one, kind = "scatter", call.inputs, call.outputs, "input"
-    message = f"ProcessGroupNCCL::{name}: Incorrect {kind} list size {len(listed)}. {kind.capitalize()} list size should be {size}"
-    _refused(len(listed) != size, ValueError, f"{message}, same as size of the process group.")
-    for i, tensor in enumerate(listed):
-        message = f"ProcessGroupNCCL::{name}: invalid tensor size at index {i} (expected {_show(one[0])}, got {_show(tensor)})"
-        _refused(tensor.shape != one[0].shape, ValueError, message)
-
-
-def _show(tensor: torch.Tensor) -> str:
-    """As C++ prints sizes."""
-    return f"[{', '.join(map(str, tensor.shape))}]"
-
-
-def _exchanged(call: Call, size: int) -> None:
-    for tensors in (call.outputs, call.inputs):
-        _refused(len(tensors) != size, dist.DistBackendError, _invalid_argument(f"AlltoAll : {len(tensors)} tensors for {size} ranks"))
-
-
-def _exchanged_parts(call: Call, size: int) -> None:
-    splits = ((call.input_splits, call.inputs[0]), (call.output_splits, call.outputs[0]))
-    for sizes, tensor in splits:
-        rows = tensor.shape[0] if tensor.dim() else 1
-        if not sizes:
-            _refused(rows % size != 0, RuntimeError, "Tensor's dim 0 does not divide equally across group size")
-            continue
-        _refused(len(sizes) != size, RuntimeError, "Number of tensor splits not equal to group size")
-        _refused(sum(sizes) != rows, RuntimeError, "Split sizes doesn't match total dim 0 size")
-    if call.input_splits is None and call.output_splits is None:
-        differ = call.inputs[0].numel() != call.outputs[0].numel()
-        _refused(differ, RuntimeError, "Input and output tensors must have same size for all_to_all_single")
-
-
-_SIZES: dict[CollectiveOp, Callable[[Call, int], None]] = {
-    CollectiveOp.ALL_GATHER: _gathered,
-    CollectiveOp.ALL_GATHER_INTO_TENSOR: _gathered,
-    CollectiveOp.REDUCE_SCATTER: _scattered,
-    CollectiveOp.REDUCE_SCATTER_TENSOR: _scattered,
-    CollectiveOp.ALL_TO_ALL: _exchanged,
-    CollectiveOp.ALL_TO_ALL_SINGLE: _exchanged_parts,
-    CollectiveOp.GATHER: _to_or_from_root,
-    CollectiveOp.SCATTER: _to_or_from_root,
-}
+    refused_if(without_factor, TypeError, "PreMulSum Data type must be half, float, bfloat16 or double")
 
 
 def _any_source(call: Call) -> None:
     anybody = call.op is CollectiveOp.RECV and (call.peer is None or call.peer < 0)
-    _refused(anybody, NotImplementedError, "ProcessGroupNCCL does not support recvAnysource")
+    refused_if(anybody, NotImplementedError, "ProcessGroupNCCL does not support recvAnysource")
 
 
 _ROOTED = {CollectiveOp.BROADCAST: "Broadcast", CollectiveOp.REDUCE: "Reduce", CollectiveOp.SEND: "Send", CollectiveOp.RECV: "Recv"}
@@ -255,17 +151,9 @@ def _ranks(call: Call) -> None:
     if rank is None or 0 <= rank < size:
         return
     if call.op in _ROOTED:
-        message = _invalid_argument(f"{_ROOTED[call.op]} : invalid root {rank} (root should be in the 0..{size} range)")
+        message = invalid_argument(f"{_ROOTED[call.op]} : invalid root {rank} (root should be in the 0..{size} range)")
         raise scripts_own(dist.DistBackendError(message))
     raise scripts_own(ValueError(f"ProcessGroupNCCL::{call.op.value}: invalid root rank: {rank}"))
-
-
-def _invalid_argument(detail: str) -> str:
-    """How torch tells of an error that NCCL found in its arguments; the place in torch's sources and NCCL's version are left out."""
-    return (
-        "NCCL error in: ProcessGroupNCCL.cpp, invalid argument (run with NCCL_DEBUG=WARN for details)\n"
-        f"ncclInvalidArgument: Invalid value for an argument.\nLast error:\n{detail}"
-    )
 
 
 def _ranks_of_gloo(call: Call) -> None:
