@@ -19,9 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fakerun.job.codec import decode_job
 from fakerun.rank.native_log import native_warnings_silenced
 from fakerun.rank.peers import ConnectedPeers
 from fakerun.rank.process import run_rank
+from fakerun.records.codec import encode_rank
+from fakerun.records.run import RankRecord
 
 _LARGEST_MESSAGE = 1 << 20
 _DESCRIPTORS = 4
@@ -30,6 +33,7 @@ _DESCRIPTORS = 4
 def main() -> None:
     """Serve until the socket ends."""
     job_file, descriptor = sys.argv[1:]
+    _make_validators(Path(job_file))
     _load()
     with socket.socket(fileno=int(descriptor)) as requests:
         requests.set_inheritable(False)
@@ -46,6 +50,13 @@ def _load() -> None:
         importlib.import_module("fakerun.rank.simulation")
     gc.collect()
     gc.freeze()  # ranks share these pages for as long as nobody, the garbage collector included, writes to them
+
+
+def _make_validators(job_file: Path) -> None:
+    """Pydantic makes them when something is first read or written, which takes 50 ms: here, and not in every rank."""
+    with suppress(Exception):  # a job that cannot be read is told by the ranks
+        decode_job(job_file.read_bytes())
+        encode_rank(RankRecord(rank=0))
 
 
 def _answer(request: dict[str, Any], descriptors: list[int], job_file: Path, requests: socket.socket) -> dict[str, int]:
