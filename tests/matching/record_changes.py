@@ -35,6 +35,10 @@ def of_groups(test: Callable[[CollectiveRecord], bool]) -> Callable[[Calls, int]
     return lambda calls, position: calls[position].op not in MESSAGES and calls[position].group_size > 2 and test(calls[position])
 
 
+def is_a(op: CollectiveOp) -> Callable[[Calls, int], bool]:
+    return lambda calls, position: calls[position].op is op
+
+
 def leave_out(calls: Calls, position: int) -> Calls:
     return (*calls[:position], *calls[position + 1 :])
 
@@ -105,6 +109,10 @@ def any_call(calls: Calls, position: int) -> bool:
 
 CHANGES = {
     "a call left out": Change(code="missing-collective", make=leave_out, where=any_collective),
+    "a send left out": Change(
+        code="recv-without-send", make=leave_out, where=lambda calls, position: calls[position].op is CollectiveOp.SEND
+    ),
+    "a receive left out": Change(code="send-without-recv", make=leave_out, where=is_a(CollectiveOp.RECV)),
     "a call added": Change(code="extra-collective", make=add, where=any_collective),
     "two calls swapped": Change(code="swapped-collectives", make=swap, where=can_be_swapped),
     "twice as large": Change(code="size-mismatch", make=changed(twice_as_large), where=any_call),

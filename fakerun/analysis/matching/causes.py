@@ -20,11 +20,16 @@ _SHOWN = 4
 
 @dataclass(slots=True, eq=False)
 class _Cause:
-    """A difference in the graph: where it lies, and what waits for it. What has been found to follow from it."""
+    """A difference in the graph: where it lies, what waits for it, and what may. What has been found to follow from it.
 
+    `number` is its place among all differences, in the order of the program.
+    """
+
+    number: int
     difference: Difference
     place: frozenset[int]
     reach: frozenset[int]
+    suspect: frozenset[int]
     follow: list["_Cause"] = field(default_factory=list)
 
     def add(self, other: "_Cause") -> None:
@@ -35,7 +40,7 @@ class _Cause:
 
     def precedes(self, other: "_Cause") -> bool:
         """Whether the other is a consequence of this one."""
-        earlier = self.difference.order < other.difference.order
+        earlier = self.number < other.number
         if self.reach & other.place and (earlier or not other.reach & self.place):
             return True
         same = self.difference.odd & other.difference.odd and (self.difference.astray or self.difference.code == other.difference.code)
@@ -43,9 +48,9 @@ class _Cause:
 
 
 def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[list[Finding], frozenset[int]]:
-    """One finding for each cause, and the nodes of the graph that wait for one. The graph's classes must be settled."""
+    """One finding for each cause, and the nodes of the graph that wait for one, or may. The graph's classes must be settled."""
     ordered = sorted(_gathered(differences), key=lambda each: each.order)
-    causes = [_placed(graph, each) for each in ordered[:_MOST]]
+    causes = [_placed(graph, number, each) for number, each in enumerate(ordered[:_MOST])]
     parents = [next((i for i, other in enumerate(causes) if other is not cause and other.precedes(cause)), None) for cause in causes]
     roots: dict[int, None] = {}
     for number, cause in enumerate(causes):
@@ -56,7 +61,7 @@ def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[lis
     found = [cause.difference.finding(_more(cause, graph)) for cause in _merged([causes[root] for root in roots])]
     if len(ordered) > _MOST:
         found[-1] = replace(found[-1], message=f"{found[-1].message} {len(ordered) - _MOST} further differences have not been looked at.")
-    return found, frozenset[int]().union(*(cause.reach for cause in causes))
+    return found, frozenset[int]().union(*(cause.suspect for cause in causes))
 
 
 def _root(number: int, parents: Sequence[int | None]) -> int:
@@ -66,20 +71,26 @@ def _root(number: int, parents: Sequence[int | None]) -> int:
     return seen[-1] if parents[seen[-1]] is None else min(seen)
 
 
-def _placed(graph: Graph, difference: Difference) -> _Cause:
+def _placed(graph: Graph, number: int, difference: Difference) -> _Cause:
     if difference.blocked:
         comes = ((graph.comes[graph.classes.of[rank]], call) for rank, call in difference.blocked.items())
         nodes = frozenset(calls[call] for calls, call in comes if call < len(calls))
-        return _Cause(difference, nodes, frozenset(graph.downstream(nodes)))
+        reach = frozenset(graph.downstream(nodes))
+        return _Cause(number, difference, nodes, reach, reach)
     place: set[int] = set()
     behind: set[int] = set()
+    perhaps: set[int] = set()
     index = difference.groups[0].places[difference.rank]
+    since = difference.position if difference.since is None else difference.since
     for group in difference.groups:
         rank = next(iter(group.users)) if difference.way is None else group.ranks[index]
-        points = graph.points_from(graph.classes.line(rank, group, difference.way), difference.position)
-        place.update(points[:1])
-        behind.update(points)
-    return _Cause(difference, frozenset(place), frozenset(graph.downstream(behind)) if difference.astray else frozenset())
+        points = graph.points_from(graph.classes.line(rank, group, difference.way), since)
+        perhaps.update(points)
+        place.update(points[difference.position - since : difference.position - since + 1])
+        behind.update(points[difference.position - since :])
+    if not difference.astray:
+        return _Cause(number, difference, frozenset(place), frozenset(), frozenset())
+    return _Cause(number, difference, frozenset(place), frozenset(graph.downstream(behind)), frozenset(graph.downstream(perhaps)))
 
 
 def _gathered(differences: Sequence[Difference]) -> Iterator[Difference]:

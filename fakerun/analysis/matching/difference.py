@@ -28,6 +28,8 @@ class Difference:
     position: int
     order: int
     way: Way | None = None
+    since: int | None = None
+    """The earliest position where it may lie as well."""
     astray: bool = True
     blocked: Mapping[int, int] = field(default_factory=dict)
     """Of groups that are not made alike: by rank the first call that it does not come to."""

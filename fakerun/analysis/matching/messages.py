@@ -44,17 +44,17 @@ class _Channel:
         self._ours, self._theirs = mine.messages[way], other.messages.get(way.back(size))
 
     def differences(self) -> Iterator[Difference]:
-        if self._theirs is not None:
-            for number, (ours, theirs) in enumerate(zip(self._ours.kinds, self._theirs.kinds, strict=False)):
-                if ours.number != theirs.number:
-                    yield self._unequal(number)
-                    return
-        there = len(self._theirs.calls) if self._theirs is not None else 0
-        if there < len(self._ours.calls):
+        ours, theirs = self._ours.numbers, self._theirs.numbers if self._theirs is not None else ()
+        shorter = min(len(ours), len(theirs))
+        number = next((number for number in range(shorter) if ours[number] != theirs[number]), shorter)
+        if _has_one_more(ours, theirs, number):
             if not self._other.from_anybody or not self._way.sends:
-                yield self._unmatched(there, self._here, self._ours)
-        elif self._theirs is not None and there > len(self._ours.calls) and not self._mine.from_anybody:
-            yield self._unmatched(len(self._ours.calls), self._there, self._theirs)
+                yield self._unmatched(number, self._here, self._ours)
+        elif self._theirs is not None and _has_one_more(theirs, ours, number):
+            if not self._mine.from_anybody:
+                yield self._unmatched(number, self._there, self._theirs)
+        elif number < shorter:
+            yield self._unequal(number)
 
     def _unequal(self, number: int) -> Difference:
         assert self._theirs is not None
@@ -101,6 +101,7 @@ class _Channel:
             groups=self._family.groups,
             rank=acting,
             position=number,
+            since=_first_like_it(stream.numbers, number),
             order=index,
             way=way,
             failure=failure_of(self._cast, other) if failed else None,
@@ -124,3 +125,13 @@ class _Channel:
     def _name(self, number: int) -> str:
         source, target = (self._rank, self._peer) if self._way.sends else (self._peer, self._rank)
         return f"message {number} from rank {source} to rank {target}"
+
+
+def _has_one_more(longer: Sequence[int], shorter: Sequence[int], number: int) -> bool:
+    """Whether the one side has a message there that the other has not, after which both go on alike for as long as the other does."""
+    return len(longer) > len(shorter) and longer[number + 1 : len(shorter) + 1] == shorter[number:]
+
+
+def _first_like_it(numbers: Sequence[int], number: int) -> int:
+    """Of messages that are alike, one after the other, nobody can say which has been left out."""
+    return next((before + 1 for before in range(number - 1, -1, -1) if numbers[before] != numbers[number]), 0)
