@@ -65,7 +65,7 @@ def test_what_was_assumed_is_said(kept: tuple[Path, dict[str, Any]]) -> None:
     _, report = kept
     (note,) = (finding for finding in report["findings"] if finding["code"] == "ranks-assumed")
     assert note["message"].startswith(f"{2048 - len(report['ranks'])} of 2048 ranks were not simulated: along dp and tp ")
-    assert "rank 5 differ, and stand for themselves" in note["message"]
+    assert "rank 5 differs, and stands for itself" in note["message"]
 
 
 def test_the_report_of_a_run_that_was_kept(kept: tuple[Path, dict[str, Any]]) -> None:

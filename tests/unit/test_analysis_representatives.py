@@ -108,7 +108,7 @@ def test_a_rank_that_the_script_names_stands_for_itself() -> None:
     world = World({"dp": 4096}, lambda place: place["dp"] == 77, NamedRank("", 77))
     assert 77 in world.traces
     assert len(world.like()) + len(world.traces) == 4096
-    assert "rank 77 differ, and stand for themselves" in world.choice().findings[0].message
+    assert "rank 77 differs, and stands for itself" in world.choice().findings[0].message
 
 
 def test_a_rank_named_on_an_axis() -> None:
@@ -122,10 +122,23 @@ def test_rank_0_may_do_more_than_others() -> None:
     assert len(world.like()) + len(world.traces) == 4 * 64 * 8
 
 
+def at_the_last_shard(place: Mapping[str, int]) -> bool:
+    return place["pp"] == 3 and place["dp"] == 63
+
+
+def test_an_end_that_differs_by_itself_stands_for_itself() -> None:
+    """The corner differs from what the axes by themselves tell; the rank beside it does not."""
+    world = World(LARGE, lambda place: (place["pp"], place["dp"] == 63, at_the_last_shard(place) and place["tp"] == 7))
+    like = world.like()
+    assert len(like) + len(world.traces) == 4 * 64 * 8
+    assert [finding.code for finding in world.choice().findings] == ["ranks-assumed"]
+    assert all(world.place(other)["tp"] != 7 for rank, other in like.items() if at_the_last_shard(world.place(rank)))
+
+
 def test_a_few_ranks_in_doubt_are_simulated() -> None:
-    """The corner differs from what the axes by themselves tell: the ranks beside it may, too."""
-    world = World(LARGE, lambda place: (place["pp"], place["dp"] == 63, place["dp"] == 63 and place["tp"] == 7 and place["pp"] == 3))
-    assert {rank for rank in range(4 * 64 * 8) if world.place(rank)["pp"] == 3 and world.place(rank)["dp"] == 63} <= world.traces.keys()
+    """The corner differs, and so does the rank beside it: how far that goes is seen by simulating them all."""
+    world = World(LARGE, lambda place: (place["pp"], place["dp"] == 63, at_the_last_shard(place) and place["tp"] > 3))
+    assert {rank for rank in range(4 * 64 * 8) if at_the_last_shard(world.place(rank))} <= world.traces.keys()
     assert [finding.code for finding in world.choice().findings] == ["ranks-assumed"]
 
 

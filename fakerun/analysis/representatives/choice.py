@@ -2,8 +2,8 @@
 
 The ranks lie on a grid of axes: the mesh, else nodes and ranks on a node. Pipeline stages are all simulated, along one line through the
 grid. What the other axes matter is found out by looking: first at corners and the middle of the grid. Where these do as the line does, the
-axes are taken not to matter; where not, each axis is looked at by itself. At last some ranks chosen at random are simulated to see whether
-they do as assumed. Ranks that the script names are always simulated, and stand for themselves.
+axes are taken not to matter; where not, each axis is looked at by itself. Some ranks chosen at random are simulated to see whether they do
+as assumed. Ranks that the script names are always simulated, and stand for themselves.
 
 Pure: from the traces of the ranks simulated so far follow the next ones to simulate.
 """
@@ -58,7 +58,7 @@ class Representatives:
     def choice(self, traces: ByRank) -> Choice:
         """What follows when there is nothing more to simulate."""
         alike = Alike(self._marks, traces)
-        refuted = self._refuted(alike)
+        refuted = self._refuted(alike, traces)
         assumed: dict[int, list[int]] = {}
         unknown: list[int] = []
         for rank in range(self._size):
@@ -72,13 +72,14 @@ class Representatives:
         )
 
     def _rounds(self, traces: ByRank) -> Iterator[set[int]]:
-        """Sets of ranks, each of which is to be simulated before the next can be asked for."""
+        """Sets of ranks, each of which is to be simulated before the next can be asked for. Few rounds: each ends with idle processors."""
         planned = set(self._marks.line)
         yield planned
         if not _some_went_through(traces):
             return
         corners = self._marks.corners()
         planned |= corners | self._named
+        planned |= self._spot_checks(planned)
         yield planned
         if any(traces[rank] != traces[self.stand_in(rank)] for rank in corners):
             while not (probes := Alike(self._marks, traces).to_look_at()) <= planned:
@@ -86,18 +87,28 @@ class Representatives:
                 yield planned
         planned |= Alike(self._marks, traces).combinations()
         yield planned
-        planned |= self._spot_checks(planned)
+        alike = Alike(self._marks, traces)
+        planned |= {beside for rank in alike.odd() if (beside := self._marks.beside(rank, alike.like(rank))) is not None}
         yield planned
         yield planned | self._in_doubt(traces)
 
-    def _refuted(self, alike: Alike) -> set[int]:
-        """The ranks that cannot stand for others: one that they would have stood for does something else."""
-        return {alike.like(rank) for rank in alike.odd() if rank not in self._named}
+    def _refuted(self, alike: Alike, traces: ByRank) -> set[int]:
+        """The ranks that cannot stand for others: one that they would have stood for does something else.
+
+        Not where the script names that one; nor where it is the last on an axis, and the one before it does as assumed.
+        """
+        found = set()
+        for rank in alike.odd():
+            like = alike.like(rank)
+            beside = self._marks.beside(rank, like)
+            if rank not in self._named and (beside is None or traces.get(beside) != traces[like]):
+                found.add(like)
+        return found
 
     def _in_doubt(self, traces: ByRank) -> set[int]:
         """The ranks that nothing can be assumed of, if they are so few that they can as well be simulated."""
         alike = Alike(self._marks, traces)
-        refuted = self._refuted(alike)
+        refuted = self._refuted(alike, traces)
         found = {rank for rank in range(self._size) if alike.like(rank) in refuted} if refuted else set()
         return found if len(found - traces.keys()) <= _FEW else set()
 
@@ -126,7 +137,10 @@ class Representatives:
         if not count:
             return
         odd = alike.odd()
-        exceptions = f"rank{'s' * (len(odd) > 1)} {format_ranks(odd)} differ, and stand for themselves" if odd else "none did otherwise"
+        exceptions = "none did otherwise"
+        if odd:
+            words = "ranks {} differ, and stand for themselves" if len(odd) > 1 else "rank {} differs, and stands for itself"
+            exceptions = words.format(format_ranks(odd))
         yield Finding(
             code="ranks-assumed",
             severity=Severity.NOTE,

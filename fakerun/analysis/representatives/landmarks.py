@@ -1,6 +1,6 @@
 """Landmarks of a grid of ranks: the line along which all pipeline stages lie, the corners, and the places of one axis by itself."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 
 from fakerun.analysis.grid import Grid, Place
@@ -40,10 +40,17 @@ class Landmarks:
         return self.grid.moved(self.lookouts[lookout], [axis], (place,) * len(self.grid.sizes))
 
     def corners(self) -> set[int]:
-        """The first rank, the last, the one in the middle; and where all axes but the stages are at the other end."""
-        first, middle, last = ([at(size) for size in self.grid.sizes] for at in (_first, _middle, _last))
-        places = (first, middle, last, _with(first, self.stages, last), _with(last, self.stages, first))
-        return {self.grid.rank(place) for place in places}
+        """The first rank, the last, and the one in the middle."""
+        return {self.grid.rank([at(size) for size in self.grid.sizes]) for at in (_first, _middle, _last)}
+
+    def beside(self, rank: int, other: int) -> int | None:
+        """Where two ranks differ in their places on one axis alone, and the first is at an end of it: the one before it."""
+        place, towards = self.grid.place(rank), self.grid.place(other)
+        axes = [axis for axis, (here, there) in enumerate(zip(place, towards, strict=True)) if here != there]
+        if len(axes) != 1 or place[axes[0]] not in (0, self.grid.sizes[axes[0]] - 1):
+            return None
+        step = 1 if place[axes[0]] == 0 else -1
+        return self.grid.moved(rank, axes, [here + step for here in place])
 
 
 def _first(size: int) -> int:
@@ -56,8 +63,3 @@ def _middle(size: int) -> int:
 
 def _last(size: int) -> int:
     return size - 1
-
-
-def _with(place: Sequence[int], axes: Iterable[int], other: Sequence[int]) -> Place:
-    """`place`, on `axes` replaced by `other`."""
-    return tuple(other[axis] if axis in axes else here for axis, here in enumerate(place))
