@@ -7,7 +7,7 @@ stages16k  the same job, the first rank of each of its 16 stages.
 A line for each: ranks simulated, classes that the report shows, seconds on the clock, seconds of processor time of all processes (user and
 system), processor seconds for each rank, the largest memory of all processes at one time, and the size of the run directory. The memory is
 the sum of proportional set sizes (PSS in /proc/PID/smaps_rollup: pages that processes share count once, divided between them) over the
-command and everything that descends from it, looked at twice a second. Linux only.
+command and everything that descends from it, looked at every other second. Linux only.
 
     python scripts/dev/benchmark_scale.py                       # all of them, some minutes on two cores
     python scripts/dev/benchmark_scale.py --jobs all64 --at-a-time 2
@@ -37,7 +37,8 @@ JOBS = {
     "auto16k": ["configs/llama3_405b_16k.yaml", "--ranks", "auto"],
     "stages16k": ["configs/llama3_405b_16k.yaml", "--ranks", ",".join(str(stage * RANKS_OF_A_STAGE) for stage in range(STAGES))],
 }
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 2.0
+"""Adding up the pages of some dozen processes takes a tenth of a second of one core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
