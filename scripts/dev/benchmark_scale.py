@@ -38,7 +38,7 @@ JOBS = {
     "stages16k": ["configs/llama3_405b_16k.yaml", "--ranks", ",".join(str(stage * RANKS_OF_A_STAGE) for stage in range(STAGES))],
 }
 LOOK_EVERY_S = 2.0
-"""Adding up the pages of some dozen processes takes a tenth of a second of one core."""
+"""Seldom: adding up the pages of some dozen processes takes time of the cores that are measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
