@@ -78,16 +78,12 @@ def emulation(
     compilation = Compilation(findings)
     handles = Handles(observer)
     communication = Communication(mode, observer, handles, PeerValues(mode, values, handles, peers, job.ranks, findings), findings)
-    communication.answer(torch.ops.c10d, c10d.ANSWERS)
-    communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
-    communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)
+    _answer_communication(communication)
     report_fsdp_buffers(mode, observer)
     FiniteValues(arguments, mode.known, findings)
     AssumedChoices(mode, job.routing)
     symmetric_memory(mode, findings)
-    simulate_batch_norm(mode)
-    shape_rules(mode, arguments)
-    refuse_as_cuda_does(mode, arguments)
+    _answer_kernels(mode, arguments)
     with ExitStack() as stack:
         for context in (
             device_masquerade(mode),
@@ -136,3 +132,17 @@ def emulation(
         ):
             stack.enter_context(context)
         yield
+
+
+def _answer_communication(communication: Communication) -> None:
+    """Who answers the operators that communicate."""
+    communication.answer(torch.ops.c10d, c10d.ANSWERS)
+    communication.answer(torch.ops._c10d_functional, functional.ANSWERS)
+    communication.answer(torch.ops._dtensor, functional.DTENSOR_ANSWERS)
+
+
+def _answer_kernels(mode: DeviceMode, arguments: DeviceArguments) -> None:
+    """Who answers operators of which torch's meta kernels do not tell what a GPU would do."""
+    simulate_batch_norm(mode)
+    shape_rules(mode, arguments)
+    refuse_as_cuda_does(mode, arguments)

@@ -159,7 +159,9 @@ def _nothing_assumed(ranks: Sequence[int], refuted: Iterable[int]) -> Iterator[F
     if not ranks:
         return
     others = format_ranks(refuted)
-    why = f"ranks in their places do not all do the same as ranks {others}" if others else "simulated ones differ too much, or failed"
+    why = f"others in their places do not do what the ranks {others} do, which would have stood for them"
+    if not others:
+        why = "those that were differ too much from each other, or failed"
     yield Finding(
         code="ranks-differ",
         severity=Severity.WARNING,
