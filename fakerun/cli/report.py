@@ -28,6 +28,8 @@ def report(
     missing = sorted(set(job.ranks) - {record.rank for record in run.ranks})
     if missing:
         note(f"rank{'s' * (len(missing) > 1)} {format_ranks(missing)}: no record, the run was cut off; --resume goes on with it")
+    elif not run.is_complete:
+        note("the run was cut off; --resume goes on with it")
     shown = build_report(job, run)
     show_report(shown, renderer, output, trace=trace)
     return shown.exit_code

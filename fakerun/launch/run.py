@@ -55,7 +55,7 @@ def run_job(
     """
     records = {record.rank: record for record in finished_ranks(directory)}
     directory.write_job(job)
-    directory.records.write_run(_run_record((), ()))
+    directory.records.write_run(replace(_run_record((), ()), is_complete=False))
     wanted = set(job.ranks) if not job.auto_ranks else records.keys()
     watcher.planned(wanted)
     for record in records.values():
@@ -71,6 +71,7 @@ def run_job(
         else:
             pool.run(rank for rank in job.ranks if rank not in records)
             run = _run_record(records.values(), (rank for rank in records if rank not in wanted))
+    run = replace(run, is_complete=not pool.is_interrupted)
     directory.records.write_run(run)
     return run
 
@@ -87,8 +88,10 @@ def _run_representatives(job: JobSpec, pool: RankPool, records: dict[int, RankRe
             break
         watcher.planned(more)
         pool.run(more)
-    choice = plan.choice(seen)
     run = _run_record(records.values(), ())
+    if pool.is_interrupted:
+        return run
+    choice = plan.choice(seen)
     return replace(run, assumed=choice.assumed, grid=plan.axes if choice.assumed else {}, findings=choice.findings)
 
 

@@ -77,6 +77,7 @@ class _RunDocument:
     schema_version: Literal[2]
     fakerun_version: str
     torch_version: str | None = None
+    is_complete: bool = True
     summoned: tuple[int, ...] = ()
     assumed: tuple[_Assumed, ...] = ()
     grid: Mapping[str, int] = field(default_factory=dict)
@@ -189,6 +190,7 @@ def encode_run(run: RunRecord) -> bytes:
         schema_version=SCHEMA_VERSION,
         fakerun_version=run.fakerun_version,
         torch_version=run.torch_version,
+        is_complete=run.is_complete,
         summoned=run.summoned,
         assumed=tuple(_Assumed(ranks=_runs(each.ranks), like=each.like) for each in run.assumed),
         grid=run.grid,
@@ -208,6 +210,7 @@ def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> Ru
         fakerun_version=document.fakerun_version,
         torch_version=document.torch_version,
         ranks=ranks,
+        is_complete=document.is_complete,
         summoned=document.summoned,
         assumed=tuple(AssumedRanks(ranks=_ranks(each.ranks), like=each.like) for each in document.assumed),
         grid=document.grid,

@@ -109,6 +109,8 @@ class RunRecord:
     fakerun_version: str
     torch_version: str | None
     ranks: tuple[RankRecord, ...]
+    is_complete: bool = True
+    """Whether the run came to its end; else it was cut off, and nothing is assumed of ranks that were not simulated."""
     summoned: tuple[int, ...] = ()
     """Ranks that were simulated only because others waited for what they send."""
     assumed: tuple[AssumedRanks, ...] = ()

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,25 @@ def test_the_report_of_a_run_that_was_kept(kept: tuple[Path, dict[str, Any]]) ->
     assert (again.returncode, json.loads(again.stdout)) == (1, report)
     table = fakerun("report", str(directory)).stdout
     assert f"{len(report['ranks'])} simulated and {2048 - len(report['ranks'])} assumed to be like them, in 5 classes" in table
+
+
+def test_of_a_run_that_was_cut_off_nothing_is_assumed(tmp_path: Path) -> None:
+    """Rank 0 interrupts the command as soon as the stages are done."""
+    (tmp_path / "train.py").write_text(
+        f"import os, signal, time\n{AVERAGE}\nif dist.get_rank() == 0: os.kill(int(os.environ['COMMAND']), 2)\n"
+    )
+    driver = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); os.environ['COMMAND'] = str(os.getpid());"
+        "from fakerun.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ("train.py", "--mesh", "dp=512,tp=2", "--steps", "9", "--ranks", "auto", "--run-dir", "run", "--format", "json")
+    result = subprocess.run([sys.executable, "-c", driver, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 130, result.stderr
+    report = json.loads(result.stdout)
+    assert [each["assumed"] for each in report["classes"]] == [[] for _ in report["classes"]]
+    assert not [finding for finding in report["findings"] if finding["code"] in ("ranks-assumed", "ranks-differ")]
+    assert "--resume)" in result.stderr
+    assert "the run was cut off; --resume goes on with it" in fakerun("report", "run", cwd=tmp_path).stderr
 
 
 def test_a_run_directory_is_small(kept: tuple[Path, dict[str, Any]]) -> None:
