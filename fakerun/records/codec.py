@@ -24,7 +24,7 @@ from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of, ra
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 """Raised when a record's fields change meaning or go; a new field with a default does not raise it."""
 
 _DIGEST_BYTES = 16
@@ -52,7 +52,7 @@ class _NewGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     rank: int
     mesh: Mapping[str, int] = field(default_factory=dict)
     coordinate: Mapping[str, int] = field(default_factory=dict)
@@ -61,6 +61,7 @@ class _Document:
     groups: tuple[_Group, ...] = ()
     new_groups: str
     memory: str
+    devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None
@@ -74,7 +75,7 @@ class _Assumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunDocument:
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     fakerun_version: str
     torch_version: str | None = None
     is_complete: bool = True
@@ -124,6 +125,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         groups=tuple(_Group(label=_own_label(group), name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
         new_groups=part("groups", tuple[_NewGroup, ...], tuple(map(_new_group, record.new_groups))),
         memory=part("memory", MemoryTimeline, record.memory),
+        devices=record.devices,
         findings=record.findings,
         failure=record.failure,
         torch_version=record.torch_version,
@@ -157,6 +159,7 @@ class RankDecoder:
             collectives=Calls(document.rank, schedule, groups),
             new_groups=self._new_groups(document.new_groups),
             memory=self._part(MemoryTimeline, document.memory),
+            devices=document.devices,
             findings=document.findings,
             failure=document.failure,
             torch_version=document.torch_version,
