@@ -1,61 +1,55 @@
-"""The table report's view of ranks that failed: one line for what happened, and the traceback of the first of them, made short."""
+"""The section of ranks that failed: a line for what happened, and the traceback of the first of them, made short."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from fakerun.records.run import FailureKind, ProcessFailure
-from fakerun.report.model import RankReport
-from fakerun.report.style import Style, clip_end
-from fakerun.units import format_ranks
+from fakerun.report.model import FailureReport, Report
+from fakerun.report.page.blocks import Section, Traceback
+from fakerun.report.page.findings import ranks_text
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
-_HEADING_LINES = 2
 _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
 
 
-def failures_section(failed: Iterable[RankReport], style: Style) -> list[str]:
-    """The first failed rank in full; the others by number, apart where they failed of something else."""
-    alike: dict[str, list[RankReport]] = {}
-    for rank in failed:
-        alike.setdefault(_what_happened(rank), []).append(rank)
-    lines: list[str] = []
-    for what, ranks in alike.items():
-        failure = ranks[0].record.failure
-        traceback = [] if lines or failure is None else _traceback_lines(failure)
-        heading = style.wrapped(f"{_word(failure)}  {_ranks(ranks)}{what}")
-        if traceback and _ends_traceback(failure) and len(heading) > _HEADING_LINES:
-            heading = [*heading[: _HEADING_LINES - 1], clip_end(" ".join(heading[_HEADING_LINES - 1 :]), style.width)]
-        lines += [style.red(line) for line in heading]
-        lines += [f"  {line}".rstrip() for line in _shortened(traceback or _rest_of_message(failure))]
-    return lines
+def failures_section(report: Report) -> Section:
+    """The first failure in full; of the others what happened, and to which ranks."""
+    first, *others = report.failures
+    return Section(title="", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others)))
 
 
-def _word(failure: ProcessFailure | None) -> str:
-    return "INTERRUPTED" if failure is not None and failure.kind is FailureKind.INTERRUPTED else "FAILED"
+def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
+    failure = each.failure
+    lines = _traceback_lines(failure) if in_full else []
+    return Traceback(
+        verdict=verdict(failure),
+        what_happened=f"{ranks_text(each.ranks)}{_what_happened(each)}",
+        lines=tuple(_shortened(lines or _rest_of_message(failure))),
+        lines_end_with_message=bool(lines) and _ends_traceback(failure),
+    )
 
 
-def _ranks(ranks: Sequence[RankReport]) -> str:
-    return f"rank{'s' * (len(ranks) > 1)} {format_ranks(rank.record.rank for rank in ranks)}"
+def verdict(failure: ProcessFailure) -> str:
+    """An interruption by the user is no failure of the script."""
+    return "INTERRUPTED" if failure.kind is FailureKind.INTERRUPTED else "FAILED"
 
 
-def _what_happened(rank: RankReport) -> str:
-    failure = rank.record.failure
-    if failure is None:
-        return ""
+def _what_happened(each: FailureReport) -> str:
+    failure = each.failure
     where = f" at {failure.call_site}" if failure.call_site and failure.call_site not in failure.message else ""
-    return f"{where}, step {rank.record.steps}: {failure.in_a_line}"
+    return f"{where}, step {each.steps}: {failure.in_a_line}"
 
 
-def _rest_of_message(failure: ProcessFailure | None) -> list[str]:
+def _rest_of_message(failure: ProcessFailure) -> list[str]:
     """What `sys.exit("...")` says in further lines."""
-    return [] if failure is None else failure.message.strip().splitlines()[1:]
+    return failure.message.strip().splitlines()[1:]
 
 
-def _ends_traceback(failure: ProcessFailure | None) -> bool:
+def _ends_traceback(failure: ProcessFailure) -> bool:
     """Whether the traceback is shown with its message, so that the heading need not have all of it."""
-    return failure is not None and failure.kind is not FailureKind.GAP
+    return failure.kind is not FailureKind.GAP
 
 
 def _traceback_lines(failure: ProcessFailure) -> list[str]:

@@ -1,13 +1,13 @@
-"""The table report's view of one rank's device memory: the verdict, the peak and what was alive at it."""
+"""The sections on one rank's device memory: the verdict and the peak, then what was allocated at the peak."""
 
-from fakerun.analysis.breakdown import by_category, by_module, by_tensor
+from itertools import groupby
+
 from fakerun.analysis.fit import COUNTED, NOT_COUNTED
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.job.hardware import HardwareSpec
 from fakerun.records.memory import MemoryBlock
-from fakerun.report.grid import Column, Grid, beside
-from fakerun.report.model import RankReport
-from fakerun.report.style import Style, clip_end, clip_module, clip_place
+from fakerun.report.model import DeviceMemory, RankReport
+from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, Row, Section, Series, SideBySide, Table, Tone
 from fakerun.units import format_bytes
 
 _MODULES_SHOWN = 8
@@ -15,36 +15,41 @@ _MODULE_WIDTH = 22
 _TENSORS_SHOWN = 8
 
 
-def memory_section(rank: RankReport, hardware: HardwareSpec, style: Style) -> list[str]:
-    """One rank's memory: verdict, where the peak was, what was alive then by category, module and tensor."""
-    title = style.bold(f"Memory of rank {rank.record.rank}")
-    memory = rank.memory
-    if memory.peak_block is None:
-        return [title, "no device memory was allocated"]
-    peak = f"peak of {format_bytes(memory.peak_bytes)} in {_place(memory.peak_block)}"
-    steps = f"peaks by step: {_step_peaks(memory)}; at the end {format_bytes(memory.final_bytes)}"
-    return [
-        f"{title}  {_verdict(rank, hardware, style)}",
-        *style.wrapped(peak),
-        *style.wrapped(steps),
-        "",
-        f"{style.bold('Alive at the peak')}, by category, by module, and the largest tensors",
-        *beside(_categories(memory), _modules(memory), width=style.width),
-        "",
-        *_tensors(memory, style),
-        "",
-        *(style.dim(line) for line in style.wrapped(f"Memory is what is {COUNTED}. Not counted: {NOT_COUNTED}.")),
-    ]
+def memory_sections(rank: RankReport, hardware: HardwareSpec) -> tuple[Section, ...]:
+    """The verdict on the rank's largest device, where its peak was, and what was allocated then by category, module and tensor."""
+    title = f"Memory of rank {rank.record.rank}"
+    device = rank.largest_device
+    footprint = device.footprint
+    if footprint.peak_block is None:
+        return (Section(title=title, blocks=(Prose(text="no device memory was allocated"),)),)
+    facts = (
+        Fact(label="peak", value=f"{format_bytes(footprint.peak_bytes)} in {_place(footprint.peak_block)}"),
+        Fact(label="at the end", value=format_bytes(footprint.final_bytes)),
+    )
+    return (
+        Section(title=title, remark=_verdict(rank, device, hardware), blocks=(Facts(facts=facts), _step_peaks(footprint))),
+        Section(
+            title="Allocated at the peak",
+            remark=Prose(text="by category, by module, and the largest tensors"),
+            blocks=(
+                SideBySide(left=_categories(device), right=_modules(device)),
+                _tensors(device),
+                Prose(text=f"Counted: {COUNTED}. Not counted: {NOT_COUNTED}.", tone=Tone.MUTED),
+            ),
+            level=2,
+        ),
+    )
 
 
-def _verdict(rank: RankReport, hardware: HardwareSpec, style: Style) -> str:
-    """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB to spare`, or how much it is over. A failed rank might have needed more."""
-    fit = rank.fit
-    of = f"{format_bytes(fit.peak_bytes)} of {format_bytes(fit.usable_bytes)} ({hardware.name})"
+def _verdict(rank: RankReport, device: DeviceMemory, hardware: HardwareSpec) -> Prose:
+    """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or by how much it does not. A failed rank might have needed more."""
+    fit = device.fit
+    peak, usable = format_bytes(fit.peak_bytes), format_bytes(fit.usable_bytes)
     if not fit.fits:
-        return style.red(f"DOES NOT FIT: {of}, {format_bytes(-fit.headroom_bytes)} over")
+        excess = format_bytes(-fit.headroom_bytes)
+        return Prose(text=f"DOES NOT FIT: {peak} exceeds {usable} ({hardware.name}) by {excess}", tone=Tone.BAD)
     until = " until it failed" if rank.record.failure else ""
-    return style.green(f"fits{until}: {of}, {format_bytes(fit.headroom_bytes)} to spare")
+    return Prose(text=f"fits{until}: {peak} of {usable} ({hardware.name}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
 
 
 def _place(block: MemoryBlock) -> str:
@@ -53,72 +58,83 @@ def _place(block: MemoryBlock) -> str:
     return f"step {block.step}, {block.phase}{module}{where}"
 
 
-def _step_peaks(memory: MemoryFootprint) -> str:
+def _step_peaks(footprint: MemoryFootprint) -> Series:
     """The peak of each step, runs of equal ones together: `30.1 GiB (step 0), 31.2 GiB (steps 1-3)`."""
-    parts: list[str] = []
-    peaks = memory.per_step_peak_bytes
-    start = 0
-    for step, peak in enumerate(peaks):
-        if step + 1 == len(peaks) or peaks[step + 1] != peak:
-            name = f"step {step}" if start == step else f"steps {start}-{step}"
-            parts.append(f"{format_bytes(peak)} ({name})")
-            start = step + 1
-    if memory.unfinished_step_peak_bytes is not None:
-        after = f"after step {len(peaks) - 1}" if peaks else "no step completed"
-        parts.append(f"{format_bytes(memory.unfinished_step_peak_bytes)} ({after})")
-    return ", ".join(parts)
+    peaks = footprint.per_step_peak_bytes
+    points: list[Point] = []
+    for peak, run in groupby(enumerate(peaks), key=lambda numbered: numbered[1]):
+        first, *others = (step for step, _ in run)
+        points.append(_point(f"steps {first}-{others[-1]}" if others else f"step {first}", peak))
+    if footprint.unfinished_step_peak_bytes is not None:
+        points.append(_point(f"after step {len(peaks) - 1}" if peaks else "no step completed", footprint.unfinished_step_peak_bytes))
+    return Series(label="peak by step", unit="bytes", points=tuple(points))
 
 
-def _categories(memory: MemoryFootprint) -> list[str]:
-    columns = [Column("category"), Column("bytes", "right"), Column("", "right")]
-    totals = by_category(memory.alive_at_peak)
+def _point(label: str, nbytes: int) -> Point:
+    return Point(label=label, value=nbytes, text=format_bytes(nbytes))
+
+
+def _categories(device: DeviceMemory) -> Table:
+    columns = (Column(heading="category"), Column(heading="bytes", align="right"), Column(heading="", align="right"))
+    largest_first = sorted(device.categories, key=lambda category: -device.categories[category])
+    rows = (
+        Row(cells=(category, format_bytes(nbytes), _percent(nbytes, device.footprint.peak_bytes)))
+        for category in largest_first
+        if (nbytes := device.categories[category])
+    )
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def _modules(device: DeviceMemory) -> Table:
+    columns = (
+        Column(heading="module", clip=Clip.KEEP_MODULE, max_width=_MODULE_WIDTH),
+        Column(heading="", align="right"),
+        Column(heading="bytes", align="right"),
+        Column(heading="", align="right"),
+        Column(heading="mostly"),
+    )
+    rows = (
+        Row(
+            cells=(
+                _module(share.module),
+                f"x {share.instances}" if share.instances > 1 else "",
+                format_bytes(share.nbytes),
+                _percent(share.nbytes, device.footprint.peak_bytes),
+                share.largest_category,
+            )
+        )
+        for share in device.modules[:_MODULES_SHOWN]
+    )
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def _tensors(device: DeviceMemory) -> Table:
+    columns = (
+        Column(heading="tensor", clip=Clip.KEEP_START, min_width=28),
+        Column(heading="", align="right"),
+        Column(heading="bytes", align="right"),
+        Column(heading="category"),
+        Column(heading="module", clip=Clip.KEEP_MODULE, min_width=18, priority=1),
+        Column(heading="allocated at", clip=Clip.KEEP_FILE, min_width=16),
+    )
     rows = [
-        [category, format_bytes(totals[category]), _percent(totals[category], memory.peak_bytes)]
-        for category in sorted(totals, key=lambda category: -totals[category])
-        if totals[category]
+        Row(
+            cells=(
+                f"{group.dtype}[{','.join(map(str, group.shape))}]",
+                f"x {group.count}" if group.count > 1 else "",
+                format_bytes(group.nbytes),
+                group.category,
+                _module(group.module),
+                group.call_site or "-",
+            )
+        )
+        for group in device.tensors[:_TENSORS_SHOWN]
     ]
-    return Grid(columns, rows).lines()
-
-
-def _modules(memory: MemoryFootprint) -> list[str]:
-    columns = [Column("module"), Column("", "right"), Column("bytes", "right"), Column("", "right"), Column("mostly")]
-    rows = [
-        [
-            clip_module(_module(share.module), _MODULE_WIDTH),
-            f"x {share.instances}" if share.instances > 1 else "",
-            format_bytes(share.nbytes),
-            _percent(share.nbytes, memory.peak_bytes),
-            share.largest_category,
-        ]
-        for share in by_module(memory.alive_at_peak)[:_MODULES_SHOWN]
-    ]
-    return Grid(columns, rows).lines()
-
-
-def _tensors(memory: MemoryFootprint, style: Style) -> list[str]:
-    columns = [
-        Column("tensor", clip=clip_end, at_least=28),
-        Column("", "right"),
-        Column("bytes", "right"),
-        Column("category"),
-        Column("module", clip=clip_module, at_least=18, dispensable=1),
-        Column("made at", clip=clip_place, at_least=16),
-    ]
-    groups = by_tensor(memory.alive_at_peak)
-    rows = [
-        [
-            f"{group.dtype}[{','.join(map(str, group.shape))}]",
-            f"x {group.count}" if group.count > 1 else "",
-            format_bytes(group.nbytes),
-            group.category,
-            _module(group.module),
-            group.call_site or "-",
-        ]
-        for group in groups[:_TENSORS_SHOWN]
-    ]
-    rest = groups[_TENSORS_SHOWN:]
-    more = [["and smaller ones", f"x {sum(group.count for group in rest)}", format_bytes(sum(group.nbytes for group in rest)), "", "", ""]]
-    return Grid(columns, rows + (more if rest else [])).fitted(style.width).lines()
+    rest = device.tensors[_TENSORS_SHOWN:]
+    if rest:
+        count, nbytes = sum(group.count for group in rest), sum(group.nbytes for group in rest)
+        rows.append(Row(cells=("smaller tensors", f"x {count}", format_bytes(nbytes), "", "", "")))
+    return Table(columns=columns, rows=tuple(rows))
 
 
 def _module(name: str | None) -> str:

@@ -1,67 +1,75 @@
-"""The table report's view of many ranks: a line for each class of ranks that do the same, the highest memory first."""
+"""The section on many ranks: a line for each class of ranks with the same behaviour, the highest memory first."""
 
-from fakerun.analysis.classes import RankClass
-from fakerun.analysis.grid import Grid as RankGrid
-from fakerun.report.grid import Column, Grid
-from fakerun.report.model import RankReport, Report
-from fakerun.report.style import Style, clip_end
+from collections.abc import Sequence
+
+from fakerun.report.model import ClassReport, Report
+from fakerun.report.page.blocks import Clip, Column, Prose, Row, Section, Table
+from fakerun.report.page.failures import verdict
 from fakerun.units import format_bytes, format_ranks
 
 _SHOWN = 16
 
 
-def ranks_section(report: Report, style: Style) -> list[str]:
-    """A line for each class. Calls and bytes on the wire are those of its last completed step."""
-    reports = {rank.record.rank: rank for rank in report.ranks}
-    classes = sorted(report.classes, key=lambda each: -reports[each.simulated[0]].memory.peak_bytes)
-    columns = [
-        Column("ranks", clip=clip_end, at_least=9),
-        Column("", "right"),
-        Column("at", clip=clip_end, at_least=18),
-        Column("status"),
-        Column("peak allocated", "right"),
-        Column("to spare", "right"),
-        Column("peak in", dispensable=1),
-        Column("calls", "right"),
-        Column("on wire", "right"),
-    ]
-    rows = [_row(each, reports[each.simulated[0]], report) for each in classes[:_SHOWN]]
-    return [
-        *style.wrapped(f"{style.bold('Ranks')}  {_counts(report)}; calls are those of the last step"),
-        *Grid(columns, rows).fitted(style.width).lines(),
-        *_rest([reports[each.simulated[0]] for each in classes[_SHOWN:]], classes[_SHOWN:]),
-    ]
+def ranks_section(report: Report) -> Section:
+    """A line for each class. Calls and bus bytes are those of its last completed step."""
+    classes = sorted(report.classes, key=lambda each: -_peak_bytes(each))
+    columns = (
+        Column(heading="ranks", clip=Clip.KEEP_START, min_width=9),
+        Column(heading="", align="right"),
+        Column(heading="position", clip=Clip.KEEP_START, min_width=18),
+        Column(heading="status"),
+        Column(heading="peak allocated", align="right"),
+        Column(heading="headroom", align="right"),
+        Column(heading="peak in", priority=1),
+        Column(heading="calls", align="right"),
+        Column(heading="bus bytes", align="right"),
+    )
+    table = Table(columns=columns, rows=tuple(_row(each) for each in classes[:_SHOWN]), note=_rest(classes[_SHOWN:]))
+    return Section(title="Ranks", remark=Prose(text=f"{_counts(report)}; calls are those of the last step"), blocks=(table,))
 
 
 def _counts(report: Report) -> str:
-    """`25 simulated and 16359 assumed, in 17 classes of ranks that do the same`."""
+    """`25 simulated, 16359 assumed to match them, in 17 classes with the same behaviour`."""
     assumed = sum(len(each.assumed) for each in report.classes)
-    numbers = f"{len(report.ranks)} simulated" + (f" and {assumed} assumed to be like them" if assumed else "")
+    numbers = f"{len(report.ranks)} simulated" + (f", {assumed} assumed to match them" if assumed else "")
     if len(report.classes) == 1:
-        return f"{numbers}, which all do the same"
-    return f"{numbers}, in {len(report.classes)} classes of ranks that do the same"
+        return f"{numbers}, all with the same behaviour"
+    return f"{numbers}, in {len(report.classes)} classes with the same behaviour"
 
 
-def _row(of: RankClass, rank: RankReport, report: Report) -> list[str]:
-    block = rank.memory.peak_block
-    last_step = rank.traffic.total.per_step[-1] if rank.traffic.steps else rank.traffic.total.after
-    ranks = of.ranks
-    return [
-        format_ranks(ranks),
-        f"x {len(ranks)}" if len(ranks) > 1 else "",
-        RankGrid(report.mesh).box(ranks) if report.mesh else "-",
-        "ok" if rank.record.failure is None else "FAILED",
-        format_bytes(rank.memory.peak_bytes),
-        format_bytes(rank.fit.headroom_bytes),
-        f"step {block.step}, {block.phase}" if block else "-",
-        str(last_step.calls),
-        format_bytes(last_step.wire_bytes),
-    ]
+def _row(each: ClassReport) -> Row:
+    device = each.example.largest_device
+    block = device.footprint.peak_block
+    ranks = each.ranks
+    return Row(
+        cells=(
+            format_ranks(ranks),
+            f"x {len(ranks)}" if len(ranks) > 1 else "",
+            each.mesh_box or "-",
+            _status(each),
+            format_bytes(device.footprint.peak_bytes),
+            format_bytes(device.fit.headroom_bytes),
+            f"step {block.step}, {block.phase}" if block else "-",
+            str(each.last_step.calls),
+            format_bytes(each.last_step.wire_bytes),
+        )
+    )
 
 
-def _rest(ranks: list[RankReport], classes: list[RankClass]) -> list[str]:
-    if not ranks:
-        return []
+def _status(each: ClassReport) -> str:
+    """`ok`, `FAILED`; with the number of ranks of which this is only assumed."""
+    failure = each.example.record.failure
+    status = "ok" if failure is None else verdict(failure)
+    return f"{status} ({len(each.assumed)} assumed)" if each.assumed else status
+
+
+def _rest(classes: Sequence[ClassReport]) -> str:
+    if not classes:
+        return ""
     count = sum(len(each.ranks) for each in classes)
-    peaks = [format_bytes(rank.memory.peak_bytes) for rank in (ranks[0], ranks[-1])]
-    return [f"and {len(classes)} more classes of {count} ranks, with peaks from {peaks[0]} to {peaks[1]}"]
+    highest, lowest = (format_bytes(_peak_bytes(each)) for each in (classes[0], classes[-1]))
+    return f"and {len(classes)} more classes of {count} ranks, with peaks from {highest} to {lowest}"
+
+
+def _peak_bytes(each: ClassReport) -> int:
+    return each.example.largest_device.footprint.peak_bytes

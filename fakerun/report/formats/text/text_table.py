@@ -1,47 +1,50 @@
-"""Rows of text in aligned columns that fit a width, and blocks of lines side by side."""
+"""A table of the page as lines of text: aligned columns fitted to a width, and tables side by side."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from types import MappingProxyType
 
-Row = Sequence[str]
+from fakerun.report.formats.text.style import clip_end, clip_module, clip_place
+from fakerun.report.page.blocks import ESSENTIAL, Clip, Column, Row, Table
 
 _GAP = 2
+_INDENT = "  "
+"""For each level of a row."""
+
+_CLIPS: Mapping[Clip, Callable[[str, int], str]] = MappingProxyType(
+    {Clip.KEEP_START: clip_end, Clip.KEEP_FILE: clip_place, Clip.KEEP_MODULE: clip_module}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A heading (a line break makes two lines of it), how the cells below are aligned, and what gives way in a narrow terminal.
+class TextTable:
+    """A table where every character is of the same width. Each method returns a table with shorter cells or fewer columns."""
 
-    `clip` makes a cell of this column shorter, down to `at_least` characters. A column that is `dispensable` is left out where
-    shorter cells are not enough, the one with the lowest number first; 0 always stays.
-    """
+    table: Table
 
-    heading: str
-    align: Literal["left", "right"] = "left"
-    clip: Callable[[str, int], str] | None = None
-    at_least: int = 0
-    dispensable: int = 0
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return self.table.columns
 
+    def limited(self) -> "TextTable":
+        """The same with every column in its `max_width`."""
+        widths = (
+            have if column.max_width is None else min(have, column.max_width)
+            for column, have in zip(self.columns, self._widths(), strict=True)
+        )
+        return self._clipped(list(widths))
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table: headings, a rule, the rows and, below another rule, the sums."""
-
-    columns: Sequence[Column]
-    rows: Sequence[Row]
-    sums: Sequence[Row] = field(default=())
-
-    def fitted(self, width: int | None) -> Self:
+    def fitted(self, width: int | None) -> "TextTable":
         """The same in at most `width` characters, if its columns can give way as far as that. No width is no limit."""
         widths = self._widths()
         excess = 0 if width is None else sum(widths) + _GAP * (len(widths) - 1) - width
         if excess <= 0:
             return self
-        room = [max(0, have - column.at_least) if column.clip else 0 for column, have in zip(self.columns, widths, strict=True)]
-        dispensable = [column for column in self.columns if column.dispensable]
-        if sum(room) < excess and dispensable:
-            return self._without(min(dispensable, key=lambda column: column.dispensable)).fitted(width)
+        room = [max(0, have - column.min_width) if column.clip in _CLIPS else 0 for column, have in zip(self.columns, widths, strict=True)]
+        least = min(self.columns, key=lambda column: column.priority)
+        if sum(room) < excess and least.priority < ESSENTIAL:
+            return self._without(least).fitted(width)
         for _ in range(min(excess, sum(room))):
             widest = max((at for at, more in enumerate(room) if more), key=lambda at: widths[at])
             widths[widest] -= 1
@@ -49,15 +52,16 @@ class Grid:
         return self._clipped(widths)
 
     def lines(self) -> list[str]:
+        """Headings, a rule, the rows and, below another rule, the totals."""
         import tabulate  # 70 ms, most of what a report would cost to import
 
         # As tabulate's "simple", but the headings are rows: tabulate would add two columns to the width of each.
         rule = tabulate.Line("", "-", " " * _GAP, "")
         row = tabulate.DataRow("", " " * _GAP, "")
         layout = tabulate.TableFormat(None, rule, None, None, row, row, padding=0, with_header_hide=None)
-        separated = [tabulate.SEPARATING_LINE, *self.sums] if self.sums else []
+        totals = [tabulate.SEPARATING_LINE, *map(_cells, self.table.totals)] if self.table.totals else []
         text = tabulate.tabulate(
-            [*self._headings(), tabulate.SEPARATING_LINE, *self.rows, *separated],
+            [*self._headings(), tabulate.SEPARATING_LINE, *map(_cells, self.table.rows), *totals],
             tablefmt=layout,
             disable_numparse=True,
             preserve_whitespace=True,
@@ -65,34 +69,45 @@ class Grid:
         )
         return [line.rstrip() for line in text.splitlines()]
 
-    def _headings(self) -> list[Row]:
-        """One row, or two where a heading has two lines: the others stand in the lower one."""
-        upper, lower = [], []
-        for column in self.columns:
-            above, _, below = column.heading.rpartition("\n")
-            upper.append(above)
-            lower.append(below)
-        return [upper, lower] if any(upper) else [lower]
+    def _headings(self) -> list[list[str]]:
+        """One row; above it, where columns have a common heading, another one with that heading over their middle."""
+        headings = [column.heading for column in self.columns]
+        if not any(column.span for column in self.columns):
+            return [headings]
+        spans: list[str] = []
+        for span, columns in groupby(self.columns, key=lambda column: column.span):
+            count = len(list(columns))
+            spans += [span if at == count // 2 else "" for at in range(count)]
+        return [spans, headings]
 
     def _widths(self) -> list[int]:
-        return [max(map(len, cells)) for cells in zip(*self._headings(), *self.rows, *self.sums, strict=True)]
+        return [max(map(len, cells)) for cells in zip(*self._headings(), *map(_cells, (*self.table.rows, *self.table.totals)), strict=True)]
 
-    def _without(self, column: Column) -> Self:
+    def _without(self, column: Column) -> "TextTable":
         at = self.columns.index(column)
-        columns = [*self.columns[:at], *self.columns[at + 1 :]]
-        rows, sums = ([[*row[:at], *row[at + 1 :]] for row in part] for part in (self.rows, self.sums))
-        return replace(self, columns=columns, rows=rows, sums=sums)
 
-    def _clipped(self, widths: Sequence[int]) -> Self:
-        def clipped(row: Row) -> list[str]:
-            return [
-                column.clip(cell, width) if column.clip and len(cell) > width else cell
-                for column, cell, width in zip(self.columns, row, widths, strict=True)
-            ]
+        def shorter(rows: Iterable[Row]) -> tuple[Row, ...]:
+            return tuple(replace(row, cells=(*row.cells[:at], *row.cells[at + 1 :])) for row in rows)
 
-        headings = clipped([column.heading for column in self.columns])
-        columns = [replace(column, heading=heading) for column, heading in zip(self.columns, headings, strict=True)]
-        return replace(self, columns=columns, rows=[*map(clipped, self.rows)], sums=[*map(clipped, self.sums)])
+        columns = (*self.columns[:at], *self.columns[at + 1 :])
+        return TextTable(replace(self.table, columns=columns, rows=shorter(self.table.rows), totals=shorter(self.table.totals)))
+
+    def _clipped(self, widths: Sequence[int]) -> "TextTable":
+        def clipped(rows: Iterable[Row]) -> tuple[Row, ...]:
+            return tuple(replace(row, cells=tuple(_clipped_cells(row, self.columns, widths)), level=0) for row in rows)
+
+        return TextTable(replace(self.table, rows=clipped(self.table.rows), totals=clipped(self.table.totals)))
+
+
+def _cells(row: Row) -> list[str]:
+    first, *others = row.cells
+    return [_INDENT * row.level + first, *others]
+
+
+def _clipped_cells(row: Row, columns: Sequence[Column], widths: Sequence[int]) -> Iterable[str]:
+    for cell, column, width in zip(_cells(row), columns, widths, strict=True):
+        clip = _CLIPS.get(column.clip)
+        yield clip(cell, width) if clip and len(cell) > width else cell
 
 
 def beside(left: Sequence[str], right: Sequence[str], *, width: int, gap: int = 4) -> list[str]:
