@@ -106,10 +106,10 @@ def _representatives(job: JobSpec, records: Iterable[RankRecord]) -> Representat
     return Representatives(axes, named, ranks_per_node=job.nproc_per_node, seed=zlib.crc32(encode_job(job)))
 
 
-def _run_record(ranks: Iterable[RankRecord], summoned: Iterable[int]) -> RunRecord:
+def _run_record(ranks: Iterable[RankRecord], added: Iterable[int]) -> RunRecord:
     in_order = tuple(sorted(ranks, key=lambda record: record.rank))
     torch_version = next((record.torch_version for record in in_order if record.torch_version is not None), None)
-    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=in_order, summoned=tuple(sorted(summoned)))
+    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=in_order, added=tuple(sorted(added)))
 
 
 def _limits(jobs: int | None) -> Limits:

@@ -64,7 +64,7 @@ class Simulation:
             coordinate=self._groups.coordinate(self._rank),
             steps=self._trace.steps.completed,
             collectives=self._trace.collectives.records(),
-            new_groups=self._trace.new_groups.records(),
+            group_creations=self._trace.group_creations.records(),
             memory=self._trace.memory.timeline(),
             findings=self._trace.findings,
             torch_version=torch.__version__,

@@ -8,7 +8,7 @@ from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
 from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
-from fakerun.analysis.outcome import all_findings, exit_code, summoned_findings
+from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import Traffic, traffic_of
 from fakerun.errors import ExitCode
@@ -64,7 +64,7 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
             *matching_findings([*run.ranks, *assumed_records(run)]),
             *fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware),
             *forbidden_findings((rank.record for rank in ranks), job.error_on_collective),
-            *summoned_findings(run.summoned),
+            *added_findings(run.added),
             *run.findings,
         ),
     )

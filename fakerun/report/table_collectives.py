@@ -29,7 +29,7 @@ class _Span:
 
     def cells(self, volumes: StepVolumes) -> list[str]:
         volume = self.volume(volumes)
-        wire = [_bytes(volume.wire_bytes)] if self.has_wire else []
+        wire = [_bytes(volume.bus_bytes)] if self.has_wire else []
         return [str(volume.calls or "-"), _bytes(volume.nbytes), *wire]
 
 

@@ -55,7 +55,7 @@ def _row(of: RankClass, rank: RankReport, report: Report) -> list[str]:
         format_bytes(rank.fit.headroom_bytes),
         f"step {block.step}, {block.phase}" if block else "-",
         str(last_step.calls),
-        format_bytes(last_step.wire_bytes),
+        format_bytes(last_step.bus_bytes),
     ]
 
 
