@@ -81,7 +81,7 @@ def _run_representatives(job: JobSpec, pool: RankPool, records: dict[int, RankRe
     traces = Traces()
     while True:
         plan = _representatives(job, records.values())
-        pool.exchange.stand_in = plan.stand_in
+        pool.mailbox.representative_of = plan.stand_in
         seen = {rank: traces.of(record) for rank, record in records.items()}
         more = plan.next(seen)
         if pool.is_interrupted or not more:

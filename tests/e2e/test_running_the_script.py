@@ -698,13 +698,13 @@ def test_a_fork_server_that_cannot_start_is_reported(place: Path) -> None:
 TALKING = """
 import os, sys
 from fakerun.rank.simulation import current
-rank, peers = int(os.environ["RANK"]), current.peers
+rank, mailbox = int(os.environ["RANK"]), current.mailbox
 def said(*wanted):
-    return [getattr(answer, "name", answer) for answer in peers.fetch(wanted)]
+    return [getattr(answer, "name", answer) for answer in mailbox.fetch(wanted)]
 """
 
 
-SAY_RANK = "peers.publish('a', bytes([rank]))\n"
+SAY_RANK = "mailbox.publish('a', bytes([rank]))\n"
 EVERYBODY = str([bytes([rank]) for rank in range(4)])
 TALKS = {
     # One rank at a time works, but those that wait do not: all four are there at once.
