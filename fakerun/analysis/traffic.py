@@ -1,6 +1,6 @@
 """What one rank communicates: its calls grouped by operation, group and dtype, with counts and bytes for each step.
 
-`nbytes` and `wire_bytes` are those of `CollectiveRecord`: the nccl-tests message size, and the bytes that cross this rank's links.
+`nbytes` and `bus_bytes` are those of `CollectiveRecord`: the nccl-tests message size, and the bytes that cross this rank's links.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,13 +18,13 @@ class Volume:
 
     calls: int = 0
     nbytes: int = 0
-    wire_bytes: int = 0
+    bus_bytes: int = 0
 
     def __add__(self, other: "Volume") -> "Volume":
         return Volume(
             calls=self.calls + other.calls,
             nbytes=self.nbytes + other.nbytes,
-            wire_bytes=self.wire_bytes + other.wire_bytes,
+            bus_bytes=self.bus_bytes + other.bus_bytes,
         )
 
 
@@ -122,5 +122,5 @@ def _grouped(collectives: tuple[CollectiveRecord, ...], key: Callable[[Collectiv
 def _step_volumes(collectives: Iterable[CollectiveRecord], steps: int) -> StepVolumes:
     volumes = [Volume()] * (steps + 1)
     for record in collectives:
-        volumes[min(record.step, steps)] += Volume(calls=1, nbytes=record.nbytes, wire_bytes=record.wire_bytes)
+        volumes[min(record.step, steps)] += Volume(calls=1, nbytes=record.nbytes, bus_bytes=record.bus_bytes)
     return StepVolumes(per_step=tuple(volumes[:steps]), after=volumes[steps])

@@ -10,7 +10,7 @@ from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.grid import Grid
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.memory import footprint_of
-from fakerun.analysis.outcome import all_findings, exit_code, summoned_findings
+from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import traffic_of
 from fakerun.job.spec import JobSpec
@@ -109,7 +109,7 @@ def _findings(job: JobSpec, run: RunRecord, ranks: Sequence[RankReport]) -> tupl
             *matching_findings([*run.ranks, *assumed_records(run)]),
             *fit_findings({rank.record.rank: rank.largest_device.footprint for rank in ranks}, job.hardware),
             *forbidden_findings(run.ranks, job.error_on_collective),
-            *summoned_findings(run.summoned),
+            *added_findings(run.added),
             *run.findings,
         ),
     )

@@ -421,7 +421,7 @@ def test_a_pipe_is_written_to_and_not_replaced() -> None:
     pipe = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)  # a command that never writes must fail the test, not hang it
     result = subprocess.run([sys.executable, "-c", WITH_A_STAND_IN, "-o", "pipe", "--format", "json"], check=False, timeout=60)
     with os.fdopen(pipe, "rb") as written:
-        assert json.loads(written.read())["schema_version"] == 1
+        assert json.loads(written.read())["schema_version"] == 2
     assert result.returncode == 0
     assert Path("pipe").is_fifo()
 

@@ -1,4 +1,4 @@
-"""The report as JSON, schema version 1: the interface for programs. The same job gives the same bytes.
+"""The report as JSON, schema version 2: the interface for programs. The same job gives the same bytes.
 
 Keys come in the order written here. No time, host or path of the run directory is in it. Within a schema version keys may be
 added; none is removed and none changes its meaning. `peak_reserved_bytes` is null until reserved memory is estimated.
@@ -14,7 +14,7 @@ from fakerun.records.finding import Finding
 from fakerun.records.run import ProcessFailure
 from fakerun.report.model import RankReport, Report
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _LARGEST_TENSORS = 20
 
@@ -79,7 +79,7 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "input_sizes": [list(size) for size in record.input_sizes],
         "output_sizes": [list(size) for size in record.output_sizes],
         "nbytes": record.nbytes,
-        "wire_bytes": record.wire_bytes,
+        "bus_bytes": record.bus_bytes,
         "reduce_op": record.reduce_op,
         "root": record.root,
         "peer": record.peer,
@@ -88,7 +88,7 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "module": record.module,
         "call_site": record.call_site,
         "device": record.device,
-        "batch": record.batch,
+        "coalesced": record.coalesced,
     }
 
 

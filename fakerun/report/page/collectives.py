@@ -30,7 +30,7 @@ class _Span:
 
     def cells(self, volumes: StepVolumes) -> list[str]:
         volume = self.volume(volumes)
-        bus_bytes = [bytes_or_dash(volume.wire_bytes)] if self.has_bus_bytes else []
+        bus_bytes = [bytes_or_dash(volume.bus_bytes)] if self.has_bus_bytes else []
         return [str(volume.calls or "-"), bytes_or_dash(volume.nbytes), *bus_bytes]
 
 

@@ -51,7 +51,7 @@ def _row(each: ClassReport) -> Row:
             format_bytes(device.fit.headroom_bytes),
             f"step {block.step}, {block.phase}" if block else "-",
             str(each.last_step.calls),
-            format_bytes(each.last_step.wire_bytes),
+            format_bytes(each.last_step.bus_bytes),
         )
     )
 
