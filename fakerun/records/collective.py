@@ -52,7 +52,7 @@ class Payload:
     input_splits: tuple[int, ...] | None
     output_splits: tuple[int, ...] | None
     is_async: bool
-    batch: int | None
+    coalesced: int | None
     """Calls of a rank with the same number were issued as one (`batch_isend_irecv`, a coalescing manager); None for one by itself."""
 
 
@@ -114,7 +114,7 @@ class CollectiveRecord(PlacedCall):
         return len(self.group_ranks)
 
     @property
-    def wire_bytes(self) -> int:
+    def bus_bytes(self) -> int:
         """Bytes that cross this rank's links: `nbytes` times the bus factor of the operation, rounded down."""
         numerator, denominator = bus_factor(self.op, self.group_size)
         return self.nbytes * numerator // denominator

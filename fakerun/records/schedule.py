@@ -30,11 +30,11 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledCall(PlacedCall):
-    """One call of a schedule. `peer_distance` counts places in the group from the rank's own, modulo the size of the group."""
+    """One call of a schedule. `peer_offset` counts places in the group from the rank's own, modulo the size of the group."""
 
     slot: int
-    root_place: int | None
-    peer_distance: int | None
+    root_group_rank: int | None
+    peer_offset: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class Calls(Sequence[CollectiveRecord]):
     def _record(self, call: ScheduledCall) -> CollectiveRecord:
         group = self.groups[call.slot]
         ranks = group.ranks
-        root = None if call.root_place is None else ranks[call.root_place]
-        peer = None if call.peer_distance is None else ranks[(_place(ranks, self.rank) + call.peer_distance) % len(ranks)]
+        root = None if call.root_group_rank is None else ranks[call.root_group_rank]
+        peer = None if call.peer_offset is None else ranks[(_place(ranks, self.rank) + call.peer_offset) % len(ranks)]
         return CollectiveRecord(
             seq=call.seq,
             step=call.step,
@@ -100,7 +100,7 @@ class Calls(Sequence[CollectiveRecord]):
             input_splits=call.input_splits,
             output_splits=call.output_splits,
             is_async=call.is_async,
-            batch=call.batch,
+            coalesced=call.coalesced,
             device=call.device,
             waited=call.waited,
             waited_before=call.waited_before,
@@ -146,13 +146,13 @@ def _scheduled(record: CollectiveRecord, slot: int, own_place: int) -> Scheduled
         input_splits=record.input_splits,
         output_splits=record.output_splits,
         is_async=record.is_async,
-        batch=record.batch,
+        coalesced=record.coalesced,
         device=record.device,
         waited=record.waited,
         waited_before=record.waited_before,
         slot=slot,
-        root_place=None if record.root is None else ranks.index(record.root),
-        peer_distance=None if record.peer is None else (ranks.index(record.peer) - own_place) % len(ranks),
+        root_group_rank=None if record.root is None else ranks.index(record.root),
+        peer_offset=None if record.peer is None else (ranks.index(record.peer) - own_place) % len(ranks),
     )
 
 

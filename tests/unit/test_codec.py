@@ -17,7 +17,7 @@ from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
-from fakerun.records.run import FailureKind, NewGroup, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import collective, llama_8b_rank
 
 FULL_RECORD = RankRecord(
@@ -44,7 +44,7 @@ FULL_RECORD = RankRecord(
             input_splits=(1, 3),
             output_splits=(2, 2),
             is_async=True,
-            batch=0,
+            coalesced=0,
             device=1,
             waited=True,
             waited_before=3,
@@ -53,9 +53,9 @@ FULL_RECORD = RankRecord(
             process_group="5",
         ),
     ),
-    new_groups=(
-        NewGroup(ranks=(2, 3), before=0, call_site="train.py:7"),
-        NewGroup(ranks=(0, 2, 1, 3), before=1, groups=2, makers=(0, 1, 2, 3)),
+    group_creations=(
+        GroupCreation(ranks=(2, 3), before=0, call_site="train.py:7"),
+        GroupCreation(ranks=(0, 2, 1, 3), before=1, count=2, callers=(0, 1, 2, 3)),
     ),
     memory=MemoryTimeline(
         blocks=(

@@ -104,7 +104,7 @@ class Communication:
             output_splits=output_splits,
             is_async=is_async,
             cuda_index=cuda_index,
-            batch=None if cuda_index is None else self.handles.batch,
+            coalesced=None if cuda_index is None else self.handles.batch,
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)
         self.peers.begin(self._last_call, call, group, inputs)
