@@ -11,7 +11,7 @@ from typing import Any
 from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.job.spec import JobSpec
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure
 from fakerun.report.model import RankReport, Report
 

@@ -13,7 +13,7 @@ from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import Traffic, traffic_of
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord, RunRecord
 
 

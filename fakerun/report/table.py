@@ -6,7 +6,8 @@ What needs attention comes last: that is what a terminal shows when the command 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
 from fakerun.report.model import RankReport, Report
 from fakerun.report.style import Style, clip_end, unbroken
 from fakerun.report.table_collectives import collectives_section, trace_section

@@ -8,7 +8,8 @@ import pytest
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from tests.unit.records_by_hand import collective
 
@@ -79,7 +80,9 @@ class Planner:
         """Some are asynchronous and waited for some calls later; what is in a batch, after the batch."""
         written = []
         for seq, call in enumerate(calls):
-            ends = max((at for at, each in enumerate(calls) if call.coalesced is not None and each.coalesced == call.coalesced), default=seq)
+            ends = max(
+                (at for at, each in enumerate(calls) if call.coalesced is not None and each.coalesced == call.coalesced), default=seq
+            )
             is_async = call.is_async or self.chance.random() < 0.3
             waited_before = ends + 1 + self.chance.randint(0, 3) if is_async else None
             written.append(replace(call, seq=seq, is_async=is_async, waited_before=waited_before))
