@@ -35,16 +35,16 @@ def all_findings(ranks: Iterable[RankRecord], of_analyses: Iterable[Finding]) ->
     return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
 
 
-def summoned_findings(summoned: Iterable[int]) -> tuple[Finding, ...]:
-    """One `rank-summoned` for each rank that another one needed."""
+def added_findings(added: Iterable[int]) -> tuple[Finding, ...]:
+    """One `rank-added` for each rank that another one needed."""
     return tuple(
         Finding(
-            code="rank-summoned",
+            code="rank-added",
             severity=Severity.NOTE,
             message=f"rank {rank} was simulated too: others waited for what it sends.",
             ranks=(rank,),
         )
-        for rank in summoned
+        for rank in added
     )
 
 

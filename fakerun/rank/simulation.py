@@ -15,10 +15,10 @@ from fakerun.emulate.emulation import emulation
 from fakerun.errors import UsageError
 from fakerun.job.spec import JobSpec
 from fakerun.places import Places
-from fakerun.rank.peers import ALONE
-from fakerun.rank.stop import StepLimitReached
+from fakerun.rank.mailbox import NO_PEERS
+from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding import Finding, Severity
-from fakerun.records.peers import Peers
+from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.trace.call_site import CallSites
 from fakerun.trace.groups import GroupNames
@@ -28,9 +28,9 @@ from fakerun.trace.trace import RankTrace
 class Simulation:
     """A context manager: inside it this process is rank `rank` of `job`, watched. `record` tells what was seen."""
 
-    def __init__(self, job: JobSpec, rank: int, peers: Peers = ALONE) -> None:
+    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox = NO_PEERS) -> None:
         self._job = job
-        self._peers = peers
+        self._mailbox = mailbox
         self._rank = rank
         self._groups = GroupNames(job.world_size)
         self._trace = RankTrace(EngineClock(), self._groups, CallSites(Places(Path.cwd(), job.script)), rank)
@@ -42,7 +42,7 @@ class Simulation:
             stack.enter_context(_the_only_one())
             stack.enter_context(_predictable_collection())
             stack.enter_context(self._trace.watching())
-            stack.enter_context(emulation(self._job, self._rank, self._peers, self._trace, self._trace, self._trace.memory))
+            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace, self._trace, self._trace.memory))
             self._stack = stack.pop_all()
         return self
 
@@ -51,7 +51,7 @@ class Simulation:
 
     def record(self, failure: ProcessFailure | None) -> RankRecord:
         """What the rank did, the script having ended with `failure`, or well."""
-        self._peers.say_all()
+        self._mailbox.flush()
         seen = self.seen()
         return replace(seen, findings=(*seen.findings, *self._observations(failure)), failure=failure)
 
@@ -64,7 +64,7 @@ class Simulation:
             coordinate=self._groups.coordinate(self._rank),
             steps=self._trace.steps.completed,
             collectives=self._trace.collectives.records(),
-            new_groups=self._trace.new_groups.records(),
+            group_creations=self._trace.group_creations.records(),
             memory=self._trace.memory.timeline(),
             findings=self._trace.findings,
             torch_version=torch.__version__,

@@ -52,7 +52,7 @@ class Payload:
     output_splits: tuple[int, ...] | None = None
     is_async: bool = False
     device: str = "cuda"
-    batch: int | None = None
+    coalesced: int | None = None
     """Calls of a rank with the same number were issued as one (`batch_isend_irecv`, a coalescing manager); None for one by itself."""
 
 
@@ -107,7 +107,7 @@ class CollectiveRecord(PlacedCall):
         return len(self.group_ranks)
 
     @property
-    def wire_bytes(self) -> int:
+    def bus_bytes(self) -> int:
         """Bytes that cross this rank's links: `nbytes` times the bus factor of the operation, rounded down."""
         numerator, denominator = bus_factor(self.op, self.group_size)
         return self.nbytes * numerator // denominator

@@ -53,23 +53,23 @@ class ProcessFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewGroup:
-    """Groups that one line made, one after the other (`new_group`, `split_group`, a DeviceMesh): `groups` of them, of the same size.
+class GroupCreation:
+    """Groups that one line made, one after the other (`new_group`, `split_group`, a DeviceMesh): `count` of them, of the same size.
 
-    The ranks that must make them all make the same ones in the same order, members or not: `makers`, or all of the world if that is
+    The ranks that must make them all make the same ones in the same order, members or not: `callers`, or all of the world if that is
     None. `ranks` has the global ranks of all groups, group by group; `before` is the `seq` of the first communication call after them.
     """
 
     ranks: tuple[int, ...]
     before: int
-    groups: int = 1
-    makers: tuple[int, ...] | None = None
+    count: int = 1
+    callers: tuple[int, ...] | None = None
     call_site: str | None = None
 
     def each(self) -> Iterator[tuple[int, ...]]:
         """The ranks of each group."""
-        size = len(self.ranks) // self.groups
-        return (self.ranks[i * size : (i + 1) * size] for i in range(self.groups))
+        size = len(self.ranks) // self.count
+        return (self.ranks[i * size : (i + 1) * size] for i in range(self.count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class RankRecord:
     steps: int = 0
     collectives: Sequence[CollectiveRecord] = ()
     """In order. `records.schedule.calls_of` has them in a form that ranks share."""
-    new_groups: tuple[NewGroup, ...] = ()
+    group_creations: tuple[GroupCreation, ...] = ()
     memory: MemoryTimeline = field(default_factory=MemoryTimeline)
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
@@ -99,7 +99,7 @@ class AssumedRanks:
     """Ranks that were not simulated but taken to do what the simulated rank `like` does."""
 
     ranks: tuple[int, ...]
-    like: int
+    representative: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class RunRecord:
     ranks: tuple[RankRecord, ...]
     is_complete: bool = True
     """Whether the run came to its end; else it was cut off, and nothing is assumed of ranks that were not simulated."""
-    summoned: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
     """Ranks that were simulated only because others waited for what they send."""
     assumed: tuple[AssumedRanks, ...] = ()
     grid: Mapping[str, int] = field(default_factory=dict)

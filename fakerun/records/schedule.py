@@ -30,11 +30,11 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledCall(PlacedCall):
-    """One call of a schedule. `peer_distance` counts places in the group from the rank's own, modulo the size of the group."""
+    """One call of a schedule. `peer_offset` counts places in the group from the rank's own, modulo the size of the group."""
 
     slot: int
-    root_place: int | None = None
-    peer_distance: int | None = None
+    root_group_rank: int | None = None
+    peer_offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ class Calls(Sequence[CollectiveRecord]):
     def _record(self, call: ScheduledCall) -> CollectiveRecord:
         group = self.groups[call.slot]
         ranks = group.ranks
-        root = None if call.root_place is None else ranks[call.root_place]
-        peer = None if call.peer_distance is None else ranks[(_place(ranks, self.rank) + call.peer_distance) % len(ranks)]
+        root = None if call.root_group_rank is None else ranks[call.root_group_rank]
+        peer = None if call.peer_offset is None else ranks[(_place(ranks, self.rank) + call.peer_offset) % len(ranks)]
         return CollectiveRecord(
             **{name: getattr(call, name) for name in _PLACED},
             group=group.label,
@@ -110,9 +110,9 @@ def calls_of(rank: int, records: Iterable[CollectiveRecord]) -> Calls:
             slot = numbers[group] = len(numbers)
         shared: dict[str, Any] = {name: getattr(record, name) for name in _PLACED}
         if record.root is not None:
-            shared["root_place"] = group.ranks.index(record.root)
+            shared["root_group_rank"] = group.ranks.index(record.root)
         if record.peer is not None:
-            shared["peer_distance"] = (group.ranks.index(record.peer) - _place(group.ranks, rank)) % len(group.ranks)
+            shared["peer_offset"] = (group.ranks.index(record.peer) - _place(group.ranks, rank)) % len(group.ranks)
         calls.append(ScheduledCall(**shared, slot=slot))
     return Calls(rank, Schedule(tuple(map(_slot, numbers)), tuple(calls)), tuple(numbers))
 

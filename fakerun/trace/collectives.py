@@ -48,8 +48,8 @@ class CollectiveTrace:
         """The call of this number was made again, from the same place in the program, and waited for as it was."""
         again = len(self._records)
         record = self._records[number]
-        batch = None if record.batch is None else record.batch + again - number
-        self._records.append(replace(record, seq=again, step=self._position.step, batch=batch))
+        coalesced = None if record.coalesced is None else record.coalesced + again - number
+        self._records.append(replace(record, seq=again, step=self._position.step, coalesced=coalesced))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number

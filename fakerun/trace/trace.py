@@ -34,7 +34,7 @@ class RankTrace:
         self.memory = MemoryTrace(self.position)
         self.groups = groups
         self.collectives = CollectiveTrace(self.position, groups)
-        self.new_groups = NewGroups()
+        self.group_creations = NewGroups()
         self._roles = Roles(self.memory)
         self._rank = rank
         self.is_distributed = False
@@ -103,8 +103,8 @@ class RankTrace:
     def process_group_made(self) -> None:
         self.is_distributed = True
 
-    def groups_made(self, groups: Sequence[tuple[int, ...]], makers: tuple[int, ...] | None) -> None:
-        self.new_groups.add(groups, makers, len(self.collectives), self.position.call_site())
+    def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
+        self.group_creations.add(groups, callers, len(self.collectives), self.position.call_site())
 
     def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
         self.groups.add_mesh(sizes, groups)

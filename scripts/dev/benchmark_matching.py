@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 def schedule(stage: int, dp: int, layers: int, microbatches: int) -> Schedule:
     """What every rank of a stage does in one step."""
-    start = _call(CollectiveOp.BROADCAST, 74, 74, WORLD_SLOT, "train.py:40", root_place=0, phase=Phase.OTHER)
+    start = _call(CollectiveOp.BROADCAST, 74, 74, WORLD_SLOT, "train.py:40", root_group_rank=0, phase=Phase.OTHER)
     end = _call(CollectiveOp.ALL_REDUCE, 1, 1, WORLD_SLOT, "train.py:60", reduce_op="sum", phase=Phase.OTHER)
     calls = (
         start,
@@ -89,7 +89,7 @@ def _scatter(slot: int, shard: int, size: int, line: str) -> ScheduledCall:
 
 
 def _message(op: CollectiveOp, distance: int) -> ScheduledCall:
-    return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_distance=distance)
+    return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_offset=distance)
 
 
 def _call(op: CollectiveOp, given: int, taken: int, slot: int, line: str, **fields: Any) -> ScheduledCall:

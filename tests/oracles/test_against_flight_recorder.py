@@ -110,8 +110,8 @@ def every_kind(rank: int) -> Calls:
         call(19, given=[(2,), (3, 3)]),
         call(20, CollectiveOp.ALL_GATHER_INTO_TENSOR, [(2,), (3,)], [(8,), (12,)]),
         call(21, CollectiveOp.REDUCE_SCATTER_TENSOR, [(8,), (12,)], [(2,), (3,)], reduce_op="sum"),
-        call(22, given=(3,), batch=0),
-        call(23, given=(4,), batch=0),
+        call(22, given=(3,), coalesced=0),
+        call(23, given=(4,), coalesced=0),
         call(24, dtype="int64", device="cpu"),
     )
 
@@ -138,8 +138,8 @@ SAME_ANSWER: dict[str, tuple[Ranks, Theirs | None, Ours | None]] = {
     "a message": ({0: [message(1, CollectiveOp.SEND, 1)], 1: [message(2, CollectiveOp.RECV, 0)]}, None, None),
     "messages issued as one": (
         {
-            0: [message(1, CollectiveOp.SEND, 1, (n,), batch=0) for n in (8, 9)],
-            1: [message(2, CollectiveOp.RECV, 0, (n,), batch=0) for n in (8, 9)],
+            0: [message(1, CollectiveOp.SEND, 1, (n,), coalesced=0) for n in (8, 9)],
+            1: [message(2, CollectiveOp.RECV, 0, (n,), coalesced=0) for n in (8, 9)],
         },
         None,
         None,
@@ -201,7 +201,7 @@ SAME_ANSWER: dict[str, tuple[Ranks, Theirs | None, Ours | None]] = {
         ("send-without-recv", (0, 1), "train.py:1"),
     ),
     "messages of another size, issued as one": (
-        {0: [message(1, CollectiveOp.SEND, 1, (8,), batch=0)], 1: [message(2, CollectiveOp.RECV, 0, (9,), batch=0)]},
+        {0: [message(1, CollectiveOp.SEND, 1, (8,), coalesced=0)], 1: [message(2, CollectiveOp.RECV, 0, (9,), coalesced=0)]},
         (MESSAGES_DIFFER, None, ()),
         ("size-mismatch", (0, 1), "train.py:1"),
     ),
@@ -254,8 +254,8 @@ class Wrong:
 UNEVEN = {0: [exchange(1, (1, 2), (1, 3), group_ranks=(0, 1))], 1: [exchange(1, (3, 1), (2, 1), group_ranks=(0, 1))]}
 RING = {
     rank: [
-        message(1, CollectiveOp.SEND, (rank + 1) % 4, group_ranks=WORLD, batch=0, is_async=True, waited_before=2),
-        message(2, CollectiveOp.RECV, (rank - 1) % 4, group_ranks=WORLD, batch=0, is_async=True, waited_before=2),
+        message(1, CollectiveOp.SEND, (rank + 1) % 4, group_ranks=WORLD, coalesced=0, is_async=True, waited_before=2),
+        message(2, CollectiveOp.RECV, (rank - 1) % 4, group_ranks=WORLD, coalesced=0, is_async=True, waited_before=2),
     ]
     for rank in WORLD
 }

@@ -91,7 +91,7 @@ def test_calls_issued_as_one_have_the_number_of_the_first(name: str, simulate: S
     calls, batches = BATCHES[name]
     with watch(simulation) as seen:
         calls()
-    assert [call.batch for call in seen.collectives] == batches
+    assert [call.coalesced for call in seen.collectives] == batches
 
 
 @pytest.mark.skipif(not hasattr(torch.ops._c10d_functional, "batch_p2p_ops"), reason="torch since 2.15")
@@ -101,7 +101,7 @@ def test_a_functional_batch(simulate: Simulate) -> None:
     dist.all_reduce(on("cuda"))
     arguments = (["isend", "irecv"], [1, 1], [0, 0], [on("cuda"), on("cuda")], dist.group.WORLD.group_name)  # type: ignore[union-attr]
     torch.ops._c10d_functional.batch_p2p_ops(*arguments)
-    assert [call.batch for call in simulation.seen().collectives] == [None, 1, 1]
+    assert [call.coalesced for call in simulation.seen().collectives] == [None, 1, 1]
 
 
 @pytest.mark.parametrize(("backend", "device", "handles"), [("nccl", "cuda", 1), ("gloo", "cpu", 2), (BOTH, "cuda", 1), (BOTH, "cpu", 2)])
@@ -121,7 +121,7 @@ def test_parts_of_a_group_have_its_backend(simulate: Simulate) -> None:
     dist.init_process_group("nccl", device_id=torch.device("cuda", 0))
     part = dist.split_group(split_ranks=[[0, 1], [2, 3]])
     dist.batch_isend_irecv([dist.P2POp(dist.isend, on("cuda"), 1, group=part)])
-    assert [call.batch for call in simulation.seen().collectives] == [0]
+    assert [call.coalesced for call in simulation.seen().collectives] == [0]
 
 
 def test_gloo_sends_nothing_as_one(simulate: Simulate) -> None:

@@ -47,7 +47,7 @@ def test_equal_timelines_need_not_be_one_object() -> None:
 
 def test_assumed_ranks_are_of_the_class_of_the_rank_that_they_are_like() -> None:
     ranks = [RankRecord(rank=0, steps=2), RankRecord(rank=4, steps=2), RankRecord(rank=7, steps=1)]
-    (first, second) = rank_classes(ranks, [AssumedRanks(ranks=(1, 2, 3), like=0), AssumedRanks(ranks=(5, 6), like=4)])
+    (first, second) = rank_classes(ranks, [AssumedRanks(ranks=(1, 2, 3), representative=0), AssumedRanks(ranks=(5, 6), representative=4)])
     assert first == RankClass(simulated=(0, 4), assumed=(1, 2, 3, 5, 6))
     assert first.ranks == tuple(range(7))
     assert second == RankClass(simulated=(7,))

@@ -9,7 +9,7 @@ import pytest
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding import Severity
-from fakerun.records.run import FailureKind, NewGroup, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.calls_by_hand import WORLD, Calls, call, exchange, found, in_groups, recv, send
 from tests.unit.records_by_hand import in_order
 
@@ -165,15 +165,15 @@ def test_messages_name_both_sides() -> None:
     )
 
 
-def made(*groups: tuple[int, ...], line: int = 1, before: int = 0) -> tuple[NewGroup, ...]:
-    return tuple(NewGroup(ranks=ranks, before=before, call_site=f"groups.py:{line + number}") for number, ranks in enumerate(groups))
+def made(*groups: tuple[int, ...], line: int = 1, before: int = 0) -> tuple[GroupCreation, ...]:
+    return tuple(GroupCreation(ranks=ranks, before=before, call_site=f"groups.py:{line + number}") for number, ranks in enumerate(groups))
 
 
-NEW_GROUPS: dict[str, tuple[dict[int, tuple[NewGroup, ...]], tuple[int, ...] | None, str | None]] = {
+NEW_GROUPS: dict[str, tuple[dict[int, tuple[GroupCreation, ...]], tuple[int, ...] | None, str | None]] = {
     "the same": (dict.fromkeys(WORLD, made((0, 1), (2, 3))), None, None),
     "from other lines": ({rank: made((0, 1), (2, 3), line=10 * rank) for rank in WORLD}, None, None),
     "one call for all, or one each": (
-        {0: (NewGroup(ranks=(0, 1, 2, 3), groups=2, before=0),), 1: made((0, 1), (2, 3))},
+        {0: (GroupCreation(ranks=(0, 1, 2, 3), count=2, before=0),), 1: made((0, 1), (2, 3))},
         None,
         None,
     ),
@@ -182,7 +182,7 @@ NEW_GROUPS: dict[str, tuple[dict[int, tuple[NewGroup, ...]], tuple[int, ...] | N
     "another order": ({**dict.fromkeys((1, 2, 3), made((0, 1), (2, 3))), 0: made((2, 3), (0, 1))}, (0,), "groups.py:1"),
     "no two alike": ({rank: made((rank,), line=rank) for rank in WORLD}, WORLD, "groups.py:1"),
     "made by its members alone": (
-        {rank: (NewGroup(ranks=pair, makers=pair, before=0),) for pair in ((0, 1), (2, 3)) for rank in pair},
+        {rank: (GroupCreation(ranks=pair, callers=pair, before=0),) for pair in ((0, 1), (2, 3)) for rank in pair},
         None,
         None,
     ),
@@ -190,9 +190,9 @@ NEW_GROUPS: dict[str, tuple[dict[int, tuple[NewGroup, ...]], tuple[int, ...] | N
 
 
 @pytest.mark.parametrize(("groups", "who", "where"), NEW_GROUPS.values(), ids=NEW_GROUPS)
-def test_new_groups(groups: dict[int, tuple[NewGroup, ...]], who: tuple[int, ...] | None, where: str | None) -> None:
+def test_new_groups(groups: dict[int, tuple[GroupCreation, ...]], who: tuple[int, ...] | None, where: str | None) -> None:
     """What differs after a group that is not made alike follows from it."""
-    ranks = [RankRecord(rank=rank, new_groups=each, collectives=in_order(USUAL)) for rank, each in groups.items()]
+    ranks = [RankRecord(rank=rank, group_creations=each, collectives=in_order(USUAL)) for rank, each in groups.items()]
     if who is not None:
         ranks[-1] = replace(ranks[-1], collectives=in_order(USUAL[:2]))
     found = [(finding.code, finding.ranks, finding.call_site) for finding in matching_findings(ranks)]

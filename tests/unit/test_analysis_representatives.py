@@ -41,7 +41,7 @@ class World:
         return self.plan.choice(self.traces)
 
     def like(self) -> dict[int, int]:
-        return {rank: each.like for each in self.choice().assumed for rank in each.ranks}
+        return {rank: each.representative for each in self.choice().assumed for rank in each.ranks}
 
 
 def by_stage(place: Mapping[str, int]) -> object:

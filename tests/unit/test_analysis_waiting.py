@@ -32,7 +32,7 @@ def relay(rank: int, size: int, **fields: Any) -> Calls:
 def exchange_batches(rank: int, *, apart: bool) -> Calls:
     """What goes to the other one and what comes from it, in one batch or in one each; waited for after both."""
     first, second = (0, 1) if apart else (0, 0)
-    return [recv(1, 1 - rank, batch=first, **LATER), send(2, 1 - rank, batch=second, **LATER)]
+    return [recv(1, 1 - rank, coalesced=first, **LATER), send(2, 1 - rank, coalesced=second, **LATER)]
 
 
 HANG: dict[str, tuple[dict[int, Calls], tuple[int, ...]]] = {
@@ -41,9 +41,9 @@ HANG: dict[str, tuple[dict[int, Calls], tuple[int, ...]]] = {
     "a batch of receives before one of sends": ({rank: exchange_batches(rank, apart=True) for rank in (0, 1)}, (0, 1)),
     "a batch that ends when another has ended": (
         {
-            0: [send(1, 1, batch=0, is_async=True, waited_before=2), send(1, 2, batch=0, is_async=True, waited_before=2)],
-            1: [recv(2, 0, batch=0, is_async=True, waited_before=1), send(3, 2, batch=1, is_async=True, waited_before=2)],
-            2: [recv(4, 1, batch=0, is_async=True, waited_before=2), recv(4, 0, batch=0, is_async=True, waited_before=2)],
+            0: [send(1, 1, coalesced=0, is_async=True, waited_before=2), send(1, 2, coalesced=0, is_async=True, waited_before=2)],
+            1: [recv(2, 0, coalesced=0, is_async=True, waited_before=1), send(3, 2, coalesced=1, is_async=True, waited_before=2)],
+            2: [recv(4, 1, coalesced=0, is_async=True, waited_before=2), recv(4, 0, coalesced=0, is_async=True, waited_before=2)],
         },
         (0, 1, 2),
     ),

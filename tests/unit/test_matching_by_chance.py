@@ -73,13 +73,15 @@ class Planner:
         self._batches += 1
         ranks = call.group_ranks
         for source, target in zip(ranks, ranks[1:] + ranks[:1], strict=True):
-            self._send(replace(call, batch=self._batches, is_async=True), source, target)
+            self._send(replace(call, coalesced=self._batches, is_async=True), source, target)
 
     def _awaited(self, calls: list[CollectiveRecord]) -> list[CollectiveRecord]:
         """Some are asynchronous and waited for some calls later; what is in a batch, after the batch."""
         written = []
         for seq, call in enumerate(calls):
-            ends = max((at for at, each in enumerate(calls) if call.batch is not None and each.batch == call.batch), default=seq)
+            ends = max(
+                (at for at, each in enumerate(calls) if call.coalesced is not None and each.coalesced == call.coalesced), default=seq
+            )
             is_async = call.is_async or self.chance.random() < 0.3
             waited_before = ends + 1 + self.chance.randint(0, 3) if is_async else None
             written.append(replace(call, seq=seq, is_async=is_async, waited_before=waited_before))

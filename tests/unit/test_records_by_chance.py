@@ -14,7 +14,7 @@ from fakerun.records.codec import RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase, PlacedCall
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import Category, MemoryTimeline
-from fakerun.records.run import FailureKind, NewGroup, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from fakerun.records.schedule import ProcessGroup, calls_of, ranks_label
 from fakerun.records.store import RecordStore
 from tests.unit.records_by_hand import block
@@ -65,7 +65,7 @@ def call_by_chance(chance: random.Random, seq: int, group: ProcessGroup) -> Coll
         output_splits=maybe(chance, chance.choice(((), (3, 0)))),
         is_async=chance.random() < 0.5,
         device=chance.choice(("cuda", "cpu")),
-        batch=maybe(chance, chance.choice((0, 1))),
+        coalesced=maybe(chance, chance.choice((0, 1))),
         waited=chance.random() < 0.5,
         waited_before=maybe(chance, chance.randint(0, 9)),
         module=maybe(chance, chance.choice(("", "layers.0"))),
@@ -78,13 +78,15 @@ def record_by_chance(seed: int) -> RankRecord:
     rank = chance.randrange(WORLD)
     groups = [group_by_chance(chance, rank) for _ in range(chance.randint(1, 5))]
     blocks = [block(chance.choice((1, 512, 2**40)), chance.choice(list(Category))) for _ in range(chance.randint(0, 4))]
-    made = NewGroup(ranks=(3, 1, 0, 2), before=chance.randint(0, 9), groups=2, makers=maybe(chance, (3, 1)), call_site=maybe(chance, "a:1"))
+    made = GroupCreation(
+        ranks=(3, 1, 0, 2), before=chance.randint(0, 9), count=2, callers=maybe(chance, (3, 1)), call_site=maybe(chance, "a:1")
+    )
     return RankRecord(
         rank=rank,
         mesh=dict(chance.sample([("tp", 2), ("dp", 6), ("a b", 1)], chance.randint(0, 3))),
         steps=chance.randint(0, 3),
         collectives=tuple(call_by_chance(chance, seq, chance.choice(groups)) for seq in range(chance.randint(0, 30))),
-        new_groups=(made,) * chance.randint(0, 2),
+        group_creations=(made,) * chance.randint(0, 2),
         memory=MemoryTimeline(blocks=tuple(blocks), events=tuple(range(len(blocks))), step_ends=maybe(chance, (len(blocks),)) or ()),
         findings=(Finding(code="x", severity=chance.choice(list(Severity)), message="½", ranks=(0,)),) * chance.randint(0, 2),
         failure=maybe(chance, ProcessFailure(kind=chance.choice(list(FailureKind)), exception=None, message="")),
@@ -165,7 +167,7 @@ OTHERWISE: dict[str, Any] = {
     "output_splits": (77,),
     "is_async": not CALL.is_async,
     "device": "xpu",
-    "batch": 77,
+    "coalesced": 77,
     "seq": 77,
     "step": 77,
     "phase": next(phase for phase in Phase if phase is not CALL.phase),

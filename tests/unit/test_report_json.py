@@ -9,7 +9,7 @@ from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
-from fakerun.report.json_report import as_dict, render
+from fakerun.report.formats.json import as_dict, render
 from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
 
 GOLDEN = Path(__file__).parent / "golden"

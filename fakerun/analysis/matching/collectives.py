@@ -213,7 +213,7 @@ def _program(view: View) -> list[Hashable]:
     """All calls of the rank. Groups go by their labels, the view's own by itself."""
     schedule = view.trace.schedule
     return [
-        (True if call.slot in view.slots else schedule.slots[call.slot], kind.number, call.peer_distance, call.call_site)
+        (True if call.slot in view.slots else schedule.slots[call.slot], kind.number, call.peer_offset, call.call_site)
         for call, kind in zip(schedule.calls, view.trace.kinds, strict=True)
     ]
 

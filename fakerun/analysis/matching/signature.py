@@ -34,9 +34,9 @@ class Signature:
     root: int | None
 
 
-def signature_of(call: Payload, root_place: int | None) -> Signature:
+def signature_of(call: Payload, root_group_rank: int | None) -> Signature:
     """The signature of one rank's call."""
-    return Signature(_FAMILY.get(call.op, call.op), call.dtype, _counts(call), call.reduce_op, root_place)
+    return Signature(_FAMILY.get(call.op, call.op), call.dtype, _counts(call), call.reduce_op, root_group_rank)
 
 
 def first_difference(one: Signature, other: Signature) -> str:

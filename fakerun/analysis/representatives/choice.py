@@ -67,7 +67,7 @@ class Representatives:
                 known = like in traces and like not in refuted and _some_went_through(traces)
                 (assumed.setdefault(like, []) if known else unknown).append(rank)
         return Choice(
-            assumed=tuple(AssumedRanks(ranks=tuple(ranks), like=like) for like, ranks in sorted(assumed.items())),
+            assumed=tuple(AssumedRanks(ranks=tuple(ranks), representative=like) for like, ranks in sorted(assumed.items())),
             findings=(*self._assumed(alike, sum(map(len, assumed.values())), len(traces)), *_nothing_assumed(unknown, refuted)),
         )
 

@@ -83,7 +83,7 @@ class Communication:
             root=_global_rank(ranks, root),
             peer=_global_rank(ranks, peer),
             device=device,
-            batch=None if device == "cpu" else self.handles.batch,
+            coalesced=None if device == "cpu" else self.handles.batch,
             **more,
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)

@@ -38,9 +38,9 @@ def _told(function: Callable[..., Any], groups: _Groups, observer: OperationObse
 
     def call(*args: Any, **kwargs: Any) -> Any:
         made = function(*args, **kwargs)
-        ranks, makers = groups(signature.bind(*args, **kwargs).arguments)
-        if makers is None or dist.get_rank() in makers:
-            observer.groups_made(ranks, makers)
+        ranks, callers = groups(signature.bind(*args, **kwargs).arguments)
+        if callers is None or dist.get_rank() in callers:
+            observer.groups_made(ranks, callers)
         return made
 
     return call

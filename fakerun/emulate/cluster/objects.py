@@ -80,9 +80,9 @@ def _carried(
         in_place = HeldObjects(held(kept))
         with communication.carrying(in_place):
             result = function(*args, **kwargs)
-        if in_place.silence is not None:
+        if in_place.unavailable is not None:
             objects[:] = kept  # the very objects, not copies
-            peer, reason = in_place.silence
+            peer, reason = in_place.unavailable
             findings.note(
                 "unknown-object",
                 f"{function.__name__}: what rank {peer} sends is not known ({reason.value}); the list keeps what it holds.",

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from fakerun.patching import Patches
 from fakerun.places import Places
-from fakerun.rank.ending import exit_failure, interruption_failure, timeout_failure
 from fakerun.rank.recorder import Recorder
+from fakerun.rank.script_outcome import exit_failure, interruption_failure, timeout_failure
 from fakerun.records.run import FailureKind
 
 leave_now = os._exit

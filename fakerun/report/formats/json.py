@@ -1,4 +1,4 @@
-"""The report as JSON, schema version 1: the interface for programs. The same job gives the same bytes.
+"""The report as JSON, schema version 2: the interface for programs. The same job gives the same bytes.
 
 Keys come in the order written here. No time, host or path of the run directory is in it. Within a schema version keys may be
 added; none is removed and none changes its meaning. `peak_reserved_bytes` is null until reserved memory is estimated.
@@ -8,14 +8,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.job.spec import JobSpec
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding import Finding
 from fakerun.records.run import ProcessFailure
 from fakerun.report.model import RankReport, Report
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _LARGEST_TENSORS = 20
 
@@ -80,7 +79,7 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "input_sizes": [list(size) for size in record.input_sizes],
         "output_sizes": [list(size) for size in record.output_sizes],
         "nbytes": record.nbytes,
-        "wire_bytes": record.wire_bytes,
+        "bus_bytes": record.bus_bytes,
         "reduce_op": record.reduce_op,
         "root": record.root,
         "peer": record.peer,
@@ -89,26 +88,25 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "module": record.module,
         "call_site": record.call_site,
         "device": record.device,
-        "batch": record.batch,
+        "coalesced": record.coalesced,
     }
 
 
 def _memory(rank: RankReport) -> dict[str, Any]:
-    memory, block = rank.memory, rank.memory.peak_block
+    device = rank.largest_device
+    memory, block = device.footprint, device.footprint.peak_block
     peak_at = block and {"step": block.step, "phase": block.phase.value, "module": block.module, "call_site": block.call_site}
     return {
         "peak_allocated_bytes": memory.peak_bytes,
         "peak_reserved_bytes": None,
         "final_allocated_bytes": memory.final_bytes,
-        "usable_bytes": rank.fit.usable_bytes,
-        "headroom_bytes": rank.fit.headroom_bytes,
+        "usable_bytes": device.fit.usable_bytes,
+        "headroom_bytes": device.fit.headroom_bytes,
         "peak_at": peak_at,
-        "at_peak": {category.value: nbytes for category, nbytes in by_category(memory.alive_at_peak).items()},
+        "at_peak": {category.value: nbytes for category, nbytes in device.categories.items()},
         "per_step_peak_bytes": list(memory.per_step_peak_bytes),
         "unfinished_step_peak_bytes": memory.unfinished_step_peak_bytes,
-        "modules_at_peak": [
-            {"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in by_module(memory.alive_at_peak)
-        ],
+        "modules_at_peak": [{"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in device.modules],
         "largest_tensors_at_peak": [
             {
                 "category": group.category.value,
@@ -119,7 +117,7 @@ def _memory(rank: RankReport) -> dict[str, Any]:
                 "nbytes": group.nbytes,
                 "call_site": group.call_site,
             }
-            for group in by_tensor(memory.alive_at_peak)[:_LARGEST_TENSORS]
+            for group in device.tensors[:_LARGEST_TENSORS]
         ],
     }
 
