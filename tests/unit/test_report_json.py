@@ -36,6 +36,7 @@ def small() -> Report:
         steps=2,
         collectives=calls,
         memory=timeline(blocks, [0, 1, 2, ~2], [2, 4]),
+        devices=(0,),
         findings=(note,),
     )
     failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="...\nValueError: no\n")

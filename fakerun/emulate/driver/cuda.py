@@ -1,7 +1,6 @@
 """The facade of `torch.cuda`: it answers as the chosen accelerator would."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -16,6 +15,7 @@ from fakerun.emulate.driver.generators import random_offset, random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
+from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
 from fakerun.patching import Patches
@@ -61,7 +61,7 @@ def cuda_facade(
 
 
 def _presence(devices: Devices) -> dict[str, Any]:
-    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = VisibleDevices()
 
     class DeviceContext:
         """Stands for `torch.cuda.device` and `torch.cuda.device_of`."""
@@ -95,7 +95,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
         "init": initialize,
         "_lazy_init": initialize,
         "_lazy_call": lambda call, **kwargs: call(),
-        "device_count": lambda: _visible(devices, inherited),
+        "device_count": lambda: visible.count(devices.count),
         "current_device": current_device,
         "set_device": set_device,
         "device": DeviceContext,
@@ -104,14 +104,6 @@ def _presence(devices: Devices) -> dict[str, Any]:
         "_maybe_exchange_device": lambda index: _exchange(devices, index),
         "can_device_access_peer": lambda device, peer: True,
     }
-
-
-def _visible(devices: Devices, inherited: str | None) -> int:
-    """How many accelerators CUDA_VISIBLE_DEVICES leaves, if the script set it: what fakerun was started with is about another machine."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None or listed == inherited:
-        return devices.count
-    return min(devices.count, len([part for part in listed.split(",") if part.strip()]))
 
 
 def _exchange(devices: Devices, index: int) -> int:

@@ -5,7 +5,7 @@ added; none is removed and none changes its meaning. `peak_reserved_bytes` is nu
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fakerun.job.spec import JobSpec
@@ -60,13 +60,13 @@ def _rank(rank: RankReport) -> dict[str, Any]:
         "coordinate": dict(rank.coordinate),
         "status": "ok" if record.failure is None else "failed",
         "steps": record.steps,
-        "collectives": [_collective(collective) for collective in record.collectives],
+        "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "memory": _memory(rank),
         "failure": None if record.failure is None else _failure(record.failure),
     }
 
 
-def _collective(record: CollectiveRecord) -> dict[str, Any]:
+def _collective(record: CollectiveRecord, devices: Sequence[int]) -> dict[str, Any]:
     return {
         "seq": record.seq,
         "step": record.step,
@@ -87,7 +87,7 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "waited": record.waited,
         "module": record.module,
         "call_site": record.call_site,
-        "device": record.device,
+        "device": "cpu" if record.device is None else f"cuda:{devices[record.device]}",
         "coalesced": record.coalesced,
     }
 
