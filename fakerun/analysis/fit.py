@@ -15,7 +15,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
 from fakerun.units import format_bytes, format_ranks
 
-COUNTED = f"allocated by tensors, each storage rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes"
+COUNTED = f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes"
 NOT_COUNTED = "allocator fragmentation (reserved minus allocated), the CUDA context, NCCL and cuBLAS workspaces"
 
 _CATEGORIES_IN_HINT = 3

@@ -11,6 +11,7 @@ from typing import Self
 import torch
 
 from fakerun.emulate.autograd_clock import EngineClock
+from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
 from fakerun.errors import UsageError
 from fakerun.job.spec import JobSpec
@@ -36,6 +37,7 @@ class Simulation:
         self._groups = GroupNames(job.world_size)
         self._trace = RankTrace(EngineClock(), self._groups, CallSites(Places(Path.cwd(), job.script)), rank)
         self._trace.steps.ended.append(self._on_step_ended)
+        self._visible_devices = VisibleDevices()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -67,6 +69,7 @@ class Simulation:
             collectives=self._trace.collectives.records(),
             group_creations=self._trace.group_creations.records(),
             memory=self._trace.memory.timeline(),
+            devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
             findings=self._trace.findings,
             torch_version=torch.__version__,
         )

@@ -12,6 +12,7 @@ from fakerun.records.memory import Category
 from fakerun.records.observer import AutogradClock, Moment
 from fakerun.trace.call_site import CallSites
 from fakerun.trace.collectives import CollectiveTrace
+from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.memory import MemoryTrace
@@ -32,9 +33,10 @@ class RankTrace:
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
         self.position = Position(clock, self._grad_mode, self.modules, self.steps, call_sites)
-        self.memory = MemoryTrace(self.position)
+        self._devices = DeviceOrdinals()
+        self.memory = MemoryTrace(self.position, self._devices)
         self.groups = groups
-        self.collectives = CollectiveTrace(self.position, groups)
+        self.collectives = CollectiveTrace(self.position, groups, self._devices)
         self.group_creations = NewGroups()
         self._roles = Roles(self.memory)
         self._rank = rank
@@ -59,6 +61,11 @@ class RankTrace:
         """Look at what is still there."""
         self._roles.of_all_modules()
         self._roles.of_gradients(self.steps.optimizers)
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """The CUDA indices, as the script counts them, of the devices that were used, in order of first use."""
+        return tuple(self._devices)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -55,7 +55,7 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
     "nobody receives": ({0: [send(1, 1, is_async=True)], 1: []}, "send-without-recv", (0, 1), "train.py:1"),
     "nobody sends": ({0: [], 1: [recv(1, 0, is_async=True)]}, "recv-without-send", (0, 1), "train.py:1"),
     "another tag": (
-        {0: [send(1, 1, tag=1, is_async=True, device="cpu")], 1: [recv(2, 0, tag=2, is_async=True, device="cpu")]},
+        {0: [send(1, 1, tag=1, is_async=True, device=None)], 1: [recv(2, 0, tag=2, is_async=True, device=None)]},
         "send-without-recv",
         (0, 1),
         "train.py:1",
@@ -117,8 +117,8 @@ LAWFUL: dict[str, dict[int, Calls]] = {
     "one sends while the other receives": {0: [send(1, 1), recv(2, 1)], 1: [recv(3, 0), send(4, 0)]},
     "both have receives under way": {
         rank: [
-            recv(1, 1 - rank, is_async=True, waited_before=2, device="cpu"),
-            send(2, 1 - rank, is_async=True, waited_before=2, device="cpu"),
+            recv(1, 1 - rank, is_async=True, waited_before=2, device=None),
+            send(2, 1 - rank, is_async=True, waited_before=2, device=None),
         ]
         for rank in (0, 1)
     },

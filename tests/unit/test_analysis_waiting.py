@@ -84,7 +84,7 @@ FINE: dict[str, dict[int, Calls]] = {
     },
     "one batch for both ways": {rank: exchange_batches(rank, apart=False) for rank in (0, 1)},
     "batches on gloo, which knows none": {
-        rank: [replace(each, device="cpu") for each in exchange_batches(rank, apart=True)] for rank in (0, 1)
+        rank: [replace(each, device=None) for each in exchange_batches(rank, apart=True)] for rank in (0, 1)
     },
     "two pairs of ranks, which do not wait for each other": {
         0: [send(1, 1, **LATER), recv(2, 2, **LATER)],
@@ -92,7 +92,7 @@ FINE: dict[str, dict[int, Calls]] = {
         2: [recv(5, 1, **LATER), send(6, 0, **LATER)],
     },
     "one order here, another there, and nobody waits between": {
-        rank: [pair(1, "a", (0, 1), device="cpu", **LATER), pair(2, "b", (0, 1), device="cpu", **LATER)][:: 1 - 2 * rank] for rank in (0, 1)
+        rank: [pair(1, "a", (0, 1), device=None, **LATER), pair(2, "b", (0, 1), device=None, **LATER)][:: 1 - 2 * rank] for rank in (0, 1)
     },
     "a wait in time": {
         0: [send(1, 1, is_async=True, waited_before=2), recv(2, 1)],
@@ -126,7 +126,7 @@ INVERTED: dict[str, tuple[dict[int, Calls], tuple[int, ...] | None]] = {
     "one of four": ({rank: both(rank, turned=rank == 3, **LATER) for rank in WORLD}, (3,)),
     "one of two": ({rank: both(rank, turned=rank == 1, **LATER) for rank in (0, 1)}, (0, 1)),
     "all alike": ({rank: both(rank, turned=True, **LATER) for rank in WORLD}, None),
-    "on gloo": ({rank: both(rank, turned=rank == 3, device="cpu", **LATER) for rank in WORLD}, None),
+    "on gloo": ({rank: both(rank, turned=rank == 3, device=None, **LATER) for rank in WORLD}, None),
     "the first has ended": ({rank: [pair(1, "a", WORLD), pair(2, "b", WORLD)] for rank in WORLD}, None),
     "groups that share one rank": (
         {0: [pair(1, "a", (0, 1), **LATER), pair(2, "b", (0, 2), **LATER)], 1: [pair(1, "a", (0, 1), **LATER)], 2: [pair(2, "b", (0, 2))]},

@@ -215,7 +215,7 @@ USAGE_ERRORS = {
         "no operation is named: leave out the value to forbid all, or give a list such as all_reduce,send"
     ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
-    "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json",
+    "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown",
     "train.py --world-size 8 -o .": "output . is a directory: name a file in it, as in report.json",
     "train.py --world-size 8 -o no/report.json": "output no/report.json: there is no directory no: make it first",
     "train.py --world-siez 8": (
@@ -308,7 +308,7 @@ def test_the_page_is_as_wide_as_the_terminal(
     monkeypatch.setenv("COLUMNS", "70")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
-    assert main(["train.py", "--mesh", "dp=2,tp=4"]) == 0
+    assert main(["train.py", "--mesh", "dp=2,tp=4", "--", "a" * 90]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert (max(map(len, lines)) <= 70) == is_terminal
 
@@ -384,7 +384,7 @@ COMPLETIONS = {
     "fakerun --wor": ["--world-size"],
     "fakerun r": ["run", "report"],
     "fakerun train.py --hardware h": ["h100-80gb", "h200"],
-    "fakerun train.py --format ": ["table", "json"],
+    "fakerun train.py --format ": ["table", "json", "markdown"],
     "fakerun train.py --routing ": ["balanced", "worst"],
     "fakerun run train.py --nn": ["--nnodes"],
 }

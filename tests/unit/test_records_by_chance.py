@@ -65,7 +65,7 @@ def call_by_chance(chance: random.Random, seq: int, group: ProcessGroup) -> Coll
         input_splits=maybe(chance, chance.choice(((), (0, 3)))),
         output_splits=maybe(chance, chance.choice(((), (3, 0)))),
         is_async=chance.random() < 0.5,
-        device=chance.choice(("cuda", "cpu")),
+        device=maybe(chance, chance.choice((0, 1))),
         coalesced=maybe(chance, chance.choice((0, 1))),
         waited=chance.random() < 0.5,
         waited_before=maybe(chance, chance.randint(0, 9)),
@@ -78,7 +78,10 @@ def record_by_chance(seed: int) -> RankRecord:
     chance = random.Random(seed)
     rank = chance.randrange(WORLD)
     groups = [group_by_chance(chance, rank) for _ in range(chance.randint(1, 5))]
-    blocks = [block(chance.choice((1, 512, 2**40)), chance.choice(list(Category))) for _ in range(chance.randint(0, 4))]
+    blocks = [
+        block(chance.choice((1, 512, 2**40)), chance.choice(list(Category)), device=chance.randint(0, 1))
+        for _ in range(chance.randint(0, 4))
+    ]
     made = GroupCreation(
         ranks=(3, 1, 0, 2), before=chance.randint(0, 9), count=2, callers=maybe(chance, (3, 1)), call_site=maybe(chance, "a:1")
     )
@@ -89,6 +92,7 @@ def record_by_chance(seed: int) -> RankRecord:
         collectives=tuple(call_by_chance(chance, seq, chance.choice(groups)) for seq in range(chance.randint(0, 30))),
         group_creations=(made,) * chance.randint(0, 2),
         memory=MemoryTimeline(blocks=tuple(blocks), events=tuple(range(len(blocks))), step_ends=maybe(chance, (len(blocks),)) or ()),
+        devices=tuple(chance.sample(range(8), 2)),
         findings=(Finding(code=chance.choice(list(FindingCode)), message="½", ranks=(0,)),) * chance.randint(0, 2),
         failure=maybe(chance, ProcessFailure(kind=chance.choice(list(FailureKind)), exception=None, message="")),
     )
@@ -167,7 +171,7 @@ OTHERWISE: dict[str, Any] = {
     "input_splits": (77,),
     "output_splits": (77,),
     "is_async": not CALL.is_async,
-    "device": "xpu",
+    "device": 77,
     "coalesced": 77,
     "seq": 77,
     "step": 77,

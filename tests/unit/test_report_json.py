@@ -10,7 +10,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
-from fakerun.report.json_report import as_dict, render
+from fakerun.report.formats.json import as_dict, render
 from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +37,7 @@ def small() -> Report:
         steps=2,
         collectives=calls,
         memory=timeline(blocks, [0, 1, 2, ~2], [2, 4]),
+        devices=(0,),
         findings=(note,),
     )
     failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="...\nValueError: no\n")

@@ -167,6 +167,6 @@ def _hint(calls: Sequence[CollectiveRecord]) -> str:
         return "Call the groups in the same order on every rank that is in both."
     if all(record.coalesced is not None for record in calls):
         return "Put the sends and receives that ranks exchange into one batch_isend_irecv: what is in a later one waits for the one before."
-    if any(record.is_async and record.device == "cuda" for record in calls):
+    if any(record.is_async and record.device is not None for record in calls):
         return "NCCL runs the messages of two ranks in the order of their calls, asynchronous or not: let one side receive first, or use batch_isend_irecv."  # noqa: E501
     return "Let one side receive first, or use batch_isend_irecv."

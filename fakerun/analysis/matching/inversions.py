@@ -125,7 +125,7 @@ def _slots_together(trace: Trace) -> set[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     under_way: dict[int, float] = {}
     for index, each in enumerate(trace.schedule.calls):
-        if each.op in MESSAGES or each.device != "cuda":
+        if each.op in MESSAGES or each.device is None:
             continue
         found.update((slot, each.slot) for slot, end in under_way.items() if end > index and slot != each.slot)
         if each.is_async:

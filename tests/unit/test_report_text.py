@@ -1,4 +1,4 @@
-"""The table report, against pages written down in `golden/`."""
+"""The report as text, against pages written down in `golden/`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,8 +13,8 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
-from fakerun.report.style import FILE_WIDTH
-from fakerun.report.table import render
+from fakerun.report.formats.text import render
+from fakerun.report.formats.text.style import FILE_WIDTH
 from tests.unit.records_by_hand import GIB, H100, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -76,7 +76,7 @@ def test_page(name: str) -> None:
     assert render(PAGES[name]()) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_trace_has_every_call_in_order() -> None:
+def traced() -> Report:
     calls = in_order(
         [
             collective(CollectiveOp.BROADCAST, phase=Phase.OTHER, input_sizes=((2,), (3, 4)), output_sizes=((2,), (3, 4)), nbytes=56),
@@ -86,7 +86,11 @@ def test_trace_has_every_call_in_order() -> None:
             ),
         ]
     )
-    report = build_report(job(steps=1), run(RankRecord(rank=0, steps=1, collectives=calls)))
+    return build_report(job(steps=1), run(RankRecord(rank=0, steps=1, collectives=calls)))
+
+
+def test_trace_has_every_call_in_order() -> None:
+    report = traced()
     assert render(report, trace=True) == (GOLDEN / "trace.txt").read_text(encoding="utf-8")
     assert "in order" not in render(report)
 
@@ -98,7 +102,7 @@ def test_trace_has_everything_in_a_file_and_says_what_is_missing_in_a_narrow_ter
     in_a_file = render(report, trace=True)
     assert in_a_file.count(place["module"]) == in_a_file.count(place["call_site"]) == 2
     narrow = render(report, trace=True, width=100)
-    assert "\nleft out for want of room: module (a wider terminal, a file or a pipe has all)\n" in narrow
+    assert "\ncolumns left out to fit: module (shown in a wider terminal, in a file and in a pipe)\n" in narrow
     assert narrow.count(" .../feed_forward.py:88\n") == 2
     assert max(map(len, narrow.splitlines())) <= 100
 
@@ -108,7 +112,7 @@ def test_trace_has_everything_in_a_file_and_says_what_is_missing_in_a_narrow_ter
 def test_page_fits_a_terminal(name: str, width: int | None) -> None:
     lines = render(PAGES[name](), width=width).splitlines()
     assert max(map(len, lines)) <= (width or FILE_WIDTH)
-    assert len(lines) <= 62
+    assert len(lines) <= 64
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -163,4 +167,4 @@ def test_an_interruption_is_no_failure_of_the_script() -> None:
 
 
 def test_no_rank_at_all() -> None:
-    assert "simulated ranks none" in render(build_report(job(), run()))
+    assert "simulated  no rank, 0 of 2 steps" in render(build_report(job(), run()))

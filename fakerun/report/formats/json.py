@@ -5,10 +5,9 @@ added; none is removed and none changes its meaning. `peak_reserved_bytes` is nu
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.job.spec import JobSpec
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
@@ -61,13 +60,13 @@ def _rank(rank: RankReport) -> dict[str, Any]:
         "coordinate": dict(rank.coordinate),
         "status": "ok" if record.failure is None else "failed",
         "steps": record.steps,
-        "collectives": [_collective(collective) for collective in record.collectives],
+        "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "memory": _memory(rank),
         "failure": None if record.failure is None else _failure(record.failure),
     }
 
 
-def _collective(record: CollectiveRecord) -> dict[str, Any]:
+def _collective(record: CollectiveRecord, devices: Sequence[int]) -> dict[str, Any]:
     return {
         "seq": record.seq,
         "step": record.step,
@@ -88,27 +87,26 @@ def _collective(record: CollectiveRecord) -> dict[str, Any]:
         "waited": record.waited,
         "module": record.module,
         "call_site": record.call_site,
-        "device": record.device,
+        "device": "cpu" if record.device is None else f"cuda:{devices[record.device]}",
         "coalesced": record.coalesced,
     }
 
 
 def _memory(rank: RankReport) -> dict[str, Any]:
-    memory, block = rank.memory, rank.memory.peak_block
+    device = rank.largest_device
+    memory, block = device.footprint, device.footprint.peak_block
     peak_at = block and {"step": block.step, "phase": block.phase.value, "module": block.module, "call_site": block.call_site}
     return {
         "peak_allocated_bytes": memory.peak_bytes,
         "peak_reserved_bytes": None,
         "final_allocated_bytes": memory.final_bytes,
-        "usable_bytes": rank.fit.usable_bytes,
-        "headroom_bytes": rank.fit.headroom_bytes,
+        "usable_bytes": device.fit.usable_bytes,
+        "headroom_bytes": device.fit.headroom_bytes,
         "peak_at": peak_at,
-        "at_peak": {category.value: nbytes for category, nbytes in by_category(memory.alive_at_peak).items()},
+        "at_peak": {category.value: nbytes for category, nbytes in device.categories.items()},
         "per_step_peak_bytes": list(memory.per_step_peak_bytes),
         "unfinished_step_peak_bytes": memory.unfinished_step_peak_bytes,
-        "modules_at_peak": [
-            {"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in by_module(memory.alive_at_peak)
-        ],
+        "modules_at_peak": [{"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in device.modules],
         "largest_tensors_at_peak": [
             {
                 "category": group.category.value,
@@ -119,7 +117,7 @@ def _memory(rank: RankReport) -> dict[str, Any]:
                 "nbytes": group.nbytes,
                 "call_site": group.call_site,
             }
-            for group in by_tensor(memory.alive_at_peak)[:_LARGEST_TENSORS]
+            for group in device.tensors[:_LARGEST_TENSORS]
         ],
     }
 
