@@ -24,7 +24,7 @@ WRONG = {
     ),
     "everybody sends first": (
         "dist.send(x, (rank + 1) % 4)\ndist.recv(x, (rank - 1) % 4)",
-        "wait-cycle",
+        "deadlock",
         [0, 1, 2, 3],
         "train.py:5",
     ),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from fakerun.job.mesh import MeshSpec
 from fakerun.records.collective import CollectiveOp, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
@@ -28,7 +29,7 @@ def small() -> Report:
         block(1000, Category.PARAMETER, module="layers.1", shape=(250,)),
         block(4096, Category.ACTIVATION, step=1, phase=Phase.FORWARD, module="layers.1", shape=(16, 64), call_site="train.py:12"),
     ]
-    note = Finding(code="mesh-resized", severity=Severity.NOTE, message="resized", call_site="train.py:4", hint="drop --mesh")
+    note = Finding(code=FindingCode.MESH_RESIZED, message="resized", call_site="train.py:4", hint="drop --mesh")
     fine = RankRecord(
         rank=0,
         mesh={"dp": 4},

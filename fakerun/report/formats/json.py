@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock
 from fakerun.records.run import ProcessFailure
 from fakerun.report.formats.json_document import (
@@ -185,7 +185,7 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
 
 def _finding(finding: Finding) -> FindingDocument:
     return {
-        "code": finding.code,
+        "code": finding.code.value,
         "severity": finding.severity.value,
         "message": finding.message,
         "ranks": list(finding.ranks),
