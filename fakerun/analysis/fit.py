@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
 from fakerun.units import format_bytes, format_ranks

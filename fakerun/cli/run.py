@@ -15,7 +15,7 @@ from fakerun.cli.report_output import Format, Output, Trace, check_output, optio
 from fakerun.cli.terminal import note, say
 from fakerun.errors import UsageError
 from fakerun.job.forbidden import parse_forbidden
-from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script

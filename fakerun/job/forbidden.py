@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from fakerun.errors import UsageError
-from fakerun.job.spelling import did_you_mean
+from fakerun.spelling import did_you_mean
 from fakerun.records.collective import CollectiveOp
 
 EVERY_OPERATION = tuple(CollectiveOp)

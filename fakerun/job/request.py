@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fakerun.errors import UsageError
-from fakerun.job.hardware import DEFAULT_HARDWARE, hardware_named
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.records.collective import CollectiveOp

@@ -16,12 +16,12 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fakerun.errors import UsageError
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
-from fakerun.job.hardware import hardware_named
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
-from fakerun.job.spelling import did_you_mean
+from fakerun.spelling import did_you_mean
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import Key, YamlDocument
 from fakerun.records.collective import CollectiveOp

@@ -3,7 +3,7 @@
 from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.fit import COUNTED, NOT_COUNTED
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.grid import Column, Grid, beside
 from fakerun.report.model import RankReport

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.errors import UsageError
-from fakerun.job.hardware import DEFAULT_HARDWARE
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE
 from fakerun.job.mesh import MeshSpec, mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice
 from fakerun.job.request import JobRequest

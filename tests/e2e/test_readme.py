@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import ExitCode
-from fakerun.job.hardware import known_hardware
+from fakerun.hardware.catalogue import known_hardware
 from fakerun.job.yaml_job import load_job
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch import RunDirectory, open_run_directory, run_job

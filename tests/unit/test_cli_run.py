@@ -18,7 +18,7 @@ import fakerun
 from fakerun.cli import torchrun
 from fakerun.cli.app import main
 from fakerun.job.forbidden import EVERY_OPERATION
-from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run import RunWatcher

@@ -9,7 +9,7 @@ import pytest
 
 from fakerun.errors import UsageError
 from fakerun.job.codec import decode_job, encode_job
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fakerun
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite, crash_site
 

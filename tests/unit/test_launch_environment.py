@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record

@@ -7,7 +7,7 @@ import pytest
 
 from fakerun.errors import ExitCode, UsageError
 from fakerun.job.codec import decode_job
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, open_run_directory
 from fakerun.records.run import RankRecord

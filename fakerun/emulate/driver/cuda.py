@@ -18,7 +18,7 @@ from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
 _CUDA_VERSION = "12.8"

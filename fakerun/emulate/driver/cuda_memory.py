@@ -8,7 +8,7 @@ from typing import Any
 
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.refusals.gaps import MEMORY_HISTORY
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.records.observer import FindingSink, MemoryStatistics
 
 _POOLS = ("all", "large_pool", "small_pool")

@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from fakerun.emulate.refusals.gaps import DEVICE_CLOCKS
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.records.observer import FindingSink
 
 _KIB, _MIB = 2**10, 2**20

@@ -17,7 +17,7 @@ from fakerun.emulate.patching import Patches
 from fakerun.emulate.refusals.gaps import TRITON_KERNEL
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.errors import scripts_own
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.catalogue import HardwareSpec
 from fakerun.records.observer import FindingSink
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fakerun.errors import UsageError
-from fakerun.job.hardware import DEFAULT_HARDWARE, hardware_named, known_hardware
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named, known_hardware
 from fakerun.units import GIB
 
 REQUIRED = ("a100-40gb", "a100-80gb", "h100-80gb", "h200", "b200", "mi300x", "l4", "rtx4090")

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 
 from fakerun.errors import UsageError
-from fakerun.job.spelling import did_you_mean
+from fakerun.spelling import did_you_mean
 from fakerun.units import GIB
 
 DEFAULT_HARDWARE = "h100-80gb"
@@ -70,6 +70,6 @@ def known_hardware() -> Mapping[str, HardwareSpec]:
                 source=self.source,
             )
 
-    text = files("fakerun.job").joinpath("hardware.yaml").read_text(encoding="utf-8")
+    text = files("fakerun.hardware").joinpath("accelerators.yaml").read_text(encoding="utf-8")
     entries = TypeAdapter(list[Entry]).validate_python(yaml.safe_load(text))
     return {entry.name: entry.spec() for entry in entries}
