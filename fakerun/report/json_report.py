@@ -48,6 +48,7 @@ def _job(job: JobSpec, mesh: dict[str, int]) -> dict[str, Any]:
         "nproc_per_node": job.nproc_per_node,
         "mesh": mesh,
         "hardware": job.hardware.name,
+        "hardware_overrides": dict(job.hardware.overrides),
         "steps": job.steps,
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],

@@ -49,7 +49,7 @@ def _header(report: Report, style: Style) -> list[str]:
     program = clip_end(f"fakerun {report.fakerun_version}  {' '.join((job.program, *job.args))}", style.width)
     nodes = f"{job.nnodes} node{'s' * (job.nnodes > 1)} x {job.nproc_per_node}"
     facts = [
-        f"{job.world_size} x {job.hardware.name} ({nodes})",
+        f"{job.world_size} x {job.hardware} ({nodes})",
         f"mesh {_axes(report.mesh)}" if report.mesh else "no mesh",
         _simulated(report.ranks),
         _steps(report),

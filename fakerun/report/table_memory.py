@@ -3,7 +3,7 @@
 from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.fit import COUNTED, NOT_COUNTED
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.hardware.catalogue import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.grid import Column, Grid, beside
 from fakerun.report.model import RankReport
@@ -15,7 +15,7 @@ _MODULE_WIDTH = 22
 _TENSORS_SHOWN = 8
 
 
-def memory_section(rank: RankReport, hardware: HardwareSpec, style: Style) -> list[str]:
+def memory_section(rank: RankReport, hardware: Accelerator, style: Style) -> list[str]:
     """One rank's memory: verdict, where the peak was, what was alive then by category, module and tensor."""
     title = style.bold(f"Memory of rank {rank.record.rank}")
     memory = rank.memory
@@ -37,10 +37,10 @@ def memory_section(rank: RankReport, hardware: HardwareSpec, style: Style) -> li
     ]
 
 
-def _verdict(rank: RankReport, hardware: HardwareSpec, style: Style) -> str:
+def _verdict(rank: RankReport, hardware: Accelerator, style: Style) -> str:
     """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB to spare`, or how much it is over. A failed rank might have needed more."""
     fit = rank.fit
-    of = f"{format_bytes(fit.peak_bytes)} of {format_bytes(fit.usable_bytes)} ({hardware.name})"
+    of = f"{format_bytes(fit.peak_bytes)} of {format_bytes(fit.usable_bytes)} ({hardware})"
     if not fit.fits:
         return style.red(f"DOES NOT FIT: {of}, {format_bytes(-fit.headroom_bytes)} over")
     until = " until it failed" if rank.record.failure else ""

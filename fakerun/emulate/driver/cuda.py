@@ -11,14 +11,14 @@ import torch
 
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions
-from fakerun.emulate.driver.device_properties import DeviceProperties, built_for, is_amd
+from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
 from fakerun.emulate.driver.generators import random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
-from fakerun.hardware.catalogue import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
 _CUDA_VERSION = "12.8"
@@ -31,7 +31,7 @@ _NCCL_VERSION = (2, 27, 5)
 @contextmanager
 def cuda_facade(
     devices: Devices,
-    hardware: HardwareSpec,
+    hardware: Accelerator,
     statistics: MemoryStatistics,
     streams: StreamTable,
     observer: OperationObserver,
@@ -119,7 +119,7 @@ def _exchange(devices: Devices, index: int) -> int:
     return previous
 
 
-def _properties(devices: Devices, hardware: HardwareSpec, findings: FindingSink) -> dict[str, Any]:
+def _properties(devices: Devices, hardware: Accelerator, findings: FindingSink) -> dict[str, Any]:
     major, minor = hardware.compute_capability
 
     def properties(device: Any = None) -> DeviceProperties:
@@ -169,8 +169,8 @@ class _NoRanges:
         return lambda *args, **kwargs: 0
 
 
-def _versions(patches: Patches, hardware: HardwareSpec) -> None:
-    if is_amd(hardware):
+def _versions(patches: Patches, hardware: Accelerator) -> None:
+    if hardware.is_amd:
         patches.set(torch.version, "hip", _HIP_VERSION)
         patches.set(torch.version, "cuda", None)
     elif torch.version.cuda is None:
