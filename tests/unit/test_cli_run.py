@@ -368,10 +368,7 @@ def test_help_of_run() -> None:
 
 def test_help_names_the_hardware() -> None:
     text = " ".join(fakerun_process("--help").stdout.split())
-    assert (
-        f"The accelerator, with figures of your own (h100-80gb,memory=94GiB): {', '.join(accelerator_names())}. [default: {DEFAULT_HARDWARE}]"
-        in text
-    )
+    assert f"(h100-80gb,memory=94GiB): {', '.join(accelerator_names())}. [default: {DEFAULT_HARDWARE}]" in text
 
 
 def test_usage_error_of_a_process() -> None:

@@ -53,7 +53,7 @@ def test_figures_of_the_node() -> None:
 WRONG = {
     "h100-80gb,memory": "hardware 'h100-80gb,memory': 'memory' is not KEY=VALUE; give a name (h100-80gb), with figures ",
     "h100-80gb,memry=94GiB": f"unknown figure 'memry' (did you mean 'memory'?); known: {', '.join(FIGURES)}",
-    "h100-80gb,memory=94": "memory: '94' is not an amount of memory: give a number and a unit (KiB, MiB, GiB, TiB, MB, GB, TB), as in 94GiB",
+    "h100-80gb,memory=94": "memory: '94' is not an amount of memory: give a number and a unit (KiB, MiB, GiB, TiB, MB, GB, TB), as in",
     "h100-80gb,memory=-1GiB": "memory: '-1GiB' is not an amount of memory",
     "h100-80gb,memory=0GiB": "memory: '0GiB' is not possible: it must be above 0",
     "h100-80gb,memory=0.0000001KiB": "memory: '0.0000001KiB' is not possible: it must be above 0",
