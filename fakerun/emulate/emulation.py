@@ -61,13 +61,13 @@ from fakerun.emulate.refusals.refused import refuse_as_cuda_does
 from fakerun.emulate.refusals.simulation_log import failed_kernels_unlogged
 from fakerun.emulate.threads import threads_run_inside
 from fakerun.job.spec import JobSpec
+from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
-from fakerun.records.peers import Peers
 
 
 @contextmanager
 def emulation(
-    job: JobSpec, rank: int, peers: Peers, observer: OperationObserver, findings: FindingSink, statistics: MemoryStatistics
+    job: JobSpec, rank: int, mailbox: Mailbox, observer: OperationObserver, findings: FindingSink, statistics: MemoryStatistics
 ) -> Iterator[None]:
     """Make this process look like rank `rank` of `job` on its hardware. Everything is put back when the context ends."""
     devices = Devices(job.nproc_per_node)
@@ -77,7 +77,7 @@ def emulation(
     values = UnknownValues(mode, findings, job.routing)
     compilation = Compilation(findings)
     handles = Handles(observer)
-    communication = Communication(mode, observer, handles, PeerValues(mode, values, handles, peers, job.ranks, findings), findings)
+    communication = Communication(mode, observer, handles, PeerValues(mode, values, handles, mailbox, job.ranks, findings), findings)
     _answer_communication(communication)
     report_fsdp_buffers(mode, observer)
     FiniteValues(arguments, mode.known, findings)

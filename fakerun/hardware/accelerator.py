@@ -119,7 +119,7 @@ REQUIRED = ("device_name", "memory", "compute_capability", "multiprocessors")
 
 def accelerator_of(name: str, vendor: Vendor, values: Mapping[str, Any], overrides: Mapping[str, str]) -> Accelerator:
     """The accelerator with these figures, by key, each parsed by its quantity."""
-    known = dict.fromkeys(FIGURES) | dict(values)
+    known: dict[str, Any] = dict.fromkeys(FIGURES) | dict(values)
     return Accelerator(
         name=name,
         vendor=vendor,

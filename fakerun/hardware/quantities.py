@@ -35,7 +35,7 @@ class Amount:
             UsageError: the text is no number with one of the units, or the amount is zero.
         """
         match = _AMOUNT.fullmatch(text.strip())
-        unit = match and (match[2] or "")
+        unit = "" if match is None else match[2] or ""
         if match is None or unit not in self.units:
             raise UsageError(f"{text!r} is not {self.what}: give a number and a unit ({', '.join(self.units)}), as in {self.example}")
         amount = float(match[1]) * self.units[unit]

@@ -16,13 +16,13 @@ from typing import Self
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import crash_site
 from fakerun.launch.environment import worker_environment
-from fakerun.launch.exchange import Exchange
 from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
 from fakerun.launch.live_output import LiveOutput
+from fakerun.launch.mailbox import JobMailbox
 from fakerun.launch.process import RankProcess, RankServer, ServerDiedError
 from fakerun.launch.run_directory import RankFiles, RunDirectory
 from fakerun.launch.supervision import Watch, patience_s
-from fakerun.records.peers import Silence
+from fakerun.records.mailbox import Unavailable
 from fakerun.records.run import RankRecord
 
 _TAIL_BYTES = 4096
@@ -62,7 +62,7 @@ class RankPool:
         self._show_output = show_output
         self._on_record = on_record
         self._server: RankServer | None = None
-        self.exchange = Exchange()
+        self.mailbox = JobMailbox()
         self._running: dict[int, _Running] = {}
         self._queue: deque[int] = deque()
         self._known: set[int] = set()
@@ -93,7 +93,7 @@ class RankPool:
             for each in self._running.values():
                 each.watch.interrupt(now)
             while self._running:
-                self.exchange.give_up(Silence.ENDED)
+                self.mailbox.fail_pending(Unavailable.ENDED)
                 self._await_some()
         except KeyboardInterrupt:
             for each in tuple(self._running.values()):
@@ -107,7 +107,7 @@ class RankPool:
             self._queue.popleft()
 
     def _has_room(self) -> bool:
-        working = len(self._running) - len(self.exchange.waiting)
+        working = len(self._running) - len(self.mailbox.waiting)
         return working < self._limits.working and len(self._running) < self._limits.alive
 
     def _start(self, rank: int) -> None:
@@ -118,7 +118,7 @@ class RankPool:
             process = self._fork(rank, files, environment)
         except ServerDiedError as death:
             last_words = LastWords(stderr=_tail(self._directory.server_log))
-            self.exchange.end(rank)
+            self.mailbox.end(rank)
             self._write(finished_record(self._job, rank, RankEnd(status=death.status), None, last_words))
             return
         live_output = LiveOutput((files.stdout, files.stderr), sys.stderr, prefix=f"[rank{rank}]: ") if self._show_output else nullcontext()
@@ -171,12 +171,12 @@ class RankPool:
             while connection.poll():
                 match connection.recv():
                     case ("publish", key, data):
-                        self.exchange.publish(speaker.rank, key, data)
+                        self.mailbox.publish(speaker.rank, key, data)
                     case ("unknown", keys):
                         for key in keys:
-                            self.exchange.publish(speaker.rank, key, Silence.UNKNOWN)
-                    case ("want", wanted):
-                        self.exchange.want(speaker.rank, wanted)
+                            self.mailbox.publish(speaker.rank, key, Unavailable.UNKNOWN)
+                    case ("fetch", wanted):
+                        self.mailbox.fetch(speaker.rank, wanted)
                         speaker.watch.pause(time.monotonic())
         except (EOFError, ConnectionResetError):
             speaker.is_connected = False
@@ -184,15 +184,15 @@ class RankPool:
     def _answer(self) -> None:
         """Let those go on who can; see that those who are waited for are run, and that nobody waits for nothing."""
         self._reply()
-        for peer in sorted(self.exchange.waited_for()):
+        for peer in sorted(self.mailbox.awaited()):
             self._summon(peer)
-        all_wait = self._running and len(self.exchange.waiting) == len(self._running)
+        all_wait = self._running and len(self.mailbox.waiting) == len(self._running)
         if all_wait and not (self._queue and self._has_room()):
-            self.exchange.give_up(Silence.NO_ROOM if self._queue else Silence.STALLED)
+            self.mailbox.fail_pending(Unavailable.NO_MEMORY if self._queue else Unavailable.STALLED)
             self._reply()
 
     def _reply(self) -> None:
-        for rank, answers in self.exchange.answered():
+        for rank, answers in self.mailbox.answers():
             self._running[rank].watch.resume(time.monotonic())
             try:
                 self._running[rank].process.connection.send(answers)
@@ -215,7 +215,7 @@ class RankPool:
             self._listen(running)
         status = running.process.close()
         del self._running[running.rank]
-        self.exchange.end(running.rank)
+        self.mailbox.end(running.rank)
         running.live_output.__exit__(None, None, None)
         files = self._directory.rank(running.rank)
         written = self._directory.records.read(running.rank)

@@ -2,7 +2,7 @@
 
 The protocol with the fork server is told in `fakerun.rank`. A rank leaves `record.json.gz` in its directory; `RankFiles` names what
 else. One word on its control pipe (a `StopReason`, as `FailureKind` spells it) asks it to write its record and end; the end of the pipe
-means that fakerun is gone. Through its connection it talks to the other ranks (`fakerun.launch.exchange`). What the record says is none
+means that fakerun is gone. Through its connection it talks to the other ranks (`fakerun.launch.mailbox`). What the record says is none
 of this module's business.
 """
 

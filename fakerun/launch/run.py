@@ -81,7 +81,7 @@ def _run_representatives(job: JobSpec, pool: RankPool, records: dict[int, RankRe
     traces = Traces()
     while True:
         plan = _representatives(job, records.values())
-        pool.exchange.stand_in = plan.stand_in
+        pool.mailbox.representative_of = plan.stand_in
         seen = {rank: traces.of(record) for rank, record in records.items()}
         more = plan.next(seen)
         if pool.is_interrupted or not more:
@@ -106,10 +106,10 @@ def _representatives(job: JobSpec, records: Iterable[RankRecord]) -> Representat
     return Representatives(axes, named, ranks_per_node=job.nproc_per_node, seed=zlib.crc32(encode_job(job)))
 
 
-def _run_record(ranks: Iterable[RankRecord], summoned: Iterable[int]) -> RunRecord:
+def _run_record(ranks: Iterable[RankRecord], added: Iterable[int]) -> RunRecord:
     in_order = tuple(sorted(ranks, key=lambda record: record.rank))
     torch_version = next((record.torch_version for record in in_order if record.torch_version is not None), None)
-    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=in_order, summoned=tuple(sorted(summoned)))
+    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=in_order, added=tuple(sorted(added)))
 
 
 def _limits(jobs: int | None) -> Limits:

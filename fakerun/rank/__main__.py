@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from fakerun.job.codec import decode_job
+from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.native_log import native_warnings_silenced
-from fakerun.rank.peers import ConnectedPeers
 from fakerun.rank.process import run_rank
 from fakerun.records.codec import encode_rank
 from fakerun.records.run import RankRecord
@@ -80,7 +80,7 @@ def _become(request: dict[str, Any], descriptors: list[int], job_file: Path) -> 
         os.dup2(descriptor, standard)
         os.close(descriptor)
     os.environ.update(request["environment"])
-    run_rank(job_file, request["start"], control, ConnectedPeers(connection))
+    run_rank(job_file, request["start"], control, ConnectedMailbox(connection))
 
 
 if __name__ == "__main__":

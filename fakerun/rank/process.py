@@ -10,36 +10,36 @@ from typing import NoReturn
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.places import Places
-from fakerun.rank import ending
+from fakerun.rank import script_outcome
+from fakerun.rank.exit_hooks import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
-from fakerun.rank.ways_out import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
-from fakerun.records.peers import Peers
+from fakerun.records.mailbox import Mailbox
 from fakerun.records.store import RecordStore
 
 _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
 
 
-def run_rank(job_file: Path, rank: int, control: int, peers: Peers) -> NoReturn:
-    """Run one rank, and end the process. On the pipe `control` fakerun's word may come; `peers` are the other ranks."""
+def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoReturn:
+    """Run one rank, and end the process. On the pipe `control` fakerun's word may come; `mailbox` reaches the other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         places = Places(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
         obey(control, recorder, timeout_s=job.timeout_s, places=places)
-        _simulate(job, rank, peers, recorder, places)
+        _simulate(job, rank, mailbox, recorder, places)
     except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
-        recorder.write(ending.internal_failure(error))
+        recorder.write(script_outcome.internal_failure(error))
     _flush()
     leave_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
-def _simulate(job: JobSpec, rank: int, peers: Peers, recorder: Recorder, places: Places) -> None:
+def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, places: Places) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
-    with Simulation(job, rank, peers) as simulation, os_exit_recorded(recorder, places):
+    with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, places):
         recorder.observe(simulation)
         _play(Program.of(job, rank), recorder, places)
 
@@ -49,18 +49,18 @@ def _play(program: Program, recorder: Recorder, places: Places) -> None:
     error = _run(program)
     if not recorder.in_own_process:
         _end_forked_child(error, places)
-    if (whole := ending.traceback_through_fakerun(error)) is not None:
+    if (whole := script_outcome.traceback_through_fakerun(error)) is not None:
         recorder.keep("unpeeled_traceback.txt", whole)
-    failure = ending.failure_of(error, places)
-    if ending.was_stopped(error):
+    failure = script_outcome.failure_of(error, places)
+    if script_outcome.was_stopped(error):
         recorder.write(failure)
         # Its threads are not waited for: the code that would have told them to end was cut off.
         leave_within(_EXIT_HANDLERS_S)
     else:
         if error is not None:
-            ending.report(error)
-        ending.wait_for_threads()
-    ending.run_exit_handlers()
+            script_outcome.report(error)
+        script_outcome.wait_for_threads()
+    script_outcome.run_exit_handlers()
     recorder.write(failure)
 
 
@@ -74,11 +74,11 @@ def _run(program: Program) -> BaseException | None:
 
 def _end_forked_child(error: BaseException | None, places: Places) -> None:
     """A child that the script made with `os.fork` has come to the end of the script: end it as Python would, and record nothing."""
-    failure = ending.failure_of(error, places)
+    failure = script_outcome.failure_of(error, places)
     if error is not None and failure is not None:
-        ending.report(error)
-    ending.wait_for_threads()
-    ending.run_exit_handlers()
+        script_outcome.report(error)
+    script_outcome.wait_for_threads()
+    script_outcome.run_exit_handlers()
     _flush()
     leave_now(0 if failure is None else failure.exit_code)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from fakerun.files import write_whole
-from fakerun.rank.ending import internal_failure
+from fakerun.rank.script_outcome import internal_failure
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 

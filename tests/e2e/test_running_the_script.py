@@ -698,13 +698,13 @@ def test_a_fork_server_that_cannot_start_is_reported(place: Path) -> None:
 TALKING = """
 import os, sys
 from fakerun.rank.simulation import current
-rank, peers = int(os.environ["RANK"]), current.peers
+rank, mailbox = int(os.environ["RANK"]), current.mailbox
 def said(*wanted):
-    return [getattr(answer, "name", answer) for answer in peers.fetch(wanted)]
+    return [getattr(answer, "name", answer) for answer in mailbox.fetch(wanted)]
 """
 
 
-SAY_RANK = "peers.publish('a', bytes([rank]))\n"
+SAY_RANK = "mailbox.publish('a', bytes([rank]))\n"
 EVERYBODY = str([bytes([rank]) for rank in range(4)])
 TALKS = {
     # One rank at a time works, but those that wait do not: all four are there at once.
@@ -721,13 +721,13 @@ TALKS = {
 }
 
 
-@pytest.mark.parametrize(("ranks", "script", "said", "summoned"), TALKS.values(), ids=TALKS.keys())
-def test_ranks_talk(place: Path, ranks: tuple[int, ...], script: str, said: dict[int, str], summoned: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("ranks", "script", "said", "added"), TALKS.values(), ids=TALKS.keys())
+def test_ranks_talk(place: Path, ranks: tuple[int, ...], script: str, said: dict[int, str], added: tuple[int, ...]) -> None:
     Path("train.py").write_text(TALKING + script)
     directory = open_run_directory(place.parent / "run")
     run = run_job(replace(JOB, ranks=ranks), directory, show_output=False, jobs=1)
     assert {record.rank: directory.rank(record.rank).stdout.read_text().strip() for record in run.ranks} == said
-    assert run.summoned == summoned
+    assert run.added == added
 
 
 DRIVER = """

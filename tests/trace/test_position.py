@@ -10,7 +10,7 @@ from torch import nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
 from fakerun.rank.simulation import Simulation
-from fakerun.rank.stop import StepLimitReached
+from fakerun.rank.step_limit import StepLimitReached
 from tests.in_process import Simulate
 from tests.trace.seen import watch
 

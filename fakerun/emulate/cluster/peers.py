@@ -21,8 +21,9 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.mailbox import Mailbox, Unavailable
 from fakerun.records.observer import FindingSink
-from fakerun.records.peers import Peers, Silence
 
 _LARGEST_BYTES = 2**20
 """What ranks say to each other: above this it is data, on which no decisions are made."""
@@ -35,11 +36,11 @@ _TO_ONE = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 class HeldObjects:
     """Python objects that may be received: `tensors` are those that would bring what is there already, in the order of the calls.
 
-    They are taken where the sender says nothing; `silence` then tells who that was, and why.
+    They are taken where the sender says nothing; `unavailable` then tells who that was, and why.
     """
 
     tensors: Iterator[torch.Tensor]
-    silence: tuple[int, Silence] | None = None
+    unavailable: tuple[int, Unavailable] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,14 +70,14 @@ class PeerValues:
     """
 
     def __init__(
-        self, mode: DeviceMode, values: UnknownValues, handles: Handles, peers: Peers, simulated: Sequence[int], findings: FindingSink
+        self, mode: DeviceMode, values: UnknownValues, handles: Handles, mailbox: Mailbox, simulated: Sequence[int], findings: FindingSink
     ) -> None:
         self._findings = findings
         self.objects: HeldObjects | None = None
         self._mode = mode
         self._values = values
         self._handles = handles
-        self._peers = peers
+        self._mailbox = mailbox
         self._simulated = frozenset(simulated)
         self._calls: Counter[str] = Counter()
         self._call: _Call
@@ -92,7 +93,7 @@ class PeerValues:
         values = [each.clone() for each in known if each is not None]
         if len(values) == len(inputs):
             call.own = Contribution(values=values, splits=info.input_splits, assumed=self._mode.known.assumed_of_any(inputs))
-        self._peers.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Silence.UNKNOWN)
+        self._mailbox.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Unavailable.UNKNOWN)
 
     def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
         """What the call is called on every rank that takes part in it: its group, and how many came before it there."""
@@ -214,16 +215,16 @@ class PeerValues:
         found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
         spoken = call.own.nbytes <= _LARGEST_BYTES
         others = [i for i, rank in enumerate(call.info.group_ranks) if spoken and i != call.rank and rank in self._simulated]
-        answers = self._peers.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
+        answers = self._mailbox.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
         for i, answer in zip(others, answers, strict=True):
-            if answer is Silence.UNKNOWN:
+            if answer is Unavailable.UNKNOWN:
                 return None
             if isinstance(answer, bytes):
                 found[i] = decode(answer)
-            elif answer is Silence.ABSENT:
+            elif answer is Unavailable.NOT_SIMULATED:
                 found[i] = absent
             else:
-                self._note_silence(call.info.group_ranks[i], answer)
+                self._note_unavailable(call.info.group_ranks[i], answer)
         return found
 
     @staticmethod
@@ -231,21 +232,21 @@ class PeerValues:
         """What this rank contributes, for ranks that are not simulated. What follows from `--routing`, they assume as well."""
         return own if own.assumed & ROUTING else replace(own, assumed=own.assumed | PEERS)
 
-    def _note_silence(self, peer: int, reason: Silence) -> None:
+    def _note_unavailable(self, peer: int, reason: Unavailable) -> None:
         self._findings.note(
-            "peer-silent",
+            FindingCode.PEER_UNAVAILABLE,
             f"what rank {peer} contributes never came ({reason.value}); it was taken to be what this rank contributes.",
             hint="The values that ranks exchange, and what depends on them, may differ on real hardware.",
         )
 
     def _from_sender(self, call: _Call) -> Contribution | None:
         assert call.sender is not None
-        (answer,) = self._peers.fetch([(call.sender, call.key)])
+        (answer,) = self._mailbox.fetch([(call.sender, call.key)])
         if isinstance(answer, bytes):
             return decode(answer)
         if self.objects is None:
             return None
-        self.objects.silence = (call.sender, answer)
+        self.objects.unavailable = (call.sender, answer)
         held = next(self.objects.tensors)
         return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
 

@@ -12,14 +12,14 @@ from typing import Any, Self
 import fakerun
 from fakerun.errors import EmulationGapError, UsageError, scripts_own
 from fakerun.job.spec import JobSpec
-from fakerun.rank.stop import StepLimitReached
-from fakerun.records.peers import Peers
+from fakerun.rank.step_limit import StepLimitReached
+from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
 
 
 class Simulation:
-    def __init__(self, job: JobSpec, rank: int, peers: Peers) -> None:
-        self.peers = peers
+    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
         self._job = job
         self._rank = rank
         self._steps = 0

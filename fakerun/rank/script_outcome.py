@@ -14,7 +14,7 @@ from typing import SupportsIndex
 from fakerun.emulate.refusals.unsupported import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
 from fakerun.places import Places
-from fakerun.rank.stop import StepLimitReached
+from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, peel, stack_of
 from fakerun.records.run import FailureKind, ProcessFailure
 

@@ -1,0 +1,31 @@
+"""Mailbox: how one rank publishes values to the other ranks of its job and fetches theirs. Free of torch and of processes."""
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+
+class Unavailable(Enum):
+    """Why a value that a rank fetches is not available, as a clause about the rank that should have published it."""
+
+    UNKNOWN = "it does not know the values either"
+    ENDED = "it ended first"
+    NOT_SIMULATED = "it is not simulated"
+    STALLED = "all ranks were waiting for each other"
+    NO_MEMORY = "this machine has no memory to run more ranks at once"
+
+
+Answer: TypeAlias = bytes | Unavailable
+
+
+class Mailbox(Protocol):
+    """The mailbox of one rank."""
+
+    def publish(self, key: str, data: Answer) -> None:
+        """Make `data` available to the other ranks under `key`. Returns at once; `Unavailable.UNKNOWN` may be buffered until `flush`."""
+
+    def flush(self) -> None:
+        """Send everything that is buffered."""
+
+    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        """What the given ranks published under the given keys, in the order of `wanted`; blocks until all of it is available."""
