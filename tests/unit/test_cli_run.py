@@ -21,7 +21,7 @@ from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
-from fakerun.launch.run import RunWatcher
+from fakerun.launch.job_run import RunWatcher
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
