@@ -37,7 +37,7 @@ def rank_classes(ranks: Iterable[RankRecord], assumed: Iterable[AssumedRanks] = 
         members.setdefault(traces.of(record), []).append(record.rank)
     alike: dict[int, list[int]] = {}
     for each in assumed:
-        alike.setdefault(each.like, []).extend(each.ranks)
+        alike.setdefault(each.representative, []).extend(each.ranks)
     return tuple(
         RankClass(simulated=tuple(sorted(simulated)), assumed=tuple(sorted(rank for like in simulated for rank in alike.get(like, ()))))
         for simulated in members.values()

@@ -76,7 +76,7 @@ def run_record_of(ranks: Iterable[RankRecord], *, added: Collection[int] = ()) -
     """The record of a run of these ranks; `added` are those that were simulated for the sake of others."""
     in_order = tuple(sorted(ranks, key=lambda record: record.rank))
     torch_version = next((record.torch_version for record in in_order if record.torch_version is not None), None)
-    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=in_order, summoned=tuple(sorted(added)))
+    return RunRecord(fakerun_version=fakerun.__version__, torch_version=torch_version, ranks=in_order, added=tuple(sorted(added)))
 
 
 def _representatives(job: JobSpec, records: Iterable[RankRecord]) -> Representatives:

@@ -16,15 +16,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fakerun.errors import UsageError
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
-from fakerun.records.run import AssumedRanks, NewGroup, ProcessFailure, RankRecord, RunRecord
+from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of, ranks_label
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 """Raised when a record's fields change meaning or go; a new field with a default does not raise it."""
 
 _DIGEST_BYTES = 16
@@ -42,25 +42,26 @@ class _Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _NewGroup:
+class _GroupCreation:
     ranks: _Runs
     before: int
-    groups: int = 1
-    makers: _Runs | None = None
+    count: int = 1
+    callers: _Runs | None = None
     call_site: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     rank: int
     mesh: Mapping[str, int] = field(default_factory=dict)
     coordinate: Mapping[str, int] = field(default_factory=dict)
     steps: int = 0
     schedule: str
     groups: tuple[_Group, ...] = ()
-    new_groups: str
+    group_creations: str
     memory: str
+    devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None
@@ -69,22 +70,22 @@ class _Document:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Assumed:
     ranks: _Runs
-    like: int
+    representative: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunDocument:
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     fakerun_version: str
     torch_version: str | None = None
     is_complete: bool = True
-    summoned: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
     assumed: tuple[_Assumed, ...] = ()
     grid: Mapping[str, int] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
 
-_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_NewGroup, ...])
+_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +123,9 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         steps=record.steps,
         schedule=part("schedule", Schedule, calls.schedule),
         groups=tuple(_Group(label=_own_label(group), name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
-        new_groups=part("groups", tuple[_NewGroup, ...], tuple(map(_new_group, record.new_groups))),
+        group_creations=part("groups", tuple[_GroupCreation, ...], tuple(map(_new_group, record.group_creations))),
         memory=part("memory", MemoryTimeline, record.memory),
+        devices=record.devices,
         findings=record.findings,
         failure=record.failure,
         torch_version=record.torch_version,
@@ -137,7 +139,7 @@ class RankDecoder:
     def __init__(self, read_part: Callable[[str], bytes]) -> None:
         self._read_part = read_part
         self._parts: dict[str, Any] = {}
-        self._made: dict[str, tuple[NewGroup, ...]] = {}
+        self._made: dict[str, tuple[GroupCreation, ...]] = {}
         self._ranks: dict[_Runs, tuple[int, ...]] = {}
 
     def decode(self, data: bytes, *, source: str = "record") -> RankRecord:
@@ -155,8 +157,9 @@ class RankDecoder:
             coordinate=document.coordinate,
             steps=document.steps,
             collectives=Calls(document.rank, schedule, groups),
-            new_groups=self._new_groups(document.new_groups),
+            group_creations=self._new_groups(document.group_creations),
             memory=self._part(MemoryTimeline, document.memory),
+            devices=document.devices,
             findings=document.findings,
             failure=document.failure,
             torch_version=document.torch_version,
@@ -172,9 +175,9 @@ class RankDecoder:
         part: _Part = self._parts[name]
         return part
 
-    def _new_groups(self, name: str) -> tuple[NewGroup, ...]:
+    def _new_groups(self, name: str) -> tuple[GroupCreation, ...]:
         if name not in self._made:
-            self._made[name] = tuple(map(_as_it_was, self._part(tuple[_NewGroup, ...], name)))
+            self._made[name] = tuple(map(_as_it_was, self._part(tuple[_GroupCreation, ...], name)))
         return self._made[name]
 
     def _group(self, group: _Group) -> ProcessGroup:
@@ -191,8 +194,8 @@ def encode_run(run: RunRecord) -> bytes:
         fakerun_version=run.fakerun_version,
         torch_version=run.torch_version,
         is_complete=run.is_complete,
-        summoned=run.summoned,
-        assumed=tuple(_Assumed(ranks=_runs(each.ranks), like=each.like) for each in run.assumed),
+        added=run.added,
+        assumed=tuple(_Assumed(ranks=_runs(each.ranks), representative=each.representative) for each in run.assumed),
         grid=run.grid,
         findings=run.findings,
     )
@@ -211,8 +214,8 @@ def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> Ru
         torch_version=document.torch_version,
         ranks=ranks,
         is_complete=document.is_complete,
-        summoned=document.summoned,
-        assumed=tuple(AssumedRanks(ranks=_ranks(each.ranks), like=each.like) for each in document.assumed),
+        added=document.added,
+        assumed=tuple(AssumedRanks(ranks=_ranks(each.ranks), representative=each.representative) for each in document.assumed),
         grid=document.grid,
         findings=document.findings,
     )
@@ -236,14 +239,14 @@ def _own_label(group: ProcessGroup) -> str | None:
     return None if group.label == ranks_label(group.ranks) else group.label
 
 
-def _new_group(made: NewGroup) -> _NewGroup:
-    makers = None if made.makers is None else _runs(made.makers)
-    return _NewGroup(ranks=_runs(made.ranks), before=made.before, groups=made.groups, makers=makers, call_site=made.call_site)
+def _new_group(made: GroupCreation) -> _GroupCreation:
+    callers = None if made.callers is None else _runs(made.callers)
+    return _GroupCreation(ranks=_runs(made.ranks), before=made.before, count=made.count, callers=callers, call_site=made.call_site)
 
 
-def _as_it_was(made: _NewGroup) -> NewGroup:
-    makers = None if made.makers is None else _ranks(made.makers)
-    return NewGroup(ranks=_ranks(made.ranks), before=made.before, groups=made.groups, makers=makers, call_site=made.call_site)
+def _as_it_was(made: _GroupCreation) -> GroupCreation:
+    callers = None if made.callers is None else _ranks(made.callers)
+    return GroupCreation(ranks=_ranks(made.ranks), before=made.before, count=made.count, callers=callers, call_site=made.call_site)
 
 
 def _runs(ranks: Sequence[int]) -> _Runs:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from fakerun.records.collective import CommunicationCall
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode
 
 Tensor: TypeAlias = Any
 """A torch.Tensor; this room is torch-free."""
@@ -49,8 +49,8 @@ class OperationObserver(Protocol):
     def process_group_made(self) -> None:
         """The script initialised torch.distributed or made a further group."""
 
-    def groups_made(self, groups: Sequence[tuple[int, ...]], makers: tuple[int, ...] | None) -> None:
-        """The script, or a mesh of its own, made groups of these global ranks, by a call that `makers` must make; None is all ranks."""
+    def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
+        """The script, or a mesh of its own, made groups of these global ranks, by a call that `callers` must make; None is all ranks."""
 
     def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
         """The script made a device mesh: the size of every axis in order, and the global ranks of this rank's group on each.
@@ -65,7 +65,7 @@ class FindingSink(Protocol):
     `subject` tells findings of one code apart that a single line may meet.
     """
 
-    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None: ...
+    def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...
 
 
 class MemoryStatistics(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 
 
@@ -53,23 +53,23 @@ class ProcessFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewGroup:
-    """Groups that one line made, one after the other (`new_group`, `split_group`, a DeviceMesh): `groups` of them, of the same size.
+class GroupCreation:
+    """Groups that one line made, one after the other (`new_group`, `split_group`, a DeviceMesh): `count` of them, of the same size.
 
-    The ranks that must make them all make the same ones in the same order, members or not: `makers`, or all of the world if that is
+    The ranks that must make them all make the same ones in the same order, members or not: `callers`, or all of the world if that is
     None. `ranks` has the global ranks of all groups, group by group; `before` is the `seq` of the first communication call after them.
     """
 
     ranks: tuple[int, ...]
     before: int
-    groups: int = 1
-    makers: tuple[int, ...] | None = None
+    count: int = 1
+    callers: tuple[int, ...] | None = None
     call_site: str | None = None
 
     def each(self) -> Iterator[tuple[int, ...]]:
         """The ranks of each group."""
-        size = len(self.ranks) // self.groups
-        return (self.ranks[i * size : (i + 1) * size] for i in range(self.groups))
+        size = len(self.ranks) // self.count
+        return (self.ranks[i * size : (i + 1) * size] for i in range(self.count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,8 @@ class RankRecord:
     """One simulated rank: where it sits on the mesh, what it communicated, what it allocated, how it ended.
 
     `mesh` maps axis to size in order, as in effect in the run (the job's, else the first mesh that the script made; empty if
-    there was none); `coordinate` gives this rank's place on it. `steps` counts completed optimizer steps.
+    there was none); `coordinate` gives this rank's place on it. `steps` counts completed optimizer steps. `devices` are the CUDA
+    indices of the devices that the rank used, on its node, in order of first use: blocks and collectives refer to them by ordinal.
     """
 
     rank: int
@@ -86,8 +87,9 @@ class RankRecord:
     steps: int = 0
     collectives: Sequence[CollectiveRecord] = ()
     """In order. `records.schedule.calls_of` has them in a form that ranks share."""
-    new_groups: tuple[NewGroup, ...] = ()
+    group_creations: tuple[GroupCreation, ...] = ()
     memory: MemoryTimeline = field(default_factory=MemoryTimeline)
+    devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None
@@ -99,7 +101,7 @@ class AssumedRanks:
     """Ranks that were not simulated but taken to do what the simulated rank `like` does."""
 
     ranks: tuple[int, ...]
-    like: int
+    representative: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ class RunRecord:
     ranks: tuple[RankRecord, ...]
     is_complete: bool = True
     """Whether the run came to its end; else it was cut off, and nothing is assumed of ranks that were not simulated."""
-    summoned: tuple[int, ...] = ()
+    added: tuple[int, ...] = ()
     """Ranks that were simulated only because others waited for what they send."""
     assumed: tuple[AssumedRanks, ...] = ()
     grid: Mapping[str, int] = field(default_factory=dict)

@@ -1,20 +1,19 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from fakerun.records.collective import CollectiveRecord, CommunicationCall
+from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.position import Position
-
-_SHARED = tuple(field.name for field in fields(CommunicationCall) if field.name != "group_description")
-"""What a record takes over from the call as it is."""
 
 
 class CollectiveTrace:
     """The rank's communication calls in order."""
 
-    def __init__(self, position: Position, groups: GroupNames) -> None:
+    def __init__(self, position: Position, groups: GroupNames, devices: DeviceOrdinals) -> None:
         self._position = position
+        self._devices = devices
         self._groups = groups
         self._records: list[CollectiveRecord] = []
         self._waited_before: dict[int, int | None] = {}
@@ -28,8 +27,25 @@ class CollectiveTrace:
             phase=position.phase(),
             module=position.module(),
             call_site=position.call_site(),
+            op=call.op,
+            dtype=call.dtype,
+            input_sizes=call.input_sizes,
+            output_sizes=call.output_sizes,
+            nbytes=call.nbytes,
+            reduce_op=call.reduce_op,
+            tag=call.tag,
+            input_splits=call.input_splits,
+            output_splits=call.output_splits,
+            is_async=call.is_async,
+            coalesced=call.coalesced,
+            device=None if call.cuda_index is None else self._devices[call.cuda_index],
+            waited=True,
+            waited_before=None,
             group=self._groups.name(call.group_ranks, call.group_description),
-            **{name: getattr(call, name) for name in _SHARED},
+            group_ranks=call.group_ranks,
+            process_group=call.process_group,
+            root=call.root,
+            peer=call.peer,
         )
         self._records.append(record)
         if record.is_async:
@@ -48,8 +64,8 @@ class CollectiveTrace:
         """The call of this number was made again, from the same place in the program, and waited for as it was."""
         again = len(self._records)
         record = self._records[number]
-        batch = None if record.batch is None else record.batch + again - number
-        self._records.append(replace(record, seq=again, step=self._position.step, batch=batch))
+        coalesced = None if record.coalesced is None else record.coalesced + again - number
+        self._records.append(replace(record, seq=again, step=self._position.step, coalesced=coalesced))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number

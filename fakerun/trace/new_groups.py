@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fakerun.records.run import NewGroup
+from fakerun.records.run import GroupCreation
 
 _Ranks = tuple[int, ...]
 
@@ -13,7 +13,7 @@ class _Entry:
     """Groups of the same size, made one after the other at the same point of the program."""
 
     size: int
-    makers: _Ranks | None
+    callers: _Ranks | None
     before: int
     call_site: str | None
     ranks: list[int] = field(default_factory=list)
@@ -25,22 +25,22 @@ class NewGroups:
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
 
-    def add(self, groups: Sequence[_Ranks], makers: _Ranks | None, before: int, call_site: str | None) -> None:
-        """Groups were made by a call that `makers` must make (None: all ranks), before the communication call of this number."""
+    def add(self, groups: Sequence[_Ranks], callers: _Ranks | None, before: int, call_site: str | None) -> None:
+        """Groups were made by a call that `callers` must make (None: all ranks), before the communication call of this number."""
         for ranks in groups:
-            entry = _Entry(len(ranks), makers, before, call_site)
+            entry = _Entry(len(ranks), callers, before, call_site)
             last = self._entries[-1] if self._entries else None
-            if last is None or (last.size, last.makers, last.before, last.call_site) != (entry.size, makers, before, call_site):
+            if last is None or (last.size, last.callers, last.before, last.call_site) != (entry.size, callers, before, call_site):
                 self._entries.append(last := entry)
             last.ranks.extend(ranks)
 
-    def records(self) -> tuple[NewGroup, ...]:
+    def records(self) -> tuple[GroupCreation, ...]:
         """All up to now."""
         return tuple(
-            NewGroup(
+            GroupCreation(
                 ranks=tuple(entry.ranks),
-                groups=len(entry.ranks) // entry.size if entry.size else 1,
-                makers=entry.makers,
+                count=len(entry.ranks) // entry.size if entry.size else 1,
+                callers=entry.callers,
                 before=entry.before,
                 call_site=entry.call_site,
             )

@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
 
 def schedule(stage: int, dp: int, layers: int, microbatches: int) -> Schedule:
     """What every rank of a stage does in one step."""
-    start = _call(CollectiveOp.BROADCAST, 74, 74, WORLD_SLOT, "train.py:40", root_place=0, phase=Phase.OTHER)
+    start = _call(CollectiveOp.BROADCAST, 74, 74, WORLD_SLOT, "train.py:40", root_group_rank=0, phase=Phase.OTHER)
     end = _call(CollectiveOp.ALL_REDUCE, 1, 1, WORLD_SLOT, "train.py:60", reduce_op="sum", phase=Phase.OTHER)
     calls = (
         start,
@@ -89,21 +89,44 @@ def _scatter(slot: int, shard: int, size: int, line: str) -> ScheduledCall:
 
 
 def _message(op: CollectiveOp, distance: int) -> ScheduledCall:
-    return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_distance=distance)
+    return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_offset=distance)
 
 
-def _call(op: CollectiveOp, given: int, taken: int, slot: int, line: str, **fields: Any) -> ScheduledCall:
+def _call(
+    op: CollectiveOp,
+    given: int,
+    taken: int,
+    slot: int,
+    line: str,
+    *,
+    phase: Phase = Phase.FORWARD,
+    reduce_op: str | None = None,
+    root_group_rank: int | None = None,
+    peer_offset: int | None = None,
+) -> ScheduledCall:
     return ScheduledCall(
         seq=0,
         step=0,
+        phase=phase,
+        module=None,
+        call_site=line,
         op=op,
         dtype="bfloat16",
         input_sizes=() if op is CollectiveOp.RECV else ((given,),),
         output_sizes=() if op is CollectiveOp.SEND else ((taken,),),
         nbytes=2 * max(given, taken),
+        reduce_op=reduce_op,
+        tag=None,
+        input_splits=None,
+        output_splits=None,
+        is_async=False,
+        coalesced=None,
+        device=0,
+        waited=True,
+        waited_before=None,
         slot=slot,
-        call_site=line,
-        **{"phase": Phase.FORWARD, **fields},
+        root_group_rank=root_group_rank,
+        peer_offset=peer_offset,
     )
 
 

@@ -69,8 +69,8 @@ def _ways(made: Sequence[Call]) -> set[tuple[str, ...]]:
     """Which operations were issued as one."""
     batches = defaultdict(set)
     for call in made:
-        if call["batch"] is not None:
-            batches[call["batch"]].add(call["op"])
+        if call["coalesced"] is not None:
+            batches[call["coalesced"]].add(call["op"])
     return {tuple(sorted(ops)) for ops in batches.values()}
 
 

@@ -61,7 +61,7 @@ def test_who_is_needed_is_simulated_too(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert [printed(tmp_path / "run", rank) for rank in (0, 1, 2)] == [["whisper0"], ["whisper01"], ["whisper012"]]
     assert not (tmp_path / "run" / "rank-00003").exists()
-    assert findings(result) == [("rank-summoned", [0]), ("rank-summoned", [1])]
+    assert findings(result) == [("rank-added", [0]), ("rank-added", [1])]
 
 
 def test_a_rank_alone_takes_the_others_to_be_like_itself(tmp_path: Path) -> None:

@@ -723,13 +723,13 @@ TALKS = {
 }
 
 
-@pytest.mark.parametrize(("ranks", "script", "said", "summoned"), TALKS.values(), ids=TALKS.keys())
-def test_ranks_talk(place: Path, ranks: tuple[int, ...], script: str, said: dict[int, str], summoned: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("ranks", "script", "said", "added"), TALKS.values(), ids=TALKS.keys())
+def test_ranks_talk(place: Path, ranks: tuple[int, ...], script: str, said: dict[int, str], added: tuple[int, ...]) -> None:
     Path("train.py").write_text(TALKING + script)
     directory = open_run_directory(place.parent / "run")
     run = run_job(replace(JOB, ranks=ranks), directory, show_output=False, jobs=1)
     assert {record.rank: directory.rank(record.rank).stdout.read_text().strip() for record in run.ranks} == said
-    assert run.summoned == summoned
+    assert run.added == added
 
 
 DRIVER = f"""

@@ -10,8 +10,9 @@ import pytest
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding, Severity
-from fakerun.records.run import NewGroup, RankRecord
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
+from fakerun.records.run import GroupCreation, RankRecord
 from tests.matching.case import Bug, Report
 from tests.matching.cases import BUGS, REPORTS
 from tests.matching.commands import Verdict
@@ -51,7 +52,7 @@ def with_other_name(rank: RankRecord, renaming: Renaming) -> RankRecord:
         rank,
         rank=renaming[rank.rank],
         collectives=tuple(towards_others(record, renaming) for record in rank.collectives),
-        new_groups=tuple(of_others(group, renaming) for group in rank.new_groups),
+        group_creations=tuple(of_others(group, renaming) for group in rank.group_creations),
     )
 
 
@@ -64,6 +65,6 @@ def towards_others(record: CollectiveRecord, renaming: Renaming) -> CollectiveRe
     )
 
 
-def of_others(group: NewGroup, renaming: Renaming) -> NewGroup:
-    makers = None if group.makers is None else tuple(renaming[rank] for rank in group.makers)
-    return replace(group, ranks=tuple(renaming[rank] for rank in group.ranks), makers=makers)
+def of_others(group: GroupCreation, renaming: Renaming) -> GroupCreation:
+    callers = None if group.callers is None else tuple(renaming[rank] for rank in group.callers)
+    return replace(group, ranks=tuple(renaming[rank] for rank in group.ranks), callers=callers)

@@ -102,7 +102,7 @@ def _entries(rank: RankRecord, library: Library) -> Iterator[dict[str, Any]]:
 
 def _units(records: Iterable[CollectiveRecord]) -> Iterator[list[CollectiveRecord]]:
     """Calls that were issued as one have one sequence number."""
-    for (batch, _), calls in groupby(records, lambda record: (record.batch, record.process_group)):
+    for (batch, _), calls in groupby(records, lambda record: (record.coalesced, record.process_group)):
         issued = list(calls)
         yield from [issued] if batch is not None else ([call] for call in issued)
 
@@ -113,7 +113,7 @@ def _operations(rank: int, unit: Sequence[CollectiveRecord], library: Library) -
     parts = [(record, part) for record in unit for part in _parts(rank, record, library)]
     for record, (name, inputs, outputs) in parts:
         yield record, _operation(library, name, record, inputs, outputs)
-    if last.op in _MESSAGES and last.batch is not None:
+    if last.op in _MESSAGES and last.coalesced is not None:
         yield last, _operation(library, "coalesced", last, (), ())
     elif len(parts) > 1:
         of_parts = {CollectiveOp.ALL_GATHER: "ALLGATHER_coalesced", CollectiveOp.REDUCE_SCATTER: "REDUCE_SCATTER_coalesced"}
@@ -175,7 +175,7 @@ def _in_one_buffer(sizes: _Sizes) -> _Sizes:
 
 def _operation(library: Library, name: str, record: CollectiveRecord, inputs: _Sizes, outputs: _Sizes) -> Mapping[str, Any]:
     """A rank that gives or gets nothing has one tensor that is not there."""
-    backend = library if record.device == "cuda" else "gloo"
+    backend = "gloo" if record.device is None else library
     return {"profiling_name": f"{backend}:{name}", **_tensors("input", record, inputs), **_tensors("output", record, outputs)}
 
 

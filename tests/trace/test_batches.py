@@ -91,7 +91,7 @@ def test_calls_issued_as_one_have_the_number_of_the_first(name: str, simulate: S
     calls, batches = BATCHES[name]
     with watch(simulation) as seen:
         calls()
-    assert [call.batch for call in seen.collectives] == batches
+    assert [call.coalesced for call in seen.collectives] == batches
 
 
 @pytest.mark.skipif(not hasattr(torch.ops._c10d_functional, "batch_p2p_ops"), reason="torch since 2.15")
@@ -101,7 +101,7 @@ def test_a_functional_batch(simulate: Simulate) -> None:
     dist.all_reduce(on("cuda"))
     arguments = (["isend", "irecv"], [1, 1], [0, 0], [on("cuda"), on("cuda")], dist.group.WORLD.group_name)  # type: ignore[union-attr]
     torch.ops._c10d_functional.batch_p2p_ops(*arguments)
-    assert [call.batch for call in simulation.seen().collectives] == [None, 1, 1]
+    assert [call.coalesced for call in simulation.seen().collectives] == [None, 1, 1]
 
 
 @pytest.mark.parametrize(("backend", "device", "handles"), [("nccl", "cuda", 1), ("gloo", "cpu", 2), (BOTH, "cuda", 1), (BOTH, "cpu", 2)])
@@ -121,7 +121,7 @@ def test_parts_of_a_group_have_its_backend(simulate: Simulate) -> None:
     dist.init_process_group("nccl", device_id=torch.device("cuda", 0))
     part = dist.split_group(split_ranks=[[0, 1], [2, 3]])
     dist.batch_isend_irecv([dist.P2POp(dist.isend, on("cuda"), 1, group=part)])
-    assert [call.batch for call in simulation.seen().collectives] == [0]
+    assert [call.coalesced for call in simulation.seen().collectives] == [0]
 
 
 def test_gloo_sends_nothing_as_one(simulate: Simulate) -> None:
@@ -131,25 +131,25 @@ def test_gloo_sends_nothing_as_one(simulate: Simulate) -> None:
         within(lambda: dist.all_reduce(on("cpu")), "cpu")
 
 
-DEVICES: list[tuple[str, Callable[[], Any], str]] = [
-    ("nccl", lambda: dist.all_reduce(on("cuda")), "cuda"),
-    ("nccl", lambda: dist.barrier(), "cuda"),
-    ("nccl", lambda: dist.all_gather_object([None, None], "it"), "cuda"),
-    ("gloo", lambda: dist.all_reduce(on("cpu")), "cpu"),
-    ("gloo", lambda: dist.barrier(), "cpu"),
-    ("gloo", lambda: dist.monitored_barrier(), "cpu"),
-    ("gloo", lambda: dist.all_gather_object([None, None], "it"), "cpu"),
-    (BOTH, lambda: dist.all_reduce(on("cuda")), "cuda"),
-    (BOTH, lambda: dist.all_reduce(on("cpu")), "cpu"),
-    (BOTH, lambda: dist.barrier(), "cuda" if BINDS_ITS_DEVICE else "cpu"),
-    (BOTH, lambda: dist.barrier(device_ids=[0]), "cuda"),
-    (BOTH, lambda: dist.all_gather_object([None, None], "it"), "cpu"),
-    ("fake", lambda: dist.all_reduce(on("cuda")), "cuda"),
+DEVICES: list[tuple[str, Callable[[], Any], int | None]] = [
+    ("nccl", lambda: dist.all_reduce(on("cuda")), 0),
+    ("nccl", lambda: dist.barrier(), 0),
+    ("nccl", lambda: dist.all_gather_object([None, None], "it"), 0),
+    ("gloo", lambda: dist.all_reduce(on("cpu")), None),
+    ("gloo", lambda: dist.barrier(), None),
+    ("gloo", lambda: dist.monitored_barrier(), None),
+    ("gloo", lambda: dist.all_gather_object([None, None], "it"), None),
+    (BOTH, lambda: dist.all_reduce(on("cuda")), 0),
+    (BOTH, lambda: dist.all_reduce(on("cpu")), None),
+    (BOTH, lambda: dist.barrier(), 0 if BINDS_ITS_DEVICE else None),
+    (BOTH, lambda: dist.barrier(device_ids=[0]), 0),
+    (BOTH, lambda: dist.all_gather_object([None, None], "it"), None),
+    ("fake", lambda: dist.all_reduce(on("cuda")), 0),
 ]
 
 
 @pytest.mark.parametrize(("backend", "call", "device"), DEVICES)
-def test_the_device_whose_backend_runs_the_call(backend: str, call: Callable[[], Any], device: str, simulate: Simulate) -> None:
+def test_the_device_whose_backend_runs_the_call(backend: str, call: Callable[[], Any], device: int | None, simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group(backend, store=getattr(dist, "HashStore")(), rank=0, world_size=2)  # noqa: B009  unseen by type checkers
     call()

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from fakerun.rank.simulation import Simulation
-from fakerun.records.run import NewGroup
+from fakerun.records.run import GroupCreation
 from tests.in_process import Simulate
 
 WORLD = (0, 1, 2, 3)
@@ -61,8 +61,8 @@ MADE: dict[str, tuple[Callable[[], Any], list[Made]]] = {
 }
 
 
-def seen(simulation: Simulation) -> tuple[NewGroup, ...]:
-    return simulation.seen().new_groups
+def seen(simulation: Simulation) -> tuple[GroupCreation, ...]:
+    return simulation.seen().group_creations
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -71,7 +71,7 @@ def test_groups_are_recorded(name: str, simulate: Simulate) -> None:
     dist.init_process_group("nccl", device_id=torch.device("cuda", 0) if "split" in name else None)
     make, made = MADE[name]
     make()
-    assert [(each.before, each.ranks, each.groups, each.makers) for each in seen(simulation)] == made
+    assert [(each.before, each.ranks, each.count, each.callers) for each in seen(simulation)] == made
 
 
 def test_each_group_of_an_entry(simulate: Simulate) -> None:
@@ -97,7 +97,7 @@ def test_ranks_see_the_same_groups(simulate: Simulate) -> None:
     simulation = simulate(rank=3, nproc_per_node=4)
     dist.init_process_group("nccl")
     MADE["a mesh"][0]()
-    assert [(each.before, each.ranks, each.groups, each.makers) for each in seen(simulation)] == MADE["a mesh"][1]
+    assert [(each.before, each.ranks, each.count, each.callers) for each in seen(simulation)] == MADE["a mesh"][1]
 
 
 def test_a_large_world_makes_few_entries(simulate: Simulate) -> None:
@@ -107,5 +107,5 @@ def test_a_large_world_makes_few_entries(simulate: Simulate) -> None:
     for first in range(0, 2048, 8):
         dist.new_group(range(first, first + 8))
     entries = seen(simulation)
-    assert [each.groups for each in entries] == [256, 256, 256]
+    assert [each.count for each in entries] == [256, 256, 256]
     assert [sum(1 for _ in each.each()) for each in entries] == [256, 256, 256]

@@ -31,7 +31,7 @@ def calls(rank: int) -> tuple[CollectiveRecord, ...]:
 
 def run(*simulated: int, like: int, ranks: tuple[int, ...]) -> RunRecord:
     records = tuple(RankRecord(rank=rank, collectives=calls(rank)) for rank in simulated)
-    assumed = (AssumedRanks(ranks=ranks, like=like),)
+    assumed = (AssumedRanks(ranks=ranks, representative=like),)
     return RunRecord(fakerun_version="0.1.0", torch_version=None, ranks=records, assumed=assumed, grid=GRID)
 
 
@@ -52,6 +52,6 @@ def test_of_a_rank_whose_groups_cannot_be_told_nothing_is_said(ranks: tuple[int,
     """Half of a tp group is no axis of the grid: where the other half's group lies is not known."""
     half = RankRecord(rank=0, collectives=(collective(group="half", group_ranks=(0, 1)),))
     record = RunRecord(
-        fakerun_version="0.1.0", torch_version=None, ranks=(half,), assumed=(AssumedRanks(ranks=ranks[-1:], like=0),), grid=GRID
+        fakerun_version="0.1.0", torch_version=None, ranks=(half,), assumed=(AssumedRanks(ranks=ranks[-1:], representative=0),), grid=GRID
     )
     assert [each.rank for each in assumed_records(record)] == told

@@ -8,8 +8,8 @@ import pytest
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Severity
-from fakerun.records.run import FailureKind, NewGroup, ProcessFailure, RankRecord
+from fakerun.records.finding_code import Severity
+from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.calls_by_hand import WORLD, Calls, call, exchange, found, in_groups, recv, send
 from tests.unit.records_by_hand import in_order
 
@@ -55,17 +55,17 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
     "nobody receives": ({0: [send(1, 1, is_async=True)], 1: []}, "send-without-recv", (0, 1), "train.py:1"),
     "nobody sends": ({0: [], 1: [recv(1, 0, is_async=True)]}, "recv-without-send", (0, 1), "train.py:1"),
     "another tag": (
-        {0: [send(1, 1, tag=1, is_async=True, device="cpu")], 1: [recv(2, 0, tag=2, is_async=True, device="cpu")]},
+        {0: [send(1, 1, tag=1, is_async=True, device=None)], 1: [recv(2, 0, tag=2, is_async=True, device=None)]},
         "send-without-recv",
         (0, 1),
         "train.py:1",
     ),
     "a message of another size": ({0: [send(1, 1, n=8)], 1: [recv(2, 0, n=9)]}, "size-mismatch", (0, 1), "train.py:1"),
     "a message of another dtype": ({0: [send(1, 1)], 1: [recv(2, 0, dtype="bfloat16")]}, "dtype-mismatch", (0, 1), "train.py:1"),
-    "both send first": ({0: [send(1, 1), recv(2, 1)], 1: [send(1, 0), recv(2, 0)]}, "wait-cycle", (0, 1), "train.py:1"),
+    "both send first": ({0: [send(1, 1), recv(2, 1)], 1: [send(1, 0), recv(2, 0)]}, "deadlock", (0, 1), "train.py:1"),
     "both wait for a receive before they send": (
         {rank: [recv(1, 1 - rank, is_async=True, waited_before=1), send(2, 1 - rank)] for rank in (0, 1)},
-        "wait-cycle",
+        "deadlock",
         (0, 1),
         "train.py:1",
     ),
@@ -74,7 +74,7 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
             0: [call(1, process_group="1", group_ranks=(0, 1)), call(2, process_group="2", group_ranks=(0, 1))],
             1: [call(2, process_group="2", group_ranks=(0, 1)), call(1, process_group="1", group_ranks=(0, 1))],
         },
-        "wait-cycle",
+        "deadlock",
         (0, 1),
         "train.py:1",
     ),
@@ -84,7 +84,7 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
         (0, 1, 2),
         None,
     ),
-    "reached from another line": (changed(0, call_site="train.py:7"), "different-lines", (2,), "train.py:7"),
+    "reached from another line": (changed(0, call_site="train.py:7"), "call-site-mismatch", (2,), "train.py:7"),
     "never waited for": ({rank: [call(1, is_async=True, waited=False)] for rank in WORLD}, "never-waited", WORLD, "train.py:1"),
 }  # fmt: skip
 
@@ -117,8 +117,8 @@ LAWFUL: dict[str, dict[int, Calls]] = {
     "one sends while the other receives": {0: [send(1, 1), recv(2, 1)], 1: [recv(3, 0), send(4, 0)]},
     "both have receives under way": {
         rank: [
-            recv(1, 1 - rank, is_async=True, waited_before=2, device="cpu"),
-            send(2, 1 - rank, is_async=True, waited_before=2, device="cpu"),
+            recv(1, 1 - rank, is_async=True, waited_before=2, device=None),
+            send(2, 1 - rank, is_async=True, waited_before=2, device=None),
         ]
         for rank in (0, 1)
     },
@@ -141,7 +141,7 @@ def test_a_rank_that_ends_early_is_the_one_cause() -> None:
     ranks = [RankRecord(rank=rank, collectives=in_order(USUAL), steps=2) for rank in (0, 1, 2)]
     ranks.append(RankRecord(rank=3, collectives=in_order(USUAL[:2]), steps=1, failure=failure))
     (finding,) = matching_findings(ranks)
-    assert (finding.code, finding.severity, finding.ranks) == ("rank-ended-early", Severity.ERROR, (3,))
+    assert (finding.code, finding.severity, finding.ranks) == ("early-exit", Severity.ERROR, (3,))
     assert finding.message == (
         "rank 3 failed: at collective 2 of group dp (ranks 0-3) the others wait for ever. "
         "rank 3: no further call; ranks 0-2: all_reduce of float32[4] at train.py:3."
@@ -165,15 +165,15 @@ def test_messages_name_both_sides() -> None:
     )
 
 
-def made(*groups: tuple[int, ...], line: int = 1, before: int = 0) -> tuple[NewGroup, ...]:
-    return tuple(NewGroup(ranks=ranks, before=before, call_site=f"groups.py:{line + number}") for number, ranks in enumerate(groups))
+def made(*groups: tuple[int, ...], line: int = 1, before: int = 0) -> tuple[GroupCreation, ...]:
+    return tuple(GroupCreation(ranks=ranks, before=before, call_site=f"groups.py:{line + number}") for number, ranks in enumerate(groups))
 
 
-NEW_GROUPS: dict[str, tuple[dict[int, tuple[NewGroup, ...]], tuple[int, ...] | None, str | None]] = {
+NEW_GROUPS: dict[str, tuple[dict[int, tuple[GroupCreation, ...]], tuple[int, ...] | None, str | None]] = {
     "the same": (dict.fromkeys(WORLD, made((0, 1), (2, 3))), None, None),
     "from other lines": ({rank: made((0, 1), (2, 3), line=10 * rank) for rank in WORLD}, None, None),
     "one call for all, or one each": (
-        {0: (NewGroup(ranks=(0, 1, 2, 3), groups=2, before=0),), 1: made((0, 1), (2, 3))},
+        {0: (GroupCreation(ranks=(0, 1, 2, 3), count=2, before=0),), 1: made((0, 1), (2, 3))},
         None,
         None,
     ),
@@ -182,7 +182,7 @@ NEW_GROUPS: dict[str, tuple[dict[int, tuple[NewGroup, ...]], tuple[int, ...] | N
     "another order": ({**dict.fromkeys((1, 2, 3), made((0, 1), (2, 3))), 0: made((2, 3), (0, 1))}, (0,), "groups.py:1"),
     "no two alike": ({rank: made((rank,), line=rank) for rank in WORLD}, WORLD, "groups.py:1"),
     "made by its members alone": (
-        {rank: (NewGroup(ranks=pair, makers=pair, before=0),) for pair in ((0, 1), (2, 3)) for rank in pair},
+        {rank: (GroupCreation(ranks=pair, callers=pair, before=0),) for pair in ((0, 1), (2, 3)) for rank in pair},
         None,
         None,
     ),
@@ -190,9 +190,9 @@ NEW_GROUPS: dict[str, tuple[dict[int, tuple[NewGroup, ...]], tuple[int, ...] | N
 
 
 @pytest.mark.parametrize(("groups", "who", "where"), NEW_GROUPS.values(), ids=NEW_GROUPS)
-def test_new_groups(groups: dict[int, tuple[NewGroup, ...]], who: tuple[int, ...] | None, where: str | None) -> None:
+def test_new_groups(groups: dict[int, tuple[GroupCreation, ...]], who: tuple[int, ...] | None, where: str | None) -> None:
     """What differs after a group that is not made alike follows from it."""
-    ranks = [RankRecord(rank=rank, new_groups=each, collectives=in_order(USUAL)) for rank, each in groups.items()]
+    ranks = [RankRecord(rank=rank, group_creations=each, collectives=in_order(USUAL)) for rank, each in groups.items()]
     if who is not None:
         ranks[-1] = replace(ranks[-1], collectives=in_order(USUAL[:2]))
     found = [(finding.code, finding.ranks, finding.call_site) for finding in matching_findings(ranks)]

@@ -25,17 +25,17 @@ WIRE_BYTES_OF_1000_ON_4_RANKS = {
 
 
 @pytest.mark.parametrize("op", CollectiveOp)
-def test_wire_bytes(op: CollectiveOp) -> None:
+def test_bus_bytes(op: CollectiveOp) -> None:
     (row,) = traffic_of([collective(op)], steps=1).rows
-    assert row.volumes.per_step == (Volume(calls=1, nbytes=1000, wire_bytes=WIRE_BYTES_OF_1000_ON_4_RANKS[op]),)
+    assert row.volumes.per_step == (Volume(calls=1, nbytes=1000, bus_bytes=WIRE_BYTES_OF_1000_ON_4_RANKS[op]),)
 
 
 def test_a_group_of_one_sends_nothing_in_a_ring() -> None:
-    assert collective(group_ranks=(5,)).wire_bytes == 0
+    assert collective(group_ranks=(5,)).bus_bytes == 0
 
 
-def test_wire_bytes_are_rounded_down() -> None:
-    assert collective(CollectiveOp.ALL_GATHER, group_ranks=(0, 1, 2), nbytes=100).wire_bytes == 66
+def test_bus_bytes_are_rounded_down() -> None:
+    assert collective(CollectiveOp.ALL_GATHER, group_ranks=(0, 1, 2), nbytes=100).bus_bytes == 66
 
 
 def test_no_calls() -> None:
@@ -64,7 +64,7 @@ def test_rows_are_by_operation_group_and_dtype_largest_first() -> None:
         (CollectiveOp.BROADCAST, "dp", 4, "float32", 1),
     ]
     assert [(group.group, group.volumes.per_step[0].nbytes) for group in traffic.groups] == [("dp", 550), ("tp", 200)]
-    assert traffic.total.per_step[0] == Volume(calls=5, nbytes=750, wire_bytes=150 + 450 + 200 + 50 + 150)
+    assert traffic.total.per_step[0] == Volume(calls=5, nbytes=750, bus_bytes=150 + 450 + 200 + 50 + 150)
 
 
 def test_groups_of_one_name_and_different_sizes_stay_apart() -> None:
@@ -77,7 +77,7 @@ def test_steps_and_what_comes_after_them() -> None:
     traffic = traffic_of(records, steps=2)
     (row,) = traffic.rows
     assert [volume.calls for volume in row.volumes.per_step] == [2, 1]
-    assert row.volumes.after == Volume(calls=2, nbytes=2000, wire_bytes=3000)
+    assert row.volumes.after == Volume(calls=2, nbytes=2000, bus_bytes=3000)
     assert not traffic.steps_alike
 
 

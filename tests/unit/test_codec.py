@@ -15,9 +15,10 @@ from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
-from fakerun.records.run import FailureKind, NewGroup, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import collective, llama_8b_rank
 
 FULL_RECORD = RankRecord(
@@ -44,13 +45,18 @@ FULL_RECORD = RankRecord(
             input_splits=(1, 3),
             output_splits=(2, 2),
             is_async=True,
+            coalesced=0,
+            device=1,
+            waited=True,
+            waited_before=3,
             module="layers.0.attention",
             call_site="train.py:88",
+            process_group="5",
         ),
     ),
-    new_groups=(
-        NewGroup(ranks=(2, 3), before=0, call_site="train.py:7"),
-        NewGroup(ranks=(0, 2, 1, 3), before=1, groups=2, makers=(0, 1, 2, 3)),
+    group_creations=(
+        GroupCreation(ranks=(2, 3), before=0, call_site="train.py:7"),
+        GroupCreation(ranks=(0, 2, 1, 3), before=1, count=2, callers=(0, 1, 2, 3)),
     ),
     memory=MemoryTimeline(
         blocks=(
@@ -64,12 +70,14 @@ FULL_RECORD = RankRecord(
                 call_site=None,
                 shape=(300,),
                 dtype="float16",
+                device=1,
             ),
         ),
         events=(0, ~0),
         step_ends=(2,),
     ),
-    findings=(Finding(code="unknown-value", severity=Severity.NOTE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
+    devices=(3, 0),
+    findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
     failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="naïve \U0001f600", traceback="Traceback\n"),
     torch_version="2.13.0",
 )
@@ -139,8 +147,8 @@ def _document(**changes: object) -> bytes:
         (b"hello", "rank.gz: not a record of fakerun (Not a gzipped file (b'he')); run the job again"),
         (encode_rank(FULL_RECORD).document[:50], "rank.gz: not a record of fakerun (Compressed file ended before"),
         (gzip.compress(b"hello"), "rank.gz: not a record of fakerun (1 validation error"),
-        (gzip.compress(b"[]"), "rank.gz: has schema version None, this fakerun reads 2; run the job again with this fakerun"),
-        (_document(schema_version=1), "rank.gz: has schema version 1, this fakerun reads 2; run the job again with this fakerun"),
+        (gzip.compress(b"[]"), "rank.gz: has schema version None, this fakerun reads 3; run the job again with this fakerun"),
+        (_document(schema_version=1), "rank.gz: has schema version 1, this fakerun reads 3; run the job again with this fakerun"),
         (_document(rank="three"), "rank.gz: the record is damaged (1 validation error"),
     ],
     ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],

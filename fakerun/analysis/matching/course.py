@@ -68,7 +68,7 @@ class Courses:
 
     def _move(self, seat: Seat, index: int, call: ScheduledCall, outside: tuple[bool, ...]) -> Move:
         port = seat.port_of[call.slot]
-        on_gpu = call.device == "cuda"
+        on_gpu = call.device is not None
         line: Line | None = None
         communicator: Hashable = (port, None)
         if call.op not in MESSAGES:
@@ -76,12 +76,12 @@ class Courses:
         else:
             way = way_of(call)
             line = None if way is None else (port, way)
-            if call.batch is None:
+            if call.coalesced is None:
                 communicator = None if way is None else (port, way.distance)
         if outside[port]:
             line = communicator = None
         waited_at = call.waited_before if call.is_async else index + 1
-        move = Move(line, communicator if on_gpu else None, waited_at, call.batch if on_gpu else None)
+        move = Move(line, communicator if on_gpu else None, waited_at, call.coalesced if on_gpu else None)
         return self._moves.setdefault(move, move)
 
 

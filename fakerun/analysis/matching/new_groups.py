@@ -14,7 +14,8 @@ from fakerun.analysis.matching.difference import Difference
 from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of
 from fakerun.analysis.matching.traces import Numbers
 from fakerun.analysis.matching.words import who
-from fakerun.records.run import NewGroup
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.run import GroupCreation
 
 NEW_GROUP_HINT = "Call new_group on every rank for every group, those of others too, in one order and with the same ranks."
 
@@ -26,7 +27,7 @@ class _Made:
     """Groups in order: of each the number of its ranks (equal ranks, equal numbers) and which call of new_group made it."""
 
     groups: tuple[int, ...]
-    calls: tuple[NewGroup, ...]
+    calls: tuple[GroupCreation, ...]
 
 
 class _Books:
@@ -36,30 +37,30 @@ class _Books:
         self.ranks = Numbers()
         self._by_record: dict[int, Mapping[Makers, _Made]] = {}
 
-    def of(self, made: tuple[NewGroup, ...]) -> Mapping[Makers, _Made]:
+    def of(self, made: tuple[GroupCreation, ...]) -> Mapping[Makers, _Made]:
         found = self._by_record.get(id(made))
         if found is None:
             found = self._by_record[id(made)] = self._sorted(made)
         return found
 
-    def _sorted(self, made: tuple[NewGroup, ...]) -> Mapping[Makers, _Made]:
-        groups: dict[Makers, list[tuple[int, NewGroup]]] = defaultdict(list)
+    def _sorted(self, made: tuple[GroupCreation, ...]) -> Mapping[Makers, _Made]:
+        groups: dict[Makers, list[tuple[int, GroupCreation]]] = defaultdict(list)
         for call in made:
-            size = len(call.ranks) // call.groups
-            for start in range(0, call.groups * size, size or 1):
-                groups[call.makers].append((self.ranks[call.ranks[start : start + size]], call))
-        return {makers: _Made(tuple(number for number, _ in each), tuple(call for _, call in each)) for makers, each in groups.items()}
+            size = len(call.ranks) // call.count
+            for start in range(0, call.count * size, size or 1):
+                groups[call.callers].append((self.ranks[call.ranks[start : start + size]], call))
+        return {callers: _Made(tuple(number for number, _ in each), tuple(call for _, call in each)) for callers, each in groups.items()}
 
 
 def new_group_differences(cast: Cast) -> Iterator[Difference]:
     """For each set of ranks that must make groups together, the first group that they do not make alike."""
     books = _Books()
-    made = {rank: books.of(seat.record.new_groups) for rank, seat in cast.seats.items()}
+    made = {rank: books.of(seat.record.group_creations) for rank, seat in cast.seats.items()}
     distinct = {id(each): each for each in made.values()}
     nothing = _Made((), ())
-    for makers in dict.fromkeys(makers for each in distinct.values() for makers in each):
-        those = [rank for rank in (cast.seats if makers is None else makers) if rank in cast.seats]
-        by_rank = {rank: made[rank].get(makers, nothing) for rank in those}
+    for callers in dict.fromkeys(callers for each in distinct.values() for callers in each):
+        those = [rank for rank in (cast.seats if callers is None else callers) if rank in cast.seats]
+        by_rank = {rank: made[rank].get(callers, nothing) for rank in those}
         first, *others = {each.groups for each in by_rank.values()}
         position = min((parting for other in others if (parting := parting_of(first, other)) is not None), default=None)
         if position is not None:
@@ -95,20 +96,20 @@ def _difference(cast: Cast, made: Mapping[int, _Made], position: int, ranks_of: 
     )
 
 
-def _cause(cast: Cast, usual: int, odd: int, *, over: bool) -> tuple[str, str | None, str]:
+def _cause(cast: Cast, usual: int, odd: int, *, over: bool) -> tuple[FindingCode, str | None, str]:
     """Code, the failure that explains it, and hint."""
     failure = failure_of(cast, odd) if over else None
     if failure is not None:
-        return "rank-ended-early", failure, FAILED_HINT
+        return FindingCode.EARLY_EXIT, failure, FAILED_HINT
     if over and cast.seats[odd].record.steps < cast.seats[usual].record.steps:
-        return "uneven-steps", None, UNEVEN_HINT
-    return "group-mismatch", None, NEW_GROUP_HINT
+        return FindingCode.UNEVEN_STEPS, None, UNEVEN_HINT
+    return FindingCode.GROUP_MISMATCH, None, NEW_GROUP_HINT
 
 
-def _statement(code: str, ranks: str, position: int) -> str:
-    if code == "rank-ended-early":
+def _statement(code: FindingCode, ranks: str, position: int) -> str:
+    if code is FindingCode.EARLY_EXIT:
         return f"{ranks} failed: at new group {position} the others wait for ever"
-    if code == "uneven-steps":
+    if code is FindingCode.UNEVEN_STEPS:
         return f"{ranks} completes fewer steps: at new group {position} the others wait for ever"
     return f"ranks do not make the same groups in the same order: they part at new group {position}"
 

@@ -119,10 +119,10 @@ class Traces:
         return Trace(schedule, tuple(kinds), by_slot)
 
     def _kind(self, call: ScheduledCall, size: int) -> Kind:
-        key = (call.op, call.dtype, call.input_sizes, call.output_sizes, call.input_splits, call.output_splits, call.reduce_op, call.root_place, size)  # fmt: skip # noqa: E501
+        key = (call.op, call.dtype, call.input_sizes, call.output_sizes, call.input_splits, call.output_splits, call.reduce_op, call.root_group_rank, size)  # fmt: skip # noqa: E501
         kind = self._kinds.get(key)
         if kind is None:
-            signature = signature_of(call, call.root_place)
+            signature = signature_of(call, call.root_group_rank)
             kind = Kind(self._signatures[signature], signature, own_law(call, size), sent_and_received(call, size))
             self._kinds[key] = kind
         return kind
@@ -159,6 +159,6 @@ class Traces:
 
 def way_of(call: ScheduledCall) -> Way | None:
     """Which way a message goes; None if it is received from whoever comes first."""
-    if call.peer_distance is None:
+    if call.peer_offset is None:
         return None
-    return Way(call.peer_distance, call.op is CollectiveOp.SEND, None if call.device == "cuda" else call.tag or 0)
+    return Way(call.peer_offset, call.op is CollectiveOp.SEND, None if call.device is not None else call.tag or 0)

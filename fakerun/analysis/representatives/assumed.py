@@ -19,7 +19,7 @@ def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
     records = {record.rank: record for record in run.ranks}
     groups = _GroupsAlike(run)
     for each in run.assumed:
-        like = records[each.like]
+        like = records[each.representative]
         calls = calls_of(like.rank, like.collectives)
         boxes = [groups.box(group) for group in calls.groups]
         for rank in each.ranks:

@@ -12,7 +12,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed import device_mesh, distributed_c10d
 
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.observer import OperationObserver
 
 Ranks = tuple[int, ...]
@@ -38,9 +38,9 @@ def _told(function: Callable[..., Any], groups: _Groups, observer: OperationObse
 
     def call(*args: Any, **kwargs: Any) -> Any:
         made = function(*args, **kwargs)
-        ranks, makers = groups(signature.bind(*args, **kwargs).arguments)
-        if makers is None or dist.get_rank() in makers:
-            observer.groups_made(ranks, makers)
+        ranks, callers = groups(signature.bind(*args, **kwargs).arguments)
+        if callers is None or dist.get_rank() in callers:
+            observer.groups_made(ranks, callers)
         return made
 
     return call
