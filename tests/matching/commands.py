@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.records.store import RecordStore
+from tests.unit.records_by_hand import site
 
 REPOSITORY = Path(__file__).parents[2]
 SERVER = Path(__file__).parent / "forked_command.py"
@@ -65,6 +67,12 @@ def commands() -> Iterator[Commands]:
         yield Commands(server)
 
 
-def _finding(said: dict[str, object]) -> Finding:
-    without_severity = {key: value for key, value in said.items() if key != "severity"}
-    return Finding(**{**without_severity, "code": FindingCode(str(said["code"])), "ranks": tuple(said["ranks"])})  # type: ignore[arg-type]
+def _finding(said: dict[str, Any]) -> Finding:
+    where = said["call_site"]
+    return Finding(
+        code=FindingCode(said["code"]),
+        message=said["message"],
+        ranks=tuple(said["ranks"]),
+        call_site=None if where is None else site(where),
+        hint=said["hint"],
+    )

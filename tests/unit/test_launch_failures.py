@@ -11,6 +11,7 @@ from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import site
 
 JOB = JobSpec(
     script=Path("train.py"),
@@ -27,7 +28,7 @@ RAISED = ProcessFailure(
     message="KeyboardInterrupt",
     traceback="Traceback ...",
     exit_code=130,
-    call_site="train.py:7",
+    call_site=site("train.py:7"),
 )
 
 

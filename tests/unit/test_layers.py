@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.emulate.torch_private"
 
 BOTTOM = {"units", "errors"}
-RECORDED = {"records", "job", "files", "places"} | BOTTOM
+RECORDED = {"records", "job", "files", "call_site"} | BOTTOM
 SIMULATES = {"patching"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
@@ -27,10 +27,10 @@ MAY_IMPORT = {
     "rank": {"emulate", "trace"} | SIMULATES,
     "emulate": SIMULATES,
     "trace": SIMULATES,
-    "records": {"files"} | BOTTOM,
+    "records": {"files", "call_site"} | BOTTOM,
     "job": {"records"} | BOTTOM,
     "files": set(),
-    "places": set(),
+    "call_site": set(),
     "patching": {"errors"},
     "units": set(),
     "errors": set(),

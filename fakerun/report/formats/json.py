@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fakerun.call_site import CallSite
 from fakerun.job.spec import JobSpec
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
@@ -86,7 +87,7 @@ def _collective(record: CollectiveRecord, devices: Sequence[int]) -> dict[str, A
         "is_async": record.is_async,
         "waited": record.waited,
         "module": record.module,
-        "call_site": record.call_site,
+        "call_site": _call_site(record.call_site),
         "device": "cpu" if record.device is None else f"cuda:{devices[record.device]}",
         "coalesced": record.coalesced,
     }
@@ -95,7 +96,7 @@ def _collective(record: CollectiveRecord, devices: Sequence[int]) -> dict[str, A
 def _memory(rank: RankReport) -> dict[str, Any]:
     device = rank.largest_device
     memory, block = device.footprint, device.footprint.peak_block
-    peak_at = block and {"step": block.step, "phase": block.phase.value, "module": block.module, "call_site": block.call_site}
+    peak_at = block and {"step": block.step, "phase": block.phase.value, "module": block.module, "call_site": _call_site(block.call_site)}
     return {
         "peak_allocated_bytes": memory.peak_bytes,
         "peak_reserved_bytes": None,
@@ -115,11 +116,15 @@ def _memory(rank: RankReport) -> dict[str, Any]:
                 "dtype": group.dtype,
                 "count": group.count,
                 "nbytes": group.nbytes,
-                "call_site": group.call_site,
+                "call_site": _call_site(group.call_site),
             }
             for group in device.tensors[:_LARGEST_TENSORS]
         ],
     }
+
+
+def _call_site(site: CallSite | None) -> str | None:
+    return None if site is None else str(site)
 
 
 def _failure(failure: ProcessFailure) -> dict[str, Any]:
@@ -129,7 +134,7 @@ def _failure(failure: ProcessFailure) -> dict[str, Any]:
         "message": failure.message,
         "traceback": failure.traceback,
         "exit_code": failure.exit_code,
-        "call_site": failure.call_site,
+        "call_site": _call_site(failure.call_site),
     }
 
 
@@ -139,7 +144,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "severity": finding.severity.value,
         "message": finding.message,
         "ranks": list(finding.ranks),
-        "call_site": finding.call_site,
+        "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
     }
 
