@@ -60,7 +60,7 @@ def test_what_a_rank_alone_does_is_held_against_ranks_that_were_assumed(kept: tu
     (error,) = (finding for finding in report["findings"] if finding["severity"] == "error")
     assert (error["code"], error["ranks"]) == ("extra-collective", [5])
     (line,) = (number for number, text in enumerate(PIPELINE.read_text().splitlines(), 1) if text.endswith("# BUG"))
-    assert error["call_site"] == f"tests/programs/pipeline_of_many.py:{line}"
+    assert (error["call_site"]["path"], error["call_site"]["line"]) == ("tests/programs/pipeline_of_many.py", line)
 
 
 def test_what_was_assumed_is_said(kept: tuple[Path, dict[str, Any]]) -> None:

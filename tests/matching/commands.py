@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.records.store import RecordStore
-from tests.unit.records_by_hand import site
 
 REPOSITORY = Path(__file__).parents[2]
 SERVER = Path(__file__).parent / "forked_command.py"
@@ -73,6 +73,6 @@ def _finding(said: dict[str, Any]) -> Finding:
         code=FindingCode(said["code"]),
         message=said["message"],
         ranks=tuple(said["ranks"]),
-        call_site=None if where is None else site(where),
+        call_site=where and CallSite(where["path"], where["line"], where["function"]),
         hint=said["hint"],
     )
