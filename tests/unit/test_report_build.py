@@ -9,7 +9,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
-from tests.unit.records_by_hand import GIB, block, collective, in_order, job, run, timeline
+from tests.unit.records_by_hand import GIB, block, collective, in_order, job, run, site, timeline
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="first")
 
@@ -36,7 +36,7 @@ def test_ranks_that_fail_alike_are_one_failure_with_the_first_traceback() -> Non
         RankRecord(rank=0, failure=NO),
         RankRecord(rank=1, failure=replace(NO, traceback="second")),
         RankRecord(rank=2, steps=1, failure=NO),
-        RankRecord(rank=3, failure=replace(NO, call_site="train.py:9")),
+        RankRecord(rank=3, failure=replace(NO, call_site=site("train.py:9"))),
         RankRecord(rank=4, failure=replace(NO, message="other")),
         RankRecord(rank=5),
     )
@@ -48,12 +48,11 @@ def test_ranks_that_fail_alike_are_one_failure_with_the_first_traceback() -> Non
 
 
 def test_a_finding_has_all_its_places_in_order() -> None:
-    findings = tuple(
-        Finding(code=FindingCode.UNKNOWN_VALUE, message="made up", call_site=site) for site in ("train.py:9", "train.py:8", None)
-    )
+    places = (site("train.py:9"), site("train.py:8"), None)
+    findings = tuple(Finding(code=FindingCode.UNKNOWN_VALUE, message="made up", call_site=where) for where in places)
     report = build_report(job(), run(RankRecord(rank=0, findings=findings)))
     (grouped,) = report.grouped_findings
-    assert grouped.call_sites == ("train.py:9", "train.py:8")
+    assert grouped.call_sites == (site("train.py:9"), site("train.py:8"))
     assert len(report.findings) == 3
 
 
