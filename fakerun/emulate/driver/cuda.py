@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for, is_amd
@@ -19,7 +20,6 @@ from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
-from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
 _CUDA_VERSION = "12.8"
 _HIP_VERSION = "6.4.43484"
@@ -29,23 +29,16 @@ _NCCL_VERSION = (2, 27, 5)
 
 
 @contextmanager
-def cuda_facade(
-    devices: Devices,
-    hardware: HardwareSpec,
-    statistics: MemoryStatistics,
-    streams: StreamTable,
-    observer: OperationObserver,
-    findings: FindingSink,
-) -> Iterator[None]:
-    """Answer for `torch.cuda` as long as the context lasts."""
+def cuda_facade(context: EmulationContext) -> Iterator[None]:
+    """Answer for `torch.cuda` until the context ends."""
+    devices, hardware = context.devices, context.job.hardware
     with Patches() as patches:
         cuda = torch.cuda
         patches.set_all(cuda, _presence(devices))
-        patches.set_all(cuda, _properties(devices, hardware, findings))
-        graphs = GraphTable(observer, findings)
-        patches.set_all(cuda, _work(streams, graphs))
+        patches.set_all(cuda, _properties(context))
+        patches.set_all(cuda, _work(context.part(StreamTable), GraphTable(context)))
         random = random_state(devices)
-        memory = memory_functions(devices, hardware, statistics, findings)
+        memory = memory_functions(context)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
             patches.set_all(module, functions)
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
@@ -119,7 +112,8 @@ def _exchange(devices: Devices, index: int) -> int:
     return previous
 
 
-def _properties(devices: Devices, hardware: HardwareSpec, findings: FindingSink) -> dict[str, Any]:
+def _properties(context: EmulationContext) -> dict[str, Any]:
+    devices, hardware, findings = context.devices, context.job.hardware, context.findings
     major, minor = hardware.compute_capability
 
     def properties(device: Any = None) -> DeviceProperties:

@@ -6,17 +6,16 @@ Reserved memory is not simulated: it is answered with what is allocated, which i
 from collections import OrderedDict
 from typing import Any
 
-from fakerun.emulate.device.devices import Devices
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.refusals.gaps import MEMORY_HISTORY
-from fakerun.job.hardware import HardwareSpec
-from fakerun.records.observer import FindingSink, MemoryStatistics
 
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")
 
 
-def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, findings: FindingSink) -> dict[str, Any]:
+def memory_functions(context: EmulationContext) -> dict[str, Any]:
     """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
+    devices, hardware, statistics, findings = context.devices, context.job.hardware, context.statistics, context.findings
 
     def allocated(device: Any = None) -> int:
         return statistics.allocated_bytes(devices.index(device))

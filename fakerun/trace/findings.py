@@ -1,0 +1,22 @@
+"""The findings of a rank, each kept once, with the line that caused it."""
+
+from fakerun.records.finding import Finding, Severity
+from fakerun.trace.position import Position
+
+
+class FindingTrace:
+    """Keeps one finding for each code, subject and call site. Implements `FindingSink` (fakerun.records.observer)."""
+
+    def __init__(self, position: Position, rank: int) -> None:
+        self._position = position
+        self._rank = rank
+        self._findings: dict[tuple[str, str, str | None], Finding] = {}
+
+    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None:
+        call_site = self._position.call_site()
+        finding = Finding(code=code, severity=severity, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
+        self._findings.setdefault((code, subject, call_site), finding)
+
+    def records(self) -> tuple[Finding, ...]:
+        """All findings up to now, in order."""
+        return tuple(self._findings.values())
