@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.job.hardware import HardwareSpec
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
 from fakerun.units import format_bytes, format_ranks
 
-COUNTED = f"allocated by tensors, each storage rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes"
+COUNTED = f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes"
 NOT_COUNTED = "allocator fragmentation (reserved minus allocated), the CUDA context, NCCL and cuBLAS workspaces"
 
 _CATEGORIES_IN_HINT = 3
@@ -51,8 +52,7 @@ def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: HardwareSp
     block = worst.peak_block
     return (
         Finding(
-            code="does-not-fit",
-            severity=Severity.ERROR,
+            code=FindingCode.DOES_NOT_FIT,
             message=_message(worst_rank, worst, hardware, other_ranks=tuple(rank for rank in over if rank != worst_rank)),
             ranks=tuple(sorted(over)),
             call_site=None if block is None else block.call_site,

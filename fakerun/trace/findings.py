@@ -1,6 +1,7 @@
 """The findings of a rank, each kept once, with the line that caused it."""
 
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.trace.position import Position
 
 
@@ -10,11 +11,11 @@ class FindingTrace:
     def __init__(self, position: Position, rank: int) -> None:
         self._position = position
         self._rank = rank
-        self._findings: dict[tuple[str, str, str | None], Finding] = {}
+        self._findings: dict[tuple[FindingCode, str, str | None], Finding] = {}
 
-    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None:
+    def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None:
         call_site = self._position.call_site()
-        finding = Finding(code=code, severity=severity, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
+        finding = Finding(code=code, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
         self._findings.setdefault((code, subject, call_site), finding)
 
     def records(self) -> tuple[Finding, ...]:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from fakerun.records.observer import AutogradClock, Observers
 from fakerun.trace.call_site import CallSites
 from fakerun.trace.collectives import CollectiveTrace
+from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.findings import FindingTrace
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.groups import GroupNames
@@ -25,8 +26,9 @@ class RankTrace:
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
         self.position = Position(clock, self._grad_mode, self.modules, self.steps, call_sites)
-        self.memory = MemoryTrace(self.position)
-        self.collectives = CollectiveTrace(self.position, groups, self.memory, self.steps)
+        self._devices = DeviceOrdinals()
+        self.memory = MemoryTrace(self.position, self._devices)
+        self.collectives = CollectiveTrace(self.position, groups, self.memory, self.steps, self._devices)
         self.topology = TopologyTrace(self.position, groups, self.collectives)
         self.findings = FindingTrace(self.position, rank)
         self._roles = Roles(self.memory)
@@ -58,3 +60,8 @@ class RankTrace:
         """Look at what is still there."""
         self._roles.of_all_modules()
         self._roles.of_gradients(self.steps.optimizers)
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """The CUDA indices, as the script counts them, of the devices that were used, in order of first use."""
+        return tuple(self._devices)

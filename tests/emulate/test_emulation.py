@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fakerun.emulate import emulation
 from fakerun.emulate.driver.accelerator import accelerator_facade
 from fakerun.emulate.order import Enter, Precedence, check_order
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.run import RankRecord
 from tests.in_process import simulation_of
 
@@ -67,7 +67,7 @@ def train(rank: int = 0) -> RankRecord:
     with simulation_of(rank)[0] as simulation:
         dist.init_process_group("nccl", device_id=torch.device("cuda:0"), rank=rank, world_size=2)
         mesh = init_device_mesh("cuda", (2,), mesh_dim_names=("dp",))
-        model = fully_shard(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)).to(0), mesh=mesh)
+        model: Any = fully_shard(nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)).to(0), mesh=mesh)
         optimizer = torch.optim.AdamW(model.parameters())
         loader = DataLoader(TensorDataset(torch.randn(4, 8)), batch_size=2, num_workers=1, pin_memory=True)
         for (batch,) in loader:

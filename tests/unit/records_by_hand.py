@@ -36,6 +36,7 @@ def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -
         call_site="train.py:1",
         shape=(nbytes // 4,),
         dtype="float32",
+        device=0,
     )
     return replace(whole, **fields)
 
@@ -56,7 +57,20 @@ def collective(op: CollectiveOp = CollectiveOp.ALL_REDUCE, **fields: Any) -> Col
         input_sizes=((250,),),
         output_sizes=((250,),),
         nbytes=1000,
+        reduce_op=None,
+        tag=None,
+        input_splits=None,
+        output_splits=None,
+        is_async=False,
+        coalesced=None,
+        device=0,
+        waited=True,
+        waited_before=None,
+        module=None,
         call_site="train.py:20",
+        process_group="",
+        root=None,
+        peer=None,
     )
     return replace(whole, **fields)
 
@@ -94,6 +108,7 @@ def llama_8b_rank(rank: int = 0) -> RankRecord:
         steps=2,
         collectives=in_order(_llama_collectives(rank)),
         memory=_llama_timeline(),
+        devices=(rank % 8,),
         torch_version="2.13.0",
     )
 

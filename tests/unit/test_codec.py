@@ -15,7 +15,8 @@ from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import collective, llama_8b_rank
@@ -44,8 +45,13 @@ FULL_RECORD = RankRecord(
             input_splits=(1, 3),
             output_splits=(2, 2),
             is_async=True,
+            coalesced=0,
+            device=1,
+            waited=True,
+            waited_before=3,
             module="layers.0.attention",
             call_site="train.py:88",
+            process_group="5",
         ),
     ),
     group_creations=(
@@ -64,12 +70,14 @@ FULL_RECORD = RankRecord(
                 call_site=None,
                 shape=(300,),
                 dtype="float16",
+                device=1,
             ),
         ),
         events=(0, ~0),
         step_ends=(2,),
     ),
-    findings=(Finding(code="unknown-value", severity=Severity.NOTE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
+    devices=(3, 0),
+    findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
     failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="naïve \U0001f600", traceback="Traceback\n"),
     torch_version="2.13.0",
 )

@@ -68,7 +68,7 @@ class Courses:
 
     def _move(self, seat: Seat, index: int, call: ScheduledCall, outside: tuple[bool, ...]) -> Move:
         port = seat.port_of[call.slot]
-        on_gpu = call.device == "cuda"
+        on_gpu = call.device is not None
         line: Line | None = None
         communicator: Hashable = (port, None)
         if call.op not in MESSAGES:

@@ -161,4 +161,4 @@ def way_of(call: ScheduledCall) -> Way | None:
     """Which way a message goes; None if it is received from whoever comes first."""
     if call.peer_offset is None:
         return None
-    return Way(call.peer_offset, call.op is CollectiveOp.SEND, None if call.device == "cuda" else call.tag or 0)
+    return Way(call.peer_offset, call.op is CollectiveOp.SEND, None if call.device is not None else call.tag or 0)

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def simulated_pickling(context: EmulationContext) -> Iterator[None]:
         values = context.mode.known.of(self)
         if values is None:
             context.findings.note(
-                "not-saved",
+                FindingCode.NOT_SAVED,
                 "a device tensor was pickled: its values are not known, and what was written is of use to this run only.",
                 hint="torch.save keeps such files off the disk in a dry run.",
             )

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.nn.parallel import distributed as ddp_module
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 
 @contextmanager

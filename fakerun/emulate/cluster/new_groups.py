@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed import device_mesh, distributed_c10d
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.observer import TopologyObserver
 
 Ranks = tuple[int, ...]

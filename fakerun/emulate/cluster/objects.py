@@ -18,7 +18,8 @@ from torch.distributed import distributed_c10d
 from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.peers import HeldObjects
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 
 Tensors = Iterator[torch.Tensor]
 
@@ -83,7 +84,7 @@ def _carried(context: EmulationContext, function: Callable[..., Any], held: Call
             objects[:] = kept  # the very objects, not copies
             peer, reason = in_place.unavailable
             context.findings.note(
-                "unknown-object",
+                FindingCode.UNKNOWN_OBJECT,
                 f"{function.__name__}: what rank {peer} sends is not known ({reason.value}); the list keeps what it holds.",
                 hint=f"Simulate rank {peer} too, or let a dry run make the object on every rank.",
             )

@@ -12,6 +12,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.records.finding_code import FindingCode
 
 
 class FiniteValues:
@@ -37,7 +38,7 @@ class FiniteValues:
         answer = func(*args, **kwargs)
         if any(self._known.of(part) is None for part in _simulated_parts(args[0] if args else kwargs["input"])):
             self._findings.note(
-                "assumed-finite",
+                FindingCode.ASSUMED_FINITE,
                 "torch.isfinite was asked about values that are not known in a dry run; they were taken to be finite.",
                 hint="What the script does with values that are not finite is unverified; on real data ranks may branch differently.",
             )

@@ -8,8 +8,8 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.values import UnknownValues
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.patching import Patches
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from multiprocessing.dummy import DummyProcess
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 _OUTSIDE = ("torch", "multiprocessing")
 """Packages whose threads stay outside."""

@@ -1,7 +1,6 @@
 """The facade of `torch.cuda`: it answers as the chosen accelerator would."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -11,15 +10,16 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import Devices
-from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions
+from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for, is_amd
-from fakerun.emulate.driver.generators import random_state
+from fakerun.emulate.driver.generators import random_offset, random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
-from fakerun.emulate.patching import Patches
+from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
+from fakerun.patching import Patches
 
 _CUDA_VERSION = "12.8"
 _HIP_VERSION = "6.4.43484"
@@ -41,18 +41,20 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         memory = memory_functions(context)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
             patches.set_all(module, functions)
+        patches.set_all(cuda, random_offset(devices))
+        patches.set_all(cuda.memory, memory_history(context))
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
         _versions(patches, hardware)
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
-        patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None, "init": lambda *args, **kwargs: None})
+        patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
         patches.set(torch.Tensor, "pin_memory", lambda self, device=None: self)
         yield
 
 
 def _presence(devices: Devices) -> dict[str, Any]:
-    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = VisibleDevices()
 
     class DeviceContext:
         """Stands for `torch.cuda.device` and `torch.cuda.device_of`."""
@@ -86,7 +88,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
         "init": initialize,
         "_lazy_init": initialize,
         "_lazy_call": lambda call, **kwargs: call(),
-        "device_count": lambda: _visible(devices, inherited),
+        "device_count": lambda: visible.count(devices.count),
         "current_device": current_device,
         "set_device": set_device,
         "device": DeviceContext,
@@ -95,14 +97,6 @@ def _presence(devices: Devices) -> dict[str, Any]:
         "_maybe_exchange_device": lambda index: _exchange(devices, index),
         "can_device_access_peer": lambda device, peer: True,
     }
-
-
-def _visible(devices: Devices, inherited: str | None) -> int:
-    """How many accelerators CUDA_VISIBLE_DEVICES leaves, if the script set it: what fakerun was started with is about another machine."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None or listed == inherited:
-        return devices.count
-    return min(devices.count, len([part for part in listed.split(",") if part.strip()]))
 
 
 def _exchange(devices: Devices, index: int) -> int:

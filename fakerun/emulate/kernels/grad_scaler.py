@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 
 @contextmanager

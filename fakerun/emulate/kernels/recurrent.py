@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def recurrence_in_steps(context: EmulationContext) -> Iterator[None]:
     def flatten_parameters(self: torch.nn.RNNBase) -> None:
         if any(weight.is_cuda for weight in self.parameters()):
             context.findings.note(
-                "recurrence-in-steps",
+                FindingCode.UNFUSED_RNN,
                 f"{type(self).__name__} runs in one cuDNN kernel on a GPU; it was taken apart into steps. Memory is an estimate: the steps "
                 "keep their own activations, and cuDNN's reserve and workspace are not simulated.",
             )
