@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
@@ -37,12 +37,12 @@ class MemoryFit:
         return self.headroom_bytes >= 0
 
 
-def memory_fit(footprint: MemoryFootprint, hardware: HardwareSpec) -> MemoryFit:
+def memory_fit(footprint: MemoryFootprint, hardware: Accelerator) -> MemoryFit:
     """The footprint's peak against the hardware."""
     return MemoryFit(peak_bytes=footprint.peak_bytes, usable_bytes=hardware.usable_bytes)
 
 
-def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: HardwareSpec) -> tuple[Finding, ...]:
+def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: Accelerator) -> tuple[Finding, ...]:
     """One `does-not-fit` for all ranks, by number, whose peak is over the hardware's memory; it describes the largest."""
     over = {rank: footprint for rank, footprint in footprints.items() if not memory_fit(footprint, hardware).fits}
     if not over:
@@ -61,12 +61,12 @@ def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: HardwareSp
     )
 
 
-def _message(rank: int, footprint: MemoryFootprint, hardware: HardwareSpec, *, other_ranks: tuple[int, ...]) -> str:
+def _message(rank: int, footprint: MemoryFootprint, hardware: Accelerator, *, other_ranks: tuple[int, ...]) -> str:
     over_bytes = footprint.peak_bytes - hardware.usable_bytes
     others = f"; also over on rank{'s' * (len(other_ranks) > 1)} {format_ranks(other_ranks)}" if other_ranks else ""
     return (
         f"peak allocated {format_bytes(footprint.peak_bytes)} on rank {rank} is {format_bytes(over_bytes)} over "
-        f"the {format_bytes(hardware.usable_bytes)} that {hardware.name} has{others}"
+        f"the {format_bytes(hardware.usable_bytes)} that {hardware} has{others}"
     )
 
 
