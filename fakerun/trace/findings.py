@@ -1,8 +1,13 @@
 """The findings of a rank, each kept once, with the line that caused it."""
 
+from typing import TYPE_CHECKING
+
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.trace.position import Position
+
+if TYPE_CHECKING:
+    from fakerun.call_site import CallSite
 
 
 class FindingTrace:
@@ -11,7 +16,7 @@ class FindingTrace:
     def __init__(self, position: Position, rank: int) -> None:
         self._position = position
         self._rank = rank
-        self._findings: dict[tuple[FindingCode, str, str | None], Finding] = {}
+        self._findings: dict[tuple[FindingCode, str, CallSite | None], Finding] = {}
 
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None:
         call_site = self._position.call_site()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from fakerun.records.observer import AutogradClock, Observers
-from fakerun.trace.call_site import CallSites
+from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.findings import FindingTrace
@@ -21,7 +21,7 @@ from fakerun.trace.topology import TopologyTrace
 class RankTrace:
     """What is observed of one rank. `observers` is what the emulation reports to."""
 
-    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSites, rank: int) -> None:
+    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSiteFinder, rank: int) -> None:
         self.steps = StepCounter()
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
