@@ -23,6 +23,7 @@ from fakerun.job.ranks import RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
+from fakerun.patching import Patches
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding import Finding
 from fakerun.records.run import RankRecord
@@ -204,13 +205,7 @@ def _job(rank: int, world_size: int | None, mesh: MeshSpec | None, hardware: str
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """The variables are set until the context ends; then they are as before."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
+    with Patches() as patches:
+        for name, value in variables.items():
+            patches.set_item(os.environ, name, value)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fakerun.patching import Patches
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
 from fakerun.trace.devices import DeviceOrdinals
@@ -111,11 +112,9 @@ class MemoryTrace:
             self._resized(storage)
             return result
 
-        torch.UntypedStorage.resize_ = resize_and_note  # type: ignore[assignment, method-assign]
-        try:
+        with Patches() as patches:
+            patches.set(torch.UntypedStorage, "resize_", resize_and_note)
             yield
-        finally:
-            torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign]
 
     def tensors_made(self, tensors: Sequence[torch.Tensor], *, derived: bool) -> None:
         """Account for the storages of these tensors that are new or have a new size."""

@@ -16,20 +16,22 @@ PRIVATE_TORCH = "fakerun.emulate.torch_private"
 
 BOTTOM = {"units", "errors"}
 RECORDED = {"records", "job", "files", "places"} | BOTTOM
+SIMULATES = {"patching"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "testing": {"rank", "launch", "analysis"} | RECORDED,
+    "testing": {"rank", "launch", "analysis"} | SIMULATES,
     "cli": {"report", "launch", "analysis"} | RECORDED,
     "report": {"analysis"} | RECORDED,
     "launch": {"analysis"} | RECORDED,
     "analysis": RECORDED,
-    "rank": {"emulate", "trace"} | RECORDED,
-    "emulate": RECORDED,
-    "trace": RECORDED,
+    "rank": {"emulate", "trace"} | SIMULATES,
+    "emulate": SIMULATES,
+    "trace": SIMULATES,
     "records": {"files"} | BOTTOM,
     "job": {"records"} | BOTTOM,
     "files": set(),
     "places": set(),
+    "patching": {"errors"},
     "units": set(),
     "errors": set(),
 }

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from fakerun.emulate.checkpoints.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.refusals.gaps import MAP_LOCATION
 from fakerun.emulate.torch_private import disable_all_modes
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes
 

@@ -17,8 +17,8 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import GROUP_DEVICES
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 

@@ -11,9 +11,9 @@ import torch.distributed as dist
 from torch.distributed import device_mesh as device_mesh_module
 from torch.distributed.device_mesh import DeviceMesh
 
-from fakerun.emulate.patching import Patches
 from fakerun.errors import UsageError
 from fakerun.job.mesh import MeshSpec
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink, OperationObserver
 
 _CONCATENATE = "_concatenate"

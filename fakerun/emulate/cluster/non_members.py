@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.finding import Severity
 from fakerun.records.observer import FindingSink
 

@@ -17,7 +17,7 @@ from torch.distributed import distributed_c10d
 
 from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.peers import HeldObjects
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 Tensors = Iterator[torch.Tensor]

@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
 from fakerun.errors import scripts_own
+from fakerun.patching import Patches
 from fakerun.records.finding import Severity
 from fakerun.records.observer import FindingSink, OperationObserver
 
@@ -125,9 +125,9 @@ def _replace_backends(patches: Patches, backends: _Backends) -> None:
     for name in ("NCCL", "NCCL2", "NCCLLazy", "Gloo", "UCC", "XCCL", "MPI"):
         members = {"Options": _Options, "create": classmethod(_no_mpi), "make": staticmethod(partial(backends.make, name))}
         backend = _SimulatedBackend(f"ProcessGroup{name}", (), members)
-        patches.set(distributed_c10d, backend.__name__, backend)
-    patches.set(dist, "ProcessGroupNCCL", distributed_c10d.ProcessGroupNCCL)
-    patches.set(dist, "ProcessGroupGloo", distributed_c10d.ProcessGroupGloo)
+        patches.add(distributed_c10d, backend.__name__, backend)  # builds of torch differ in what they have
+    for name in ("ProcessGroupNCCL", "ProcessGroupGloo"):
+        patches.add(dist, name, getattr(distributed_c10d, name))
     patches.set_all(distributed_c10d, {"_NCCL_AVAILABLE": True, "_GLOO_AVAILABLE": True})
     # With a device bound, NCCL's groups are split off the default group's communicator. Ours have none.
     patches.set(distributed_c10d, "_get_split_source", lambda *args: None)

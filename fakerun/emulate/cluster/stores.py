@@ -6,7 +6,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import Devices
-from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions
+from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for, is_amd
-from fakerun.emulate.driver.generators import random_state
+from fakerun.emulate.driver.generators import random_offset, random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.job.hardware import HardwareSpec
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
 _CUDA_VERSION = "12.8"
@@ -48,11 +48,13 @@ def cuda_facade(
         memory = memory_functions(devices, hardware, statistics, findings)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
             patches.set_all(module, functions)
+        patches.set_all(cuda, random_offset(devices))
+        patches.set_all(cuda.memory, memory_history(devices, findings))
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
         _versions(patches, hardware)
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
-        patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None, "init": lambda *args, **kwargs: None})
+        patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
         patches.set(torch.Tensor, "pin_memory", lambda self, device=None: self)
         yield

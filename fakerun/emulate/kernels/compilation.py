@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import COMPILED_AUTOGRAD, DYNAMO, OptimizedModule
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 

@@ -14,8 +14,8 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.kernels.compilation import Compilation
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FLEX_ATTENTION_OPERATOR, FakeTensor
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import TRUNCATED_NORMAL, dtensors_share_random_state
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink, OperationObserver
 
 

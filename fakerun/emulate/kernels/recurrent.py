@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 

@@ -13,11 +13,11 @@ import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.refusals.gaps import TRITON_KERNEL
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.errors import scripts_own
 from fakerun.job.hardware import HardwareSpec
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from fakerun.emulate.patching import Patches
 from fakerun.errors import EmulationGapError
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 SKIP_IT = "Skip the call in a dry run, for example behind an environment variable that the job sets."
