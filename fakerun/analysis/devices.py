@@ -34,8 +34,8 @@ class DeviceShare:
 class PhysicalDevice:
     """One device of a node, and the ranks that allocate memory on it, in order.
 
-    `own_rank` is the rank whose local rank is the device's index, None where there is none. `uncounted` are the ranks of the node of which nothing is known: they
-    were neither simulated nor assumed to match one that was.
+    `own_rank` is the rank whose local rank is the device's index, None where there is none. `uncounted` are the ranks of the node of
+    which nothing is known: they were neither simulated nor assumed to match one that was.
     """
 
     node: int
@@ -63,7 +63,9 @@ class PhysicalDevice:
     def ranks_by_peak(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """Peaks in bytes, the highest first, each with the ranks that have it."""
         by_peak = sorted(self.shares, key=lambda share: (-share.footprint.peak_bytes, share.rank))
-        return tuple((peak, tuple(each.rank for each in same)) for peak, same in groupby(by_peak, key=lambda share: share.footprint.peak_bytes))
+        return tuple(
+            (peak, tuple(each.rank for each in same)) for peak, same in groupby(by_peak, key=lambda share: share.footprint.peak_bytes)
+        )
 
 
 def devices_of_ranks(records: Iterable[RankRecord], classes: Sequence[RankClass], *, ranks_per_node: int) -> dict[int, Devices]:

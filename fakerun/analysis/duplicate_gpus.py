@@ -46,9 +46,7 @@ class _Duplicate:
     call: CollectiveRecord
 
 
-def duplicate_gpu_findings(
-    records: Iterable[RankRecord], devices: Mapping[int, Devices], *, ranks_per_node: int
-) -> tuple[Finding, ...]:
+def duplicate_gpu_findings(records: Iterable[RankRecord], devices: Mapping[int, Devices], *, ranks_per_node: int) -> tuple[Finding, ...]:
     """One `duplicate-gpu` for all communicators with such ranks; it describes the first one that is made."""
     duplicates = sorted(_duplicates(records, devices, ranks_per_node), key=lambda each: (each.call.seq, each.ranks))
     return (_finding(duplicates),) if duplicates else ()
@@ -96,8 +94,8 @@ def _duplicates(records: Iterable[RankRecord], devices: Mapping[int, Devices], r
     at: defaultdict[_Place, list[int]] = defaultdict(list)
     for rank, each in calls.items():
         used = {use.device for use in uses.of(each.schedule)}
-        for index in {devices[rank][device] for device in used} - {None}:
-            at[rank // ranks_per_node, index].append(rank)  # type: ignore[index]
+        for index in {index for device in used if (index := devices[rank][device]) is not None}:
+            at[rank // ranks_per_node, index].append(rank)
     for place, ranks in at.items():
         if len(ranks) > 1:
             yield from _at(place, {rank: calls[rank] for rank in sorted(ranks)}, devices, uses)

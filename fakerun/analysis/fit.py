@@ -15,13 +15,15 @@ from fakerun.records.finding import Finding, Severity
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
 from fakerun.units import format_bytes, format_ranks
 
-COUNTED = f"allocated by tensors, each storage rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes"
+COUNTED = f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes"
 NOT_COUNTED = "allocator fragmentation (reserved minus allocated), the CUDA context, NCCL and cuBLAS workspaces"
 
 _CATEGORIES_IN_HINT = 3
 _PEAKS_SHOWN = 4
 _DEVICES_SHOWN = 8
-_OWN_DEVICE = 'call torch.cuda.set_device(int(os.environ["LOCAL_RANK"])) before anything is allocated, and load checkpoints with map_location'
+_OWN_DEVICE = (
+    'call torch.cuda.set_device(int(os.environ["LOCAL_RANK"])) before anything is allocated, and load checkpoints with map_location'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
