@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from fakerun.analysis.devices import Devices
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.records.schedule import Calls, Schedule, calls_of
 from fakerun.units import format_ranks
@@ -57,8 +58,7 @@ def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
     node, index = first.place
     one, other = first.ranks[:2]
     return Finding(
-        code="duplicate-gpu",
-        severity=Severity.ERROR,
+        code=FindingCode.DUPLICATE_GPU,
         message=(
             f"Duplicate GPU detected : rank {other} and rank {one} both on CUDA device {index}. NCCL makes no communicator for "
             f"{first.call.op} on group {first.call.group}: ranks {format_ranks(first.ranks)} all use cuda:{index} of node {node}"

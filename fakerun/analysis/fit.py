@@ -11,7 +11,8 @@ from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.devices import DeviceShare, PhysicalDevice
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.job.hardware import HardwareSpec
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
 from fakerun.units import format_bytes, format_ranks
 
@@ -80,8 +81,7 @@ def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Hardware
     over_bytes = worst.peak_bytes - hardware.usable_bytes
     also = f"; also over on rank{'s' * (len(others) > 1)} {format_ranks(others)}" if others else ""
     yield Finding(
-        code="does-not-fit",
-        severity=Severity.ERROR,
+        code=FindingCode.DOES_NOT_FIT,
         message=(
             f"peak allocated {format_bytes(worst.peak_bytes)} on rank {share.rank}{where} is {format_bytes(over_bytes)} over "
             f"the {format_bytes(hardware.usable_bytes)} that {hardware.name} has{also}"
@@ -101,8 +101,7 @@ def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Hardw
     also = f"; also over: {', '.join(others[:_DEVICES_SHOWN])}{more}" if others else ""
     largest = max(worst.guests or worst.shares, key=lambda share: share.footprint.peak_bytes)
     yield Finding(
-        code="does-not-fit",
-        severity=Severity.ERROR,
+        code=FindingCode.DOES_NOT_FIT,
         message=(
             f"{_name(worst)} needs {format_bytes(worst.peak_bytes)} (the sum of the ranks' peaks): {contributions(worst)}; "
             f"{hardware.name} has {format_bytes(hardware.usable_bytes)}{also}"
@@ -127,11 +126,13 @@ def _call_site(share: DeviceShare) -> str | None:
 
 
 def _out_of_place(device: PhysicalDevice) -> str:
+    """Which ranks are on a device that is not theirs, and what to do about it."""
     ranks = [share.rank for share in device.guests]
     if not ranks:
         return ""
-    verb, own = ("s allocate", "their own devices") if len(ranks) > 1 else (" allocates", "its own device")
-    return f"rank{verb.replace(' ', f' {format_ranks(ranks)} ', 1)} on cuda:{device.cuda_index} instead of {own}: {_OWN_DEVICE}; "
+    allocate = f"ranks {format_ranks(ranks)} allocate" if len(ranks) > 1 else f"rank {ranks[0]} allocates"
+    own = "devices of their own" if len(ranks) > 1 else "a device of its own"
+    return f"{allocate} on cuda:{device.cuda_index} instead of {own}: {_OWN_DEVICE}; "
 
 
 def _largest(footprint: MemoryFootprint) -> str:

@@ -15,7 +15,7 @@ from fakerun.analysis.memory import MemoryFootprint
 from fakerun.analysis.traffic import Traffic, Volume
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import ProcessFailure, RankRecord
 
@@ -69,6 +69,11 @@ class RankReport:
     def largest_device(self) -> DeviceMemory:
         """The device with the highest peak of this rank, the first of equals: the one to show in detail."""
         return max(self.devices, key=lambda device: device.footprint.peak_bytes)
+
+    @property
+    def headroom_bytes(self) -> int:
+        """The least headroom of its devices, counting all ranks that allocate there."""
+        return min(device.fit_on_node.headroom_bytes for device in self.devices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 from fakerun.patching import Patches
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run import RunWatcher
 from fakerun.launch.run_directory import RunDirectory
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
 
 
@@ -281,8 +282,8 @@ def test_report_in_a_file(capsys: pytest.CaptureFixture[str], options: str, is_j
 
 def test_the_worst_is_told_where_the_report_goes_to_a_file(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
     launcher.findings = (
-        Finding(code="does-not-fit", severity=Severity.ERROR, message="by far"),
-        Finding(code="unknown-value", severity=Severity.NOTE, message="made up"),
+        Finding(code=FindingCode.DOES_NOT_FIT, message="by far"),
+        Finding(code=FindingCode.UNKNOWN_VALUE, message="made up"),
     )
     assert main(["train.py", "--world-size", "2", "-o", "r.json"]) == 1
     assert capsys.readouterr().err.splitlines()[1:] == ["fakerun: does-not-fit: by far"]

@@ -15,7 +15,8 @@ from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import collective, llama_8b_rank
@@ -76,7 +77,7 @@ FULL_RECORD = RankRecord(
         step_ends=(2,),
     ),
     devices=(3, 0),
-    findings=(Finding(code="unknown-value", severity=Severity.NOTE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
+    findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
     failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="naïve \U0001f600", traceback="Traceback\n"),
     torch_version="2.13.0",
 )

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fakerun.records.collective import CollectiveOp, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
@@ -39,8 +40,7 @@ def llama_8b() -> Report:
 
 def too_large_for_its_accelerator() -> Report:
     note = Finding(
-        code="mesh-resized",
-        severity=Severity.NOTE,
+        code=FindingCode.MESH_RESIZED,
         message="the script asks for a mesh of 1 x 8 and gets the job's, 2 x 4",
         call_site="scripts/train_tp_fsdp.py:33",
         hint="leave --mesh out to keep the script's own",
@@ -62,7 +62,7 @@ def four_ranks_of_which_three_fail() -> Report:
 
 
 def nothing_happened() -> Report:
-    note = Finding(code="no-process-group", severity=Severity.WARNING, message="the script never initialised torch.distributed")
+    note = Finding(code=FindingCode.NO_PROCESS_GROUP, message="the script never initialised torch.distributed")
     return build_report(job(steps=1), run(RankRecord(rank=0, findings=(note,))))
 
 
@@ -149,8 +149,7 @@ def test_operations_of_other_steps_are_named() -> None:
 
 def test_a_finding_made_at_several_places_is_one() -> None:
     notes = [
-        Finding(code="unknown-value", severity=Severity.NOTE, message="made up", call_site=site, hint="beware")
-        for site in ("train.py:8", "train.py:9")
+        Finding(code=FindingCode.UNKNOWN_VALUE, message="made up", call_site=site, hint="beware") for site in ("train.py:8", "train.py:9")
     ]
     other = replace(notes[0], message="something else")
     page = render(build_report(job(), run(RankRecord(rank=0, findings=(notes[0], other, notes[1])))))

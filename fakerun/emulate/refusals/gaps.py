@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from fakerun.errors import EmulationGapError
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 SKIP_IT = "Skip the call in a dry run, for example behind an environment variable that the job sets."
@@ -49,7 +50,7 @@ class Gap:
     def tell(self, findings: FindingSink, what: str = "") -> None:
         """Report that the script was given something else."""
         message = f"{what or self.name} is not emulated: {self.reason}. {self.given}"
-        findings.note("not-emulated", message, hint=self.way_round, subject=self.name)
+        findings.note(FindingCode.NOT_EMULATED, message, hint=self.way_round, subject=self.name)
 
 
 _SENSOR = "it reads a sensor of the device"
