@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.devices import DeviceShare, PhysicalDevice
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
@@ -43,12 +43,12 @@ class MemoryFit:
         return self.headroom_bytes >= 0
 
 
-def memory_fit(peak_bytes: int, hardware: HardwareSpec) -> MemoryFit:
+def memory_fit(peak_bytes: int, hardware: Accelerator) -> MemoryFit:
     """A peak against the hardware."""
     return MemoryFit(peak_bytes=peak_bytes, usable_bytes=hardware.usable_bytes)
 
 
-def fit_findings(devices: Sequence[PhysicalDevice], hardware: HardwareSpec) -> tuple[Finding, ...]:
+def fit_findings(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> tuple[Finding, ...]:
     """At most two `does-not-fit`: for all devices that are too small for one rank, and for those too small for several together.
 
     Each describes the device with the highest peak.
@@ -71,7 +71,7 @@ def _contribution(peak_bytes: int, ranks: Sequence[int]) -> str:
     return f"{format_bytes(peak_bytes)} from {'each of ranks' if len(ranks) > 1 else 'rank'} {format_ranks(ranks)}"
 
 
-def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: HardwareSpec) -> Iterator[Finding]:
+def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator[Finding]:
     if not devices:
         return
     worst = max(devices, key=lambda device: device.peak_bytes)
@@ -84,7 +84,7 @@ def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Hardware
         code=FindingCode.DOES_NOT_FIT,
         message=(
             f"peak allocated {format_bytes(worst.peak_bytes)} on rank {share.rank}{where} is {format_bytes(over_bytes)} over "
-            f"the {format_bytes(hardware.usable_bytes)} that {hardware.name} has{also}"
+            f"the {format_bytes(hardware.usable_bytes)} that {hardware} has{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(share),
@@ -92,7 +92,7 @@ def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Hardware
     )
 
 
-def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: HardwareSpec) -> Iterator[Finding]:
+def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator[Finding]:
     if not devices:
         return
     worst = max(devices, key=lambda device: device.peak_bytes)
@@ -104,7 +104,7 @@ def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Hardw
         code=FindingCode.DOES_NOT_FIT,
         message=(
             f"{_name(worst)} needs {format_bytes(worst.peak_bytes)} (the sum of the ranks' peaks): {contributions(worst)}; "
-            f"{hardware.name} has {format_bytes(hardware.usable_bytes)}{also}"
+            f"{hardware} has {format_bytes(hardware.usable_bytes)}{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(largest),

@@ -8,7 +8,7 @@ from fakerun.analysis.classes import RankClass
 from fakerun.analysis.devices import Devices, PhysicalDevice, physical_devices
 from fakerun.analysis.fit import contributions, memory_fit
 from fakerun.analysis.memory import MemoryFootprint, footprints_by_device
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.spec import JobSpec
 from fakerun.records.run import RunRecord
 from fakerun.report.model import DeviceMemory, PhysicalDeviceReport
@@ -46,11 +46,11 @@ class MemoryOfRun:
         return replace(memory, cuda_index=index, physical=physical)
 
 
-def _rank_memory(footprints: Mapping[int, MemoryFootprint], hardware: HardwareSpec) -> Mapping[int, DeviceMemory]:
+def _rank_memory(footprints: Mapping[int, MemoryFootprint], hardware: Accelerator) -> Mapping[int, DeviceMemory]:
     return {ordinal: _device_memory(footprint, hardware) for ordinal, footprint in footprints.items()}
 
 
-def _device_memory(footprint: MemoryFootprint, hardware: HardwareSpec) -> DeviceMemory:
+def _device_memory(footprint: MemoryFootprint, hardware: Accelerator) -> DeviceMemory:
     return DeviceMemory(
         cuda_index=None,
         footprint=footprint,
@@ -62,5 +62,5 @@ def _device_memory(footprint: MemoryFootprint, hardware: HardwareSpec) -> Device
     )
 
 
-def _physical_report(device: PhysicalDevice, hardware: HardwareSpec) -> PhysicalDeviceReport:
+def _physical_report(device: PhysicalDevice, hardware: Accelerator) -> PhysicalDeviceReport:
     return PhysicalDeviceReport(device=device, fit=memory_fit(device.peak_bytes, hardware), contributions=contributions(device))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fakerun.job.hardware import known_hardware
+from fakerun.hardware.catalogue import known_hardware
 from fakerun.rank.simulation import Simulation
 from tests.in_process import Simulate
 

@@ -20,7 +20,7 @@ PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / "report.schema.json"
 SCHEMA = json.loads(PUBLISHED.read_text(encoding="utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA)
 REPORTS: dict[str, Callable[[], Report]] = {**PAGES, "small": small, "traced": traced}
-MAPPINGS = {"mesh", "coordinate"}
+MAPPINGS = {"mesh", "coordinate", "hardware_overrides"}
 """Objects whose keys are the user's."""
 
 

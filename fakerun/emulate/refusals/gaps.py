@@ -84,10 +84,10 @@ MAP_LOCATION = Gap(
     reason="there is no storage to move",
     way_round="Give the device itself: torch.load(..., map_location='cuda:0').",
 )
-DEVICE_CLOCKS = Gap(
-    name="`clock_rate`, `memory_clock_rate` and `memory_bus_width` of `torch.cuda.get_device_properties()`",
-    reason="boards of one name differ, and fakerun estimates no time",
-    way_round=_LOG_SOMETHING_ELSE,
+DEVICE_FIGURES = Gap(
+    name="A figure of `torch.cuda.get_device_properties()` that is not known of the accelerator (of some: the clocks, `memory_bus_width`)",
+    reason="nobody published it, or boards of one name differ",
+    way_round="Give it: --hardware h100-80gb,clock=1980MHz,memory_clock=2619MHz,memory_bus_width=5120bit.",
     answer=1,
 )
 EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event that another process could open")
@@ -127,7 +127,7 @@ FUSED_COMMUNICATION = Gap(
 )
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
-    *(RUNTIME, DEVICE_CLOCKS, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION),
 )
 """Gaps that are met in the middle of other work, and raised there."""

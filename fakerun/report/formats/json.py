@@ -63,6 +63,7 @@ def _job(report: Report) -> JobDocument:
         "nproc_per_node": job.nproc_per_node,
         "mesh": dict(report.mesh),
         "hardware": job.hardware.name,
+        "hardware_overrides": dict(job.hardware.overrides),
         "steps": job.steps,
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],

@@ -41,6 +41,8 @@ class JobDocument(TypedDict):
     """Axes of the device mesh in effect, outermost first, with the number of ranks along each; empty without a mesh."""
     hardware: str
     """The accelerator's name, as in `--hardware`."""
+    hardware_overrides: dict[str, str]
+    """Figures of the accelerator that the job gives itself, by key, as they were written: `{"memory": "94GiB"}`."""
     steps: int
     """Optimizer steps asked for."""
     routing: str

@@ -17,7 +17,9 @@ _FIRST_LINES, _LAST_LINES = 12, 48
 def failures_section(report: Report) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
     first, *others = report.failures
-    return Section(title="", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others)))
+    return Section(
+        title="Ranks that did not finish", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others))
+    )
 
 
 def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:

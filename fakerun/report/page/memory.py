@@ -4,7 +4,7 @@ from itertools import groupby
 
 from fakerun.analysis.fit import COUNTED, NOT_COUNTED, MemoryFit
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, Row, Section, Series, SideBySide, Table, Tone
@@ -15,7 +15,7 @@ _MODULE_WIDTH = 22
 _TENSORS_SHOWN = 8
 
 
-def memory_sections(rank: RankReport, hardware: HardwareSpec) -> tuple[Section, ...]:
+def memory_sections(rank: RankReport, hardware: Accelerator) -> tuple[Section, ...]:
     """The verdict on the rank's largest device, where its peak was, and what was allocated then by category, module and tensor."""
     title = f"Memory of rank {rank.record.rank}"
     device = rank.largest_device
@@ -24,8 +24,8 @@ def memory_sections(rank: RankReport, hardware: HardwareSpec) -> tuple[Section, 
         return (Section(title=title, blocks=(Prose(text="no device memory was allocated"),)),)
     which = f" on cuda:{device.cuda_index}" if len(rank.devices) > 1 else ""
     facts = (
-        Fact(label="peak", value=f"{format_bytes(footprint.peak_bytes)}{which} in {_place(footprint.peak_block)}"),
-        Fact(label="at the end", value=format_bytes(footprint.final_bytes)),
+        Fact(label="peak", values=_peak(f"{format_bytes(footprint.peak_bytes)}{which}", footprint.peak_block)),
+        Fact(label="at the end", values=(format_bytes(footprint.final_bytes),)),
     )
     remark, verdicts = _verdicts(rank, hardware)
     return (
@@ -43,7 +43,7 @@ def memory_sections(rank: RankReport, hardware: HardwareSpec) -> tuple[Section, 
     )
 
 
-def _verdicts(rank: RankReport, hardware: HardwareSpec) -> tuple[Prose | None, tuple[Prose, ...]]:
+def _verdicts(rank: RankReport, hardware: Accelerator) -> tuple[Prose | None, tuple[Prose, ...]]:
     """One verdict, beside the title, on a rank that has one device to itself; else one for each device, below it."""
     if len(rank.devices) == 1 and not _needs_explaining(rank.devices[0]):
         return _verdict(rank, rank.devices[0].fit, hardware), ()
@@ -55,7 +55,7 @@ def _needs_explaining(device: DeviceMemory) -> bool:
     return device.physical is not None and bool(device.physical.device.guests)
 
 
-def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: HardwareSpec) -> Prose:
+def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerator) -> Prose:
     """`cuda:0 of node 0 fits: ...`, with who allocates there if several ranks do, and who may."""
     verdict = _verdict(rank, memory.fit_on_node, hardware)
     if memory.physical is None:
@@ -67,20 +67,20 @@ def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: HardwareSp
     return Prose(text=f"cuda:{device.cuda_index} of node {device.node} {verdict.text}{shares}{unknown}", tone=verdict.tone)
 
 
-def _verdict(rank: RankReport, fit: MemoryFit, hardware: HardwareSpec) -> Prose:
+def _verdict(rank: RankReport, fit: MemoryFit, hardware: Accelerator) -> Prose:
     """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or by how much it does not. A failed rank might have needed more."""
     peak, usable = format_bytes(fit.peak_bytes), format_bytes(fit.usable_bytes)
     if not fit.fits:
         excess = format_bytes(-fit.headroom_bytes)
-        return Prose(text=f"DOES NOT FIT: {peak} exceeds {usable} ({hardware.name}) by {excess}", tone=Tone.BAD)
+        return Prose(text=f"DOES NOT FIT: {peak} exceeds {usable} ({hardware}) by {excess}", tone=Tone.BAD)
     until = " until it failed" if rank.record.failure else ""
-    return Prose(text=f"fits{until}: {peak} of {usable} ({hardware.name}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
+    return Prose(text=f"fits{until}: {peak} of {usable} ({hardware}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
 
 
-def _place(block: MemoryBlock) -> str:
-    where = f", at {block.call_site}" if block.call_site else ""
-    module = f", {block.module}" if block.module else ""
-    return f"step {block.step}, {block.phase}{module}{where}"
+def _peak(amount: str, block: MemoryBlock) -> tuple[str, ...]:
+    """How much, on which device, in which step and phase, in which module and on which line."""
+    where = f"at {block.call_site}" if block.call_site else ""
+    return tuple(filter(None, (f"{amount} in step {block.step}", block.phase, block.module, where)))
 
 
 def _step_peaks(footprint: MemoryFootprint) -> Series:
