@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.devices import Devices, devices_of_ranks
@@ -18,6 +19,9 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_memory import MemoryOfRun
 from fakerun.report.model import ClassReport, FailureReport, FindingReport, RankReport, Report
+
+if TYPE_CHECKING:
+    from fakerun.call_site import CallSite
 
 
 def build_report(job: JobSpec, run: RunRecord) -> Report:
@@ -103,7 +107,7 @@ def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memo
 
 
 def _grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:
-    places: dict[Finding, list[str]] = {}
+    places: dict[Finding, list[CallSite]] = {}
     for finding in findings:
         here = places.setdefault(replace(finding, call_site=None), [])
         here += [finding.call_site] if finding.call_site else []

@@ -40,7 +40,7 @@ def verdict(failure: ProcessFailure) -> str:
 
 def _what_happened(each: FailureReport) -> str:
     failure = each.failure
-    where = f" at {failure.call_site}" if failure.call_site and failure.call_site not in failure.message else ""
+    where = f" at {failure.call_site}" if failure.call_site and str(failure.call_site) not in failure.message else ""
     return f"{where}, step {each.steps}: {failure.in_a_line}"
 
 

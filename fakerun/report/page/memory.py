@@ -150,7 +150,7 @@ def _tensors(device: DeviceMemory) -> Table:
                 format_bytes(group.nbytes),
                 group.category,
                 _module(group.module),
-                group.call_site or "-",
+                str(group.call_site or "-"),
             )
         )
         for group in device.tensors[:_TENSORS_SHOWN]
