@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.devices import DeviceShare, PhysicalDevice
 from fakerun.analysis.memory import MemoryFootprint
+from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -120,7 +121,7 @@ def _ranks(devices: Sequence[PhysicalDevice]) -> tuple[int, ...]:
     return tuple(sorted({share.rank for device in devices for share in device.shares}))
 
 
-def _call_site(share: DeviceShare) -> str | None:
+def _call_site(share: DeviceShare) -> CallSite | None:
     block = share.footprint.peak_block
     return None if block is None else block.call_site
 

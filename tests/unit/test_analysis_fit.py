@@ -97,7 +97,7 @@ def test_what_other_ranks_leave_on_a_device_counts_there() -> None:
     assert [(each.cuda_index, each.peak_bytes // GIB) for each in devices] == [(0, 8), (1, 5), (2, 5)]
     assert fit_findings(devices, SMALL) == ()
     (finding,) = fit_findings(devices, replace(SMALL, usable_bytes=7 * GIB))
-    assert finding.call_site == "load.py:3"
+    assert str(finding.call_site) == "load.py:3"
     assert finding.ranks == (0, 1, 2)
 
 
