@@ -10,11 +10,11 @@ import typer
 
 from fakerun.cli import torchrun
 from fakerun.cli.grammar import either_spelling
+from fakerun.cli.hardware_option import Hardware
 from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import Format, Output, Trace, check_output, option, renderer_for, show_report
 from fakerun.cli.terminal import note, say
 from fakerun.errors import UsageError
-from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.hardware.request import parse_hardware
 from fakerun.job.forbidden import parse_forbidden
 from fakerun.job.mesh import parse_mesh
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
 """What makes a SCRIPT a job file."""
 
-_HARDWARE_HELP = (
-    f"The accelerator, with figures of your own (h100-80gb,memory=94GiB): {', '.join(accelerator_names())}.  [default: {DEFAULT_HARDWARE}]"
-)
-
 _SIZE_OPTIONS = frozenset({"--world-size", "--nnodes", "--nproc-per-node", "--mesh"})
 
 
@@ -52,10 +48,6 @@ def _seconds(text: str) -> float:
         return float(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is not a number of seconds") from error
-
-
-def _complete_hardware(incomplete: str) -> list[str]:
-    return [name for name in accelerator_names() if name.startswith(incomplete)]
 
 
 def _complete_routing(incomplete: str) -> list[str]:
@@ -83,14 +75,7 @@ def run(
     steps: Annotated[
         int | None, option(parser=_whole_number, metavar="N", help=f"Optimizer steps to run.  [default: {DEFAULT_STEPS}]")
     ] = None,
-    hardware: Annotated[
-        str | None,
-        option(
-            metavar="NAME[,KEY=VALUE]",
-            help=_HARDWARE_HELP,
-            autocompletion=_complete_hardware,
-        ),
-    ] = None,
+    hardware: Hardware = None,
     routing: Annotated[
         str | None,
         option(
