@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveOp
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -55,7 +56,9 @@ def test_trace_adds_the_calls() -> None:
 
 def test_what_markdown_would_read_as_markup_is_text() -> None:
     finding = Finding(
-        code=FindingCode.UNKNOWN_VALUE, message="rank 2 skips collective #5 of <group> a|b *x* _y_ my_name", call_site="a_b.py:1"
+        code=FindingCode.UNKNOWN_VALUE,
+        message="rank 2 skips collective #5 of <group> a|b *x* _y_ my_name",
+        call_site=CallSite(path="a_b.py", line=1),
     )
     page = render(build_report(job(args=("--filter", "a|b")), run(RankRecord(rank=0, findings=(finding,)))))
     assert "rank 2 skips collective #<!-- -->5 of \\<group> a\\|b \\*x\\* \\_y\\_ my_name" in page
