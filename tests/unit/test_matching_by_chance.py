@@ -79,7 +79,9 @@ class Planner:
         """Some are asynchronous and waited for some calls later; what is in a batch, after the batch."""
         written = []
         for seq, call in enumerate(calls):
-            ends = max((at for at, each in enumerate(calls) if call.coalesced is not None and each.coalesced == call.coalesced), default=seq)
+            ends = max(
+                (at for at, each in enumerate(calls) if call.coalesced is not None and each.coalesced == call.coalesced), default=seq
+            )
             is_async = call.is_async or self.chance.random() < 0.3
             waited_before = ends + 1 + self.chance.randint(0, 3) if is_async else None
             written.append(replace(call, seq=seq, is_async=is_async, waited_before=waited_before))

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from fakerun.analysis.matching.agreed import Agreed
-from fakerun.analysis.matching.cast import Cast
-from fakerun.analysis.matching.causes import cause_findings
-from fakerun.analysis.matching.circles import cycle_findings
-from fakerun.analysis.matching.classes import Classes
-from fakerun.analysis.matching.collectives import collective_differences, first_parting
-from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.inversions import Inversions
-from fakerun.analysis.matching.membership import calls_of_non_members, groups_that_differ
-from fakerun.analysis.matching.messages import message_differences
-from fakerun.analysis.matching.new_groups import new_group_differences
-from fakerun.analysis.matching.waiting import Graph
-from fakerun.analysis.matching.waits import never_waited
+from fakerun.analysis.dependency.rank_partition import Classes
+from fakerun.analysis.dependency.simulated_world import Cast
+from fakerun.analysis.dependency.wait_for_graph import Graph
+from fakerun.analysis.matching.compare.call_checks import Agreed
+from fakerun.analysis.matching.compare.collectives import collective_differences, first_parting
+from fakerun.analysis.matching.compare.group_creation import new_group_differences
+from fakerun.analysis.matching.compare.group_membership import calls_of_non_members, groups_that_differ
+from fakerun.analysis.matching.compare.mismatch import Difference
+from fakerun.analysis.matching.compare.p2p import message_differences
+from fakerun.analysis.matching.compare.unwaited import never_waited
+from fakerun.analysis.matching.deadlock.cycles import cycle_findings
+from fakerun.analysis.matching.deadlock.order_inversion import Inversions
+from fakerun.analysis.matching.root_cause import cause_findings
 from fakerun.records.finding import Finding
 from fakerun.records.run import FailureKind, RankRecord
 

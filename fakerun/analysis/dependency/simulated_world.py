@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fakerun.analysis.matching.traces import Trace, Traces, View
+from fakerun.analysis.matching.compare.interning import Trace, Traces, View
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.run import RankRecord
 from fakerun.records.schedule import Calls, calls_of

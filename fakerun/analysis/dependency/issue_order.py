@@ -13,9 +13,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fakerun.analysis.matching.cast import Seat
-from fakerun.analysis.matching.signature import MESSAGES
-from fakerun.analysis.matching.traces import Way, way_of
+from fakerun.analysis.dependency.simulated_world import Seat
+from fakerun.analysis.matching.compare.call_signature import MESSAGES
+from fakerun.analysis.matching.compare.interning import Way, way_of
 from fakerun.records.schedule import ScheduledCall
 
 Line: TypeAlias = tuple[int, Way | None]

@@ -1,6 +1,6 @@
 """Ranks that come to an end before others: because they fail, or because they make fewer steps."""
 
-from fakerun.analysis.matching.cast import Cast
+from fakerun.analysis.dependency.simulated_world import Cast
 
 FAILED_HINT = "Mend what ended the rank; the rest follows from it."
 UNEVEN_HINT = "Give every rank as many batches: drop_last, a sampler that pads, a fixed number of steps, or torch's Join around the loop."

@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from fakerun.analysis.matching.classes import Classes
-from fakerun.analysis.matching.signature import MESSAGES
-from fakerun.analysis.matching.waiting import Before, Graph
-from fakerun.analysis.matching.words import call
+from fakerun.analysis.dependency.rank_partition import Classes
+from fakerun.analysis.dependency.wait_for_graph import Before, Graph
+from fakerun.analysis.matching.compare.call_signature import MESSAGES
+from fakerun.analysis.matching.wording import call
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding import Finding, Severity
 

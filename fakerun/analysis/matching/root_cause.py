@@ -6,9 +6,9 @@ A difference follows from another one if its calls wait for the other's, or if t
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.waiting import Graph
-from fakerun.analysis.matching.words import who
+from fakerun.analysis.dependency.wait_for_graph import Graph
+from fakerun.analysis.matching.compare.mismatch import Difference
+from fakerun.analysis.matching.wording import who
 from fakerun.records.finding import Finding
 
 _MOST = 64

@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fakerun.analysis.matching.cast import Cast, Family
-from fakerun.analysis.matching.signature import Counts
-from fakerun.analysis.matching.traces import Stream
-from fakerun.analysis.matching.words import at, call, on, who
+from fakerun.analysis.dependency.simulated_world import Cast, Family
+from fakerun.analysis.matching.compare.call_signature import Counts
+from fakerun.analysis.matching.compare.interning import Stream
+from fakerun.analysis.matching.wording import at, call, on, who
 from fakerun.records.finding import Finding, Severity
 
 _SIZES_HINT = "Bring the tensors to the sizes that the operation asks for."

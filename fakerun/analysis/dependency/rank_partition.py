@@ -8,9 +8,9 @@ classes, on the same ports, in each of their groups and messages, what becomes o
 from collections.abc import Hashable, Mapping
 from typing import Generic, TypeVar
 
-from fakerun.analysis.matching.cast import Cast, Group
-from fakerun.analysis.matching.course import Course, Courses, Line
-from fakerun.analysis.matching.traces import Numbers, Way
+from fakerun.analysis.dependency.issue_order import Course, Courses, Line
+from fakerun.analysis.dependency.simulated_world import Cast, Group
+from fakerun.analysis.matching.compare.interning import Numbers, Way
 
 _ROUNDS = 64
 """How far apart, in groups and messages, ranks may be that make a difference to each other. Pipelines have fewer stages."""

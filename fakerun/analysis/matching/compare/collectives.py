@@ -7,13 +7,13 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.matching.cast import Cast, Family
-from fakerun.analysis.matching.diagnosis import Diagnosis, Parting, diagnosis_of, parting_of
-from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
-from fakerun.analysis.matching.signature import first_difference
-from fakerun.analysis.matching.traces import Stream, View
-from fakerun.analysis.matching.words import call, on, who
+from fakerun.analysis.dependency.simulated_world import Cast, Family
+from fakerun.analysis.matching.compare.alignment import Diagnosis, Parting, diagnosis_of, parting_of
+from fakerun.analysis.matching.compare.call_signature import first_difference
+from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
+from fakerun.analysis.matching.compare.interning import Stream, View
+from fakerun.analysis.matching.compare.mismatch import Difference
+from fakerun.analysis.matching.wording import call, on, who
 
 _SAME_CALLS = "Let every rank of the group make the same calls in the same order: look for a branch that depends on rank or data."
 

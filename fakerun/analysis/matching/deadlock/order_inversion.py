@@ -12,10 +12,10 @@ from functools import cache
 from math import inf
 from typing import TypeAlias
 
-from fakerun.analysis.matching.cast import Cast, Group
-from fakerun.analysis.matching.signature import MESSAGES
-from fakerun.analysis.matching.traces import Trace
-from fakerun.analysis.matching.words import at, call, on, who
+from fakerun.analysis.dependency.simulated_world import Cast, Group
+from fakerun.analysis.matching.compare.call_signature import MESSAGES
+from fakerun.analysis.matching.compare.interning import Trace
+from fakerun.analysis.matching.wording import at, call, on, who
 from fakerun.records.finding import Finding, Severity
 from fakerun.records.schedule import ScheduledCall
 

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from fakerun.analysis.matching.cast import Cast, Group
-from fakerun.analysis.matching.new_groups import NEW_GROUP_HINT
-from fakerun.analysis.matching.words import call, named, who
+from fakerun.analysis.dependency.simulated_world import Cast, Group
+from fakerun.analysis.matching.compare.group_creation import NEW_GROUP_HINT
+from fakerun.analysis.matching.wording import call, named, who
 from fakerun.records.finding import Finding, Severity
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
-from fakerun.analysis.matching.signature import MESSAGES, Counts, Signature, own_law, sent_and_received, signature_of
+from fakerun.analysis.matching.compare.call_signature import MESSAGES, Counts, Signature, own_law, sent_and_received, signature_of
 from fakerun.records.collective import CollectiveOp
 from fakerun.records.schedule import Calls, Schedule, ScheduledCall
 

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fakerun.analysis.matching.classes import Classes, Unions
-from fakerun.analysis.matching.course import Course, Line
+from fakerun.analysis.dependency.issue_order import Course, Line
+from fakerun.analysis.dependency.rank_partition import Classes, Unions
 
 
 @dataclass(frozen=True, slots=True)

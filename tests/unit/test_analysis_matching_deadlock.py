@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fakerun.analysis.dependency.simulated_world import Cast
 from fakerun.analysis.matching import matching_findings
-from fakerun.analysis.matching.cast import Cast
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding import Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord

@@ -6,12 +6,12 @@ NCCL has no tags (ProcessGroupNCCL::send leaves its argument unused): on a GPU, 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from fakerun.analysis.matching.cast import Cast, Family
-from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
-from fakerun.analysis.matching.signature import first_difference
-from fakerun.analysis.matching.traces import Stream, View, Way
-from fakerun.analysis.matching.words import at, who
+from fakerun.analysis.dependency.simulated_world import Cast, Family
+from fakerun.analysis.matching.compare.call_signature import first_difference
+from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
+from fakerun.analysis.matching.compare.interning import Stream, View, Way
+from fakerun.analysis.matching.compare.mismatch import Difference
+from fakerun.analysis.matching.wording import at, who
 
 
 def message_differences(cast: Cast, family: Family) -> Iterator[Difference]:

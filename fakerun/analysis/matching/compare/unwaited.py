@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from fakerun.analysis.matching.cast import Cast
-from fakerun.analysis.matching.traces import Trace
-from fakerun.analysis.matching.words import call
+from fakerun.analysis.dependency.simulated_world import Cast
+from fakerun.analysis.matching.compare.interning import Trace
+from fakerun.analysis.matching.wording import call
 from fakerun.records.finding import Finding, Severity
 
 

@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.matching.cast import Cast
-from fakerun.analysis.matching.diagnosis import parting_of
-from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of
-from fakerun.analysis.matching.traces import Numbers
-from fakerun.analysis.matching.words import who
+from fakerun.analysis.dependency.simulated_world import Cast
+from fakerun.analysis.matching.compare.alignment import parting_of
+from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of
+from fakerun.analysis.matching.compare.interning import Numbers
+from fakerun.analysis.matching.compare.mismatch import Difference
+from fakerun.analysis.matching.wording import who
 from fakerun.records.run import GroupCreation
 
 NEW_GROUP_HINT = "Call new_group on every rank for every group, those of others too, in one order and with the same ranks."

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from fakerun.analysis.matching.cast import Group
-from fakerun.analysis.matching.traces import Way
+from fakerun.analysis.dependency.simulated_world import Group
+from fakerun.analysis.matching.compare.interning import Way
 from fakerun.records.finding import Finding, Severity
 
 
