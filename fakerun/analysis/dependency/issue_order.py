@@ -1,11 +1,12 @@
-"""The course of a rank: its calls without what they move, only with whom they meet, what they wait for and where they are waited for.
+"""The issue order of a rank: its calls without their payload, only whom each one is matched with, what it runs after, who waits for it.
 
 The blocking rules are those of c10d's back ends. On NCCL (torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp, torch 2.11 to 2.15) a call
-runs on the stream of its communicator, after what was issued there before; a call that is not asynchronous has the current stream wait
-for it, a handle's wait() does so later. Collectives, and messages between startCoalescing and endCoalescing, use the communicator of
-the group (`getKeyFromDevice`); a message by itself uses one that the two ranks have for both directions (`getKeySendRecv`; with
-`device_id` given to init_process_group, the group's: nothing that hangs here works there). What is coalesced is launched by one
-ncclGroupEnd: it begins together and ends together. On gloo each call is by itself, and the host waits.
+runs on the stream of its communicator, after the calls issued there before it. A synchronous call makes the current stream wait for it;
+for an asynchronous call the handle's wait() does. Collectives, and p2p calls between startCoalescing and endCoalescing, use the
+communicator of the group (`getKeyFromDevice`). A p2p call outside of such a block uses one that the two ranks share for both directions
+(`getKeySendRecv`); if init_process_group was given a `device_id`, it uses that of the group, where nothing that deadlocks here would
+complete either. Coalesced calls are launched by one ncclGroupEnd: they start together and complete together. On gloo each call runs
+independently, and the host waits for it.
 """
 
 from collections import defaultdict
@@ -13,86 +14,93 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from fakerun.analysis.dependency.simulated_world import Seat
-from fakerun.analysis.matching.compare.call_signature import MESSAGES
-from fakerun.analysis.matching.compare.interning import Way, way_of
+from fakerun.analysis.dependency.simulated_world import Direction, RankView, direction_of
+from fakerun.records.collective import P2P_OPS
 from fakerun.records.schedule import ScheduledCall
 
-Line: TypeAlias = tuple[int, Way | None]
-"""Where calls of a rank meet those of others, in order: the collectives of a port, or its messages one way."""
+Queue: TypeAlias = tuple[int, Direction | None]
+"""Calls of a rank that are matched with those of other ranks in order: the index of one of its groups, and the direction of p2p calls in
+it, or None for its collectives."""
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """One call. `line` is None if it meets nobody: a message from whoever comes first, a call of one that is not in the group.
+class IssuedCall:
+    """One call. `queue` is None if it is matched with no particular call: it receives from any source, or the rank is not in the group.
 
-    `communicator` is None where nothing keeps calls in order; `waited_at` is the call before which the rank waits for this one.
+    `communicator` is None where nothing keeps calls in order. `waited_before` is the index of the call before which the rank waits for
+    this one, None if it never does. Calls with the same `coalesced` start and complete together.
     """
 
-    line: Line | None
+    queue: Queue | None
     communicator: Hashable
-    waited_at: int | None
-    batch: int | None
+    waited_before: int | None
+    coalesced: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Course:
-    """The moves of ranks that meet others in the same order.
+class IssueOrder:
+    """Calls in the order in which ranks issue them, shared by all ranks that issue the same.
 
-    `ways` are those on which a message is met, `batches` the calls of each, `nth` by call how many it comes after on its line.
+    `p2p_queues` are its queues of p2p calls, `coalesced` the indices of the calls that are coalesced under each number, `positions` gives
+    for each call its position in its queue.
     """
 
-    moves: tuple[Move, ...]
-    ways: tuple[tuple[int, Way], ...]
-    batches: Mapping[int | None, Sequence[int]]
-    nth: tuple[int, ...]
+    calls: tuple[IssuedCall, ...]
+    p2p_queues: tuple[tuple[int, Direction], ...]
+    coalesced: Mapping[int | None, Sequence[int]]
+    positions: tuple[int, ...]
+
+    def completing_with(self, index: int) -> Sequence[int]:
+        """The indices of the calls that are coalesced with that call, itself included."""
+        return self.coalesced.get(self.calls[index].coalesced, (index,))
 
 
-class Courses:
-    """The distinct courses of a run: ranks that differ in sizes or lines only have the same."""
+class IssueOrders:
+    """The distinct issue orders of a run. Ranks that differ only in sizes or call sites share one."""
 
     def __init__(self) -> None:
-        self._of_traces: dict[Hashable, Course] = {}
-        self._equal: dict[tuple[Move, ...], Course] = {}
-        self._moves: dict[Move, Move] = {}
+        self._by_schedule: dict[Hashable, IssueOrder] = {}
+        self._by_calls: dict[tuple[IssuedCall, ...], IssueOrder] = {}
+        self._calls: dict[IssuedCall, IssuedCall] = {}
 
-    def of(self, seat: Seat) -> Course:
-        outside = tuple(seat.rank not in port.places for port in seat.ports)
-        key = seat.trace, seat.port_of, outside
-        course = self._of_traces.get(key)
-        if course is None:
-            moves = tuple(self._move(seat, index, call, outside) for index, call in enumerate(seat.trace.schedule.calls))
-            course = self._equal.get(moves) or self._equal.setdefault(moves, _course(moves))
-            self._of_traces[key] = course
-        return course
+    def of(self, view: RankView) -> IssueOrder:
+        """The issue order of a rank."""
+        is_outside = tuple(view.rank not in group.group_rank_of for group in view.groups)
+        key = view.schedule, view.group_of_slot, is_outside
+        order = self._by_schedule.get(key)
+        if order is None:
+            calls = tuple(self._issued(view, index, call, is_outside) for index, call in enumerate(view.schedule.calls))
+            order = self._by_calls.get(calls) or self._by_calls.setdefault(calls, _issue_order(calls))
+            self._by_schedule[key] = order
+        return order
 
-    def _move(self, seat: Seat, index: int, call: ScheduledCall, outside: tuple[bool, ...]) -> Move:
-        port = seat.port_of[call.slot]
+    def _issued(self, view: RankView, index: int, call: ScheduledCall, is_outside: tuple[bool, ...]) -> IssuedCall:
+        group = view.group_of_slot[call.slot]
+        queue, communicator = (None, None) if is_outside[group] else _queue_and_communicator(call, group)
+        waited_before = call.waited_before if call.is_async else index + 1
         on_gpu = call.device == "cuda"
-        line: Line | None = None
-        communicator: Hashable = (port, None)
-        if call.op not in MESSAGES:
-            line = port, None
-        else:
-            way = way_of(call)
-            line = None if way is None else (port, way)
-            if call.coalesced is None:
-                communicator = None if way is None else (port, way.distance)
-        if outside[port]:
-            line = communicator = None
-        waited_at = call.waited_before if call.is_async else index + 1
-        move = Move(line, communicator if on_gpu else None, waited_at, call.coalesced if on_gpu else None)
-        return self._moves.setdefault(move, move)
+        issued = IssuedCall(queue, communicator if on_gpu else None, waited_before, call.coalesced if on_gpu else None)
+        return self._calls.setdefault(issued, issued)
 
 
-def _course(moves: tuple[Move, ...]) -> Course:
-    batches: dict[int | None, list[int]] = defaultdict(list)
-    made: dict[Line | None, int] = defaultdict(int)
-    nth = []
-    for index, move in enumerate(moves):
-        nth.append(made[move.line])
-        made[move.line] += 1
-        if move.batch is not None:
-            batches[move.batch].append(index)
-    ways = tuple((line[0], line[1]) for line in made if line is not None and line[1] is not None)
-    return Course(moves, ways, dict(batches), tuple(nth))
+def _queue_and_communicator(call: ScheduledCall, group: int) -> tuple[Queue | None, Hashable]:
+    if call.op not in P2P_OPS:
+        return (group, None), (group, None)
+    direction = direction_of(call)
+    queue = None if direction is None else (group, direction)
+    if call.coalesced is not None:
+        return queue, (group, None)
+    return queue, None if direction is None else (group, direction.peer_offset)
+
+
+def _issue_order(calls: tuple[IssuedCall, ...]) -> IssueOrder:
+    coalesced: dict[int | None, list[int]] = defaultdict(list)
+    length: dict[Queue | None, int] = defaultdict(int)
+    positions = []
+    for index, call in enumerate(calls):
+        positions.append(length[call.queue])
+        length[call.queue] += 1
+        if call.coalesced is not None:
+            coalesced[call.coalesced].append(index)
+    p2p_queues = tuple((queue[0], queue[1]) for queue in length if queue is not None and queue[1] is not None)
+    return IssueOrder(calls, p2p_queues, dict(coalesced), tuple(positions))

@@ -1,123 +1,105 @@
-"""Classes of ranks that fare alike, for playing a run through without playing every rank.
+"""The partition of ranks into classes, so that dependencies are followed once for each class instead of once for each rank.
 
-Ranks of one course are a class to begin with. Mapping ranks to classes, and meetings to the classes' meetings, keeps who waits for whom:
-if no class waits in a circle, no rank does. The reverse holds once classes are settled: when all ranks of a class meet the same
-classes, on the same ports, in each of their groups and messages, what becomes of a class becomes of each of its ranks.
+At first, ranks with the same issue order form one class. Mapping ranks to classes, and matched calls of ranks to matched calls of classes,
+preserves who waits for whom: if no class is in a cycle, no rank is. The reverse holds once the partition is stable: when all ranks
+of a class meet the same classes, at the same index of their groups, in each of their groups and p2p queues, what happens to
+a class happens to each of its ranks.
 """
 
 from collections.abc import Hashable, Mapping
-from typing import Generic, TypeVar
 
-from fakerun.analysis.dependency.issue_order import Course, Courses, Line
-from fakerun.analysis.dependency.simulated_world import Cast, Group
-from fakerun.analysis.matching.compare.interning import Numbers, Way
+from fakerun.analysis.dependency.issue_order import IssueOrder, IssueOrders, Queue
+from fakerun.analysis.dependency.simulated_world import Direction, Group, SimulatedWorld
+from fakerun.analysis.dependency.union_find import UnionFind
 
 _ROUNDS = 64
-"""How far apart, in groups and messages, ranks may be that make a difference to each other. Pipelines have fewer stages."""
+"""Rounds of refinement at most. A difference between two ranks spreads by one group or one p2p queue a round."""
 
-_Item = TypeVar("_Item", bound=Hashable)
+ClassQueue = tuple[int, Queue]
+"""A queue of a class."""
 
 
-class Classes:
-    """The classes of the ranks of a run, as coarse as can be at first."""
+class RankPartition:
+    """The classes of the ranks of a run, as coarse as possible at first: `class_of` maps a rank to the number of its class."""
 
-    def __init__(self, cast: Cast) -> None:
-        self.cast = cast
-        courses = Courses()
-        self.courses: Mapping[int, Course] = {rank: courses.of(seat) for rank, seat in cast.seats.items()}
-        numbers: dict[Course, int] = {}
-        self.of: dict[int, int] = {rank: numbers.setdefault(course, len(numbers)) for rank, course in self.courses.items()}
-        self._peers = {rank: tuple(self._peer(rank, port, way) for port, way in course.ways) for rank, course in self.courses.items()}
+    def __init__(self, world: SimulatedWorld) -> None:
+        self.world = world
+        orders = IssueOrders()
+        self.issue_orders: Mapping[int, IssueOrder] = {rank: orders.of(view) for rank, view in world.ranks.items()}
+        numbers: dict[IssueOrder, int] = {}
+        self.class_of: dict[int, int] = {rank: numbers.setdefault(order, len(numbers)) for rank, order in self.issue_orders.items()}
+        self._peers = {
+            rank: tuple(self.peer(rank, index, direction) for index, direction in order.p2p_queues)
+            for rank, order in self.issue_orders.items()
+        }
 
-    def representatives(self) -> Mapping[int, int]:
-        """By class its first rank."""
+    def first_ranks(self) -> Mapping[int, int]:
+        """By class its lowest rank."""
         first: dict[int, int] = {}
-        for rank, number in self.of.items():
+        for rank, number in self.class_of.items():
             first.setdefault(number, rank)
         return first
 
     def refine(self) -> bool:
-        """Part the ranks of a class that meet different classes, or the same on other ports; whether any were."""
-        before = len(set(self.of.values()))
-        meets = Numbers()
-        of_groups = {group: meets[frozenset((self.of[rank], self.port(rank, group)) for rank in group.users)] for group in self.cast.groups}
-        numbers = Numbers()
-        self.of = {
-            rank: numbers[
-                number,
-                tuple(of_groups[port] for port in self.cast.seats[rank].ports),
-                tuple(
-                    None if peer is None else (self.of[peer], self.port(peer, self.cast.seats[rank].ports[port]))
-                    for (port, _), peer in zip(self.courses[rank].ways, self._peers[rank], strict=True)
-                ),
-            ]
-            for rank, number in self.of.items()
+        """Split the classes whose ranks meet different classes, or the same at other indices of their groups; whether any was split."""
+        before = len(set(self.class_of.values()))
+        met = {
+            group: frozenset((self.class_of[rank], self.group_index(rank, group)) for rank in group.slots) for group in self.world.groups
         }
+        sets: dict[Hashable, int] = {}
+        met_in = {group: sets.setdefault(classes, len(sets)) for group, classes in met.items()}
+        numbers: dict[Hashable, int] = {}
+        refined = {}
+        for rank, number in self.class_of.items():
+            groups = self.world.ranks[rank].groups
+            queues = self.issue_orders[rank].p2p_queues
+            peers = tuple(
+                None if peer is None else (self.class_of[peer], self.group_index(peer, groups[index]))
+                for (index, _), peer in zip(queues, self._peers[rank], strict=True)
+            )
+            key = number, tuple(met_in[group] for group in groups), peers
+            refined[rank] = numbers.setdefault(key, len(numbers))
+        self.class_of = refined
         return len(numbers) > before
 
-    def settle(self) -> None:
-        """Refine until no class parts any more, or for long enough: a chain of thousands of ranks would take as many rounds."""
+    def refine_until_stable(self) -> None:
+        """Refine until no class is split any more, or for `_ROUNDS`: a chain of thousands of ranks would take as many rounds."""
         for _ in range(_ROUNDS):
             if not self.refine():
                 return
 
-    def meetings(self) -> "Unions[tuple[int, Line]]":
-        """Which lines of classes are one."""
-        meetings: Unions[tuple[int, Line]] = Unions()
-        for group in self.cast.groups:
-            lines = {(self.of[rank], (self.port(rank, group), None)) for rank in group.users}
-            first, *others = lines or {(0, (0, None))}
+    def matched_queues(self) -> UnionFind[ClassQueue]:
+        """The queues of classes, merged where their calls are matched with each other."""
+        matched: UnionFind[ClassQueue] = UnionFind()
+        for group in self.world.groups:
+            queues = {(self.class_of[rank], (self.group_index(rank, group), None)) for rank in group.slots}
+            first, *others = queues or {(0, (0, None))}
             for other in others:
-                meetings.unite(first, other)
-        seen: set[Hashable] = set()
-        for rank, course in self.courses.items():
-            for (port, way), peer in zip(course.ways, self._peers[rank], strict=True):
+                matched.union(first, other)
+        seen: set[tuple[ClassQueue, ClassQueue]] = set()
+        for rank, order in self.issue_orders.items():
+            for (index, direction), peer in zip(order.p2p_queues, self._peers[rank], strict=True):
                 if peer is None:
                     continue
-                group = self.cast.seats[rank].ports[port]
-                ours = self.of[rank], (port, way)
-                theirs = self.of[peer], (self.port(peer, group), way.back(len(group.ranks)))
-                if (ours, theirs) not in seen:
-                    seen.add((ours, theirs))
-                    meetings.unite(ours, theirs)
-        return meetings
+                group = self.world.ranks[rank].groups[index]
+                own: ClassQueue = self.class_of[rank], (index, direction)
+                other = self.class_queue(peer, group, direction.reverse(len(group.ranks)))
+                if (own, other) not in seen:
+                    seen.add((own, other))
+                    matched.union(own, other)
+        return matched
 
-    def line(self, rank: int, group: Group, way: Way | None) -> tuple[int, Line]:
-        """The line of the rank's class on which it meets others in that group."""
-        return self.of[rank], (self.port(rank, group), way)
+    def class_queue(self, rank: int, group: Group, direction: Direction | None) -> ClassQueue:
+        """The queue of the rank's class for its collectives in that group, or for its p2p calls in that direction."""
+        return self.class_of[rank], (self.group_index(rank, group), direction)
 
-    def peer(self, rank: int, port: int, way: Way) -> int | None:
-        """Who is at the other end of that way, if simulated."""
-        return self._peer(rank, port, way)
+    def peer(self, rank: int, group_index: int, direction: Direction) -> int | None:
+        """The other side of the direction; None if it is not simulated."""
+        group = self.world.ranks[rank].groups[group_index]
+        peer = group.ranks[(group.group_rank_of[rank] + direction.peer_offset) % len(group.ranks)]
+        return peer if peer in group.slots else None
 
-    def _peer(self, rank: int, port: int, way: Way) -> int | None:
-        group = self.cast.seats[rank].ports[port]
-        peer = group.ranks[(group.places[rank] + way.distance) % len(group.ranks)]
-        return peer if peer in group.users else None
-
-    def port(self, rank: int, group: Group) -> int:
-        """Which of its ports the group is to the rank; -1 if it does not use it."""
-        slots = group.users.get(rank)
-        return self.cast.seats[rank].port_of[slots[0]] if slots else -1
-
-
-class Unions(Generic[_Item]):
-    """Things united with others (union-find)."""
-
-    def __init__(self) -> None:
-        self._parents: dict[_Item, _Item] = {}
-
-    def of(self, item: _Item) -> _Item:
-        """The one that stands for all that the item is united with."""
-        parents = self._parents
-        root = item
-        while (parent := parents.get(root, root)) != root:
-            root = parent
-        while (parent := parents.get(item, item)) != root:
-            parents[item], item = root, parent
-        return root
-
-    def unite(self, one: _Item, other: _Item) -> None:
-        a, b = self.of(one), self.of(other)
-        if a != b:
-            self._parents[b] = a
+    def group_index(self, rank: int, group: Group) -> int:
+        """The index of the group among those of the rank; -1 if the rank does not use it."""
+        slots = group.slots.get(rank)
+        return self.world.ranks[rank].group_of_slot[slots[0]] if slots else -1

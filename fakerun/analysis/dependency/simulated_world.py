@@ -1,117 +1,148 @@
-"""Who takes part: the simulated ranks, the process groups that they meet in, and which groups are alike.
-
-Groups whose members do the same, place by place, need to be compared once: what is found in one is found in all of them.
-"""
+"""The simulated ranks of a run and the process groups that they share. Ranks with equal schedules share one `UniqueSchedule`."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fakerun.analysis.matching.compare.interning import Trace, Traces, View
-from fakerun.records.collective import CollectiveRecord
+from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.run import RankRecord
-from fakerun.records.schedule import Calls, calls_of
+from fakerun.records.schedule import Calls, Schedule, ScheduledCall, calls_of
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """One direction of p2p communication as one side sees it. The peer's group rank is `peer_offset` more, modulo the size of the group.
+
+    `tag` is None on NCCL, which has no tags.
+    """
+
+    peer_offset: int
+    is_send: bool
+    tag: int | None
+
+    def reverse(self, group_size: int) -> "Direction":
+        """The same direction as the peer sees it."""
+        return Direction(-self.peer_offset % group_size, not self.is_send, self.tag)
+
+
+def direction_of(call: ScheduledCall) -> Direction | None:
+    """The direction of a p2p call; None if it receives from any source."""
+    if call.peer_offset is None:
+        return None
+    return Direction(call.peer_offset, call.op is CollectiveOp.SEND, None if call.device == "cuda" else call.tag or 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """A process group: what it is called, c10d's own name, its ranks in order, the place of each; by rank, the slots that it is."""
+    """A process group, shared by its members: `label` is its name in reports, `name` is c10d's, `ranks` are global ranks in group order.
+
+    `slots` maps each simulated member that uses the group to the slots of its schedule that stand for it.
+    """
 
     label: str
     name: str
     ranks: tuple[int, ...]
-    places: Mapping[int, int]
-    users: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    group_rank_of: Mapping[int, int]
+    slots: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seat:
-    """A simulated rank. `ports` are its groups, each once; `port_of` says by slot which one is used."""
+class UniqueSchedule:
+    """A schedule that one or more ranks have. `indices` are the positions of its calls by slot."""
+
+    schedule: Schedule
+    indices: Mapping[int, Sequence[int]]
+
+    @property
+    def calls(self) -> tuple[ScheduledCall, ...]:
+        return self.schedule.calls
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankView:
+    """What one simulated rank did. `groups` lists its groups once each; `group_of_slot` gives the index in it of each slot."""
 
     record: RankRecord
     calls: Calls
-    trace: Trace
-    ports: tuple[Group, ...]
-    port_of: tuple[int, ...]
+    schedule: UniqueSchedule
+    groups: tuple[Group, ...]
+    group_of_slot: tuple[int, ...]
 
     @property
     def rank(self) -> int:
         return self.record.rank
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Family:
-    """Groups whose members do the same. `pattern` has by place what the member does, None for one that is not simulated."""
-
-    pattern: tuple[View | None, ...]
-    groups: tuple[Group, ...]
-
-    @property
-    def group(self) -> Group:
-        """The one to speak of."""
-        return self.groups[0]
-
-    def members(self) -> Iterator[tuple[int, View]]:
-        """The simulated members of that group."""
-        return ((rank, view) for rank, view in zip(self.group.ranks, self.pattern, strict=True) if view is not None)
-
-
-class Cast:
-    """The simulated ranks in order, and their groups."""
+class SimulatedWorld:
+    """The simulated ranks in order of rank, and their groups."""
 
     def __init__(self, ranks: Sequence[RankRecord]) -> None:
-        self.traces = Traces()
-        self._places: dict[int, Mapping[int, int]] = {}
-        self._ranks: dict[tuple[int, ...], Mapping[int, int]] = {}
+        self._schedules = _Schedules()
+        self._group_ranks_by_id: dict[int, Mapping[int, int]] = {}
+        self._group_ranks: dict[tuple[int, ...], Mapping[int, int]] = {}
         self._groups: dict[tuple[str, int], Group] = {}
-        self.seats: Mapping[int, Seat] = {record.rank: self._seat(record) for record in sorted(ranks, key=lambda record: record.rank)}
+        self.ranks: Mapping[int, RankView] = {record.rank: self._view(record) for record in sorted(ranks, key=lambda record: record.rank)}
 
     @property
     def groups(self) -> tuple[Group, ...]:
         return tuple(self._groups.values())
 
-    def view(self, rank: int, group: Group) -> View:
-        """What a simulated rank does on a group."""
-        return self.traces.view(self.seats[rank].trace, group.users.get(rank, ()))
-
     def record(self, rank: int, index: int) -> CollectiveRecord:
-        """A call of a simulated rank."""
-        return self.seats[rank].calls[index]
+        """Call `index` of a simulated rank."""
+        return self.ranks[rank].calls[index]
 
-    def families(self) -> list[Family]:
-        """All groups of more than one member, those that are alike together."""
-        alike: dict[tuple[View | None, ...], list[Group]] = defaultdict(list)
-        for group in self.groups:
-            pattern = tuple(self.view(rank, group) if rank in self.seats else None for rank in group.ranks)
-            alike[pattern].append(group)
-        return [Family(pattern, tuple(groups)) for pattern, groups in alike.items()]
-
-    def _seat(self, record: RankRecord) -> Seat:
+    def _view(self, record: RankRecord) -> RankView:
         calls = calls_of(record.rank, record.collectives)
-        ports: dict[Group, int] = {}
-        port_of = []
-        for slot, group in enumerate(calls.groups):
-            shared = self._group(group.label, group.name, group.ranks)
-            if record.rank in shared.places:
-                shared.users[record.rank] = (*shared.users.get(record.rank, ()), slot)
-            port_of.append(ports.setdefault(shared, len(ports)))
-        trace = self.traces.of(calls, lasting=calls is record.collectives)
-        return Seat(record, Calls(record.rank, trace.schedule, calls.groups), trace, tuple(ports), tuple(port_of))
+        numbers: dict[Group, int] = {}
+        group_of_slot = []
+        for slot, process_group in enumerate(calls.groups):
+            group = self._group(process_group.label, process_group.name, process_group.ranks)
+            if record.rank in group.group_rank_of:
+                group.slots[record.rank] = (*group.slots.get(record.rank, ()), slot)
+            group_of_slot.append(numbers.setdefault(group, len(numbers)))
+        schedule = self._schedules.unique(calls.schedule, is_permanent=calls is record.collectives)
+        return RankView(record, Calls(record.rank, schedule.schedule, calls.groups), schedule, tuple(numbers), tuple(group_of_slot))
 
     def _group(self, label: str, name: str, ranks: tuple[int, ...]) -> Group:
-        places = self._places_in(ranks)
-        key = name, id(places)
+        group_ranks = self._group_ranks_of(ranks)
+        key = name, id(group_ranks)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(label, name, ranks, places)
+            group = self._groups[key] = Group(label, name, ranks, group_ranks)
         return group
 
-    def _places_in(self, ranks: tuple[int, ...]) -> Mapping[int, int]:
-        """Known by identity first: the ranks of a large job are many, and are as a rule one object in all records."""
-        places = self._places.get(id(ranks))
-        if places is None:
-            places = self._ranks.get(ranks)
-            if places is None:
-                places = self._ranks[ranks] = {rank: place for place, rank in enumerate(ranks)}
-            self._places[id(ranks)] = places
-        return places
+    def _group_ranks_of(self, ranks: tuple[int, ...]) -> Mapping[int, int]:
+        """By global rank the group rank. Looked up by identity first: in a large job the tuples are long, and records share them."""
+        group_ranks = self._group_ranks_by_id.get(id(ranks))
+        if group_ranks is None:
+            group_ranks = self._group_ranks.get(ranks)
+            if group_ranks is None:
+                group_ranks = self._group_ranks[ranks] = {rank: group_rank for group_rank, rank in enumerate(ranks)}
+            self._group_ranks_by_id[id(ranks)] = group_ranks
+        return group_ranks
+
+
+class _Schedules:
+    """The distinct schedules. Looked up by identity where possible: comparing two call by call takes as long as reading them."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, UniqueSchedule] = {}
+        self._by_value: dict[Schedule, UniqueSchedule] = {}
+
+    def unique(self, schedule: Schedule, *, is_permanent: bool) -> UniqueSchedule:
+        """`is_permanent` says that the schedule outlives this object: only then its identity is a safe key."""
+        known = self._by_id.get(id(schedule)) if is_permanent else None
+        if known is None:
+            known = self._by_value.get(schedule)
+            if known is None:
+                known = self._by_value[schedule] = UniqueSchedule(schedule, _by_slot(schedule))
+            if is_permanent:
+                self._by_id[id(schedule)] = known
+        return known
+
+
+def _by_slot(schedule: Schedule) -> Mapping[int, Sequence[int]]:
+    indices: dict[int, list[int]] = defaultdict(list)
+    for index, call in enumerate(schedule.calls):
+        indices[call.slot].append(index)
+    return indices

@@ -1,173 +1,182 @@
-"""What waits for what: the calls of classes of ranks as a graph, played through by taking away what has nothing left to wait for.
+"""The wait-for graph: which call can complete only after which other one, and which calls can never complete.
 
-Nodes: a rank has come to a call; the call may start; a meeting (the nth call on a line) has happened; batches have ended. What is
-never taken away waits for itself in a circle, or for something that does. Members that are not simulated are taken to be there in
-time. A message that nobody receives never ends, but makes no circle.
+Nodes, for each class of ranks and each of its calls: the class arrives at the call; the call starts; the matched calls (position n of a
+queue) complete, one node for all that take part; coalesced calls complete together. An edge goes from a node to each one that waits for
+it. Nodes without open dependencies are removed until none is left; a node that remains waits in a cycle, or for one that does.
+Members that are not simulated are taken to arrive in time. A p2p call whose peer never issues the matching call makes no cycle.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from fakerun.analysis.dependency.issue_order import Course, Line
-from fakerun.analysis.dependency.rank_partition import Classes, Unions
+from fakerun.analysis.dependency.issue_order import IssueOrder, Queue
+from fakerun.analysis.dependency.rank_partition import ClassQueue, RankPartition
+from fakerun.analysis.dependency.union_find import UnionFind
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
-    """Something that a node waits for. `call` is the call concerned, of the class at that edge; -1 where batches end."""
+class Dependency:
+    """A node that another one waits for. `call` is the index of the call that gives rise to it; -1 where coalesced calls complete."""
 
     node: int
     call: int
 
 
-class Graph:
-    """The graph of some classes. `comes[c][k]` is the node of class c having come to call k, `meets[c][k]` the meeting of that call."""
+class WaitForGraph:
+    """The graph of the classes of a partition.
 
-    def __init__(self, classes: Classes) -> None:
-        self.classes = classes
-        self._meetings = classes.meetings()
-        self.before: list[list[Before]] = []
-        self.after: list[list[int]] = []
+    By class and call: `arrivals[c][k]` is the node of class c arriving at call k (the last entry is the end of the program),
+    `completions[c][k]` the completion of that call. By node: `dependencies`, `dependents`, and `owner`, the class of the node, None for a
+    completion. `first_coalesced` maps the node at which coalesced calls complete to the first of them.
+    """
+
+    def __init__(self, partition: RankPartition) -> None:
+        self.partition = partition
+        self.dependencies: list[list[Dependency]] = []
+        self.dependents: list[list[int]] = []
         self.owner: list[int | None] = []
-        """By node the class, None for a meeting."""
-        self._points: dict[tuple[tuple[int, Line], int], int] = {}
-        self.meets: dict[int, list[int]] = {}
-        self.comes: dict[int, list[int]] = {}
-        """By class and call, the node of having come to it; the last is the end."""
-        self.batch_at: dict[int, int] = {}
-        """By the end of a batch its first call."""
-        self._batches: list[tuple[int, list[int]]] = []
-        """By batch the node of its end, and its meetings."""
-        for number, rank in classes.representatives().items():
-            self._add(number, classes.courses[rank])
-        self._join_batches()
+        self.arrivals: dict[int, list[int]] = {}
+        self.completions: dict[int, list[int]] = {}
+        self.first_coalesced: dict[int, int] = {}
+        self._matched = partition.matched_queues()
+        self._completion_at: dict[tuple[ClassQueue, int], int] = {}
+        self._coalesced: list[tuple[int, list[int]]] = []
+        """Of calls coalesced on one class: the node at which they complete, and the completion of each."""
+        for number, rank in partition.first_ranks().items():
+            self._add(number, partition.issue_orders[rank])
+        self._join_coalesced()
 
-    def points_from(self, line: tuple[int, Line], position: int) -> list[int]:
-        """The meeting at that position of a line of a class, and all later ones."""
-        meeting = self._meetings.of(line)
-        points = []
-        while (point := self._points.get((meeting, position))) is not None:
-            points.append(point)
+    def completions_from(self, queue: ClassQueue, position: int) -> list[int]:
+        """The completions of the calls in a queue of a class, from that position on."""
+        matched = self._matched.find(queue)
+        completions = []
+        while (completion := self._completion_at.get((matched, position))) is not None:
+            completions.append(completion)
             position += 1
-        return points
+        return completions
 
-    def stuck(self) -> set[int]:
-        """What never happens because it waits in a circle, or for what does."""
-        waits = [len(before) for before in self.before]
-        ready = [node for node, count in enumerate(waits) if not count]
-        happened = bytearray(len(waits))
+    def blocked(self) -> set[int]:
+        """The nodes that are never reached: they wait in a cycle, or for a node that does."""
+        open_dependencies = [len(dependencies) for dependencies in self.dependencies]
+        ready = [node for node, count in enumerate(open_dependencies) if not count]
+        reached = bytearray(len(open_dependencies))
         while ready:
             node = ready.pop()
-            happened[node] = 1
-            for after in self.after[node]:
-                waits[after] -= 1
-                if not waits[after]:
-                    ready.append(after)
-        return {node for node, has in enumerate(happened) if not has}
+            reached[node] = 1
+            for dependent in self.dependents[node]:
+                open_dependencies[dependent] -= 1
+                if not open_dependencies[dependent]:
+                    ready.append(dependent)
+        return {node for node, is_reached in enumerate(reached) if not is_reached}
 
-    def downstream(self, nodes: Iterable[int]) -> set[int]:
-        """The nodes and all that waits for them."""
+    def with_dependents(self, nodes: Iterable[int]) -> set[int]:
+        """The nodes and all that wait for them, directly or indirectly."""
         found = set(nodes)
-        ahead = list(found)
-        while ahead:
-            for after in self.after[ahead.pop()]:
-                if after not in found:
-                    found.add(after)
-                    ahead.append(after)
+        pending = list(found)
+        while pending:
+            for dependent in self.dependents[pending.pop()]:
+                if dependent not in found:
+                    found.add(dependent)
+                    pending.append(dependent)
         return found
 
     # -- building ------------------------------------------------------------------------------------------------------------------------
 
     def _node(self, owner: int | None) -> int:
-        self.before.append([])
-        self.after.append([])
+        self.dependencies.append([])
+        self.dependents.append([])
         self.owner.append(owner)
         return len(self.owner) - 1
 
-    def _edge(self, before: int, after: int, call: int) -> None:
-        self.before[after].append(Before(before, call))
-        self.after[before].append(after)
+    def _edge(self, dependency: int, dependent: int, call: int) -> None:
+        self.dependencies[dependent].append(Dependency(dependency, call))
+        self.dependents[dependency].append(dependent)
 
-    def _add(self, number: int, course: Course) -> None:
-        self.meets[number] = [-1] * len(course.moves)
-        self.comes[number] = []
-        lane = _Lane()
-        for index, move in enumerate(course.moves):
-            here = self._come(number, index, lane)
-            starting = course.batches.get(move.batch, (index,))
+    def _add(self, number: int, order: IssueOrder) -> None:
+        self.completions[number] = [-1] * len(order.calls)
+        self.arrivals[number] = []
+        state = _BuildState()
+        for index, call in enumerate(order.calls):
+            arrival = self._arrive(number, index, state)
+            starting = order.coalesced.get(call.coalesced, (index,))
             if index == starting[-1]:
-                self._start(number, course, starting, here, lane)
-        self._come(number, len(course.moves), lane)
+                self._start(number, order, starting, arrival, state)
+        self._arrive(number, len(order.calls), state)
 
-    def _come(self, number: int, index: int, lane: "_Lane") -> int:
-        """The node of having come to a call, or to the end."""
-        here = self._node(number)
-        comes = self.comes[number]
-        if comes:
-            self._edge(comes[-1], here, index)
-        comes.append(here)
-        for end in lane.waits.pop(index, ()):
-            self._edge(end.node, here, end.call)
-        return here
+    def _arrive(self, number: int, index: int, state: "_BuildState") -> int:
+        """The node at which the class arrives at a call, or at the end of its program."""
+        arrival = self._node(number)
+        arrivals = self.arrivals[number]
+        if arrivals:
+            self._edge(arrivals[-1], arrival, index)
+        arrivals.append(arrival)
+        for end in state.waited_before.pop(index, ()):
+            self._edge(end.node, arrival, end.call)
+        return arrival
 
-    def _start(self, number: int, course: Course, calls: Sequence[int], here: int, lane: "_Lane") -> None:
-        """Calls that start together, after what their communicators did before."""
-        moves = [course.moves[call] for call in calls]
-        communicators = {move.communicator: None for move in moves if move.communicator is not None}
+    def _start(self, number: int, order: IssueOrder, indices: Sequence[int], arrival: int, state: "_BuildState") -> None:
+        """Calls that start together, after the calls that were issued on their communicators before."""
+        calls = [order.calls[index] for index in indices]
+        communicators = {call.communicator: None for call in calls if call.communicator is not None}
         start = self._node(number)
-        self._edge(here, start, calls[-1])
+        self._edge(arrival, start, indices[-1])
         for communicator in communicators:
-            if communicator in lane.ends:
-                self._edge(lane.ends[communicator].node, start, lane.ends[communicator].call)
-        met = [Before(self._meet(number, start, move.line, call, lane), call) for call, move in zip(calls, moves, strict=True) if move.line]
-        if not met:
+            if communicator in state.last_on:
+                self._edge(state.last_on[communicator].node, start, state.last_on[communicator].call)
+        completions = [
+            Dependency(self._complete(number, start, call.queue, index, state), index)
+            for index, call in zip(indices, calls, strict=True)
+            if call.queue
+        ]
+        if not completions:
             return
-        end = met[0] if moves[0].batch is None else self._end(number, met)
-        lane.ends.update(dict.fromkeys(communicators, end))
-        for move in moves:
-            if move.waited_at is not None:
-                lane.waits[max(move.waited_at, calls[-1] + 1)].append(end)
+        end = completions[0] if calls[0].coalesced is None else self._coalesced_end(number, completions)
+        state.last_on.update(dict.fromkeys(communicators, end))
+        for call in calls:
+            if call.waited_before is not None:
+                state.waited_before[max(call.waited_before, indices[-1] + 1)].append(end)
 
-    def _meet(self, number: int, start: int, line: Line, call: int, lane: "_Lane") -> int:
-        key = self._meetings.of((number, line)), lane.made[line]
-        lane.made[line] += 1
-        point = self._points.get(key)
-        if point is None:
-            point = self._points[key] = self._node(None)
-        self._edge(start, point, call)
-        self.meets[number][call] = point
-        return point
+    def _complete(self, number: int, start: int, queue: Queue, index: int, state: "_BuildState") -> int:
+        key = self._matched.find((number, queue)), state.length[queue]
+        state.length[queue] += 1
+        completion = self._completion_at.get(key)
+        if completion is None:
+            completion = self._completion_at[key] = self._node(None)
+        self._edge(start, completion, index)
+        self.completions[number][index] = completion
+        return completion
 
-    def _end(self, number: int, met: list[Before]) -> Before:
+    def _coalesced_end(self, number: int, completions: list[Dependency]) -> Dependency:
         end = self._node(number)
-        self._batches.append((end, [each.node for each in met]))
-        self.batch_at[end] = met[0].call
-        return Before(end, met[0].call)
+        self._coalesced.append((end, [completion.node for completion in completions]))
+        self.first_coalesced[end] = completions[0].call
+        return Dependency(end, completions[0].call)
 
-    def _join_batches(self) -> None:
-        """What is issued as one ends as one, on both sides: batches that share a meeting, or are linked by others that do, end together.
+    def _join_coalesced(self) -> None:
+        """Coalesced calls complete together, on both sides: so do blocks that share a completion, directly or through other blocks.
 
-        pytorch/PiPPy #969: stage 0 sends to 1 and 2 in one batch, 2 receives from both in one; 1 can send only after it has received.
+        pytorch/PiPPy #969: stage 0 sends to stages 1 and 2 in one batch, stage 2 receives from both in one; stage 1 can send only after it
+        has received.
         """
-        joint: Unions[int] = Unions()
-        for _, met in self._batches:
-            for other in met[1:]:
-                joint.unite(met[0], other)
+        joined: UnionFind[int] = UnionFind()
+        for _, completions in self._coalesced:
+            for other in completions[1:]:
+                joined.union(completions[0], other)
         ends: dict[int, int] = {}
-        for end, met in self._batches:
-            root = joint.of(met[0])
+        for end, completions in self._coalesced:
+            root = joined.find(completions[0])
             if root not in ends:
                 ends[root] = self._node(None)
             self._edge(ends[root], end, -1)
-        for point in {point for _, met in self._batches for point in met}:
-            self._edge(point, ends[joint.of(point)], -1)
+        for completion in {completion for _, completions in self._coalesced for completion in completions}:
+            self._edge(completion, ends[joined.find(completion)], -1)
 
 
 @dataclass(slots=True)
-class _Lane:
-    """How far a class is laid out: the last end on each communicator, what is waited for before which call, the calls made on each line."""
+class _BuildState:
+    """The program of a class so far: the last completion on each communicator, what is waited for before each call, calls per queue."""
 
-    ends: dict[Hashable, Before] = field(default_factory=dict)
-    waits: dict[int, list[Before]] = field(default_factory=lambda: defaultdict(list))
-    made: dict[Line, int] = field(default_factory=lambda: defaultdict(int))
+    last_on: dict[Hashable, Dependency] = field(default_factory=dict)
+    waited_before: dict[int, list[Dependency]] = field(default_factory=lambda: defaultdict(list))
+    length: dict[Queue, int] = field(default_factory=lambda: defaultdict(int))

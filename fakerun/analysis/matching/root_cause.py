@@ -1,178 +1,197 @@
-"""Which differences are causes, and which only follow from them.
+"""Which mismatches are causes, and which are only consequences of another one.
 
-A difference follows from another one if its calls wait for the other's, or if the same ranks have gone astray earlier in the program.
+A mismatch is a consequence of another one if its calls wait for the calls of the other, or if the same ranks are desynchronised earlier in
+the program.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fakerun.analysis.dependency.wait_for_graph import Graph
-from fakerun.analysis.matching.compare.mismatch import Difference
-from fakerun.analysis.matching.wording import who
+from fakerun.analysis.dependency import Group, WaitForGraph
+from fakerun.analysis.matching.compare.mismatch import Mismatch
+from fakerun.analysis.matching.description import describe_label
 from fakerun.records.finding import Finding
+from fakerun.units import join_words, name_ranks
 
-_MOST = 64
-"""Differences that are looked at, the earliest in the program: nobody mends more at a time."""
+_MAX_ANALYSED = 64
+"""Mismatches that are analysed, the earliest in the program: nobody fixes more at a time."""
 
-_SHOWN = 4
-"""Labels of groups that a sentence names."""
+_MAX_LABELS = 4
+"""Groups that a sentence names."""
 
 
 @dataclass(slots=True, eq=False)
-class _Cause:
-    """A difference in the graph: where it lies, what waits for it, and what may. What has been found to follow from it.
-
-    `number` is its place among all differences, in the order of the program.
+class _Candidate:
+    """A mismatch in the graph: `nodes` are the calls at which it lies, `affected` all that wait for them, `suspect` all that may wait for
+    them. `number` is its place among all mismatches in the order of the program; `consequences` are the mismatches that follow from it.
     """
 
     number: int
-    difference: Difference
-    place: frozenset[int]
-    reach: frozenset[int]
+    mismatch: Mismatch
+    nodes: frozenset[int]
+    affected: frozenset[int]
     suspect: frozenset[int]
-    follow: list["_Cause"] = field(default_factory=list)
+    consequences: list["_Candidate"] = field(default_factory=list)
 
-    def add(self, other: "_Cause") -> None:
-        """The other follows from this one, or is the same further on."""
-        self.follow.append(other)
-        if _key(self.difference) == _key(other.difference) and not other.difference.named <= self.difference.named:
-            self.difference = self.difference.with_ranks_of(other.difference)
+    def add(self, other: "_Candidate") -> None:
+        """The other is a consequence of this one, or the same mismatch later in the program."""
+        self.consequences.append(other)
+        if _key(self.mismatch) == _key(other.mismatch) and not other.mismatch.ranks <= self.mismatch.ranks:
+            self.mismatch = self.mismatch.merged_with(other.mismatch)
 
-    def precedes(self, other: "_Cause") -> bool:
+    def explains(self, other: "_Candidate") -> bool:
         """Whether the other is a consequence of this one."""
-        earlier = self.number < other.number
-        if self.reach & other.place and (earlier or not other.reach & self.place):
+        is_earlier = self.number < other.number
+        if self.affected & other.nodes and (is_earlier or not other.affected & self.nodes):
             return True
-        same = self.difference.odd & other.difference.odd and (self.difference.astray or self.difference.code == other.difference.code)
-        return bool(same) and earlier
+        same_ranks = self.mismatch.outliers & other.mismatch.outliers
+        return bool(same_ranks) and is_earlier and (self.mismatch.desynchronising or self.mismatch.code == other.mismatch.code)
 
 
-def cause_findings(differences: Sequence[Difference], graph: Graph) -> tuple[list[Finding], frozenset[int]]:
-    """One finding for each cause, and the nodes of the graph that wait for one, or may. The graph's classes must be settled."""
-    ordered = sorted(_gathered(differences), key=lambda each: each.order)
-    causes = [_placed(graph, number, each) for number, each in enumerate(ordered[:_MOST])]
-    parents = [next((i for i, other in enumerate(causes) if other is not cause and other.precedes(cause)), None) for cause in causes]
+def root_cause_findings(mismatches: Sequence[Mismatch], graph: WaitForGraph) -> tuple[list[Finding], frozenset[int]]:
+    """One finding for each root cause, and the nodes of the graph that wait for one, or may. The partition must be stable."""
+    ordered = sorted(_merged_by_position(mismatches), key=lambda mismatch: mismatch.program_index)
+    candidates = [_candidate(graph, number, mismatch) for number, mismatch in enumerate(ordered[:_MAX_ANALYSED])]
+    causes = [next((i for i, other in enumerate(candidates) if other is not each and other.explains(each)), None) for each in candidates]
     roots: dict[int, None] = {}
-    for number, cause in enumerate(causes):
-        root = _root(number, parents)
+    for number, candidate in enumerate(candidates):
+        root = _root(number, causes)
         roots[root] = None
         if root != number:
-            causes[root].add(cause)
-    found = [cause.difference.finding(_more(cause, graph)) for cause in _merged([causes[root] for root in roots])]
-    if len(ordered) > _MOST:
-        found[-1] = replace(found[-1], message=f"{found[-1].message} {len(ordered) - _MOST} further differences have not been looked at.")
-    return found, frozenset[int]().union(*(cause.suspect for cause in causes))
+            candidates[root].add(candidate)
+    found = [cause.mismatch.finding(_addition(cause, graph)) for cause in _merged_by_key([candidates[root] for root in roots])]
+    if (more := len(ordered) - _MAX_ANALYSED) > 0:
+        sentence = f"{more} further mismatches were not analysed." if more > 1 else "1 further mismatch was not analysed."
+        found[-1] = replace(found[-1], message=f"{found[-1].message} {sentence}")
+    return found, frozenset[int]().union(*(candidate.suspect for candidate in candidates))
 
 
-def _root(number: int, parents: Sequence[int | None]) -> int:
+def _root(number: int, causes: Sequence[int | None]) -> int:
+    """The end of the chain of causes; where they explain each other, the first of them in the program."""
     seen = [number]
-    while (parent := parents[seen[-1]]) is not None and parent not in seen:
-        seen.append(parent)
-    return seen[-1] if parents[seen[-1]] is None else min(seen)
+    while (cause := causes[seen[-1]]) is not None and cause not in seen:
+        seen.append(cause)
+    return seen[-1] if causes[seen[-1]] is None else min(seen)
 
 
-def _placed(graph: Graph, number: int, difference: Difference) -> _Cause:
-    if difference.blocked:
-        comes = ((graph.comes[graph.classes.of[rank]], call) for rank, call in difference.blocked.items())
-        nodes = frozenset(calls[call] for calls, call in comes if call < len(calls))
-        reach = frozenset(graph.downstream(nodes))
-        return _Cause(number, difference, nodes, reach, reach)
-    place: set[int] = set()
-    behind: set[int] = set()
-    perhaps: set[int] = set()
-    index = difference.groups[0].places[difference.rank]
-    since = difference.position if difference.since is None else difference.since
-    for group in difference.groups:
-        rank = next(iter(group.users)) if difference.way is None else group.ranks[index]
-        points = graph.points_from(graph.classes.line(rank, group, difference.way), since)
-        perhaps.update(points)
-        place.update(points[difference.position - since : difference.position - since + 1])
-        behind.update(points[difference.position - since :])
-    if not difference.astray:
-        return _Cause(number, difference, frozenset(place), frozenset(), frozenset())
-    return _Cause(number, difference, frozenset(place), frozenset(graph.downstream(behind)), frozenset(graph.downstream(perhaps)))
+def _candidate(graph: WaitForGraph, number: int, mismatch: Mismatch) -> _Candidate:
+    if mismatch.blocked:
+        arrivals = ((graph.arrivals[graph.partition.class_of[rank]], call) for rank, call in mismatch.blocked.items())
+        blocked = frozenset(nodes[call] for nodes, call in arrivals if call < len(nodes))
+        affected = frozenset(graph.with_dependents(blocked))
+        return _Candidate(number, mismatch, blocked, affected, affected)
+    at: set[int] = set()
+    at_or_after: set[int] = set()
+    possible: set[int] = set()
+    group_rank = mismatch.groups[0].group_rank_of[mismatch.rank]
+    earliest = mismatch.position if mismatch.earliest_position is None else mismatch.earliest_position
+    for group in mismatch.groups:
+        rank = next(iter(group.slots)) if mismatch.direction is None else group.ranks[group_rank]
+        completions = graph.completions_from(graph.partition.class_queue(rank, group, mismatch.direction), earliest)
+        possible.update(completions)
+        at.update(completions[mismatch.position - earliest : mismatch.position - earliest + 1])
+        at_or_after.update(completions[mismatch.position - earliest :])
+    if not mismatch.desynchronising:
+        return _Candidate(number, mismatch, frozenset(at), frozenset(), frozenset())
+    affected, suspect = (frozenset(graph.with_dependents(nodes)) for nodes in (at_or_after, possible))
+    return _Candidate(number, mismatch, frozenset(at), affected, suspect)
 
 
-def _gathered(differences: Sequence[Difference]) -> Iterator[Difference]:
-    """Those as one that lie at the same position on the same lines: the same bug in groups that differ elsewhere."""
-    alike: dict[Hashable, Difference] = {}
-    for each in differences:
-        place = None if each.way is None else each.groups[0].places[each.rank]
-        key = _key(each), each.position, each.way, place, bool(each.blocked)
-        alike[key] = alike[key].with_ranks_of(each) if key in alike else each
-    yield from alike.values()
+def _merged_by_position(mismatches: Sequence[Mismatch]) -> Iterator[Mismatch]:
+    """Mismatches at the same position and lines as one: the same bug in groups that differ elsewhere."""
+    merged: dict[Hashable, Mismatch] = {}
+    for each in mismatches:
+        group_rank = None if each.direction is None else each.groups[0].group_rank_of[each.rank]
+        key = _key(each), each.position, each.direction, group_rank, bool(each.blocked)
+        merged[key] = merged[key].merged_with(each) if key in merged else each
+    yield from merged.values()
 
 
-def _merged(causes: Sequence[_Cause]) -> Iterator[_Cause]:
-    """Those as one that are the same on the same lines, or the same failure."""
-    alike: dict[Hashable, _Cause] = {}
+def _merged_by_key(causes: Sequence[_Candidate]) -> Iterator[_Candidate]:
+    """Causes that are the same on the same lines, or the same failure, as one."""
+    merged: dict[Hashable, _Candidate] = {}
     for cause in causes:
-        key = _key(cause.difference)
-        same = alike.get(key)
-        alike[key] = cause if same is None else _both(same, cause)
-    yield from alike.values()
+        key = _key(cause.mismatch)
+        known = merged.get(key)
+        merged[key] = cause if known is None else _both(known, cause)
+    yield from merged.values()
 
 
-def _key(difference: Difference) -> Hashable:
-    if difference.failure is not None or difference.code == "uneven-steps":
-        return difference.code, difference.failure
-    return difference.code, difference.call_site, difference.usual_site
+def _key(mismatch: Mismatch) -> Hashable:
+    if mismatch.failure is not None or mismatch.code == "uneven-steps":
+        return mismatch.code, mismatch.failure
+    return mismatch.code, mismatch.call_site, mismatch.majority_site
 
 
-def _both(one: _Cause, other: _Cause) -> _Cause:
+def _both(one: _Candidate, other: _Candidate) -> _Candidate:
     return replace(
-        one, difference=one.difference.with_ranks_of(other.difference), reach=one.reach | other.reach, follow=one.follow + other.follow
+        one,
+        mismatch=one.mismatch.merged_with(other.mismatch),
+        affected=one.affected | other.affected,
+        consequences=one.consequences + other.consequences,
     )
 
 
-# -- what to add -------------------------------------------------------------------------------------------------------------------------
+# -- what a finding adds -----------------------------------------------------------------------------------------------------------------
 
 
-def _more(cause: _Cause, graph: Graph) -> str:
-    """In how many groups it is so, and who waits because of it."""
-    groups = cause.difference.groups
-    others = f" It is so in {len(groups) - 1} other group{'s' * (len(groups) > 2)}, too: {_labels(group.label for group in groups[1:])}."
-    return others * (len(groups) > 1) + _waiting(cause, graph)
+def _addition(cause: _Candidate, graph: WaitForGraph) -> str:
+    """In how many other groups the mismatch occurs, and who hangs because of it."""
+    groups = cause.mismatch.groups
+    others = len(groups) - 1
+    labels = {_label(group) for group in groups}
+    named = f" ({_list(labels)})" if len(labels) > 1 else ""
+    occurs = f" The same mismatch occurs in {others} other group{'s' * (others > 1)}{named}." if others > 0 else ""
+    return occurs + _consequences(cause, graph)
 
 
-def _waiting(cause: _Cause, graph: Graph) -> str:
-    """Who waits beside the members of the groups, or elsewhere."""
-    if not cause.difference.astray:
-        where = {group.label for each in cause.follow for group in each.difference.groups}
-        return f" The same ranks differ in {_labels(where)}, too." if where else ""
-    labels = _waiting_in(cause.reach.union(*(each.reach for each in cause.follow)), graph)
-    members = _concerned(cause.difference)
-    waiting = {rank for rank, number in graph.classes.of.items() if number in labels and rank not in cause.difference.odd}
-    where = set(labels.values())
-    if not cause.follow and waiting <= members:
+def _consequences(cause: _Candidate, graph: WaitForGraph) -> str:
+    """Who hangs beside the members of the groups, or in other groups."""
+    consequent = {_label(group) for each in cause.consequences for group in each.mismatch.groups}
+    if not cause.mismatch.desynchronising:
+        return f" The same ranks also disagree in {_groups(consequent)}." if consequent else ""
+    hanging_in = _hanging_in(cause.affected.union(*(each.affected for each in cause.consequences)), graph)
+    members = _described_ranks(cause.mismatch)
+    hanging = {rank for rank, number in graph.partition.class_of.items() if number in hanging_in and rank not in cause.mismatch.outliers}
+    if not cause.consequences and hanging <= members:
         return ""
-    where |= {group.label for each in cause.follow for group in each.difference.groups}
-    who_waits = waiting or members - cause.difference.odd
-    return f" What follows from it: {who(who_waits)} wait{'s' * (len(who_waits) == 1)} for ever, or for wrong calls, in {_labels(where)}."
+    hanging = hanging or members - cause.mismatch.outliers
+    return f" As a result {name_ranks(hanging)} hang{'s' * (len(hanging) == 1)} in {_groups({*hanging_in.values(), *consequent})}."
 
 
-def _concerned(difference: Difference) -> set[int]:
-    """The ranks that the message names, or says something of by naming their group."""
-    if difference.way is not None:
-        return {difference.rank, *difference.named}
-    return {rank for group in difference.groups for rank in group.users} | difference.blocked.keys()
+def _described_ranks(mismatch: Mismatch) -> set[int]:
+    """The ranks that the message names, or describes by naming their group."""
+    if mismatch.direction is not None:
+        return {mismatch.rank, *mismatch.ranks}
+    return {rank for group in mismatch.groups for rank in group.slots} | mismatch.blocked.keys()
 
 
-def _waiting_in(reach: frozenset[int], graph: Graph) -> Mapping[int, str]:
-    """By class that waits, the label of the group in which it does first."""
+def _hanging_in(affected: frozenset[int], graph: WaitForGraph) -> Mapping[int, str]:
+    """By class that hangs, the label of the group in which it does first."""
     found: dict[int, str] = {}
-    representatives = graph.classes.representatives()
-    for node in sorted(reach):
+    first_ranks = graph.partition.first_ranks()
+    for node in sorted(affected):
         number = graph.owner[node]
-        if number is not None and number not in found:
-            rank = representatives[number]
-            call = next((before.call for before in graph.before[node] if before.node in reach), None)
-            line = None if call is None else graph.classes.courses[rank].moves[call].line
-            if line is not None:
-                found[number] = graph.classes.cast.seats[rank].ports[line[0]].label
+        if number is None or number in found:
+            continue
+        rank = first_ranks[number]
+        call = next((dependency.call for dependency in graph.dependencies[node] if dependency.node in affected), None)
+        queue = None if call is None else graph.partition.issue_orders[rank].calls[call].queue
+        if queue is not None:
+            found[number] = _label(graph.partition.world.ranks[rank].groups[queue[0]])
     return found
 
 
-def _labels(labels: Iterator[str] | set[str]) -> str:
-    distinct = sorted(set(labels))
-    return f"group{'s' * (len(distinct) > 1)} {', '.join(distinct[:_SHOWN])}{', ...' * (len(distinct) > _SHOWN)}"
+def _label(group: Group) -> str:
+    return describe_label(group.label, group.ranks)
+
+
+def _groups(labels: Iterable[str]) -> str:
+    distinct = set(labels)
+    return f"group{'s' * (len(distinct) > 1)} {_list(distinct)}"
+
+
+def _list(labels: Iterable[str]) -> str:
+    distinct = sorted(labels)
+    shown = distinct[:_MAX_LABELS]
+    return join_words(shown) if len(distinct) <= _MAX_LABELS else f"{', '.join(shown)} and {len(distinct) - _MAX_LABELS} more"

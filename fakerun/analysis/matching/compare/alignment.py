@@ -1,84 +1,89 @@
-"""How one stream of calls leaves another: what was left out, added, put in another order, or is another call in the same place."""
+"""Alignment of two sequences of calls that diverge: which call was skipped, added, moved, or is a different one at the same position."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-_AHEAD = 3
-"""For how many calls streams must go on alike where several are missing or extra, or two have changed places."""
+_MIN_AGREEMENT = 3
+"""After several missing or extra calls, or after two swapped ones, the sequences must agree for this many calls."""
 
-_FAR = 32
-"""How many calls in a row may be missing or extra and still be told as such."""
+_MAX_EDIT = 32
+"""Consecutive calls that may be missing or extra, and calls that are compared after them: this bounds the cost."""
 
-Tokens = Sequence[Hashable]
+Calls = Sequence[Hashable]
 
 
-class Parting(StrEnum):
-    """What happened where two streams part."""
+class Edit(StrEnum):
+    """How one sequence differs from the other where they diverge."""
 
     MISSING = "missing"
     EXTRA = "extra"
     SWAPPED = "swapped"
-    OTHER = "other"
+    REORDERED = "reordered"
+    DIFFERENT = "different"
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """What happened, at which position of both streams, and to how many calls."""
+class Alignment:
+    """The edit, its position in both sequences, and how many calls it concerns."""
 
-    parting: Parting
+    edit: Edit
     position: int
     calls: int = 1
 
 
-def parting_of(one: Tokens, other: Tokens) -> int | None:
-    """The first position where the streams differ, or one of them is over."""
+def first_divergence(one: Calls, other: Calls) -> int | None:
+    """The first position at which the sequences differ or one of them has ended; None if they are equal."""
     if one == other:
         return None
     shorter = min(len(one), len(other))
     return next((position for position in range(shorter) if one[position] != other[position]), shorter)
 
 
-def diagnosis_of(usual: Tokens, odd: Tokens, position: int) -> Diagnosis:
-    """In which way `odd` leaves `usual` at the first position where they part: whatever lets them go on alike for longest."""
-    if position >= len(odd):
-        return Diagnosis(Parting.MISSING, position, len(usual) - position)
-    if position >= len(usual):
-        return Diagnosis(Parting.EXTRA, position, len(odd) - position)
-    if len(usual) == len(odd) and _swapped(usual, odd, position):
-        return Diagnosis(Parting.SWAPPED, position, 2)
-    length, found = max(_explanations(usual, odd, position), key=lambda each: each[0])
-    if length:
+def align(majority: Calls, outlier: Calls, position: int) -> Alignment:
+    """The edit that explains how `outlier` diverges from `majority` at `position`: the one after which they agree for longest."""
+    if position >= len(outlier):
+        return Alignment(Edit.MISSING, position, len(majority) - position)
+    if position >= len(majority):
+        return Alignment(Edit.EXTRA, position, len(outlier) - position)
+    if len(majority) == len(outlier) and _is_swap(majority, outlier, position):
+        return Alignment(Edit.SWAPPED, position, 2)
+    agreement, found = max(_candidates(majority, outlier, position), key=lambda candidate: candidate[0])
+    if agreement:
         return found
-    swapped = _swapped(usual, odd, position) or Counter(usual[position:]) == Counter(odd[position:])
-    return Diagnosis(Parting.SWAPPED, position, 2) if swapped else Diagnosis(Parting.OTHER, position)
+    if _is_swap(majority, outlier, position):
+        return Alignment(Edit.SWAPPED, position, 2)
+    if Counter(majority[position:]) == Counter(outlier[position:]):
+        return Alignment(Edit.REORDERED, position, len(majority) - position)
+    return Alignment(Edit.DIFFERENT, position)
 
 
-def _explanations(usual: Tokens, odd: Tokens, position: int) -> Iterator[tuple[int, Diagnosis]]:
-    """What may have happened, and for how many calls the streams then go on alike; of equals, the likelier first."""
-    other = _together(usual, odd, position + 1, position + 1), Diagnosis(Parting.OTHER, position)
-    if len(usual) == len(odd):
-        yield other
-    for calls in range(1, _FAR + 1):
-        missing = _together(usual, odd, position + calls, position), Diagnosis(Parting.MISSING, position, calls)
-        extra = _together(usual, odd, position, position + calls), Diagnosis(Parting.EXTRA, position, calls)
-        for length, found in (missing, extra) if len(usual) >= len(odd) else (extra, missing):
-            if calls == 1 or length >= _AHEAD:
-                yield length, found
-    yield other
+def _candidates(majority: Calls, outlier: Calls, position: int) -> Iterator[tuple[int, Alignment]]:
+    """Possible edits, each with the number of calls for which the sequences agree after it; the more likely of equals first."""
+    different = _agreement(majority, outlier, position + 1, position + 1), Alignment(Edit.DIFFERENT, position)
+    if len(majority) == len(outlier):
+        yield different
+    for calls in range(1, _MAX_EDIT + 1):
+        missing = _agreement(majority, outlier, position + calls, position), Alignment(Edit.MISSING, position, calls)
+        extra = _agreement(majority, outlier, position, position + calls), Alignment(Edit.EXTRA, position, calls)
+        for agreement, found in (missing, extra) if len(majority) >= len(outlier) else (extra, missing):
+            if calls == 1 or agreement >= _MIN_AGREEMENT:
+                yield agreement, found
+    yield different
 
 
-def _together(usual: Tokens, odd: Tokens, there: int, here: int) -> int:
-    """For how many calls the streams are alike from those positions on; more than `_FAR` are as good as that."""
-    pairs = zip(usual[there : there + _FAR], odd[here : here + _FAR], strict=False)
-    return next((count for count, (one, other) in enumerate(pairs) if one != other), min(_FAR, len(usual) - there, len(odd) - here))
+def _agreement(majority: Calls, outlier: Calls, majority_start: int, outlier_start: int) -> int:
+    """For how many calls the sequences agree from those positions on, up to `_MAX_EDIT`."""
+    pairs = zip(majority[majority_start : majority_start + _MAX_EDIT], outlier[outlier_start : outlier_start + _MAX_EDIT], strict=False)
+    longest = min(_MAX_EDIT, len(majority) - majority_start, len(outlier) - outlier_start)
+    return next((count for count, (one, other) in enumerate(pairs) if one != other), longest)
 
 
-def _swapped(usual: Tokens, odd: Tokens, position: int) -> bool:
-    """Whether two calls have changed places, and all is as it was after them, or all calls are the same but for their order."""
-    there, here = usual[position : position + 2], odd[position : position + 2]
+def _is_swap(majority: Calls, outlier: Calls, position: int) -> bool:
+    """Whether two calls are swapped and the sequences agree after them, or have the same calls in any order."""
+    there, here = majority[position : position + 2], outlier[position : position + 2]
     if not (len(there) == len(here) == 2 and there[0] == here[1] and there[1] == here[0]):
         return False
-    after = slice(position + 2, position + 2 + _AHEAD)
-    return usual[after] == odd[after] or Counter(usual[position:]) == Counter(odd[position:])
+    after = slice(position + 2, position + 2 + _MIN_AGREEMENT)
+    return majority[after] == outlier[after] or Counter(majority[position:]) == Counter(outlier[position:])

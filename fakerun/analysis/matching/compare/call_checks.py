@@ -1,141 +1,107 @@
-"""Where the members of a group agree so far: sizes that are wrong all the same, and one position reached from different lines.
+"""Sizes that are wrong although the members of a group agree on the signature of the call.
 
-What is wrong in one way on the same lines is told once, of all ranks and groups that it is so in.
+The same error at the same call site is one finding, with all ranks that have it.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from fakerun.analysis.dependency.simulated_world import Cast, Family
+from fakerun.analysis.dependency import SimulatedWorld
 from fakerun.analysis.matching.compare.call_signature import Counts
-from fakerun.analysis.matching.compare.interning import Stream
-from fakerun.analysis.matching.wording import at, call, on, who
+from fakerun.analysis.matching.compare.group_classes import GroupClass
+from fakerun.analysis.matching.compare.interning import CallSequence
+from fakerun.analysis.matching.description import at, describe_call, describe_position
 from fakerun.records.finding import Finding, Severity
 
-_SIZES_HINT = "Bring the tensors to the sizes that the operation asks for."
-_SPLITS_HINT = "Exchange the counts first (an all_to_all_single of the split sizes), and use what arrives as output splits."
-_LINES_HINT = "It matches here; a change to one of the branches alone would make the job hang."
+_SIZES_HINT = "Give the tensors the sizes that the operation requires."
+_SPLITS_HINT = "Exchange the counts first (an all_to_all_single of the split sizes), and use the received ones as output splits."
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
-    rank: int
-    place: int
-    stream: Stream
+class CallChecks:
+    """Collects the findings of one class of groups after the other."""
 
-
-class Agreed:
-    """Collects what is to be said of groups, one after the other."""
-
-    def __init__(self, cast: Cast) -> None:
-        self._cast = cast
+    def __init__(self, world: SimulatedWorld) -> None:
+        self._world = world
         self._findings: dict[Hashable, Finding] = {}
 
     def findings(self) -> Iterator[Finding]:
         yield from self._findings.values()
 
-    def look_at(self, family: Family, end: int | None) -> None:
-        """Look at the calls of a group before position `end`, where its members part; at all if they do not."""
-        members = [_Member(rank, family.group.places[rank], view.collectives) for rank, view in family.members()]
-        end = end if end is not None else min(len(member.stream.calls) for member in members)
-        if any(member.stream.to_check for member in members):
-            self._laws(family, members, end)
-            self._tables(family, members, end)
-        if len({member.stream.lines for member in members}) > 1:
-            self._lines(family, members, end)
+    def check(self, group_class: GroupClass, end: int) -> None:
+        """Check the collectives of a group before position `end`, up to which the members agree."""
+        if any(calls.collectives.has_checks for _, calls in group_class.members()):
+            self._check_sizes(group_class, end)
+            self._check_splits(group_class, end)
 
-    def _tell(self, key: Hashable, finding: Finding) -> None:
-        told = self._findings.get(key)
-        self._findings[key] = finding if told is None else replace(told, ranks=tuple(sorted({*told.ranks, *finding.ranks})))
+    def _add(self, key: Hashable, finding: Finding) -> None:
+        known = self._findings.get(key)
+        self._findings[key] = finding if known is None else replace(known, ranks=tuple(sorted({*known.ranks, *finding.ranks})))
 
-    def _everywhere(self, family: Family, members: Sequence[_Member]) -> tuple[int, ...]:
-        return tuple(sorted({group.ranks[member.place] for group in family.groups for member in members}))
-
-    def _laws(self, family: Family, members: Sequence[_Member], end: int) -> None:
-        for stream, those in _by_stream(members).items():
-            for position, kind in enumerate(stream.kinds[:end]):
-                if kind.law is None:
+    def _check_sizes(self, group_class: GroupClass, end: int) -> None:
+        for sequence, ranks in _by_sequence(group_class).items():
+            for position, call in enumerate(sequence.calls[:end]):
+                if call.size_error is None:
                     continue
-                record = self._cast.record(those[0].rank, stream.calls[position])
-                ranks = self._everywhere(family, those)
-                where = on(record, position)
-                finding = _error("size-mismatch", f"{where}: {call(record)}: {kind.law}.", ranks, record.call_site, _SIZES_HINT)
-                self._tell((record.call_site, record.op, kind.law), finding)
+                record = self._world.record(ranks[0], sequence.indices[position])
+                message = f"{describe_call(record)}, {describe_position(record, position)}, has wrong sizes: {call.size_error}."
+                finding = _error("size-mismatch", message, _everywhere(group_class, ranks), record.call_site, _SIZES_HINT)
+                self._add((record.call_site, record.op, call.size_error), finding)
 
-    def _tables(self, family: Family, members: Sequence[_Member], end: int) -> None:
-        """All-to-all: what one says it sends is what the other says it receives."""
+    def _check_splits(self, group_class: GroupClass, end: int) -> None:
+        """In an all-to-all, the elements that one rank sends to another must be those that the other one expects from it."""
+        sequences = {group_class.group.group_rank_of[rank]: calls.collectives for rank, calls in group_class.members()}
         for position in range(end):
-            tables = {member.place: table for member in members if (table := member.stream.kinds[position].table) is not None}
-            wrong = _wrong_pair(tables)
+            tables = {
+                group_rank: splits for group_rank, sequence in sequences.items() if (splits := sequence.calls[position].splits) is not None
+            }
+            wrong = _first_contradiction(tables)
             if wrong is not None:
-                by_place = {member.place: member for member in members}
-                self._wrong_splits(family, by_place[wrong[0]], by_place[wrong[1]], position)
+                self._add_splits(group_class, sequences, tables, wrong, position)
 
-    def _wrong_splits(self, family: Family, sender: _Member, receiver: _Member, position: int) -> None:
-        send, receive = (self._cast.record(member.rank, member.stream.calls[position]) for member in (sender, receiver))
-        tables = sender.stream.kinds[position].table, receiver.stream.kinds[position].table
-        assert tables[0] is not None
-        assert tables[1] is not None
-        gives, takes = tables[0][0][receiver.place], tables[1][1][sender.place]
-        sites = f"{at(send)} and{at(receive)}" if send.call_site != receive.call_site else at(send)
-        where = f"{on(send, position)}{sites}"
-        message = f"rank {sender.rank} sends {gives} elements to rank {receiver.rank}, which expects {takes}, in {where}."
-        finding = _error("splits-mismatch", message, self._everywhere(family, (sender, receiver)), send.call_site, _SPLITS_HINT)
-        self._tell(("splits", send.call_site, receive.call_site), finding)
-
-    def _lines(self, family: Family, members: Sequence[_Member], end: int) -> None:
-        by_stream = _by_stream(members)
-        calls = [those[0].stream for those in by_stream.values()]
-        seats = [self._cast.seats[those[0].rank].trace.schedule.calls for those in by_stream.values()]
-        told: set[frozenset[str | None]] = set()
-        for position in range(end):
-            sites = frozenset(seat[stream.calls[position]].call_site for seat, stream in zip(seats, calls, strict=True))
-            if len(sites) > 1 and sites not in told:
-                told.add(sites)
-                self._different_lines(family, by_stream, sites, position)
-
-    def _different_lines(
-        self, family: Family, by_stream: Mapping[Stream, Sequence[_Member]], sites: frozenset[str | None], position: int
+    def _add_splits(
+        self,
+        group_class: GroupClass,
+        sequences: Mapping[int, CallSequence],
+        tables: Mapping[int, tuple[Counts, Counts]],
+        wrong: tuple[int, int],
+        position: int,
     ) -> None:
-        by_site: dict[str | None, list[_Member]] = defaultdict(list)
-        for stream, members in by_stream.items():
-            site = self._cast.record(members[0].rank, stream.calls[position]).call_site
-            by_site[site].extend(members)
-        ordered = sorted(by_site.items(), key=lambda item: (-len(item[1]), item[1][0].rank))
-        (_, usual), (odd_site, odd) = ordered[0], ordered[1]
-        where = "; ".join(f"{who(member.rank for member in members)} at {site}" for site, members in ordered)
-        record = self._cast.record(usual[0].rank, usual[0].stream.calls[position])
-        finding = Finding(
-            code="different-lines",
-            severity=Severity.WARNING,
-            message=f"{on(record, position)} is reached from different lines: {where}.",
-            ranks=self._everywhere(family, odd),
-            call_site=odd_site,
-            hint=_LINES_HINT,
+        ranks = [group_class.group.ranks[group_rank] for group_rank in wrong]
+        send, receive = (
+            self._world.record(rank, sequences[group_rank].indices[position]) for rank, group_rank in zip(ranks, wrong, strict=True)
         )
-        self._tell(sites, finding)
+        sent, expected = tables[wrong[0]][0][wrong[1]], tables[wrong[1]][1][wrong[0]]
+        sites = f"{at(send)} and{at(receive)}" if send.call_site != receive.call_site else at(send)
+        where = f"{describe_position(send, position)}{sites}"
+        message = f"rank {ranks[0]} sends {sent} elements to rank {ranks[1]}, which expects {expected}, in {where}."
+        finding = _error("splits-mismatch", message, _everywhere(group_class, ranks), send.call_site, _SPLITS_HINT)
+        self._add(("splits", send.call_site, receive.call_site), finding)
 
 
-def _by_stream(members: Sequence[_Member]) -> Mapping[Stream, list[_Member]]:
-    streams: dict[Stream, list[_Member]] = defaultdict(list)
-    for member in members:
-        streams[member.stream].append(member)
-    return streams
+def _by_sequence(group_class: GroupClass) -> Mapping[CallSequence, Sequence[int]]:
+    sequences: dict[CallSequence, list[int]] = defaultdict(list)
+    for rank, calls in group_class.members():
+        sequences[calls.collectives].append(rank)
+    return sequences
 
 
-def _wrong_pair(tables: Mapping[int, tuple[Counts, Counts]]) -> tuple[int, int] | None:
-    """The places of a sender and a receiver whose tables contradict each other."""
+def _everywhere(group_class: GroupClass, ranks: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(group_class.ranks_of([group_class.group.group_rank_of[rank] for rank in ranks])))
+
+
+def _first_contradiction(tables: Mapping[int, tuple[Counts, Counts]]) -> tuple[int, int] | None:
+    """The group ranks of a sender and a receiver whose splits contradict each other. `tables` has what each member sends and receives."""
     distinct = {id(table): table for table in tables.values()}
     if all(table[0] == table[1] and len(set(table[0])) == 1 for table in distinct.values()) and len(distinct) == 1:
         return None
     last = max(tables, default=-1)
-    places = [place for place, table in sorted(tables.items()) if min(map(len, table)) > last]
-    columns = list(zip(*(tables[place][0] for place in places), strict=False))
-    for receiver in places:
-        received = tables[receiver][1]
-        for sender, given in zip(places, columns[receiver], strict=True):
-            if given != received[sender]:
+    group_ranks = [group_rank for group_rank, table in sorted(tables.items()) if min(map(len, table)) > last]
+    columns = list(zip(*(tables[group_rank][0] for group_rank in group_ranks), strict=False))
+    for receiver in group_ranks:
+        expected = tables[receiver][1]
+        for sender, sent in zip(group_ranks, columns[receiver], strict=True):
+            if sent != expected[sender]:
                 return sender, receiver
     return None
 

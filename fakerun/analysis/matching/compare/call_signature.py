@@ -1,7 +1,7 @@
-"""What the ranks that meet in a call must agree on: operation, dtype, reduction, root, and how much everybody gives and gets.
+"""What ranks that are matched in a call must agree on: operation, dtype, reduction, root, and the number of elements that each one moves.
 
-Shapes need not be equal, only numbers of elements; the list and tensor forms of an operation are one operation (c10d, NCCL). Roots are
-places in the group.
+Shapes may differ if the numbers of elements are equal; the list and the tensor form of an operation are one operation (c10d, NCCL).
+Roots are group ranks.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,7 @@ from math import prod
 
 from fakerun.records.collective import CollectiveOp, Payload
 
-MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
-
-_FAMILY = {
+_SAME_OPERATION = {
     CollectiveOp.ALL_GATHER_INTO_TENSOR: CollectiveOp.ALL_GATHER,
     CollectiveOp.REDUCE_SCATTER_TENSOR: CollectiveOp.REDUCE_SCATTER,
     CollectiveOp.ALL_TO_ALL_SINGLE: CollectiveOp.ALL_TO_ALL,
@@ -20,12 +18,12 @@ _FAMILY = {
 }
 
 Counts = tuple[int, ...]
-"""Elements per member in group order; one number alone stands for all members."""
+"""Elements for each member in group order; a single number stands for all members."""
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """Equal for all that meet, or the call hangs, fails or corrupts. `counts` is empty where members may differ."""
+class CallSignature:
+    """Equal on all ranks that are matched; otherwise the call hangs, fails or corrupts data. `counts` is empty where members may differ."""
 
     op: CollectiveOp
     dtype: str
@@ -34,13 +32,13 @@ class Signature:
     root: int | None
 
 
-def signature_of(call: Payload, root_group_rank: int | None) -> Signature:
+def signature_of(call: Payload, root_group_rank: int | None) -> CallSignature:
     """The signature of one rank's call."""
-    return Signature(_FAMILY.get(call.op, call.op), call.dtype, _counts(call), call.reduce_op, root_group_rank)
+    return CallSignature(_SAME_OPERATION.get(call.op, call.op), call.dtype, _counts(call), call.reduce_op, root_group_rank)
 
 
-def first_difference(one: Signature, other: Signature) -> str:
-    """The most telling thing in which they differ: `operation`, `dtype`, `size`, `reduce-op` or `root`."""
+def first_difference(one: CallSignature, other: CallSignature) -> str:
+    """The most informative property in which they differ: `operation`, `root`, `reduce-op`, `dtype` or `size`."""
     if one.op is not other.op:
         return "operation"
     if one.root != other.root:
@@ -50,41 +48,43 @@ def first_difference(one: Signature, other: Signature) -> str:
     return "dtype" if one.dtype != other.dtype else "size"
 
 
-def own_law(call: Payload, group_size: int) -> str | None:
-    """What is wrong with the sizes of a call in itself: the whole is as many parts as there are members, one of them the rank's own."""
+def size_error(call: Payload, group_size: int) -> str | None:
+    """Why the sizes of a call are wrong by themselves: the whole must be one part for each member, one of them the rank's own."""
     match call.op:
         case CollectiveOp.ALL_GATHER | CollectiveOp.GATHER:
-            return _own_part(_numels(call.output_sizes), _numels(call.input_sizes), group_size)
+            return _own_part_error("output", _numels(call.output_sizes), "input", _numels(call.input_sizes), group_size)
         case CollectiveOp.REDUCE_SCATTER | CollectiveOp.SCATTER:
-            return _own_part(_numels(call.input_sizes), _numels(call.output_sizes), group_size)
+            return _own_part_error("input", _numels(call.input_sizes), "output", _numels(call.output_sizes), group_size)
         case CollectiveOp.ALL_GATHER_INTO_TENSOR:
-            return _whole(sum(_numels(call.output_sizes)), sum(_numels(call.input_sizes)), group_size)
+            return _whole_error("output", sum(_numels(call.output_sizes)), "input", sum(_numels(call.input_sizes)), group_size)
         case CollectiveOp.REDUCE_SCATTER_TENSOR:
-            return _whole(sum(_numels(call.input_sizes)), sum(_numels(call.output_sizes)), group_size)
+            return _whole_error("input", sum(_numels(call.input_sizes)), "output", sum(_numels(call.output_sizes)), group_size)
         case _:
             return None
 
 
-def sent_and_received(call: Payload, group_size: int) -> tuple[Counts, Counts] | None:
-    """An all-to-all's tables: elements to, and from, each member in group order; None for another operation."""
+def splits_of(call: Payload, group_size: int) -> tuple[Counts, Counts] | None:
+    """Of an all-to-all the elements sent to, and received from, each member in group order; None for another operation."""
     if call.op is CollectiveOp.ALL_TO_ALL:
         return _numels(call.input_sizes), _numels(call.output_sizes)
     if call.op is not CollectiveOp.ALL_TO_ALL_SINGLE:
         return None
-    return _table(call.input_sizes, call.input_splits, group_size), _table(call.output_sizes, call.output_splits, group_size)
+    return _elements(call.input_sizes, call.input_splits, group_size), _elements(call.output_sizes, call.output_splits, group_size)
 
 
-def _own_part(whole: Counts, part: Counts, group_size: int) -> str | None:
-    if len(part) != 1 or len(whole) != group_size or part[0] in whole:
+def _own_part_error(parts_name: str, parts: Counts, own_name: str, own: Counts, group_size: int) -> str | None:
+    if len(own) != 1 or len(parts) != group_size or own[0] in parts:
         return None
-    return f"a part of {part[0]} elements has no place among {', '.join(map(str, whole))}"
+    return f"the {own_name} has {own[0]} elements, and no {parts_name} tensor has as many ({', '.join(map(str, parts))})"
 
 
-def _whole(whole: int, part: int, group_size: int) -> str | None:
-    return None if whole == part * group_size else f"{group_size} parts of {part} elements do not make {whole}"
+def _whole_error(whole_name: str, whole: int, part_name: str, part: int, group_size: int) -> str | None:
+    if whole == part * group_size:
+        return None
+    return f"the {whole_name} has {whole} elements, but {group_size} ranks times the {part_name}'s {part} elements is {part * group_size}"
 
 
-def _table(sizes: Sequence[Sequence[int]], splits: Sequence[int] | None, group_size: int) -> Counts:
+def _elements(sizes: Sequence[Sequence[int]], splits: Sequence[int] | None, group_size: int) -> Counts:
     (shape,) = sizes
     if not splits:
         return (prod(shape) // group_size,) * group_size

@@ -1,223 +1,233 @@
-"""Collectives of one group, position by position, on all members: the first position where they part, and how.
+"""Collectives of one group, compared position by position on all members: the first position at which they diverge, and how.
 
-The reference is what most members do, never a particular rank. Behind the first difference nothing is compared: it would be consequences.
+The reference is what the majority does, never a particular rank. Nothing is compared after the first divergence: it would be a consequence.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.dependency.simulated_world import Cast, Family
-from fakerun.analysis.matching.compare.alignment import Diagnosis, Parting, diagnosis_of, parting_of
+from fakerun.analysis.dependency import SimulatedWorld
+from fakerun.analysis.matching.compare.alignment import Alignment, Edit, align, first_divergence
 from fakerun.analysis.matching.compare.call_signature import first_difference
-from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
-from fakerun.analysis.matching.compare.interning import Stream, View
-from fakerun.analysis.matching.compare.mismatch import Difference
-from fakerun.analysis.matching.wording import call, on, who
+from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failure_of, failure_site, uneven_steps
+from fakerun.analysis.matching.compare.group_classes import GroupClass
+from fakerun.analysis.matching.compare.interning import CallSequence, GroupCalls
+from fakerun.analysis.matching.compare.mismatch import Mismatch
+from fakerun.analysis.matching.description import describe_call, describe_position
+from fakerun.units import name_ranks
 
-_SAME_CALLS = "Let every rank of the group make the same calls in the same order: look for a branch that depends on rank or data."
+_SAME_CALLS = "Make every rank of the group issue the same calls in the same order; look for a branch that depends on the rank or on data."
 
 _HINTS = {
     "operation": _SAME_CALLS,
-    "root": "Every rank must name the same root, as a global rank.",
-    "reduce-op": "Every rank must reduce with the same operation.",
-    "dtype": "Bring the tensor to one dtype on every rank before the call.",
-    "size": "Bring the tensor to one size on every rank, pad it, or exchange the sizes first.",
+    "root": "Pass the same root on every rank, as a global rank.",
+    "reduce-op": "Pass the same reduction on every rank.",
+    "dtype": "Convert the tensor to one dtype on every rank before the call.",
+    "size": "Give the tensor the same size on every rank, pad it, or exchange the sizes first.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """Ranks that do the same at the position in question; the first speaks for all."""
+    """Ranks that do the same at the position where members diverge; `calls` are those of the first."""
 
     ranks: Sequence[int]
-    view: View
+    calls: GroupCalls
 
     @property
-    def stream(self) -> Stream:
-        return self.view.collectives
+    def sequence(self) -> CallSequence:
+        return self.calls.collectives
+
+    def has_call(self, position: int) -> bool:
+        return position < len(self.sequence.indices)
 
 
-def first_parting(family: Family) -> int | None:
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """What a mismatch says: `{who}`, `{s}` and `{place}` stand for the outliers, the verb's ending, and the collective of the group."""
+
+    code: str
+    text: str
+    hint: str
+    desynchronising: bool = True
+    failure: str | None = None
+
+
+def first_group_divergence(group_class: GroupClass) -> int | None:
     """The first position at which not all members make the same call."""
-    streams = {view.collectives.alike: view.collectives.numbers for view in family.pattern if view is not None}
-    first, *others = streams.values()
-    return min((position for other in others if (position := parting_of(first, other)) is not None), default=None)
+    sequences = {calls.collectives.sequence_number: calls.collectives.numbers for calls in group_class.member_calls if calls is not None}
+    first, *others = sequences.values()
+    return min((position for other in others if (position := first_divergence(first, other)) is not None), default=None)
 
 
-def collective_differences(cast: Cast, family: Family, position: int) -> Iterator[Difference]:
-    """The ways in which members leave what most of them do, at the first position where they part."""
-    failed, sides = _sides(cast, family, position)
+def collective_mismatches(world: SimulatedWorld, group_class: GroupClass, position: int) -> Iterator[Mismatch]:
+    """How members differ from the majority at the first position at which they diverge: one mismatch for each code."""
+    failed, sides = _sides(world, group_class, position)
     if not sides:
         return
-    usual = _usual(sides)
+    majority = _majority(sides)
     if failed is not None:
-        yield _ended_early(cast, family, usual if usual.stream.numbers[position:] else _going_on(sides, position), failed, position)
-    by_code: dict[str, Difference] = {}
-    for odd in sides.values():
-        if odd is not usual:
-            found = _difference(cast, family, usual, odd, position)
-            by_code[found.code] = by_code[found.code].with_ranks_of(found) if found.code in by_code else found
+        going_on = majority if majority.has_call(position) else next(side for side in sides.values() if side.has_call(position))
+        statement = _Statement(
+            "rank-ended-early", "{who} failed and never issue{s} {place}", FAILED_HINT, failure=failure_of(world, failed.ranks[0])
+        )
+        yield _mismatch(world, group_class, going_on, failed, position, statement)
+    by_code: dict[str, Mismatch] = {}
+    for outlier in sides.values():
+        if outlier is not majority:
+            found = _explained(world, group_class, majority, outlier, position)
+            by_code[found.code] = by_code[found.code].merged_with(found) if found.code in by_code else found
     yield from by_code.values()
 
 
-def _sides(cast: Cast, family: Family, position: int) -> tuple[_Side | None, dict[int | None, _Side]]:
-    """Who failed before that position, and by what they do there the others; None stands for no further call."""
-    failed: list[tuple[int, View]] = []
-    here: dict[int | None, list[tuple[int, View]]] = defaultdict(list)
-    for rank, view in family.members():
-        numbers = view.collectives.numbers
+def _sides(world: SimulatedWorld, group_class: GroupClass, position: int) -> tuple[_Side | None, dict[int | None, _Side]]:
+    """The ranks that failed before that position, and the others by what they do there; None stands for no further call."""
+    failed: list[tuple[int, GroupCalls]] = []
+    members: dict[int | None, list[tuple[int, GroupCalls]]] = defaultdict(list)
+    for rank, calls in group_class.members():
+        numbers = calls.collectives.numbers
         if position < len(numbers):
-            here[numbers[position]].append((rank, view))
-        elif failure_of(cast, rank) is not None:
-            failed.append((rank, view))
+            members[numbers[position]].append((rank, calls))
+        elif failure_of(world, rank) is not None:
+            failed.append((rank, calls))
         else:
-            here[None].append((rank, view))
-    sides = {number: _side(members) for number, members in here.items()}
+            members[None].append((rank, calls))
+    sides = {number: _side(ranks) for number, ranks in members.items()}
     if failed and all(number is None for number in sides):
         return None, {}
     return _side(failed) if failed else None, sides
 
 
-def _side(members: Sequence[tuple[int, View]]) -> _Side:
+def _side(members: Sequence[tuple[int, GroupCalls]]) -> _Side:
     return _Side([rank for rank, _ in members], members[0][1])
 
 
-def _usual(sides: Mapping[int | None, _Side]) -> _Side:
-    """What most do; of equally many, those who go on, then those with the lowest rank."""
+def _majority(sides: Mapping[int | None, _Side]) -> _Side:
+    """The largest side; of equally large ones a side that makes a call, then the one with the lowest rank."""
     return max(sides.items(), key=lambda item: (len(item[1].ranks), item[0] is not None, -min(item[1].ranks)))[1]
 
 
-def _going_on(sides: Mapping[int | None, _Side], position: int) -> _Side:
-    return next(side for side in sides.values() if position < len(side.stream.numbers))
+# -- one mismatch ------------------------------------------------------------------------------------------------------------------------
 
 
-# -- one difference ----------------------------------------------------------------------------------------------------------------------
-
-
-def _difference(cast: Cast, family: Family, usual: _Side, odd: _Side, position: int) -> Difference:
-    uneven = uneven_steps(cast, usual.ranks[0], odd.ranks[0], _step(usual, position), _step(odd, position))
+def _explained(world: SimulatedWorld, group_class: GroupClass, majority: _Side, outlier: _Side, position: int) -> Mismatch:
+    uneven = uneven_steps(world, majority.ranks[0], outlier.ranks[0], _step(majority, position), _step(outlier, position))
     if uneven is not None:
-        return _stated(cast, family, usual, odd, position, "uneven-steps", f"{uneven}: at {{place}} some wait for ever", UNEVEN_HINT)
-    found = _located(usual, odd, position)
-    position = found.position
-    return _stated(cast, family, usual, odd, position, *_told(found, usual.stream, odd.stream))
+        statement = _Statement("uneven-steps", f"{uneven}, so they diverge at {{place}}", UNEVEN_HINT)
+        return _mismatch(world, group_class, majority, outlier, position, statement)
+    found = _alignment(majority, outlier, position)
+    statement = _statement(found, majority.sequence, outlier.sequence)
+    return _mismatch(world, group_class, majority, outlier, found.position, statement)
 
 
-def _ended_early(cast: Cast, family: Family, usual: _Side, failed: _Side, position: int) -> Difference:
-    what = "{who} failed: at {place} the others wait for ever"
-    return _stated(cast, family, usual, failed, position, "rank-ended-early", what, FAILED_HINT, failure_of(cast, failed.ranks[0]))
-
-
-def _stated(
-    cast: Cast, family: Family, usual: _Side, odd: _Side, position: int, code: str, what: str, hint: str, failure: str | None = None
-) -> Difference:
+def _mismatch(
+    world: SimulatedWorld, group_class: GroupClass, majority: _Side, outlier: _Side, position: int, statement: _Statement
+) -> Mismatch:
     expected, found = (
-        cast.record(side.ranks[0], side.stream.calls[position]) if position < len(side.stream.calls) else None for side in (usual, odd)
+        world.record(side.ranks[0], side.sequence.indices[position]) if side.has_call(position) else None for side in (majority, outlier)
     )
     example = expected or found
     assert example is not None
-    own, others = (
-        f"{who(side.ranks)}: {call(record) if record is not None else 'no further call'}"
-        for side, record in ((odd, found), (usual, expected))
-    )
-    number = {"s": "s", "its": "its"} if len(odd.ranks) == 1 else {"s": "", "its": "their"}
-    everywhere = _everywhere(family, odd.ranks)
-    return Difference(
-        code=code,
-        message=f"{what.format(who=who(odd.ranks), place=on(example, position), **number)}. {own}; {others}",
-        hint=hint,
-        call_site=(failed_at(cast, odd.ranks[0]) if failure else None) or (found or example).call_site,
-        usual_site=example.call_site,
-        odd=everywhere,
-        named=everywhere,
-        groups=family.groups,
-        rank=odd.ranks[0],
+    is_one = len(outlier.ranks) == 1
+    calls = f"call{'s' * is_one} {describe_call(found)}" if found is not None else f"make{'s' * is_one} no further call"
+    s = "s" * (len(majority.ranks) == 1)
+    others = f"{name_ranks(majority.ranks)} {f'call{s} {describe_call(expected)}' if expected is not None else f'make{s} no further call'}"
+    what = statement.text.format(who=name_ranks(outlier.ranks), s="s" * is_one, place=describe_position(example, position))
+    outliers = group_class.ranks_of([group_class.group.group_rank_of[rank] for rank in outlier.ranks])
+    failed_at = failure_site(world, outlier.ranks[0]) if statement.failure else None
+    return Mismatch(
+        code=statement.code,
+        message=f"{what}: {'it' if is_one else 'they'} {calls} where {others}",
+        hint=statement.hint,
+        call_site=failed_at or (found or example).call_site,
+        majority_site=example.call_site,
+        outliers=outliers,
+        ranks=outliers,
+        groups=group_class.groups,
+        rank=outlier.ranks[0],
         position=position,
-        order=usual.stream.calls[position] if expected is not None else len(usual.view.trace.kinds),
-        astray=not code.endswith("-mismatch") or code == "operation-mismatch",
-        failure=failure,
+        program_index=majority.sequence.indices[position] if expected is not None else len(majority.calls.program),
+        desynchronising=statement.desynchronising,
+        failure=statement.failure,
     )
 
 
-def _everywhere(family: Family, ranks: Sequence[int]) -> frozenset[int]:
-    """The ranks that have the place of those in any group of the family."""
-    places = [family.group.places[rank] for rank in ranks]
-    return frozenset(group.ranks[place] for group in family.groups for place in places)
-
-
-def _told(found: Diagnosis, usual: Stream, odd: Stream) -> tuple[str, str, str]:
-    """Code, statement and hint."""
+def _statement(found: Alignment, majority: CallSequence, outlier: CallSequence) -> _Statement:
     at, calls = found.position, found.calls
-    match found.parting:
-        case Parting.MISSING if at >= len(odd.numbers):
-            return "missing-collective", "{who} never make{s} {place}", _SAME_CALLS
-        case Parting.MISSING:
-            what = "leave{s} out {place}" if calls == 1 else f"leave{{s}} out {calls} calls, the first of them {{place}}"
-            return "missing-collective", f"{{who}} {what}", _SAME_CALLS
-        case Parting.EXTRA if at >= len(usual.numbers):
-            return "extra-collective", "{who} make{s} {place}, which the others do not", _SAME_CALLS
-        case Parting.EXTRA:
-            own = "a call" if calls == 1 else f"{calls} calls"
-            return "extra-collective", f"{{who}} make{{s}} {own} of {{its}} own before {{place}}", _SAME_CALLS
-        case Parting.SWAPPED:
-            return "swapped-collectives", "{who} make{s} {place} and the next in the other order", _SAME_CALLS
+    match found.edit:
+        case Edit.MISSING if at >= len(outlier.numbers):
+            return _Statement("missing-collective", "{who} never issue{s} {place}", _SAME_CALLS)
+        case Edit.MISSING:
+            several = f"{calls} collectives, the first of them " if calls > 1 else ""
+            return _Statement("missing-collective", f"{{who}} skip{{s}} {several}{{place}}", _SAME_CALLS)
+        case Edit.EXTRA if at >= len(majority.numbers):
+            return _Statement("extra-collective", "{who} issue{s} {place}, which the others do not", _SAME_CALLS)
+        case Edit.EXTRA:
+            extra = f"{calls} extra collectives" if calls > 1 else "an extra collective"
+            return _Statement("extra-collective", f"{{who}} issue{{s}} {extra} before {{place}}", _SAME_CALLS)
+        case Edit.SWAPPED:
+            return _Statement("swapped-collectives", "{who} swap{s} {place} with the next one", _SAME_CALLS)
+        case Edit.REORDERED:
+            return _Statement("swapped-collectives", "{who} issue{s} {place} and those after it in a different order", _SAME_CALLS)
         case _:
-            kind = first_difference(usual.kinds[at].signature, odd.kinds[at].signature)
-            return f"{kind}-mismatch", f"{{who}} differ{{s}} in {kind} at {{place}}", _HINTS[kind]
+            kind = first_difference(majority.calls[at].signature, outlier.calls[at].signature)
+            name = "reduction" if kind == "reduce-op" else kind
+            return _Statement(
+                f"{kind}-mismatch", f"{{who}} disagree{{s}} on the {name} of {{place}}", _HINTS[kind], desynchronising=kind == "operation"
+            )
 
 
 def _step(side: _Side, position: int) -> int | None:
-    calls = side.stream.calls
-    return side.view.trace.schedule.calls[calls[position]].step if position < len(calls) else None
+    return side.calls.schedule.calls[side.sequence.indices[position]].step if side.has_call(position) else None
 
 
-# -- where exactly -----------------------------------------------------------------------------------------------------------------------
+# -- where the edit lies -----------------------------------------------------------------------------------------------------------------
 
 
-def _located(usual: _Side, odd: _Side, position: int) -> Diagnosis:
-    """What happened and where: a call may be missing well before signatures differ, when those that follow are all alike.
+def _alignment(majority: _Side, outlier: _Side, position: int) -> Alignment:
+    """The edit and its position. A call may be missing well before signatures differ, if the calls after it are all equal.
 
-    So the whole programs are laid side by side first, lines and all; then the calls of the group with their lines; then without.
+    So whole programs are aligned first, with call sites; then the calls of the group with their call sites; then those without.
     """
     return (
-        _in_programs(usual.view, odd.view, position)
-        or _by_lines(usual.view, odd.view, position)
-        or diagnosis_of(usual.stream.numbers, odd.stream.numbers, position)
+        _aligned_programs(majority.calls, outlier.calls, position)
+        or _aligned_with_call_sites(majority.calls, outlier.calls, position)
+        or align(majority.sequence.numbers, outlier.sequence.numbers, position)
     )
 
 
-def _in_programs(usual: View, odd: View, limit: int) -> Diagnosis | None:
-    there, here = _program(usual), _program(odd)
-    parting = parting_of(there, here)
-    if parting is None:
+def _aligned_programs(majority: GroupCalls, outlier: GroupCalls, limit: int) -> Alignment | None:
+    there, here = _program(majority), _program(outlier)
+    divergence = first_divergence(there, here)
+    if divergence is None:
         return None
-    found = diagnosis_of(there, here, parting)
-    if found.parting not in (Parting.MISSING, Parting.EXTRA):
+    found = align(there, here, divergence)
+    if found.edit not in (Edit.MISSING, Edit.EXTRA):
         return None
-    calls = (usual if found.parting is Parting.MISSING else odd).collectives.calls
-    concerned = [position for position, index in enumerate(calls) if found.position <= index < found.position + found.calls]
-    return Diagnosis(found.parting, concerned[0], len(concerned)) if concerned and concerned[0] <= limit else None
+    indices = (majority if found.edit is Edit.MISSING else outlier).collectives.indices
+    concerned = [position for position, index in enumerate(indices) if found.position <= index < found.position + found.calls]
+    return Alignment(found.edit, concerned[0], len(concerned)) if concerned and concerned[0] <= limit else None
 
 
-def _by_lines(usual: View, odd: View, limit: int) -> Diagnosis | None:
-    there, here = _with_lines(usual), _with_lines(odd)
-    parting = parting_of(there, here)
-    if parting is None or parting > limit:
+def _aligned_with_call_sites(majority: GroupCalls, outlier: GroupCalls, limit: int) -> Alignment | None:
+    there, here = _with_call_sites(majority), _with_call_sites(outlier)
+    divergence = first_divergence(there, here)
+    if divergence is None or divergence > limit:
         return None
-    found = diagnosis_of(there, here, parting)
-    return found if found.parting is not Parting.OTHER else None
+    found = align(there, here, divergence)
+    return found if found.edit is not Edit.DIFFERENT else None
 
 
-def _program(view: View) -> list[Hashable]:
-    """All calls of the rank. Groups go by their labels, the view's own by itself."""
-    schedule = view.trace.schedule
+def _program(calls: GroupCalls) -> list[Hashable]:
+    """All calls of the rank. The group in question is True, other groups are what their slots have in common."""
+    slots = calls.schedule.schedule.slots
     return [
-        (True if call.slot in view.slots else schedule.slots[call.slot], kind.number, call.peer_offset, call.call_site)
-        for call, kind in zip(schedule.calls, view.trace.kinds, strict=True)
+        (True if call.slot in calls.slots else slots[call.slot], interned.number, call.peer_offset, call.call_site)
+        for call, interned in zip(calls.schedule.calls, calls.program, strict=True)
     ]
 
 
-def _with_lines(view: View) -> list[Hashable]:
-    calls = view.trace.schedule.calls
-    return [(number, calls[index].call_site) for number, index in zip(view.collectives.numbers, view.collectives.calls, strict=True)]
+def _with_call_sites(calls: GroupCalls) -> list[Hashable]:
+    sequence = calls.collectives
+    return [(number, calls.schedule.calls[index].call_site) for number, index in zip(sequence.numbers, sequence.indices, strict=True)]

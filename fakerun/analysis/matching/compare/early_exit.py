@@ -1,28 +1,31 @@
-"""Ranks that come to an end before others: because they fail, or because they make fewer steps."""
+"""Ranks that end before others: because they fail, or because they complete fewer steps."""
 
-from fakerun.analysis.dependency.simulated_world import Cast
+from fakerun.analysis.dependency import SimulatedWorld
 
-FAILED_HINT = "Mend what ended the rank; the rest follows from it."
-UNEVEN_HINT = "Give every rank as many batches: drop_last, a sampler that pads, a fixed number of steps, or torch's Join around the loop."
+FAILED_HINT = "Fix what made the rank fail; the other ranks hang only because of it."
+UNEVEN_HINT = "Give every rank the same number of batches: drop_last, a padding sampler, a fixed number of steps, or torch's Join."
 
 
-def failure_of(cast: Cast, rank: int) -> str | None:
-    """What the rank failed with, the same for ranks that failed alike; None if it did not."""
-    failure = cast.seats[rank].record.failure
+def failure_of(world: SimulatedWorld, rank: int) -> str | None:
+    """What the rank failed with, equal for ranks with the same failure; None if it did not fail."""
+    failure = world.ranks[rank].record.failure
     return None if failure is None else f"{failure.kind} {failure.exception} {failure.call_site}"
 
 
-def failed_at(cast: Cast, rank: int) -> str | None:
-    """The line on which the rank failed."""
-    failure = cast.seats[rank].record.failure
+def failure_site(world: SimulatedWorld, rank: int) -> str | None:
+    """The call site at which the rank failed."""
+    failure = world.ranks[rank].record.failure
     return None if failure is None else failure.call_site
 
 
-def uneven_steps(cast: Cast, usual: int, odd: int, usual_step: int | None, odd_step: int | None) -> str | None:
-    """How many steps the ranks make, if they part because one of them is in a step that the other, which did not fail, does not make."""
-    if failure_of(cast, usual) is not None or failure_of(cast, odd) is not None:
+def uneven_steps(world: SimulatedWorld, majority: int, outlier: int, majority_step: int | None, outlier_step: int | None) -> str | None:
+    """`{who} complete{s} 3 steps, the others 4`, if the two ranks diverge because one of them is in a step that the other does not make.
+
+    The steps are those of the calls at which they diverge. None if steps do not explain it, or if one of the ranks failed.
+    """
+    if failure_of(world, majority) is not None or failure_of(world, outlier) is not None:
         return None
-    made, others = cast.seats[odd].record.steps, cast.seats[usual].record.steps
-    fewer = made < others and usual_step is not None and usual_step >= made
-    more = made > others and odd_step is not None and odd_step >= others
-    return f"{{who}} complete{{s}} {made} step{'s' * (made != 1)}, the others {others}" if fewer or more else None
+    steps, others = world.ranks[outlier].record.steps, world.ranks[majority].record.steps
+    fewer = steps < others and majority_step is not None and majority_step >= steps
+    more = steps > others and outlier_step is not None and outlier_step >= others
+    return f"{{who}} complete{{s}} {steps} step{'s' * (steps != 1)}, the others {others}" if fewer or more else None

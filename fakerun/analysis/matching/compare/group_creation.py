@@ -1,125 +1,125 @@
-"""The groups that ranks make: all that must make them make the same ones in the same order, whether they are in them or not.
+"""The process groups that ranks create: all ranks that must create them must do so in the same order, members or not.
 
-torch names groups by counting them: what one rank leaves out moves the names of all its later groups, and whoever makes a group waits for
-the others that must.
+torch names groups by counting them: a group that one rank does not create changes the names of all its later groups, and a rank that
+creates a group waits for the others that must.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.dependency.simulated_world import Cast
-from fakerun.analysis.matching.compare.alignment import parting_of
-from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of
-from fakerun.analysis.matching.compare.interning import Numbers
-from fakerun.analysis.matching.compare.mismatch import Difference
-from fakerun.analysis.matching.wording import who
+from fakerun.analysis.dependency import SimulatedWorld
+from fakerun.analysis.matching.compare.alignment import first_divergence
+from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failure_of, failure_site
+from fakerun.analysis.matching.compare.interning import Numbering
+from fakerun.analysis.matching.compare.mismatch import Mismatch
 from fakerun.records.run import GroupCreation
+from fakerun.units import name_ranks
 
-NEW_GROUP_HINT = "Call new_group on every rank for every group, those of others too, in one order and with the same ranks."
+CREATION_HINT = "Call new_group on every rank for every group, members or not, in the same order and with the same ranks."
 
-Makers = tuple[int, ...] | None
+Callers = tuple[int, ...] | None
+"""The ranks that must create a group; None for all ranks of the world."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Made:
-    """Groups in order: of each the number of its ranks (equal ranks, equal numbers) and which call of new_group made it."""
+class _Created:
+    """Groups in the order of creation: for each the number of its ranks (equal ranks, equal numbers), and the call that created it."""
 
     groups: tuple[int, ...]
     calls: tuple[GroupCreation, ...]
 
 
-class _Books:
-    """What ranks made, by who must make it; once for records that are one object."""
+class _Creations:
+    """The groups that ranks created, by the ranks that must create them; computed once for records that are one object."""
 
     def __init__(self) -> None:
-        self.ranks = Numbers()
-        self._by_record: dict[int, Mapping[Makers, _Made]] = {}
+        self.ranks = Numbering()
+        self._by_record: dict[int, Mapping[Callers, _Created]] = {}
 
-    def of(self, made: tuple[GroupCreation, ...]) -> Mapping[Makers, _Made]:
-        found = self._by_record.get(id(made))
+    def of(self, creations: tuple[GroupCreation, ...]) -> Mapping[Callers, _Created]:
+        found = self._by_record.get(id(creations))
         if found is None:
-            found = self._by_record[id(made)] = self._sorted(made)
+            found = self._by_record[id(creations)] = self._by_callers(creations)
         return found
 
-    def _sorted(self, made: tuple[GroupCreation, ...]) -> Mapping[Makers, _Made]:
-        groups: dict[Makers, list[tuple[int, GroupCreation]]] = defaultdict(list)
-        for call in made:
-            size = len(call.ranks) // call.count
-            for start in range(0, call.count * size, size or 1):
-                groups[call.callers].append((self.ranks[call.ranks[start : start + size]], call))
-        return {callers: _Made(tuple(number for number, _ in each), tuple(call for _, call in each)) for callers, each in groups.items()}
+    def _by_callers(self, creations: tuple[GroupCreation, ...]) -> Mapping[Callers, _Created]:
+        groups: dict[Callers, list[tuple[int, GroupCreation]]] = defaultdict(list)
+        for call in creations:
+            groups[call.callers].extend((self.ranks[ranks], call) for ranks in call.each())
+        return {callers: _Created(tuple(number for number, _ in each), tuple(call for _, call in each)) for callers, each in groups.items()}
 
 
-def new_group_differences(cast: Cast) -> Iterator[Difference]:
-    """For each set of ranks that must make groups together, the first group that they do not make alike."""
-    books = _Books()
-    made = {rank: books.of(seat.record.group_creations) for rank, seat in cast.seats.items()}
-    distinct = {id(each): each for each in made.values()}
-    nothing = _Made((), ())
+def creation_mismatches(world: SimulatedWorld) -> Iterator[Mismatch]:
+    """For each set of ranks that must create groups together, the first group at which they diverge."""
+    creations = _Creations()
+    created = {rank: creations.of(view.record.group_creations) for rank, view in world.ranks.items()}
+    distinct = {id(each): each for each in created.values()}
+    nothing = _Created((), ())
     for callers in dict.fromkeys(callers for each in distinct.values() for callers in each):
-        those = [rank for rank in (cast.seats if callers is None else callers) if rank in cast.seats]
-        by_rank = {rank: made[rank].get(callers, nothing) for rank in those}
+        simulated = [rank for rank in (world.ranks if callers is None else callers) if rank in world.ranks]
+        by_rank = {rank: created[rank].get(callers, nothing) for rank in simulated}
         first, *others = {each.groups for each in by_rank.values()}
-        position = min((parting for other in others if (parting := parting_of(first, other)) is not None), default=None)
+        position = min((divergence for other in others if (divergence := first_divergence(first, other)) is not None), default=None)
         if position is not None:
-            yield _difference(cast, by_rank, position, {number: ranks for ranks, number in books.ranks.items()})
+            yield _mismatch(world, by_rank, position, {number: ranks for ranks, number in creations.ranks.items()})
 
 
-def _difference(cast: Cast, made: Mapping[int, _Made], position: int, ranks_of: Mapping[int, object]) -> Difference:
-    here: dict[int | None, list[int]] = defaultdict(list)
-    for rank, each in made.items():
-        here[each.groups[position] if position < len(each.groups) else None].append(rank)
-    ordered = sorted(here.items(), key=lambda item: (item[0] is None, -len(item[1]), item[1][0]))
-    (_, usual), (_, odd) = ordered[0], ordered[1]
-    agreed = len(usual) > max(len(ranks) for _, ranks in ordered[1:])
-    named = frozenset(made) - frozenset(usual) if agreed else frozenset(made)
-    expected = made[usual[0]].calls[position]
-    found = made[odd[0]].calls[position] if position < len(made[odd[0]].calls) else None
-    code, failure, hint = _cause(cast, usual[0], odd[0], over=found is None)
-    ways = "; ".join(f"{who(ranks)}: {_told(made[ranks[0]], position, number, ranks_of)}" for number, ranks in reversed(ordered))
-    return Difference(
+def _mismatch(world: SimulatedWorld, created: Mapping[int, _Created], position: int, ranks_of: Mapping[int, object]) -> Mismatch:
+    sides: dict[int | None, list[int]] = defaultdict(list)
+    for rank, each in created.items():
+        sides[each.groups[position] if position < len(each.groups) else None].append(rank)
+    ordered = sorted(sides.items(), key=lambda item: (item[0] is None, -len(item[1]), item[1][0]))
+    (_, majority), (_, outlier) = ordered[0], ordered[1]
+    has_majority = len(majority) > max(len(ranks) for _, ranks in ordered[1:])
+    outliers = frozenset(created) - frozenset(majority) if has_majority else frozenset(created)
+    expected = created[majority[0]].calls[position]
+    found = created[outlier[0]].calls[position] if position < len(created[outlier[0]].calls) else None
+    code, failure, hint = _cause(world, majority[0], outlier[0], has_ended=found is None)
+    sides_text = "; ".join(_side(ranks, created[ranks[0]], position, number, ranks_of) for number, ranks in reversed(ordered))
+    return Mismatch(
         code=code,
-        message=f"{_statement(code, who(named), position)}. {ways}",
+        message=f"{_statement(code, outliers, position)}: {sides_text}",
         hint=hint,
-        call_site=(failed_at(cast, odd[0]) if failure else None) or (found or expected).call_site,
-        usual_site=expected.call_site,
-        odd=named,
-        named=named,
+        call_site=(failure_site(world, outlier[0]) if failure else None) or (found or expected).call_site,
+        majority_site=expected.call_site,
+        outliers=outliers,
+        ranks=outliers,
         groups=(),
-        rank=usual[0],
+        rank=majority[0],
         position=position,
-        order=expected.before,
+        program_index=expected.before,
         failure=failure,
-        blocked={rank: each.calls[position].before if position < len(each.calls) else _end(cast, rank) for rank, each in made.items()},
+        blocked={
+            rank: each.calls[position].before if position < len(each.calls) else len(world.ranks[rank].calls)
+            for rank, each in created.items()
+        },
     )
 
 
-def _cause(cast: Cast, usual: int, odd: int, *, over: bool) -> tuple[str, str | None, str]:
+def _cause(world: SimulatedWorld, majority: int, outlier: int, *, has_ended: bool) -> tuple[str, str | None, str]:
     """Code, the failure that explains it, and hint."""
-    failure = failure_of(cast, odd) if over else None
+    failure = failure_of(world, outlier) if has_ended else None
     if failure is not None:
         return "rank-ended-early", failure, FAILED_HINT
-    if over and cast.seats[odd].record.steps < cast.seats[usual].record.steps:
+    if has_ended and world.ranks[outlier].record.steps < world.ranks[majority].record.steps:
         return "uneven-steps", None, UNEVEN_HINT
-    return "group-mismatch", None, NEW_GROUP_HINT
+    return "group-mismatch", None, CREATION_HINT
 
 
-def _statement(code: str, ranks: str, position: int) -> str:
+def _statement(code: str, outliers: frozenset[int], position: int) -> str:
+    s = "s" * (len(outliers) == 1)
     if code == "rank-ended-early":
-        return f"{ranks} failed: at new group {position} the others wait for ever"
+        return f"{name_ranks(outliers)} failed and never create{s} process group #{position}"
     if code == "uneven-steps":
-        return f"{ranks} completes fewer steps: at new group {position} the others wait for ever"
-    return f"ranks do not make the same groups in the same order: they part at new group {position}"
+        return f"{name_ranks(outliers)} complete{s} fewer steps than the others and never create{s} process group #{position}"
+    return f"ranks do not create the same process groups in the same order. They diverge at process group #{position}"
 
 
-def _told(made: _Made, position: int, number: int | None, ranks_of: Mapping[int, object]) -> str:
+def _side(ranks: Sequence[int], created: _Created, position: int, number: int | None, ranks_of: Mapping[int, object]) -> str:
+    s = "s" * (len(ranks) == 1)
     if number is None:
-        return "no further group"
-    ranks: Sequence[int] = ranks_of[number]  # type: ignore[assignment]
-    site = made.calls[position].call_site
-    return f"a group of {who(ranks)}{f' at {site}' if site else ''}"
-
-
-def _end(cast: Cast, rank: int) -> int:
-    return len(cast.seats[rank].calls)
+        return f"{name_ranks(ranks)} create{s} no further group"
+    members: Sequence[int] = ranks_of[number]  # type: ignore[assignment]
+    site = created.calls[position].call_site
+    return f"{name_ranks(ranks)} create{s} a group of {name_ranks(members)}{f' at {site}' if site else ''}"

@@ -1,57 +1,57 @@
-"""A Difference: one way in which ranks do not fit, not yet known to be a cause or a consequence of another one."""
+"""A Mismatch: one way in which ranks do not agree, not yet known to be a cause or a consequence of another one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from fakerun.analysis.dependency.simulated_world import Group
-from fakerun.analysis.matching.compare.interning import Way
+from fakerun.analysis.dependency import Direction, Group
 from fakerun.records.finding import Finding, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """`message` ends without a full stop. `odd` are the ranks that do otherwise than the rest; `named` those that the finding is given.
+class Mismatch:
+    """`message` ends without a full stop. `outliers` are the ranks that differ from the majority; `ranks` those that the finding names.
 
-    It lies at call `position` of the groups' collectives, or of the messages that rank `rank` sends or receives `way`. `order` is that
-    call's place in the program of a rank that does the usual. Where ranks are `astray`, their later calls meet wrong ones, or none.
+    It lies at call `position` of the groups' collectives, or of the p2p calls of rank `rank` in `direction`. `program_index` is
+    the index of that call in the program of a rank of the majority. If it is `desynchronising`, later calls of the outliers are matched
+    with wrong calls, or with none.
     """
 
     code: str
     message: str
     hint: str
     call_site: str | None
-    usual_site: str | None
-    odd: frozenset[int]
-    named: frozenset[int]
+    majority_site: str | None
+    outliers: frozenset[int]
+    ranks: frozenset[int]
     groups: tuple[Group, ...]
     rank: int
     position: int
-    order: int
-    way: Way | None = None
-    since: int | None = None
-    """The earliest position where it may lie as well."""
-    astray: bool = True
+    program_index: int
+    direction: Direction | None = None
+    earliest_position: int | None = None
+    """The first position at which it may lie as well; None if only at `position`."""
+    desynchronising: bool = True
     blocked: Mapping[int, int] = field(default_factory=dict)
-    """Of groups that are not made alike: by rank the first call that it does not come to."""
+    """Where ranks create different groups: by rank the first call that it does not reach."""
     failure: str | None = None
     """What a rank failed with that ended early."""
 
-    def finding(self, more: str = "") -> Finding:
-        """As the user sees it; `more` is a sentence to add."""
+    def finding(self, addition: str = "") -> Finding:
+        """The finding for the user; `addition` are sentences to append."""
         return Finding(
             code=self.code,
             severity=Severity.ERROR,
-            message=f"{self.message}.{more}",
-            ranks=tuple(sorted(self.named)),
+            message=f"{self.message}.{addition}",
+            ranks=tuple(sorted(self.ranks)),
             call_site=self.call_site,
             hint=self.hint,
         )
 
-    def with_ranks_of(self, other: "Difference") -> "Difference":
-        """This one, said of the other's ranks and groups too."""
+    def merged_with(self, other: "Mismatch") -> "Mismatch":
+        """This mismatch, with the ranks and groups of the other one added."""
         return replace(
             self,
-            odd=self.odd | other.odd,
-            named=self.named | other.named,
+            outliers=self.outliers | other.outliers,
+            ranks=self.ranks | other.ranks,
             groups=tuple(dict.fromkeys((*self.groups, *other.groups))),
         )

@@ -1,56 +1,57 @@
-"""Ranks that wait for each other in a circle: found among classes, told of ranks."""
+"""Cycles in the wait-for graph: found among classes of ranks, reported for ranks."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from fakerun.analysis.dependency.rank_partition import Classes
-from fakerun.analysis.dependency.wait_for_graph import Before, Graph
-from fakerun.analysis.matching.compare.call_signature import MESSAGES
-from fakerun.analysis.matching.wording import call
-from fakerun.records.collective import CollectiveRecord
+from fakerun.analysis.dependency import Dependency, RankPartition, WaitForGraph
+from fakerun.analysis.matching.description import describe_call, describe_group
+from fakerun.records.collective import P2P_OPS, CollectiveRecord
 from fakerun.records.finding import Finding, Severity
+from fakerun.units import name_ranks
 
 State: TypeAlias = tuple[int, int]
-"""A rank, and the node of its class that cannot be taken away."""
+"""A rank, and a node of its class that is never reached."""
+
+RankCall: TypeAlias = tuple[int, int]
+"""A rank, and the index of one of its calls."""
 
 _SHOWN = 8
-"""Calls of a circle that a message names."""
+"""Calls of a cycle that a message names."""
 
 
-def cycle_findings(graph: Graph, stuck: set[int]) -> Iterator[Finding]:
-    """One `wait-cycle` for each circle among nodes that are `stuck` for no other reason; circles that are alike are told as one.
+def deadlock_findings(graph: WaitForGraph, blocked: set[int]) -> Iterator[Finding]:
+    """One `deadlock` for each cycle among `blocked` nodes, which no mismatch explains; equal cycles of different ranks are one finding.
 
-    Each rank of a class is stuck where its class is once classes are settled; each circle is one of ranks that meet, in any case.
+    In a stable partition every rank of a class is blocked where its class is; in any partition, each cycle is one of ranks that meet.
     """
-    walk = _Walk(graph, stuck)
-    alike: dict[frozenset[tuple[int, int]], list[list[tuple[int, int]]]] = {}
-    told: set[int] = set()
-    for circle in walk.circles():
-        ranks = {rank for rank, _ in circle}
-        if not told & ranks:
-            told |= ranks
-            alike.setdefault(frozenset((graph.classes.of[rank], index) for rank, index in circle), []).append(circle)
-    for circles in alike.values():
-        yield _finding(graph.classes, circles)
+    equal: dict[frozenset[tuple[int, int]], list[list[RankCall]]] = {}
+    reported: set[int] = set()
+    for cycle in _Search(graph, blocked).cycles():
+        ranks = {rank for rank, _ in cycle}
+        if not reported & ranks:
+            reported |= ranks
+            equal.setdefault(frozenset((graph.partition.class_of[rank], index) for rank, index in cycle), []).append(cycle)
+    for cycles in equal.values():
+        yield _finding(graph.partition, cycles)
 
 
-class _Walk:
-    """From each rank back to the one that it waits for, until a rank comes again."""
+class _Search:
+    """Follows each rank to the one that it waits for, until a rank is met again."""
 
-    def __init__(self, graph: Graph, stuck: set[int]) -> None:
+    def __init__(self, graph: WaitForGraph, blocked: set[int]) -> None:
         self._graph = graph
-        self._stuck = stuck
-        self._classes = graph.classes
+        self._blocked = blocked
+        self._partition = graph.partition
 
-    def circles(self) -> Iterator[list[tuple[int, int]]]:
-        """Each circle once: by rank, the call in which it waits."""
-        first = self._first_stuck()
+    def cycles(self) -> Iterator[list[RankCall]]:
+        """Each cycle once: its ranks, with the call in which each one waits."""
+        first = self._first_blocked()
         seen: set[State] = set()
-        for rank in sorted(self._classes.of):
-            node = first.get(self._classes.of[rank])
+        for rank in sorted(self._partition.class_of):
+            node = first.get(self._partition.class_of[rank])
             state = None if node is None else (rank, node)
-            path: dict[State, list[tuple[int, int]]] = {}
+            path: dict[State, list[RankCall]] = {}
             while state is not None and state not in seen:
                 seen.add(state)
                 step = self._step(*state)
@@ -61,112 +62,126 @@ class _Walk:
                 states = list(path)
                 yield [call for each in states[states.index(state) :] for call in path[each]]
 
-    def _first_stuck(self) -> Mapping[int, int]:
+    def _first_blocked(self) -> Mapping[int, int]:
         first: dict[int, int] = {}
-        for node in sorted(self._stuck):
+        for node in sorted(self._blocked):
             owner = self._graph.owner[node]
             if owner is not None:
                 first.setdefault(owner, node)
         return first
 
-    def _step(self, rank: int, node: int) -> tuple[list[tuple[int, int]], State] | None:
+    def _step(self, rank: int, node: int) -> tuple[list[RankCall], State] | None:
         """The call in which the rank waits, and what it waits for: another rank that cannot start its part.
 
-        A call in a batch may also wait for what another one does in a batch with a call that they share: then that call comes along.
+        A coalesced call may also wait for the calls that are coalesced with its counterpart: then these are returned too.
         """
-        index = self._waits_in(node)
+        index = self._waiting_call(node)
         if index is None:
             return None
-        ahead = deque([[(rank, index)]])
-        seen = {(rank, self._together(rank, index)[0])}
-        while ahead:
-            path = ahead.popleft()
+        pending = deque([[(rank, index)]])
+        seen = {(rank, self._completing_with(rank, index)[0])}
+        while pending:
+            path = pending.popleft()
             here, _ = path[-1]
-            for each in self._together(*path[-1]):
+            for each in self._completing_with(*path[-1]):
                 state = self._unstarted(here, each)
                 if state is not None:
                     return [*path[:-1], (here, each)], state
-                for other, theirs in self._sides(here, each):
-                    if (key := (other, self._together(other, theirs)[0])) not in seen:
+                for other, theirs in self._coalesced_counterparts(here, each):
+                    if (key := (other, self._completing_with(other, theirs)[0])) not in seen:
                         seen.add(key)
-                        ahead.append([*path[:-1], (here, each), (other, theirs)])
+                        pending.append([*path[:-1], (here, each), (other, theirs)])
         return None
 
-    def _waits_in(self, node: int) -> int | None:
-        """The call that a rank waits for at that node, or before."""
+    def _waiting_call(self, node: int) -> int | None:
+        """The call that a rank waits for at that node, or before it."""
         while True:
-            before = next((each for each in self._graph.before[node] if each.node in self._stuck), None)
-            if before is None:
+            dependency = next((each for each in self._graph.dependencies[node] if each.node in self._blocked), None)
+            if dependency is None:
                 return None
-            if self._graph.owner[before.node] is None:
-                return before.call if before.call >= 0 else self._graph.batch_at[node]
-            node = before.node
+            if self._graph.owner[dependency.node] is None:
+                return dependency.call if dependency.call >= 0 else self._graph.first_coalesced[node]
+            node = dependency.node
 
-    def _together(self, rank: int, index: int) -> Sequence[int]:
-        """The calls that end with that call."""
-        course = self._classes.courses[rank]
-        return course.batches.get(course.moves[index].batch, (index,))
+    def _completing_with(self, rank: int, index: int) -> Sequence[int]:
+        return self._partition.issue_orders[rank].completing_with(index)
 
     def _unstarted(self, rank: int, index: int) -> State | None:
-        """Who cannot start its part of that call."""
-        for start in self._graph.before[self._graph.meets[self._classes.of[rank]][index]]:
+        """The rank that cannot start its part of that call."""
+        for start in self._graph.dependencies[self._completion(rank, index)]:
             owner = self._graph.owner[start.node]
-            if start.node in self._stuck and owner is not None and (other := self._met(rank, index, start)) is not None:
+            if start.node in self._blocked and owner is not None and (other := self._met(rank, index, start)) is not None:
                 return other, start.node
         return None
 
-    def _sides(self, rank: int, index: int) -> Iterator[tuple[int, int]]:
-        """Who receives what the call sends, or sends what it receives: the rank and its call, if that is in a batch."""
-        port, way = self._classes.courses[rank].moves[index].line or (0, None)
-        other = None if way is None else self._classes.peer(rank, port, way)
-        if way is None or other is None:
-            return
-        point = self._graph.meets[self._classes.of[rank]][index]
-        moves = self._classes.courses[other].moves
-        for theirs, met in enumerate(self._graph.meets[self._classes.of[other]]):
-            line = moves[theirs].line
-            if met == point and line is not None and line[1] is not None and line[1].sends != way.sends and moves[theirs].batch is not None:
-                yield other, theirs
+    def _completion(self, rank: int, index: int) -> int:
+        return self._graph.completions[self._partition.class_of[rank]][index]
 
-    def _met(self, rank: int, index: int, start: Before) -> int | None:
-        """A rank of the class whose start that is, which the rank meets there: classes that are not settled may meet elsewhere."""
-        line = self._classes.courses[rank].moves[index].line
-        assert line is not None
-        port, way = line
-        group = self._classes.cast.seats[rank].ports[port]
-        others = group.users if way is None else [self._classes.peer(rank, port, way)]
+    def _coalesced_counterparts(self, rank: int, index: int) -> Iterator[RankCall]:
+        """The p2p call that matches that p2p call, if it is coalesced."""
+        group, direction = self._partition.issue_orders[rank].calls[index].queue or (0, None)
+        peer = None if direction is None else self._partition.peer(rank, group, direction)
+        if direction is None or peer is None:
+            return
+        completion = self._completion(rank, index)
+        calls = self._partition.issue_orders[peer].calls
+        for theirs, other in enumerate(self._graph.completions[self._partition.class_of[peer]]):
+            if other != completion or calls[theirs].coalesced is None:
+                continue
+            _, their_direction = calls[theirs].queue or (0, None)
+            if their_direction is not None and their_direction.is_send != direction.is_send:
+                yield peer, theirs
+
+    def _met(self, rank: int, index: int, start: Dependency) -> int | None:
+        """A rank of the class that owns that start, which the rank meets in the call: in a partition that is not stable others may not."""
+        order = self._partition.issue_orders[rank]
+        queue = order.calls[index].queue
+        assert queue is not None
+        group_index, direction = queue
+        group = self._partition.world.ranks[rank].groups[group_index]
+        reverse = None if direction is None else direction.reverse(len(group.ranks))
+        others = group.slots if direction is None else [self._partition.peer(rank, group_index, direction)]
         for other in others:
-            if other is not None and other != rank and self._classes.of[other] == self._graph.owner[start.node]:
-                theirs = self._classes.courses[other]
-                their_line = theirs.moves[start.call].line
-                same = their_line == (self._classes.port(other, group), None if way is None else way.back(len(group.ranks)))
-                if same and theirs.nth[start.call] == self._classes.courses[rank].nth[index]:
+            if other is not None and other != rank and self._partition.class_of[other] == self._graph.owner[start.node]:
+                theirs = self._partition.issue_orders[other]
+                is_same_queue = theirs.calls[start.call].queue == (self._partition.group_index(other, group), reverse)
+                if is_same_queue and theirs.positions[start.call] == order.positions[index]:
                     return other
         return None
 
 
-def _finding(classes: Classes, circles: Sequence[Sequence[tuple[int, int]]]) -> Finding:
-    circle = sorted(circles[0])
-    calls = [classes.cast.record(rank, index) for rank, index in circle]
-    waits = [f"rank {rank} in {call(record)}" for (rank, _), record in zip(circle, calls, strict=True)]
+# -- the finding -------------------------------------------------------------------------------------------------------------------------
+
+
+def _finding(partition: RankPartition, cycles: Sequence[Sequence[RankCall]]) -> Finding:
+    cycle = sorted(cycles[0])
+    records = [partition.world.record(rank, index) for rank, index in cycle]
+    waits = [f"rank {rank} in {_waiting_in(record)}" for (rank, _), record in zip(cycle, records, strict=True)]
     if len(waits) > _SHOWN:
         waits = [*waits[:_SHOWN], f"and {len(waits) - _SHOWN} more"]
-    more = f" So do {len(circles) - 1} other circle{'s' * (len(circles) > 2)} of ranks." if len(circles) > 1 else ""
+    others = len(cycles) - 1
+    more = f" The same deadlock occurs in {others} other set{'s' * (others > 1)} of ranks." if others else ""
     return Finding(
         code="wait-cycle",
         severity=Severity.ERROR,
-        message=f"ranks wait for each other in a circle: {'; '.join(waits)}.{more}",
-        ranks=tuple(sorted(rank for each in circles for rank, _ in each)),
-        call_site=calls[0].call_site,
-        hint=_hint(calls),
+        message=f"{name_ranks(rank for rank, _ in cycle)} wait for each other: {'; '.join(waits)}.{more}",
+        ranks=tuple(sorted(rank for each in cycles for rank, _ in each)),
+        call_site=records[0].call_site,
+        hint=_hint(records),
     )
 
 
-def _hint(calls: Sequence[CollectiveRecord]) -> str:
-    if not all(record.op in MESSAGES for record in calls):
-        return "Call the groups in the same order on every rank that is in both."
-    if all(record.coalesced is not None for record in calls):
-        return "Put the sends and receives that ranks exchange into one batch_isend_irecv: what is in a later one waits for the one before."
-    if any(record.is_async and record.device == "cuda" for record in calls):
-        return "NCCL runs the messages of two ranks in the order of their calls, asynchronous or not: let one side receive first, or use batch_isend_irecv."  # noqa: E501
+def _waiting_in(record: CollectiveRecord) -> str:
+    """`send float32[8] to rank 1 at train.py:1`, `all_reduce float32[8] at train.py:1 on group tp (ranks 0-1)`."""
+    group = "" if record.op in P2P_OPS else f" on {describe_group(record)}"
+    return f"{describe_call(record)}{group}"
+
+
+def _hint(records: Sequence[CollectiveRecord]) -> str:
+    if not all(record.op in P2P_OPS for record in records):
+        return "Issue the collectives of these groups in the same order on every rank that is in more than one of them."
+    if all(record.coalesced is not None for record in records):
+        return "Put the sends and receives that ranks exchange into one batch_isend_irecv: a batch waits for the batches issued before it."
+    if any(record.is_async and record.device == "cuda" for record in records):
+        return "NCCL runs the p2p calls of two ranks in the order of issue, also asynchronous ones: let one side receive first, or use batch_isend_irecv."  # noqa: E501
     return "Let one side receive first, or use batch_isend_irecv."
