@@ -44,22 +44,30 @@ class StepVolumes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficRow:
-    """The calls of one operation on one group with one dtype."""
+    """The calls of one operation on one group with one dtype. `group_ranks` are global ranks in group order."""
 
     op: CollectiveOp
     group: str
-    group_size: int
+    group_ranks: tuple[int, ...]
     dtype: str
     volumes: StepVolumes
+
+    @property
+    def group_size(self) -> int:
+        return len(self.group_ranks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupTraffic:
-    """All calls on one group."""
+    """All calls on one group. `group_ranks` are global ranks in group order."""
 
     group: str
-    group_size: int
+    group_ranks: tuple[int, ...]
     volumes: StepVolumes
+
+    @property
+    def group_size(self) -> int:
+        return len(self.group_ranks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,27 +89,27 @@ def traffic_of(collectives: Iterable[CollectiveRecord], *, steps: int) -> Traffi
     """Groups a rank's calls; those of step `steps` and later are after the last completed step."""
     collectives = tuple(collectives)
     rows = (
-        TrafficRow(op=op, group=group, group_size=size, dtype=dtype, volumes=volumes)
-        for (op, group, size, dtype), volumes in _grouped(collectives, _operation, steps).items()
+        TrafficRow(op=op, group=group, group_ranks=ranks, dtype=dtype, volumes=volumes)
+        for (op, group, ranks, dtype), volumes in _grouped(collectives, _operation, steps).items()
     )
     groups = (
-        GroupTraffic(group=group, group_size=size, volumes=volumes)
-        for (group, size), volumes in _grouped(collectives, _group, steps).items()
+        GroupTraffic(group=group, group_ranks=ranks, volumes=volumes)
+        for (group, ranks), volumes in _grouped(collectives, _group, steps).items()
     )
     return Traffic(
         steps=steps,
-        rows=tuple(sorted(rows, key=lambda row: (row.volumes.by_size, row.op, row.group, row.group_size, row.dtype))),
-        groups=tuple(sorted(groups, key=lambda group: (group.volumes.by_size, group.group, group.group_size))),
+        rows=tuple(sorted(rows, key=lambda row: (row.volumes.by_size, row.op, row.group, row.group_ranks, row.dtype))),
+        groups=tuple(sorted(groups, key=lambda group: (group.volumes.by_size, group.group, group.group_ranks))),
         total=_step_volumes(collectives, steps),
     )
 
 
-def _operation(record: CollectiveRecord) -> tuple[CollectiveOp, str, int, str]:
-    return record.op, record.group, record.group_size, record.dtype
+def _operation(record: CollectiveRecord) -> tuple[CollectiveOp, str, tuple[int, ...], str]:
+    return record.op, record.group, record.group_ranks, record.dtype
 
 
-def _group(record: CollectiveRecord) -> tuple[str, int]:
-    return record.group, record.group_size
+def _group(record: CollectiveRecord) -> tuple[str, tuple[int, ...]]:
+    return record.group, record.group_ranks
 
 
 def _grouped(collectives: tuple[CollectiveRecord, ...], key: Callable[[CollectiveRecord], Key], steps: int) -> dict[Key, StepVolumes]:

@@ -14,12 +14,12 @@ import typer
 from fakerun.cli.terminal import say, stdout_takes_color, stdout_width
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
-from fakerun.job.spelling import did_you_mean
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
+from fakerun.spelling import did_you_mean
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
-    from fakerun.report import Renderer, Report
+    from fakerun.report import Report, ReportFormat
 
 DEFAULT_FORMAT = "table"
 
@@ -28,40 +28,41 @@ option = partial(typer.Option, show_envvar=False)
 
 
 def _complete_format(incomplete: str) -> list[str]:
-    from fakerun.report import RENDERERS
+    from fakerun.report import FORMATS
 
-    return [name for name in RENDERERS if name.startswith(incomplete)]
+    return [name for name in FORMATS if name.startswith(incomplete)]
 
 
 Format: TypeAlias = Annotated[
-    str | None, option("--format", metavar="NAME", help="table, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format)
+    str | None,
+    option("--format", metavar="NAME", help="table, markdown, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format),
 ]
 Output: TypeAlias = Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report here, not to stdout.")]
 Trace: TypeAlias = Annotated[bool, option("--trace", help="List every collective in order, too.")]
 
 
-def renderer_for(name: str | None, output: Path | None) -> "Renderer":
+def renderer_for(name: str | None, output: Path | None) -> "ReportFormat":
     """The format that is asked for, else the one that OUTPUT is named for.
 
     Raises:
         UsageError: there is no such format.
     """
-    from fakerun.report import RENDERERS
+    from fakerun.report import FORMATS
 
     if name is None:
         extension = output.suffix.removeprefix(".") if output is not None else ""
-        return next((renderer for renderer in RENDERERS.values() if renderer.extension == extension), RENDERERS[DEFAULT_FORMAT])
-    if name not in RENDERERS:
-        raise UsageError(f"unknown format {name!r}{did_you_mean(name, RENDERERS)}; known: {', '.join(RENDERERS)}")
-    return RENDERERS[name]
+        return next((each for each in FORMATS.values() if each.extension == extension), FORMATS[DEFAULT_FORMAT])
+    if name not in FORMATS:
+        raise UsageError(f"unknown format {name!r}{did_you_mean(name, FORMATS)}; known: {', '.join(FORMATS)}")
+    return FORMATS[name]
 
 
-def show_report(report: "Report", renderer: "Renderer", output: Path | None, *, trace: bool) -> None:
+def show_report(report: "Report", report_format: "ReportFormat", output: Path | None, *, trace: bool) -> None:
     """Render the report, to OUTPUT or stdout."""
     if output is None:
-        write_report(renderer.render(report, trace=trace, color=stdout_takes_color(), width=stdout_width()), None)
+        write_report(report_format.render(report, trace=trace, color=stdout_takes_color(), width=stdout_width()), None)
     else:
-        write_report(renderer.render(report, trace=trace), output)
+        write_report(report_format.render(report, trace=trace), output)
         _say_the_worst(report, output)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fakerun.emulate.device.device_arguments import DeviceArguments
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 _OUTSIDE = ("torch", "multiprocessing")
 """Packages whose threads stay outside."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from fakerun.patching import Patches
 from fakerun.places import Places
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script_outcome import exit_failure, interruption_failure, timeout_failure
@@ -32,11 +33,9 @@ def os_exit_recorded(recorder: Recorder, places: Places) -> Iterator[None]:
             recorder.write(exit_failure(status, sys._getframe(1), places))  # noqa: SLF001
         leave_now(status)
 
-    os._exit = _exit
-    try:
+    with Patches() as patches:
+        patches.set(os, "_exit", _exit)
         yield
-    finally:
-        os._exit = leave_now
 
 
 def obey(control: int, recorder: Recorder, *, timeout_s: float | None, places: Places) -> None:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fakerun.patching import Patches
+
 _LEVEL = "TORCH_CPP_LOG_LEVEL"
 
 
@@ -17,8 +19,6 @@ def native_warnings_silenced() -> Iterator[None]:
     if _LEVEL in os.environ:
         yield
         return
-    os.environ[_LEVEL] = "ERROR"
-    try:
+    with Patches() as patches:
+        patches.set_item(os.environ, _LEVEL, "ERROR")
         yield
-    finally:
-        del os.environ[_LEVEL]

@@ -3,6 +3,7 @@
 The process ends with status 0 once the record is written: how the script ended is in the record.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -25,6 +26,7 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoRet
     """Run one rank, and end the process. On the pipe `control` fakerun's word may come; `mailbox` reaches the other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server blocks it
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         places = Places(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")

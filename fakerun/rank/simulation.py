@@ -11,13 +11,15 @@ from typing import Self
 import torch
 
 from fakerun.emulate.autograd_clock import EngineClock
+from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
 from fakerun.errors import UsageError
 from fakerun.job.spec import JobSpec
 from fakerun.places import Places
 from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.trace.call_site import CallSites
@@ -35,6 +37,7 @@ class Simulation:
         self._groups = GroupNames(job.world_size)
         self._trace = RankTrace(EngineClock(), self._groups, CallSites(Places(Path.cwd(), job.script)), rank)
         self._trace.steps.ended.append(self._on_step_ended)
+        self._visible_devices = VisibleDevices()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -66,6 +69,7 @@ class Simulation:
             collectives=self._trace.collectives.records(),
             group_creations=self._trace.group_creations.records(),
             memory=self._trace.memory.timeline(),
+            devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
             findings=self._trace.findings,
             torch_version=torch.__version__,
         )
@@ -81,16 +85,14 @@ class Simulation:
             return
         if not self._trace.is_distributed:
             yield Finding(
-                code="no-process-group",
-                severity=Severity.WARNING,
+                code=FindingCode.NO_PROCESS_GROUP,
                 message="the script never initialised torch.distributed: its ranks do not know of each other.",
                 ranks=(self._rank,),
                 hint="Call torch.distributed.init_process_group() or init_device_mesh(), or simulate it with --world-size 1.",
             )
         if self._trace.steps.completed == 0:
             yield Finding(
-                code="no-optimizer-step",
-                severity=Severity.WARNING,
+                code=FindingCode.NO_OPTIMIZER_STEP,
                 message="the script ended without an optimizer step: the report covers all of it as one unfinished step.",
                 ranks=(self._rank,),
             )

@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fakerun.errors import UsageError
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of, ranks_label
@@ -61,6 +61,7 @@ class _Document:
     groups: tuple[_Group, ...] = ()
     group_creations: str
     memory: str
+    devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None
@@ -124,6 +125,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         groups=tuple(_Group(label=_own_label(group), name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
         group_creations=part("groups", tuple[_GroupCreation, ...], tuple(map(_new_group, record.group_creations))),
         memory=part("memory", MemoryTimeline, record.memory),
+        devices=record.devices,
         findings=record.findings,
         failure=record.failure,
         torch_version=record.torch_version,
@@ -157,6 +159,7 @@ class RankDecoder:
             collectives=Calls(document.rank, schedule, groups),
             group_creations=self._new_groups(document.group_creations),
             memory=self._part(MemoryTimeline, document.memory),
+            devices=document.devices,
             findings=document.findings,
             failure=document.failure,
             torch_version=document.torch_version,

@@ -41,8 +41,9 @@ class Payload:
     """What a communication call moves, and how: everything about it but its partners and its place in the program.
 
     Sizes are per tensor, in elements; `nbytes` is the nccl-tests message size: the larger of the payload this rank sends
-    and the payload it receives, in bytes. `dtype` is torch's name without `torch.`, "" for a barrier. `device` is the type of the
-    device that it runs on: "cuda" (NCCL) or "cpu" (gloo).
+    and the payload it receives, in bytes. `dtype` is torch's name without `torch.`, "" for a barrier.
+
+    No field of a call has a default: whoever makes one from another names them all, and the type checker sees one that is left out.
     """
 
     op: CollectiveOp
@@ -50,13 +51,12 @@ class Payload:
     input_sizes: tuple[tuple[int, ...], ...]
     output_sizes: tuple[tuple[int, ...], ...]
     nbytes: int
-    reduce_op: str | None = None
-    tag: int | None = None
-    input_splits: tuple[int, ...] | None = None
-    output_splits: tuple[int, ...] | None = None
-    is_async: bool = False
-    device: str = "cuda"
-    coalesced: int | None = None
+    reduce_op: str | None
+    tag: int | None
+    input_splits: tuple[int, ...] | None
+    output_splits: tuple[int, ...] | None
+    is_async: bool
+    coalesced: int | None
     """Calls of a rank with the same number were issued as one (`batch_isend_irecv`, a coalescing manager); None for one by itself."""
 
 
@@ -64,31 +64,38 @@ class Payload:
 class CommunicationCall(Payload):
     """A communication call as the process group received it, before it is placed in the program.
 
-    `root` and `peer` are global ranks.
+    `root` and `peer` are global ranks. `cuda_index` is the device that it runs on (NCCL), as the script counts them; None for
+    the host (gloo).
     """
 
+    cuda_index: int | None
     group_ranks: tuple[int, ...]
     group_description: str
     """torch's description of the process group: "default_pg", "mesh_tp", "undefined"."""
     process_group: str
     """c10d's own name of it ("0", "1", ...): the same on all its ranks, if they made their groups in the same order."""
-    root: int | None = None
-    peer: int | None = None
+    root: int | None
+    peer: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedCall(Payload):
-    """A call in the program of a rank: `seq` counts the rank's calls from 0, `call_site` is `file:line` in the user's code."""
+    """A call in the program of a rank: `seq` counts the rank's calls from 0, `call_site` is `file:line` in the user's code.
+
+    `device` is an ordinal into the rank's `RankRecord.devices`, so that ranks which do the same, each on a device of its own, have the
+    same; None for a call that runs on the host (gloo).
+    """
 
     seq: int
     step: int
     phase: Phase
-    waited: bool = True
+    device: int | None
+    waited: bool
     """Whether the script, or torch for it, waited: on the handle, by taking its future, or by using the result. True if not async."""
-    waited_before: int | None = None
+    waited_before: int | None
     """Of an asynchronous call that was waited for: the `seq` of the first call that was made after that."""
-    module: str | None = None
-    call_site: str | None = None
+    module: str | None
+    call_site: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +108,10 @@ class CollectiveRecord(PlacedCall):
 
     group: str
     group_ranks: tuple[int, ...]
-    process_group: str = ""
+    process_group: str
     """c10d's own name of the process group: the same on all its ranks, if they made their groups in the same order."""
-    root: int | None = None
-    peer: int | None = None
+    root: int | None
+    peer: int | None
 
     @property
     def group_size(self) -> int:

@@ -39,7 +39,8 @@ class MemoryBlock:
     """One allocation: a storage, or one size of a resized storage.
 
     `requested_bytes` is the storage's size, `nbytes` what the allocator counts for it. `shape` and `dtype` are of the tensor
-    that the allocation was made for. `step`, `phase`, `module` and `call_site` tell where it was allocated.
+    that the allocation was made for. `step`, `phase`, `module` and `call_site` tell where it was allocated. `device` is an ordinal into
+    the rank's `RankRecord.devices`.
     """
 
     nbytes: int
@@ -51,6 +52,7 @@ class MemoryBlock:
     call_site: str | None
     shape: tuple[int, ...]
     dtype: str
+    device: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 
 
@@ -77,7 +77,8 @@ class RankRecord:
     """One simulated rank: where it sits on the mesh, what it communicated, what it allocated, how it ended.
 
     `mesh` maps axis to size in order, as in effect in the run (the job's, else the first mesh that the script made; empty if
-    there was none); `coordinate` gives this rank's place on it. `steps` counts completed optimizer steps.
+    there was none); `coordinate` gives this rank's place on it. `steps` counts completed optimizer steps. `devices` are the CUDA
+    indices of the devices that the rank used, on its node, in order of first use: blocks and collectives refer to them by ordinal.
     """
 
     rank: int
@@ -88,6 +89,7 @@ class RankRecord:
     """In order. `records.schedule.calls_of` has them in a form that ranks share."""
     group_creations: tuple[GroupCreation, ...] = ()
     memory: MemoryTimeline = field(default_factory=MemoryTimeline)
+    devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None

@@ -5,8 +5,8 @@ a message is so many places ahead in it. With the groups of one rank put in, a s
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, overload
+from dataclasses import dataclass
+from typing import overload
 
 from fakerun.records.collective import CollectiveRecord, PlacedCall
 
@@ -33,8 +33,8 @@ class ScheduledCall(PlacedCall):
     """One call of a schedule. `peer_offset` counts places in the group from the rank's own, modulo the size of the group."""
 
     slot: int
-    root_group_rank: int | None = None
-    peer_offset: int | None = None
+    root_group_rank: int | None
+    peer_offset: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,6 @@ class Schedule:
 
     slots: tuple[Slot, ...] = ()
     calls: tuple[ScheduledCall, ...] = ()
-
-
-_PLACED = tuple(field.name for field in fields(PlacedCall))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +85,25 @@ class Calls(Sequence[CollectiveRecord]):
         root = None if call.root_group_rank is None else ranks[call.root_group_rank]
         peer = None if call.peer_offset is None else ranks[(_place(ranks, self.rank) + call.peer_offset) % len(ranks)]
         return CollectiveRecord(
-            **{name: getattr(call, name) for name in _PLACED},
+            seq=call.seq,
+            step=call.step,
+            phase=call.phase,
+            module=call.module,
+            call_site=call.call_site,
+            op=call.op,
+            dtype=call.dtype,
+            input_sizes=call.input_sizes,
+            output_sizes=call.output_sizes,
+            nbytes=call.nbytes,
+            reduce_op=call.reduce_op,
+            tag=call.tag,
+            input_splits=call.input_splits,
+            output_splits=call.output_splits,
+            is_async=call.is_async,
+            coalesced=call.coalesced,
+            device=call.device,
+            waited=call.waited,
+            waited_before=call.waited_before,
             group=group.label,
             group_ranks=ranks,
             process_group=group.name,
@@ -108,13 +123,37 @@ def calls_of(rank: int, records: Iterable[CollectiveRecord]) -> Calls:
         slot = numbers.get(group)
         if slot is None:
             slot = numbers[group] = len(numbers)
-        shared: dict[str, Any] = {name: getattr(record, name) for name in _PLACED}
-        if record.root is not None:
-            shared["root_group_rank"] = group.ranks.index(record.root)
-        if record.peer is not None:
-            shared["peer_offset"] = (group.ranks.index(record.peer) - _place(group.ranks, rank)) % len(group.ranks)
-        calls.append(ScheduledCall(**shared, slot=slot))
+        calls.append(_scheduled(record, slot, _place(group.ranks, rank) if record.peer is not None else 0))
     return Calls(rank, Schedule(tuple(map(_slot, numbers)), tuple(calls)), tuple(numbers))
+
+
+def _scheduled(record: CollectiveRecord, slot: int, own_place: int) -> ScheduledCall:
+    """The record without its ranks; `own_place` is the rank's place in the group."""
+    ranks = record.group_ranks
+    return ScheduledCall(
+        seq=record.seq,
+        step=record.step,
+        phase=record.phase,
+        module=record.module,
+        call_site=record.call_site,
+        op=record.op,
+        dtype=record.dtype,
+        input_sizes=record.input_sizes,
+        output_sizes=record.output_sizes,
+        nbytes=record.nbytes,
+        reduce_op=record.reduce_op,
+        tag=record.tag,
+        input_splits=record.input_splits,
+        output_splits=record.output_splits,
+        is_async=record.is_async,
+        coalesced=record.coalesced,
+        device=record.device,
+        waited=record.waited,
+        waited_before=record.waited_before,
+        slot=slot,
+        root_group_rank=None if record.root is None else ranks.index(record.root),
+        peer_offset=None if record.peer is None else (ranks.index(record.peer) - own_place) % len(ranks),
+    )
 
 
 def _slot(group: ProcessGroup) -> Slot:

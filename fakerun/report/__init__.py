@@ -1,21 +1,11 @@
-"""From a Report to text: the renderers by name. Importing this room is cheap; what costs is imported when a renderer runs."""
+"""From the records of a run to something to read: records -> Report (`build`) -> page (`page`) -> text (`formats`).
 
-from collections.abc import Mapping
-from types import MappingProxyType
+Importing this room is cheap; what costs is imported when a format is written.
+"""
 
-from fakerun.report import json_report, table
-from fakerun.report.model import Report, build_report
-from fakerun.report.renderer import Renderer
+from fakerun.report.build import build_report
+from fakerun.report.formats import FORMATS
+from fakerun.report.formats.report_format import ReportFormat
+from fakerun.report.model import Report
 
-RENDERERS: Mapping[str, Renderer] = MappingProxyType(
-    {
-        renderer.name: renderer
-        for renderer in (
-            Renderer(name="table", extension="txt", is_binary=False, render=table.render),
-            Renderer(name="json", extension="json", is_binary=False, render=json_report.render),
-        )
-    }
-)
-"""The formats of `--format`, the default first."""
-
-__all__ = ["RENDERERS", "Renderer", "Report", "build_report"]
+__all__ = ["FORMATS", "Report", "ReportFormat", "build_report"]

@@ -1,38 +1,101 @@
-"""The Report: one job's run with everything the analyses found. Renderers read this and compute nothing of their own."""
+"""What the analyses found in one run, as plain data. `build.py` fills it, `page/` and the formats read it.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+Every breakdown is here already: nobody who reads a Report groups, sums or sorts. Memory is kept by device: `RankReport.devices` has one
+entry for each CUDA device that the rank allocated on, in order of first use, so that a verdict for each device has a place.
+"""
 
-from fakerun.analysis.classes import RankClass, rank_classes
-from fakerun.analysis.fit import MemoryFit, fit_findings, memory_fit
-from fakerun.analysis.forbidden import forbidden_findings
-from fakerun.analysis.matching import matching_findings
-from fakerun.analysis.memory import MemoryFootprint, footprint_of
-from fakerun.analysis.outcome import added_findings, all_findings, exit_code
-from fakerun.analysis.representatives import assumed_records
-from fakerun.analysis.traffic import Traffic, traffic_of
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fakerun.analysis.breakdown import ModuleShare, TensorGroup
+from fakerun.analysis.fit import MemoryFit
+from fakerun.analysis.memory import MemoryFootprint
+from fakerun.analysis.traffic import Traffic, Volume
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
-from fakerun.records.finding import Finding
-from fakerun.records.run import RankRecord, RunRecord
+from fakerun.records.findings import Finding
+from fakerun.records.memory import Category
+from fakerun.records.run import ProcessFailure, RankRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """One rank's memory on one device: its footprint, whether that fits, and what was allocated at the peak.
+
+    `cuda_index` is the device's number in the rank's own process, None as long as records do not tell devices apart. `categories` has
+    every category, in order, zeros included; modules and tensors come largest first.
+    """
+
+    cuda_index: int | None
+    footprint: MemoryFootprint
+    fit: MemoryFit
+    categories: Mapping[Category, int]
+    modules: tuple[ModuleShare, ...]
+    tensors: tuple[TensorGroup, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankReport:
-    """One simulated rank. `coordinate` is the record's, else the rank's place on the job's mesh (a rank may fail before it has one)."""
+    """One simulated rank.
+
+    `coordinate` is the record's, else the one that the job's mesh gives the rank (a rank may fail before it makes a mesh). `devices`
+    has at least one entry, also for a rank that allocated nothing.
+    """
 
     record: RankRecord
     coordinate: Mapping[str, int]
-    memory: MemoryFootprint
-    fit: MemoryFit
+    devices: tuple[DeviceMemory, ...]
     traffic: Traffic
+
+    @property
+    def largest_device(self) -> DeviceMemory:
+        """The device with the highest peak, the first of equals: the one to show in detail."""
+        return max(self.devices, key=lambda device: device.footprint.peak_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassReport:
+    """Ranks with the same behaviour: `simulated` (at least one) and `assumed`, both in order.
+
+    `example` is the first of the simulated ranks. `mesh_box` is the part of the mesh that the ranks fill, None without a mesh.
+    `last_step` is what one of the ranks communicates in its last completed step, or in all if it completed none.
+    """
+
+    simulated: tuple[int, ...]
+    assumed: tuple[int, ...]
+    example: RankReport
+    mesh_box: str | None
+    last_step: Volume
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        return tuple(sorted((*self.simulated, *self.assumed)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureReport:
+    """Ranks that failed alike: of the same cause, at the same place, after as many `steps`. `failure` is that of the first of them."""
+
+    ranks: tuple[int, ...]
+    steps: int
+    failure: ProcessFailure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingReport:
+    """A finding with all the places that it was made at, in order: a script that reads ten losses gets one note."""
+
+    finding: Finding
+    call_sites: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a renderer needs to know. `mesh` maps axis to size, empty without a mesh; `ranks` are those simulated, in order.
+    """One job's run.
 
-    Every simulated rank is in one of the `classes`; the reports of a class's ranks differ in number, coordinate and record alone.
+    `mesh` maps axis to size, empty without a mesh. `ranks` are those simulated, in order; every one of them is in one of the `classes`,
+    and the reports of a class's ranks differ in coordinate and record alone. `findings` come gravest first; `grouped_findings` has the
+    same ones with their places joined. `steps_completed` has the fewest and the most steps that a rank completed.
     """
 
     job: JobSpec
@@ -40,8 +103,11 @@ class Report:
     torch_version: str | None
     mesh: Mapping[str, int]
     ranks: tuple[RankReport, ...]
-    classes: tuple[RankClass, ...]
+    classes: tuple[ClassReport, ...]
     findings: tuple[Finding, ...]
+    grouped_findings: tuple[FindingReport, ...]
+    failures: tuple[FailureReport, ...]
+    steps_completed: tuple[int, int]
     exit_code: ExitCode
 
     @property
@@ -51,64 +117,4 @@ class Report:
     @property
     def largest(self) -> RankReport | None:
         """The rank with the highest peak, the first of equals: the one to show in detail."""
-        return max(self.ranks, key=lambda rank: rank.memory.peak_bytes, default=None)
-
-
-def build_report(job: JobSpec, run: RunRecord) -> Report:
-    """Runs every analysis on the records of a run."""
-    classes = rank_classes(run.ranks, run.assumed)
-    ranks = _rank_reports(job, run, classes)
-    findings = all_findings(
-        (rank.record for rank in ranks),
-        (
-            *matching_findings([*run.ranks, *assumed_records(run)]),
-            *fit_findings({rank.record.rank: rank.memory for rank in ranks}, job.hardware),
-            *forbidden_findings((rank.record for rank in ranks), job.error_on_collective),
-            *added_findings(run.added),
-            *run.findings,
-        ),
-    )
-    return Report(
-        job=job,
-        fakerun_version=run.fakerun_version,
-        torch_version=run.torch_version,
-        mesh=_mesh(job, run),
-        ranks=ranks,
-        classes=classes,
-        findings=findings,
-        exit_code=exit_code((rank.record for rank in ranks), findings),
-    )
-
-
-def _rank_reports(job: JobSpec, run: RunRecord, classes: Sequence[RankClass]) -> tuple[RankReport, ...]:
-    """Analyses one rank of each class."""
-    records = {record.rank: record for record in run.ranks}
-    reports: dict[int, RankReport] = {}
-    for each in classes:
-        first = _rank_report(job, records[each.simulated[0]])
-        for rank in each.simulated:
-            reports[rank] = replace(first, record=records[rank], coordinate=_coordinate(job, records[rank]))
-    return tuple(reports[rank] for rank in sorted(reports))
-
-
-def _coordinate(job: JobSpec, record: RankRecord) -> Mapping[str, int]:
-    return record.coordinate or (job.mesh.coordinate(record.rank) if job.mesh else {})
-
-
-def _rank_report(job: JobSpec, record: RankRecord) -> RankReport:
-    memory = footprint_of(record.memory)
-    return RankReport(
-        record=record,
-        coordinate=_coordinate(job, record),
-        memory=memory,
-        fit=memory_fit(memory, job.hardware),
-        traffic=traffic_of(record.collectives, steps=record.steps),
-    )
-
-
-def _mesh(job: JobSpec, run: RunRecord) -> Mapping[str, int]:
-    """The job's mesh if it names its axes; else the first that a rank had in effect, for a script's own names go before ours."""
-    asked = dict(zip(job.mesh.axes, job.mesh.sizes, strict=True)) if job.mesh else {}
-    if job.mesh and job.mesh.named:
-        return asked
-    return next((record.mesh for record in run.ranks if record.mesh), asked)
+        return max(self.ranks, key=lambda rank: rank.largest_device.footprint.peak_bytes, default=None)

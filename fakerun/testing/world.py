@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.errors import UsageError
-from fakerun.job.hardware import DEFAULT_HARDWARE
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE
+from fakerun.hardware.request import parse_hardware
 from fakerun.job.mesh import MeshSpec, mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
+from fakerun.patching import Patches
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ def with_dist(
         rank: The rank to be.
         world_size: The number of ranks; without it the mesh's, and without a mesh 2.
         mesh: A mesh to begin with, as `"2x4"`, `"dp=2,tp=4"` or `{"dp": 2, "tp": 4}`: it is `FakeWorld.mesh`. Other meshes may be made.
-        hardware: What the devices are: a name that `fakerun --hardware` knows.
+        hardware: What the devices are: what `fakerun --hardware` takes: `h100-80gb`, `h100-80gb,memory=94GiB`.
         backend: What `init_process_group` is given.
 
     Raises:
@@ -196,7 +198,14 @@ def _check_decorated(function: object) -> None:
 def _job(rank: int, world_size: int | None, mesh: MeshSpec | None, hardware: str) -> JobSpec:
     if world_size is None and mesh is None:
         world_size = DEFAULT_WORLD_SIZE
-    request = JobRequest(module="test", world_size=world_size, mesh=mesh, hardware=hardware, ranks=RankChoice.of([rank]), steps=sys.maxsize)
+    request = JobRequest(
+        module="test",
+        world_size=world_size,
+        mesh=mesh,
+        hardware=parse_hardware(hardware),
+        ranks=RankChoice.of([rank]),
+        steps=sys.maxsize,
+    )
     # The job's mesh would take the place of the meshes that the code under test makes.
     return replace(request.resolve(), mesh=None)
 
@@ -204,13 +213,7 @@ def _job(rank: int, world_size: int | None, mesh: MeshSpec | None, hardware: str
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """The variables are set until the context ends; then they are as before."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
+    with Patches() as patches:
+        for name, value in variables.items():
+            patches.set_item(os.environ, name, value)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

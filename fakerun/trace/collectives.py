@@ -1,20 +1,19 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from fakerun.records.collective import CollectiveRecord, CommunicationCall
+from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.position import Position
-
-_SHARED = tuple(field.name for field in fields(CommunicationCall) if field.name != "group_description")
-"""What a record takes over from the call as it is."""
 
 
 class CollectiveTrace:
     """The rank's communication calls in order."""
 
-    def __init__(self, position: Position, groups: GroupNames) -> None:
+    def __init__(self, position: Position, groups: GroupNames, devices: DeviceOrdinals) -> None:
         self._position = position
+        self._devices = devices
         self._groups = groups
         self._records: list[CollectiveRecord] = []
         self._waited_before: dict[int, int | None] = {}
@@ -28,8 +27,25 @@ class CollectiveTrace:
             phase=position.phase(),
             module=position.module(),
             call_site=position.call_site(),
+            op=call.op,
+            dtype=call.dtype,
+            input_sizes=call.input_sizes,
+            output_sizes=call.output_sizes,
+            nbytes=call.nbytes,
+            reduce_op=call.reduce_op,
+            tag=call.tag,
+            input_splits=call.input_splits,
+            output_splits=call.output_splits,
+            is_async=call.is_async,
+            coalesced=call.coalesced,
+            device=None if call.cuda_index is None else self._devices[call.cuda_index],
+            waited=True,
+            waited_before=None,
             group=self._groups.name(call.group_ranks, call.group_description),
-            **{name: getattr(call, name) for name in _SHARED},
+            group_ranks=call.group_ranks,
+            process_group=call.process_group,
+            root=call.root,
+            peer=call.peer,
         )
         self._records.append(record)
         if record.is_async:

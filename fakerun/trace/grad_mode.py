@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
+from fakerun.patching import Patches
+
 
 class GradMode:
     """The script's grad mode. Inside the forward of an `autograd.Function`, it is the mode that the function was applied in.
@@ -36,8 +38,6 @@ class GradMode:
             finally:
                 self._applied_in = None
 
-        Function.apply = classmethod(apply_watched)  # type: ignore[assignment, method-assign]
-        try:
+        with Patches() as patches:
+            patches.set(Function, "apply", classmethod(apply_watched))
             yield
-        finally:
-            Function.apply = apply  # type: ignore[method-assign]

@@ -7,14 +7,16 @@ import weakref
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from fakerun.patching import Patches
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
+from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.position import Position
 
 _DEVICE = "cuda"
@@ -45,12 +47,24 @@ class _Block:
     call_site: str | None
     shape: tuple[int, ...]
     dtype: str
-    device: int
+    cuda_index: int
     pinned: bool = False
     """Holds gathered data and lives only for that: no later role changes it."""
 
-    def freeze(self) -> MemoryBlock:
-        return MemoryBlock(**{field.name: getattr(self, field.name) for field in fields(MemoryBlock)})
+    def freeze(self, device: int) -> MemoryBlock:
+        """As a record; `device` is the ordinal of the block's device."""
+        return MemoryBlock(
+            nbytes=self.nbytes,
+            requested_bytes=self.requested_bytes,
+            category=self.category,
+            step=self.step,
+            phase=self.phase,
+            module=self.module,
+            call_site=self.call_site,
+            shape=self.shape,
+            dtype=self.dtype,
+            device=device,
+        )
 
 
 @dataclass(slots=True)
@@ -65,8 +79,9 @@ class _Storage:
 class MemoryTrace:
     """The rank's device memory: a timeline of blocks, and the counters that a CUDA allocator keeps."""
 
-    def __init__(self, position: Position) -> None:
+    def __init__(self, position: Position, devices: DeviceOrdinals) -> None:
         self._position = position
+        self._devices = devices
         self._blocks: list[_Block] = []
         self._events: list[int] = []
         self._step_ends: list[int] = []
@@ -97,11 +112,9 @@ class MemoryTrace:
             self._resized(storage)
             return result
 
-        torch.UntypedStorage.resize_ = resize_and_note  # type: ignore[assignment, method-assign]
-        try:
+        with Patches() as patches:
+            patches.set(torch.UntypedStorage, "resize_", resize_and_note)
             yield
-        finally:
-            torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign]
 
     def tensors_made(self, tensors: Sequence[torch.Tensor], *, derived: bool) -> None:
         """Account for the storages of these tensors that are new or have a new size."""
@@ -124,7 +137,9 @@ class MemoryTrace:
     def timeline(self) -> MemoryTimeline:
         """Everything so far."""
         return MemoryTimeline(
-            blocks=tuple(block.freeze() for block in self._blocks), events=tuple(self._events), step_ends=tuple(self._step_ends)
+            blocks=tuple(block.freeze(self._devices[block.cuda_index]) for block in self._blocks),
+            events=tuple(self._events),
+            step_ends=tuple(self._step_ends),
         )
 
     # -- what it is for --------------------------------------------------------------------------------------------------------------
@@ -170,17 +185,18 @@ class MemoryTrace:
             call_site=position.call_site(),
             shape=tuple(tensor.shape),
             dtype=str(tensor.dtype).removeprefix("torch."),
-            device=tensor.device.index,
+            cuda_index=tensor.device.index,
         )
 
     def _allocate(self, block: _Block) -> int | None:
-        """Count a block; an empty one is none."""
+        """Count a block, and its device as used; an empty one is none."""
         if block.requested_bytes == 0:
             return None
+        device = block.cuda_index
+        self._devices[device]
         index = len(self._blocks)
         self._blocks.append(block)
         self._events.append(index)
-        device = block.device
         self._allocated[device] += block.nbytes
         self._peak[device] = max(self._peak[device], self._allocated[device])
         return index
@@ -195,7 +211,7 @@ class MemoryTrace:
 
     def _free(self, index: int) -> None:
         block = self._blocks[index]
-        self._allocated[block.device] -= block.nbytes
+        self._allocated[block.cuda_index] -= block.nbytes
         self._events.append(~index)
 
     def _died(self, address: int, reference: Any) -> None:

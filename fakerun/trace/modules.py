@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
+from fakerun.patching import Patches
 from fakerun.records.observer import AutogradClock
 
 _WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod"})
@@ -78,11 +79,9 @@ class ModuleStack:
             finally:
                 watch._leave()
 
-        nn.Module.__call__ = call_watched  # type: ignore[method-assign]
-        try:
+        with Patches() as patches:
+            patches.set(nn.Module, "__call__", call_watched)
             yield
-        finally:
-            nn.Module.__call__ = call  # type: ignore[method-assign]
 
     @property
     def depth(self) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from fakerun.patching import Patches
+
 
 class StepCounter:
     """A training step ends when every optimizer of the script has stepped once, or when one of them steps again.
@@ -47,11 +49,11 @@ class StepCounter:
             self._known.add(optimizer)
 
         handles = [register_optimizer_step_pre_hook(self._before), register_optimizer_step_post_hook(self._after)]
-        torch.optim.Optimizer.__init__ = construct_and_note  # type: ignore[assignment, method-assign]
         try:
-            yield
+            with Patches() as patches:
+                patches.set(torch.optim.Optimizer, "__init__", construct_and_note)
+                yield
         finally:
-            torch.optim.Optimizer.__init__ = construct  # type: ignore[method-assign]
             for handle in handles:
                 handle.remove()
 

@@ -6,11 +6,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.observer import AutogradClock, Moment
 from fakerun.trace.call_site import CallSites
 from fakerun.trace.collectives import CollectiveTrace
+from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.memory import MemoryTrace
@@ -31,15 +33,16 @@ class RankTrace:
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
         self.position = Position(clock, self._grad_mode, self.modules, self.steps, call_sites)
-        self.memory = MemoryTrace(self.position)
+        self._devices = DeviceOrdinals()
+        self.memory = MemoryTrace(self.position, self._devices)
         self.groups = groups
-        self.collectives = CollectiveTrace(self.position, groups)
+        self.collectives = CollectiveTrace(self.position, groups, self._devices)
         self.group_creations = NewGroups()
         self._roles = Roles(self.memory)
         self._rank = rank
         self.is_distributed = False
         """Whether the script initialised torch.distributed at any time."""
-        self._findings: dict[tuple[str, str, str | None], Finding] = {}
+        self._findings: dict[tuple[FindingCode, str, str | None], Finding] = {}
         self.modules.root_entered.append(self._roles.of_module)
         self.modules.root_given.append(self._roles.of_inputs)
         self.steps.started.append(lambda optimizer: self._roles.of_gradients([optimizer]))
@@ -58,6 +61,11 @@ class RankTrace:
         """Look at what is still there."""
         self._roles.of_all_modules()
         self._roles.of_gradients(self.steps.optimizers)
+
+    @property
+    def devices(self) -> tuple[int, ...]:
+        """The CUDA indices, as the script counts them, of the devices that were used, in order of first use."""
+        return tuple(self._devices)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -111,7 +119,7 @@ class RankTrace:
 
     # -- FindingSink -----------------------------------------------------------------------------------------------------------------
 
-    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None:
+    def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None:
         call_site = self.position.call_site()
-        finding = Finding(code=code, severity=severity, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
+        finding = Finding(code=code, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
         self._findings.setdefault((code, subject, call_site), finding)

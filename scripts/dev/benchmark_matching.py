@@ -92,18 +92,41 @@ def _message(op: CollectiveOp, distance: int) -> ScheduledCall:
     return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_offset=distance)
 
 
-def _call(op: CollectiveOp, given: int, taken: int, slot: int, line: str, **fields: Any) -> ScheduledCall:
+def _call(
+    op: CollectiveOp,
+    given: int,
+    taken: int,
+    slot: int,
+    line: str,
+    *,
+    phase: Phase = Phase.FORWARD,
+    reduce_op: str | None = None,
+    root_group_rank: int | None = None,
+    peer_offset: int | None = None,
+) -> ScheduledCall:
     return ScheduledCall(
         seq=0,
         step=0,
+        phase=phase,
+        module=None,
+        call_site=line,
         op=op,
         dtype="bfloat16",
         input_sizes=() if op is CollectiveOp.RECV else ((given,),),
         output_sizes=() if op is CollectiveOp.SEND else ((taken,),),
         nbytes=2 * max(given, taken),
+        reduce_op=reduce_op,
+        tag=None,
+        input_splits=None,
+        output_splits=None,
+        is_async=False,
+        coalesced=None,
+        device=0,
+        waited=True,
+        waited_before=None,
         slot=slot,
-        call_site=line,
-        **{"phase": Phase.FORWARD, **fields},
+        root_group_rank=root_group_rank,
+        peer_offset=peer_offset,
     )
 
 

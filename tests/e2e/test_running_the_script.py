@@ -19,18 +19,19 @@ from typing import Any
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch import RunDirectory, open_run_directory, run_job
 from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import RankEnd, finished_record
-from fakerun.launch.process import RankProcess, RankServer
+from fakerun.launch.process import RankProcess
+from fakerun.launch.server import RankServer, RankTask
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
 FAKE_SIMULATION = str(Path(__file__).parent / "fake_simulation")
-HARDWARE = HardwareSpec(
-    name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+HARDWARE = Accelerator(
+    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
 )
 JOB = JobSpec(
     script=Path("train.py"),
@@ -608,11 +609,12 @@ def _started(source: str) -> Iterator[tuple[RankProcess, RunDirectory]]:
     files = directory.rank(3)
     files.make()
     environment = worker_environment(JOB, 3, inherited=os.environ, error_file=files.error)
-    with (
-        closing(RankServer.start(directory.job_file, environment, directory.server_log)) as server,
-        server.fork(3, files, environment) as process,
-    ):
-        yield process, directory
+    task = RankTask(job_file=directory.job_file, rank=3, files=files, environment=environment)
+    with RankServer() as server:
+        process = server.fork(task)
+        assert process is not None
+        with process:
+            yield process, directory
 
 
 def _ends_within(process: RankProcess, seconds: float) -> bool:
@@ -730,11 +732,12 @@ def test_ranks_talk(place: Path, ranks: tuple[int, ...], script: str, said: dict
     assert run.added == added
 
 
-DRIVER = """
+DRIVER = f"""
 import os, signal, sys
 from pathlib import Path
 from fakerun.job.codec import decode_job
-from fakerun.launch import open_run_directory, run_job
+from fakerun.launch import open_run_directory, run_job, supervision
+supervision.GRACE_S = {LONG_S}  # on a machine under load a script may need long to clean up
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ['COMMAND'] = str(os.getpid())
 job = decode_job(Path(sys.argv[1]).read_bytes())
@@ -743,12 +746,12 @@ for record in run_job(job, open_run_directory(Path(sys.argv[2])), show_output=Fa
 """
 
 
-def _drive(job: JobSpec, place: Path) -> "subprocess.CompletedProcess[str]":
+def _drive(job: JobSpec, place: Path, prepare: str = "") -> "subprocess.CompletedProcess[str]":
     """Run the job from a process of its own: the script is going to do something to it."""
     from fakerun.job.codec import encode_job
 
     (place.parent / "wanted.json").write_bytes(encode_job(job))
-    command = [sys.executable, "-c", DRIVER, str(place.parent / "wanted.json"), str(place.parent / "run")]
+    command = [sys.executable, "-c", prepare + DRIVER, str(place.parent / "wanted.json"), str(place.parent / "run")]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG_S)
 
 
@@ -763,6 +766,41 @@ def test_ctrl_c_stops_the_run_and_keeps_what_there_is(place: Path) -> None:
         "1 interrupted 130 interrupted at train.py:3",
         "2 interrupted 130 not started: fakerun was interrupted",
     ]
+
+
+def test_a_ctrl_c_before_the_rank_is_registered_is_not_lost(place: Path) -> None:
+    """It comes while the launcher has forked the rank and does not know its process id yet."""
+    Path("train.py").write_text(f"import threading\ntry:\n    {FOREVER}\nexcept KeyboardInterrupt:\n    print('saved')\n")
+    driver = (
+        "from fakerun.launch.server import ForkServer\n"
+        "import os, signal\n"
+        "fork = ForkServer.fork\n"
+        "def interrupted_fork(*args):\n"
+        "    process = fork(*args)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return process\n"
+        "ForkServer.fork = interrupted_fork\n"
+    )
+    ended = _drive(replace(JOB, ranks=(0, 3)), place, driver)
+    assert ended.stdout.splitlines()[1:] == ["3 interrupted 130 not started: fakerun was interrupted"], ended.stderr
+    assert ended.stdout.startswith("0 interrupted 130 interrupted")
+
+
+def test_a_ctrl_c_while_torch_is_loaded_starts_nothing(place: Path) -> None:
+    (place / "sitecustomize.py").write_text(
+        "import os, signal\nif 'COMMAND' in os.environ:\n    os.kill(int(os.environ['COMMAND']), 2)\n    signal.pause()"
+    )
+    Path("train.py").touch()
+    ended = _drive(replace(JOB, env={"PYTHONPATH": str(place)}), place)
+    assert ended.stdout == "3 interrupted 130 not started: fakerun was interrupted\n", ended.stderr
+
+
+def test_a_second_ctrl_c_kills_the_ranks(place: Path) -> None:
+    Path("train.py").write_text(
+        "import os, signal, threading\nsignal.signal(signal.SIGINT, lambda *_: os.kill(int(os.environ['COMMAND']), signal.SIGINT))\n"
+        f"os.kill(int(os.environ['COMMAND']), signal.SIGINT) or {FOREVER}\n"
+    )
+    assert _drive(JOB, place).stdout == "3 interrupted 130 interrupted\n"
 
 
 def test_a_script_may_clean_up_after_ctrl_c(place: Path) -> None:

@@ -175,7 +175,7 @@ def _in_one_buffer(sizes: _Sizes) -> _Sizes:
 
 def _operation(library: Library, name: str, record: CollectiveRecord, inputs: _Sizes, outputs: _Sizes) -> Mapping[str, Any]:
     """A rank that gives or gets nothing has one tensor that is not there."""
-    backend = library if record.device == "cuda" else "gloo"
+    backend = "gloo" if record.device is None else library
     return {"profiling_name": f"{backend}:{name}", **_tensors("input", record, inputs), **_tensors("output", record, outputs)}
 
 

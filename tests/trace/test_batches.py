@@ -131,25 +131,25 @@ def test_gloo_sends_nothing_as_one(simulate: Simulate) -> None:
         within(lambda: dist.all_reduce(on("cpu")), "cpu")
 
 
-DEVICES: list[tuple[str, Callable[[], Any], str]] = [
-    ("nccl", lambda: dist.all_reduce(on("cuda")), "cuda"),
-    ("nccl", lambda: dist.barrier(), "cuda"),
-    ("nccl", lambda: dist.all_gather_object([None, None], "it"), "cuda"),
-    ("gloo", lambda: dist.all_reduce(on("cpu")), "cpu"),
-    ("gloo", lambda: dist.barrier(), "cpu"),
-    ("gloo", lambda: dist.monitored_barrier(), "cpu"),
-    ("gloo", lambda: dist.all_gather_object([None, None], "it"), "cpu"),
-    (BOTH, lambda: dist.all_reduce(on("cuda")), "cuda"),
-    (BOTH, lambda: dist.all_reduce(on("cpu")), "cpu"),
-    (BOTH, lambda: dist.barrier(), "cuda" if BINDS_ITS_DEVICE else "cpu"),
-    (BOTH, lambda: dist.barrier(device_ids=[0]), "cuda"),
-    (BOTH, lambda: dist.all_gather_object([None, None], "it"), "cpu"),
-    ("fake", lambda: dist.all_reduce(on("cuda")), "cuda"),
+DEVICES: list[tuple[str, Callable[[], Any], int | None]] = [
+    ("nccl", lambda: dist.all_reduce(on("cuda")), 0),
+    ("nccl", lambda: dist.barrier(), 0),
+    ("nccl", lambda: dist.all_gather_object([None, None], "it"), 0),
+    ("gloo", lambda: dist.all_reduce(on("cpu")), None),
+    ("gloo", lambda: dist.barrier(), None),
+    ("gloo", lambda: dist.monitored_barrier(), None),
+    ("gloo", lambda: dist.all_gather_object([None, None], "it"), None),
+    (BOTH, lambda: dist.all_reduce(on("cuda")), 0),
+    (BOTH, lambda: dist.all_reduce(on("cpu")), None),
+    (BOTH, lambda: dist.barrier(), 0 if BINDS_ITS_DEVICE else None),
+    (BOTH, lambda: dist.barrier(device_ids=[0]), 0),
+    (BOTH, lambda: dist.all_gather_object([None, None], "it"), None),
+    ("fake", lambda: dist.all_reduce(on("cuda")), 0),
 ]
 
 
 @pytest.mark.parametrize(("backend", "call", "device"), DEVICES)
-def test_the_device_whose_backend_runs_the_call(backend: str, call: Callable[[], Any], device: str, simulate: Simulate) -> None:
+def test_the_device_whose_backend_runs_the_call(backend: str, call: Callable[[], Any], device: int | None, simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group(backend, store=getattr(dist, "HashStore")(), rank=0, world_size=2)  # noqa: B009  unseen by type checkers
     call()

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
@@ -15,13 +15,13 @@ from fakerun.records.run import RankRecord, RunRecord
 GIB = 1024**3
 MIB = 1024**2
 
-H100 = HardwareSpec(
+H100 = Accelerator(
     name="h100-80gb",
+    vendor=Vendor.NVIDIA,
     device_name="NVIDIA H100 80GB HBM3",
     usable_bytes=84_975_484_928,
     compute_capability=(9, 0),
     multiprocessors=132,
-    source="by hand",
 )
 
 
@@ -36,6 +36,7 @@ def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -
         call_site="train.py:1",
         shape=(nbytes // 4,),
         dtype="float32",
+        device=0,
     )
     return replace(whole, **fields)
 
@@ -56,7 +57,20 @@ def collective(op: CollectiveOp = CollectiveOp.ALL_REDUCE, **fields: Any) -> Col
         input_sizes=((250,),),
         output_sizes=((250,),),
         nbytes=1000,
+        reduce_op=None,
+        tag=None,
+        input_splits=None,
+        output_splits=None,
+        is_async=False,
+        coalesced=None,
+        device=0,
+        waited=True,
+        waited_before=None,
+        module=None,
         call_site="train.py:20",
+        process_group="",
+        root=None,
+        peer=None,
     )
     return replace(whole, **fields)
 
@@ -94,6 +108,7 @@ def llama_8b_rank(rank: int = 0) -> RankRecord:
         steps=2,
         collectives=in_order(_llama_collectives(rank)),
         memory=_llama_timeline(),
+        devices=(rank % 8,),
         torch_version="2.13.0",
     )
 

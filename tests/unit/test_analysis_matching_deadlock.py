@@ -11,7 +11,7 @@ from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.compare.group_classes import group_classes
 from fakerun.analysis.matching.compare.interning import InternedCalls
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from tests.unit.calls_by_hand import WORLD, Calls, call, found, recv, send
 from tests.unit.records_by_hand import in_order
@@ -73,7 +73,7 @@ HANG: dict[str, tuple[dict[int, Calls], tuple[int, ...]]] = {
 
 @pytest.mark.parametrize(("ranks", "who"), HANG.values(), ids=HANG)
 def test_circles(ranks: dict[int, Calls], who: tuple[int, ...]) -> None:
-    assert [(code, named) for code, named, _ in found(ranks) if code != "different-lines"] == [("wait-cycle", who)]
+    assert [(code, named) for code, named, _ in found(ranks) if code != "call-site-mismatch"] == [("deadlock", who)]
 
 
 FINE: dict[str, dict[int, Calls]] = {
@@ -86,7 +86,7 @@ FINE: dict[str, dict[int, Calls]] = {
     },
     "one batch for both ways": {rank: exchange_batches(rank, apart=False) for rank in (0, 1)},
     "batches on gloo, which knows none": {
-        rank: [replace(each, device="cpu") for each in exchange_batches(rank, apart=True)] for rank in (0, 1)
+        rank: [replace(each, device=None) for each in exchange_batches(rank, apart=True)] for rank in (0, 1)
     },
     "two pairs of ranks, which do not wait for each other": {
         0: [send(1, 1, **LATER), recv(2, 2, **LATER)],
@@ -94,7 +94,7 @@ FINE: dict[str, dict[int, Calls]] = {
         2: [recv(5, 1, **LATER), send(6, 0, **LATER)],
     },
     "one order here, another there, and nobody waits between": {
-        rank: [pair(1, "a", (0, 1), device="cpu", **LATER), pair(2, "b", (0, 1), device="cpu", **LATER)][:: 1 - 2 * rank] for rank in (0, 1)
+        rank: [pair(1, "a", (0, 1), device=None, **LATER), pair(2, "b", (0, 1), device=None, **LATER)][:: 1 - 2 * rank] for rank in (0, 1)
     },
     "a wait in time": {
         0: [send(1, 1, is_async=True, waited_before=2), recv(2, 1)],
@@ -112,7 +112,8 @@ def test_a_circle_names_each_rank_and_where_it_waits() -> None:
     ranks = HANG["asynchronous, both in one order"][0]
     (finding,) = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in ranks.items()])
     assert finding.message == (
-        "ranks 0-1 wait for each other: rank 0 in send float32[8] to rank 1 at train.py:1; rank 1 in send float32[8] to rank 0 at train.py:1."
+        "ranks 0-1 wait for each other: "
+        "rank 0 in send float32[8] to rank 1 at train.py:1; rank 1 in send float32[8] to rank 0 at train.py:1."
     )
 
 
@@ -128,7 +129,7 @@ INVERTED: dict[str, tuple[dict[int, Calls], tuple[int, ...] | None]] = {
     "one of four": ({rank: both(rank, turned=rank == 3, **LATER) for rank in WORLD}, (3,)),
     "one of two": ({rank: both(rank, turned=rank == 1, **LATER) for rank in (0, 1)}, (0, 1)),
     "all alike": ({rank: both(rank, turned=True, **LATER) for rank in WORLD}, None),
-    "on gloo": ({rank: both(rank, turned=rank == 3, device="cpu", **LATER) for rank in WORLD}, None),
+    "on gloo": ({rank: both(rank, turned=rank == 3, device=None, **LATER) for rank in WORLD}, None),
     "the first has ended": ({rank: [pair(1, "a", WORLD), pair(2, "b", WORLD)] for rank in WORLD}, None),
     "groups that share one rank": (
         {0: [pair(1, "a", (0, 1), **LATER), pair(2, "b", (0, 2), **LATER)], 1: [pair(1, "a", (0, 1), **LATER)], 2: [pair(2, "b", (0, 2))]},
@@ -203,13 +204,13 @@ CAUSES: dict[str, tuple[list[RankRecord], list[tuple[str, tuple[int, ...], str |
     ),
     "a rank that fails": (
         records({**EVERYBODY, 1: step(1)}, steps=(2, 1, 2, 2), failed={1: "train.py:9"}),
-        [("rank-ended-early", (1,), "train.py:9")],
+        [("early-exit", (1,), "train.py:9")],
         "rank 1 failed and never issues collective #2 of group tp (ranks 0-1): "
         "it makes no further call where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a rank that fails before a message": (
         records({0: [send(1, 1), recv(2, 2)], 1: [], 2: [send(3, 0)]}, failed={1: "train.py:9"}),
-        [("rank-ended-early", (1,), "train.py:9")],
+        [("early-exit", (1,), "train.py:9")],
         "rank 1 failed: rank 0 hangs sending message #0 to it at train.py:1. As a result ranks 0 and 2 hang in group dp.",
     ),
     "the same in every group": (
@@ -286,7 +287,7 @@ def test_a_relay_longer_than_classes_are_parted_for_has_no_circle() -> None:
 
 def test_a_long_ring_is_a_circle() -> None:
     ring = {rank: [send(1, (rank + 1) % 200, group_ranks=LONG), recv(2, (rank - 1) % 200, group_ranks=LONG)] for rank in LONG}
-    assert found(ring) == [("wait-cycle", LONG, "train.py:1")]
+    assert found(ring) == [("deadlock", LONG, "train.py:1")]
 
 
 def test_differences_beyond_the_first_are_counted() -> None:

@@ -6,16 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
-from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
+from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
+HARDWARE = Accelerator(
+    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
+)
 JOB = JobSpec(
     script=Path("train.py"),
-    hardware=HardwareSpec(
-        name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+    hardware=Accelerator(
+        name="h100-80gb",
+        vendor=Vendor.NVIDIA,
+        device_name="NVIDIA H100",
+        usable_bytes=80 << 30,
+        compute_capability=(9, 0),
+        multiprocessors=132,
     ),
     nproc_per_node=8,
     mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
@@ -84,7 +92,7 @@ def test_a_rank_without_a_record_gets_one(end: RankEnd, kind: FailureKind, messa
 
 
 def test_a_job_without_a_mesh_has_no_coordinate() -> None:
-    record = finished_record(replace(JOB, mesh=None), 5, RankEnd(status=1), None, LastWords(stderr="Fatal error\n"))
+    record = finished_record(replace(JOB, mesh=None), 5, RankEnd(status=1), None, Diagnostics(stderr="Fatal error\n"))
     assert (record.mesh, record.coordinate) == ({}, {})
     assert record.failure is not None
     assert record.failure.traceback == "Fatal error\n"

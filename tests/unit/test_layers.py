@@ -14,22 +14,26 @@ PACKAGE = Path(fakerun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.emulate.torch_private"
 
-BOTTOM = {"units", "errors"}
-RECORDED = {"records", "job", "files", "places"} | BOTTOM
+BOTTOM = {"units", "errors", "spelling"}
+RECORDED = {"records", "job", "hardware", "files", "places"} | BOTTOM
+SIMULATES = {"patching"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "testing": {"rank", "launch", "analysis"} | RECORDED,
+    "testing": {"rank", "launch", "analysis"} | SIMULATES,
     "cli": {"report", "launch", "analysis"} | RECORDED,
     "report": {"analysis"} | RECORDED,
     "launch": {"analysis"} | RECORDED,
     "analysis": RECORDED,
-    "rank": {"emulate", "trace"} | RECORDED,
-    "emulate": RECORDED,
-    "trace": RECORDED,
+    "rank": {"emulate", "trace"} | SIMULATES,
+    "emulate": SIMULATES,
+    "trace": SIMULATES,
     "records": {"files"} | BOTTOM,
-    "job": {"records"} | BOTTOM,
+    "job": {"records", "hardware"} | BOTTOM,
+    "hardware": BOTTOM,
     "files": set(),
     "places": set(),
+    "spelling": set(),
+    "patching": {"errors"},
     "units": set(),
     "errors": set(),
 }
@@ -113,3 +117,25 @@ def test_help_needs_neither_yaml_nor_rich() -> None:
     """`fakerun --help` answers in about 0.2 s."""
     code = "from fakerun.cli.app import main; main(['--help']); import sys; sys.exit(bool({'torch', 'yaml', 'rich'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_page_knows_no_format_and_a_format_no_analysis() -> None:
+    """Analyses fill the report, the page words it, formats write it down: whoever formats computes nothing."""
+    may_not_import = {"fakerun.report.page": "fakerun.report.formats", "fakerun.report.formats": "fakerun.analysis"}
+    for here, there in may_not_import.items():
+        files = [file for file in FILES if module_of(file).startswith(here)]
+        assert files
+        assert not [(module_of(file), name) for file in files for name in imports(file) if name.startswith(there)]
+
+
+def test_the_page_takes_results_of_analyses_and_calls_none() -> None:
+    """Types and constants of `analysis` only: their names begin with a capital."""
+    names = {
+        name.rpartition(".")[2]
+        for file in FILES
+        if module_of(file).startswith("fakerun.report.page")
+        for name in imports(file)
+        if name.startswith("fakerun.analysis.")
+    }
+    assert names
+    assert all(name[0].isupper() for name in names)

@@ -8,7 +8,8 @@ import pytest
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from tests.unit.records_by_hand import collective
 
@@ -29,7 +30,7 @@ class Planner:
         for line in range(1, self.chance.randint(2, 25)):
             number = self.chance.randrange(len(self._groups))
             group: dict[str, Any] = {"group": "g", "process_group": str(number), "group_ranks": self._groups[number]}
-            call = collective(call_site=f"train.py:{line}", device=self.chance.choice(("cuda", "cuda", "cpu")), **group)
+            call = collective(call_site=f"train.py:{line}", device=self.chance.choice((0, 0, None)), **group)
             self.chance.choice((self._collective, self._collective, self._exchange, self._message, self._round))(call)
         return {rank: self._awaited(calls) for rank, calls in self.plan.items()}
 

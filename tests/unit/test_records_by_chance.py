@@ -12,7 +12,8 @@ import pytest
 
 from fakerun.records.codec import RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase, PlacedCall
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from fakerun.records.schedule import ProcessGroup, calls_of, ranks_label
@@ -64,7 +65,7 @@ def call_by_chance(chance: random.Random, seq: int, group: ProcessGroup) -> Coll
         input_splits=maybe(chance, chance.choice(((), (0, 3)))),
         output_splits=maybe(chance, chance.choice(((), (3, 0)))),
         is_async=chance.random() < 0.5,
-        device=chance.choice(("cuda", "cpu")),
+        device=maybe(chance, chance.choice((0, 1))),
         coalesced=maybe(chance, chance.choice((0, 1))),
         waited=chance.random() < 0.5,
         waited_before=maybe(chance, chance.randint(0, 9)),
@@ -77,7 +78,10 @@ def record_by_chance(seed: int) -> RankRecord:
     chance = random.Random(seed)
     rank = chance.randrange(WORLD)
     groups = [group_by_chance(chance, rank) for _ in range(chance.randint(1, 5))]
-    blocks = [block(chance.choice((1, 512, 2**40)), chance.choice(list(Category))) for _ in range(chance.randint(0, 4))]
+    blocks = [
+        block(chance.choice((1, 512, 2**40)), chance.choice(list(Category)), device=chance.randint(0, 1))
+        for _ in range(chance.randint(0, 4))
+    ]
     made = GroupCreation(
         ranks=(3, 1, 0, 2), before=chance.randint(0, 9), count=2, callers=maybe(chance, (3, 1)), call_site=maybe(chance, "a:1")
     )
@@ -88,7 +92,8 @@ def record_by_chance(seed: int) -> RankRecord:
         collectives=tuple(call_by_chance(chance, seq, chance.choice(groups)) for seq in range(chance.randint(0, 30))),
         group_creations=(made,) * chance.randint(0, 2),
         memory=MemoryTimeline(blocks=tuple(blocks), events=tuple(range(len(blocks))), step_ends=maybe(chance, (len(blocks),)) or ()),
-        findings=(Finding(code="x", severity=chance.choice(list(Severity)), message="½", ranks=(0,)),) * chance.randint(0, 2),
+        devices=tuple(chance.sample(range(8), 2)),
+        findings=(Finding(code=chance.choice(list(FindingCode)), message="½", ranks=(0,)),) * chance.randint(0, 2),
         failure=maybe(chance, ProcessFailure(kind=chance.choice(list(FailureKind)), exception=None, message="")),
     )
 
@@ -166,7 +171,7 @@ OTHERWISE: dict[str, Any] = {
     "input_splits": (77,),
     "output_splits": (77,),
     "is_async": not CALL.is_async,
-    "device": "xpu",
+    "device": 77,
     "coalesced": 77,
     "seq": 77,
     "step": 77,
@@ -192,7 +197,7 @@ def test_text_that_utf8_cannot_hold_comes_back_readable(text: str) -> None:
         rank=0,
         collectives=(replace(CALL, call_site=text),),
         memory=MemoryTimeline(blocks=(block(1, module=text),)),
-        findings=(Finding(code="x", severity=Severity.NOTE, message=text),),
+        findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message=text),),
     )
     encoded = encode_rank(record)
     back = RankDecoder(encoded.parts.__getitem__).decode(encoded.document)

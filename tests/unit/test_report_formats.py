@@ -4,30 +4,32 @@ import subprocess
 import sys
 
 from fakerun.errors import ExitCode
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
-from fakerun.report import RENDERERS, build_report
+from fakerun.report import FORMATS, build_report
 from tests.unit.records_by_hand import job, run
 
 
 def test_formats() -> None:
-    assert [(renderer.name, renderer.extension, renderer.is_binary) for renderer in RENDERERS.values()] == [
+    assert [(each.name, each.extension, each.is_binary) for each in FORMATS.values()] == [
         ("table", "txt", False),
         ("json", "json", False),
+        ("markdown", "md", False),
     ]
-    assert all(name == renderer.name for name, renderer in RENDERERS.items())
+    assert all(name == each.name for name, each in FORMATS.items())
 
 
 def test_every_format_renders_text_or_bytes_as_it_says() -> None:
     report = build_report(job(), run(RankRecord(rank=0)))
-    for renderer in RENDERERS.values():
-        rendered = renderer.render(report)
-        assert isinstance(rendered, bytes if renderer.is_binary else str)
-        assert renderer.is_binary or rendered[-1:] == "\n"
+    for each in FORMATS.values():
+        rendered = each.render(report)
+        assert isinstance(rendered, bytes if each.is_binary else str)
+        assert each.is_binary or rendered[-1:] == "\n"
 
 
 def test_report_carries_the_exit_code() -> None:
-    error = Finding(code="some-error", severity=Severity.ERROR, message="no")
+    error = Finding(code=FindingCode.DOES_NOT_FIT, message="no")
     failure = ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message="took too long")
     assert build_report(job(), run(RankRecord(rank=0))).exit_code is ExitCode.OK
     assert build_report(job(), run(RankRecord(rank=0, findings=(error,)))).exit_code is ExitCode.FINDINGS

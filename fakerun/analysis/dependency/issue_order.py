@@ -78,7 +78,7 @@ class IssueOrders:
         group = view.group_of_slot[call.slot]
         queue, communicator = (None, None) if is_outside[group] else _queue_and_communicator(call, group)
         waited_before = call.waited_before if call.is_async else index + 1
-        on_gpu = call.device == "cuda"
+        on_gpu = call.device is not None
         issued = IssuedCall(queue, communicator if on_gpu else None, waited_before, call.coalesced if on_gpu else None)
         return self._calls.setdefault(issued, issued)
 

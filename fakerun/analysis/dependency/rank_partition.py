@@ -72,7 +72,7 @@ class RankPartition:
         """The queues of classes, merged where their calls are matched with each other."""
         matched: UnionFind[ClassQueue] = UnionFind()
         for group in self.world.groups:
-            queues = {(self.class_of[rank], (self.group_index(rank, group), None)) for rank in group.slots}
+            queues: set[ClassQueue] = {(self.class_of[rank], (self.group_index(rank, group), None)) for rank in group.slots}
             first, *others = queues or {(0, (0, None))}
             for other in others:
                 matched.union(first, other)

@@ -29,7 +29,7 @@ def direction_of(call: ScheduledCall) -> Direction | None:
     """The direction of a p2p call; None if it receives from any source."""
     if call.peer_offset is None:
         return None
-    return Direction(call.peer_offset, call.op is CollectiveOp.SEND, None if call.device == "cuda" else call.tag or 0)
+    return Direction(call.peer_offset, call.op is CollectiveOp.SEND, None if call.device is not None else call.tag or 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,8 @@ from functools import cache
 
 from fakerun.analysis.dependency import RankView, SimulatedWorld, UniqueSchedule
 from fakerun.analysis.matching.description import describe_call, describe_group
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.units import name_ranks
 
 Site = str | None
@@ -23,8 +24,7 @@ def non_member_findings(world: SimulatedWorld) -> Iterator[Finding]:
         ranks = tuple(rank for rank, _ in calls)
         s, subject = ("s", "a member") if len(ranks) == 1 else ("", "members")
         yield Finding(
-            code="non-member",
-            severity=Severity.WARNING,
+            code=FindingCode.NON_MEMBER,
             message=f"{name_ranks(ranks)} call{s} {describe_call(record)} on {describe_group(record)} without being {subject}: "
             "the call does nothing there.",
             ranks=ranks,
@@ -46,8 +46,7 @@ def unwaited_findings(world: SimulatedWorld) -> Iterator[Finding]:
                 callers[site].append((rank, index))
     for site, calls in callers.items():
         yield Finding(
-            code="never-waited",
-            severity=Severity.WARNING,
+            code=FindingCode.NEVER_WAITED,
             message=f"nothing waits for {describe_call(world.record(*calls[0]))}: its result may be used before it is complete.",
             ranks=tuple(rank for rank, _ in calls),
             call_site=site,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from fakerun.analysis.dependency import Group, WaitForGraph
 from fakerun.analysis.matching.compare.mismatch import Mismatch
 from fakerun.analysis.matching.description import describe_label
-from fakerun.records.finding import Finding
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.units import join_words, name_ranks
 
 _MAX_ANALYSED = 64
@@ -118,7 +119,7 @@ def _merged_by_key(causes: Sequence[_Candidate]) -> Iterator[_Candidate]:
 
 
 def _key(mismatch: Mismatch) -> Hashable:
-    if mismatch.failure is not None or mismatch.code == "uneven-steps":
+    if mismatch.failure is not None or mismatch.code == FindingCode.UNEVEN_STEPS:
         return mismatch.code, mismatch.failure
     return mismatch.code, mismatch.call_site, mismatch.majority_site
 

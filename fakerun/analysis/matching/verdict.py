@@ -16,7 +16,7 @@ from fakerun.analysis.matching.deadlock.cycles import deadlock_findings
 from fakerun.analysis.matching.deadlock.order_inversion import OrderInversions
 from fakerun.analysis.matching.rank_checks import non_member_findings, unwaited_findings
 from fakerun.analysis.matching.root_cause import root_cause_findings
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, RankRecord
 
 _OF_THE_SCRIPT = frozenset({FailureKind.EXCEPTION, FailureKind.EXIT})

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FLAT_OPTIMIZER_STATE
+from fakerun.patching import Patches
 
 State = Mapping[str, Any]
 

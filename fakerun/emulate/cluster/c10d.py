@@ -155,7 +155,7 @@ def _receive(comm: Communication, call: dict[str, Any]) -> Any:
 
 
 def _barrier(comm: Communication, call: dict[str, Any]) -> Any:
-    comm.report(CollectiveOp.BARRIER, _group(call), [], [], on=call["tensor"], is_async=call["async_op"])
+    comm.report(CollectiveOp.BARRIER, _group(call), [], [], on=call["tensor"], device_ids=call["device_ids"], is_async=call["async_op"])
     return comm.work()
 
 

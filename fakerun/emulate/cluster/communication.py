@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.attempted_call import Call
+from fakerun.emulate.cluster.call_device import CallDevices
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peers import HeldObjects, PeerValues
 from fakerun.emulate.cluster.refused_calls import refuse, refuse_any, refuse_device
@@ -15,7 +16,7 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink, OperationObserver
 
 _REDUCE_OPS = {
@@ -29,6 +30,7 @@ class Communication:
 
     def __init__(self, mode: DeviceMode, observer: OperationObserver, handles: Handles, peers: PeerValues, findings: FindingSink) -> None:
         self._mode = mode
+        self._call_devices = CallDevices(mode.devices)
         self._findings = findings
         self._observer = observer
         self.handles = handles
@@ -54,10 +56,14 @@ class Communication:
         reduce_op: Any = None,
         root: int | None = None,
         peer: int | None = None,
+        tag: int | None = None,
+        input_splits: tuple[int, ...] | None = None,
+        output_splits: tuple[int, ...] | None = None,
+        is_async: bool = False,
         on: torch.Tensor | None = None,
-        **more: Any,
+        device_ids: Sequence[int] = (),
     ) -> None:
-        """Tell the observer. `root` and `peer` are ranks in the group; `on` is what tells the device of a call that moves no tensors.
+        """Tell the observer. `root` and `peer` are ranks in the group; `on` and `device_ids` tell the device of a barrier.
 
         Raises:
             RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it refuses.
@@ -65,26 +71,40 @@ class Communication:
         refuse_any(group, op)
         if self.peers.objects is None:
             self._refuse_device(op, group, (*inputs, *outputs))
-            splits = {"input_splits": more.get("input_splits"), "output_splits": more.get("output_splits")}
-            reduction = _reduce_op_name(reduce_op)
-            refuse(Call(op=op, group=group, inputs=inputs, outputs=outputs, reduce_op=reduction, root=root, peer=peer, **splits))
+            refuse(
+                Call(
+                    op=op,
+                    group=group,
+                    inputs=inputs,
+                    outputs=outputs,
+                    reduce_op=_reduce_op_name(reduce_op),
+                    root=root,
+                    peer=peer,
+                    input_splits=input_splits,
+                    output_splits=output_splits,
+                )
+            )
         ranks = tuple(dist.get_process_group_ranks(group))
-        device = self._device(group, inputs[0] if inputs else outputs[0] if outputs else on)
+        tensors = (*inputs, *outputs)
+        cuda_index = self._cuda_index(group, tensors, on, device_ids)
         call = CommunicationCall(
             op=op,
             group_ranks=ranks,
             group_description=group.group_desc,
             process_group=str(group.group_name),
-            dtype=_dtype_name((*inputs, *outputs)),
+            dtype=_dtype_name(tensors),
             input_sizes=tuple(tuple(tensor.shape) for tensor in inputs),
             output_sizes=tuple(tuple(tensor.shape) for tensor in outputs),
             nbytes=max(_nbytes(inputs), _nbytes(outputs)),
             reduce_op=_reduce_op_name(reduce_op),
             root=_global_rank(ranks, root),
             peer=_global_rank(ranks, peer),
-            device=device,
-            coalesced=None if device == "cpu" else self.handles.batch,
-            **more,
+            tag=tag,
+            input_splits=input_splits,
+            output_splits=output_splits,
+            is_async=is_async,
+            cuda_index=cuda_index,
+            coalesced=None if cuda_index is None else self.handles.batch,
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)
         self.peers.begin(self._last_call, call, group, inputs)
@@ -95,24 +115,19 @@ class Communication:
         except RuntimeError:
             if any(tensor.device.type == "cpu" for tensor in tensors):
                 self._findings.note(
-                    "cpu-tensor",
+                    FindingCode.CPU_TENSOR,
                     f"{op.value} of a host tensor on {_name(group)}, whose backend communicates GPU tensors only.",
                     hint='Move the tensor to the GPU, or initialise torch.distributed with backend="cpu:gloo,cuda:nccl".',
-                    severity=Severity.ERROR,
                     subject=op.value,
                 )
             raise
 
-    def _device(self, group: dist.ProcessGroup, tensor: torch.Tensor | None) -> str:
-        """The type of the device whose backend runs the call.
-
-        Where the tensor does not tell, torch takes the host if the group has a backend for it (`_get_object_coll_device`): for a barrier
-        without device, and for objects, which in truth travel in tensors of that device.
-        """
-        backed = [str(device.type) for device in group._device_types]
-        if self.peers.objects is None and tensor is not None and tensor.device.type in backed:
-            return str(tensor.device.type)
-        return "cpu" if "cpu" in backed or not backed else backed[0]
+    def _cuda_index(
+        self, group: dist.ProcessGroup, tensors: Sequence[torch.Tensor], on: torch.Tensor | None, device_ids: Sequence[int]
+    ) -> int | None:
+        if self.peers.objects is not None:
+            return self._call_devices.of_objects(group)
+        return self._call_devices.of_tensors(group, tensors[0]) if tensors else self._call_devices.of_barrier(group, on, device_ids)
 
     @contextmanager
     def carrying(self, objects: HeldObjects) -> Iterator[None]:

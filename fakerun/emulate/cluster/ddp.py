@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import distributed as ddp_module
 
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 
 @contextmanager

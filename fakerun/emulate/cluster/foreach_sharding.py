@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import ShardingPropagator
+from fakerun.patching import Patches
 
 _PROPAGATE = "propagate_op_sharding_non_cached"
 _ELEMENTWISE = ("aten::_foreach_", "aten::_fused_")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FSDPParamGroup, pytree
+from fakerun.patching import Patches
 from fakerun.records.observer import OperationObserver
 
 _OPERATORS = ("all_gather_copy_in", "split_with_sizes_copy", "chunk_cat")

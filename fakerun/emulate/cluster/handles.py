@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.cluster.refused_calls import refuse_coalescing
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import END_COALESCING, START_COALESCING
+from fakerun.patching import Patches
 from fakerun.records.observer import OperationObserver
 
 _IN_FLIGHT = 1024

@@ -12,7 +12,7 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed import device_mesh, distributed_c10d
 
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 from fakerun.records.observer import OperationObserver
 
 Ranks = tuple[int, ...]

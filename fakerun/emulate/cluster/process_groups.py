@@ -14,10 +14,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
 from fakerun.errors import scripts_own
-from fakerun.records.finding import Severity
+from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink, OperationObserver
 
 
@@ -50,10 +50,9 @@ def _note_contradiction(asked: tuple[int, int], job: tuple[int, int], findings: 
     """Say that the script names another rank, or another number of ranks, than the job. Each node may be a world of its own."""
     if asked != job:
         findings.note(
-            "rank-contradicted",
+            FindingCode.RANK_MISMATCH,
             f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, but this is rank {job[0]} of {job[1]} of the job.",
             hint="Ranks that do not agree on who they are wait for each other in a real run. Leave rank and world_size out.",
-            severity=Severity.WARNING,
         )
 
 
@@ -125,9 +124,9 @@ def _replace_backends(patches: Patches, backends: _Backends) -> None:
     for name in ("NCCL", "NCCL2", "NCCLLazy", "Gloo", "UCC", "XCCL", "MPI"):
         members = {"Options": _Options, "create": classmethod(_no_mpi), "make": staticmethod(partial(backends.make, name))}
         backend = _SimulatedBackend(f"ProcessGroup{name}", (), members)
-        patches.set(distributed_c10d, backend.__name__, backend)
-    patches.set(dist, "ProcessGroupNCCL", distributed_c10d.ProcessGroupNCCL)
-    patches.set(dist, "ProcessGroupGloo", distributed_c10d.ProcessGroupGloo)
+        patches.add(distributed_c10d, backend.__name__, backend)  # builds of torch differ in what they have
+    for name in ("ProcessGroupNCCL", "ProcessGroupGloo"):
+        patches.add(dist, name, getattr(distributed_c10d, name))
     patches.set_all(distributed_c10d, {"_NCCL_AVAILABLE": True, "_GLOO_AVAILABLE": True})
     # With a device bound, NCCL's groups are split off the default group's communicator. Ours have none.
     patches.set(distributed_c10d, "_get_split_source", lambda *args: None)

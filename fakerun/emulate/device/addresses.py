@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.patching import Patches
 
 _FIRST = 0x7F00_0000_0000
 _ALIGNMENT = 512

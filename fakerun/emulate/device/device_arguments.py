@@ -13,9 +13,9 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.refusals.gaps import LAZY_MODULE
 from fakerun.emulate.torch_private import PARSE_TO, FakeTensor
+from fakerun.patching import Patches
 
 FACTORIES = (
     "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided",

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import disable_all_modes
+from fakerun.patching import Patches
 
 
 @contextmanager

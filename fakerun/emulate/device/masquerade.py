@@ -11,7 +11,6 @@ import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import (
     DISPATCH_META_HANDLERS,
     GROUP_TENSORS,
@@ -21,6 +20,7 @@ from fakerun.emulate.torch_private import (
     TensorBase,
     fake_tensor_module,
 )
+from fakerun.patching import Patches
 
 
 @contextmanager

@@ -15,9 +15,9 @@ import torch
 from torch.distributed.fsdp import FlatParameter
 
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FAKE_DEVICE_ATTRIBUTE, FakeTensor, TensorBase, swap_tensor_impl
 from fakerun.errors import scripts_own
+from fakerun.patching import Patches
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import FakeTensor, NestedIntNode, ragged_sizes
+from fakerun.patching import Patches
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def jagged_tensors() -> Iterator[None]:
     sizes = _RaggedSizes()
     memo = property(sizes.of, sizes.share)
     with Patches() as patches:
-        patches.set(torch.Tensor, "nested_int_memo", memo)
+        patches.add(torch.Tensor, "nested_int_memo", memo)
         patches.set(FakeTensor, "nested_int_memo", memo)
         patches.set(FakeTensor, "get_nested_int", lambda offsets, *, coeff=1: sizes.of(offsets, coeff))
         yield

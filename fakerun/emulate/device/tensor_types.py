@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 _DTYPES = {
     "HalfTensor": torch.float16, "BFloat16Tensor": torch.bfloat16, "FloatTensor": torch.float32, "DoubleTensor": torch.float64,

@@ -8,8 +8,8 @@ import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.emulate.driver.streams import StreamTable
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import GET_ACCELERATOR, GET_ANY_ACCELERATOR
+from fakerun.patching import Patches
 
 _MEMORY = (
     "empty_cache", "memory_stats", "memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved",

@@ -1,7 +1,6 @@
 """The facade of `torch.cuda`: it answers as the chosen accelerator would."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -10,15 +9,16 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import Devices
-from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions
-from fakerun.emulate.driver.device_properties import DeviceProperties, built_for, is_amd
-from fakerun.emulate.driver.generators import random_state
+from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
+from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
+from fakerun.emulate.driver.generators import random_offset, random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
-from fakerun.emulate.patching import Patches
+from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
 _CUDA_VERSION = "12.8"
@@ -31,7 +31,7 @@ _NCCL_VERSION = (2, 27, 5)
 @contextmanager
 def cuda_facade(
     devices: Devices,
-    hardware: HardwareSpec,
+    hardware: Accelerator,
     statistics: MemoryStatistics,
     streams: StreamTable,
     observer: OperationObserver,
@@ -48,18 +48,20 @@ def cuda_facade(
         memory = memory_functions(devices, hardware, statistics, findings)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
             patches.set_all(module, functions)
+        patches.set_all(cuda, random_offset(devices))
+        patches.set_all(cuda.memory, memory_history(devices, findings))
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
         _versions(patches, hardware)
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
-        patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None, "init": lambda *args, **kwargs: None})
+        patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
         patches.set(torch.Tensor, "pin_memory", lambda self, device=None: self)
         yield
 
 
 def _presence(devices: Devices) -> dict[str, Any]:
-    inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = VisibleDevices()
 
     class DeviceContext:
         """Stands for `torch.cuda.device` and `torch.cuda.device_of`."""
@@ -93,7 +95,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
         "init": initialize,
         "_lazy_init": initialize,
         "_lazy_call": lambda call, **kwargs: call(),
-        "device_count": lambda: _visible(devices, inherited),
+        "device_count": lambda: visible.count(devices.count),
         "current_device": current_device,
         "set_device": set_device,
         "device": DeviceContext,
@@ -104,14 +106,6 @@ def _presence(devices: Devices) -> dict[str, Any]:
     }
 
 
-def _visible(devices: Devices, inherited: str | None) -> int:
-    """How many accelerators CUDA_VISIBLE_DEVICES leaves, if the script set it: what fakerun was started with is about another machine."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if listed is None or listed == inherited:
-        return devices.count
-    return min(devices.count, len([part for part in listed.split(",") if part.strip()]))
-
-
 def _exchange(devices: Devices, index: int) -> int:
     previous = devices.current
     if index >= 0:
@@ -119,7 +113,7 @@ def _exchange(devices: Devices, index: int) -> int:
     return previous
 
 
-def _properties(devices: Devices, hardware: HardwareSpec, findings: FindingSink) -> dict[str, Any]:
+def _properties(devices: Devices, hardware: Accelerator, findings: FindingSink) -> dict[str, Any]:
     major, minor = hardware.compute_capability
 
     def properties(device: Any = None) -> DeviceProperties:
@@ -169,8 +163,8 @@ class _NoRanges:
         return lambda *args, **kwargs: 0
 
 
-def _versions(patches: Patches, hardware: HardwareSpec) -> None:
-    if is_amd(hardware):
+def _versions(patches: Patches, hardware: Accelerator) -> None:
+    if hardware.is_amd:
         patches.set(torch.version, "hip", _HIP_VERSION)
         patches.set(torch.version, "cuda", None)
     elif torch.version.cuda is None:

@@ -8,14 +8,14 @@ from typing import Any
 
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.refusals.gaps import MEMORY_HISTORY
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.observer import FindingSink, MemoryStatistics
 
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")
 
 
-def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, findings: FindingSink) -> dict[str, Any]:
+def memory_functions(devices: Devices, hardware: Accelerator, statistics: MemoryStatistics, findings: FindingSink) -> dict[str, Any]:
     """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
 
     def allocated(device: Any = None) -> int:
@@ -33,9 +33,9 @@ def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: Memor
     def info(device: Any = None) -> tuple[int, int]:
         return hardware.usable_bytes - allocated(device), hardware.usable_bytes
 
-    def snapshot(*args: Any, **kwargs: Any) -> dict[str, Any]:
+    def segments(*args: Any, **kwargs: Any) -> list[Any]:
         MEMORY_HISTORY.tell(findings, "torch.cuda.memory_snapshot")
-        return {"segments": [], "device_traces": [[] for _ in range(devices.count)], "allocator_settings": {}, "external_annotations": []}
+        return []
 
     return {
         "memory_allocated": allocated,
@@ -54,14 +54,25 @@ def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: Memor
         "set_per_process_memory_fraction": lambda fraction, device=None: None,
         "get_per_process_memory_fraction": lambda device=None: 1.0,
         "get_allocator_backend": lambda: "native",
-        "_record_memory_history": lambda *args, **kwargs: None,
-        "_snapshot": snapshot,
-        "memory_snapshot": lambda *args, **kwargs: snapshot()["segments"],
-        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.tell(findings, "torch.cuda.memory._dump_snapshot"),
+        "memory_snapshot": segments,
         "host_memory_stats": OrderedDict,
         "reset_accumulated_host_memory_stats": lambda: None,
         "reset_peak_host_memory_stats": lambda: None,
         "caching_allocator_enable": lambda value=True: None,
+    }
+
+
+def memory_history(devices: Devices, findings: FindingSink) -> dict[str, Any]:
+    """The functions for the history of the allocator and for its settings, which `torch.cuda.memory` alone holds."""
+
+    def snapshot(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        MEMORY_HISTORY.tell(findings, "torch.cuda.memory_snapshot")
+        return {"segments": [], "device_traces": [[] for _ in range(devices.count)], "allocator_settings": {}, "external_annotations": []}
+
+    return {
+        "_record_memory_history": lambda *args, **kwargs: None,
+        "_snapshot": snapshot,
+        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.tell(findings, "torch.cuda.memory._dump_snapshot"),
         "_set_allocator_settings": lambda settings: None,
     }
 

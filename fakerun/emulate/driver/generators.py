@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 
 @contextmanager
@@ -40,11 +40,10 @@ def accelerator_generators(devices: Devices) -> Iterator[None]:
 
 
 def random_state(devices: Devices) -> dict[str, Any]:
-    """The part of `torch.cuda` that seeds, saves and restores the default generators."""
+    """What seeds, saves and restores the default generators, as `torch.cuda` and `torch.cuda.random` hold it."""
 
     def default(device: Any = ACCELERATOR) -> torch.Generator:
-        devices.initialized = True
-        return torch.cuda.default_generators[devices.index(device)]
+        return _default_generator(devices, device)
 
     def set_all(states: Iterable[torch.Tensor]) -> None:
         for index, state in enumerate(states):
@@ -64,9 +63,20 @@ def random_state(devices: Devices) -> dict[str, Any]:
         "seed": lambda: default().seed() and None,
         "seed_all": lambda: seed_all_with(default().seed()),
         "initial_seed": lambda: default().initial_seed(),
-        "_get_rng_state_offset": lambda device=ACCELERATOR: default(device).get_offset(),
-        "_set_rng_state_offset": lambda offset, device=ACCELERATOR: default(device).set_offset(offset) and None,
     }
+
+
+def random_offset(devices: Devices) -> dict[str, Any]:
+    """What reads and sets the offset of a default generator, which `torch.cuda` alone holds."""
+    return {
+        "_get_rng_state_offset": lambda device=ACCELERATOR: _default_generator(devices, device).get_offset(),
+        "_set_rng_state_offset": lambda offset, device=ACCELERATOR: _default_generator(devices, device).set_offset(offset) and None,
+    }
+
+
+def _default_generator(devices: Devices, device: Any) -> torch.Generator:
+    devices.initialized = True
+    return torch.cuda.default_generators[devices.index(device)]
 
 
 @dataclass(slots=True)

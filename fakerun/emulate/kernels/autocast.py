@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, pytree
 from fakerun.errors import scripts_own
+from fakerun.patching import Patches
 
 _KEY = "AutocastCUDA"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.patching import Patches
 from fakerun.emulate.torch_private import CONTROL_FLOW, pytree
+from fakerun.patching import Patches
 
 
 @contextmanager

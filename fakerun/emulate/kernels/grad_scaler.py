@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.patching import Patches
+from fakerun.patching import Patches
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from fakerun.analysis.matching.compare.call_signature import Counts
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence
 from fakerun.analysis.matching.description import at, describe_call, describe_position
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 _SIZES_HINT = "Give the tensors the sizes that the operation requires."
 _SPLITS_HINT = "Exchange the counts first (an all_to_all_single of the split sizes), and use the received ones as output splits."
@@ -45,7 +46,7 @@ class CallChecks:
                     continue
                 record = self._world.record(ranks[0], sequence.indices[position])
                 message = f"{describe_call(record)}, {describe_position(record, position)}, has wrong sizes: {call.size_error}."
-                finding = _error("size-mismatch", message, _everywhere(group_class, ranks), record.call_site, _SIZES_HINT)
+                finding = _error(FindingCode.SIZE_MISMATCH, message, _everywhere(group_class, ranks), record.call_site, _SIZES_HINT)
                 self._add((record.call_site, record.op, call.size_error), finding)
 
     def _check_splits(self, group_class: GroupClass, end: int) -> None:
@@ -75,7 +76,7 @@ class CallChecks:
         sites = f"{at(send)} and{at(receive)}" if send.call_site != receive.call_site else at(send)
         where = f"{describe_position(send, position)}{sites}"
         message = f"rank {ranks[0]} sends {sent} elements to rank {ranks[1]}, which expects {expected}, in {where}."
-        finding = _error("splits-mismatch", message, _everywhere(group_class, ranks), send.call_site, _SPLITS_HINT)
+        finding = _error(FindingCode.SPLITS_MISMATCH, message, _everywhere(group_class, ranks), send.call_site, _SPLITS_HINT)
         self._add(("splits", send.call_site, receive.call_site), finding)
 
 
@@ -106,5 +107,5 @@ def _first_contradiction(tables: Mapping[int, tuple[Counts, Counts]]) -> tuple[i
     return None
 
 
-def _error(code: str, message: str, ranks: tuple[int, ...], call_site: str | None, hint: str) -> Finding:
-    return Finding(code=code, severity=Severity.ERROR, message=message, ranks=ranks, call_site=call_site, hint=hint)
+def _error(code: FindingCode, message: str, ranks: tuple[int, ...], call_site: str | None, hint: str) -> Finding:
+    return Finding(code=code, message=message, ranks=ranks, call_site=call_site, hint=hint)

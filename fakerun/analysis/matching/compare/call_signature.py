@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fakerun.records.collective import CollectiveOp, Payload
+from fakerun.records.finding_code import FindingCode
 
 _SAME_OPERATION = {
     CollectiveOp.ALL_GATHER_INTO_TENSOR: CollectiveOp.ALL_GATHER,
@@ -16,6 +17,15 @@ _SAME_OPERATION = {
     CollectiveOp.ALL_TO_ALL_SINGLE: CollectiveOp.ALL_TO_ALL,
     CollectiveOp.RECV: CollectiveOp.SEND,
 }
+
+MISMATCHES = {
+    "operation": FindingCode.OPERATION_MISMATCH,
+    "root": FindingCode.ROOT_MISMATCH,
+    "reduce-op": FindingCode.REDUCE_OP_MISMATCH,
+    "dtype": FindingCode.DTYPE_MISMATCH,
+    "size": FindingCode.SIZE_MISMATCH,
+}
+"""The finding's code by what `first_difference` tells."""
 
 Counts = tuple[int, ...]
 """Elements for each member in group order; a single number stands for all members."""
@@ -37,15 +47,15 @@ def signature_of(call: Payload, root_group_rank: int | None) -> CallSignature:
     return CallSignature(_SAME_OPERATION.get(call.op, call.op), call.dtype, _counts(call), call.reduce_op, root_group_rank)
 
 
-def first_difference(one: CallSignature, other: CallSignature) -> str:
-    """The most informative property in which they differ: `operation`, `root`, `reduce-op`, `dtype` or `size`."""
+def first_difference(one: CallSignature, other: CallSignature) -> FindingCode:
+    """The most informative property in which they differ."""
     if one.op is not other.op:
-        return "operation"
+        return FindingCode.OPERATION_MISMATCH
     if one.root != other.root:
-        return "root"
+        return FindingCode.ROOT_MISMATCH
     if one.reduce_op != other.reduce_op:
-        return "reduce-op"
-    return "dtype" if one.dtype != other.dtype else "size"
+        return FindingCode.REDUCE_OP_MISMATCH
+    return FindingCode.DTYPE_MISMATCH if one.dtype != other.dtype else FindingCode.SIZE_MISMATCH
 
 
 def size_error(call: Payload, group_size: int) -> str | None:

@@ -8,7 +8,8 @@ from fakerun.analysis.dependency import SimulatedWorld
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import GroupCalls
 from fakerun.analysis.matching.description import describe_position
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.units import join_words, name_ranks
 
 _HINT = "The calls match now, but a change to only one of the branches makes the job hang."
@@ -52,8 +53,7 @@ class CallSites:
         known = self._findings.get(sites)
         everywhere = group_class.ranks_of([group_class.group.group_rank_of[rank] for rank in outliers])
         finding = Finding(
-            code="different-lines",
-            severity=Severity.WARNING,
+            code=FindingCode.CALL_SITE_MISMATCH,
             message=f"{describe_position(record, position)} is called from different lines: {lines}.",
             ranks=tuple(sorted(everywhere)),
             call_site=outlier_site,

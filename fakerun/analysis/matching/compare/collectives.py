@@ -15,17 +15,19 @@ from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence, GroupCalls
 from fakerun.analysis.matching.compare.mismatch import Mismatch
 from fakerun.analysis.matching.description import describe_call, describe_position
+from fakerun.records.finding_code import FindingCode
 from fakerun.units import name_ranks
 
 _SAME_CALLS = "Make every rank of the group issue the same calls in the same order; look for a branch that depends on the rank or on data."
 
-_HINTS = {
-    "operation": _SAME_CALLS,
-    "root": "Pass the same root on every rank, as a global rank.",
-    "reduce-op": "Pass the same reduction on every rank.",
-    "dtype": "Convert the tensor to one dtype on every rank before the call.",
-    "size": "Give the tensor the same size on every rank, pad it, or exchange the sizes first.",
+_PROPERTIES = {
+    FindingCode.OPERATION_MISMATCH: ("operation", _SAME_CALLS),
+    FindingCode.ROOT_MISMATCH: ("root", "Pass the same root on every rank, as a global rank."),
+    FindingCode.REDUCE_OP_MISMATCH: ("reduction", "Pass the same reduction on every rank."),
+    FindingCode.DTYPE_MISMATCH: ("dtype", "Convert the tensor to one dtype on every rank before the call."),
+    FindingCode.SIZE_MISMATCH: ("size", "Give the tensor the same size on every rank, pad it, or exchange the sizes first."),
 }
+"""By code the property of a call that differs, and the hint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class _Side:
 class _Statement:
     """What a mismatch says: `{who}`, `{s}` and `{place}` stand for the outliers, the verb's ending, and the collective of the group."""
 
-    code: str
+    code: FindingCode
     text: str
     hint: str
     desynchronising: bool = True
@@ -70,10 +72,10 @@ def collective_mismatches(world: SimulatedWorld, group_class: GroupClass, positi
     if failed is not None:
         going_on = majority if majority.has_call(position) else next(side for side in sides.values() if side.has_call(position))
         statement = _Statement(
-            "rank-ended-early", "{who} failed and never issue{s} {place}", FAILED_HINT, failure=failure_of(world, failed.ranks[0])
+            FindingCode.EARLY_EXIT, "{who} failed and never issue{s} {place}", FAILED_HINT, failure=failure_of(world, failed.ranks[0])
         )
         yield _mismatch(world, group_class, going_on, failed, position, statement)
-    by_code: dict[str, Mismatch] = {}
+    by_code: dict[FindingCode, Mismatch] = {}
     for outlier in sides.values():
         if outlier is not majority:
             found = _explained(world, group_class, majority, outlier, position)
@@ -114,7 +116,7 @@ def _majority(sides: Mapping[int | None, _Side]) -> _Side:
 def _explained(world: SimulatedWorld, group_class: GroupClass, majority: _Side, outlier: _Side, position: int) -> Mismatch:
     uneven = uneven_steps(world, majority.ranks[0], outlier.ranks[0], _step(majority, position), _step(outlier, position))
     if uneven is not None:
-        statement = _Statement("uneven-steps", f"{uneven}, so they diverge at {{place}}", UNEVEN_HINT)
+        statement = _Statement(FindingCode.UNEVEN_STEPS, f"{uneven}, so they diverge at {{place}}", UNEVEN_HINT)
         return _mismatch(world, group_class, majority, outlier, position, statement)
     found = _alignment(majority, outlier, position)
     statement = _statement(found, majority.sequence, outlier.sequence)
@@ -157,25 +159,24 @@ def _statement(found: Alignment, majority: CallSequence, outlier: CallSequence) 
     at, calls = found.position, found.calls
     match found.edit:
         case Edit.MISSING if at >= len(outlier.numbers):
-            return _Statement("missing-collective", "{who} never issue{s} {place}", _SAME_CALLS)
+            return _Statement(FindingCode.MISSING_COLLECTIVE, "{who} never issue{s} {place}", _SAME_CALLS)
         case Edit.MISSING:
             several = f"{calls} collectives, the first of them " if calls > 1 else ""
-            return _Statement("missing-collective", f"{{who}} skip{{s}} {several}{{place}}", _SAME_CALLS)
+            return _Statement(FindingCode.MISSING_COLLECTIVE, f"{{who}} skip{{s}} {several}{{place}}", _SAME_CALLS)
         case Edit.EXTRA if at >= len(majority.numbers):
-            return _Statement("extra-collective", "{who} issue{s} {place}, which the others do not", _SAME_CALLS)
+            return _Statement(FindingCode.EXTRA_COLLECTIVE, "{who} issue{s} {place}, which the others do not", _SAME_CALLS)
         case Edit.EXTRA:
             extra = f"{calls} extra collectives" if calls > 1 else "an extra collective"
-            return _Statement("extra-collective", f"{{who}} issue{{s}} {extra} before {{place}}", _SAME_CALLS)
+            return _Statement(FindingCode.EXTRA_COLLECTIVE, f"{{who}} issue{{s}} {extra} before {{place}}", _SAME_CALLS)
         case Edit.SWAPPED:
-            return _Statement("swapped-collectives", "{who} swap{s} {place} with the next one", _SAME_CALLS)
+            return _Statement(FindingCode.SWAPPED_COLLECTIVES, "{who} swap{s} {place} with the next one", _SAME_CALLS)
         case Edit.REORDERED:
-            return _Statement("swapped-collectives", "{who} issue{s} {place} and those after it in a different order", _SAME_CALLS)
+            return _Statement(FindingCode.SWAPPED_COLLECTIVES, "{who} issue{s} {place} and later ones in a different order", _SAME_CALLS)
         case _:
-            kind = first_difference(majority.calls[at].signature, outlier.calls[at].signature)
-            name = "reduction" if kind == "reduce-op" else kind
-            return _Statement(
-                f"{kind}-mismatch", f"{{who}} disagree{{s}} on the {name} of {{place}}", _HINTS[kind], desynchronising=kind == "operation"
-            )
+            code = first_difference(majority.calls[at].signature, outlier.calls[at].signature)
+            name, hint = _PROPERTIES[code]
+            text = f"{{who}} disagree{{s}} on the {name} of {{place}}"
+            return _Statement(code, text, hint, desynchronising=code is FindingCode.OPERATION_MISMATCH)
 
 
 def _step(side: _Side, position: int) -> int | None:

@@ -13,6 +13,7 @@ from fakerun.analysis.matching.compare.alignment import first_divergence
 from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failure_of, failure_site
 from fakerun.analysis.matching.compare.interning import Numbering
 from fakerun.analysis.matching.compare.mismatch import Mismatch
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.run import GroupCreation
 from fakerun.units import name_ranks
 
@@ -97,21 +98,21 @@ def _mismatch(world: SimulatedWorld, created: Mapping[int, _Created], position: 
     )
 
 
-def _cause(world: SimulatedWorld, majority: int, outlier: int, *, has_ended: bool) -> tuple[str, str | None, str]:
+def _cause(world: SimulatedWorld, majority: int, outlier: int, *, has_ended: bool) -> tuple[FindingCode, str | None, str]:
     """Code, the failure that explains it, and hint."""
     failure = failure_of(world, outlier) if has_ended else None
     if failure is not None:
-        return "rank-ended-early", failure, FAILED_HINT
+        return FindingCode.EARLY_EXIT, failure, FAILED_HINT
     if has_ended and world.ranks[outlier].record.steps < world.ranks[majority].record.steps:
-        return "uneven-steps", None, UNEVEN_HINT
-    return "group-mismatch", None, CREATION_HINT
+        return FindingCode.UNEVEN_STEPS, None, UNEVEN_HINT
+    return FindingCode.GROUP_MISMATCH, None, CREATION_HINT
 
 
-def _statement(code: str, outliers: frozenset[int], position: int) -> str:
+def _statement(code: FindingCode, outliers: frozenset[int], position: int) -> str:
     s = "s" * (len(outliers) == 1)
-    if code == "rank-ended-early":
+    if code == FindingCode.EARLY_EXIT:
         return f"{name_ranks(outliers)} failed and never create{s} process group #{position}"
-    if code == "uneven-steps":
+    if code == FindingCode.UNEVEN_STEPS:
         return f"{name_ranks(outliers)} complete{s} fewer steps than the others and never create{s} process group #{position}"
     return f"ranks do not create the same process groups in the same order. They diverge at process group #{position}"
 

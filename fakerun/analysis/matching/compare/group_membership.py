@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from fakerun.analysis.dependency import Group, SimulatedWorld
 from fakerun.analysis.matching.compare.group_creation import CREATION_HINT
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.units import name_ranks
 
 
@@ -25,8 +26,7 @@ def membership_findings(world: SimulatedWorld) -> tuple[list[Finding], set[Group
         members, others = name_ranks(one.ranks), name_ranks(other.ranks)
         findings.append(
             Finding(
-                code="group-mismatch",
-                severity=Severity.ERROR,
+                code=FindingCode.GROUP_MISMATCH,
                 message=f"process group {name} consists of {members} on some ranks and of {others} on others.",
                 ranks=tuple(sorted({*one.ranks, *other.ranks})),
                 hint=CREATION_HINT,

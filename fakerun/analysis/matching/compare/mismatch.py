@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.dependency import Direction, Group
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class Mismatch:
     with wrong calls, or with none.
     """
 
-    code: str
+    code: FindingCode
     message: str
     hint: str
     call_site: str | None
@@ -40,7 +41,6 @@ class Mismatch:
         """The finding for the user; `addition` are sentences to append."""
         return Finding(
             code=self.code,
-            severity=Severity.ERROR,
             message=f"{self.message}.{addition}",
             ranks=tuple(sorted(self.ranks)),
             call_site=self.call_site,

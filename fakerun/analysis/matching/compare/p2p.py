@@ -15,6 +15,9 @@ from fakerun.analysis.matching.compare.interning import CallSequence, GroupCalls
 from fakerun.analysis.matching.compare.mismatch import Mismatch
 from fakerun.analysis.matching.description import at
 from fakerun.records.collective import CollectiveRecord
+from fakerun.records.finding_code import FindingCode
+
+_UNMATCHED = frozenset({FindingCode.SEND_WITHOUT_RECV, FindingCode.RECV_WITHOUT_SEND})
 
 
 def p2p_mismatches(world: SimulatedWorld, group_class: GroupClass) -> Iterator[Mismatch]:
@@ -65,13 +68,17 @@ class _PeerPair:
         assert self._peer_sequence is not None
         assert self._direction.is_send
         sent, received = self._own_sequence.calls[number].signature, self._peer_sequence.calls[number].signature
-        kind = first_difference(sent, received)
-        gives, takes = (sent.dtype, received.dtype) if kind == "dtype" else (f"{sent.counts[0]} elements", f"{received.counts[0]} elements")
+        code = first_difference(sent, received)
+        gives, takes = (
+            (sent.dtype, received.dtype)
+            if code is FindingCode.DTYPE_MISMATCH
+            else (f"{sent.counts[0]} elements", f"{received.counts[0]} elements")
+        )
         send = self._world.record(self._own_rank, self._own_sequence.indices[number])
         receive = self._world.record(self._peer_rank, self._peer_sequence.indices[number])
         ranks = self._ranks(self._own_group_rank) | self._ranks(self._peer_group_rank)
         return Mismatch(
-            code=f"{kind}-mismatch",
+            code=code,
             message=f"rank {self._own_rank} sends message #{number} to rank {self._peer_rank} with {gives}{at(send)}, "
             f"but rank {self._peer_rank} receives it with {takes}{at(receive)}",
             hint="Send and receive the same number of elements of the same dtype.",
@@ -95,7 +102,7 @@ class _PeerPair:
         direction = self._direction if is_own else self._direction.reverse(self._size)
         record = self._world.record(rank, sequence.indices[number])
         code, message, hint = self._statement(record, rank, absent, number, direction)
-        failed = code == "rank-ended-early"
+        failed = code == FindingCode.EARLY_EXIT
         outliers = self._ranks(absent_group_rank)
         return Mismatch(
             code=code,
@@ -104,7 +111,7 @@ class _PeerPair:
             call_site=(failure_site(self._world, absent) if failed else None) or record.call_site,
             majority_site=record.call_site,
             outliers=outliers,
-            ranks=outliers | (self._ranks(group_rank) if code in ("send-without-recv", "recv-without-send") else frozenset()),
+            ranks=outliers | (self._ranks(group_rank) if code in _UNMATCHED else frozenset()),
             groups=self._group_class.groups,
             rank=rank,
             position=number,
@@ -114,16 +121,19 @@ class _PeerPair:
             failure=failure_of(self._world, absent) if failed else None,
         )
 
-    def _statement(self, record: CollectiveRecord, rank: int, absent: int, number: int, direction: Direction) -> tuple[str, str, str]:
+    def _statement(
+        self, record: CollectiveRecord, rank: int, absent: int, number: int, direction: Direction
+    ) -> tuple[FindingCode, str, str]:
         """Code, message and hint: why the peer issues no counterpart."""
         verb, word = ("sending", "to") if direction.is_send else ("receiving", "from")
         hangs = f"rank {rank} hangs {verb} message #{number} {word} it{at(record)}"
         if failure_of(self._world, absent) is not None:
-            return "rank-ended-early", f"rank {absent} failed: {hangs}", FAILED_HINT
+            return FindingCode.EARLY_EXIT, f"rank {absent} failed: {hangs}", FAILED_HINT
         uneven = uneven_steps(self._world, rank, absent, record.step, None)
         if uneven is not None:
-            return "uneven-steps", f"{uneven.format(who=f'rank {absent}', s='s')}: {hangs}", UNEVEN_HINT
-        code, verb, missing = ("send-without-recv", "sends", "receive") if direction.is_send else ("recv-without-send", "receives", "send")
+            return FindingCode.UNEVEN_STEPS, f"{uneven.format(who=f'rank {absent}', s='s')}: {hangs}", UNEVEN_HINT
+        code = FindingCode.SEND_WITHOUT_RECV if direction.is_send else FindingCode.RECV_WITHOUT_SEND
+        verb, missing = ("sends", "receive") if direction.is_send else ("receives", "send")
         message = f"rank {rank} {verb} message #{number} {word} rank {absent}{at(record)}, but rank {absent} issues no matching {missing}"
         return code, message, f"Add the {missing} on rank {absent}, with the same group and tag, or remove the call on rank {rank}."
 

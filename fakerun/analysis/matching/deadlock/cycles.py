@@ -7,7 +7,8 @@ from typing import TypeAlias
 from fakerun.analysis.dependency import Dependency, RankPartition, WaitForGraph
 from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.records.collective import P2P_OPS, CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.units import name_ranks
 
 State: TypeAlias = tuple[int, int]
@@ -162,8 +163,7 @@ def _finding(partition: RankPartition, cycles: Sequence[Sequence[RankCall]]) -> 
     others = len(cycles) - 1
     more = f" The same deadlock occurs in {others} other set{'s' * (others > 1)} of ranks." if others else ""
     return Finding(
-        code="wait-cycle",
-        severity=Severity.ERROR,
+        code=FindingCode.DEADLOCK,
         message=f"{name_ranks(rank for rank, _ in cycle)} wait for each other: {'; '.join(waits)}.{more}",
         ranks=tuple(sorted(rank for each in cycles for rank, _ in each)),
         call_site=records[0].call_site,
@@ -182,6 +182,6 @@ def _hint(records: Sequence[CollectiveRecord]) -> str:
         return "Issue the collectives of these groups in the same order on every rank that is in more than one of them."
     if all(record.coalesced is not None for record in records):
         return "Put the sends and receives that ranks exchange into one batch_isend_irecv: a batch waits for the batches issued before it."
-    if any(record.is_async and record.device == "cuda" for record in records):
+    if any(record.is_async and record.device is not None for record in records):
         return "NCCL runs the p2p calls of two ranks in the order of issue, also asynchronous ones: let one side receive first, or use batch_isend_irecv."  # noqa: E501
     return "Let one side receive first, or use batch_isend_irecv."

@@ -16,7 +16,8 @@ from fakerun.analysis.dependency import Group, SimulatedWorld, UniqueSchedule
 from fakerun.analysis.matching.compare.interning import InternedCalls
 from fakerun.analysis.matching.description import at, describe_call, describe_position
 from fakerun.records.collective import P2P_OPS
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.schedule import ScheduledCall
 from fakerun.units import name_ranks
 
@@ -113,8 +114,7 @@ class OrderInversions:
         s = "s" * (len(outliers) == 1)
         they = "starts them" if len(majority) == 1 else "start them"
         return Finding(
-            code="order-inversion",
-            severity=Severity.WARNING,
+            code=FindingCode.ORDER_INVERSION,
             message=f"{name_ranks(outliers)} start{s} {calls[0]} before {calls[1]}, {name_ranks(majority)} {they} in the opposite order"
             f"{' and'.join(sites)}, and both are in flight together.",
             ranks=tuple(outliers) if len(majority) > len(outliers) else tuple(sorted((*majority, *outliers))),
@@ -135,7 +135,7 @@ def _slots_in_flight_together(schedule: UniqueSchedule) -> set[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     in_flight: dict[int, float] = {}
     for index, call in enumerate(schedule.calls):
-        if call.op in P2P_OPS or call.device != "cuda":
+        if call.op in P2P_OPS or call.device is None:
             continue
         found.update((slot, call.slot) for slot, end in in_flight.items() if end > index and slot != call.slot)
         if call.is_async:

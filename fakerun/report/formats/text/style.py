@@ -1,4 +1,4 @@
-"""Emphasis and width of the table report: ANSI colours where allowed, and text clipped or wrapped to a width."""
+"""Emphasis and width of the text format: ANSI colours where allowed, and text clipped or wrapped to a width."""
 
 import textwrap
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class Style:
         return FILE_WIDTH if self.terminal_width is None else max(self.terminal_width, _NARROWEST)
 
     @property
-    def trace_width(self) -> int | None:
-        """Columns for the list of every call: in a file nothing is left out, however wide that makes it."""
+    def listing_width(self) -> int | None:
+        """Columns for a listing: in a file nothing is left out, however wide that makes it."""
         return None if self.terminal_width is None else self.width
 
     def bold(self, text: str) -> str:

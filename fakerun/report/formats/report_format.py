@@ -1,4 +1,4 @@
-"""What a renderer is: a name, a file extension, and a function from a Report to text or bytes."""
+"""What a format is: a name, a file extension, the kinds of result it takes, and a function from a result to text or bytes."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,10 +17,14 @@ class Render(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Renderer:
-    """One output format. `extension` has no dot; `render` returns bytes if `is_binary`, else str."""
+class ReportFormat:
+    """One output format.
+
+    `extension` has no dot; `render` returns bytes if `is_binary`, else str, and takes instances of the classes in `takes`.
+    """
 
     name: str
     extension: str
     is_binary: bool
+    takes: tuple[type, ...]
     render: Render

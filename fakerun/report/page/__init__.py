@@ -1,0 +1,39 @@
+"""From a Report to a Page: which sections there are, in which order, and how each is worded. Every number is formatted here, once.
+
+Knows no format, no width and no colour: the formats write the same page as text, markdown and so on.
+"""
+
+from collections.abc import Iterator
+
+from fakerun.report.model import Report
+from fakerun.report.page.blocks import Page, Section
+from fakerun.report.page.calls import calls_section
+from fakerun.report.page.collectives import collectives_section
+from fakerun.report.page.failures import failures_section
+from fakerun.report.page.findings import findings_section
+from fakerun.report.page.header import header_facts, title
+from fakerun.report.page.memory import memory_sections
+from fakerun.report.page.ranks import ranks_section
+
+
+def page_of(report: Report, *, trace: bool = False) -> Page:
+    """The page about the rank with the highest peak, and a line for each class of ranks if there are several. `trace` adds every call.
+
+    What needs attention comes last: that is what a terminal shows when the command has ended.
+    """
+    return Page(title=title(report), facts=header_facts(report), sections=tuple(_sections(report, trace=trace)))
+
+
+def _sections(report: Report, *, trace: bool) -> Iterator[Section]:
+    rank = report.largest
+    if len(report.ranks) > 1:
+        yield ranks_section(report)
+    if rank is not None and not (rank.record.failure and not rank.record.collectives and rank.largest_device.footprint.peak_block is None):
+        yield collectives_section(rank)
+        yield from memory_sections(rank, report.job.hardware)
+    if trace:
+        yield from (calls_section(each.example) for each in report.classes)
+    if report.findings:
+        yield findings_section(report)
+    if report.failures:
+        yield failures_section(report)

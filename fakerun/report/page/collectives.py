@@ -1,0 +1,107 @@
+"""The section on one rank's communication: calls and bytes by group, operation and dtype."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fakerun.analysis.traffic import GroupTraffic, StepVolumes, Traffic, TrafficRow, Volume
+from fakerun.report.model import RankReport
+from fakerun.report.page.blocks import ESSENTIAL, Clip, Column, Prose, Row, Section, Table
+from fakerun.units import format_bytes, format_ranks
+
+_GROUP_WIDTH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """The columns for one step, or for what came after the last."""
+
+    heading: str
+    volume: Callable[[StepVolumes], Volume]
+    has_bus_bytes: bool = True
+    can_go: bool = False
+
+    def columns(self) -> list[Column]:
+        first, second = (1, 2) if self.can_go else (ESSENTIAL, ESSENTIAL)
+        columns = [
+            Column(heading="calls", span=self.heading, align="right", priority=first),
+            Column(heading="bytes", span=self.heading, align="right", priority=second),
+        ]
+        return [*columns, Column(heading="bus bytes", span=self.heading, align="right")] if self.has_bus_bytes else columns
+
+    def cells(self, volumes: StepVolumes) -> list[str]:
+        volume = self.volume(volumes)
+        bus_bytes = [bytes_or_dash(volume.bus_bytes)] if self.has_bus_bytes else []
+        return [str(volume.calls or "-"), bytes_or_dash(volume.nbytes), *bus_bytes]
+
+
+def collectives_section(rank: RankReport) -> Section:
+    """One set of columns if all steps are identical, else of the first and the last step."""
+    traffic = rank.traffic
+    title = f"Collectives of rank {rank.record.rank}"
+    if not traffic.rows:
+        return Section(title=title, blocks=(Prose(text="none"),))
+    spans = _spans(traffic)
+    shown = [row for row in traffic.rows if any(span.volume(row.volumes).calls for span in spans)]
+    others = [f"{row.op} {row.dtype} on {group_text(row)}" for row in traffic.rows if row not in shown]
+    table = Table(
+        columns=(
+            Column(heading="group, operation", clip=Clip.KEEP_START, min_width=24, max_width=_GROUP_WIDTH),
+            Column(heading="dtype"),
+            *(column for span in spans for column in span.columns()),
+        ),
+        rows=tuple(_rows(traffic, shown, spans)),
+        totals=(Row(cells=("total", "", *_cells(traffic.total, spans))),) if len(traffic.groups) > 1 else (),
+        note=f"in other steps only: {', '.join(others)}" if others else "",
+    )
+    return Section(title=title, remark=Prose(text=_scope(traffic)), blocks=(table,))
+
+
+def _rows(traffic: Traffic, shown: Sequence[TrafficRow], spans: Sequence[_Span]) -> Iterator[Row]:
+    """A line for each group, and under it one for each operation on the group."""
+    for group in traffic.groups:
+        name = group_text(group)
+        rows = [row for row in shown if group_text(row) == name]
+        if rows:
+            yield Row(cells=(f"{name}: ranks {format_ranks(group.group_ranks)}", "", *_cells(group.volumes, spans)))
+        for row in rows:
+            yield Row(cells=(row.op, row.dtype or "-", *_cells(row.volumes, spans)), level=1)
+
+
+def _cells(volumes: StepVolumes, spans: Sequence[_Span]) -> list[str]:
+    return [cell for span in spans for cell in span.cells(volumes)]
+
+
+def _scope(traffic: Traffic) -> str:
+    """Which steps the columns stand for."""
+    last = traffic.steps - 1
+    if traffic.steps == 0:
+        return "no step completed"
+    if last == 0:
+        return "step 0"
+    if traffic.steps_alike:
+        return f"each step (steps 0 to {last} are identical)"
+    return f"steps 0 and {last}" + (f" of {traffic.steps}" if last > 1 else "")
+
+
+def _spans(traffic: Traffic) -> list[_Span]:
+    last = traffic.steps - 1
+    spans: list[_Span] = []
+    if last > 0 and not traffic.steps_alike:
+        spans.append(_Span(heading="step 0", volume=lambda volumes: volumes.per_step[0], has_bus_bytes=False, can_go=True))
+    if last >= 0:
+        heading = "each step" if last and traffic.steps_alike else f"step {last}"
+        spans.append(_Span(heading=heading, volume=lambda volumes: volumes.per_step[-1]))
+    if traffic.total.after.calls:
+        heading = f"after step {last}" if last >= 0 else "so far"
+        spans.append(_Span(heading=heading, volume=lambda volumes: volumes.after, has_bus_bytes=last < 0))
+    return spans
+
+
+def group_text(of: TrafficRow | GroupTraffic) -> str:
+    """`dp (4)`: the name of the group and its size."""
+    return f"{of.group} ({of.group_size})"
+
+
+def bytes_or_dash(nbytes: int) -> str:
+    """Nothing is a dash."""
+    return format_bytes(nbytes) if nbytes else "-"

@@ -1,0 +1,76 @@
+"""The section of ranks that failed: a line for what happened, and the traceback of the first of them, made short."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from fakerun.records.run import FailureKind, ProcessFailure
+from fakerun.report.model import FailureReport, Report
+from fakerun.report.page.blocks import Section, Traceback
+from fakerun.report.page.findings import ranks_text
+
+_FRAME = re.compile(r'\s*File ".*", line \d+, in ')
+_UNDERLINING = re.compile(r"\s+[~^]+")
+_FIRST_LINES, _LAST_LINES = 12, 48
+"""What is shown of a very long traceback: where the user began, and where it ended."""
+
+
+def failures_section(report: Report) -> Section:
+    """The first failure in full; of the others what happened, and to which ranks."""
+    first, *others = report.failures
+    return Section(title="", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others)))
+
+
+def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
+    failure = each.failure
+    lines = _traceback_lines(failure) if in_full else []
+    return Traceback(
+        verdict=verdict(failure),
+        what_happened=f"{ranks_text(each.ranks)}{_what_happened(each)}",
+        lines=tuple(_shortened(lines or _rest_of_message(failure))),
+        lines_end_with_message=bool(lines) and _ends_traceback(failure),
+    )
+
+
+def verdict(failure: ProcessFailure) -> str:
+    """An interruption by the user is no failure of the script."""
+    return "INTERRUPTED" if failure.kind is FailureKind.INTERRUPTED else "FAILED"
+
+
+def _what_happened(each: FailureReport) -> str:
+    failure = each.failure
+    where = f" at {failure.call_site}" if failure.call_site and failure.call_site not in failure.message else ""
+    return f"{where}, step {each.steps}: {failure.in_a_line}"
+
+
+def _rest_of_message(failure: ProcessFailure) -> list[str]:
+    """What `sys.exit("...")` says in further lines."""
+    return failure.message.strip().splitlines()[1:]
+
+
+def _ends_traceback(failure: ProcessFailure) -> bool:
+    """Whether the traceback is shown with its message, so that the heading need not have all of it."""
+    return failure.kind is not FailureKind.GAP
+
+
+def _traceback_lines(failure: ProcessFailure) -> list[str]:
+    """Without what the heading has said, and without the underlining of expressions, which makes half of the lines."""
+    text = failure.traceback.rstrip()
+    if not _ends_traceback(failure):
+        text = text.removesuffix(f"{failure.exception}: {failure.message}".rstrip()).rstrip()
+    return list(_without_underlining(text.splitlines()))
+
+
+def _without_underlining(lines: Iterable[str]) -> Iterator[str]:
+    in_frame = False
+    for line in lines:
+        if not line.startswith("    "):
+            in_frame = _FRAME.match(line) is not None  # a syntax error's place has no function: there the mark is all there is
+        if not (in_frame and _UNDERLINING.fullmatch(line)):
+            yield line
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    left_out = len(lines) - _FIRST_LINES - _LAST_LINES
+    if left_out <= 1:
+        return lines
+    return [*lines[:_FIRST_LINES], f"... {left_out} lines, which --format json has ...", *lines[-_LAST_LINES:]]

@@ -1,0 +1,75 @@
+"""The section on many ranks: a line for each class of ranks with the same behaviour, the highest memory first."""
+
+from collections.abc import Sequence
+
+from fakerun.report.model import ClassReport, Report
+from fakerun.report.page.blocks import Clip, Column, Prose, Row, Section, Table
+from fakerun.report.page.failures import verdict
+from fakerun.units import format_bytes, format_ranks
+
+_SHOWN = 16
+
+
+def ranks_section(report: Report) -> Section:
+    """A line for each class. Calls and bus bytes are those of its last completed step."""
+    classes = sorted(report.classes, key=lambda each: -_peak_bytes(each))
+    columns = (
+        Column(heading="ranks", clip=Clip.KEEP_START, min_width=9),
+        Column(heading="", align="right"),
+        Column(heading="position", clip=Clip.KEEP_START, min_width=18),
+        Column(heading="status"),
+        Column(heading="peak allocated", align="right"),
+        Column(heading="headroom", align="right"),
+        Column(heading="peak in", priority=1),
+        Column(heading="calls", align="right"),
+        Column(heading="bus bytes", align="right"),
+    )
+    table = Table(columns=columns, rows=tuple(_row(each) for each in classes[:_SHOWN]), note=_rest(classes[_SHOWN:]))
+    return Section(title="Ranks", remark=Prose(text=f"{_counts(report)}; calls are those of the last step"), blocks=(table,))
+
+
+def _counts(report: Report) -> str:
+    """`25 simulated, 16359 assumed to match them, in 17 classes with the same behaviour`."""
+    assumed = sum(len(each.assumed) for each in report.classes)
+    numbers = f"{len(report.ranks)} simulated" + (f", {assumed} assumed to match them" if assumed else "")
+    if len(report.classes) == 1:
+        return f"{numbers}, all with the same behaviour"
+    return f"{numbers}, in {len(report.classes)} classes with the same behaviour"
+
+
+def _row(each: ClassReport) -> Row:
+    device = each.example.largest_device
+    block = device.footprint.peak_block
+    ranks = each.ranks
+    return Row(
+        cells=(
+            format_ranks(ranks),
+            f"x {len(ranks)}" if len(ranks) > 1 else "",
+            each.mesh_box or "-",
+            _status(each),
+            format_bytes(device.footprint.peak_bytes),
+            format_bytes(device.fit.headroom_bytes),
+            f"step {block.step}, {block.phase}" if block else "-",
+            str(each.last_step.calls),
+            format_bytes(each.last_step.bus_bytes),
+        )
+    )
+
+
+def _status(each: ClassReport) -> str:
+    """`ok`, `FAILED`; with the number of ranks of which this is only assumed."""
+    failure = each.example.record.failure
+    status = "ok" if failure is None else verdict(failure)
+    return f"{status} ({len(each.assumed)} assumed)" if each.assumed else status
+
+
+def _rest(classes: Sequence[ClassReport]) -> str:
+    if not classes:
+        return ""
+    count = sum(len(each.ranks) for each in classes)
+    highest, lowest = (format_bytes(_peak_bytes(each)) for each in (classes[0], classes[-1]))
+    return f"and {len(classes)} more classes of {count} ranks, with peaks from {highest} to {lowest}"
+
+
+def _peak_bytes(each: ClassReport) -> int:
+    return each.example.largest_device.footprint.peak_bytes
