@@ -10,19 +10,19 @@ from typing import Self
 
 import torch
 
+from fakerun.call_site import CallSiteResolver
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
 from fakerun.errors import UsageError
 from fakerun.job.spec import JobSpec
-from fakerun.places import Places
 from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
-from fakerun.trace.call_site import CallSites
+from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.trace import RankTrace
 
@@ -35,7 +35,7 @@ class Simulation:
         self._mailbox = mailbox
         self._rank = rank
         self._groups = GroupNames(job.world_size)
-        self._trace = RankTrace(EngineClock(), self._groups, CallSites(Places(Path.cwd(), job.script)), rank)
+        self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank)
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
         self._stack = ExitStack()
@@ -45,7 +45,7 @@ class Simulation:
             stack.enter_context(_the_only_one())
             stack.enter_context(_predictable_collection())
             stack.enter_context(self._trace.watching())
-            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace, self._trace, self._trace.memory))
+            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers))
             self._stack = stack.pop_all()
         return self
 
@@ -67,10 +67,10 @@ class Simulation:
             coordinate=self._groups.coordinate(self._rank),
             steps=self._trace.steps.completed,
             collectives=self._trace.collectives.records(),
-            group_creations=self._trace.group_creations.records(),
+            group_creations=self._trace.topology.group_creations.records(),
             memory=self._trace.memory.timeline(),
             devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
-            findings=self._trace.findings,
+            findings=self._trace.findings.records(),
             torch_version=torch.__version__,
         )
 
@@ -83,7 +83,7 @@ class Simulation:
         """What is remarkable about a script that ended without failing."""
         if failure is not None:
             return
-        if not self._trace.is_distributed:
+        if not self._trace.topology.is_distributed:
             yield Finding(
                 code=FindingCode.NO_PROCESS_GROUP,
                 message="the script never initialised torch.distributed: its ranks do not know of each other.",

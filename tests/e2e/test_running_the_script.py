@@ -28,6 +28,7 @@ from fakerun.launch.failures import RankEnd, finished_record
 from fakerun.launch.process import RankProcess
 from fakerun.launch.server import RankServer, RankTask
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import site
 
 FAKE_SIMULATION = str(Path(__file__).parent / "fake_simulation")
 HARDWARE = Accelerator(
@@ -295,7 +296,7 @@ FAILURES = {
             message="bad shape",
             traceback=TRACEBACK.format(place="{place}", line="raise ValueError('bad shape')") + "ValueError: bad shape\n",
             exit_code=1,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "exception of a library": (
@@ -306,7 +307,7 @@ FAILURES = {
             message="Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
             traceback="...",
             exit_code=1,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "exception in a module of the user's": (
@@ -316,18 +317,18 @@ FAILURES = {
             exception="ZeroDivisionError",
             message="division by zero",
             traceback="...",
-            call_site="sub/part.py:2",
+            call_site=site("sub/part.py:2"),
         ),
     ),
     "exception without a message": (
         "\n\nassert False",
         ProcessFailure(
-            kind=FailureKind.EXCEPTION, exception="AssertionError", message="AssertionError", traceback="...", call_site="train.py:3"
+            kind=FailureKind.EXCEPTION, exception="AssertionError", message="AssertionError", traceback="...", call_site=site("train.py:3")
         ),
     ),
     "message that is no text": (
         "\n\nraise OSError('\\udcff')",
-        ProcessFailure(kind=FailureKind.EXCEPTION, exception="OSError", message="\\udcff", traceback="...", call_site="train.py:3"),
+        ProcessFailure(kind=FailureKind.EXCEPTION, exception="OSError", message="\\udcff", traceback="...", call_site=site("train.py:3")),
     ),
     "syntax error": (
         "x = 1\n\nif x",
@@ -336,7 +337,7 @@ FAILURES = {
             exception="SyntaxError",
             message="expected ':' (train.py, line 3)",
             traceback="  File \"{place}/train.py\", line 3\n    if x\n        ^\nSyntaxError: expected ':'\n",
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "interrupt of its own": (
@@ -347,21 +348,23 @@ FAILURES = {
             message="KeyboardInterrupt",
             traceback="...",
             exit_code=130,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "sys.exit": (
         "import sys\n\nsys.exit(3)",
-        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="exited with status 3", exit_code=3, call_site="train.py:3"),
+        ProcessFailure(
+            kind=FailureKind.EXIT, exception="SystemExit", message="exited with status 3", exit_code=3, call_site=site("train.py:3")
+        ),
     ),
     "sys.exit with a message": (
         "import sys\n\nsys.exit('no data')",
-        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="no data", exit_code=1, call_site="train.py:3"),
+        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="no data", exit_code=1, call_site=site("train.py:3")),
     ),
     "os._exit": (
         "import os\n\nos._exit(3)",
         ProcessFailure(
-            kind=FailureKind.EXIT, exception=None, message="exited with status 3 (os._exit)", exit_code=3, call_site="train.py:3"
+            kind=FailureKind.EXIT, exception=None, message="exited with status 3 (os._exit)", exit_code=3, call_site=site("train.py:3")
         ),
     ),
     "gap": (
@@ -372,7 +375,7 @@ FAILURES = {
             message="torch.cuda.teleport is not emulated; leave it out under fakerun",
             traceback="...",
             exit_code=4,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "gap that the script wraps": (
@@ -383,7 +386,7 @@ FAILURES = {
             message="torch.cuda.teleport is not emulated; leave it out under fakerun",
             traceback="...",
             exit_code=4,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "a question that does not fit": (
@@ -393,7 +396,7 @@ FAILURES = {
             exception="fakerun.errors.UsageError",
             message="--mesh has three axes; give it two",
             exit_code=2,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "killed": (
@@ -414,7 +417,7 @@ FAILURES = {
             message="killed by SIGABRT at train.py:3 (native code gave up; its last words, if any, are in the rank's stderr.log)",
             traceback='Stack (most recent call last):\n  File "{place}/train.py", line 3, in <module>\n',
             exit_code=134,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "exec": (
@@ -483,7 +486,7 @@ def test_a_fault_of_fakeruns_while_the_script_uses_it_is_none_of_the_scripts(pla
     ours = run_script("from fakerun.rank import simulation\n\nsimulation.current.fault()")
     failure = ours.failure
     assert (failure.kind, failure.exception, failure.message) == (FailureKind.INTERNAL, "AttributeError", "a mistake")
-    assert (failure.exit_code, failure.call_site) == (4, "train.py:3")
+    assert (failure.exit_code, failure.call_site) == (4, site("train.py:3"))
     assert "in fault" in failure.traceback
     assert "in fault" in ours.stderr
 

@@ -11,6 +11,7 @@ from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import site
 
 HARDWARE = Accelerator(
     name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
@@ -35,7 +36,7 @@ RAISED = ProcessFailure(
     message="KeyboardInterrupt",
     traceback="Traceback ...",
     exit_code=130,
-    call_site="train.py:7",
+    call_site=site("train.py:7"),
 )
 
 

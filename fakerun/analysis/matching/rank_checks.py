@@ -3,14 +3,16 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import TypeAlias
 
 from fakerun.analysis.dependency import RankView, SimulatedWorld, UniqueSchedule
 from fakerun.analysis.matching.description import describe_call, describe_group
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.units import name_ranks
 
-Site = str | None
+Site: TypeAlias = CallSite | None
 
 
 def non_member_findings(world: SimulatedWorld) -> Iterator[Finding]:

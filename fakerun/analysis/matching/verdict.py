@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from fakerun.analysis.dependency import Group, RankPartition, SimulatedWorld, WaitForGraph
 from fakerun.analysis.matching.compare.call_checks import CallChecks
-from fakerun.analysis.matching.compare.call_sites import CallSites
+from fakerun.analysis.matching.compare.call_sites import CallSiteChecks
 from fakerun.analysis.matching.compare.collectives import collective_mismatches, first_group_divergence
 from fakerun.analysis.matching.compare.group_classes import group_classes
 from fakerun.analysis.matching.compare.group_creation import creation_mismatches
@@ -55,7 +55,7 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
 def _compared(world: SimulatedWorld, interned: InternedCalls, unequal: set[Group]) -> tuple[list[Mismatch], Iterator[Finding]]:
     """The mismatches of each class of groups, and what is wrong before them."""
     mismatches: list[Mismatch] = []
-    call_checks, call_sites = CallChecks(world), CallSites(world)
+    call_checks, call_sites = CallChecks(world), CallSiteChecks(world)
     for group_class in group_classes(world, interned):
         if group_class.simulated < 2 or not unequal.isdisjoint(group_class.groups):
             continue

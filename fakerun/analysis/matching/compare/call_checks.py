@@ -12,6 +12,7 @@ from fakerun.analysis.matching.compare.call_signature import Counts
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence
 from fakerun.analysis.matching.description import at, describe_call, describe_position
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 
@@ -107,5 +108,5 @@ def _first_contradiction(tables: Mapping[int, tuple[Counts, Counts]]) -> tuple[i
     return None
 
 
-def _error(code: FindingCode, message: str, ranks: tuple[int, ...], call_site: str | None, hint: str) -> Finding:
+def _error(code: FindingCode, message: str, ranks: tuple[int, ...], call_site: CallSite | None, hint: str) -> Finding:
     return Finding(code=code, message=message, ranks=ranks, call_site=call_site, hint=hint)

@@ -8,16 +8,17 @@ from fakerun.analysis.dependency import SimulatedWorld
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import GroupCalls
 from fakerun.analysis.matching.description import describe_position
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.units import join_words, name_ranks
 
 _HINT = "The calls match now, but a change to only one of the branches makes the job hang."
 
-Sites = frozenset[str | None]
+Sites = frozenset[CallSite | None]
 
 
-class CallSites:
+class CallSiteChecks:
     """Collects the findings of one class of groups after the other: one for each set of lines."""
 
     def __init__(self, world: SimulatedWorld) -> None:
@@ -42,7 +43,7 @@ class CallSites:
                 self._add(group_class, ranks, sites, position)
 
     def _add(self, group_class: GroupClass, ranks: dict[GroupCalls, list[int]], sites: Sites, position: int) -> None:
-        by_site: dict[str | None, list[int]] = defaultdict(list)
+        by_site: dict[CallSite | None, list[int]] = defaultdict(list)
         for calls, callers in ranks.items():
             by_site[_site(calls, position)].extend(callers)
         ordered = sorted(by_site.items(), key=lambda item: (-len(item[1]), item[1][0]))
@@ -62,5 +63,5 @@ class CallSites:
         self._findings[sites] = finding if known is None else replace(known, ranks=tuple(sorted({*known.ranks, *everywhere})))
 
 
-def _site(calls: GroupCalls, position: int) -> str | None:
+def _site(calls: GroupCalls, position: int) -> CallSite | None:
     return calls.schedule.calls[calls.collectives.indices[position]].call_site

@@ -1,6 +1,7 @@
 """Ranks that end before others: because they fail, or because they complete fewer steps."""
 
 from fakerun.analysis.dependency import SimulatedWorld
+from fakerun.call_site import CallSite
 
 FAILED_HINT = "Fix what made the rank fail; the other ranks hang only because of it."
 UNEVEN_HINT = "Give every rank the same number of batches: drop_last, a padding sampler, a fixed number of steps, or torch's Join."
@@ -12,7 +13,7 @@ def failure_of(world: SimulatedWorld, rank: int) -> str | None:
     return None if failure is None else f"{failure.kind} {failure.exception} {failure.call_site}"
 
 
-def failure_site(world: SimulatedWorld, rank: int) -> str | None:
+def failure_site(world: SimulatedWorld, rank: int) -> CallSite | None:
     """The call site at which the rank failed."""
     failure = world.ranks[rank].record.failure
     return None if failure is None else failure.call_site

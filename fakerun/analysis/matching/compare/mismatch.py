@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.dependency import Direction, Group
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 
@@ -20,8 +21,8 @@ class Mismatch:
     code: FindingCode
     message: str
     hint: str
-    call_site: str | None
-    majority_site: str | None
+    call_site: CallSite | None
+    majority_site: CallSite | None
     outliers: frozenset[int]
     ranks: frozenset[int]
     groups: tuple[Group, ...]
