@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.devices import Devices, devices_of_ranks
@@ -19,9 +18,6 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_memory import MemoryOfRun
 from fakerun.report.model import ClassReport, FailureReport, FindingReport, RankReport, Report
-
-if TYPE_CHECKING:
-    from fakerun.call_site import CallSite
 
 
 def build_report(job: JobSpec, run: RunRecord) -> Report:
@@ -107,11 +103,13 @@ def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memo
 
 
 def _grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:
-    places: dict[Finding, list[CallSite]] = {}
+    grouped: dict[Finding, FindingReport] = {}
     for finding in findings:
-        here = places.setdefault(replace(finding, call_site=None), [])
-        here += [finding.call_site] if finding.call_site else []
-    return tuple(FindingReport(finding=finding, call_sites=tuple(here)) for finding, here in places.items())
+        statement = replace(finding, call_site=None)
+        known = grouped.get(statement, FindingReport(finding=statement, call_sites=()))
+        here = (finding.call_site,) if finding.call_site else ()
+        grouped[statement] = replace(known, call_sites=(*known.call_sites, *here))
+    return tuple(grouped.values())
 
 
 def _failures(records: Iterable[RankRecord]) -> tuple[FailureReport, ...]:

@@ -40,7 +40,7 @@ ON_THE_COMMAND_LINE = {
     "no ranks": refused("train.py --world-size 0", "world size 0 is not possible: it must be at least 1"),
     "hardware": refused(
         "train.py --world-size 8 --hardware h100-81gb",
-        "unknown hardware 'h100-81gb' (did you mean 'h100-80gb' or 'a100-80gb' or 'v100-32gb'?); known: " + ", ".join(accelerator_names()),
+        "unknown hardware 'h100-81gb' (did you mean 'h100-80gb' or 'h100-96gb' or 'a100-80gb'?); known: " + ", ".join(accelerator_names()),
     ),
     "option before --": refused(
         "train.py --world-size 8 --learning-rate 3 -- --epochs 2",
