@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 
-from fakerun.emulate.cluster.refused_calls import backend_of
+from fakerun.emulate.cluster.backend_checks import backend_of
 from fakerun.emulate.device.devices import Devices
 
 
