@@ -23,7 +23,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.trace.call_sites import CallSiteFinder
-from fakerun.trace.groups import GroupNames
+from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
 
 
@@ -105,7 +105,7 @@ _running: list[None] = []
 @contextmanager
 def _the_only_one() -> Iterator[None]:
     if _running:
-        raise UsageError("this process is simulating a rank already: a second simulation can begin when the first has ended")
+        raise UsageError("this process already simulates a rank; end that simulation before you start another")
     _running.append(None)
     try:
         yield
