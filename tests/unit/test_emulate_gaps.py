@@ -1,4 +1,4 @@
-"""What is not emulated: one list, which `docs/not_emulated.md` shows. `python tests/unit/test_gaps.py` writes it there."""
+"""What is not emulated: one list, which `docs/not_emulated.md` shows. `python tests/unit/test_emulate_gaps.py` writes it there."""
 
 import ast
 from itertools import groupby
@@ -20,8 +20,8 @@ Nothing is guessed silently.
 
 ## What ends the run
 
-Using one of these ends the run with exit code 4. The message has the name of the API, your line and the way out: skip the call in a dry run (for example
-behind an environment variable that the job sets), unless something else is stated here.
+Using one of these ends the run with exit code 4. The message has the name of the API, your line and the way out: skip the call in a dry run
+(for example behind an environment variable that the job sets), unless something else is stated here.
 
 {ends}
 
@@ -33,8 +33,8 @@ The script continues, and a finding `not-emulated` in the report names the API a
 
 ## Files
 
-Checkpoints that would hold values that were not computed are not written; the report says so. What a script writes by other means (numpy, pickle, a log) holds
-placeholder values; the report has the line that asked for them.
+Checkpoints that would hold values that were not computed are not written; the report says so. What a script writes by other means (numpy,
+pickle, a log) holds placeholder values; the report has the line that asked for them.
 """
 
 
@@ -53,7 +53,7 @@ def page() -> str:
 
 
 def test_the_page_has_the_list() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "python tests/unit/test_gaps.py writes what is not emulated into the page"
+    assert PAGE.read_text(encoding="utf-8") == page(), "python tests/unit/test_emulate_gaps.py writes what is not emulated into the page"
 
 
 def test_no_gap_is_listed_twice() -> None:
