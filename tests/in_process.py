@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fakerun.job.hardware import hardware_named
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 from fakerun.rank.simulation import Simulation

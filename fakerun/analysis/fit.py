@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.job.hardware import HardwareSpec
-from fakerun.records.finding import Finding, Severity
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
 from fakerun.units import format_bytes, format_ranks
 
@@ -36,12 +37,12 @@ class MemoryFit:
         return self.headroom_bytes >= 0
 
 
-def memory_fit(footprint: MemoryFootprint, hardware: HardwareSpec) -> MemoryFit:
+def memory_fit(footprint: MemoryFootprint, hardware: Accelerator) -> MemoryFit:
     """The footprint's peak against the hardware."""
     return MemoryFit(peak_bytes=footprint.peak_bytes, usable_bytes=hardware.usable_bytes)
 
 
-def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: HardwareSpec) -> tuple[Finding, ...]:
+def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: Accelerator) -> tuple[Finding, ...]:
     """One `does-not-fit` for all ranks, by number, whose peak is over the hardware's memory; it describes the largest."""
     over = {rank: footprint for rank, footprint in footprints.items() if not memory_fit(footprint, hardware).fits}
     if not over:
@@ -51,8 +52,7 @@ def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: HardwareSp
     block = worst.peak_block
     return (
         Finding(
-            code="does-not-fit",
-            severity=Severity.ERROR,
+            code=FindingCode.DOES_NOT_FIT,
             message=_message(worst_rank, worst, hardware, other_ranks=tuple(rank for rank in over if rank != worst_rank)),
             ranks=tuple(sorted(over)),
             call_site=None if block is None else block.call_site,
@@ -61,12 +61,12 @@ def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: HardwareSp
     )
 
 
-def _message(rank: int, footprint: MemoryFootprint, hardware: HardwareSpec, *, other_ranks: tuple[int, ...]) -> str:
+def _message(rank: int, footprint: MemoryFootprint, hardware: Accelerator, *, other_ranks: tuple[int, ...]) -> str:
     over_bytes = footprint.peak_bytes - hardware.usable_bytes
     others = f"; also over on rank{'s' * (len(other_ranks) > 1)} {format_ranks(other_ranks)}" if other_ranks else ""
     return (
         f"peak allocated {format_bytes(footprint.peak_bytes)} on rank {rank} is {format_bytes(over_bytes)} over "
-        f"the {format_bytes(hardware.usable_bytes)} that {hardware.name} has{others}"
+        f"the {format_bytes(hardware.usable_bytes)} that {hardware} has{others}"
     )
 
 

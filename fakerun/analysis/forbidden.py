@@ -3,19 +3,19 @@
 from collections.abc import Collection, Iterable, Iterator
 
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.units import format_bytes
 
 
 def forbidden_findings(ranks: Iterable[RankRecord], forbidden: Collection[CollectiveOp]) -> Iterator[Finding]:
-    """One `collective-issued` for each rank that issued a forbidden operation; it describes the first."""
+    """One `forbidden-collective` for each rank that issued a forbidden operation; it describes the first."""
     for rank in ranks:
         issued = [call for call in rank.collectives if call.op in forbidden]
         if issued:
             yield Finding(
-                code="collective-issued",
-                severity=Severity.ERROR,
+                code=FindingCode.FORBIDDEN_COLLECTIVE,
                 message=f"{_described(issued[0])} is forbidden by --error-on-collective{_others(len(issued) - 1)}",
                 ranks=(rank.rank,),
                 call_site=issued[0].call_site,

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fakerun.errors import ExitCode
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode, Severity
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, RankRecord
 
 _EXIT_CODES = {
@@ -39,8 +40,7 @@ def added_findings(added: Iterable[int]) -> tuple[Finding, ...]:
     """One `rank-added` for each rank that another one needed."""
     return tuple(
         Finding(
-            code="rank-added",
-            severity=Severity.NOTE,
+            code=FindingCode.RANK_ADDED,
             message=f"rank {rank} was simulated too: others waited for what it sends.",
             ranks=(rank,),
         )

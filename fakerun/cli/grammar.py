@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fakerun.cli.torchrun import environment_variables
 from fakerun.errors import UsageError
-from fakerun.job.spelling import did_you_mean
+from fakerun.spelling import did_you_mean
 
 Context: TypeAlias = Any
 """Typer's context. Its public class is a subclass of what typer's commands are declared to take, hence too narrow for an override."""

@@ -14,8 +14,8 @@ import typer
 from fakerun.cli.terminal import say, stdout_takes_color, stdout_width
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
-from fakerun.job.spelling import did_you_mean
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
+from fakerun.spelling import did_you_mean
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import Format, Output, Trace, check_output, option, renderer_for, show_report
 from fakerun.cli.terminal import note, say
 from fakerun.errors import UsageError
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
+from fakerun.hardware.request import parse_hardware
 from fakerun.job.forbidden import parse_forbidden
-from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import DEFAULT_STEPS, JobRequest, check_module, check_script
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
 """What makes a SCRIPT a job file."""
 
-_HARDWARE = "v100-32gb, a100-40gb, a100-80gb, h100-80gb, h200, b200, gb200, mi300x, l4, a10g, rtx4090"
-"""For the help text. A test compares it with the data, which takes too long to read for that."""
+_HARDWARE_HELP = (
+    f"The accelerator, with figures of your own (h100-80gb,memory=94GiB): {', '.join(accelerator_names())}.  [default: {DEFAULT_HARDWARE}]"
+)
 
 _SIZE_OPTIONS = frozenset({"--world-size", "--nnodes", "--nproc-per-node", "--mesh"})
 
@@ -53,7 +55,7 @@ def _seconds(text: str) -> float:
 
 
 def _complete_hardware(incomplete: str) -> list[str]:
-    return [name for name in known_hardware() if name.startswith(incomplete)]
+    return [name for name in accelerator_names() if name.startswith(incomplete)]
 
 
 def _complete_routing(incomplete: str) -> list[str]:
@@ -83,7 +85,11 @@ def run(
     ] = None,
     hardware: Annotated[
         str | None,
-        option(metavar="NAME", help=f"The accelerator: {_HARDWARE}.  [default: {DEFAULT_HARDWARE}]", autocompletion=_complete_hardware),
+        option(
+            metavar="NAME[,KEY=VALUE]",
+            help=_HARDWARE_HELP,
+            autocompletion=_complete_hardware,
+        ),
     ] = None,
     routing: Annotated[
         str | None,
@@ -190,7 +196,7 @@ def _summary(job: "JobSpec") -> str:
     nodes = f"{job.nnodes} {'node' if job.nnodes == 1 else 'nodes'} x {job.nproc_per_node}"
     mesh = f", mesh {job.mesh}" if job.mesh is not None else ""
     ranks = "representatives" if job.auto_ranks else f"rank{'s' * (len(job.ranks) > 1)} {format_ranks(job.ranks)}"
-    return f"simulating {ranks} of {job.world_size} ({nodes}){mesh} on {job.hardware.name}"
+    return f"simulating {ranks} of {job.world_size} ({nodes}){mesh} on {job.hardware}"
 
 
 def _job(ctx: typer.Context) -> "JobSpec":
@@ -232,7 +238,7 @@ def _given(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) ->
         nnodes=None if nnodes is None else torchrun.node_count(nnodes),
         nproc_per_node=None if nproc_per_node is None else torchrun.process_count(nproc_per_node),
         mesh=None if mesh is None else parse_mesh(mesh),
-        hardware=given("hardware"),
+        hardware=None if given("hardware") is None else parse_hardware(given("hardware")),
         steps=given("steps"),
         ranks=_ranks(given("rank"), given("ranks")),
         routing=given("routing"),

@@ -1,4 +1,4 @@
-"""JobSpec as bytes: JSON, `{"fakerun_job": 1, "job": {...}}`. The launcher writes it for the ranks; it also marks a run directory."""
+"""JobSpec as bytes: JSON, `{"fakerun_job": 2, "job": {...}}`. The launcher writes it for the ranks; it also marks a run directory."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fakerun.job.spec import JobSpec
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 """Raised when a field of a job changes meaning or goes."""
 
 _MARK = "fakerun_job"
@@ -20,7 +20,7 @@ _MARK = "fakerun_job"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Envelope:
-    fakerun_job: Literal[1]
+    fakerun_job: Literal[2]
     job: JobSpec
 
 

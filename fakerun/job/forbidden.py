@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from fakerun.errors import UsageError
-from fakerun.job.spelling import did_you_mean
 from fakerun.records.collective import CollectiveOp
+from fakerun.spelling import did_you_mean
 
 EVERY_OPERATION = tuple(CollectiveOp)
 

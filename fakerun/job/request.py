@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fakerun.errors import UsageError
-from fakerun.job.hardware import DEFAULT_HARDWARE, hardware_named
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
@@ -33,7 +34,7 @@ class JobRequest:
     nnodes: int | None = None
     nproc_per_node: int | None = None
     mesh: MeshSpec | None = None
-    hardware: str | None = None
+    hardware: Accelerator | None = None
     steps: int | None = None
     ranks: RankChoice | None = None
     routing: str | None = None
@@ -80,7 +81,7 @@ class JobRequest:
             nnodes=world.nnodes,
             nproc_per_node=world.nproc_per_node,
             mesh=self.mesh,
-            hardware=hardware_named(self.hardware or DEFAULT_HARDWARE),
+            hardware=self.hardware or hardware_named(DEFAULT_HARDWARE),
             steps=steps,
             ranks=choice.resolve(world.size),
             auto_ranks=choice.auto,

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from fakerun.errors import UsageError
-from fakerun.job.spelling import did_you_mean
+from fakerun.spelling import did_you_mean
 
 
 class Routing(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.records.collective import CollectiveOp
@@ -27,7 +27,7 @@ class JobSpec:
     nnodes: int = 1
     nproc_per_node: int = 1
     mesh: MeshSpec | None = None
-    hardware: HardwareSpec
+    hardware: Accelerator
     steps: int = 2
     routing: Routing = DEFAULT_ROUTING
     error_on_collective: tuple[CollectiveOp, ...] = ()

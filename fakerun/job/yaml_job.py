@@ -15,18 +15,21 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fakerun.errors import UsageError
+from fakerun.hardware.accelerator import FIGURES
+from fakerun.hardware.catalogue import hardware_named
+from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
-from fakerun.job.hardware import hardware_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
-from fakerun.job.spelling import did_you_mean
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import Key, YamlDocument
 from fakerun.records.collective import CollectiveOp
+from fakerun.spelling import did_you_mean
 
 if TYPE_CHECKING:
+    from fakerun.hardware.accelerator import Accelerator
     from fakerun.job.mesh import MeshSpec
 
 
@@ -73,7 +76,7 @@ def _ranks(value: object) -> RankChoice:
     return parse_ranks(",".join(map(str, parts)))
 
 
-def _mesh_form(value: object) -> str:
+def _mapping_or_text(value: object) -> str:
     return "<map>" if isinstance(value, dict) else "<text>"
 
 
@@ -89,7 +92,7 @@ def _forbidden(value: object) -> tuple[CollectiveOp, ...]:
 
 
 _NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
-"""What pydantic adds to the path of an error: the form of the mesh that was chosen, and that a key is wrong, not its value."""
+"""What pydantic adds to the path of an error: the form of the mesh or hardware that was chosen, and that a key is wrong, not its value."""
 
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -97,6 +100,9 @@ Scalar = Annotated[object, _valid_if(_text_or_number)]
 VariableName = Annotated[str, _valid_if(_variable_name)]
 MeshMap = Annotated[dict[str, Count], _valid_if(mesh_from_axes), Tag("<map>")]
 MeshText = Annotated[str, BeforeValidator(_with_own_message(_mesh_text)), _valid_if(parse_mesh), Tag("<text>")]
+
+HardwareMap = Annotated[dict[str, Scalar], Tag("<map>")]
+HardwareText = Annotated[str, Tag("<text>")]
 
 
 class JobFile(BaseModel):
@@ -111,8 +117,8 @@ class JobFile(BaseModel):
     world_size: Count | None = None
     nnodes: Count | None = None
     nproc_per_node: Count | None = None
-    mesh: Annotated[MeshMap | MeshText, Discriminator(_mesh_form)] | None = None
-    hardware: Annotated[str, _valid_if(lambda name: hardware_named(name).name)] | None = None
+    mesh: Annotated[MeshMap | MeshText, Discriminator(_mapping_or_text)] | None = None
+    hardware: Annotated[HardwareMap | HardwareText, Discriminator(_mapping_or_text)] | None = None
     steps: Count | None = None
     routing: Annotated[str, _valid_if(routing_named)] | None = None
     error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
@@ -128,8 +134,9 @@ def load_job(path: Path) -> JobRequest:
     """
     document = YamlDocument(path)
     job = _validated(document)
+    hardware = _hardware(job, document)
     document.raise_problems()
-    request = _request(job, document)
+    request = _request(job, document, hardware)
     if job.rank is not None and job.ranks is not None:
         document.refuse(("ranks",), f"rank is given too (line {document.line(('rank',))}): keep one of them")
     _check_together(request, document)
@@ -189,7 +196,32 @@ def _shown(value: object) -> str:
             return f"the number {value}"
 
 
-def _request(job: JobFile, document: YamlDocument) -> JobRequest:
+def _hardware(job: JobFile, document: YamlDocument) -> "Accelerator | None":
+    """The accelerator that the file asks for; what is wrong with it is noted in the document."""
+    if isinstance(job.hardware, str):
+        with _noting(document, "hardware"):
+            return parse_hardware(job.hardware)
+    if isinstance(job.hardware, dict):
+        return _hardware_of_mapping({key: str(value) for key, value in job.hardware.items()}, document)
+    return None
+
+
+def _hardware_of_mapping(texts: dict[str, str], document: YamlDocument) -> "Accelerator | None":
+    """From `base` and the figures that replace its own."""
+    if BASE not in texts:
+        document.refuse(("hardware",), f"{BASE} is missing: name the accelerator whose figures are replaced")
+        return None
+    base = texts.pop(BASE)
+    with _noting(document, "hardware", BASE):
+        hardware_named(base)
+    for key, text in texts.items():
+        with _noting(document, "hardware", key):
+            check_figure_key(key)
+            FIGURES[key].parse(text)
+    return None if document.problems else hardware_with(base, texts)
+
+
+def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None") -> JobRequest:
     """Arguments and variables are passed on as they are written: `1.50` is not 1.5."""
     return JobRequest(
         script=None if job.script is None else _script_path(document.path.parent, job.script),
@@ -200,7 +232,7 @@ def _request(job: JobFile, document: YamlDocument) -> JobRequest:
         nnodes=job.nnodes,
         nproc_per_node=job.nproc_per_node,
         mesh=cast("MeshSpec | None", job.mesh),  # what the validators of both forms return
-        hardware=job.hardware,
+        hardware=hardware,
         steps=job.steps,
         ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
         routing=job.routing,
@@ -250,9 +282,9 @@ def _check_sizes(request: JobRequest, document: YamlDocument) -> None:
 
 
 @contextmanager
-def _noting(document: YamlDocument, key: str) -> Iterator[None]:
-    """A UsageError becomes a problem of that key."""
+def _noting(document: YamlDocument, *path: Key) -> Iterator[None]:
+    """A UsageError becomes a problem of the key at that path."""
     try:
         yield
     except UsageError as error:
-        document.refuse((key,), str(error))
+        document.refuse(path, str(error))

@@ -18,7 +18,8 @@ from fakerun.job.spec import JobSpec
 from fakerun.places import Places
 from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.trace.call_site import CallSites
@@ -84,16 +85,14 @@ class Simulation:
             return
         if not self._trace.is_distributed:
             yield Finding(
-                code="no-process-group",
-                severity=Severity.WARNING,
+                code=FindingCode.NO_PROCESS_GROUP,
                 message="the script never initialised torch.distributed: its ranks do not know of each other.",
                 ranks=(self._rank,),
                 hint="Call torch.distributed.init_process_group() or init_device_mesh(), or simulate it with --world-size 1.",
             )
         if self._trace.steps.completed == 0:
             yield Finding(
-                code="no-optimizer-step",
-                severity=Severity.WARNING,
+                code=FindingCode.NO_OPTIMIZER_STEP,
                 message="the script ended without an optimizer step: the report covers all of it as one unfinished step.",
                 ranks=(self._rank,),
             )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from fakerun.records.collective import CommunicationCall
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode
 
 Tensor: TypeAlias = Any
 """A torch.Tensor; this room is torch-free."""
@@ -65,7 +65,7 @@ class FindingSink(Protocol):
     `subject` tells findings of one code apart that a single line may meet.
     """
 
-    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None: ...
+    def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...
 
 
 class MemoryStatistics(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 
 

@@ -14,7 +14,7 @@ from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import traffic_of
 from fakerun.job.spec import JobSpec
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.model import ClassReport, DeviceMemory, FailureReport, FindingReport, RankReport, Report

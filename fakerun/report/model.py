@@ -13,7 +13,7 @@ from fakerun.analysis.memory import MemoryFootprint
 from fakerun.analysis.traffic import Traffic, Volume
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import ProcessFailure, RankRecord
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.errors import UsageError
-from fakerun.job.hardware import DEFAULT_HARDWARE
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE
+from fakerun.hardware.request import parse_hardware
 from fakerun.job.mesh import MeshSpec, mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice
 from fakerun.job.request import JobRequest
@@ -25,7 +26,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 from fakerun.patching import Patches
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def with_dist(
         rank: The rank to be.
         world_size: The number of ranks; without it the mesh's, and without a mesh 2.
         mesh: A mesh to begin with, as `"2x4"`, `"dp=2,tp=4"` or `{"dp": 2, "tp": 4}`: it is `FakeWorld.mesh`. Other meshes may be made.
-        hardware: What the devices are: a name that `fakerun --hardware` knows.
+        hardware: What the devices are: what `fakerun --hardware` takes: `h100-80gb`, `h100-80gb,memory=94GiB`.
         backend: What `init_process_group` is given.
 
     Raises:
@@ -197,7 +198,14 @@ def _check_decorated(function: object) -> None:
 def _job(rank: int, world_size: int | None, mesh: MeshSpec | None, hardware: str) -> JobSpec:
     if world_size is None and mesh is None:
         world_size = DEFAULT_WORLD_SIZE
-    request = JobRequest(module="test", world_size=world_size, mesh=mesh, hardware=hardware, ranks=RankChoice.of([rank]), steps=sys.maxsize)
+    request = JobRequest(
+        module="test",
+        world_size=world_size,
+        mesh=mesh,
+        hardware=parse_hardware(hardware),
+        ranks=RankChoice.of([rank]),
+        steps=sys.maxsize,
+    )
     # The job's mesh would take the place of the meshes that the code under test makes.
     return replace(request.resolve(), mesh=None)
 

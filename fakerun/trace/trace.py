@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.observer import AutogradClock, Moment
 from fakerun.trace.call_site import CallSites
@@ -41,7 +42,7 @@ class RankTrace:
         self._rank = rank
         self.is_distributed = False
         """Whether the script initialised torch.distributed at any time."""
-        self._findings: dict[tuple[str, str, str | None], Finding] = {}
+        self._findings: dict[tuple[FindingCode, str, str | None], Finding] = {}
         self.modules.root_entered.append(self._roles.of_module)
         self.modules.root_given.append(self._roles.of_inputs)
         self.steps.started.append(lambda optimizer: self._roles.of_gradients([optimizer]))
@@ -118,7 +119,7 @@ class RankTrace:
 
     # -- FindingSink -----------------------------------------------------------------------------------------------------------------
 
-    def note(self, code: str, message: str, *, hint: str | None = None, severity: Severity = Severity.NOTE, subject: str = "") -> None:
+    def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None:
         call_site = self.position.call_site()
-        finding = Finding(code=code, severity=severity, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
+        finding = Finding(code=code, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
         self._findings.setdefault((code, subject, call_site), finding)

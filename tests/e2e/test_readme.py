@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import ExitCode
-from fakerun.job.hardware import known_hardware
+from fakerun.hardware.catalogue import accelerator_names
 from fakerun.job.yaml_job import load_job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,8 +108,8 @@ def test_ci_installs_the_shown_torch() -> None:
 
 
 def test_readme_lists_the_hardware() -> None:
-    (row,) = re.findall(r"^\| `--hardware NAME` \|(.*)", text_of("README.md"), re.MULTILINE)
-    assert re.findall(r"[\w-]*\d[\w-]*", row) == list(known_hardware())
+    (row,) = re.findall(r"^\| `--hardware NAME\[,KEY=VALUE\]` \|(.*)", text_of("README.md"), re.MULTILINE)
+    assert re.findall(r"[\w-]*\d[\w-]*", row) == list(accelerator_names())
 
 
 def test_readme_lists_the_exit_codes() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch import RunDirectory, open_run_directory, run_job
@@ -29,8 +29,8 @@ from fakerun.launch.process import RankProcess, RankServer
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
 FAKE_SIMULATION = str(Path(__file__).parent / "fake_simulation")
-HARDWARE = HardwareSpec(
-    name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+HARDWARE = Accelerator(
+    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
 )
 JOB = JobSpec(
     script=Path("train.py"),

@@ -8,7 +8,8 @@ import torch
 import torch.distributed as dist
 
 from fakerun.rank.simulation import Simulation
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
 from tests.in_process import Simulate
 
 

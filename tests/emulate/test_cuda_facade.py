@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fakerun.job.hardware import known_hardware
+from fakerun.hardware.catalogue import known_hardware
 from fakerun.rank.simulation import Simulation
 from tests.in_process import Simulate
 
@@ -85,7 +85,7 @@ def test_a_profiler_sees_the_host(tmp_path: Path, simulation: Simulation) -> Non
     assert "forward" in whole.key_averages().table(sort_by="cuda_time_total")
     with torch.autograd.profiler.emit_nvtx():
         model(torch.ones(2, 4, device="cuda"))
-    assert "profiled-host-only" in {finding.code for finding in simulation.record(None).findings}
+    assert "host-profile-only" in {finding.code for finding in simulation.record(None).findings}
 
 
 @pytest.mark.parametrize(("hardware", "own"), [("h100-80gb", "sm_90"), ("v100-32gb", "sm_70"), ("l4", "sm_89"), ("mi300x", "gfx942")])

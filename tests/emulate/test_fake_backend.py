@@ -58,7 +58,7 @@ def test_a_rank_that_is_not_the_jobs_is_pointed_at(simulate: Simulate, rank: int
     simulation = simulate(rank=1, nproc_per_node=4)
     dist.init_process_group("nccl", rank=rank, world_size=world_size)
     (finding,) = simulation.seen().findings
-    assert (finding.code, finding.severity) == ("rank-contradicted", "warning")
+    assert (finding.code, finding.severity) == ("rank-mismatch", "warning")
     assert f"as rank {rank} of {world_size}, but this is rank 1 of 4 of the job" in finding.message
 
 
@@ -70,7 +70,7 @@ def test_a_store_of_the_scripts_own_waits_for_nobody(simulate: Simulate, is_mast
     assert (store.get("key"), store.host, store.port, isinstance(store, dist.TCPStore)) == (b"value", "another-host", 29517, True)
     dist.init_process_group("nccl", store=store, rank=1, world_size=4)
     dist.all_reduce(torch.ones(2, device="cuda"))
-    assert [finding.code for finding in simulation.seen().findings] == ["store-of-one-rank"]
+    assert [finding.code for finding in simulation.seen().findings] == ["local-store"]
 
 
 @pytest.mark.skipif(torch.__version__ < "2.13", reason="torch 2.11 does not check the rank")

@@ -648,7 +648,7 @@ def test_truncated_normal_of_shards_may_communicate_more(simulation: Simulation)
     before = len(simulation.record(None).collectives)
     nn.init.trunc_normal_(weight, std=0.02, a=-0.06, b=0.06)
     asked = [call for call in simulation.record(None).collectives[before:] if call.dtype == "bool"]
-    assert ("samples-accepted" in codes(simulation)) == bool(asked)
+    assert ("assumed-samples" in codes(simulation)) == bool(asked)
     assert "unknown-value" not in codes(simulation)
 
 
@@ -703,4 +703,4 @@ def test_an_asynchronous_checkpoint_needs_a_backend_for_the_host(simulation: Sim
 
 def test_an_lstm_is_said_to_run_in_steps(simulation: Simulation) -> None:
     nn.LSTM(4, 4).cuda()(torch.ones(3, 1, 4, device="cuda"))[0].sum().backward()
-    assert "recurrence-in-steps" in codes(simulation)
+    assert "unfused-rnn" in codes(simulation)

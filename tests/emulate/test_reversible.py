@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fakerun.emulate.torch_private import FakeProcessGroup, FakeTensor
-from fakerun.job.hardware import hardware_named
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 from fakerun.records.run import RankRecord

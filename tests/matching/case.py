@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fakerun.errors import ExitCode
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode, Severity
 
 BUGS = Path(__file__).parent / "bugs"
 REPORTS = Path(__file__).parent / "reports"
@@ -48,7 +48,7 @@ class Case:
 
     name: str
     world_size: int
-    code: str
+    code: FindingCode
     ranks: tuple[int, ...]
     says: tuple[str, ...] = ()
     severity: Severity = Severity.ERROR

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.records.store import RecordStore
 
@@ -65,4 +66,5 @@ def commands() -> Iterator[Commands]:
 
 
 def _finding(said: dict[str, object]) -> Finding:
-    return Finding(**{**said, "severity": Severity(str(said["severity"])), "ranks": tuple(said["ranks"])})  # type: ignore[arg-type]
+    without_severity = {key: value for key, value in said.items() if key != "severity"}
+    return Finding(**{**without_severity, "code": FindingCode(str(said["code"])), "ranks": tuple(said["ranks"])})  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.finding_code import FindingCode
 
 MESSAGES = (CollectiveOp.SEND, CollectiveOp.RECV)
 
@@ -108,20 +109,20 @@ def any_call(calls: Calls, position: int) -> bool:
 
 
 CHANGES = {
-    "a call left out": Change(code="missing-collective", make=leave_out, where=any_collective),
+    "a call left out": Change(code=FindingCode.MISSING_COLLECTIVE, make=leave_out, where=any_collective),
     "a send left out": Change(
-        code="recv-without-send", make=leave_out, where=lambda calls, position: calls[position].op is CollectiveOp.SEND
+        code=FindingCode.RECV_WITHOUT_SEND, make=leave_out, where=lambda calls, position: calls[position].op is CollectiveOp.SEND
     ),
-    "a receive left out": Change(code="send-without-recv", make=leave_out, where=is_a(CollectiveOp.RECV)),
-    "a call added": Change(code="extra-collective", make=add, where=any_collective),
-    "two calls swapped": Change(code="swapped-collectives", make=swap, where=can_be_swapped),
-    "twice as large": Change(code="size-mismatch", make=changed(twice_as_large), where=any_call),
-    "another dtype": Change(code="dtype-mismatch", make=changed(other_dtype), where=any_call),
+    "a receive left out": Change(code=FindingCode.SEND_WITHOUT_RECV, make=leave_out, where=is_a(CollectiveOp.RECV)),
+    "a call added": Change(code=FindingCode.EXTRA_COLLECTIVE, make=add, where=any_collective),
+    "two calls swapped": Change(code=FindingCode.SWAPPED_COLLECTIVES, make=swap, where=can_be_swapped),
+    "twice as large": Change(code=FindingCode.SIZE_MISMATCH, make=changed(twice_as_large), where=any_call),
+    "another dtype": Change(code=FindingCode.DTYPE_MISMATCH, make=changed(other_dtype), where=any_call),
     "another reduction": Change(
-        code="reduce-op-mismatch", make=changed(other_reduction), where=of_groups(lambda call: call.reduce_op is not None)
+        code=FindingCode.REDUCE_OP_MISMATCH, make=changed(other_reduction), where=of_groups(lambda call: call.reduce_op is not None)
     ),
-    "another root": Change(code="root-mismatch", make=changed(other_root), where=of_groups(lambda call: call.root is not None)),
+    "another root": Change(code=FindingCode.ROOT_MISMATCH, make=changed(other_root), where=of_groups(lambda call: call.root is not None)),
     "another operation": Change(
-        code="operation-mismatch", make=changed(other_operation), where=of_groups(lambda call: call.op is CollectiveOp.ALL_REDUCE)
+        code=FindingCode.OPERATION_MISMATCH, make=changed(other_operation), where=of_groups(lambda call: call.op is CollectiveOp.ALL_REDUCE)
     ),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import ExitCode
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 from tests.matching import case as declared
 from tests.matching import table
 from tests.matching.case import BUG_MARK, PEER_MARK, Bug, Report

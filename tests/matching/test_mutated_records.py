@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 
 from fakerun.analysis.matching import matching_findings
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from tests.matching.commands import Commands
 from tests.matching.record_changes import CHANGES, MESSAGES, Change, in_place

@@ -10,7 +10,8 @@ import pytest
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
 from fakerun.records.run import GroupCreation, RankRecord
 from tests.matching.case import Bug, Report
 from tests.matching.cases import BUGS, REPORTS

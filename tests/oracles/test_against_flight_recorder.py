@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode, RecorderVerdict, Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 from fakerun.testing import with_dist
@@ -31,14 +31,16 @@ OTHER_SIZE = "SIZE_OR_SYNTAX_MISMATCH"
 OTHER_DTYPE = "COLLECTIVE_DTYPE_MISMATCH"
 OTHER_STATE = "COLLECTIVE_STATE_MISMATCH"
 
-_STREAMS = frozenset({"missing-collective", "extra-collective", "swapped-collectives"})
+_VERDICTS = {
+    NOT_ALL_JOINING: RecorderVerdict.NOT_ALL_JOINING,
+    OTHER_TYPE: RecorderVerdict.TYPE,
+    OTHER_SIZE: RecorderVerdict.SIZE,
+    OTHER_DTYPE: RecorderVerdict.DTYPE,
+    OTHER_STATE: RecorderVerdict.STATE,
+}
 
 KINDS: Mapping[str, frozenset[str]] = {
-    NOT_ALL_JOINING: frozenset({"missing-collective", "extra-collective", "rank-ended-early", "send-without-recv", "recv-without-send"}),
-    OTHER_TYPE: frozenset({"operation-mismatch"}) | _STREAMS,
-    OTHER_SIZE: frozenset({"size-mismatch", "dtype-mismatch", "splits-mismatch"}) | _STREAMS,
-    OTHER_DTYPE: frozenset({"dtype-mismatch"}) | _STREAMS,
-    OTHER_STATE: frozenset({"rank-ended-early"}),
+    state: frozenset(code for code in FindingCode if verdict in code.verdicts) for state, verdict in _VERDICTS.items()
 }
 """What the analyser sees as a difference at one position may be the trace of a call left out, added or in another order. Where sizes
 and dtypes differ, it speaks of sizes, we of dtypes."""
@@ -237,7 +239,7 @@ def test_a_rank_that_failed_is_not_done_with_what_it_waits_for() -> None:
     records = [RankRecord(rank=rank, collectives=in_order(USUAL), steps=2) for rank in (0, 1, 3)]
     records.insert(2, RankRecord(rank=2, collectives=begun, steps=1, failure=failure))
     assert theirs(records) == [(OTHER_STATE, 4, (2,))]
-    assert ours(records) == [("rank-ended-early", (2,), "train.py:6")]
+    assert ours(records) == [("early-exit", (2,), "train.py:6")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,13 +354,13 @@ WRONG: dict[str, Wrong] = {
         why="it looks at each group alone",
         ranks={0: PAIRS, 1: PAIRS[::-1]},
         theirs=[],
-        ours=[("wait-cycle", (0, 1), "train.py:1")],
+        ours=[("deadlock", (0, 1), "train.py:1")],
     ),
     "both send first": Wrong(
         why="it knows of no call that blocks, and takes the two for one message",
         ranks={rank: [message(i, op, 1 - rank) for i, op in ((1, CollectiveOp.SEND), (2, CollectiveOp.RECV))] for rank in (0, 1)},
         theirs=[(OTHER_SIZE, None, (1,))],
-        ours=[("wait-cycle", (0, 1), "train.py:1")],
+        ours=[("deadlock", (0, 1), "train.py:1")],
     ),
     "another size on the first rank": Wrong(
         why="it blames those that differ from the first rank",

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker  # the oracle; its module is private, it is the documented tool
 
 from fakerun.analysis.memory import footprint_of
-from fakerun.job.hardware import hardware_named
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 

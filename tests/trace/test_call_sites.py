@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from fakerun.job.hardware import hardware_named
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
-from fakerun.job.hardware import hardware_named
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation

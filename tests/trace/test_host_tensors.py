@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 from tests.in_process import Simulate
 
 GPU_ONLY = "No backend type associated with device type cpu"

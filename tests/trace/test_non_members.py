@@ -11,7 +11,7 @@ from torch import nn
 from torch.distributed import _functional_collectives as functional
 from torch.nn.parallel import DistributedDataParallel
 
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 from tests.in_process import Simulate
 
 THE_WARNING = r"^Running {} on global rank 0 which does not belong to the given group\.$"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
@@ -15,13 +15,13 @@ from fakerun.records.run import RankRecord, RunRecord
 GIB = 1024**3
 MIB = 1024**2
 
-H100 = HardwareSpec(
+H100 = Accelerator(
     name="h100-80gb",
+    vendor=Vendor.NVIDIA,
     device_name="NVIDIA H100 80GB HBM3",
     usable_bytes=84_975_484_928,
     compute_capability=(9, 0),
     multiprocessors=132,
-    source="by hand",
 )
 
 

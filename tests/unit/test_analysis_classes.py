@@ -6,7 +6,8 @@ import pytest
 
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.records.collective import CollectiveOp
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import block, collective, llama_8b_rank, timeline
@@ -37,7 +38,7 @@ def test_one_that_differs_is_a_class_of_its_own(change: dict[str, object]) -> No
 
 
 def test_what_fakerun_says_of_a_rank_makes_no_class() -> None:
-    note = Finding(code="unknown-value", severity=Severity.NOTE, message="the loss was printed")
+    note = Finding(code=FindingCode.UNKNOWN_VALUE, message="the loss was printed")
     assert len(rank_classes([RankRecord(rank=0, findings=(note,)), RankRecord(rank=1)])) == 1
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from fakerun.analysis.fit import fit_findings, memory_fit
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from tests.unit.records_by_hand import GIB, H100, block, timeline
 
@@ -40,8 +41,7 @@ def test_nothing_to_fit() -> None:
 def test_too_large_says_by_how_much_and_what_is_largest() -> None:
     assert fit_findings({3: footprint(6, 3, 1, 0.5)}, SMALL) == (
         Finding(
-            code="does-not-fit",
-            severity=Severity.ERROR,
+            code=FindingCode.DOES_NOT_FIT,
             message="peak allocated 10.5 GiB on rank 3 is 2.50 GiB over the 8.00 GiB that small has",
             ranks=(3,),
             call_site="model.py:13",

@@ -5,7 +5,8 @@ import pytest
 from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.records.collective import CollectiveOp, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.report import build_report
 from tests.unit.records_by_hand import collective, in_order, job, run
@@ -20,7 +21,7 @@ CALLS = in_order(
 
 
 def finding(message: str, call_site: str, hint: str | None = None) -> Finding:
-    return Finding(code="collective-issued", severity=Severity.ERROR, message=message, ranks=(5,), call_site=call_site, hint=hint)
+    return Finding(code=FindingCode.FORBIDDEN_COLLECTIVE, message=message, ranks=(5,), call_site=call_site, hint=hint)
 
 
 BARRIER = "barrier over world (4 ranks) in step 0, other, is forbidden by --error-on-collective"

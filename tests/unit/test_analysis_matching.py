@@ -8,7 +8,7 @@ import pytest
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.calls_by_hand import WORLD, Calls, call, exchange, found, in_groups, recv, send
 from tests.unit.records_by_hand import in_order
@@ -62,10 +62,10 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
     ),
     "a message of another size": ({0: [send(1, 1, n=8)], 1: [recv(2, 0, n=9)]}, "size-mismatch", (0, 1), "train.py:1"),
     "a message of another dtype": ({0: [send(1, 1)], 1: [recv(2, 0, dtype="bfloat16")]}, "dtype-mismatch", (0, 1), "train.py:1"),
-    "both send first": ({0: [send(1, 1), recv(2, 1)], 1: [send(1, 0), recv(2, 0)]}, "wait-cycle", (0, 1), "train.py:1"),
+    "both send first": ({0: [send(1, 1), recv(2, 1)], 1: [send(1, 0), recv(2, 0)]}, "deadlock", (0, 1), "train.py:1"),
     "both wait for a receive before they send": (
         {rank: [recv(1, 1 - rank, is_async=True, waited_before=1), send(2, 1 - rank)] for rank in (0, 1)},
-        "wait-cycle",
+        "deadlock",
         (0, 1),
         "train.py:1",
     ),
@@ -74,7 +74,7 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
             0: [call(1, process_group="1", group_ranks=(0, 1)), call(2, process_group="2", group_ranks=(0, 1))],
             1: [call(2, process_group="2", group_ranks=(0, 1)), call(1, process_group="1", group_ranks=(0, 1))],
         },
-        "wait-cycle",
+        "deadlock",
         (0, 1),
         "train.py:1",
     ),
@@ -84,7 +84,7 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
         (0, 1, 2),
         None,
     ),
-    "reached from another line": (changed(0, call_site="train.py:7"), "different-lines", (2,), "train.py:7"),
+    "reached from another line": (changed(0, call_site="train.py:7"), "call-site-mismatch", (2,), "train.py:7"),
     "never waited for": ({rank: [call(1, is_async=True, waited=False)] for rank in WORLD}, "never-waited", WORLD, "train.py:1"),
 }  # fmt: skip
 
@@ -141,7 +141,7 @@ def test_a_rank_that_ends_early_is_the_one_cause() -> None:
     ranks = [RankRecord(rank=rank, collectives=in_order(USUAL), steps=2) for rank in (0, 1, 2)]
     ranks.append(RankRecord(rank=3, collectives=in_order(USUAL[:2]), steps=1, failure=failure))
     (finding,) = matching_findings(ranks)
-    assert (finding.code, finding.severity, finding.ranks) == ("rank-ended-early", Severity.ERROR, (3,))
+    assert (finding.code, finding.severity, finding.ranks) == ("early-exit", Severity.ERROR, (3,))
     assert finding.message == (
         "rank 3 failed: at collective 2 of group dp (ranks 0-3) the others wait for ever. "
         "rank 3: no further call; ranks 0-2: all_reduce of float32[4] at train.py:3."

@@ -4,12 +4,13 @@ import pytest
 
 from fakerun.analysis.outcome import all_findings, exit_code
 from fakerun.errors import ExitCode
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
-ERROR = Finding(code="does-not-fit", severity=Severity.ERROR, message="too large", ranks=(0,))
-NOTE = Finding(code="mesh-resized", severity=Severity.NOTE, message="the mesh was resized")
-WARNING = Finding(code="unknown-value", severity=Severity.WARNING, message="a value was made up", call_site="train.py:3")
+ERROR = Finding(code=FindingCode.DOES_NOT_FIT, message="too large", ranks=(0,))
+NOTE = Finding(code=FindingCode.MESH_RESIZED, message="the mesh was resized")
+WARNING = Finding(code=FindingCode.NON_MEMBER, message="a value was made up", call_site="train.py:3")
 
 
 def failed(kind: FailureKind, rank: int = 0) -> RankRecord:
@@ -17,9 +18,9 @@ def failed(kind: FailureKind, rank: int = 0) -> RankRecord:
 
 
 def test_gravest_first_then_in_order() -> None:
-    later_note = Finding(code="a-later-note", severity=Severity.NOTE, message="later")
+    later_note = Finding(code=FindingCode.NOT_SAVED, message="later")
     findings = all_findings([RankRecord(rank=0, findings=(NOTE, later_note, WARNING))], [ERROR])
-    assert [finding.code for finding in findings] == ["does-not-fit", "unknown-value", "mesh-resized", "a-later-note"]
+    assert [finding.code for finding in findings] == ["does-not-fit", "non-member", "mesh-resized", "not-saved"]
 
 
 def test_findings_of_a_rank_name_it() -> None:
@@ -28,11 +29,11 @@ def test_findings_of_a_rank_name_it() -> None:
 
 def test_shared_findings_are_named_once() -> None:
     ranks = [RankRecord(rank=rank, findings=(NOTE,) if rank != 2 else (WARNING,)) for rank in range(4)]
-    assert [(finding.code, finding.ranks) for finding in all_findings(ranks, [])] == [("unknown-value", (2,)), ("mesh-resized", (0, 1, 3))]
+    assert [(finding.code, finding.ranks) for finding in all_findings(ranks, [])] == [("non-member", (2,)), ("mesh-resized", (0, 1, 3))]
 
 
 def test_findings_at_different_places_stay_apart() -> None:
-    elsewhere = Finding(code=WARNING.code, severity=WARNING.severity, message=WARNING.message, call_site="train.py:9")
+    elsewhere = Finding(code=WARNING.code, message=WARNING.message, call_site="train.py:9")
     assert len(all_findings([RankRecord(rank=0, findings=(WARNING, elsewhere))], [])) == 2
 
 

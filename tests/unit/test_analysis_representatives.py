@@ -52,7 +52,7 @@ def test_every_stage_is_simulated_and_few_others() -> None:
     world = World(LARGE, by_stage)
     assert {world.place(rank)["pp"] for rank in world.rounds[0]} == {0, 1, 2, 3}
     assert len(world.traces) < 16
-    assert not [finding for finding in world.choice().findings if finding.code == "ranks-differ"]
+    assert not [finding for finding in world.choice().findings if finding.code == "assumption-refuted"]
 
 
 def test_what_is_assumed_is_so() -> None:
@@ -94,14 +94,14 @@ def test_where_all_differ_nothing_is_assumed_and_that_is_said() -> None:
     world = World(LARGE, lambda place: tuple(place.items()))
     assert world.like() == {}
     (finding,) = world.choice().findings
-    assert finding.code == "ranks-differ"
+    assert finding.code == "assumption-refuted"
     assert str(4 * 64 * 8 - len(world.traces)) in finding.message
 
 
 def test_one_in_three_is_found_by_the_spot_checks() -> None:
     """No corner, end or middle tells: ranks differ in the middle of an axis."""
     world = World({"dp": 3000}, lambda place: 10 < place["dp"] < 1400 or 1600 < place["dp"] < 2900)
-    assert [finding.code for finding in world.choice().findings] == ["ranks-differ"]
+    assert [finding.code for finding in world.choice().findings] == ["assumption-refuted"]
 
 
 def test_a_rank_that_the_script_names_stands_for_itself() -> None:

@@ -9,7 +9,7 @@ import pytest
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.cast import Cast
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from tests.unit.calls_by_hand import WORLD, Calls, call, found, recv, send
 from tests.unit.records_by_hand import in_order
@@ -71,7 +71,7 @@ HANG: dict[str, tuple[dict[int, Calls], tuple[int, ...]]] = {
 
 @pytest.mark.parametrize(("ranks", "who"), HANG.values(), ids=HANG)
 def test_circles(ranks: dict[int, Calls], who: tuple[int, ...]) -> None:
-    assert [(code, named) for code, named, _ in found(ranks) if code != "different-lines"] == [("wait-cycle", who)]
+    assert [(code, named) for code, named, _ in found(ranks) if code != "call-site-mismatch"] == [("deadlock", who)]
 
 
 FINE: dict[str, dict[int, Calls]] = {
@@ -202,14 +202,14 @@ CAUSES: dict[str, tuple[list[RankRecord], list[tuple[str, tuple[int, ...], str |
     ),
     "a rank that fails": (
         records({**EVERYBODY, 1: step(1)}, steps=(2, 1, 2, 2), failed={1: "train.py:9"}),
-        [("rank-ended-early", (1,), "train.py:9")],
+        [("early-exit", (1,), "train.py:9")],
         "rank 1 failed: at collective 2 of group tp (ranks 0-1) the others wait for ever. "
         "rank 1: no further call; rank 0: all_reduce of float32[4] at train.py:1. "
         + WAIT,
     ),
     "a rank that fails before a message": (
         records({0: [send(1, 1), recv(2, 2)], 1: [], 2: [send(3, 0)]}, failed={1: "train.py:9"}),
-        [("rank-ended-early", (1,), "train.py:9")],
+        [("early-exit", (1,), "train.py:9")],
         "rank 1 failed: message 0 from rank 0 to rank 1, on rank 0 at train.py:1, waits for ever. "
         "What follows from it: ranks 0,2 wait for ever, or for wrong calls, in group dp.",
     ),
@@ -287,7 +287,7 @@ def test_a_relay_longer_than_classes_are_parted_for_has_no_circle() -> None:
 
 def test_a_long_ring_is_a_circle() -> None:
     ring = {rank: [send(1, (rank + 1) % 200, group_ranks=LONG), recv(2, (rank - 1) % 200, group_ranks=LONG)] for rank in LONG}
-    assert found(ring) == [("wait-cycle", LONG, "train.py:1")]
+    assert found(ring) == [("deadlock", LONG, "train.py:1")]
 
 
 def test_differences_beyond_the_first_are_counted() -> None:

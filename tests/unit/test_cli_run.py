@@ -17,13 +17,14 @@ import pytest
 import fakerun
 from fakerun.cli import torchrun
 from fakerun.cli.app import main
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.forbidden import EVERY_OPERATION
-from fakerun.job.hardware import DEFAULT_HARDWARE, known_hardware
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run import RunWatcher
 from fakerun.launch.run_directory import RunDirectory
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
 
 
@@ -201,9 +202,7 @@ USAGE_ERRORS = {
         "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size"
     ),
     "train.py --mesh 2by4": "mesh '2by4' is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4",
-    "train.py --world-size 8 --hardware l5": (
-        "unknown hardware 'l5'; known: v100-32gb, a100-40gb, a100-80gb, h100-80gb, h200, b200, gb200, mi300x, l4, a10g, rtx4090"
-    ),
+    "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
         "unknown operation 'all_reduc' (did you mean 'all_reduce' or 'reduce'?); known: all_reduce, all_gather, all_gather_into_tensor, "
@@ -281,8 +280,8 @@ def test_report_in_a_file(capsys: pytest.CaptureFixture[str], options: str, is_j
 
 def test_the_worst_is_told_where_the_report_goes_to_a_file(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
     launcher.findings = (
-        Finding(code="does-not-fit", severity=Severity.ERROR, message="by far"),
-        Finding(code="unknown-value", severity=Severity.NOTE, message="made up"),
+        Finding(code=FindingCode.DOES_NOT_FIT, message="by far"),
+        Finding(code=FindingCode.UNKNOWN_VALUE, message="made up"),
     )
     assert main(["train.py", "--world-size", "2", "-o", "r.json"]) == 1
     assert capsys.readouterr().err.splitlines()[1:] == ["fakerun: does-not-fit: by far"]
@@ -370,7 +369,7 @@ def test_help_of_run() -> None:
 
 def test_help_names_the_hardware() -> None:
     text = " ".join(fakerun_process("--help").stdout.split())
-    assert f"The accelerator: {', '.join(known_hardware())}. [default: {DEFAULT_HARDWARE}]" in text
+    assert f"(h100-80gb,memory=94GiB): {', '.join(accelerator_names())}. [default: {DEFAULT_HARDWARE}]" in text
 
 
 def test_usage_error_of_a_process() -> None:
@@ -382,7 +381,7 @@ def test_usage_error_of_a_process() -> None:
 COMPLETIONS = {
     "fakerun --wor": ["--world-size"],
     "fakerun r": ["run", "report"],
-    "fakerun train.py --hardware h": ["h100-80gb", "h200"],
+    "fakerun train.py --hardware h": ["h100-80gb", "h100-pcie", "h100-96gb", "h200", "h20"],
     "fakerun train.py --format ": ["table", "json", "markdown"],
     "fakerun train.py --routing ": ["balanced", "worst"],
     "fakerun run train.py --nn": ["--nnodes"],

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import UsageError
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.codec import decode_job, encode_job
-from fakerun.job.hardware import HardwareSpec
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import collective, llama_8b_rank
@@ -76,13 +77,13 @@ FULL_RECORD = RankRecord(
         step_ends=(2,),
     ),
     devices=(3, 0),
-    findings=(Finding(code="unknown-value", severity=Severity.NOTE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
+    findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
     failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="naïve \U0001f600", traceback="Traceback\n"),
     torch_version="2.13.0",
 )
 
-HARDWARE = HardwareSpec(
-    name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+HARDWARE = Accelerator(
+    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
 )
 JOB = JobSpec(
     script=Path("dir/train.py"),
@@ -174,8 +175,8 @@ def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
     [
         (b"hello", "job.json: not a job file of a run directory"),
         (b'{"job": {}}', "job.json: not a job file of a run directory"),
-        (b'{"fakerun_job": 2}', "job.json: has schema version 2, this fakerun reads 1; run the job again"),
-        (b'{"fakerun_job": 1, "job": {}}', "job.json: the job is damaged (1 validation error"),
+        (b'{"fakerun_job": 1}', "job.json: has schema version 1, this fakerun reads 2; run the job again"),
+        (b'{"fakerun_job": 2, "job": {}}', "job.json: the job is damaged (1 validation error"),
     ],
     ids=["no json", "another program's", "other version", "damaged"],
 )

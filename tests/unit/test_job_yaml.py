@@ -6,6 +6,9 @@ from textwrap import dedent
 import pytest
 
 from fakerun.errors import UsageError
+from fakerun.hardware.accelerator import FIGURES
+from fakerun.hardware.catalogue import accelerator_names, hardware_named
+from fakerun.hardware.request import parse_hardware
 from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import ALL_RANKS, RankChoice
@@ -54,7 +57,7 @@ def test_every_key() -> None:
         nnodes=2,
         nproc_per_node=8,
         mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 8), named=True),
-        hardware="h200",
+        hardware=hardware_named("h200"),
         steps=3,
         ranks=RankChoice.of([15]),
         routing="worst",
@@ -112,6 +115,11 @@ def test_an_absolute_file_finds_its_script_from_anywhere(directory: Path) -> Non
     job = directory / "configs" / "job.yaml"
     job.write_text("script: ../train.py\n")
     assert load_job(job).script == directory / "train.py"
+
+
+@pytest.mark.parametrize("written", ["h100-80gb,memory=94GiB", "{base: h100-80gb, memory: 94GiB}", "'{base: h100-80gb, memory: 94GiB}'"])
+def test_hardware_with_figures(written: str) -> None:
+    assert load(f"script: train.py\nhardware: {written}\n").hardware == parse_hardware("h100-80gb,memory=94GiB")
 
 
 BROKEN = {
@@ -206,12 +214,27 @@ BROKEN = {
     "rank and ranks": ("script: train.py\nrank: 1\nranks: all\n", ["job.yaml:3: ranks: rank is given too (line 2): keep one of them"]),
     "rank": ("script: train.py\nmesh: 2x4\nrank: 8\n", ["job.yaml:3: rank: rank 8 does not exist: a world size of 8 has ranks 0 to 7"]),
     "hardware": (
-        "script: train.py\nhardware: h20\n",
+        "script: train.py\nhardware: h210\n",
         [
-            "job.yaml:2: hardware: unknown hardware 'h20' (did you mean 'h200'?); known: v100-32gb, a100-40gb, a100-80gb, h100-80gb, "
-            "h200, b200, gb200, mi300x, l4, a10g, rtx4090"
+            "job.yaml:2: hardware: unknown hardware 'h210' (did you mean 'h20' or 'h200'?); known: " + ", ".join(accelerator_names()),
         ],
     ),
+    "hardware with figures": (
+        "script: train.py\nhardware:\n  base: h101-80gb\n  memory: 94\n  memry: 94GiB\n  power_limit: 0W\n",
+        [
+            "job.yaml:3: hardware.base: unknown hardware 'h101-80gb' (did you mean 'h100-80gb' or 'a100-80gb' or 'h100-96gb'?); known: "
+            + ", ".join(accelerator_names()),
+            "job.yaml:4: hardware.memory: '94' is not an amount of memory: give a number and a unit "
+            "(KiB, MiB, GiB, TiB, MB, GB, TB), as in 94GiB",
+            "job.yaml:5: hardware.memry: unknown figure 'memry' (did you mean 'memory'?); known: " + ", ".join(FIGURES),
+            "job.yaml:6: hardware.power_limit: '0W' is not possible: it must be above 0",
+        ],
+    ),
+    "hardware without a base": (
+        "script: train.py\nhardware: {memory: 94GiB}\n",
+        ["job.yaml:2: hardware: base is missing: name the accelerator whose figures are replaced"],
+    ),
+    "hardware in a list": ("script: train.py\nhardware: [h200]\n", ["job.yaml:2: hardware: must be text, not a list"]),
     "routing": ("script: train.py\nrouting: even\n", ["job.yaml:2: routing: unknown routing 'even'; known: balanced, worst"]),
     "forbidden operations": (
         "script: train.py\nerror_on_collective: [all_reduce, sent]\n",

@@ -7,14 +7,22 @@ from pathlib import Path
 import pytest
 
 import fakerun
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite, crash_site
 
+HARDWARE = Accelerator(
+    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
+)
 JOB = JobSpec(
     script=Path("../scripts/train.py"),
-    hardware=HardwareSpec(
-        name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+    hardware=Accelerator(
+        name="h100-80gb",
+        vendor=Vendor.NVIDIA,
+        device_name="NVIDIA H100",
+        usable_bytes=80 << 30,
+        compute_capability=(9, 0),
+        multiprocessors=132,
     ),
 )
 TORCH = Path(str(find_spec("torch").origin)).parent  # type: ignore[union-attr]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 
-HARDWARE = HardwareSpec(
-    name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+HARDWARE = Accelerator(
+    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
 )
 
 

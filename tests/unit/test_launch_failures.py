@@ -6,16 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
+HARDWARE = Accelerator(
+    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
+)
 JOB = JobSpec(
     script=Path("train.py"),
-    hardware=HardwareSpec(
-        name="h100-80gb", device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132, source="a test"
+    hardware=Accelerator(
+        name="h100-80gb",
+        vendor=Vendor.NVIDIA,
+        device_name="NVIDIA H100",
+        usable_bytes=80 << 30,
+        compute_capability=(9, 0),
+        multiprocessors=132,
     ),
     nproc_per_node=8,
     mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),

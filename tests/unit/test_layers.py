@@ -14,8 +14,8 @@ PACKAGE = Path(fakerun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.emulate.torch_private"
 
-BOTTOM = {"units", "errors"}
-RECORDED = {"records", "job", "files", "places"} | BOTTOM
+BOTTOM = {"units", "errors", "spelling"}
+RECORDED = {"records", "job", "hardware", "files", "places"} | BOTTOM
 SIMULATES = {"patching"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
@@ -28,9 +28,11 @@ MAY_IMPORT = {
     "emulate": SIMULATES,
     "trace": SIMULATES,
     "records": {"files"} | BOTTOM,
-    "job": {"records"} | BOTTOM,
+    "job": {"records", "hardware"} | BOTTOM,
+    "hardware": BOTTOM,
     "files": set(),
     "places": set(),
+    "spelling": set(),
     "patching": {"errors"},
     "units": set(),
     "errors": set(),

@@ -8,7 +8,8 @@ import pytest
 
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import Severity
+from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from tests.unit.records_by_hand import collective
 

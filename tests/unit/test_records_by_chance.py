@@ -12,7 +12,8 @@ import pytest
 
 from fakerun.records.codec import RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase, PlacedCall
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from fakerun.records.schedule import ProcessGroup, calls_of, ranks_label
@@ -92,7 +93,7 @@ def record_by_chance(seed: int) -> RankRecord:
         group_creations=(made,) * chance.randint(0, 2),
         memory=MemoryTimeline(blocks=tuple(blocks), events=tuple(range(len(blocks))), step_ends=maybe(chance, (len(blocks),)) or ()),
         devices=tuple(chance.sample(range(8), 2)),
-        findings=(Finding(code="x", severity=chance.choice(list(Severity)), message="½", ranks=(0,)),) * chance.randint(0, 2),
+        findings=(Finding(code=chance.choice(list(FindingCode)), message="½", ranks=(0,)),) * chance.randint(0, 2),
         failure=maybe(chance, ProcessFailure(kind=chance.choice(list(FailureKind)), exception=None, message="")),
     )
 
@@ -196,7 +197,7 @@ def test_text_that_utf8_cannot_hold_comes_back_readable(text: str) -> None:
         rank=0,
         collectives=(replace(CALL, call_site=text),),
         memory=MemoryTimeline(blocks=(block(1, module=text),)),
-        findings=(Finding(code="x", severity=Severity.NOTE, message=text),),
+        findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message=text),),
     )
     encoded = encode_rank(record)
     back = RankDecoder(encoded.parts.__getitem__).decode(encoded.document)

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 from fakerun.errors import ExitCode
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import FORMATS, build_report
 from tests.unit.records_by_hand import job, run
@@ -28,7 +29,7 @@ def test_every_format_renders_text_or_bytes_as_it_says() -> None:
 
 
 def test_report_carries_the_exit_code() -> None:
-    error = Finding(code="some-error", severity=Severity.ERROR, message="no")
+    error = Finding(code=FindingCode.DOES_NOT_FIT, message="no")
     failure = ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message="took too long")
     assert build_report(job(), run(RankRecord(rank=0))).exit_code is ExitCode.OK
     assert build_report(job(), run(RankRecord(rank=0, findings=(error,)))).exit_code is ExitCode.FINDINGS

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from fakerun.job.mesh import MeshSpec
 from fakerun.records.collective import CollectiveOp, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
-from fakerun.report.formats.json import as_dict, render
+from fakerun.report.formats.json import as_document, render
 from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,7 +29,7 @@ def small() -> Report:
         block(1000, Category.PARAMETER, module="layers.1", shape=(250,)),
         block(4096, Category.ACTIVATION, step=1, phase=Phase.FORWARD, module="layers.1", shape=(16, 64), call_site="train.py:12"),
     ]
-    note = Finding(code="mesh-resized", severity=Severity.NOTE, message="resized", call_site="train.py:4", hint="drop --mesh")
+    note = Finding(code=FindingCode.MESH_RESIZED, message="resized", call_site="train.py:4", hint="drop --mesh")
     fine = RankRecord(
         rank=0,
         mesh={"dp": 4},
@@ -49,7 +50,7 @@ def test_exact_text() -> None:
 
 def test_text_is_the_document() -> None:
     for report in (small(), build_report(llama_8b_job(), run(llama_8b_rank())), build_report(job(), run())):
-        assert json.loads(render(report)) == as_dict(report)
+        assert json.loads(render(report)) == as_document(report)
 
 
 def test_same_records_give_the_same_bytes() -> None:
@@ -71,11 +72,11 @@ def test_text_is_ascii_whatever_a_path_holds() -> None:
 
 
 def test_ranks_come_in_order() -> None:
-    assert [rank["rank"] for rank in as_dict(build_report(job(), run(RankRecord(rank=2), RankRecord(rank=0))))["ranks"]] == [0, 2]
+    assert [rank["rank"] for rank in as_document(build_report(job(), run(RankRecord(rank=2), RankRecord(rank=0))))["ranks"]] == [0, 2]
 
 
 def test_a_rank_without_memory_has_no_peak() -> None:
-    memory = as_dict(build_report(job(), run(RankRecord(rank=0))))["ranks"][0]["memory"]
+    memory = as_document(build_report(job(), run(RankRecord(rank=0))))["ranks"][0]["memory"]
     assert memory["peak_allocated_bytes"] == 0
     assert memory["peak_at"] is None
     assert set(memory["at_peak"].values()) == {0}
@@ -83,7 +84,7 @@ def test_a_rank_without_memory_has_no_peak() -> None:
 
 
 def test_a_module_is_named_as_one() -> None:
-    described = as_dict(build_report(job(script=None, module="pkg.train"), run()))["job"]
+    described = as_document(build_report(job(script=None, module="pkg.train"), run()))["job"]
     assert (described["script"], described["module"]) == (None, "pkg.train")
 
 
@@ -102,4 +103,4 @@ def test_mesh_given_by_sizes_takes_the_scripts_names() -> None:
 
 
 def test_no_mesh() -> None:
-    assert as_dict(build_report(job(), run(RankRecord(rank=0))))["job"]["mesh"] == {}
+    assert as_document(build_report(job(), run(RankRecord(rank=0))))["job"]["mesh"] == {}

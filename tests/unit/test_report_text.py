@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fakerun.records.collective import CollectiveOp, Phase
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
@@ -39,8 +40,7 @@ def llama_8b() -> Report:
 
 def too_large_for_its_accelerator() -> Report:
     note = Finding(
-        code="mesh-resized",
-        severity=Severity.NOTE,
+        code=FindingCode.MESH_RESIZED,
         message="the script asks for a mesh of 1 x 8 and gets the job's, 2 x 4",
         call_site="scripts/train_tp_fsdp.py:33",
         hint="leave --mesh out to keep the script's own",
@@ -52,8 +52,8 @@ def too_large_for_its_accelerator() -> Report:
 def four_ranks_of_which_three_fail() -> Report:
     weights = timeline([block(GIB, Category.PARAMETER, shape=(16384, 16384), module="layer")], [0])
     calls = in_order([collective(CollectiveOp.BROADCAST, phase=Phase.OTHER)])
-    fine = RankRecord(rank=0, steps=2, collectives=in_order([collective(step=0), collective(step=1)]), memory=weights)
-    failed = RankRecord(rank=1, collectives=calls, memory=weights, failure=FAILURE)
+    fine = RankRecord(rank=0, devices=(0,), steps=2, collectives=in_order([collective(step=0), collective(step=1)]), memory=weights)
+    failed = RankRecord(rank=1, devices=(0,), collectives=calls, memory=weights, failure=FAILURE)
     killed = ProcessFailure(kind=FailureKind.SIGNAL, exception=None, message="killed by SIGKILL", exit_code=137)
     return build_report(
         job(ranks=(0, 1, 2, 3)),
@@ -62,7 +62,7 @@ def four_ranks_of_which_three_fail() -> Report:
 
 
 def nothing_happened() -> Report:
-    note = Finding(code="no-process-group", severity=Severity.WARNING, message="the script never initialised torch.distributed")
+    note = Finding(code=FindingCode.NO_PROCESS_GROUP, message="the script never initialised torch.distributed")
     return build_report(job(steps=1), run(RankRecord(rank=0, findings=(note,))))
 
 
@@ -86,7 +86,7 @@ def traced() -> Report:
             ),
         ]
     )
-    return build_report(job(steps=1), run(RankRecord(rank=0, steps=1, collectives=calls)))
+    return build_report(job(steps=1), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls)))
 
 
 def test_trace_has_every_call_in_order() -> None:
@@ -98,7 +98,7 @@ def test_trace_has_every_call_in_order() -> None:
 def test_trace_has_everything_in_a_file_and_says_what_is_missing_in_a_narrow_terminal() -> None:
     place: dict[str, Any] = {"module": "layers.0.feed_forward.w1", "call_site": "scripts/programs/llama/feed_forward.py:88"}
     calls = in_order([collective(step=0, **place), collective(step=1, **place)])
-    report = build_report(job(), run(RankRecord(rank=0, steps=2, collectives=calls)))
+    report = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=2, collectives=calls)))
     in_a_file = render(report, trace=True)
     assert in_a_file.count(place["module"]) == in_a_file.count(place["call_site"]) == 2
     narrow = render(report, trace=True, width=100)
@@ -130,27 +130,26 @@ def test_colour_only_where_allowed() -> None:
 
 def test_only_finished_steps_count_as_steps() -> None:
     calls = in_order([collective(step=0), collective(step=1)])
-    page = render(build_report(job(), run(RankRecord(rank=0, steps=1, collectives=calls))))
+    page = render(build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))))
     assert "1 of 2 steps" in page
     assert "after step 0" in page
 
 
 def test_steps_in_between_are_not_hidden() -> None:
     calls = in_order(collective(step=step, nbytes=100 + step) for step in range(4))
-    page = render(build_report(job(steps=4), run(RankRecord(rank=0, steps=4, collectives=calls))))
+    page = render(build_report(job(steps=4), run(RankRecord(rank=0, devices=(0,), steps=4, collectives=calls))))
     assert "steps 0 and 3 of 4" in page
 
 
 def test_operations_of_other_steps_are_named() -> None:
     calls = in_order([collective(step=step) for step in range(4)] + [collective(CollectiveOp.BROADCAST, step=1, dtype="int32")])
-    page = render(build_report(job(steps=4), run(RankRecord(rank=0, steps=4, collectives=calls))))
+    page = render(build_report(job(steps=4), run(RankRecord(rank=0, devices=(0,), steps=4, collectives=calls))))
     assert "in other steps only: broadcast int32 on dp (4)" in page
 
 
 def test_a_finding_made_at_several_places_is_one() -> None:
     notes = [
-        Finding(code="unknown-value", severity=Severity.NOTE, message="made up", call_site=site, hint="beware")
-        for site in ("train.py:8", "train.py:9")
+        Finding(code=FindingCode.UNKNOWN_VALUE, message="made up", call_site=site, hint="beware") for site in ("train.py:8", "train.py:9")
     ]
     other = replace(notes[0], message="something else")
     page = render(build_report(job(), run(RankRecord(rank=0, findings=(notes[0], other, notes[1])))))

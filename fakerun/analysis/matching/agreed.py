@@ -11,7 +11,8 @@ from fakerun.analysis.matching.cast import Cast, Family
 from fakerun.analysis.matching.signature import Counts
 from fakerun.analysis.matching.traces import Stream
 from fakerun.analysis.matching.words import at, call, on, who
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 _SIZES_HINT = "Bring the tensors to the sizes that the operation asks for."
 _SPLITS_HINT = "Exchange the counts first (an all_to_all_single of the split sizes), and use what arrives as output splits."
@@ -60,7 +61,7 @@ class Agreed:
                 record = self._cast.record(those[0].rank, stream.calls[position])
                 ranks = self._everywhere(family, those)
                 where = on(record, position)
-                finding = _error("size-mismatch", f"{where}: {call(record)}: {kind.law}.", ranks, record.call_site, _SIZES_HINT)
+                finding = _error(FindingCode.SIZE_MISMATCH, f"{where}: {call(record)}: {kind.law}.", ranks, record.call_site, _SIZES_HINT)
                 self._tell((record.call_site, record.op, kind.law), finding)
 
     def _tables(self, family: Family, members: Sequence[_Member], end: int) -> None:
@@ -81,7 +82,7 @@ class Agreed:
         sites = f"{at(send)} and{at(receive)}" if send.call_site != receive.call_site else at(send)
         where = f"{on(send, position)}{sites}"
         message = f"rank {sender.rank} sends {gives} elements to rank {receiver.rank}, which expects {takes}, in {where}."
-        finding = _error("splits-mismatch", message, self._everywhere(family, (sender, receiver)), send.call_site, _SPLITS_HINT)
+        finding = _error(FindingCode.SPLITS_MISMATCH, message, self._everywhere(family, (sender, receiver)), send.call_site, _SPLITS_HINT)
         self._tell(("splits", send.call_site, receive.call_site), finding)
 
     def _lines(self, family: Family, members: Sequence[_Member], end: int) -> None:
@@ -107,8 +108,7 @@ class Agreed:
         where = "; ".join(f"{who(member.rank for member in members)} at {site}" for site, members in ordered)
         record = self._cast.record(usual[0].rank, usual[0].stream.calls[position])
         finding = Finding(
-            code="different-lines",
-            severity=Severity.WARNING,
+            code=FindingCode.CALL_SITE_MISMATCH,
             message=f"{on(record, position)} is reached from different lines: {where}.",
             ranks=self._everywhere(family, odd),
             call_site=odd_site,
@@ -140,5 +140,5 @@ def _wrong_pair(tables: Mapping[int, tuple[Counts, Counts]]) -> tuple[int, int] 
     return None
 
 
-def _error(code: str, message: str, ranks: tuple[int, ...], call_site: str | None, hint: str) -> Finding:
-    return Finding(code=code, severity=Severity.ERROR, message=message, ranks=ranks, call_site=call_site, hint=hint)
+def _error(code: FindingCode, message: str, ranks: tuple[int, ...], call_site: str | None, hint: str) -> Finding:
+    return Finding(code=code, message=message, ranks=ranks, call_site=call_site, hint=hint)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from fakerun.analysis.matching.difference import Difference
 from fakerun.analysis.matching.waiting import Graph
 from fakerun.analysis.matching.words import who
-from fakerun.records.finding import Finding
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 _MOST = 64
 """Differences that are looked at, the earliest in the program: nobody mends more at a time."""
@@ -114,7 +115,7 @@ def _merged(causes: Sequence[_Cause]) -> Iterator[_Cause]:
 
 
 def _key(difference: Difference) -> Hashable:
-    if difference.failure is not None or difference.code == "uneven-steps":
+    if difference.failure is not None or difference.code == FindingCode.UNEVEN_STEPS:
         return difference.code, difference.failure
     return difference.code, difference.call_site, difference.usual_site
 

@@ -9,7 +9,8 @@ from fakerun.analysis.matching.signature import MESSAGES
 from fakerun.analysis.matching.waiting import Before, Graph
 from fakerun.analysis.matching.words import call
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 State: TypeAlias = tuple[int, int]
 """A rank, and the node of its class that cannot be taken away."""
@@ -19,7 +20,7 @@ _SHOWN = 8
 
 
 def cycle_findings(graph: Graph, stuck: set[int]) -> Iterator[Finding]:
-    """One `wait-cycle` for each circle among nodes that are `stuck` for no other reason; circles that are alike are told as one.
+    """One `deadlock` for each circle among nodes that are `stuck` for no other reason; circles that are alike are told as one.
 
     Each rank of a class is stuck where its class is once classes are settled; each circle is one of ranks that meet, in any case.
     """
@@ -153,8 +154,7 @@ def _finding(classes: Classes, circles: Sequence[Sequence[tuple[int, int]]]) -> 
         waits = [*waits[:_SHOWN], f"and {len(waits) - _SHOWN} more"]
     more = f" So do {len(circles) - 1} other circle{'s' * (len(circles) > 2)} of ranks." if len(circles) > 1 else ""
     return Finding(
-        code="wait-cycle",
-        severity=Severity.ERROR,
+        code=FindingCode.DEADLOCK,
         message=f"ranks wait for each other in a circle: {'; '.join(waits)}.{more}",
         ranks=tuple(sorted(rank for each in circles for rank, _ in each)),
         call_site=calls[0].call_site,

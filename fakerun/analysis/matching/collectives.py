@@ -11,9 +11,10 @@ from fakerun.analysis.matching.cast import Cast, Family
 from fakerun.analysis.matching.diagnosis import Diagnosis, Parting, diagnosis_of, parting_of
 from fakerun.analysis.matching.difference import Difference
 from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
-from fakerun.analysis.matching.signature import first_difference
+from fakerun.analysis.matching.signature import MISMATCHES, first_difference
 from fakerun.analysis.matching.traces import Stream, View
 from fakerun.analysis.matching.words import call, on, who
+from fakerun.records.finding_code import FindingCode
 
 _SAME_CALLS = "Let every rank of the group make the same calls in the same order: look for a branch that depends on rank or data."
 
@@ -24,6 +25,9 @@ _HINTS = {
     "dtype": "Bring the tensor to one dtype on every rank before the call.",
     "size": "Bring the tensor to one size on every rank, pad it, or exchange the sizes first.",
 }
+
+_IN_STEP = frozenset({FindingCode.DTYPE_MISMATCH, FindingCode.SIZE_MISMATCH, FindingCode.REDUCE_OP_MISMATCH, FindingCode.ROOT_MISMATCH})
+"""Differences after which the ranks' later calls still meet the right ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def collective_differences(cast: Cast, family: Family, position: int) -> Iterato
     usual = _usual(sides)
     if failed is not None:
         yield _ended_early(cast, family, usual if usual.stream.numbers[position:] else _going_on(sides, position), failed, position)
-    by_code: dict[str, Difference] = {}
+    by_code: dict[FindingCode, Difference] = {}
     for odd in sides.values():
         if odd is not usual:
             found = _difference(cast, family, usual, odd, position)
@@ -98,7 +102,9 @@ def _going_on(sides: Mapping[int | None, _Side], position: int) -> _Side:
 def _difference(cast: Cast, family: Family, usual: _Side, odd: _Side, position: int) -> Difference:
     uneven = uneven_steps(cast, usual.ranks[0], odd.ranks[0], _step(usual, position), _step(odd, position))
     if uneven is not None:
-        return _stated(cast, family, usual, odd, position, "uneven-steps", f"{uneven}: at {{place}} some wait for ever", UNEVEN_HINT)
+        return _stated(
+            cast, family, usual, odd, position, FindingCode.UNEVEN_STEPS, f"{uneven}: at {{place}} some wait for ever", UNEVEN_HINT
+        )
     found = _located(usual, odd, position)
     position = found.position
     return _stated(cast, family, usual, odd, position, *_told(found, usual.stream, odd.stream))
@@ -106,11 +112,11 @@ def _difference(cast: Cast, family: Family, usual: _Side, odd: _Side, position: 
 
 def _ended_early(cast: Cast, family: Family, usual: _Side, failed: _Side, position: int) -> Difference:
     what = "{who} failed: at {place} the others wait for ever"
-    return _stated(cast, family, usual, failed, position, "rank-ended-early", what, FAILED_HINT, failure_of(cast, failed.ranks[0]))
+    return _stated(cast, family, usual, failed, position, FindingCode.EARLY_EXIT, what, FAILED_HINT, failure_of(cast, failed.ranks[0]))
 
 
 def _stated(
-    cast: Cast, family: Family, usual: _Side, odd: _Side, position: int, code: str, what: str, hint: str, failure: str | None = None
+    cast: Cast, family: Family, usual: _Side, odd: _Side, position: int, code: FindingCode, what: str, hint: str, failure: str | None = None
 ) -> Difference:
     expected, found = (
         cast.record(side.ranks[0], side.stream.calls[position]) if position < len(side.stream.calls) else None for side in (usual, odd)
@@ -135,7 +141,7 @@ def _stated(
         rank=odd.ranks[0],
         position=position,
         order=usual.stream.calls[position] if expected is not None else len(usual.view.trace.kinds),
-        astray=not code.endswith("-mismatch") or code == "operation-mismatch",
+        astray=code not in _IN_STEP,
         failure=failure,
     )
 
@@ -146,25 +152,25 @@ def _everywhere(family: Family, ranks: Sequence[int]) -> frozenset[int]:
     return frozenset(group.ranks[place] for group in family.groups for place in places)
 
 
-def _told(found: Diagnosis, usual: Stream, odd: Stream) -> tuple[str, str, str]:
+def _told(found: Diagnosis, usual: Stream, odd: Stream) -> tuple[FindingCode, str, str]:
     """Code, statement and hint."""
     at, calls = found.position, found.calls
     match found.parting:
         case Parting.MISSING if at >= len(odd.numbers):
-            return "missing-collective", "{who} never make{s} {place}", _SAME_CALLS
+            return FindingCode.MISSING_COLLECTIVE, "{who} never make{s} {place}", _SAME_CALLS
         case Parting.MISSING:
             what = "leave{s} out {place}" if calls == 1 else f"leave{{s}} out {calls} calls, the first of them {{place}}"
-            return "missing-collective", f"{{who}} {what}", _SAME_CALLS
+            return FindingCode.MISSING_COLLECTIVE, f"{{who}} {what}", _SAME_CALLS
         case Parting.EXTRA if at >= len(usual.numbers):
-            return "extra-collective", "{who} make{s} {place}, which the others do not", _SAME_CALLS
+            return FindingCode.EXTRA_COLLECTIVE, "{who} make{s} {place}, which the others do not", _SAME_CALLS
         case Parting.EXTRA:
             own = "a call" if calls == 1 else f"{calls} calls"
-            return "extra-collective", f"{{who}} make{{s}} {own} of {{its}} own before {{place}}", _SAME_CALLS
+            return FindingCode.EXTRA_COLLECTIVE, f"{{who}} make{{s}} {own} of {{its}} own before {{place}}", _SAME_CALLS
         case Parting.SWAPPED:
-            return "swapped-collectives", "{who} make{s} {place} and the next in the other order", _SAME_CALLS
+            return FindingCode.SWAPPED_COLLECTIVES, "{who} make{s} {place} and the next in the other order", _SAME_CALLS
         case _:
             kind = first_difference(usual.kinds[at].signature, odd.kinds[at].signature)
-            return f"{kind}-mismatch", f"{{who}} differ{{s}} in {kind} at {{place}}", _HINTS[kind]
+            return MISMATCHES[kind], f"{{who}} differ{{s}} in {kind} at {{place}}", _HINTS[kind]
 
 
 def _step(side: _Side, position: int) -> int | None:

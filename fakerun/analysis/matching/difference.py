@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.matching.cast import Group
 from fakerun.analysis.matching.traces import Way
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class Difference:
     call's place in the program of a rank that does the usual. Where ranks are `astray`, their later calls meet wrong ones, or none.
     """
 
-    code: str
+    code: FindingCode
     message: str
     hint: str
     call_site: str | None
@@ -40,7 +41,6 @@ class Difference:
         """As the user sees it; `more` is a sentence to add."""
         return Finding(
             code=self.code,
-            severity=Severity.ERROR,
             message=f"{self.message}.{more}",
             ranks=tuple(sorted(self.named)),
             call_site=self.call_site,

@@ -16,7 +16,8 @@ from fakerun.analysis.matching.cast import Cast, Group
 from fakerun.analysis.matching.signature import MESSAGES
 from fakerun.analysis.matching.traces import Trace
 from fakerun.analysis.matching.words import at, call, on, who
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.schedule import ScheduledCall
 
 _HINT = "Start them in one order on every rank, or wait for the first before the second is started."
@@ -104,8 +105,7 @@ class Inversions:
         lines = sites[0] if sites[0] == sites[1] else f"{sites[0]} and{sites[1]}"
         before = f"{who(usual)} in the other order{lines}"
         return Finding(
-            code="order-inversion",
-            severity=Severity.WARNING,
+            code=FindingCode.ORDER_INVERSION,
             message=f"{who(odd)} start{'s' * (len(odd) == 1)} {calls[0]} before {calls[1]}, {before}, while both are under way.",
             ranks=tuple(odd) if len(usual) > len(odd) else tuple(sorted((*usual, *odd))),
             call_site=records[0].call_site,

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from fakerun.analysis.matching.cast import Cast, Group
 from fakerun.analysis.matching.new_groups import NEW_GROUP_HINT
 from fakerun.analysis.matching.words import call, named, who
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 
 def groups_that_differ(cast: Cast) -> tuple[list[Finding], set[Group]]:
@@ -21,8 +22,7 @@ def groups_that_differ(cast: Cast) -> tuple[list[Finding], set[Group]]:
         apart.update(groups)
         findings.append(
             Finding(
-                code="group-mismatch",
-                severity=Severity.ERROR,
+                code=FindingCode.GROUP_MISMATCH,
                 message=f"process group {name} is of {who(one.ranks)} for some ranks and of {who(other.ranks)} for others.",
                 ranks=tuple(sorted({*one.ranks, *other.ranks})),
                 hint=NEW_GROUP_HINT,
@@ -61,8 +61,7 @@ def calls_of_non_members(cast: Cast) -> Iterator[Finding]:
         those = [rank for rank, _ in calls]
         outside = f"{who(those)} call{'s' * (len(those) == 1)} on {named(record)} without being in it"
         yield Finding(
-            code="non-member",
-            severity=Severity.WARNING,
+            code=FindingCode.NON_MEMBER,
             message=f"{outside}: {call(record)} does nothing there.",
             ranks=tuple(those),
             call_site=site,

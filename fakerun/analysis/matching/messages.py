@@ -9,9 +9,12 @@ from collections.abc import Iterator, Sequence
 from fakerun.analysis.matching.cast import Cast, Family
 from fakerun.analysis.matching.difference import Difference
 from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of, uneven_steps
-from fakerun.analysis.matching.signature import first_difference
+from fakerun.analysis.matching.signature import MISMATCHES, first_difference
 from fakerun.analysis.matching.traces import Stream, View, Way
 from fakerun.analysis.matching.words import at, who
+from fakerun.records.finding_code import FindingCode
+
+_UNMATCHED = frozenset({FindingCode.SEND_WITHOUT_RECV, FindingCode.RECV_WITHOUT_SEND})
 
 
 def message_differences(cast: Cast, family: Family) -> Iterator[Difference]:
@@ -66,7 +69,7 @@ class _Channel:
         receive = self._cast.record(self._peer, self._theirs.calls[number])
         ranks = self._ranks(self._here) | self._ranks(self._there)
         return Difference(
-            code=f"{kind}-mismatch",
+            code=MISMATCHES[kind],
             message=f"{self._name(number)} is sent with {gives}{at(send)} and received as {takes}{at(receive)}",
             hint="Send and receive the same number of elements of the same dtype.",
             call_site=send.call_site,
@@ -89,7 +92,7 @@ class _Channel:
         record = self._cast.record(acting, index)
         way = self._way if place == self._here else self._way.back(len(self._family.pattern))
         code, message, hint = self._told(number, acting, other, record.step, way)
-        failed = code == "rank-ended-early"
+        failed = code is FindingCode.EARLY_EXIT
         return Difference(
             code=code,
             message=message.format(name=self._name(number), acting=acting, line=at(record), other=other),
@@ -97,7 +100,7 @@ class _Channel:
             call_site=(failed_at(self._cast, other) if failed else None) or record.call_site,
             usual_site=record.call_site,
             odd=self._ranks(other_place),
-            named=self._ranks(other_place) | (self._ranks(place) if code.endswith(("-recv", "-send")) else frozenset()),
+            named=self._ranks(other_place) | (self._ranks(place) if code in _UNMATCHED else frozenset()),
             groups=self._family.groups,
             rank=acting,
             position=number,
@@ -107,15 +110,15 @@ class _Channel:
             failure=failure_of(self._cast, other) if failed else None,
         )
 
-    def _told(self, number: int, acting: int, other: int, step: int, way: Way) -> tuple[str, str, str]:
+    def _told(self, number: int, acting: int, other: int, step: int, way: Way) -> tuple[FindingCode, str, str]:
         """Code, statement and hint: what explains that the other side is missing."""
         waits = "{name}, on rank {acting}{line}, waits for ever"
         if failure_of(self._cast, other) is not None:
-            return "rank-ended-early", f"rank {{other}} failed: {waits}", FAILED_HINT
+            return FindingCode.EARLY_EXIT, f"rank {{other}} failed: {waits}", FAILED_HINT
         uneven = uneven_steps(self._cast, acting, other, step, None)
         if uneven is not None:
-            return "uneven-steps", f"{uneven.format(who=who([other]), s='s')}: {waits}", UNEVEN_HINT
-        code, missing = ("send-without-recv", "receive") if way.sends else ("recv-without-send", "send")
+            return FindingCode.UNEVEN_STEPS, f"{uneven.format(who=who([other]), s='s')}: {waits}", UNEVEN_HINT
+        code, missing = (FindingCode.SEND_WITHOUT_RECV, "receive") if way.sends else (FindingCode.RECV_WITHOUT_SEND, "send")
         return code, f"{{name}}, on rank {{acting}}{{line}}, has no {missing} on rank {{other}}", f"Add the {missing} on rank {{other}}, with the same group and tag."  # fmt: skip # noqa: E501
 
     def _ranks(self, place: int) -> frozenset[int]:

@@ -14,6 +14,7 @@ from fakerun.analysis.matching.difference import Difference
 from fakerun.analysis.matching.endings import FAILED_HINT, UNEVEN_HINT, failed_at, failure_of
 from fakerun.analysis.matching.traces import Numbers
 from fakerun.analysis.matching.words import who
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.run import GroupCreation
 
 NEW_GROUP_HINT = "Call new_group on every rank for every group, those of others too, in one order and with the same ranks."
@@ -95,20 +96,20 @@ def _difference(cast: Cast, made: Mapping[int, _Made], position: int, ranks_of: 
     )
 
 
-def _cause(cast: Cast, usual: int, odd: int, *, over: bool) -> tuple[str, str | None, str]:
+def _cause(cast: Cast, usual: int, odd: int, *, over: bool) -> tuple[FindingCode, str | None, str]:
     """Code, the failure that explains it, and hint."""
     failure = failure_of(cast, odd) if over else None
     if failure is not None:
-        return "rank-ended-early", failure, FAILED_HINT
+        return FindingCode.EARLY_EXIT, failure, FAILED_HINT
     if over and cast.seats[odd].record.steps < cast.seats[usual].record.steps:
-        return "uneven-steps", None, UNEVEN_HINT
-    return "group-mismatch", None, NEW_GROUP_HINT
+        return FindingCode.UNEVEN_STEPS, None, UNEVEN_HINT
+    return FindingCode.GROUP_MISMATCH, None, NEW_GROUP_HINT
 
 
-def _statement(code: str, ranks: str, position: int) -> str:
-    if code == "rank-ended-early":
+def _statement(code: FindingCode, ranks: str, position: int) -> str:
+    if code is FindingCode.EARLY_EXIT:
         return f"{ranks} failed: at new group {position} the others wait for ever"
-    if code == "uneven-steps":
+    if code is FindingCode.UNEVEN_STEPS:
         return f"{ranks} completes fewer steps: at new group {position} the others wait for ever"
     return f"ranks do not make the same groups in the same order: they part at new group {position}"
 

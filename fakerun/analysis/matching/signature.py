@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 
 from fakerun.records.collective import CollectiveOp, Payload
+from fakerun.records.finding_code import FindingCode
 
 MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 
@@ -18,6 +19,15 @@ _FAMILY = {
     CollectiveOp.ALL_TO_ALL_SINGLE: CollectiveOp.ALL_TO_ALL,
     CollectiveOp.RECV: CollectiveOp.SEND,
 }
+
+MISMATCHES = {
+    "operation": FindingCode.OPERATION_MISMATCH,
+    "root": FindingCode.ROOT_MISMATCH,
+    "reduce-op": FindingCode.REDUCE_OP_MISMATCH,
+    "dtype": FindingCode.DTYPE_MISMATCH,
+    "size": FindingCode.SIZE_MISMATCH,
+}
+"""The finding's code by what `first_difference` tells."""
 
 Counts = tuple[int, ...]
 """Elements per member in group order; one number alone stands for all members."""

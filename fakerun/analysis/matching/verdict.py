@@ -15,7 +15,8 @@ from fakerun.analysis.matching.messages import message_differences
 from fakerun.analysis.matching.new_groups import new_group_differences
 from fakerun.analysis.matching.waiting import Graph
 from fakerun.analysis.matching.waits import never_waited
-from fakerun.records.finding import Finding
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, RankRecord
 
 _OF_THE_SCRIPT = frozenset({FailureKind.EXCEPTION, FailureKind.EXIT})
@@ -45,7 +46,7 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
     by_name = odd if made_alike else ()  # groups that are not made alike go by the wrong names
     played = list(_played(cast, differences))
     astray = {group for difference in differences if difference.astray for group in difference.groups}
-    waiting = {rank for finding in played if finding.code == "wait-cycle" for rank in finding.ranks}
+    waiting = {rank for finding in played if finding.code == FindingCode.DEADLOCK for rank in finding.ranks}
     inversions = Inversions(cast).findings(astray | apart, waiting)
     return (*by_name, *played, *agreed.findings(), *calls_of_non_members(cast), *inversions, *never_waited(cast))
 

@@ -7,7 +7,8 @@ from functools import cache
 from fakerun.analysis.matching.cast import Cast
 from fakerun.analysis.matching.traces import Trace
 from fakerun.analysis.matching.words import call
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 
 
 def never_waited(cast: Cast) -> Iterator[Finding]:
@@ -23,8 +24,7 @@ def never_waited(cast: Cast) -> Iterator[Finding]:
                 ranks[site].append((rank, index))
     for site, calls in ranks.items():
         yield Finding(
-            code="never-waited",
-            severity=Severity.WARNING,
+            code=FindingCode.NEVER_WAITED,
             message=f"nothing waits for {call(cast.record(*calls[0]))}: its result may be used before it is there.",
             ranks=tuple(rank for rank, _ in calls),
             call_site=site,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from fakerun.analysis.representatives.alike import MOST, Alike, ByRank
 from fakerun.analysis.representatives.landmarks import Landmarks
 from fakerun.job.named_ranks import NamedRank
-from fakerun.records.finding import Finding, Severity
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from fakerun.records.run import AssumedRanks
 from fakerun.units import format_ranks
 
@@ -142,8 +143,7 @@ class Representatives:
             words = "ranks {} differ, and stand for themselves" if len(odd) > 1 else "rank {} differs, and stands for itself"
             exceptions = words.format(format_ranks(odd))
         yield Finding(
-            code="ranks-assumed",
-            severity=Severity.NOTE,
+            code=FindingCode.RANKS_ASSUMED,
             message=f"{count} of {self._size} ranks were not simulated: {alike.in_words()} ranks are taken to do the same. "
             f"{simulated} were, at corners and ends of the mesh and {_SPOT_CHECKS} chosen at random: {exceptions}.",
             hint="--ranks all simulates every rank.",
@@ -163,8 +163,7 @@ def _nothing_assumed(ranks: Sequence[int], refuted: Iterable[int]) -> Iterator[F
     if not others:
         why = "those that were differ too much from each other, or failed"
     yield Finding(
-        code="ranks-differ",
-        severity=Severity.WARNING,
+        code=FindingCode.ASSUMPTION_REFUTED,
         message=f"nothing is known of {len(ranks)} ranks that were not simulated: {why}.",
         hint="Simulate more of them: --ranks all, or by number as in --ranks 0,4-7.",
     )

@@ -8,6 +8,7 @@ import torch
 
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 KnownValuesOf = Callable[[torch.Tensor], torch.Tensor | None]
@@ -21,7 +22,7 @@ def simulated_pickling(findings: FindingSink, known: KnownValuesOf) -> Iterator[
         values = known(self)
         if values is None:
             findings.note(
-                "not-saved",
+                FindingCode.NOT_SAVED,
                 "a device tensor was pickled: its values are not known, and what was written is of use to this run only.",
                 hint="torch.save keeps such files off the disk in a dry run.",
             )

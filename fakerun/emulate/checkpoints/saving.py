@@ -18,6 +18,7 @@ from fakerun.emulate.checkpoints.unwritten import Relocation, UnwrittenFiles, Un
 from fakerun.emulate.refusals.gaps import MAP_LOCATION
 from fakerun.emulate.torch_private import disable_all_modes
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes
 
@@ -70,7 +71,7 @@ class _Saving:
         if path is not None and isinstance(f, (str, os.PathLike)) and not Path(path).parent.is_dir():
             raise RuntimeError(f"Parent directory {Path(f).parent} does not exist.")  # torch's own words
         self._unwritten.keep(f, unwritten)
-        self._findings.note("not-saved", f"torch.save to {f if path else 'a file object'} was skipped: {why}.")
+        self._findings.note(FindingCode.NOT_SAVED, f"torch.save to {f if path else 'a file object'} was skipped: {why}.")
 
     def _why_not(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> str | None:
         """Why this save must not happen, or None."""

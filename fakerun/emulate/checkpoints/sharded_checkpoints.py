@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 
 from fakerun.emulate.torch_private import GROUP_DEVICES
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 
@@ -28,7 +29,7 @@ def simulated_sharded_checkpoints(findings: FindingSink) -> Iterator[None]:
 
     def save(state_dict: Any, *args: Any, **kwargs: Any) -> Metadata:
         findings.note(
-            "not-saved",
+            FindingCode.NOT_SAVED,
             f"torch.distributed.checkpoint was to save {len(state_dict)} entries{_place(kwargs)}; nothing was written.",
             hint="The objects that ranks exchange to plan a checkpoint are not among the collectives.",
         )
@@ -45,7 +46,7 @@ def simulated_sharded_checkpoints(findings: FindingSink) -> Iterator[None]:
 
     def load(state_dict: Any, *args: Any, **kwargs: Any) -> None:
         findings.note(
-            "not-loaded",
+            FindingCode.NOT_LOADED,
             f"torch.distributed.checkpoint was to load {len(state_dict)} entries{_place(kwargs)}; everything in them stays as it is.",
             hint="A script that continues from a step in its checkpoint starts from the beginning here.",
         )

@@ -16,7 +16,7 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink, OperationObserver
 
 _REDUCE_OPS = {
@@ -115,10 +115,9 @@ class Communication:
         except RuntimeError:
             if any(tensor.device.type == "cpu" for tensor in tensors):
                 self._findings.note(
-                    "cpu-tensor",
+                    FindingCode.CPU_TENSOR,
                     f"{op.value} of a host tensor on {_name(group)}, whose backend communicates GPU tensors only.",
                     hint='Move the tensor to the GPU, or initialise torch.distributed with backend="cpu:gloo,cuda:nccl".',
-                    severity=Severity.ERROR,
                     subject=op.value,
                 )
             raise

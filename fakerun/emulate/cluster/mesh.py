@@ -14,6 +14,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from fakerun.errors import UsageError
 from fakerun.job.mesh import MeshSpec
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink, OperationObserver
 
 _CONCATENATE = "_concatenate"
@@ -159,7 +160,7 @@ def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | N
         )
     if asked.sizes != shape:
         findings.note(
-            "mesh-resized",
+            FindingCode.MESH_RESIZED,
             f"the script makes the mesh {own}; it was given {_show(names or asked.axes, asked.sizes)}, as --mesh asks.",
             hint="Sizes that the script computes for itself (batch per rank, number of heads per rank) may still follow its own mesh.",
         )

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.patching import Patches
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 
@@ -18,10 +18,9 @@ def non_members_are_told(findings: FindingSink) -> Iterator[None]:
 
     def warn(name: str) -> None:
         findings.note(
-            "non-member",
+            FindingCode.NON_MEMBER,
             f"{name} on a group that this rank is not in: torch warns and does nothing, what would be received stays as it is.",
             hint=f"Call {name} on the group's members only (`if dist.get_rank(group) >= 0`), or make the group with this rank.",
-            severity=Severity.WARNING,
             subject=name,
         )
         # Where torch's own function would say it, in its words (2.11 to 2.15): at the call in torch that asks for it.

@@ -18,6 +18,7 @@ from torch.distributed import distributed_c10d
 from fakerun.emulate.cluster.communication import Communication
 from fakerun.emulate.cluster.peers import HeldObjects
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 Tensors = Iterator[torch.Tensor]
@@ -84,7 +85,7 @@ def _carried(
             objects[:] = kept  # the very objects, not copies
             peer, reason = in_place.unavailable
             findings.note(
-                "unknown-object",
+                FindingCode.UNKNOWN_OBJECT,
                 f"{function.__name__}: what rank {peer} sends is not known ({reason.value}); the list keeps what it holds.",
                 hint=f"Simulate rank {peer} too, or let a dry run make the object on every rank.",
             )

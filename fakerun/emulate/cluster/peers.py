@@ -21,6 +21,7 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.mailbox import Mailbox, Unavailable
 from fakerun.records.observer import FindingSink
 
@@ -233,7 +234,7 @@ class PeerValues:
 
     def _note_unavailable(self, peer: int, reason: Unavailable) -> None:
         self._findings.note(
-            "peer-silent",
+            FindingCode.PEER_UNAVAILABLE,
             f"what rank {peer} contributes never came ({reason.value}); it was taken to be what this rank contributes.",
             hint="The values that ranks exchange, and what depends on them, may differ on real hardware.",
         )

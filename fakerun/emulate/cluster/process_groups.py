@@ -17,7 +17,7 @@ from torch.distributed import distributed_c10d
 from fakerun.emulate.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink, OperationObserver
 
 
@@ -50,10 +50,9 @@ def _note_contradiction(asked: tuple[int, int], job: tuple[int, int], findings: 
     """Say that the script names another rank, or another number of ranks, than the job. Each node may be a world of its own."""
     if asked != job:
         findings.note(
-            "rank-contradicted",
+            FindingCode.RANK_MISMATCH,
             f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, but this is rank {job[0]} of {job[1]} of the job.",
             hint="Ranks that do not agree on who they are wait for each other in a real run. Leave rank and world_size out.",
-            severity=Severity.WARNING,
         )
 
 

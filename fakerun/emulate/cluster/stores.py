@@ -7,6 +7,7 @@ from typing import Any
 import torch.distributed as dist
 
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 
@@ -22,7 +23,7 @@ def simulated_stores(findings: FindingSink) -> Iterator[None]:
             self, host_name: str, port: int, world_size: int | None = None, is_master: bool = False, *more: Any, **named: Any
         ) -> None:
             findings.note(
-                "store-of-one-rank",
+                FindingCode.LOCAL_STORE,
                 "the script makes a TCPStore: it has only what this rank puts there.",
                 hint="Waiting for a key of another rank ends with the store's timeout.",
             )

@@ -13,6 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from fakerun.emulate.device.device_arguments import DeviceArguments
 from fakerun.emulate.device.known_values import KnownValues
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 
@@ -36,7 +37,7 @@ class FiniteValues:
         answer = func(*args, **kwargs)
         if any(self._known.of(part) is None for part in _simulated_parts(args[0] if args else kwargs["input"])):
             self._findings.note(
-                "assumed-finite",
+                FindingCode.ASSUMED_FINITE,
                 "torch.isfinite was asked about values that are not known in a dry run; they were taken to be finite.",
                 hint="What the script does with values that are not finite is unverified; on real data ranks may branch differently.",
             )

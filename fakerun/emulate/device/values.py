@@ -17,6 +17,7 @@ from fakerun.emulate.device.neutral import neutral_tensor, neutral_value
 from fakerun.emulate.refusals.gaps import UNKNOWN_SHAPE
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.job.routing import Routing
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 aten = torch.ops.aten
@@ -179,7 +180,7 @@ class UnknownValues:
         if self._unnoted:
             return
         self._findings.note(
-            "unknown-value",
+            FindingCode.UNKNOWN_VALUE,
             f"the script asked for {what}: not known in a dry run, so a neutral answer was given (float 1.0, int 1, bool False).",
             hint=hint,
         )
@@ -187,7 +188,7 @@ class UnknownValues:
     def _note_assumed(self, assumed: int) -> None:
         if assumed & ROUTING and not self._unnoted:
             message, hint = WHAT_IS_ASSUMED[self._routing]
-            self._findings.note("assumed-routing", message, hint=hint)
+            self._findings.note(FindingCode.ASSUMED_ROUTING, message, hint=hint)
         if assumed & PEERS:
             self.note_peers()
 
@@ -195,7 +196,7 @@ class UnknownValues:
         """The script gets to see values that ranks were assumed to contribute."""
         if not self._unnoted:
             self._findings.note(
-                "peers-assumed",
+                FindingCode.PEERS_ASSUMED,
                 "values were asked for that ranks contribute to which are not simulated: they were taken to contribute what this one does.",
                 hint="What depends on them is unverified. With --ranks all, or a list of ranks, they exchange what they really contribute.",
             )

@@ -10,14 +10,14 @@ import torch
 
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
-from fakerun.emulate.driver.device_properties import DeviceProperties, built_for, is_amd
+from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
 from fakerun.emulate.driver.generators import random_offset, random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
@@ -31,7 +31,7 @@ _NCCL_VERSION = (2, 27, 5)
 @contextmanager
 def cuda_facade(
     devices: Devices,
-    hardware: HardwareSpec,
+    hardware: Accelerator,
     statistics: MemoryStatistics,
     streams: StreamTable,
     observer: OperationObserver,
@@ -113,7 +113,7 @@ def _exchange(devices: Devices, index: int) -> int:
     return previous
 
 
-def _properties(devices: Devices, hardware: HardwareSpec, findings: FindingSink) -> dict[str, Any]:
+def _properties(devices: Devices, hardware: Accelerator, findings: FindingSink) -> dict[str, Any]:
     major, minor = hardware.compute_capability
 
     def properties(device: Any = None) -> DeviceProperties:
@@ -163,8 +163,8 @@ class _NoRanges:
         return lambda *args, **kwargs: 0
 
 
-def _versions(patches: Patches, hardware: HardwareSpec) -> None:
-    if is_amd(hardware):
+def _versions(patches: Patches, hardware: Accelerator) -> None:
+    if hardware.is_amd:
         patches.set(torch.version, "hip", _HIP_VERSION)
         patches.set(torch.version, "cuda", None)
     elif torch.version.cuda is None:

@@ -8,14 +8,14 @@ from typing import Any
 
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.refusals.gaps import MEMORY_HISTORY
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.observer import FindingSink, MemoryStatistics
 
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")
 
 
-def memory_functions(devices: Devices, hardware: HardwareSpec, statistics: MemoryStatistics, findings: FindingSink) -> dict[str, Any]:
+def memory_functions(devices: Devices, hardware: Accelerator, statistics: MemoryStatistics, findings: FindingSink) -> dict[str, Any]:
     """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
 
     def allocated(device: Any = None) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 
@@ -19,7 +20,7 @@ def host_only_profilers(findings: FindingSink) -> Iterator[None]:
     def initialise(self: Any, *args: Any, use_cuda: bool = False, use_device: str | None = None, **kwargs: Any) -> None:
         if use_cuda or use_device is not None:
             findings.note(
-                "profiled-host-only",
+                FindingCode.HOST_PROFILE_ONLY,
                 "the profiler was asked for the device's activities; it records those of the host, whose times are those of a dry run.",
             )
             kwargs["use_cpu"] = True

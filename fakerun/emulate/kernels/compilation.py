@@ -10,6 +10,7 @@ import torch
 
 from fakerun.emulate.torch_private import COMPILED_AUTOGRAD, DYNAMO, OptimizedModule
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 
@@ -59,7 +60,7 @@ class Compilation:
 
     def _note(self) -> None:
         self._findings.note(
-            "compiled-eagerly",
+            FindingCode.COMPILED_EAGERLY,
             "torch.compile was asked for; the program was run eagerly. Memory is an upper estimate: compiled code saves fewer activations.",
         )
 

@@ -16,6 +16,7 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.kernels.compilation import Compilation
 from fakerun.emulate.torch_private import FLEX_ATTENTION_OPERATOR, FakeTensor
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes
 
@@ -43,7 +44,7 @@ def fused_flex_attention(mode: DeviceMode, compilation: Compilation, findings: F
 def _note_unfused(findings: FindingSink, query: torch.Tensor, key: torch.Tensor) -> None:
     scores = query.shape[:-1].numel() * key.shape[-2] * query.element_size()
     findings.note(
-        "unfused-attention",
+        FindingCode.UNFUSED_ATTENTION,
         f"flex_attention was called outside torch.compile: on a GPU torch would hold all scores, {format_bytes(scores)} more. "
         "It was counted as the fused kernel, which does not.",
         hint="Call torch.compile(flex_attention), or call it in a compiled model.",

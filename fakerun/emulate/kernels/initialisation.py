@@ -8,6 +8,7 @@ import torch
 
 from fakerun.emulate.torch_private import TRUNCATED_NORMAL, dtensors_share_random_state
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink, OperationObserver
 
 
@@ -28,7 +29,7 @@ def samples_are_accepted(
             result = original(*args, **kwargs)
         if observer.moment().calls > expected:
             findings.note(
-                "samples-accepted",
+                FindingCode.ASSUMED_SAMPLES,
                 "trunc_normal_ of a DTensor took its first samples. Some may be drawn again on a GPU, and each round communicates.",
                 hint="Initialisation may communicate a few times more than shown. Training is the same.",
             )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 
@@ -16,7 +17,7 @@ def recurrence_in_steps(findings: FindingSink) -> Iterator[None]:
     def flatten_parameters(self: torch.nn.RNNBase) -> None:
         if any(weight.is_cuda for weight in self.parameters()):
             findings.note(
-                "recurrence-in-steps",
+                FindingCode.UNFUSED_RNN,
                 f"{type(self).__name__} runs in one cuDNN kernel on a GPU; it was taken apart into steps. Memory is an estimate: the steps "
                 "keep their own activations, and cuDNN's reserve and workspace are not simulated.",
             )

@@ -16,13 +16,13 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.refusals.gaps import TRITON_KERNEL
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.errors import scripts_own
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
 from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def launched_triton_kernels(mode: DeviceMode, hardware: HardwareSpec, findings: FindingSink) -> Iterator[None]:
+def launched_triton_kernels(mode: DeviceMode, hardware: Accelerator, findings: FindingSink) -> Iterator[None]:
     """Answer for Triton as long as the context lasts, where it is installed: torch has imported it then."""
     triton: Any = sys.modules.get("triton")
     with Patches() as patches:
@@ -54,7 +54,7 @@ def _first_configuration(self: Any, *args: Any, **kwargs: Any) -> Any:
 class _Driver:
     """Stands for Triton's driver: which device and which target it compiles for."""
 
-    def __init__(self, triton: Any, devices: Devices, hardware: HardwareSpec) -> None:
+    def __init__(self, triton: Any, devices: Devices, hardware: Accelerator) -> None:
         self._compiler, self._devices, self._hardware = triton.backends.compiler, devices, hardware
         self.utils = SimpleNamespace(get_device_properties=self._properties)
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from fakerun.errors import EmulationGapError
 from fakerun.patching import Patches
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
 SKIP_IT = "Skip the call in a dry run, for example behind an environment variable that the job sets."
@@ -49,7 +50,7 @@ class Gap:
     def tell(self, findings: FindingSink, what: str = "") -> None:
         """Report that the script was given something else."""
         message = f"{what or self.name} is not emulated: {self.reason}. {self.given}"
-        findings.note("not-emulated", message, hint=self.way_round, subject=self.name)
+        findings.note(FindingCode.NOT_EMULATED, message, hint=self.way_round, subject=self.name)
 
 
 _SENSOR = "it reads a sensor of the device"
@@ -83,10 +84,10 @@ MAP_LOCATION = Gap(
     reason="there is no storage to move",
     way_round="Give the device itself: torch.load(..., map_location='cuda:0').",
 )
-DEVICE_CLOCKS = Gap(
-    name="`clock_rate`, `memory_clock_rate` and `memory_bus_width` of `torch.cuda.get_device_properties()`",
-    reason="boards of one name differ, and fakerun estimates no time",
-    way_round=_LOG_SOMETHING_ELSE,
+DEVICE_FIGURES = Gap(
+    name="A figure of `torch.cuda.get_device_properties()` that is not known of the accelerator (of some: the clocks, `memory_bus_width`)",
+    reason="nobody published it, or boards of one name differ",
+    way_round="Give it: --hardware h100-80gb,clock=1980MHz,memory_clock=2619MHz,memory_bus_width=5120bit.",
     answer=1,
 )
 EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event that another process could open")
@@ -126,7 +127,7 @@ FUSED_COMMUNICATION = Gap(
 )
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
-    *(RUNTIME, DEVICE_CLOCKS, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION),
 )
 """Gaps that are met in the middle of other work, and raised there."""

@@ -1,43 +1,57 @@
-"""The report as JSON, schema version 2: the interface for programs. The same job gives the same bytes.
+"""The report as JSON: the interface for programs. The same job gives the same bytes.
 
-Keys come in the order written here. No time, host or path of the run directory is in it. Within a schema version keys may be
-added; none is removed and none changes its meaning. `peak_reserved_bytes` is null until reserved memory is estimated.
+Keys and their order are those of `json_document`. No time, host or path of the run directory is in it.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fakerun.job.spec import JobSpec
 from fakerun.records.collective import CollectiveRecord
-from fakerun.records.finding import Finding
+from fakerun.records.findings import Finding
+from fakerun.records.memory import Category, MemoryBlock
 from fakerun.records.run import ProcessFailure
-from fakerun.report.model import RankReport, Report
-
-SCHEMA_VERSION = 2
+from fakerun.report.formats.json_document import (
+    SCHEMA_VERSION,
+    CallSiteDocument,
+    CategoriesDocument,
+    CollectiveDocument,
+    DeviceDocument,
+    FailureDocument,
+    FindingDocument,
+    JobDocument,
+    MemoryDocument,
+    ModuleDocument,
+    PeakDocument,
+    RankDocument,
+    ReportDocument,
+    TensorsDocument,
+)
+from fakerun.report.model import DeviceMemory, RankReport, Report
 
 _LARGEST_TENSORS = 20
 
 
 def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
     """The whole report, one collective call, module, tensor group and finding a line; with every call, whatever `trace` says."""
-    return "".join(_lines(as_dict(report), "")) + "\n"
+    return "".join(_lines(as_document(report), "")) + "\n"
 
 
-def as_dict(report: Report) -> dict[str, Any]:
+def as_document(report: Report) -> ReportDocument:
     """The JSON document as plain Python data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fakerun_version": report.fakerun_version,
         "torch_version": report.torch_version,
-        "job": _job(report.job, dict(report.mesh)),
+        "job": _job(report),
         "ranks": [_rank(rank) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "findings": [_finding(finding) for finding in report.findings],
     }
 
 
-def _job(job: JobSpec, mesh: dict[str, int]) -> dict[str, Any]:
+def _job(report: Report) -> JobDocument:
+    job = report.job
     return {
         "script": None if job.script is None else str(job.script),
         "module": job.module,
@@ -45,15 +59,16 @@ def _job(job: JobSpec, mesh: dict[str, int]) -> dict[str, Any]:
         "world_size": job.world_size,
         "nnodes": job.nnodes,
         "nproc_per_node": job.nproc_per_node,
-        "mesh": mesh,
+        "mesh": dict(report.mesh),
         "hardware": job.hardware.name,
+        "hardware_overrides": dict(job.hardware.overrides),
         "steps": job.steps,
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],
     }
 
 
-def _rank(rank: RankReport) -> dict[str, Any]:
+def _rank(rank: RankReport) -> RankDocument:
     record = rank.record
     return {
         "rank": record.rank,
@@ -66,7 +81,7 @@ def _rank(rank: RankReport) -> dict[str, Any]:
     }
 
 
-def _collective(record: CollectiveRecord, devices: Sequence[int]) -> dict[str, Any]:
+def _collective(record: CollectiveRecord, devices: Sequence[int]) -> CollectiveDocument:
     return {
         "seq": record.seq,
         "step": record.step,
@@ -86,67 +101,110 @@ def _collective(record: CollectiveRecord, devices: Sequence[int]) -> dict[str, A
         "is_async": record.is_async,
         "waited": record.waited,
         "module": record.module,
-        "call_site": record.call_site,
+        "call_site": _call_site(record.call_site),
         "device": "cpu" if record.device is None else f"cuda:{devices[record.device]}",
         "coalesced": record.coalesced,
     }
 
 
-def _memory(rank: RankReport) -> dict[str, Any]:
+def _memory(rank: RankReport) -> MemoryDocument:
     device = rank.largest_device
-    memory, block = device.footprint, device.footprint.peak_block
-    peak_at = block and {"step": block.step, "phase": block.phase.value, "module": block.module, "call_site": block.call_site}
+    footprint = device.footprint
     return {
-        "peak_allocated_bytes": memory.peak_bytes,
+        "peak_allocated_bytes": footprint.peak_bytes,
         "peak_reserved_bytes": None,
-        "final_allocated_bytes": memory.final_bytes,
+        "final_allocated_bytes": footprint.final_bytes,
         "usable_bytes": device.fit.usable_bytes,
         "headroom_bytes": device.fit.headroom_bytes,
-        "peak_at": peak_at,
-        "at_peak": {category.value: nbytes for category, nbytes in device.categories.items()},
-        "per_step_peak_bytes": list(memory.per_step_peak_bytes),
-        "unfinished_step_peak_bytes": memory.unfinished_step_peak_bytes,
-        "modules_at_peak": [{"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in device.modules],
-        "largest_tensors_at_peak": [
-            {
-                "category": group.category.value,
-                "module": group.module,
-                "shape": list(group.shape),
-                "dtype": group.dtype,
-                "count": group.count,
-                "nbytes": group.nbytes,
-                "call_site": group.call_site,
-            }
-            for group in device.tensors[:_LARGEST_TENSORS]
-        ],
+        "peak_at": None if footprint.peak_block is None else _peak(footprint.peak_block),
+        "at_peak": _categories(device),
+        "per_step_peak_bytes": list(footprint.per_step_peak_bytes),
+        "unfinished_step_peak_bytes": footprint.unfinished_step_peak_bytes,
+        "modules_at_peak": _modules(device),
+        "largest_tensors_at_peak": _tensors(device),
+        "devices": [_device(each) for each in rank.devices],
     }
 
 
-def _failure(failure: ProcessFailure) -> dict[str, Any]:
+def _peak(block: MemoryBlock) -> PeakDocument:
+    return {"step": block.step, "phase": block.phase.value, "module": block.module, "call_site": _call_site(block.call_site)}
+
+
+def _categories(device: DeviceMemory) -> CategoriesDocument:
+    at_peak = device.categories
+    return {
+        "parameter": at_peak[Category.PARAMETER],
+        "buffer": at_peak[Category.BUFFER],
+        "gradient": at_peak[Category.GRADIENT],
+        "optimizer_state": at_peak[Category.OPTIMIZER_STATE],
+        "activation": at_peak[Category.ACTIVATION],
+        "communication": at_peak[Category.COMMUNICATION],
+        "input": at_peak[Category.INPUT],
+        "temporary": at_peak[Category.TEMPORARY],
+    }
+
+
+def _modules(device: DeviceMemory) -> list[ModuleDocument]:
+    return [{"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in device.modules]
+
+
+def _tensors(device: DeviceMemory) -> list[TensorsDocument]:
+    return [
+        {
+            "category": group.category.value,
+            "module": group.module,
+            "shape": list(group.shape),
+            "dtype": group.dtype,
+            "count": group.count,
+            "nbytes": group.nbytes,
+            "call_site": _call_site(group.call_site),
+        }
+        for group in device.tensors[:_LARGEST_TENSORS]
+    ]
+
+
+def _device(device: DeviceMemory) -> DeviceDocument:
+    return {
+        "cuda_index": device.cuda_index,
+        "peak_allocated_bytes": device.footprint.peak_bytes,
+        "final_allocated_bytes": device.footprint.final_bytes,
+        "usable_bytes": device.fit.usable_bytes,
+        "headroom_bytes": device.fit.headroom_bytes,
+    }
+
+
+def _failure(failure: ProcessFailure) -> FailureDocument:
     return {
         "kind": failure.kind.value,
         "exception": failure.exception,
         "message": failure.message,
         "traceback": failure.traceback,
         "exit_code": failure.exit_code,
-        "call_site": failure.call_site,
+        "call_site": _call_site(failure.call_site),
     }
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(finding: Finding) -> FindingDocument:
     return {
-        "code": finding.code,
+        "code": finding.code.value,
         "severity": finding.severity.value,
         "message": finding.message,
         "ranks": list(finding.ranks),
-        "call_site": finding.call_site,
+        "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
     }
 
 
+def _call_site(site: str | None) -> CallSiteDocument | None:
+    if site is None:
+        return None
+    path, _, line = site.rpartition(":")
+    return {"path": path, "line": int(line), "function": None}
+
+
 def _lines(value: Any, indent: str) -> Iterator[str]:
-    """Writes the value with one line for everything that holds no object: greppable, and a diff shows whole calls."""
-    if not _holds_objects(value):
+    """Writes the value with one line for everything that holds nothing nested but call sites: a diff shows whole calls."""
+    if _is_one_line(value):
         yield json.dumps(value)
         return
     is_object = isinstance(value, dict)
@@ -161,9 +219,17 @@ def _lines(value: Any, indent: str) -> Iterator[str]:
     yield f"\n{indent}" + ("}" if is_object else "]")
 
 
-def _holds_objects(value: Any) -> bool:
-    """Whether there is an object inside the value."""
-    if not isinstance(value, dict | list):
-        return False
-    items = value.values() if isinstance(value, dict) else value
-    return any(isinstance(item, dict) or _holds_objects(item) for item in items)
+_IN_LINE = frozenset({"call_site"})
+"""Objects that stay on the line of the object that has them."""
+
+
+def _is_one_line(value: Any) -> bool:
+    """Whether no other object than a call site is inside the value."""
+    if isinstance(value, dict):
+        return not any(_holds_object(item) for key, item in value.items() if key not in _IN_LINE)
+    return not _holds_object(value)
+
+
+def _holds_object(value: Any) -> bool:
+    """Whether the value is an object, or a list with one somewhere in it."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_object, value)))

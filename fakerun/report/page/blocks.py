@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal, TypeAlias
 
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 
 ESSENTIAL = 100
 """The priority of a column that is never left out."""

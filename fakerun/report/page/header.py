@@ -21,7 +21,7 @@ def header_facts(report: Report) -> Facts:
     nodes = f"{job.nnodes} node{'s' * (job.nnodes > 1)} x {job.nproc_per_node}"
     return Facts(
         facts=(
-            Fact(label="hardware", value=f"{job.world_size} x {job.hardware.name} ({nodes})"),
+            Fact(label="hardware", value=f"{job.world_size} x {job.hardware} ({nodes})"),
             Fact(label="mesh", value=axes_text(report.mesh) if report.mesh else "none"),
             Fact(label="simulated", value=f"{_simulated(report.ranks)}, {_steps(report)}, torch {report.torch_version or 'unknown'}"),
         )

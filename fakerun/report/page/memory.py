@@ -4,7 +4,7 @@ from itertools import groupby
 
 from fakerun.analysis.fit import COUNTED, NOT_COUNTED
 from fakerun.analysis.memory import MemoryFootprint
-from fakerun.job.hardware import HardwareSpec
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, Row, Section, Series, SideBySide, Table, Tone
@@ -15,7 +15,7 @@ _MODULE_WIDTH = 22
 _TENSORS_SHOWN = 8
 
 
-def memory_sections(rank: RankReport, hardware: HardwareSpec) -> tuple[Section, ...]:
+def memory_sections(rank: RankReport, hardware: Accelerator) -> tuple[Section, ...]:
     """The verdict on the rank's largest device, where its peak was, and what was allocated then by category, module and tensor."""
     title = f"Memory of rank {rank.record.rank}"
     device = rank.largest_device
@@ -41,15 +41,15 @@ def memory_sections(rank: RankReport, hardware: HardwareSpec) -> tuple[Section, 
     )
 
 
-def _verdict(rank: RankReport, device: DeviceMemory, hardware: HardwareSpec) -> Prose:
+def _verdict(rank: RankReport, device: DeviceMemory, hardware: Accelerator) -> Prose:
     """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or by how much it does not. A failed rank might have needed more."""
     fit = device.fit
     peak, usable = format_bytes(fit.peak_bytes), format_bytes(fit.usable_bytes)
     if not fit.fits:
         excess = format_bytes(-fit.headroom_bytes)
-        return Prose(text=f"DOES NOT FIT: {peak} exceeds {usable} ({hardware.name}) by {excess}", tone=Tone.BAD)
+        return Prose(text=f"DOES NOT FIT: {peak} exceeds {usable} ({hardware}) by {excess}", tone=Tone.BAD)
     until = " until it failed" if rank.record.failure else ""
-    return Prose(text=f"fits{until}: {peak} of {usable} ({hardware.name}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
+    return Prose(text=f"fits{until}: {peak} of {usable} ({hardware}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
 
 
 def _place(block: MemoryBlock) -> str:

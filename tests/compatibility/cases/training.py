@@ -55,7 +55,7 @@ CASES = (
         program="training/profiled",
         world_size=2,
         operations={**_DDP_BEGINS, "all_reduce": 3, "reduce": 3},
-        findings=frozenset({"profiled-host-only", "unknown-value"}),
+        findings=frozenset({"host-profile-only", "unknown-value"}),
     ),
     Case(
         program="training/saved_and_loaded",

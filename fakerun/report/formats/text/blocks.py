@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from fakerun.records.finding import Severity
+from fakerun.records.finding_code import Severity
 from fakerun.report.formats.text.style import Style, clip_end, unbroken
 from fakerun.report.formats.text.text_table import TextTable, beside
 from fakerun.report.page.blocks import (

@@ -3,6 +3,10 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MOST = 3
+_SHORTEST_CUT = 3
+"""Letters from which on a name counts as another one cut short."""
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` (did you mean 'a' or 'b'?)`, or nothing when no known name is near. To be put right after the name.
@@ -11,6 +15,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     by_letters = {candidate.lstrip("-"): candidate for candidate in known}
     letters = name.lstrip("-")
-    close = sorted(get_close_matches(letters, by_letters), key=lambda known: not known.startswith(letters))  # what is only cut short first
-    near = [by_letters[match] for match in close]
+    cut_short = [known for known in by_letters if len(letters) >= _SHORTEST_CUT and known.startswith(letters)]
+    near = [by_letters[match] for match in dict.fromkeys([*cut_short, *get_close_matches(letters, by_letters)])][:_MOST]
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

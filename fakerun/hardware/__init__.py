@@ -1,0 +1,1 @@
+"""Accelerators, their interconnects and nodes: one data file, every figure with its source."""

@@ -1,0 +1,306 @@
+"""The JSON report, key by key: names, types, units and meaning. `json_schema` makes the published schema of this.
+
+Within a schema version keys are only added; none is removed, none changes its meaning or its unit, and keys come in the order
+written here. Sizes in elements are those of tensors, all other sizes are bytes.
+"""
+
+from typing import Literal
+
+from typing_extensions import TypedDict  # pydantic takes no other on Python 3.11
+
+SCHEMA_VERSION: Literal[2] = 2
+
+
+class CallSiteDocument(TypedDict):
+    """A line of the user's code."""
+
+    path: str
+    """The file: relative to the directory that the job was started in where it lies there, else to the script's."""
+    line: int
+    """The line in the file, from 1; 0 where it is not known."""
+    function: str | None
+    """The function that the line is in; null where it is not known."""
+
+
+class JobDocument(TypedDict):
+    """What was asked for."""
+
+    script: str | None
+    """The training script as it was given; null if a module was."""
+    module: str | None
+    """The module as it was given (`-m`); null if a script was."""
+    args: list[str]
+    """The script's own arguments."""
+    world_size: int
+    """Ranks of the job: nnodes times nproc_per_node."""
+    nnodes: int
+    """Nodes."""
+    nproc_per_node: int
+    """Ranks on each node."""
+    mesh: dict[str, int]
+    """Axes of the device mesh in effect, outermost first, with the number of ranks along each; empty without a mesh."""
+    hardware: str
+    """The accelerator's name, as in `--hardware`."""
+    hardware_overrides: dict[str, str]
+    """Figures of the accelerator that the job gives itself, by key, as they were written: `{"memory": "94GiB"}`."""
+    steps: int
+    """Optimizer steps asked for."""
+    routing: str
+    """How tokens were spread over experts where the script routes by value: balanced, worst."""
+    error_on_collective: list[str]
+    """Operations that the script must not issue."""
+
+
+class CollectiveDocument(TypedDict):
+    """One collective or point-to-point call of one rank."""
+
+    seq: int
+    """Number of the call among the rank's calls, from 0."""
+    step: int
+    """The optimizer step that the call is in, from 0."""
+    phase: Literal["forward", "backward", "optimizer", "other"]
+    """What the rank was doing; `other` is all outside forward, backward and optimizer."""
+    op: str
+    """The operation, as torch.distributed names it."""
+    group: str | None
+    """The process group's name: the mesh axis, `world`, or torch's description of it; null if it has none."""
+    group_size: int
+    """Ranks of the group."""
+    group_ranks: list[int]
+    """Global ranks of the group, in group order."""
+    dtype: str
+    """The tensors' dtype without `torch.`; empty for a barrier."""
+    input_sizes: list[list[int]]
+    """Sizes of the tensors that the rank puts in, in elements."""
+    output_sizes: list[list[int]]
+    """Sizes of the tensors that the rank gets out, in elements."""
+    nbytes: int
+    """Message size as nccl-tests count it: the larger of what the rank puts in and what it gets out, in bytes."""
+    bus_bytes: int
+    """Bytes that cross the rank's links: nbytes times the operation's bus factor (nccl-tests), rounded down."""
+    reduce_op: str | None
+    """The reduction; null where the operation does not reduce."""
+    root: int | None
+    """Global rank of the root; null where the operation has none."""
+    peer: int | None
+    """Global rank at the other end of a send or recv; null for collectives."""
+    is_async: bool
+    """Whether the call returned before it was complete."""
+    waited: bool
+    """Whether the script, or torch for it, waited for the call to complete."""
+    module: str | None
+    """The innermost module that the call was made in; empty for the root module, null outside modules."""
+    call_site: CallSiteDocument | None
+    """Where the call was made; null where no line of the user's led to it."""
+    device: str
+    """The device that the call runs on: cuda:N (NCCL), N as the script counts devices, or cpu (gloo)."""
+    coalesced: int | None
+    """Calls of a rank with the same number were issued as one; null for a call of its own."""
+
+
+class PeakDocument(TypedDict):
+    """The allocation with which the peak was reached."""
+
+    step: int
+    """The optimizer step, from 0."""
+    phase: Literal["forward", "backward", "optimizer", "other"]
+    """What the rank was doing."""
+    module: str | None
+    """The innermost module; empty for the root module, null outside modules."""
+    call_site: CallSiteDocument | None
+    """The line that allocated; null where no line of the user's led to it."""
+
+
+class CategoriesDocument(TypedDict):
+    """Allocated bytes by what they are for."""
+
+    parameter: int
+    """Parameters (the local shards), in bytes."""
+    buffer: int
+    """Buffers of modules, in bytes."""
+    gradient: int
+    """Gradients of parameters, in bytes."""
+    optimizer_state: int
+    """State of optimizers, in bytes."""
+    activation: int
+    """Made in forward with gradients enabled, recomputation included, in bytes."""
+    communication: int
+    """Buffers of collectives, unsharded parameters of FSDP included, in bytes."""
+    input: int
+    """Brought from the host or made outside modules for the model, in bytes."""
+    temporary: int
+    """The rest, in bytes."""
+
+
+class ModuleDocument(TypedDict):
+    """Bytes at the peak that one module, or several of the same pattern, allocated."""
+
+    module: str | None
+    """The module's name, with `*` for an index; empty for the root module, null outside modules."""
+    instances: int
+    """Modules of that pattern."""
+    nbytes: int
+    """Allocated bytes of all of them."""
+
+
+class TensorsDocument(TypedDict):
+    """Tensors allocated at the peak that differ only in the index of their layer."""
+
+    category: str
+    """What they are for: a key of at_peak."""
+    module: str | None
+    """The module that allocated them, with `*` for an index; empty for the root module, null outside modules."""
+    shape: list[int]
+    """Shape of each, in elements."""
+    dtype: str
+    """dtype of each, without `torch.`."""
+    count: int
+    """Number of tensors."""
+    nbytes: int
+    """Allocated bytes of all of them."""
+    call_site: CallSiteDocument | None
+    """The line that allocated them; null where no line of the user's led to it."""
+
+
+class DeviceDocument(TypedDict):
+    """The rank's memory on one device."""
+
+    cuda_index: int | None
+    """The device's CUDA index in the rank's process; null where it is not recorded."""
+    peak_allocated_bytes: int
+    """The most that was allocated at one time, in bytes."""
+    final_allocated_bytes: int
+    """What was still allocated at the end, in bytes."""
+    usable_bytes: int
+    """What the device has, in bytes, as its driver reports it."""
+    headroom_bytes: int
+    """usable_bytes less peak_allocated_bytes: negative if it does not fit."""
+
+
+class MemoryDocument(TypedDict):
+    """The rank's memory on the device with its highest peak, and in `devices` on each."""
+
+    peak_allocated_bytes: int
+    """The most that was allocated at one time, in bytes; each storage is rounded up to 512 bytes, as the caching allocator does."""
+    peak_reserved_bytes: int | None
+    """The most that the caching allocator reserved, in bytes; null as long as it is not estimated."""
+    final_allocated_bytes: int
+    """What was still allocated at the end, in bytes."""
+    usable_bytes: int
+    """What the device has, in bytes, as its driver reports it."""
+    headroom_bytes: int
+    """usable_bytes less peak_allocated_bytes: negative if it does not fit."""
+    peak_at: PeakDocument | None
+    """Where the peak was reached; null if nothing was allocated."""
+    at_peak: CategoriesDocument
+    """What was allocated at the peak."""
+    per_step_peak_bytes: list[int]
+    """The peak of each completed step, in bytes."""
+    unfinished_step_peak_bytes: int | None
+    """The peak after the last completed step, in bytes; null if nothing was allocated there."""
+    modules_at_peak: list[ModuleDocument]
+    """What was allocated at the peak by module, the largest first."""
+    largest_tensors_at_peak: list[TensorsDocument]
+    """The largest groups of tensors that were allocated at the peak, at most 20."""
+    devices: list[DeviceDocument]
+    """Each device that the rank used, in order of first use."""
+
+
+class FailureDocument(TypedDict):
+    """Why a rank did not finish."""
+
+    kind: Literal["exception", "exit", "signal", "timeout", "gap", "usage", "interrupted", "internal"]
+    """How it ended. `gap`: the script needs an emulation that fakerun lacks; `internal`: fakerun itself failed."""
+    exception: str | None
+    """Qualified name of the exception's class; null where there was none."""
+    message: str
+    """What the exception said, or what happened."""
+    traceback: str
+    """The script's traceback, from the user's file on; empty where there was none."""
+    exit_code: int
+    """As the shell would see it: 128 plus the number for a signal."""
+    call_site: CallSiteDocument | None
+    """The user's line; null where it is not known."""
+
+
+class RankDocument(TypedDict):
+    """One simulated rank."""
+
+    rank: int
+    """The global rank."""
+    coordinate: dict[str, int]
+    """Its index along each axis of the mesh, from 0; empty without a mesh."""
+    status: Literal["ok", "failed"]
+    """Whether it finished. Ranks that were only assumed to match it are in `classes`, not here."""
+    steps: int
+    """Optimizer steps that it completed."""
+    collectives: list[CollectiveDocument]
+    """Its communication calls, in order."""
+    memory: MemoryDocument
+    """Its device memory."""
+    failure: FailureDocument | None
+    """Why it did not finish; null if it did."""
+
+
+class ClassDocument(TypedDict):
+    """Ranks with the same behaviour: same calls up to renaming of ranks, same memory, same end."""
+
+    simulated: list[int]
+    """Global ranks that were simulated, in order; at least one."""
+    assumed: list[int]
+    """Global ranks that were not simulated and are assumed to match, in order."""
+
+
+class FindingDocument(TypedDict):
+    """One thing to know about the job."""
+
+    code: str
+    """What kind of finding it is; docs/findings.md lists all."""
+    severity: Literal["error", "warning", "note"]
+    """An error makes the command exit with 1 or worse."""
+    message: str
+    """What was found."""
+    ranks: list[int]
+    """Global ranks that it concerns, in order."""
+    call_site: CallSiteDocument | None
+    """The user's line; null where there is none."""
+    hint: str | None
+    """What to do about it; null where there is nothing to say."""
+
+
+class ReportDocument(TypedDict):
+    """The report of one fakerun run."""
+
+    schema_version: Literal[2]
+    """Version of this schema. Within a version keys are only added."""
+    fakerun_version: str
+    """The fakerun that ran the job."""
+    torch_version: str | None
+    """The torch that the job ran with; null if no rank came to say."""
+    job: JobDocument
+    """What was asked for."""
+    ranks: list[RankDocument]
+    """Simulated ranks, in order."""
+    classes: list[ClassDocument]
+    """All ranks, simulated or assumed, by behaviour."""
+    findings: list[FindingDocument]
+    """All findings, gravest first."""
+
+
+DOCUMENTS = (
+    CallSiteDocument,
+    JobDocument,
+    CollectiveDocument,
+    PeakDocument,
+    CategoriesDocument,
+    ModuleDocument,
+    TensorsDocument,
+    DeviceDocument,
+    MemoryDocument,
+    FailureDocument,
+    RankDocument,
+    ClassDocument,
+    FindingDocument,
+    ReportDocument,
+)
+"""Every kind of object in the document."""

@@ -1,0 +1,7 @@
+"""The page of findings says what the code says."""
+
+from tests.docs.findings_page import PAGE, page
+
+
+def test_page_is_up_to_date() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.docs.findings_page"
