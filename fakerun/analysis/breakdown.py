@@ -7,6 +7,7 @@ says how many there were. All bytes are allocated bytes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fakerun.call_site import CallSite
 from fakerun.records.memory import Category, MemoryBlock
 
 
@@ -28,7 +29,7 @@ class TensorGroup:
     module: str | None
     shape: tuple[int, ...]
     dtype: str
-    call_site: str | None
+    call_site: CallSite | None
     count: int
     nbytes: int
 
@@ -65,7 +66,7 @@ def by_module(blocks: Iterable[MemoryBlock], *, depth: int = 0) -> tuple[ModuleS
 
 def by_tensor(blocks: Iterable[MemoryBlock]) -> tuple[TensorGroup, ...]:
     """Groups of like tensors, the largest group first."""
-    groups: dict[tuple[Category, str | None, tuple[int, ...], str, str | None], list[int]] = {}
+    groups: dict[tuple[Category, str | None, tuple[int, ...], str, CallSite | None], list[int]] = {}
     for block in blocks:
         key = (block.category, module_pattern(block.module), block.shape, block.dtype, block.call_site)
         groups.setdefault(key, []).append(block.nbytes)

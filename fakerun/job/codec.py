@@ -62,6 +62,11 @@ def decode_job(data: bytes, *, source: str = "job") -> JobSpec:
         raise UsageError(f"{source}: the job is damaged ({error}); run the job again") from error
 
 
+def load_job_validator() -> None:
+    """Do what is done once, on first use: import pydantic and build the validator of jobs."""
+    _adapter()
+
+
 def job_version(data: bytes) -> int | None:
     """The schema version of an encoded job; None for bytes that no fakerun wrote."""
     try:

@@ -8,18 +8,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fakerun.call_site import CallSite, CallSiteResolver, Owner, owner
 from fakerun.job.spec import JobSpec
-from fakerun.places import Owner, Places, owner
 
 _CALL = re.compile(r'  File "(?P<file>.+)", line (?P<line>\d+) in (?P<function>.+)')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrashSite:
-    """The calls that led to the crash, as text, outermost first; and the innermost one in the user's code as `file:line`."""
+    """The calls that led to the crash, as text, outermost first; and the innermost one in the user's code if there is one."""
 
     stack: str = ""
-    call_site: str | None = None
+    call_site: CallSite | None = None
 
 
 def crash_site(report: str, job: JobSpec, working_directory: Path) -> CrashSite:
@@ -29,7 +29,8 @@ def crash_site(report: str, job: JobSpec, working_directory: Path) -> CrashSite:
     if not calls:
         return CrashSite()
     lines = [f'  File "{call["file"]}", line {call["line"]}, in {call["function"]}\n' for call in calls]
-    call_site = Places(working_directory, job.script).innermost((call["file"], int(call["line"])) for call in calls)
+    resolver = CallSiteResolver(working_directory, job.script)
+    call_site = resolver.innermost((call["file"], int(call["line"]), call["function"]) for call in calls)
     return CrashSite(stack="".join(["Stack (most recent call last):\n", *lines]), call_site=call_site)
 
 

@@ -4,6 +4,7 @@ Names and values follow torch/distributed/elastic/agent/server/local_elastic_age
 draws by chance (the port, the run id) are fixed here: the same job gives the same environment.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from fakerun.job.spec import JobSpec
 MASTER_ADDR = "localhost"
 MASTER_PORT = "29500"
 """torchrun's default for a static rendezvous. Nothing listens there: a simulated rank has no peers."""
+
+_READ_AT_LOAD = re.compile(
+    r"PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG"  # the interpreter and the C library
+    r"|OMP_|GOMP_|GOTO_|KMP_|MKL|OPENBLAS_|DNNL_|ONEDNN_|ACC_|NPY_|NUMPY_|SYMPY_|MPMATH_"  # libraries that torch loads
+    r"|TORCH(?!ELASTIC_)|PYTORCH_|ATEN_|AOT|C10_|CUDA_|CUTLASS_|TRITON_|KINETO_|INDUCTOR_|PARTITIONER_|FX_|UNSAFE_SKIP_FSDP"  # torch
+    r"|(?:HOME|PATH|TMPDIR|TMP|TEMP|USER|LOGNAME|LOGLEVEL|CI|CXX|FAKE_ALLOW_META)$"
+)
+"""Variables that are read while Python starts and torch is imported: those that getenv and os.environ are asked for meanwhile (torch 2.13),
+by prefix where many have one. What torchrun sets for each rank is not among them."""
 
 
 def worker_environment(job: JobSpec, rank: int, *, inherited: Mapping[str, str], error_file: Path) -> dict[str, str]:
@@ -40,3 +50,13 @@ def worker_environment(job: JobSpec, rank: int, *, inherited: Mapping[str, str],
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_ERROR_FILE": str(error_file),
     }
+
+
+def is_read_at_load(name: str) -> bool:
+    """Whether the variable can have an effect while Python starts and torch is imported."""
+    return _READ_AT_LOAD.match(name) is not None
+
+
+def load_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a rank that must be set before Python starts: ranks that agree in these can be forked from one process."""
+    return {name: value for name, value in environment.items() if is_read_at_load(name)}

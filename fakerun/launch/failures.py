@@ -32,17 +32,19 @@ class RankEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastWords:
+class Diagnostics:
     """What a rank without a record left behind: the tail of its stderr, and where it crashed if it did."""
 
     stderr: str = ""
     crash: CrashSite = field(default_factory=CrashSite)
 
 
-def finished_record(job: JobSpec, rank: int, end: RankEnd, written: RankRecord | None, last_words: LastWords = LastWords()) -> RankRecord:
+def finished_record(
+    job: JobSpec, rank: int, end: RankEnd, written: RankRecord | None, diagnostics: Diagnostics = Diagnostics()
+) -> RankRecord:
     """The record of a rank that has ended: `written` if it wrote one."""
     if written is None:
-        return _unrecorded(job, rank, _failure_without_record(job, end, last_words))
+        return _unrecorded(job, rank, _failure_without_record(job, end, diagnostics))
     if end.stopped is FailureKind.INTERRUPTED:
         return replace(written, failure=_interrupted(written.failure))
     return written
@@ -72,15 +74,15 @@ def _interruption(message: str) -> ProcessFailure:
     return ProcessFailure(kind=FailureKind.INTERRUPTED, exception=None, message=message, exit_code=_INTERRUPTED_STATUS)
 
 
-def _failure_without_record(job: JobSpec, end: RankEnd, last_words: LastWords) -> ProcessFailure:
+def _failure_without_record(job: JobSpec, end: RankEnd, diagnostics: Diagnostics) -> ProcessFailure:
     if end.stopped is FailureKind.INTERRUPTED:
         return _interruption("interrupted")
     if end.stopped is FailureKind.TIMEOUT:
         message = f"timed out after {job.timeout_s:g} s, and did not answer when asked where it was"
         return ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message=message, exit_code=_TIMED_OUT_STATUS)
     if end.status < 0:
-        return _killed(-end.status, last_words.crash)
-    return _ended_unseen(end.status, last_words.stderr)
+        return _killed(-end.status, diagnostics.crash)
+    return _ended_unseen(end.status, diagnostics.stderr)
 
 
 def _killed(number: int, crash: CrashSite) -> ProcessFailure:

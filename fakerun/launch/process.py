@@ -1,134 +1,45 @@
-"""Rank processes: the fork server that makes them, and for each waiting for it, asking it to stop, and leaving nothing of it behind.
+"""A rank's process, as the launcher holds it: waiting for its end, stopping it, and leaving nothing of it behind.
 
-The protocol with the fork server is told in `fakerun.rank`. A rank leaves `record.json.gz` in its directory; `RankFiles` names what
-else. One word on its control pipe (a `StopReason`, as `FailureKind` spells it) asks it to write its record and end; the end of the pipe
-means that fakerun is gone. Through its connection it talks to the other ranks (`fakerun.launch.mailbox`). What the record says is none
-of this module's business.
+A rank leaves `record.json.gz` in its directory; `RankFiles` names its other files. A `StopReason` on its control pipe, spelled as in
+`FailureKind`, asks it to write its record and end; the end of the pipe means that the launcher is gone. Through its connection it exchanges
+values with other ranks (`fakerun.launch.mailbox`). What the record says does not matter here.
 """
 
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import BinaryIO, Literal, Self, TypeAlias
 
-from fakerun.launch.run_directory import RankFiles
 from fakerun.records.run import FailureKind
 
-_LARGEST_ANSWER = 1 << 10
+_TAIL_BYTES = 4096
 
 StopReason: TypeAlias = Literal[FailureKind.TIMEOUT, FailureKind.INTERRUPTED]
 """Why fakerun asks a rank to stop."""
 
 
-class ServerDiedError(Exception):
-    """The fork server is gone: killed, or crashed while it loaded torch. `status` is as `subprocess` gives it."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"the fork server ended with status {status}")
-        self.status = status
-
-
-class RankServer:
-    """A process with torch loaded that forks the ranks: torch is loaded once, not once for each.
-
-    It is in a session of its own: the terminal's Ctrl-C does not reach it. It is started with the environment of a rank, because torch
-    and Python read some of it while they load; a rank is then given what is different for it.
-    """
-
-    def __init__(self, process: "subprocess.Popen[bytes]", requests: socket.socket, environment: Mapping[str, str]) -> None:
-        self._process = process
-        self._requests = requests
-        self._environment = environment
-
-    @classmethod
-    def start(cls, job_file: Path, environment: Mapping[str, str], log: Path) -> Self:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # -P: the working directory must not shadow what fakerun imports; the rank then sets sys.path as Python would for the script.
-        # -u: as torchrun starts its workers, and what makes the output live.
-        command = [sys.executable, "-P", "-u", "-m", "fakerun.rank", str(job_file), str(theirs.fileno())]
-        with theirs, log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        return cls(process, ours, environment)
-
-    def fork(self, rank: int, files: RankFiles, environment: Mapping[str, str]) -> "RankProcess":
-        """Start a rank; it begins when the server has loaded torch.
-
-        Raises:
-            ServerDiedError: the server died before, or while it did so.
-        """
-        own = {name: value for name, value in environment.items() if self._environment.get(name) != value}
-        request = {"start": rank, "environment": own}
-        with ExitStack() as stack:
-            theirs, ours = os.pipe()  # only the rank inherits its end; ours stays with us, so that it closes when we die
-            stack.callback(os.close, theirs)
-            on_failure = stack.enter_context(ExitStack())
-            on_failure.callback(os.close, ours)
-            connection, their_connection = Pipe()
-            stack.enter_context(their_connection)
-            on_failure.enter_context(connection)
-            logs = [stack.enter_context(path.open("wb")).fileno() for path in (files.stdout, files.stderr)]
-            answer = self._ask(request, (theirs, their_connection.fileno(), *logs))
-            on_failure.pop_all()
-        return RankProcess(self, answer["pid"], ours, connection)
-
-    def reap(self, pid: int) -> int:
-        """The status of a rank that has ended or was killed, which then is no more."""
-        try:
-            return int(self._ask({"reap": pid})["status"])
-        except ServerDiedError:  # with it went what it knew; what the rank wrote is there
-            return -signal.SIGKILL
-
-    def close(self) -> None:
-        """End the server. Ranks that still run are not its business."""
-        self._requests.close()
-        self._process.wait()
-
-    def _ask(self, request: Mapping[str, Any], descriptors: tuple[int, ...] = ()) -> Any:
-        try:
-            socket.send_fds(self._requests, [json.dumps(request).encode()], descriptors)
-            answer = self._requests.recv(_LARGEST_ANSWER)
-        except (BrokenPipeError, ConnectionResetError):
-            answer = b""
-        if not answer:
-            raise ServerDiedError(self._process.wait())
-        return json.loads(answer)
-
-
 class RankProcess:
-    """A running rank, in a session of its own: the terminal's Ctrl-C does not reach it, and its whole group can be killed.
+    """A running rank, in a session of its own: the terminal's Ctrl-C does not reach it, and its whole process group can be killed.
 
-    Its output goes straight to files. A pipe would be one more thing that a slow terminal, or a grandchild that holds on to
-    it, could block.
+    Its output goes to files, not to pipes: a slow terminal, or a grandchild that keeps the pipe open, could block a pipe.
     """
 
-    def __init__(self, server: RankServer, pid: int, control: int, connection: Connection) -> None:
+    def __init__(self, pid: int, *, control: int, connection: Connection, reap: Callable[[int], int]) -> None:
+        """`control` is the launcher's end of the control pipe; `reap` waits for a process by its id and gives its status."""
         self.connection = connection
-        self._server = server
         self._pid = pid
         self._control = control
+        self._reap = reap
         self._ended = os.pidfd_open(pid)
         self._status: int | None = None
 
     def fileno(self) -> int:
-        """A descriptor that can be read once the rank has ended.
+        """A descriptor that becomes readable when the rank has ended.
 
-        The process stays unreaped, so that its id still names its group when `close` kills what is left of it.
+        The process stays unreaped, so that its id still names its process group when `close` kills what is left of it.
         """
         return self._ended
 
@@ -150,7 +61,7 @@ class RankProcess:
             for descriptor in (self._control, self._ended):
                 os.close(descriptor)
             self.connection.close()
-            self._status = self._server.reap(self._pid)
+            self._status = self._reap(self._pid)
         return self._status
 
     def __enter__(self) -> Self:
@@ -158,3 +69,13 @@ class RankProcess:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
+
+
+def tail(log: BinaryIO) -> str:
+    """The end of a log, from the beginning of a line."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - _TAIL_BYTES))
+    data = log.read()
+    if size > _TAIL_BYTES:
+        data = data.partition(b"\n")[2]
+    return data.decode(errors="replace")

@@ -67,11 +67,6 @@ class RunDirectory:
     def job_file(self) -> Path:
         return self.path / "job.json"
 
-    @property
-    def server_log(self) -> Path:
-        """What the fork server says: nothing, as long as torch can be loaded."""
-        return self.path / "server.log"
-
     @cached_property
     def records(self) -> RecordStore:
         return RecordStore(self.path)
@@ -146,8 +141,7 @@ def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
         raise UsageError(
             f"run directory {named}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
         )
-    for path in (directory.server_log, directory.records.run):
-        path.unlink(missing_ok=True)
+    directory.records.run.unlink(missing_ok=True)
     directory.records.remove_shared()
     for rank_directory in sorted(directory.path.glob("rank-[0-9][0-9][0-9][0-9][0-9]")):
         if rank_directory.is_dir():

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from fakerun.call_site import CallSiteResolver
 from fakerun.patching import Patches
-from fakerun.places import Places
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script_outcome import exit_failure, interruption_failure, timeout_failure
 from fakerun.records.run import FailureKind
@@ -22,7 +22,7 @@ leave_now = os._exit
 
 
 @contextmanager
-def os_exit_recorded(recorder: Recorder, places: Places) -> Iterator[None]:
+def os_exit_recorded(recorder: Recorder, resolver: CallSiteResolver) -> Iterator[None]:
     """Within this context a script that ends with `os._exit`, as many do after training, leaves its record first.
 
     A child that the script forked, such as a worker of a DataLoader, ends with `os._exit` too: that one is none of ours.
@@ -30,7 +30,7 @@ def os_exit_recorded(recorder: Recorder, places: Places) -> Iterator[None]:
 
     def _exit(status: int) -> NoReturn:
         if recorder.in_own_process:
-            recorder.write(exit_failure(status, sys._getframe(1), places))  # noqa: SLF001
+            recorder.write(exit_failure(status, sys._getframe(1), resolver))  # noqa: SLF001
         leave_now(status)
 
     with Patches() as patches:
@@ -38,7 +38,7 @@ def os_exit_recorded(recorder: Recorder, places: Places) -> Iterator[None]:
         yield
 
 
-def obey(control: int, recorder: Recorder, *, timeout_s: float | None, places: Places) -> None:
+def obey(control: int, recorder: Recorder, *, timeout_s: float | None, resolver: CallSiteResolver) -> None:
     """Wait, in a thread, for fakerun's word on the control pipe; then write the record and end the process.
 
     A thread and a pipe rather than a signal: every signal may be the script's own (schedulers' SIGTERM and SIGUSR1, submitit's SIGUSR2,
@@ -54,9 +54,9 @@ def obey(control: int, recorder: Recorder, *, timeout_s: float | None, places: P
         if not word:
             _follow_fakerun()
         elif word == FailureKind.TIMEOUT:
-            recorder.write(timeout_failure(timeout_s, frame, places))
+            recorder.write(timeout_failure(timeout_s, frame, resolver))
         else:
-            recorder.write(interruption_failure(frame, places))
+            recorder.write(interruption_failure(frame, resolver))
         leave_now(0)
 
     _thread.start_new_thread(wait_for_word, ())

@@ -3,13 +3,14 @@
 The process ends with status 0 once the record is written: how the script ended is in the record.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
-from fakerun.places import Places
 from fakerun.rank import script_outcome
 from fakerun.rank.exit_hooks import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
 from fakerun.rank.recorder import Recorder
@@ -25,33 +26,34 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoRet
     """Run one rank, and end the process. On the pipe `control` fakerun's word may come; `mailbox` reaches the other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server blocks it
         job = decode_job(job_file.read_bytes(), source=str(job_file))
-        places = Places(Path.cwd(), job.script)
+        resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
-        obey(control, recorder, timeout_s=job.timeout_s, places=places)
-        _simulate(job, rank, mailbox, recorder, places)
+        obey(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
+        _simulate(job, rank, mailbox, recorder, resolver)
     except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
         recorder.write(script_outcome.internal_failure(error))
     _flush()
     leave_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
-def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, places: Places) -> None:
+def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
-    with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, places):
+    with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
-        _play(Program.of(job, rank), recorder, places)
+        _play(Program.of(job, rank), recorder, resolver)
 
 
-def _play(program: Program, recorder: Recorder, places: Places) -> None:
+def _play(program: Program, recorder: Recorder, resolver: CallSiteResolver) -> None:
     """Run the program and end it as Python would, then write the record."""
     error = _run(program)
     if not recorder.in_own_process:
-        _end_forked_child(error, places)
+        _end_forked_child(error, resolver)
     if (whole := script_outcome.traceback_through_fakerun(error)) is not None:
         recorder.keep("unpeeled_traceback.txt", whole)
-    failure = script_outcome.failure_of(error, places)
+    failure = script_outcome.failure_of(error, resolver)
     if script_outcome.was_stopped(error):
         recorder.write(failure)
         # Its threads are not waited for: the code that would have told them to end was cut off.
@@ -72,9 +74,9 @@ def _run(program: Program) -> BaseException | None:
     return None
 
 
-def _end_forked_child(error: BaseException | None, places: Places) -> None:
+def _end_forked_child(error: BaseException | None, resolver: CallSiteResolver) -> None:
     """A child that the script made with `os.fork` has come to the end of the script: end it as Python would, and record nothing."""
-    failure = script_outcome.failure_of(error, places)
+    failure = script_outcome.failure_of(error, resolver)
     if error is not None and failure is not None:
         script_outcome.report(error)
     script_outcome.wait_for_threads()

@@ -11,9 +11,9 @@ from dataclasses import replace
 from types import FrameType
 from typing import SupportsIndex
 
+from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.refusals.unsupported import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
-from fakerun.places import Places
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, peel, stack_of
 from fakerun.records.run import FailureKind, ProcessFailure
@@ -28,7 +28,7 @@ def was_stopped(error: BaseException | None) -> bool:
     return error is not None and any(isinstance(each, StepLimitReached) for each in chain(error))
 
 
-def failure_of(error: BaseException | None, places: Places) -> ProcessFailure | None:
+def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> ProcessFailure | None:
     """What it means that the script ended with `error`; None when it ended well.
 
     Takes the simulation's frames out of the traceback, except where they are what is wrong.
@@ -36,20 +36,20 @@ def failure_of(error: BaseException | None, places: Places) -> ProcessFailure | 
     if error is None or was_stopped(error):
         return None
     if is_our_fault(error):
-        return replace(internal_failure(error), call_site=_call_site(error, places))
+        return replace(internal_failure(error), call_site=_call_site(error, resolver))
     peel(error)
     ours = next((each for each in map(_as_ours, chain(error)) if each is not None), None)
     if ours is not None:
-        return _failure_of_ours(ours, error, places)
+        return _failure_of_ours(ours, error, resolver)
     if isinstance(error, SystemExit):
-        return _exit_failure(error, places)
+        return _exit_failure(error, resolver)
     return ProcessFailure(
         kind=FailureKind.EXCEPTION,
         exception=_class_name(error),
         message=_message(error),
         traceback=_traceback(error),
         exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
-        call_site=_call_site(error, places),
+        call_site=_call_site(error, resolver),
     )
 
 
@@ -60,25 +60,25 @@ def traceback_through_fakerun(error: BaseException | None) -> str | None:
     return "".join(traceback.format_exception(error))
 
 
-def exit_failure(status: SupportsIndex, frame: FrameType | None, places: Places) -> ProcessFailure | None:
+def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure | None:
     """What it means that `frame` calls `os._exit(status)`."""
     if (code := operator.index(status) & 0xFF) == 0 or was_stopped(sys.exception()):
         return None
-    call_site = places.innermost(_named(stack_of(frame)))
+    call_site = resolver.innermost(_named(stack_of(frame)))
     return ProcessFailure(
         kind=FailureKind.EXIT, exception=None, message=f"exited with status {code} (os._exit)", exit_code=code, call_site=call_site
     )
 
 
-def timeout_failure(timeout_s: float | None, frame: FrameType | None, places: Places) -> ProcessFailure:
+def timeout_failure(timeout_s: float | None, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
     """What it means that fakerun's patience ended while the main thread was in `frame`."""
     limit = "" if timeout_s is None else f" after {timeout_s:g} s"
-    return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", frame, places, exit_code=_TIMED_OUT_STATUS)
+    return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", frame, resolver, exit_code=_TIMED_OUT_STATUS)
 
 
-def interruption_failure(frame: FrameType | None, places: Places) -> ProcessFailure:
+def interruption_failure(frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
     """What it means that the user's Ctrl-C found the main thread in `frame`."""
-    return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, places, exit_code=_INTERRUPTED_STATUS)
+    return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, resolver, exit_code=_INTERRUPTED_STATUS)
 
 
 def internal_failure(error: BaseException) -> ProcessFailure:
@@ -134,7 +134,7 @@ def _as_ours(error: BaseException) -> FakerunError | None:
     return gap
 
 
-def _failure_of_ours(ours: FakerunError, error: BaseException, places: Places) -> ProcessFailure:
+def _failure_of_ours(ours: FakerunError, error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
     is_usage = isinstance(ours, UsageError)
     return ProcessFailure(
         kind=FailureKind.USAGE if is_usage else FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL,
@@ -142,11 +142,11 @@ def _failure_of_ours(ours: FakerunError, error: BaseException, places: Places) -
         message=_message(ours),
         traceback="" if is_usage else _traceback(error),
         exit_code=int(ours.exit_code),
-        call_site=_call_site(ours, places) or _call_site(error, places),
+        call_site=_call_site(ours, resolver) or _call_site(error, resolver),
     )
 
 
-def _exit_failure(error: SystemExit, places: Places) -> ProcessFailure | None:
+def _exit_failure(error: SystemExit, resolver: CallSiteResolver) -> ProcessFailure | None:
     status = _status(error.code)
     if status == 0:
         return None
@@ -156,7 +156,7 @@ def _exit_failure(error: SystemExit, places: Places) -> ProcessFailure | None:
         exception=_class_name(error),
         message=said or f"exited with status {status}",
         exit_code=status,
-        call_site=_call_site(error, places),
+        call_site=_call_site(error, resolver),
     )
 
 
@@ -170,9 +170,11 @@ def _status(code: object) -> int:
     return (code if fits_a_long else -1) & 0xFF
 
 
-def _stopped_failure(kind: FailureKind, what: str, frame: FrameType | None, places: Places, *, exit_code: int) -> ProcessFailure:
+def _stopped_failure(
+    kind: FailureKind, what: str, frame: FrameType | None, resolver: CallSiteResolver, *, exit_code: int
+) -> ProcessFailure:
     stack = stack_of(frame)
-    call_site = places.innermost(_named(stack))
+    call_site = resolver.innermost(_named(stack))
     lines = traceback.StackSummary.extract(iter(stack)).format()
     return ProcessFailure(
         kind=kind,
@@ -184,15 +186,15 @@ def _stopped_failure(kind: FailureKind, what: str, frame: FrameType | None, plac
     )
 
 
-def _call_site(error: BaseException, places: Places) -> str | None:
-    found = places.innermost(calls_of(error))
+def _call_site(error: BaseException, resolver: CallSiteResolver) -> CallSite | None:
+    found = resolver.innermost(calls_of(error))
     if found is None and isinstance(error, SyntaxError) and error.filename is not None:
-        return places.name(error.filename, error.lineno)
+        return resolver.site(error.filename, error.lineno)
     return found
 
 
-def _named(stack: list[tuple[FrameType, int]]) -> Iterator[tuple[str, int]]:
-    return ((frame.f_code.co_filename, line) for frame, line in stack)
+def _named(stack: list[tuple[FrameType, int]]) -> Iterator[tuple[str, int, str | None]]:
+    return ((frame.f_code.co_filename, line, frame.f_code.co_qualname) for frame, line in stack)
 
 
 def _traceback(error: BaseException) -> str:

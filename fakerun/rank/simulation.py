@@ -10,19 +10,19 @@ from typing import Self
 
 import torch
 
+from fakerun.call_site import CallSiteResolver
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
 from fakerun.errors import UsageError
 from fakerun.job.spec import JobSpec
-from fakerun.places import Places
 from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
-from fakerun.trace.call_site import CallSites
+from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.groups import GroupNames
 from fakerun.trace.trace import RankTrace
 
@@ -35,7 +35,7 @@ class Simulation:
         self._mailbox = mailbox
         self._rank = rank
         self._groups = GroupNames(job.world_size)
-        self._trace = RankTrace(EngineClock(), self._groups, CallSites(Places(Path.cwd(), job.script)), rank)
+        self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank)
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
         self._stack = ExitStack()

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import TypeVar
 
+from fakerun.call_site import Owner, directory, owner
 from fakerun.errors import FakerunError, is_scripts_own
-from fakerun.places import Owner, directory, owner
 
 Call = TypeVar("Call")
 
@@ -29,9 +29,9 @@ def stack_of(frame: FrameType | None) -> list[tuple[FrameType, int]]:
     return _peeled(calls[::-1], lambda call: call[0].f_code)
 
 
-def calls_of(error: BaseException) -> Iterator[tuple[str, int]]:
-    """File name and line of each call in the error's traceback, outermost first."""
-    return ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__))
+def calls_of(error: BaseException) -> Iterator[tuple[str, int, str | None]]:
+    """File name, line and function of each call in the error's traceback, outermost first."""
+    return ((frame.f_code.co_filename, line, frame.f_code.co_qualname) for frame, line in traceback.walk_tb(error.__traceback__))
 
 
 def peel(error: BaseException) -> None:
@@ -52,7 +52,7 @@ def peel(error: BaseException) -> None:
 
 def came_through_fakerun(error: BaseException) -> bool:
     """Whether code of fakerun's ran on behalf of the script when the error was raised."""
-    return any(owner(file) is Owner.FAKERUN for file, _ in dropwhile(lambda call: owner(call[0]) is not Owner.USER, calls_of(error)))
+    return any(owner(file) is Owner.FAKERUN for file, *_ in dropwhile(lambda call: owner(call[0]) is not Owner.USER, calls_of(error)))
 
 
 def is_our_fault(error: BaseException) -> bool:

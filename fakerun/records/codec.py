@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from fakerun.call_site import CallSite
 from fakerun.errors import UsageError
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
@@ -47,7 +48,7 @@ class _GroupCreation:
     before: int
     count: int = 1
     callers: _Runs | None = None
-    call_site: str | None = None
+    call_site: CallSite | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fakerun.call_site import CallSite
+
 
 class CollectiveOp(StrEnum):
     """torch.distributed's own operation names, without underscores or overloads."""
@@ -76,7 +78,7 @@ class CommunicationCall(Payload):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedCall(Payload):
-    """A call in the program of a rank: `seq` counts the rank's calls from 0, `call_site` is `file:line` in the user's code.
+    """A call in the program of a rank: `seq` counts the rank's calls from 0, `call_site` is the line in the user's code.
 
     `device` is an ordinal into the rank's `RankRecord.devices`, so that ranks which do the same, each on a device of its own, have the
     same; None for a call that runs on the host (gloo).
@@ -91,7 +93,7 @@ class PlacedCall(Payload):
     waited_before: int | None
     """Of an asynchronous call that was waited for: the `seq` of the first call that was made after that."""
     module: str | None
-    call_site: str | None
+    call_site: CallSite | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

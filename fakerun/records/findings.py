@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode, Severity
 
 
@@ -16,7 +17,7 @@ class Finding:
     code: FindingCode
     message: str
     ranks: tuple[int, ...] = ()
-    call_site: str | None = None
+    call_site: CallSite | None = None
     hint: str | None = None
 
     @property

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from fakerun.call_site import CallSite
 from fakerun.records.collective import Phase
 
 ALLOCATION_GRANULARITY_BYTES = 512
@@ -49,7 +50,7 @@ class MemoryBlock:
     step: int
     phase: Phase
     module: str | None
-    call_site: str | None
+    call_site: CallSite | None
     shape: tuple[int, ...]
     dtype: str
     device: int

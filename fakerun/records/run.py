@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
@@ -40,7 +41,7 @@ class ProcessFailure:
     traceback: str = ""
     exit_code: int = 1
     """As the shell would see it: a signal is 128 + its number."""
-    call_site: str | None = None
+    call_site: CallSite | None = None
 
     @property
     def in_a_line(self) -> str:
@@ -64,7 +65,7 @@ class GroupCreation:
     before: int
     count: int = 1
     callers: tuple[int, ...] | None = None
-    call_site: str | None = None
+    call_site: CallSite | None = None
 
     def each(self) -> Iterator[tuple[int, ...]]:
         """The ranks of each group."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.classes import RankClass, rank_classes
@@ -18,6 +19,9 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.model import ClassReport, DeviceMemory, FailureReport, FindingReport, RankReport, Report
+
+if TYPE_CHECKING:
+    from fakerun.call_site import CallSite
 
 
 def build_report(job: JobSpec, run: RunRecord) -> Report:
@@ -116,7 +120,7 @@ def _findings(job: JobSpec, run: RunRecord, ranks: Sequence[RankReport]) -> tupl
 
 
 def _grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:
-    places: dict[Finding, list[str]] = {}
+    places: dict[Finding, list[CallSite]] = {}
     for finding in findings:
         here = places.setdefault(replace(finding, call_site=None), [])
         here += [finding.call_site] if finding.call_site else []

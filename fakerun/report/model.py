@@ -11,6 +11,7 @@ from fakerun.analysis.breakdown import ModuleShare, TensorGroup
 from fakerun.analysis.fit import MemoryFit
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.analysis.traffic import Traffic, Volume
+from fakerun.call_site import CallSite
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
 from fakerun.records.findings import Finding
@@ -86,7 +87,7 @@ class FindingReport:
     """A finding with all the places that it was made at, in order: a script that reads ten losses gets one note."""
 
     finding: Finding
-    call_sites: tuple[str, ...]
+    call_sites: tuple[CallSite, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fakerun.call_site import CallSite
 from fakerun.patching import Patches
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
@@ -44,7 +45,7 @@ class _Block:
     step: int
     phase: Phase
     module: str | None
-    call_site: str | None
+    call_site: CallSite | None
     shape: tuple[int, ...]
     dtype: str
     cuda_index: int

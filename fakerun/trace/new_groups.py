@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fakerun.call_site import CallSite
 from fakerun.records.run import GroupCreation
 
 _Ranks = tuple[int, ...]
@@ -15,7 +16,7 @@ class _Entry:
     size: int
     callers: _Ranks | None
     before: int
-    call_site: str | None
+    call_site: CallSite | None
     ranks: list[int] = field(default_factory=list)
 
 
@@ -25,7 +26,7 @@ class NewGroups:
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
 
-    def add(self, groups: Sequence[_Ranks], callers: _Ranks | None, before: int, call_site: str | None) -> None:
+    def add(self, groups: Sequence[_Ranks], callers: _Ranks | None, before: int, call_site: CallSite | None) -> None:
         """Groups were made by a call that `callers` must make (None: all ranks), before the communication call of this number."""
         for ranks in groups:
             entry = _Entry(len(ranks), callers, before, call_site)

@@ -5,9 +5,10 @@ from enum import Enum, auto
 import torch
 from torch import nn
 
+from fakerun.call_site import CallSite
 from fakerun.records.collective import Phase
 from fakerun.records.observer import AutogradClock
-from fakerun.trace.call_site import CallSites
+from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.modules import ModuleStack
 from fakerun.trace.steps import StepCounter
@@ -28,7 +29,9 @@ class Position:
     what began last counts.
     """
 
-    def __init__(self, clock: AutogradClock, grad_mode: GradMode, modules: ModuleStack, steps: StepCounter, call_sites: CallSites) -> None:
+    def __init__(
+        self, clock: AutogradClock, grad_mode: GradMode, modules: ModuleStack, steps: StepCounter, call_sites: CallSiteFinder
+    ) -> None:
         self._clock = clock
         self._grad_mode = grad_mode
         self._modules = modules
@@ -68,7 +71,7 @@ class Position:
     def module(self) -> str | None:
         return self._modules.current()
 
-    def call_site(self) -> str | None:
+    def call_site(self) -> CallSite | None:
         return self._call_sites.here()
 
     def _on_root_entered(self, root: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -10,7 +11,7 @@ from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.observer import AutogradClock, Moment
-from fakerun.trace.call_site import CallSites
+from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.grad_mode import GradMode
@@ -22,13 +23,16 @@ from fakerun.trace.position import Position
 from fakerun.trace.roles import Roles
 from fakerun.trace.steps import StepCounter
 
+if TYPE_CHECKING:
+    from fakerun.call_site import CallSite
+
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
 
 
 class RankTrace:
     """Implements `OperationObserver` and `FindingSink` (fakerun.records.observer) for one rank, and keeps what it learns."""
 
-    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSites, rank: int) -> None:
+    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSiteFinder, rank: int) -> None:
         self.steps = StepCounter()
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
@@ -42,7 +46,7 @@ class RankTrace:
         self._rank = rank
         self.is_distributed = False
         """Whether the script initialised torch.distributed at any time."""
-        self._findings: dict[tuple[FindingCode, str, str | None], Finding] = {}
+        self._findings: dict[tuple[FindingCode, str, CallSite | None], Finding] = {}
         self.modules.root_entered.append(self._roles.of_module)
         self.modules.root_given.append(self._roles.of_inputs)
         self.steps.started.append(lambda optimizer: self._roles.of_gradients([optimizer]))

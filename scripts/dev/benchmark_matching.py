@@ -22,9 +22,11 @@ import tracemalloc
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from fakerun.analysis.matching import matching_findings
+from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.run import RankRecord
 from fakerun.records.schedule import Calls, ProcessGroup, Schedule, ScheduledCall, Slot
@@ -92,6 +94,12 @@ def _message(op: CollectiveOp, distance: int) -> ScheduledCall:
     return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_offset=distance)
 
 
+@cache
+def _site(line: str) -> CallSite:
+    path, _, number = line.rpartition(":")
+    return CallSite(path, int(number))
+
+
 def _call(
     op: CollectiveOp,
     given: int,
@@ -109,7 +117,7 @@ def _call(
         step=0,
         phase=phase,
         module=None,
-        call_site=line,
+        call_site=_site(line),
         op=op,
         dtype="bfloat16",
         input_sizes=() if op is CollectiveOp.RECV else ((given,),),

@@ -75,7 +75,7 @@ def test_the_report_of_a_run_that_was_kept(kept: tuple[Path, dict[str, Any]]) ->
     again = fakerun("report", str(directory), "--format", "json")
     assert (again.returncode, json.loads(again.stdout)) == (1, report)
     table = fakerun("report", str(directory)).stdout
-    assert f"{len(report['ranks'])} simulated, {2048 - len(report['ranks'])} assumed to match them, in 5 classes" in table
+    assert f"{len(report['ranks'])} of 2048 simulated, {2048 - len(report['ranks'])} assumed to match them; 5 distinct" in table
 
 
 def test_of_a_run_that_was_cut_off_nothing_is_assumed(tmp_path: Path) -> None:

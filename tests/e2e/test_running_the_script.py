@@ -25,8 +25,10 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch import RunDirectory, open_run_directory, run_job
 from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import RankEnd, finished_record
-from fakerun.launch.process import RankProcess, RankServer
+from fakerun.launch.process import RankProcess
+from fakerun.launch.server import RankServer, RankTask
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import site
 
 FAKE_SIMULATION = str(Path(__file__).parent / "fake_simulation")
 HARDWARE = Accelerator(
@@ -294,7 +296,7 @@ FAILURES = {
             message="bad shape",
             traceback=TRACEBACK.format(place="{place}", line="raise ValueError('bad shape')") + "ValueError: bad shape\n",
             exit_code=1,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "exception of a library": (
@@ -305,7 +307,7 @@ FAILURES = {
             message="Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
             traceback="...",
             exit_code=1,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "exception in a module of the user's": (
@@ -315,18 +317,18 @@ FAILURES = {
             exception="ZeroDivisionError",
             message="division by zero",
             traceback="...",
-            call_site="sub/part.py:2",
+            call_site=site("sub/part.py:2"),
         ),
     ),
     "exception without a message": (
         "\n\nassert False",
         ProcessFailure(
-            kind=FailureKind.EXCEPTION, exception="AssertionError", message="AssertionError", traceback="...", call_site="train.py:3"
+            kind=FailureKind.EXCEPTION, exception="AssertionError", message="AssertionError", traceback="...", call_site=site("train.py:3")
         ),
     ),
     "message that is no text": (
         "\n\nraise OSError('\\udcff')",
-        ProcessFailure(kind=FailureKind.EXCEPTION, exception="OSError", message="\\udcff", traceback="...", call_site="train.py:3"),
+        ProcessFailure(kind=FailureKind.EXCEPTION, exception="OSError", message="\\udcff", traceback="...", call_site=site("train.py:3")),
     ),
     "syntax error": (
         "x = 1\n\nif x",
@@ -335,7 +337,7 @@ FAILURES = {
             exception="SyntaxError",
             message="expected ':' (train.py, line 3)",
             traceback="  File \"{place}/train.py\", line 3\n    if x\n        ^\nSyntaxError: expected ':'\n",
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "interrupt of its own": (
@@ -346,21 +348,23 @@ FAILURES = {
             message="KeyboardInterrupt",
             traceback="...",
             exit_code=130,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "sys.exit": (
         "import sys\n\nsys.exit(3)",
-        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="exited with status 3", exit_code=3, call_site="train.py:3"),
+        ProcessFailure(
+            kind=FailureKind.EXIT, exception="SystemExit", message="exited with status 3", exit_code=3, call_site=site("train.py:3")
+        ),
     ),
     "sys.exit with a message": (
         "import sys\n\nsys.exit('no data')",
-        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="no data", exit_code=1, call_site="train.py:3"),
+        ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="no data", exit_code=1, call_site=site("train.py:3")),
     ),
     "os._exit": (
         "import os\n\nos._exit(3)",
         ProcessFailure(
-            kind=FailureKind.EXIT, exception=None, message="exited with status 3 (os._exit)", exit_code=3, call_site="train.py:3"
+            kind=FailureKind.EXIT, exception=None, message="exited with status 3 (os._exit)", exit_code=3, call_site=site("train.py:3")
         ),
     ),
     "gap": (
@@ -371,7 +375,7 @@ FAILURES = {
             message="torch.cuda.teleport is not emulated; leave it out under fakerun",
             traceback="...",
             exit_code=4,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "gap that the script wraps": (
@@ -382,7 +386,7 @@ FAILURES = {
             message="torch.cuda.teleport is not emulated; leave it out under fakerun",
             traceback="...",
             exit_code=4,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "a question that does not fit": (
@@ -392,7 +396,7 @@ FAILURES = {
             exception="fakerun.errors.UsageError",
             message="--mesh has three axes; give it two",
             exit_code=2,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "killed": (
@@ -413,7 +417,7 @@ FAILURES = {
             message="killed by SIGABRT at train.py:3 (native code gave up; its last words, if any, are in the rank's stderr.log)",
             traceback='Stack (most recent call last):\n  File "{place}/train.py", line 3, in <module>\n',
             exit_code=134,
-            call_site="train.py:3",
+            call_site=site("train.py:3"),
         ),
     ),
     "exec": (
@@ -482,7 +486,7 @@ def test_a_fault_of_fakeruns_while_the_script_uses_it_is_none_of_the_scripts(pla
     ours = run_script("from fakerun.rank import simulation\n\nsimulation.current.fault()")
     failure = ours.failure
     assert (failure.kind, failure.exception, failure.message) == (FailureKind.INTERNAL, "AttributeError", "a mistake")
-    assert (failure.exit_code, failure.call_site) == (4, "train.py:3")
+    assert (failure.exit_code, failure.call_site) == (4, site("train.py:3"))
     assert "in fault" in failure.traceback
     assert "in fault" in ours.stderr
 
@@ -608,11 +612,12 @@ def _started(source: str) -> Iterator[tuple[RankProcess, RunDirectory]]:
     files = directory.rank(3)
     files.make()
     environment = worker_environment(JOB, 3, inherited=os.environ, error_file=files.error)
-    with (
-        closing(RankServer.start(directory.job_file, environment, directory.server_log)) as server,
-        server.fork(3, files, environment) as process,
-    ):
-        yield process, directory
+    task = RankTask(job_file=directory.job_file, rank=3, files=files, environment=environment)
+    with RankServer() as server:
+        process = server.fork(task)
+        assert process is not None
+        with process:
+            yield process, directory
 
 
 def _ends_within(process: RankProcess, seconds: float) -> bool:
@@ -730,11 +735,12 @@ def test_ranks_talk(place: Path, ranks: tuple[int, ...], script: str, said: dict
     assert run.added == added
 
 
-DRIVER = """
+DRIVER = f"""
 import os, signal, sys
 from pathlib import Path
 from fakerun.job.codec import decode_job
-from fakerun.launch import open_run_directory, run_job
+from fakerun.launch import open_run_directory, run_job, supervision
+supervision.GRACE_S = {LONG_S}  # on a machine under load a script may need long to clean up
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ['COMMAND'] = str(os.getpid())
 job = decode_job(Path(sys.argv[1]).read_bytes())
@@ -743,12 +749,12 @@ for record in run_job(job, open_run_directory(Path(sys.argv[2])), show_output=Fa
 """
 
 
-def _drive(job: JobSpec, place: Path) -> "subprocess.CompletedProcess[str]":
+def _drive(job: JobSpec, place: Path, prepare: str = "") -> "subprocess.CompletedProcess[str]":
     """Run the job from a process of its own: the script is going to do something to it."""
     from fakerun.job.codec import encode_job
 
     (place.parent / "wanted.json").write_bytes(encode_job(job))
-    command = [sys.executable, "-c", DRIVER, str(place.parent / "wanted.json"), str(place.parent / "run")]
+    command = [sys.executable, "-c", prepare + DRIVER, str(place.parent / "wanted.json"), str(place.parent / "run")]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG_S)
 
 
@@ -763,6 +769,41 @@ def test_ctrl_c_stops_the_run_and_keeps_what_there_is(place: Path) -> None:
         "1 interrupted 130 interrupted at train.py:3",
         "2 interrupted 130 not started: fakerun was interrupted",
     ]
+
+
+def test_a_ctrl_c_before_the_rank_is_registered_is_not_lost(place: Path) -> None:
+    """It comes while the launcher has forked the rank and does not know its process id yet."""
+    Path("train.py").write_text(f"import threading\ntry:\n    {FOREVER}\nexcept KeyboardInterrupt:\n    print('saved')\n")
+    driver = (
+        "from fakerun.launch.server import ForkServer\n"
+        "import os, signal\n"
+        "fork = ForkServer.fork\n"
+        "def interrupted_fork(*args):\n"
+        "    process = fork(*args)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return process\n"
+        "ForkServer.fork = interrupted_fork\n"
+    )
+    ended = _drive(replace(JOB, ranks=(0, 3)), place, driver)
+    assert ended.stdout.splitlines()[1:] == ["3 interrupted 130 not started: fakerun was interrupted"], ended.stderr
+    assert ended.stdout.startswith("0 interrupted 130 interrupted")
+
+
+def test_a_ctrl_c_while_torch_is_loaded_starts_nothing(place: Path) -> None:
+    (place / "sitecustomize.py").write_text(
+        "import os, signal\nif 'COMMAND' in os.environ:\n    os.kill(int(os.environ['COMMAND']), 2)\n    signal.pause()"
+    )
+    Path("train.py").touch()
+    ended = _drive(replace(JOB, env={"PYTHONPATH": str(place)}), place)
+    assert ended.stdout == "3 interrupted 130 not started: fakerun was interrupted\n", ended.stderr
+
+
+def test_a_second_ctrl_c_kills_the_ranks(place: Path) -> None:
+    Path("train.py").write_text(
+        "import os, signal, threading\nsignal.signal(signal.SIGINT, lambda *_: os.kill(int(os.environ['COMMAND']), signal.SIGINT))\n"
+        f"os.kill(int(os.environ['COMMAND']), signal.SIGINT) or {FOREVER}\n"
+    )
+    assert _drive(JOB, place).stdout == "3 interrupted 130 interrupted\n"
 
 
 def test_a_script_may_clean_up_after_ctrl_c(place: Path) -> None:

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
@@ -65,6 +67,12 @@ def commands() -> Iterator[Commands]:
         yield Commands(server)
 
 
-def _finding(said: dict[str, object]) -> Finding:
-    without_severity = {key: value for key, value in said.items() if key != "severity"}
-    return Finding(**{**without_severity, "code": FindingCode(str(said["code"])), "ranks": tuple(said["ranks"])})  # type: ignore[arg-type]
+def _finding(said: dict[str, Any]) -> Finding:
+    where = said["call_site"]
+    return Finding(
+        code=FindingCode(said["code"]),
+        message=said["message"],
+        ranks=tuple(said["ranks"]),
+        call_site=where and CallSite(where["path"], where["line"], where["function"]),
+        hint=said["hint"],
+    )

@@ -13,44 +13,51 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Self
 
 from fakerun.cli.app import main
-from fakerun.launch.process import RankServer
+from fakerun.launch.server import ForkServer, server_environment
 from fakerun.rank import __main__ as rank_server
 
 TIMEOUT_S = 120
 
 
 class _Forked:
-    """The process of a server, as `RankServer` needs it."""
+    """The process of a server, as `ForkServer` needs it."""
 
     def __init__(self, pid: int) -> None:
-        self._pid = pid
+        self.pid = pid
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-class ForkedRankServer(RankServer):
+class ReadyForkServer(ForkServer):
     """A fork server that has loaded torch before it starts."""
 
     @classmethod
-    def start(cls, job_file: Path, environment: Mapping[str, str], log: Path) -> Self:
+    def start(cls, load: Mapping[str, str]) -> Self:
+        environment = server_environment(load)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - until `close`
         pid = os.fork()
         if pid == 0:
             ours.close()
             os.setsid()
-            _write_to(log, 1, 2)
+            for descriptor in (1, 2):
+                os.dup2(log.fileno(), descriptor)
             os.environ.clear()
             os.environ.update(environment)
-            sys.argv = ["fakerun.rank", str(job_file), str(theirs.detach())]
+            sys.argv = ["fakerun.rank", str(theirs.detach())]
             _leave_after(rank_server.main)
         theirs.close()
-        return cls(_Forked(pid), ours, environment)  # type: ignore[arg-type]
+        return cls(_Forked(pid), ours, environment, log)  # type: ignore[arg-type]
 
 
 def serve() -> None:
@@ -69,7 +76,7 @@ def _run(request: Mapping[str, object]) -> None:
     os.chdir(str(request["cwd"]))
     _write_to(Path(str(request["stdout"])), 1)
     _write_to(Path(str(request["stderr"])), 2)
-    RankServer.start = ForkedRankServer.start  # type: ignore[method-assign]
+    ForkServer.start = ReadyForkServer.start  # type: ignore[method-assign]
     words = request["words"]
     assert isinstance(words, list)
     _leave_after(lambda: main(words))

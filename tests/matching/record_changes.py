@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
+from tests.unit.records_by_hand import site
 
 MESSAGES = (CollectiveOp.SEND, CollectiveOp.RECV)
 
@@ -55,7 +56,7 @@ def add(calls: Calls, position: int) -> Calls:
         reduce_op="sum",
         root=None,
         is_async=False,
-        call_site="extra.py:1",
+        call_site=site("extra.py:1"),
     )
     return (*calls[:position], extra, *calls[position:])
 

@@ -27,7 +27,7 @@ MOST_CHANGED_LINES = 4
 def test_the_bug_is_found_and_nothing_else(case: Bug | Report, verdict: Verdict) -> None:
     assert verdict.status == case.status, verdict.said
     of_ranks = [finding for finding in verdict.findings if finding.severity is not Severity.NOTE and finding.code not in case.besides]
-    found = [(finding.code, finding.severity, finding.ranks, finding.call_site) for finding in of_ranks]
+    found = [(finding.code, finding.severity, finding.ranks, str(finding.call_site)) for finding in of_ranks]
     (where,) = case.program.places(BUG_MARK)
     assert found == [(case.code, case.severity, case.ranks, where)], "\n".join(finding.message for finding in of_ranks)
     for words in (*case.says, *case.program.places(PEER_MARK)):

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.run import RankRecord
 
@@ -202,10 +203,10 @@ _DTYPES = {
 
 def _circumstances(rank: RankRecord, record: CollectiveRecord) -> Mapping[str, Any]:
     """Where the call was made, in which the tool gives back which call it was, and how far it came."""
-    filename, _, line = (record.call_site or "?:0").rpartition(":")
+    site = record.call_site or CallSite("?", 0)
     unfinished = rank.failure is not None and not record.waited
     return {
-        "frames": [{"name": f"{rank.rank} {record.seq}", "filename": filename, "line": int(line)}],
+        "frames": [{"name": f"{rank.rank} {record.seq}", "filename": site.path, "line": site.line}],
         "state": "scheduled" if unfinished else "completed",
         "retired": not unfinished,
         "time_created_ns": record.seq,

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from fakerun.analysis.matching import matching_findings
+from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding_code import FindingCode, RecorderVerdict, Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
@@ -462,7 +463,7 @@ def assert_same(records: Sequence[RankRecord]) -> None:
         assert finding.code in KINDS[fault.state]
 
 
-def lines_at(records: Sequence[RankRecord], verdict: Verdict) -> set[str | None]:
+def lines_at(records: Sequence[RankRecord], verdict: Verdict) -> set[CallSite | None]:
     """Where the ranks make the collective of which the verdict is, or its messages."""
     lines = set()
     for record in records:

@@ -50,7 +50,7 @@ def test_what_is_done_is_told_while_it_lasts_and_after() -> None:
         dist.barrier()
     assert [(call.op, call.group) for call in world.collectives] == [("all_reduce", "tp"), ("barrier", "world")]
     assert world.collectives[0].group_ranks == (0, 1, 2, 3)
-    assert (world.collectives[0].call_site or "").startswith("tests/testing/test_world.py:")
+    assert str(world.collectives[0].call_site).startswith("tests/testing/test_world.py:")
     assert (world.memory.peak_bytes, world.memory.final_bytes) == (8192, 4096)
 
 

@@ -35,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         for name in set(sys.modules) - known:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
                 del sys.modules[name]
-        return [block.call_site for block in made if block.dtype == "int16"]
+        return [None if block.call_site is None else str(block.call_site) for block in made if block.dtype == "int16"]
 
     return write_and_run
 

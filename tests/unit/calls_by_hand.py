@@ -6,7 +6,7 @@ from typing import Any
 from fakerun.analysis.matching import matching_findings
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.run import RankRecord
-from tests.unit.records_by_hand import collective, in_order
+from tests.unit.records_by_hand import collective, in_order, text
 
 Calls = Sequence[CollectiveRecord]
 WORLD = (0, 1, 2, 3)
@@ -38,4 +38,4 @@ def in_groups(*groups: tuple[int, int]) -> Calls:
 
 def found(ranks: Mapping[int, Calls], **fields: Any) -> list[tuple[str, tuple[int, ...], str | None]]:
     records = [RankRecord(rank=rank, collectives=in_order(calls), **fields) for rank, calls in ranks.items()]
-    return [(finding.code, finding.ranks, finding.call_site) for finding in matching_findings(records)]
+    return [(finding.code, finding.ranks, text(finding.call_site)) for finding in matching_findings(records)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
@@ -25,6 +26,23 @@ H100 = Accelerator(
 )
 
 
+def site(text: str) -> CallSite:
+    """`train.py:7`, in no function."""
+    path, _, line = text.rpartition(":")
+    return CallSite(path, int(line))
+
+
+def text(where: CallSite | None) -> str | None:
+    """What `site` makes a call site of."""
+    return None if where is None else str(where)
+
+
+def _with_site(fields: dict[str, Any]) -> dict[str, Any]:
+    """A call site may be given as text."""
+    given = fields.get("call_site")
+    return {**fields, "call_site": site(given)} if isinstance(given, str) else fields
+
+
 def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -> MemoryBlock:
     whole = MemoryBlock(
         nbytes=rounded_size_bytes(nbytes),
@@ -33,12 +51,12 @@ def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -
         step=0,
         phase=Phase.OTHER,
         module=None,
-        call_site="train.py:1",
+        call_site=site("train.py:1"),
         shape=(nbytes // 4,),
         dtype="float32",
         device=0,
     )
-    return replace(whole, **fields)
+    return replace(whole, **_with_site(fields))
 
 
 def timeline(blocks: Iterable[MemoryBlock], events: Iterable[int], step_ends: Iterable[int] = ()) -> MemoryTimeline:
@@ -67,12 +85,12 @@ def collective(op: CollectiveOp = CollectiveOp.ALL_REDUCE, **fields: Any) -> Col
         waited=True,
         waited_before=None,
         module=None,
-        call_site="train.py:20",
+        call_site=site("train.py:20"),
         process_group="",
         root=None,
         peer=None,
     )
-    return replace(whole, **fields)
+    return replace(whole, **_with_site(fields))
 
 
 def in_order(collectives: Iterable[CollectiveRecord]) -> tuple[CollectiveRecord, ...]:
@@ -140,7 +158,7 @@ def _llama_collectives(rank: int) -> Iterable[CollectiveRecord]:
     for step in range(2):
         if step == 0:
             yield replace(
-                dp, op=CollectiveOp.BROADCAST, phase=Phase.OTHER, dtype="int64", nbytes=8, call_site="scripts/train_tp_fsdp.py:41"
+                dp, op=CollectiveOp.BROADCAST, phase=Phase.OTHER, dtype="int64", nbytes=8, call_site=site("scripts/train_tp_fsdp.py:41")
             )
         for layer in range(_LAYERS):
             yield replace(gather, step=step, phase=Phase.FORWARD, module=f"layers.{layer}")

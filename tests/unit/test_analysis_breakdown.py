@@ -4,7 +4,7 @@ import pytest
 
 from fakerun.analysis.breakdown import ModuleShare, TensorGroup, by_category, by_module, by_tensor, module_pattern, rolled_up
 from fakerun.records.memory import Category
-from tests.unit.records_by_hand import block
+from tests.unit.records_by_hand import block, site
 
 
 def test_categories_are_all_there_in_order_even_when_empty() -> None:
@@ -70,7 +70,7 @@ def test_like_tensors_of_repeated_layers_are_one_group() -> None:
         module="layers.*.wq",
         shape=(16, 16),
         dtype="float32",
-        call_site="train.py:1",
+        call_site=site("train.py:1"),
         count=3,
         nbytes=3072,
     )

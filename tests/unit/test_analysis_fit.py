@@ -7,7 +7,7 @@ from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
-from tests.unit.records_by_hand import GIB, H100, block, timeline
+from tests.unit.records_by_hand import GIB, H100, block, site, timeline
 
 SMALL = replace(H100, name="small", usable_bytes=8 * GIB)
 
@@ -15,7 +15,7 @@ SMALL = replace(H100, name="small", usable_bytes=8 * GIB)
 def footprint(*gib: float) -> MemoryFootprint:
     categories = (Category.ACTIVATION, Category.PARAMETER, Category.GRADIENT, Category.INPUT)
     blocks = [
-        block(round(size * GIB), category, shape=(4, 8192), dtype="bfloat16", call_site=f"model.py:{line}")
+        block(round(size * GIB), category, shape=(4, 8192), dtype="bfloat16", call_site=site(f"model.py:{line}"))
         for line, (size, category) in enumerate(zip(gib, categories, strict=False), start=10)
     ]
     return footprint_of(timeline(blocks, range(len(blocks))))
@@ -44,7 +44,7 @@ def test_too_large_says_by_how_much_and_what_is_largest() -> None:
             code=FindingCode.DOES_NOT_FIT,
             message="peak allocated 10.5 GiB on rank 3 is 2.50 GiB over the 8.00 GiB that small has",
             ranks=(3,),
-            call_site="model.py:13",
+            call_site=site("model.py:13"),
             hint=(
                 "largest at the peak: activation 6.00 GiB, parameter 3.00 GiB, gradient 1.00 GiB; "
                 "the largest tensors are 1 x bfloat16[4,8192] (activation, 6.00 GiB) from model.py:10"

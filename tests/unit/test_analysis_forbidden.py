@@ -9,19 +9,19 @@ from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.report import build_report
-from tests.unit.records_by_hand import collective, in_order, job, run
+from tests.unit.records_by_hand import collective, in_order, job, run, site
 
 CALLS = in_order(
     [
-        collective(CollectiveOp.BARRIER, dtype="", nbytes=0, group="world", phase=Phase.OTHER, call_site="train.py:3"),
-        collective(CollectiveOp.ALL_REDUCE, nbytes=2048, step=1, module="layers.0", call_site="train.py:20"),
-        collective(CollectiveOp.ALL_REDUCE, nbytes=4096, call_site="train.py:21"),
+        collective(CollectiveOp.BARRIER, dtype="", nbytes=0, group="world", phase=Phase.OTHER, call_site=site("train.py:3")),
+        collective(CollectiveOp.ALL_REDUCE, nbytes=2048, step=1, module="layers.0", call_site=site("train.py:20")),
+        collective(CollectiveOp.ALL_REDUCE, nbytes=4096, call_site=site("train.py:21")),
     ]
 )
 
 
 def finding(message: str, call_site: str, hint: str | None = None) -> Finding:
-    return Finding(code=FindingCode.FORBIDDEN_COLLECTIVE, message=message, ranks=(5,), call_site=call_site, hint=hint)
+    return Finding(code=FindingCode.FORBIDDEN_COLLECTIVE, message=message, ranks=(5,), call_site=site(call_site), hint=hint)
 
 
 BARRIER = "barrier over world (4 ranks) in step 0, other, is forbidden by --error-on-collective"
@@ -47,7 +47,7 @@ def test_the_first_forbidden_call_is_told(forbidden: tuple[CollectiveOp, ...], e
 
 def test_every_rank_is_looked_at() -> None:
     ranks = [RankRecord(rank=0), RankRecord(rank=1, collectives=CALLS), RankRecord(rank=2, collectives=CALLS[1:])]
-    assert [(found.ranks, found.call_site) for found in forbidden_findings(ranks, EVERY_OPERATION)] == [
+    assert [(found.ranks, str(found.call_site)) for found in forbidden_findings(ranks, EVERY_OPERATION)] == [
         ((1,), "train.py:3"),
         ((2,), "train.py:20"),
     ]

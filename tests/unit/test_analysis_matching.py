@@ -11,7 +11,7 @@ from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding_code import Severity
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.calls_by_hand import WORLD, Calls, call, exchange, found, in_groups, recv, send
-from tests.unit.records_by_hand import in_order
+from tests.unit.records_by_hand import in_order, site, text
 
 USUAL = (
     call(1),
@@ -84,7 +84,7 @@ DIFFERENCES: dict[str, tuple[dict[int, Calls], str, tuple[int, ...], str | None]
         (0, 1, 2),
         None,
     ),
-    "reached from another line": (changed(0, call_site="train.py:7"), "call-site-mismatch", (2,), "train.py:7"),
+    "reached from another line": (changed(0, call_site=site("train.py:7")), "call-site-mismatch", (2,), "train.py:7"),
     "never waited for": ({rank: [call(1, is_async=True, waited=False)] for rank in WORLD}, "never-waited", WORLD, "train.py:1"),
 }  # fmt: skip
 
@@ -166,7 +166,9 @@ def test_messages_name_both_sides() -> None:
 
 
 def made(*groups: tuple[int, ...], line: int = 1, before: int = 0) -> tuple[GroupCreation, ...]:
-    return tuple(GroupCreation(ranks=ranks, before=before, call_site=f"groups.py:{line + number}") for number, ranks in enumerate(groups))
+    return tuple(
+        GroupCreation(ranks=ranks, before=before, call_site=site(f"groups.py:{line + number}")) for number, ranks in enumerate(groups)
+    )
 
 
 NEW_GROUPS: dict[str, tuple[dict[int, tuple[GroupCreation, ...]], tuple[int, ...] | None, str | None]] = {
@@ -195,14 +197,14 @@ def test_new_groups(groups: dict[int, tuple[GroupCreation, ...]], who: tuple[int
     ranks = [RankRecord(rank=rank, group_creations=each, collectives=in_order(USUAL)) for rank, each in groups.items()]
     if who is not None:
         ranks[-1] = replace(ranks[-1], collectives=in_order(USUAL[:2]))
-    found = [(finding.code, finding.ranks, finding.call_site) for finding in matching_findings(ranks)]
+    found = [(finding.code, finding.ranks, text(finding.call_site)) for finding in matching_findings(ranks)]
     assert found == ([] if who is None else [("group-mismatch", who, where)])
 
 
 def test_a_call_on_a_group_that_the_rank_is_not_in() -> None:
     pair = call(5, process_group="1", group="pair", group_ranks=(0, 1))
     findings = matching_findings([RankRecord(rank=rank, collectives=in_order([pair, USUAL[0]])) for rank in WORLD])
-    assert [(finding.code, finding.ranks, finding.call_site) for finding in findings] == [("non-member", (2, 3), "train.py:5")]
+    assert [(finding.code, finding.ranks, text(finding.call_site)) for finding in findings] == [("non-member", (2, 3), "train.py:5")]
     assert (
         findings[0].message
         == "ranks 2-3 call on group pair (ranks 0-1) without being in it: all_reduce of float32[8] at train.py:5 does nothing there."

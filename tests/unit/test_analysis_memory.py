@@ -6,7 +6,7 @@ import pytest
 
 from fakerun.analysis.memory import MemoryFootprint, alive_after, allocated_after_each_event, footprint_of
 from fakerun.records.memory import MemoryBlock, MemoryTimeline
-from tests.unit.records_by_hand import block, timeline
+from tests.unit.records_by_hand import block, site, timeline
 
 
 def test_nothing_allocated() -> None:
@@ -19,7 +19,7 @@ def test_only_empty_storages_have_no_peak() -> None:
 
 
 def test_peak_is_after_the_event_that_reached_it() -> None:
-    a, b, c = block(1024, call_site="train.py:1"), block(2048, call_site="train.py:2"), block(512, call_site="train.py:3")
+    a, b, c = block(1024, call_site=site("train.py:1")), block(2048, call_site=site("train.py:2")), block(512, call_site=site("train.py:3"))
     footprint = footprint_of(timeline([a, b, c], [0, 1, ~0, 2]))
     assert footprint.peak_bytes == 3072
     assert footprint.peak_event == 1

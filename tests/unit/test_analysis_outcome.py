@@ -7,10 +7,11 @@ from fakerun.errors import ExitCode
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import site
 
 ERROR = Finding(code=FindingCode.DOES_NOT_FIT, message="too large", ranks=(0,))
 NOTE = Finding(code=FindingCode.MESH_RESIZED, message="the mesh was resized")
-WARNING = Finding(code=FindingCode.NON_MEMBER, message="a value was made up", call_site="train.py:3")
+WARNING = Finding(code=FindingCode.NON_MEMBER, message="a value was made up", call_site=site("train.py:3"))
 
 
 def failed(kind: FailureKind, rank: int = 0) -> RankRecord:
@@ -33,7 +34,7 @@ def test_shared_findings_are_named_once() -> None:
 
 
 def test_findings_at_different_places_stay_apart() -> None:
-    elsewhere = Finding(code=WARNING.code, message=WARNING.message, call_site="train.py:9")
+    elsewhere = Finding(code=WARNING.code, message=WARNING.message, call_site=site("train.py:9"))
     assert len(all_findings([RankRecord(rank=0, findings=(WARNING, elsewhere))], [])) == 2
 
 

@@ -12,7 +12,7 @@ from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding_code import Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from tests.unit.calls_by_hand import WORLD, Calls, call, found, recv, send
-from tests.unit.records_by_hand import in_order
+from tests.unit.records_by_hand import in_order, site, text
 
 DP, TP = {0: (0, 2), 1: (1, 3), 2: (0, 2), 3: (1, 3)}, {0: (0, 1), 1: (0, 1), 2: (2, 3), 3: (2, 3)}
 SIX = tuple(range(6))
@@ -154,8 +154,8 @@ def step(rank: int, step: int = 0) -> list[CollectiveRecord]:
 
 def records(ranks: Mapping[int, Calls], steps: Sequence[int] = (), failed: Mapping[int, str] | None = None) -> list[RankRecord]:
     failures = {
-        rank: ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", call_site=site)
-        for rank, site in (failed or {}).items()
+        rank: ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", call_site=site(where))
+        for rank, where in (failed or {}).items()
     }
     return [
         RankRecord(rank=rank, collectives=in_order(calls), steps=steps[rank] if steps else 2, failure=failures.get(rank))
@@ -237,7 +237,7 @@ CAUSES: dict[str, tuple[list[RankRecord], list[tuple[str, tuple[int, ...], str |
 @pytest.mark.parametrize(("ranks", "expected", "message"), CAUSES.values(), ids=CAUSES)
 def test_one_cause_is_one_finding(ranks: list[RankRecord], expected: list[tuple[str, tuple[int, ...], str | None]], message: str) -> None:
     findings = [finding for finding in matching_findings(ranks) if finding.severity is Severity.ERROR]
-    assert [(finding.code, finding.ranks, finding.call_site) for finding in findings] == expected
+    assert [(finding.code, finding.ranks, text(finding.call_site)) for finding in findings] == expected
     assert findings[0].message == message
 
 
@@ -303,5 +303,5 @@ def test_the_same_bug_in_groups_that_differ_elsewhere_is_one_finding() -> None:
     ranks = {rank: cube(rank) for rank in range(64)}
     odd = tuple(range(1, 64, 4))
     for rank in odd:
-        ranks[rank] = [each for each in ranks[rank] if each.call_site != "train.py:3"]
+        ranks[rank] = [each for each in ranks[rank] if str(each.call_site) != "train.py:3"]
     assert found(ranks) == [("missing-collective", odd, "train.py:3")]

@@ -21,7 +21,7 @@ from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
-from fakerun.launch.run import RunWatcher
+from fakerun.launch.job_run import RunWatcher
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding

@@ -19,7 +19,7 @@ from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
-from tests.unit.records_by_hand import collective, llama_8b_rank
+from tests.unit.records_by_hand import collective, llama_8b_rank, site
 
 FULL_RECORD = RankRecord(
     rank=3,
@@ -50,12 +50,12 @@ FULL_RECORD = RankRecord(
             waited=True,
             waited_before=3,
             module="layers.0.attention",
-            call_site="train.py:88",
+            call_site=site("train.py:88"),
             process_group="5",
         ),
     ),
     group_creations=(
-        GroupCreation(ranks=(2, 3), before=0, call_site="train.py:7"),
+        GroupCreation(ranks=(2, 3), before=0, call_site=site("train.py:7")),
         GroupCreation(ranks=(0, 2, 1, 3), before=1, count=2, callers=(0, 1, 2, 3)),
     ),
     memory=MemoryTimeline(
@@ -77,7 +77,7 @@ FULL_RECORD = RankRecord(
         step_ends=(2,),
     ),
     devices=(3, 0),
-    findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site="train.py:9", hint="none"),),
+    findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site=site("train.py:9"), hint="none"),),
     failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="naïve \U0001f600", traceback="Traceback\n"),
     torch_version="2.13.0",
 )

@@ -10,6 +10,7 @@ import fakerun
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite, crash_site
+from tests.unit.records_by_hand import site
 
 HARDWARE = Accelerator(
     name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
@@ -52,13 +53,13 @@ def test_the_innermost_line_of_the_users_is_found(file: str, call_site: str | No
         stack="Stack (most recent call last):\n"
         f'  File "{file}", line 7, in step\n'
         f'  File "{TORCH}/nn/modules/linear.py", line 125, in forward\n',
-        call_site=call_site,
+        call_site=None if call_site is None else site(call_site),
     )
 
 
 def test_the_scripts_directory_counts_too() -> None:
     job = replace(JOB, script=Path("/srv/scripts/train.py"))
-    assert crash_site(REPORT.format(file="/srv/scripts/train.py"), job, Path("/home/me")).call_site == "train.py:7"
+    assert crash_site(REPORT.format(file="/srv/scripts/train.py"), job, Path("/home/me")).call_site == site("train.py:7")
 
 
 @pytest.mark.parametrize("report", ["", "Fatal Python error: Aborted\n\n<no Python frame>\n"])

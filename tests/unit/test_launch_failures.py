@@ -9,8 +9,9 @@ import pytest
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
-from fakerun.launch.failures import LastWords, RankEnd, finished_record, unstarted_record
+from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from tests.unit.records_by_hand import site
 
 HARDWARE = Accelerator(
     name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
@@ -35,7 +36,7 @@ RAISED = ProcessFailure(
     message="KeyboardInterrupt",
     traceback="Traceback ...",
     exit_code=130,
-    call_site="train.py:7",
+    call_site=site("train.py:7"),
 )
 
 
@@ -92,7 +93,7 @@ def test_a_rank_without_a_record_gets_one(end: RankEnd, kind: FailureKind, messa
 
 
 def test_a_job_without_a_mesh_has_no_coordinate() -> None:
-    record = finished_record(replace(JOB, mesh=None), 5, RankEnd(status=1), None, LastWords(stderr="Fatal error\n"))
+    record = finished_record(replace(JOB, mesh=None), 5, RankEnd(status=1), None, Diagnostics(stderr="Fatal error\n"))
     assert (record.mesh, record.coordinate) == ({}, {})
     assert record.failure is not None
     assert record.failure.traceback == "Fatal error\n"

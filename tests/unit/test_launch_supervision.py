@@ -3,7 +3,7 @@
 import pytest
 
 from fakerun.launch.process import StopReason
-from fakerun.launch.supervision import GRACE_S, RECORD_S, Watch, patience_s
+from fakerun.launch.supervision import GRACE_S, RECORD_S, Supervision, until_next_deadline
 from fakerun.records.run import FailureKind
 
 LIMIT_S = 60.0
@@ -40,36 +40,36 @@ AFTER_TIMEOUT = LIMIT_S + RECORD_S
 )
 def test_what_a_rank_is_sent(events: list[float | str], reason: FailureKind | None, log: list[str], given_up: bool) -> None:
     process = Process()
-    watch = Watch(process=process, deadline=LIMIT_S)
+    supervision = Supervision(process=process, deadline=LIMIT_S)
     overdue = False
     for event in events:
         if isinstance(event, str):
-            watch.interrupt(0.0)
+            supervision.interrupt(0.0)
         else:
-            overdue = watch.overdue(event)
-    assert (watch.stopped, process.log, overdue) == (reason, log, given_up)
+            overdue = supervision.is_over(event)
+    assert (supervision.stopped, process.log, overdue) == (reason, log, given_up)
 
 
 def test_waiting_for_other_ranks_takes_none_of_its_time() -> None:
-    watch = Watch(process=Process(), deadline=LIMIT_S)
-    watch.pause(50.0)
-    assert not watch.overdue(1e9)
-    watch.resume(100.0)
-    assert not watch.overdue(109.9)
-    assert not watch.overdue(110.0)
-    assert watch.stopped is FailureKind.TIMEOUT
+    supervision = Supervision(process=Process(), deadline=LIMIT_S)
+    supervision.pause(50.0)
+    assert not supervision.is_over(1e9)
+    supervision.resume(100.0)
+    assert not supervision.is_over(109.9)
+    assert not supervision.is_over(110.0)
+    assert supervision.stopped is FailureKind.TIMEOUT
 
 
 def test_a_rank_that_waits_can_be_interrupted() -> None:
-    watch = Watch(process=Process(), deadline=LIMIT_S)
-    watch.pause(50.0)
-    watch.interrupt(51.0)
-    watch.resume(52.0)
-    assert watch.deadline == 51.0 + GRACE_S
+    supervision = Supervision(process=Process(), deadline=LIMIT_S)
+    supervision.pause(50.0)
+    supervision.interrupt(51.0)
+    supervision.resume(52.0)
+    assert supervision.deadline == 51.0 + GRACE_S
 
 
 def test_without_a_limit_a_rank_may_take_for_ever() -> None:
-    assert not Watch(process=Process(), deadline=None).overdue(1e9)
+    assert not Supervision(process=Process(), deadline=None).is_over(1e9)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_without_a_limit_a_rank_may_take_for_ever() -> None:
     ids=["nobody", "no limit", "the first", "overdue"],
 )
 def test_how_long_nothing_is_due(deadlines: list[float | None], seconds: float | None) -> None:
-    assert patience_s([Watch(process=Process(), deadline=deadline) for deadline in deadlines], now=2.0) == seconds
+    assert until_next_deadline([Supervision(process=Process(), deadline=deadline) for deadline in deadlines], now=2.0) == seconds

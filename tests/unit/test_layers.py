@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.emulate.torch_private"
 
 BOTTOM = {"units", "errors", "spelling"}
-RECORDED = {"records", "job", "hardware", "files", "places"} | BOTTOM
+RECORDED = {"records", "job", "hardware", "files", "call_site"} | BOTTOM
 SIMULATES = {"patching"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
@@ -27,11 +27,11 @@ MAY_IMPORT = {
     "rank": {"emulate", "trace"} | SIMULATES,
     "emulate": SIMULATES,
     "trace": SIMULATES,
-    "records": {"files"} | BOTTOM,
+    "records": {"files", "call_site"} | BOTTOM,
     "job": {"records", "hardware"} | BOTTOM,
     "hardware": BOTTOM,
     "files": set(),
-    "places": set(),
+    "call_site": set(),
     "spelling": set(),
     "patching": {"errors"},
     "units": set(),

@@ -11,7 +11,7 @@ from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding_code import Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
-from tests.unit.records_by_hand import collective
+from tests.unit.records_by_hand import collective, site
 
 WORLD = range(6)
 Plan = dict[int, list[CollectiveRecord]]
@@ -30,7 +30,7 @@ class Planner:
         for line in range(1, self.chance.randint(2, 25)):
             number = self.chance.randrange(len(self._groups))
             group: dict[str, Any] = {"group": "g", "process_group": str(number), "group_ranks": self._groups[number]}
-            call = collective(call_site=f"train.py:{line}", device=self.chance.choice((0, 0, None)), **group)
+            call = collective(call_site=site(f"train.py:{line}"), device=self.chance.choice((0, 0, None)), **group)
             self.chance.choice((self._collective, self._collective, self._exchange, self._message, self._round))(call)
         return {rank: self._awaited(calls) for rank, calls in self.plan.items()}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fakerun.call_site import CallSite
 from fakerun.records.codec import RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase, PlacedCall
 from fakerun.records.finding_code import FindingCode
@@ -70,8 +71,13 @@ def call_by_chance(chance: random.Random, seq: int, group: ProcessGroup) -> Coll
         waited=chance.random() < 0.5,
         waited_before=maybe(chance, chance.randint(0, 9)),
         module=maybe(chance, chance.choice(("", "layers.0"))),
-        call_site=maybe(chance, chance.choice(("train.py:1", "dé/tr\0n.py:2", ""))),
+        call_site=maybe(
+            chance, chance.choice((CallSite("train.py", 1, "main"), CallSite("dé/tr\0n.py", 2, "f.<locals>.<lambda>"), CallSite("a:b", 0)))
+        ),
     )
+
+
+SITES = (CallSite("train.py", 1, "main"), CallSite("dé/tr\0n.py", 2, "f.<locals>.<lambda>"), CallSite("a:b", 0))
 
 
 def record_by_chance(seed: int) -> RankRecord:
@@ -83,7 +89,7 @@ def record_by_chance(seed: int) -> RankRecord:
         for _ in range(chance.randint(0, 4))
     ]
     made = GroupCreation(
-        ranks=(3, 1, 0, 2), before=chance.randint(0, 9), count=2, callers=maybe(chance, (3, 1)), call_site=maybe(chance, "a:1")
+        ranks=(3, 1, 0, 2), before=chance.randint(0, 9), count=2, callers=maybe(chance, (3, 1)), call_site=maybe(chance, CallSite("a", 1))
     )
     return RankRecord(
         rank=rank,
@@ -179,7 +185,7 @@ OTHERWISE: dict[str, Any] = {
     "waited": not CALL.waited,
     "waited_before": 77,
     "module": "another",
-    "call_site": "another:1",
+    "call_site": CallSite("another", 1),
 }
 
 
@@ -195,11 +201,13 @@ def test_whatever_is_told_of_a_call_tells_schedules_apart(name: str) -> None:
 def test_text_that_utf8_cannot_hold_comes_back_readable(text: str) -> None:
     record = RankRecord(
         rank=0,
-        collectives=(replace(CALL, call_site=text),),
+        collectives=(replace(CALL, call_site=CallSite(text, 3)),),
         memory=MemoryTimeline(blocks=(block(1, module=text),)),
         findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message=text),),
     )
     encoded = encode_rank(record)
     back = RankDecoder(encoded.parts.__getitem__).decode(encoded.document)
     readable = text.encode("utf-8", "backslashreplace").decode()
-    assert (back.collectives[0].call_site, back.memory.blocks[0].module, back.findings[0].message) == (readable,) * 3
+    here = back.collectives[0].call_site
+    assert here is not None
+    assert (here.path, back.memory.blocks[0].module, back.findings[0].message) == (readable,) * 3

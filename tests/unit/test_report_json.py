@@ -11,7 +11,7 @@ from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
 from fakerun.report.formats.json import as_document, render
-from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
+from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 def small() -> Report:
     calls = in_order(
         [
-            collective(CollectiveOp.BROADCAST, phase=Phase.OTHER, root=0, call_site="train.py:9"),
+            collective(CollectiveOp.BROADCAST, phase=Phase.OTHER, root=0, call_site=site("train.py:9")),
             collective(reduce_op="sum", is_async=True, module="layers.0"),
             collective(CollectiveOp.SEND, step=1, peer=1, group="pp", group_ranks=(0, 1), tag=7),
         ]
@@ -27,9 +27,9 @@ def small() -> Report:
     blocks = [
         block(1000, Category.PARAMETER, module="layers.0", shape=(250,)),
         block(1000, Category.PARAMETER, module="layers.1", shape=(250,)),
-        block(4096, Category.ACTIVATION, step=1, phase=Phase.FORWARD, module="layers.1", shape=(16, 64), call_site="train.py:12"),
+        block(4096, Category.ACTIVATION, step=1, phase=Phase.FORWARD, module="layers.1", shape=(16, 64), call_site=site("train.py:12")),
     ]
-    note = Finding(code=FindingCode.MESH_RESIZED, message="resized", call_site="train.py:4", hint="drop --mesh")
+    note = Finding(code=FindingCode.MESH_RESIZED, message="resized", call_site=site("train.py:4"), hint="drop --mesh")
     fine = RankRecord(
         rank=0,
         mesh={"dp": 4},

@@ -11,6 +11,7 @@ from fakerun.analysis.matching.cast import Cast, Family
 from fakerun.analysis.matching.signature import Counts
 from fakerun.analysis.matching.traces import Stream
 from fakerun.analysis.matching.words import at, call, on, who
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 
@@ -89,7 +90,7 @@ class Agreed:
         by_stream = _by_stream(members)
         calls = [those[0].stream for those in by_stream.values()]
         seats = [self._cast.seats[those[0].rank].trace.schedule.calls for those in by_stream.values()]
-        told: set[frozenset[str | None]] = set()
+        told: set[frozenset[CallSite | None]] = set()
         for position in range(end):
             sites = frozenset(seat[stream.calls[position]].call_site for seat, stream in zip(seats, calls, strict=True))
             if len(sites) > 1 and sites not in told:
@@ -97,9 +98,9 @@ class Agreed:
                 self._different_lines(family, by_stream, sites, position)
 
     def _different_lines(
-        self, family: Family, by_stream: Mapping[Stream, Sequence[_Member]], sites: frozenset[str | None], position: int
+        self, family: Family, by_stream: Mapping[Stream, Sequence[_Member]], sites: frozenset[CallSite | None], position: int
     ) -> None:
-        by_site: dict[str | None, list[_Member]] = defaultdict(list)
+        by_site: dict[CallSite | None, list[_Member]] = defaultdict(list)
         for stream, members in by_stream.items():
             site = self._cast.record(members[0].rank, stream.calls[position]).call_site
             by_site[site].extend(members)
@@ -140,5 +141,5 @@ def _wrong_pair(tables: Mapping[int, tuple[Counts, Counts]]) -> tuple[int, int] 
     return None
 
 
-def _error(code: FindingCode, message: str, ranks: tuple[int, ...], call_site: str | None, hint: str) -> Finding:
+def _error(code: FindingCode, message: str, ranks: tuple[int, ...], call_site: CallSite | None, hint: str) -> Finding:
     return Finding(code=code, message=message, ranks=ranks, call_site=call_site, hint=hint)

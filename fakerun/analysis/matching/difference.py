@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.matching.cast import Group
 from fakerun.analysis.matching.traces import Way
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 
@@ -20,8 +21,8 @@ class Difference:
     code: FindingCode
     message: str
     hint: str
-    call_site: str | None
-    usual_site: str | None
+    call_site: CallSite | None
+    usual_site: CallSite | None
     odd: frozenset[int]
     named: frozenset[int]
     groups: tuple[Group, ...]

@@ -1,6 +1,7 @@
 """Ranks that come to an end before others: because they fail, or because they make fewer steps."""
 
 from fakerun.analysis.matching.cast import Cast
+from fakerun.call_site import CallSite
 
 FAILED_HINT = "Mend what ended the rank; the rest follows from it."
 UNEVEN_HINT = "Give every rank as many batches: drop_last, a sampler that pads, a fixed number of steps, or torch's Join around the loop."
@@ -12,7 +13,7 @@ def failure_of(cast: Cast, rank: int) -> str | None:
     return None if failure is None else f"{failure.kind} {failure.exception} {failure.call_site}"
 
 
-def failed_at(cast: Cast, rank: int) -> str | None:
+def failed_at(cast: Cast, rank: int) -> CallSite | None:
     """The line on which the rank failed."""
     failure = cast.seats[rank].record.failure
     return None if failure is None else failure.call_site

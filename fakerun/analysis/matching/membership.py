@@ -2,12 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from fakerun.analysis.matching.cast import Cast, Group
 from fakerun.analysis.matching.new_groups import NEW_GROUP_HINT
 from fakerun.analysis.matching.words import call, named, who
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
+
+if TYPE_CHECKING:
+    from fakerun.call_site import CallSite
 
 
 def groups_that_differ(cast: Cast) -> tuple[list[Finding], set[Group]]:
@@ -50,7 +54,7 @@ def _overlapping(groups: list[Group]) -> tuple[Group, Group] | None:
 
 def calls_of_non_members(cast: Cast) -> Iterator[Finding]:
     """One `non-member` for each line on which ranks communicate on a group that they are not in."""
-    ranks: dict[str | None, list[tuple[int, int]]] = defaultdict(list)
+    ranks: dict[CallSite | None, list[tuple[int, int]]] = defaultdict(list)
     for rank, seat in cast.seats.items():
         elsewhere = [slot for slot, port in enumerate(seat.port_of) if rank not in seat.ports[port].places]
         sites = {seat.trace.schedule.calls[index].call_site: index for slot in elsewhere for index in reversed(seat.trace.by_slot[slot])}

@@ -7,6 +7,7 @@ from functools import cache
 from fakerun.analysis.matching.cast import Cast
 from fakerun.analysis.matching.traces import Trace
 from fakerun.analysis.matching.words import call
+from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 
@@ -16,7 +17,7 @@ def never_waited(cast: Cast) -> Iterator[Finding]:
 
     A line of which some calls were waited for is fine: the last one's turn may come after the end of the simulation.
     """
-    ranks: dict[str | None, list[tuple[int, int]]] = defaultdict(list)
+    ranks: dict[CallSite | None, list[tuple[int, int]]] = defaultdict(list)
     unwaited = cache(_unwaited)
     for rank, seat in cast.seats.items():
         if seat.record.failure is None:
@@ -32,11 +33,11 @@ def never_waited(cast: Cast) -> Iterator[Finding]:
         )
 
 
-def _unwaited(trace: Trace) -> Mapping[str | None, int]:
+def _unwaited(trace: Trace) -> Mapping[CallSite | None, int]:
     """The lines that nothing waits for, with the first call of each."""
     calls = trace.schedule.calls
     waited = {call.call_site for call in calls if call.is_async and call.waited}
-    lines: dict[str | None, int] = {}
+    lines: dict[CallSite | None, int] = {}
     for index, each in enumerate(calls):
         if not each.waited and each.call_site not in waited:
             lines.setdefault(each.call_site, index)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock
@@ -195,11 +196,8 @@ def _finding(finding: Finding) -> FindingDocument:
     }
 
 
-def _call_site(site: str | None) -> CallSiteDocument | None:
-    if site is None:
-        return None
-    path, _, line = site.rpartition(":")
-    return {"path": path, "line": int(line), "function": None}
+def _call_site(site: CallSite | None) -> CallSiteDocument | None:
+    return None if site is None else {"path": site.path, "line": site.line, "function": site.function}
 
 
 def _lines(value: Any, indent: str) -> Iterator[str]:

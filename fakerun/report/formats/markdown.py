@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from fakerun.report.model import Report
 from fakerun.report.page import page_of
-from fakerun.report.page.blocks import Block, Column, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Table, Tone
+from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Table, Tone
 from fakerun.report.page.blocks import Traceback as TracebackBlock
 
 _SPECIAL = re.compile(r"[\\`*\[<|~]|(?<!\w)_|_(?!\w)")
@@ -33,8 +33,7 @@ def _gap(before: str, part: str) -> str:
 
 
 def _section(section: Section) -> Iterator[str]:
-    if section.title:
-        yield f"{'#' * (section.level + 1)} {_escaped(section.title)}"
+    yield f"{'#' * (section.level + 1)} {_escaped(section.title)}"
     if section.remark:
         yield _prose(section.remark)
     yield from _blocks(section.blocks)
@@ -46,7 +45,7 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
             case Prose():
                 yield _prose(block)
             case Facts():
-                yield "\n".join(f"- {_escaped(fact.label)}: {_escaped(fact.value)}" for fact in block.facts)
+                yield "\n".join(f"- {_escaped(fact.label)}: {_escaped(', '.join(fact.values))}" for fact in block.facts)
             case Series():
                 yield f"- {_escaped(block.label)}: " + ", ".join(_escaped(f"{point.text} ({point.label})") for point in block.points)
             case Table():
@@ -67,14 +66,10 @@ def _table(table: Table) -> Iterator[str]:
     rule = ["---:" if column.align == "right" else "---" for column in table.columns]
     rows = [[_INDENT * row.level + cell if not at else cell for at, cell in enumerate(map(_escaped, row.cells))] for row in table.rows]
     totals = [[f"**{cell}**" if cell else "" for cell in map(_escaped, row.cells)] for row in table.totals]
-    lines = [list(map(_heading, table.columns)), rule, *rows, *totals]
+    lines = [[_escaped(column.full_heading) for column in table.columns], rule, *rows, *totals]
     yield "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     if table.note:
         yield _escaped(table.note)
-
-
-def _heading(column: Column) -> str:
-    return _escaped(f"{column.span}: {column.heading}" if column.span else column.heading)
 
 
 def _finding(item: FindingItem) -> str:

@@ -45,15 +45,15 @@ class Prose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """A label and its value."""
+    """A label and what is to be said under it: one value or several, each in a line if possible."""
 
     label: str
-    value: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Labelled values, one a line."""
+    """Labelled values, a line for each label."""
 
     facts: tuple[Fact, ...]
 
@@ -92,6 +92,11 @@ class Column:
     min_width: int = 0
     max_width: int | None = None
     priority: int = ESSENTIAL
+
+    @property
+    def full_heading(self) -> str:
+        """`step 0 bytes`: the heading by itself, with the common one."""
+        return f"{self.span} {self.heading}".strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ def _row(record: CollectiveRecord) -> Row:
             f"{_sizes(record.input_sizes)} -> {_sizes(record.output_sizes)}",
             bytes_or_dash(record.nbytes),
             record.module or "-",
-            record.call_site or "-",
+            str(record.call_site or "-"),
         )
     )
 

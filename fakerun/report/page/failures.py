@@ -17,7 +17,9 @@ _FIRST_LINES, _LAST_LINES = 12, 48
 def failures_section(report: Report) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
     first, *others = report.failures
-    return Section(title="", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others)))
+    return Section(
+        title="Ranks that did not finish", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others))
+    )
 
 
 def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
@@ -38,7 +40,7 @@ def verdict(failure: ProcessFailure) -> str:
 
 def _what_happened(each: FailureReport) -> str:
     failure = each.failure
-    where = f" at {failure.call_site}" if failure.call_site and failure.call_site not in failure.message else ""
+    where = f" at {failure.call_site}" if failure.call_site and str(failure.call_site) not in failure.message else ""
     return f"{where}, step {each.steps}: {failure.in_a_line}"
 
 

@@ -17,7 +17,7 @@ def _item(each: FindingReport, *, several_ranks: bool) -> FindingItem:
         severity=finding.severity,
         code=finding.code,
         ranks=ranks_text(finding.ranks) if several_ranks and finding.ranks else "",
-        call_sites=each.call_sites,
+        call_sites=tuple(map(str, each.call_sites)),
         message=finding.message,
         hint=finding.hint,
     )

@@ -21,9 +21,9 @@ def header_facts(report: Report) -> Facts:
     nodes = f"{job.nnodes} node{'s' * (job.nnodes > 1)} x {job.nproc_per_node}"
     return Facts(
         facts=(
-            Fact(label="hardware", value=f"{job.world_size} x {job.hardware} ({nodes})"),
-            Fact(label="mesh", value=axes_text(report.mesh) if report.mesh else "none"),
-            Fact(label="simulated", value=f"{_simulated(report.ranks)}, {_steps(report)}, torch {report.torch_version or 'unknown'}"),
+            Fact(label="hardware", values=(f"{job.world_size} x {job.hardware} ({nodes})",)),
+            Fact(label="mesh", values=(axes_text(report.mesh) if report.mesh else "none",)),
+            Fact(label="simulated", values=(_simulated(report.ranks), _steps(report), f"torch {report.torch_version or 'unknown'}")),
         )
     )
 

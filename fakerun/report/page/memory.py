@@ -23,8 +23,8 @@ def memory_sections(rank: RankReport, hardware: Accelerator) -> tuple[Section, .
     if footprint.peak_block is None:
         return (Section(title=title, blocks=(Prose(text="no device memory was allocated"),)),)
     facts = (
-        Fact(label="peak", value=f"{format_bytes(footprint.peak_bytes)} in {_place(footprint.peak_block)}"),
-        Fact(label="at the end", value=format_bytes(footprint.final_bytes)),
+        Fact(label="peak", values=_peak(footprint.peak_bytes, footprint.peak_block)),
+        Fact(label="at the end", values=(format_bytes(footprint.final_bytes),)),
     )
     return (
         Section(title=title, remark=_verdict(rank, device, hardware), blocks=(Facts(facts=facts), _step_peaks(footprint))),
@@ -52,10 +52,10 @@ def _verdict(rank: RankReport, device: DeviceMemory, hardware: Accelerator) -> P
     return Prose(text=f"fits{until}: {peak} of {usable} ({hardware}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
 
 
-def _place(block: MemoryBlock) -> str:
-    where = f", at {block.call_site}" if block.call_site else ""
-    module = f", {block.module}" if block.module else ""
-    return f"step {block.step}, {block.phase}{module}{where}"
+def _peak(nbytes: int, block: MemoryBlock) -> tuple[str, ...]:
+    """How much, in which step and phase, in which module and on which line."""
+    where = f"at {block.call_site}" if block.call_site else ""
+    return tuple(filter(None, (f"{format_bytes(nbytes)} in step {block.step}", block.phase, block.module, where)))
 
 
 def _step_peaks(footprint: MemoryFootprint) -> Series:
@@ -125,7 +125,7 @@ def _tensors(device: DeviceMemory) -> Table:
                 format_bytes(group.nbytes),
                 group.category,
                 _module(group.module),
-                group.call_site or "-",
+                str(group.call_site or "-"),
             )
         )
         for group in device.tensors[:_TENSORS_SHOWN]

@@ -16,7 +16,7 @@ def ranks_section(report: Report) -> Section:
     columns = (
         Column(heading="ranks", clip=Clip.KEEP_START, min_width=9),
         Column(heading="", align="right"),
-        Column(heading="position", clip=Clip.KEEP_START, min_width=18),
+        *((Column(heading="position", clip=Clip.KEEP_START, min_width=18),) if report.mesh else ()),
         Column(heading="status"),
         Column(heading="peak allocated", align="right"),
         Column(heading="headroom", align="right"),
@@ -29,12 +29,11 @@ def ranks_section(report: Report) -> Section:
 
 
 def _counts(report: Report) -> str:
-    """`25 simulated, 16359 assumed to match them, in 17 classes with the same behaviour`."""
+    """`12 of 2048 simulated, 2036 assumed to match them; 5 distinct behaviours`."""
     assumed = sum(len(each.assumed) for each in report.classes)
-    numbers = f"{len(report.ranks)} simulated" + (f", {assumed} assumed to match them" if assumed else "")
-    if len(report.classes) == 1:
-        return f"{numbers}, all with the same behaviour"
-    return f"{numbers}, in {len(report.classes)} classes with the same behaviour"
+    match = f", {assumed} assumed to match them" if assumed else ""
+    behaviours = f"{len(report.classes)} distinct behaviours" if len(report.classes) > 1 else "all behave the same"
+    return f"{len(report.ranks)} of {report.job.world_size} simulated{match}; {behaviours}"
 
 
 def _row(each: ClassReport) -> Row:
@@ -45,7 +44,7 @@ def _row(each: ClassReport) -> Row:
         cells=(
             format_ranks(ranks),
             f"x {len(ranks)}" if len(ranks) > 1 else "",
-            each.mesh_box or "-",
+            *((each.mesh_box,) if each.mesh_box else ()),
             _status(each),
             format_bytes(device.footprint.peak_bytes),
             format_bytes(device.fit.headroom_bytes),
@@ -68,7 +67,7 @@ def _rest(classes: Sequence[ClassReport]) -> str:
         return ""
     count = sum(len(each.ranks) for each in classes)
     highest, lowest = (format_bytes(_peak_bytes(each)) for each in (classes[0], classes[-1]))
-    return f"and {len(classes)} more classes of {count} ranks, with peaks from {highest} to {lowest}"
+    return f"and {len(classes)} more with {count} ranks, peaks from {highest} to {lowest}"
 
 
 def _peak_bytes(each: ClassReport) -> int:

@@ -1,6 +1,6 @@
 """How a page and each kind of block is written as lines of text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fakerun.records.finding_code import Severity
 from fakerun.report.formats.text.style import Style, clip_end, unbroken
@@ -45,12 +45,10 @@ def _section(section: Section, style: Style) -> list[str]:
 
 def _heading(section: Section, style: Style) -> list[str]:
     """The title in bold, and behind it the remark, wrapped where the line is full."""
-    if not section.title:
-        return []
     if section.remark is None:
         return [style.bold(section.title)]
     room = " " * (len(section.title) + 2)
-    first, *rest = style.wrapped(section.remark.text, first_indent=room)
+    first, *rest = style.wrapped(section.remark.text, indent="  ", first_indent=room)
     remark = [_toned(line, section.remark.tone, style) for line in (first.removeprefix(room), *rest)]
     return [f"{style.bold(section.title)}  {remark[0]}", *remark[1:]]
 
@@ -66,10 +64,9 @@ def _block(block: Block, style: Style, label_width: int) -> list[str]:
         case Prose():
             return [_toned(line, block.tone, style) for line in style.wrapped(block.text)]
         case Facts():
-            return [line for fact in block.facts for line in _labelled(fact.label, fact.value, style, label_width)]
+            return [line for fact in block.facts for line in _labelled(fact.label, fact.values, style, label_width)]
         case Series():
-            values = ", ".join(unbroken(f"{point.text} ({point.label})") for point in block.points)
-            return _labelled(block.label, values, style, label_width)
+            return _labelled(block.label, [f"{point.text} ({point.label})" for point in block.points], style, label_width)
         case Table():
             return _table(block, style)
         case SideBySide():
@@ -85,17 +82,19 @@ def _toned(text: str, tone: Tone, style: Style) -> str:
     return marks[tone](text) if tone in marks else text
 
 
-def _labelled(label: str, value: str, style: Style, label_width: int) -> list[str]:
-    return style.wrapped(value, indent=" " * (label_width + 2), first_indent=f"{unbroken(label.ljust(label_width))}  ")
+def _labelled(label: str, values: Iterable[str], style: Style, label_width: int) -> list[str]:
+    return style.wrapped(
+        ", ".join(map(unbroken, values)), indent=" " * (label_width + 2), first_indent=f"{unbroken(label.ljust(label_width))}  "
+    )
 
 
 def _table(table: Table, style: Style) -> list[str]:
-    """A listing in a file is never clipped; where the terminal is too narrow for one, the columns left out are named."""
+    """A listing in a file is never clipped. Where a page is too narrow for a table, the columns that are left out are named."""
     whole = TextTable(table).limited()
     fitted = whole.fitted(style.listing_width if table.is_listing else style.width)
-    missing = [column.heading for column in table.columns if column not in fitted.columns] if table.is_listing else []
-    remark = f"columns left out to fit: {', '.join(missing)} (shown in a wider terminal, in a file and in a pipe)" if missing else ""
-    return [*map(style.dim, style.wrapped(remark)), *fitted.lines(), *style.wrapped(table.note)]
+    missing = dict.fromkeys(column.full_heading for column in table.columns if column not in fitted.columns)
+    remark = f"not shown in {style.width} columns: {', '.join(missing)}" if missing else ""
+    return [*fitted.lines(), *style.wrapped(table.note), *map(style.dim, style.wrapped(remark))]
 
 
 def _finding(item: FindingItem, style: Style) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import fakerun
-from fakerun.places import Owner, Places, owner
-from fakerun.trace.call_site import CallSites
+from fakerun.call_site import CallSite, CallSiteResolver, Owner, owner
+from fakerun.trace.call_sites import CallSiteFinder
 
 TORCH = str(Path(str(find_spec("torch").origin)).parent)  # type: ignore[union-attr]
 SITE_PACKAGES = sysconfig.get_path("purelib")
@@ -35,7 +35,7 @@ def test_owner(filename: str, whose: Owner) -> None:
     assert owner(filename) is whose
 
 
-PLACES = Places(Path("/home/me/work"), Path("../scripts/train.py"))
+RESOLVER = CallSiteResolver(Path("/home/me/work"), Path("../scripts/train.py"))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ PLACES = Places(Path("/home/me/work"), Path("../scripts/train.py"))
     ],
 )
 def test_name(filename: str, name: str) -> None:
-    assert PLACES.name(filename, 7) == name
+    assert str(RESOLVER.site(filename, 7)) == name
 
 
 LIBRARY = f"{SITE_PACKAGES}/transformers/trainer.py"
@@ -66,19 +66,20 @@ LIBRARY = f"{SITE_PACKAGES}/transformers/trainer.py"
     ],
 )
 def test_the_innermost_call_of_the_user(filenames: list[str], expected: str | None) -> None:
-    assert PLACES.innermost((filename, line) for line, filename in enumerate(filenames, start=1)) == expected
+    found = RESOLVER.innermost((filename, line, None) for line, filename in enumerate(filenames, start=1))
+    assert (found and str(found)) == expected
 
 
 def test_the_line_that_the_program_is_at_is_the_same_whoever_asks() -> None:
-    place = Places(Path(__file__).parent, None)
-    here = CallSites(place)
+    place = CallSiteResolver(Path(__file__).parent, None)
+    here = CallSiteFinder(place)
     program = compile("\n\nanswer = here()", "/home/me/work/train.py", "exec")
     for _ in range(2):
         seen: dict[str, object] = {"here": here.here}
         exec(program, seen)
-        assert seen["answer"] == "train.py:3"
+        assert seen["answer"] == CallSite("train.py", 3)
     # From a library that is called by no file of the user's.
-    assert json.JSONDecoder(object_hook=lambda _: here.here()).decode("{}") == f"{Path(__file__).name}:{_line_of('object_hook')}"
+    assert json.JSONDecoder(object_hook=lambda _: here.here()).decode("{}") == CallSite(Path(__file__).name, _line_of("object_hook"))
 
 
 def _line_of(text: str) -> int:

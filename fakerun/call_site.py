@@ -1,6 +1,6 @@
-"""Whose code a file is, and what a place in it is called: the one rule behind every `call_site`.
+"""CallSite: a line of the user's program, and the rule which line that is: whose code a file is, and how its path is shown.
 
-A room of its own, free of torch, because three rooms look at frames: the trace while the script runs, the rank for its tracebacks,
+On the ground floor and free of torch, because three rooms look at frames: the trace while the script runs, the rank for its tracebacks,
 the launcher for what is left of a crash. Knows the machine's directories; knows nothing of frames.
 """
 
@@ -9,9 +9,11 @@ import os
 import re
 import sysconfig
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import fakerun
 
@@ -65,27 +67,62 @@ def _torch() -> tuple[str, ...]:
     return tuple(map(directory, (spec and spec.submodule_search_locations) or ()))
 
 
-class Places:
-    """Names places as `file:line`: the file relative to the directory that the job was started in, else to the script's, else as it is
-    imported, else by its name alone.
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A line of a program: the file as `CallSiteResolver` shows it, the line (0 if unknown), and the function that the line is in.
+
+    `str()` is `path:line`, as compilers and editors write it. Two sites are equal if file and line are.
+    """
+
+    path: str
+    line: int
+    function: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """In a record a site is one string, read once: a rank has some hundred thousand calls and blocks, and some hundred sites."""
+        from pydantic_core import core_schema
+
+        to_text = core_schema.plain_serializer_function_ser_schema(_encoded)
+        return core_schema.no_info_plain_validator_function(_decoded, serialization=to_text)
+
+
+def _encoded(site: CallSite) -> str:
+    return f"{site.path}:{site.line}:{site.function or ''}"
+
+
+@lru_cache(maxsize=4096)
+def _decoded(text: str | CallSite) -> CallSite:
+    if isinstance(text, CallSite):
+        return text
+    path, line, function = text.rsplit(":", 2)
+    return CallSite(path, int(line), function or None)
+
+
+class CallSiteResolver:
+    """Makes call sites. A path is shown relative to the directory that the job was started in, else to the script's, else as it is
+    imported, else as the file's name alone.
     """
 
     def __init__(self, working_directory: Path, script: Path | None) -> None:
         script_directory = working_directory if script is None else (working_directory / script).parent
         self._bases = (directory(working_directory), directory(script_directory))
 
-    def name(self, filename: str, line: int | None) -> str:
-        """The place's name; whether it is the user's is not asked."""
+    def site(self, filename: str, line: int | None, function: str | None = None) -> CallSite:
+        """The site of a line, whoever's code it is."""
         path = os.path.realpath(filename)
         base = next((base for base in self._bases if path.startswith(base)), None)
         # A virtual environment may lie in the directory that the job was started in.
         file = _SITE_PACKAGES.sub("", path if base is None else path.removeprefix(base))
-        return f"{os.path.basename(file) if file == path else file}:{line or 0}"  # noqa: PTH119
+        return CallSite(os.path.basename(file) if file == path else file, line or 0, function)  # noqa: PTH119
 
-    def innermost(self, calls: Iterable[tuple[str, int]]) -> str | None:
-        """The user's innermost place among calls (file name and line, outermost first).
+    def innermost(self, calls: Iterable[tuple[str, int, str | None]]) -> CallSite | None:
+        """The innermost call of the user's code among `calls` (file name, line and function, outermost first).
 
-        Where no call is the user's, the innermost one in an installed package stands in: the program itself may be one.
+        Where no call is the user's, the innermost one in an installed package is taken: the program itself may be one.
         """
         users = installed = None
         for call in calls:
@@ -95,4 +132,4 @@ class Places:
             elif whose is Owner.INSTALLED:
                 installed = call
         found = users or installed
-        return self.name(*found) if found is not None else None
+        return self.site(*found) if found is not None else None

@@ -3,22 +3,22 @@
 import sys
 from types import FrameType
 
-from fakerun.places import Owner, Places, owner
+from fakerun.call_site import CallSite, CallSiteResolver, Owner, owner
 
 _USER, _INSTALLED = Owner.USER, Owner.INSTALLED
 
 
-class CallSites:
-    """Remembers whose each file is, and how each line is called. What the rule is, `fakerun.places` knows."""
+class CallSiteFinder:
+    """Remembers whose each file is, and the site of each line."""
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, resolver: CallSiteResolver) -> None:
+        self._resolver = resolver
         # By the name of the file: a string knows its hash, a code object works it out again each time.
         self._owners: dict[str, Owner] = {}
-        self._names: dict[tuple[str, int], str] = {}
+        self._sites: dict[tuple[str, int], CallSite] = {}
 
-    def here(self) -> str | None:
-        """`file:line` of the user's innermost frame; of an installed package's, where no frame is the user's; else None."""
+    def here(self) -> CallSite | None:
+        """The site of the user's innermost frame; of an installed package's, where no frame is the user's; else None."""
         frame: FrameType | None = sys._getframe(1)
         installed: FrameType | None = None
         owners = self._owners
@@ -29,15 +29,15 @@ class CallSites:
             if whose is None:
                 whose = owners[filename] = owner(filename)
             if whose is user:
-                return self._name(frame)
+                return self._site(frame)
             if whose is _INSTALLED and installed is None:
                 installed = frame
             frame = frame.f_back
-        return None if installed is None else self._name(installed)
+        return None if installed is None else self._site(installed)
 
-    def _name(self, frame: FrameType) -> str:
+    def _site(self, frame: FrameType) -> CallSite:
         key = (frame.f_code.co_filename, frame.f_lineno)
-        name = self._names.get(key)
-        if name is None:
-            name = self._names[key] = self._places.name(*key)
-        return name
+        site = self._sites.get(key)
+        if site is None:
+            site = self._sites[key] = self._resolver.site(*key, frame.f_code.co_qualname)
+        return site

@@ -1,0 +1,146 @@
+"""JobRun: one job while it runs. Which of its ranks are queued, running and recorded, and the values that they exchange."""
+
+import os
+from collections import deque
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from fakerun.job.spec import JobSpec
+from fakerun.launch.crash import crash_site
+from fakerun.launch.environment import worker_environment
+from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
+from fakerun.launch.mailbox import JobMailbox
+from fakerun.launch.process import RankProcess, tail
+from fakerun.launch.rank_selection import run_record_of, selection_for
+from fakerun.launch.resume import finished_ranks
+from fakerun.launch.run_directory import RunDirectory
+from fakerun.launch.server import RankTask
+from fakerun.launch.supervision import Supervision
+from fakerun.records.run import RankRecord, RunRecord
+
+
+class RunWatcher(Protocol):
+    """Is told how far a job has come."""
+
+    def planned(self, ranks: Collection[int]) -> None:
+        """These ranks are to be simulated too."""
+
+    def ended(self, record: RankRecord) -> None:
+        """A rank has ended, or its record was there already."""
+
+
+class _NoWatcher:
+    def planned(self, ranks: Collection[int]) -> None: ...
+
+    def ended(self, record: RankRecord) -> None: ...
+
+
+NO_WATCHER = _NoWatcher()
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningRank:
+    """A rank that has been forked and has not been closed."""
+
+    rank: int
+    process: RankProcess
+    supervision: Supervision
+    live_output: AbstractContextManager[object]
+    is_connected: bool = True
+
+
+class JobRun:
+    """One run of `job`, kept in `directory`. The pool starts and ends its ranks; `watcher` is told of each."""
+
+    def __init__(self, job: JobSpec, directory: RunDirectory, *, watcher: RunWatcher = NO_WATCHER) -> None:
+        self.job = job
+        self.directory = directory
+        self.mailbox = JobMailbox()
+        self.queue: deque[int] = deque()
+        self.running: dict[int, RunningRank] = {}
+        self.is_done = False
+        self._watcher = watcher
+        self._records: dict[int, RankRecord] = {}
+        self._selection = selection_for(job)
+        self._known: set[int] = set()
+        self.mailbox.representative_of = self._selection.representative_of
+
+    def begin(self) -> None:
+        """Keep the job in the directory, and take over the records of ranks that an earlier run has finished there."""
+        self._records = {record.rank: record for record in finished_ranks(self.directory)}
+        self.directory.write_job(self.job)
+        self.directory.records.write_run(replace(run_record_of(()), is_complete=False))
+        self._watcher.planned(self.job.ranks or tuple(self._records))
+        for record in self._records.values():
+            self._watcher.ended(record)
+
+    def refill(self) -> None:
+        """Queue the ranks that are to be simulated next, if nothing is queued or running; without any, the run is done."""
+        if self.queue or self.running or self.is_done:
+            return
+        ranks = self._selection.next(self._records)
+        self.is_done = not ranks
+        self._watcher.planned(ranks)
+        self.queue.extend(ranks)
+        self._known.update(ranks)
+
+    def queue_first(self, rank: int) -> None:
+        """Run `rank` next, because another rank waits for it, whether it was to be simulated or not."""
+        if rank in self.running:
+            return
+        if rank in self._known:
+            self.queue.remove(rank)
+        self._known.add(rank)
+        self.queue.appendleft(rank)
+
+    def task(self, rank: int) -> RankTask:
+        """What the fork server needs to know of the rank; its directory exists then."""
+        files = self.directory.rank(rank)
+        files.make()
+        environment = worker_environment(self.job, rank, inherited=os.environ, error_file=files.error)
+        return RankTask(job_file=self.directory.job_file, rank=rank, files=files, environment=environment)
+
+    def started(self, running: RunningRank) -> None:
+        """The rank runs."""
+        self.queue.remove(running.rank)
+        self.running[running.rank] = running
+
+    def ended(self, rank: int, status: int) -> None:
+        """A running rank has ended; keep its record."""
+        supervision = self.running.pop(rank).supervision
+        self.mailbox.end(rank)
+        written = self.directory.records.read(rank)
+        diagnostics = Diagnostics() if written is not None else self._diagnostics(rank)
+        record = finished_record(self.job, rank, RankEnd(status=status, stopped=supervision.stopped), written, diagnostics)
+        self._keep(record, is_written=record is written)
+
+    def could_not_start(self, rank: int, status: int, log: str) -> None:
+        """The fork server died, with this status and the end of its log, instead of starting the rank."""
+        self.queue.remove(rank)
+        self.mailbox.end(rank)
+        self._keep(finished_record(self.job, rank, RankEnd(status=status), None, Diagnostics(stderr=log)))
+
+    def finish(self) -> RunRecord:
+        """Keep and return the record of the run. Ranks that are still queued were kept from starting by the user's Ctrl-C."""
+        for rank in self.queue:
+            self.directory.rank(rank).make()
+            self._keep(unstarted_record(self.job, rank))
+        self.queue.clear()
+        run = self._selection.run_record(self._records, is_complete=self.is_done)
+        self.directory.records.write_run(run)
+        return run
+
+    def _keep(self, record: RankRecord, *, is_written: bool = False) -> None:
+        if not is_written:
+            self.directory.records.write(record)
+        self._records[record.rank] = record
+        self._watcher.ended(record)
+
+    def _diagnostics(self, rank: int) -> Diagnostics:
+        files = self.directory.rank(rank)
+        report = files.crash.read_text(errors="replace") if files.crash.exists() else ""
+        with files.stderr.open("rb") as stderr:
+            return Diagnostics(stderr=tail(stderr), crash=crash_site(report, self.job, Path.cwd()))
