@@ -1,25 +1,66 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from fakerun.records.collective import CollectiveRecord, CommunicationCall
+import torch
+
+from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall
+from fakerun.records.memory import Category
+from fakerun.records.observer import RecordMark
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.groups import GroupNames
+from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.position import Position
+from fakerun.trace.steps import StepCounter
+
+_GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
+"""Operations whose outputs are buffers that live only for what was gathered."""
 
 
 class CollectiveTrace:
-    """The rank's communication calls in order."""
+    """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
-    def __init__(self, position: Position, groups: GroupNames, devices: DeviceOrdinals) -> None:
+    def __init__(self, position: Position, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
         self._position = position
         self._devices = devices
         self._groups = groups
+        self._memory = memory
+        self._steps = steps
         self._records: list[CollectiveRecord] = []
         self._waited_before: dict[int, int | None] = {}
 
-    def add(self, call: CommunicationCall) -> int:
-        """Record a call at the program's present position; returns its number."""
+    # -- CommunicationObserver -------------------------------------------------------------------------------------------------------
+
+    def communicated(self, call: CommunicationCall, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> int:
+        """Record a call at the program's present position, and what its tensors are for; returns the call's number."""
+        number = self._add(call)
+        for tensor in (*inputs, *outputs):
+            self._memory.categorise(tensor, Category.COMMUNICATION)
+        if call.op in _GATHERS:
+            self._memory.communication_buffers(outputs)
+        return number
+
+    def waited_for(self, call: int) -> None:
+        if call in self._waited_before and self._waited_before[call] is None:
+            self._waited_before[call] = len(self._records)
+
+    def mark(self) -> RecordMark:
+        return RecordMark(calls=len(self._records), steps=self._steps.completed)
+
+    def repeated(self, since: RecordMark, until: RecordMark) -> None:
+        ended = since.steps
+        for number in range(since.calls, until.calls):
+            for _ in range(ended, step := self._records[number].step):
+                self._steps.end_step()
+            ended = step
+            self._repeat(number)
+        for _ in range(ended, until.steps):
+            self._steps.end_step()
+
+    # -- records -----------------------------------------------------------------------------------------------------------------------
+
+    def _add(self, call: CommunicationCall) -> int:
         position = self._position
         record = CollectiveRecord(
             seq=len(self._records),
@@ -56,12 +97,8 @@ class CollectiveTrace:
         """How many calls there were so far."""
         return len(self._records)
 
-    def step_of(self, number: int) -> int:
-        """The step that the call of this number was made in."""
-        return self._records[number].step
-
-    def repeat(self, number: int) -> None:
-        """The call of this number was made again, from the same place in the program, and waited for as it was."""
+    def _repeat(self, number: int) -> None:
+        """Record the call of this number once more, from the same place in the program, waited for as it was."""
         again = len(self._records)
         record = self._records[number]
         coalesced = None if record.coalesced is None else record.coalesced + again - number
@@ -69,11 +106,6 @@ class CollectiveTrace:
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number
-
-    def waited_for(self, number: int) -> None:
-        """The call of this number was waited for."""
-        if number in self._waited_before and self._waited_before[number] is None:
-            self._waited_before[number] = len(self._records)
 
     def records(self) -> tuple[CollectiveRecord, ...]:
         """All records so far."""

@@ -29,7 +29,7 @@ class Roles:
             self._owners[id(parameter)] = owner
             self._of_parameter(parameter)
         for name, buffer in root.named_buffers():
-            self._memory.mark(buffer, Category.BUFFER, plain_name(name, root).rpartition(".")[0] or root_name(root))
+            self._memory.categorise(buffer, Category.BUFFER, plain_name(name, root).rpartition(".")[0] or root_name(root))
 
     def of_gradients(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Parameters that optimizers hold, and their gradients."""
@@ -39,7 +39,7 @@ class Roles:
     def of_inputs(self, given: Any) -> None:
         """What the script calls a model with."""
         for tensor in _tensors(given):
-            self._memory.mark_input(tensor)
+            self._memory.categorise_input(tensor)
 
     def of_all_modules(self) -> None:
         """All modules as they are now.
@@ -54,16 +54,16 @@ class Roles:
 
     def _of_parameter(self, parameter: torch.Tensor) -> None:
         owner = self._owners.get(id(parameter))
-        self._memory.mark(parameter, Category.PARAMETER, owner)
+        self._memory.categorise(parameter, Category.PARAMETER, owner)
         if parameter.grad is not None:
-            self._memory.mark(parameter.grad, Category.GRADIENT, owner)
+            self._memory.categorise(parameter.grad, Category.GRADIENT, owner)
 
     def of_state(self, optimizer: torch.optim.Optimizer) -> None:
         """Everything that an optimizer keeps between steps."""
         for parameter, state in optimizer.state.items():
             owner = self._owners.get(id(parameter))
             for tensor in _tensors(state):
-                self._memory.mark(tensor, Category.OPTIMIZER_STATE, owner)
+                self._memory.categorise(tensor, Category.OPTIMIZER_STATE, owner)
 
 
 def _never_called(called: Iterable[nn.Module]) -> list[nn.Module]:

@@ -12,18 +12,19 @@ from typing import Any
 import torch.distributed as dist
 from torch.distributed import device_mesh, distributed_c10d
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.records.observer import OperationObserver
+from fakerun.records.observer import TopologyObserver
 
 Ranks = tuple[int, ...]
 
 
 @contextmanager
-def new_groups_are_told(observer: OperationObserver) -> Iterator[None]:
+def new_groups_are_told(context: EmulationContext) -> Iterator[None]:
     """Tell the observer of every call of `new_group` and `split_group`, until the context ends."""
     with Patches() as patches:
         for name, groups in (("new_group", _new_group), ("split_group", _split_group)):
-            told = _told(getattr(dist, name), groups, observer)
+            told = _told(getattr(dist, name), groups, context.topology)
             for owner in (dist, distributed_c10d, device_mesh):
                 patches.set(owner, name, told)
         yield
@@ -33,14 +34,14 @@ _Groups = Callable[[dict[str, Any]], tuple[list[Ranks], Ranks | None]]
 """By the arguments of a call: the ranks of each group that it makes, and the ranks that must make the call, None for all."""
 
 
-def _told(function: Callable[..., Any], groups: _Groups, observer: OperationObserver) -> Callable[..., Any]:
+def _told(function: Callable[..., Any], groups: _Groups, topology: TopologyObserver) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         made = function(*args, **kwargs)
         ranks, callers = groups(signature.bind(*args, **kwargs).arguments)
         if callers is None or dist.get_rank() in callers:
-            observer.groups_made(ranks, callers)
+            topology.groups_made(ranks, callers)
         return made
 
     return call

@@ -16,14 +16,13 @@ import torch.distributed as dist
 
 from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
 from fakerun.emulate.cluster.handles import Handles
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
-from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.mailbox import Mailbox, Unavailable
-from fakerun.records.observer import FindingSink
+from fakerun.records.mailbox import Unavailable
 
 _LARGEST_BYTES = 2**20
 """What ranks say to each other: above this it is data, on which no decisions are made."""
@@ -69,16 +68,14 @@ class PeerValues:
     waited for, as its buffers may not be looked at before.
     """
 
-    def __init__(
-        self, mode: DeviceMode, values: UnknownValues, handles: Handles, mailbox: Mailbox, simulated: Sequence[int], findings: FindingSink
-    ) -> None:
-        self._findings = findings
+    def __init__(self, context: EmulationContext) -> None:
+        self._findings = context.findings
         self.objects: HeldObjects | None = None
-        self._mode = mode
-        self._values = values
-        self._handles = handles
-        self._mailbox = mailbox
-        self._simulated = frozenset(simulated)
+        self._mode = context.mode
+        self._values = context.part(UnknownValues)
+        self._handles = context.part(Handles)
+        self._mailbox = context.mailbox
+        self._simulated = frozenset(context.job.ranks)
         self._calls: Counter[str] = Counter()
         self._call: _Call
 

@@ -4,17 +4,15 @@
 gradients are not finite would skip every one. Its answer is True, as in nearly every step of real training; the report says so.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
-from fakerun.emulate.device.device_arguments import DeviceArguments
-from fakerun.emulate.device.known_values import KnownValues
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 
 class FiniteValues:
@@ -24,14 +22,17 @@ class FiniteValues:
     becomes known. An answer too large to be kept is remembered as a whole, for `all`.
     """
 
-    def __init__(self, arguments: DeviceArguments, known: KnownValues, findings: FindingSink) -> None:
-        self._known = known
-        self._findings = findings
+    def __init__(self, context: EmulationContext) -> None:
+        self._known = context.mode.known
+        self._findings = context.findings
         self._answers = WeakIdKeyDictionary()
+
+    def register(self, table: dict[Any, Callable[..., Any]]) -> None:
+        """Answer these functions in a table of torch functions."""
         for function in (torch.isfinite, torch.Tensor.isfinite):
-            arguments.table[function] = self._is_finite
+            table[function] = self._is_finite
         for function in (torch.all, torch.Tensor.all):
-            arguments.table[function] = self._all
+            table[function] = self._all
 
     def _is_finite(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         answer = func(*args, **kwargs)
@@ -54,6 +55,11 @@ class FiniteValues:
         self._answers[answer] = True
         for part in _simulated_parts(answer):
             self._known.remember_fill(part, True)
+
+
+def finite_values(context: EmulationContext) -> None:
+    """Take unknown values to be finite."""
+    FiniteValues(context).register(context.arguments.table)
 
 
 def _simulated_parts(tensor: Any) -> Iterator[torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.torch_private import (
@@ -24,8 +25,9 @@ from fakerun.patching import Patches
 
 
 @contextmanager
-def device_masquerade(mode: DeviceMode) -> Iterator[None]:
-    """Install the two answers for as long as the context lasts."""
+def device_masquerade(context: EmulationContext) -> Iterator[None]:
+    """Install the two answers until the context ends."""
+    mode = context.mode
     with Patches() as patches:
         _answer_cpp(patches, mode)
         _answer_python(patches, mode)

@@ -10,15 +10,14 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.assumed_choices import WHAT_IS_ASSUMED
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
-from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
+from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.neutral import neutral_tensor, neutral_value
 from fakerun.emulate.refusals.gaps import UNKNOWN_SHAPE
 from fakerun.emulate.torch_private import FakeTensor, pytree
-from fakerun.job.routing import Routing
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 aten = torch.ops.aten
 
@@ -37,20 +36,24 @@ _UNVERIFIED = (
 class UnknownValues:
     """Handlers for operators that read values: `.item()`, copies to the host, results whose shape depends on data."""
 
-    def __init__(self, mode: DeviceMode, findings: FindingSink, routing: Routing) -> None:
-        self._mode = mode
-        self._routing = routing
-        self._findings = findings
+    def __init__(self, context: EmulationContext) -> None:
+        self._mode = context.mode
+        self._routing = context.job.routing
+        self._findings = context.findings
         self._unnoted = 0
         self.made_up = False
         """Whether a host tensor was filled with neutral values: they may be anywhere by now."""
+
+    def register(self) -> None:
+        """Answer the operators that read values."""
+        mode = self._mode
         mode.unknown = self._answer
-        mode.handlers[aten._local_scalar_dense.default] = self._scalar
-        mode.handlers[aten._to_copy.default] = self._copy
-        mode.handlers[aten.copy_.default] = self._copy_into
-        mode.handlers[aten.is_pinned.default] = lambda func, args, kwargs: False
-        mode.handlers[aten.equal.default] = self._answer
-        mode.handlers[aten._is_all_true.default] = self._is_valid
+        mode.handle(aten._local_scalar_dense.default, self._scalar)
+        mode.handle(aten._to_copy.default, self._copy)
+        mode.handle(aten.copy_.default, self._copy_into)
+        mode.handle(aten.is_pinned.default, lambda func, args, kwargs: False)
+        mode.handle(aten.equal.default, self._answer)
+        mode.handle(aten._is_all_true.default, self._is_valid)
 
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
@@ -200,3 +203,8 @@ class UnknownValues:
                 "values were asked for that ranks contribute to which are not simulated: they were taken to contribute what this one does.",
                 hint="What depends on them is unverified. With --ranks all, or a list of ranks, they exchange what they really contribute.",
             )
+
+
+def unknown_values(context: EmulationContext) -> None:
+    """Answer questions about values that nobody computed."""
+    context.part(UnknownValues).register()

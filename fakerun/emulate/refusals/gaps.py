@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from fakerun.errors import EmulationGapError
 from fakerun.patching import Patches
@@ -158,14 +158,21 @@ def all_gaps() -> tuple[Gap, ...]:
     return tuple(sorted((*UNDESCRIBED, *APIS), key=lambda gap: gap.goes_on))
 
 
+class HasFindings(Protocol):
+    """What is needed here of the emulation's context, which knows the devices, which know the gaps."""
+
+    @property
+    def findings(self) -> FindingSink: ...
+
+
 @contextmanager
-def missing_apis(findings: FindingSink) -> Iterator[None]:
+def missing_apis(context: HasFindings) -> Iterator[None]:
     """Say so where the script calls an API that is missing. What this build of torch lacks stays absent."""
     with Patches() as patches:
         for gap in APIS:
             owner, name = _place(gap.name)
             if hasattr(owner, name):
-                patches.set(owner, name, _stand_in(gap, findings))
+                patches.set(owner, name, _stand_in(gap, context.findings))
         yield
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
 from fakerun.emulate.refusals.cuda_words import NO_NUMPY, different_types, misplaced_indices
@@ -16,23 +16,22 @@ from fakerun.errors import scripts_own
 aten = torch.ops.aten
 
 
-def refuse_as_cuda_does(mode: DeviceMode, arguments: DeviceArguments) -> None:
-    """Put the checks before whatever handlers these operators have."""
+def refuse_as_cuda_does(context: EmulationContext) -> None:
+    """Register the checks."""
+    mode = context.mode
     _check_first(mode, aten.convolution.default, _check_convolution)
     for indexing in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
         _check_first(mode, indexing, _check_indices)
     for reading in (torch.Tensor.numpy, torch.Tensor.__array__):
-        arguments.table[reading] = _check_host
+        context.arguments.table[reading] = _check_host
 
 
 def _check_first(mode: DeviceMode, func: Any, check: Handler) -> None:
-    handler = mode.handlers.get(func)
-
     def checked(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         check(func, args, kwargs)
-        return UNHANDLED if handler is None else handler(func, args, kwargs)
+        return UNHANDLED
 
-    mode.handlers[func] = checked
+    mode.handle(func, checked)
 
 
 def _check_convolution(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

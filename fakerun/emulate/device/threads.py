@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from multiprocessing.dummy import DummyProcess
 from typing import Any
 
-from fakerun.emulate.device.device_arguments import DeviceArguments
-from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 
 _OUTSIDE = ("torch", "multiprocessing")
@@ -18,15 +17,15 @@ _OUTSIDE = ("torch", "multiprocessing")
 
 
 @contextmanager
-def threads_run_inside(mode: DeviceMode, arguments: DeviceArguments) -> Iterator[None]:
+def threads_run_inside(context: EmulationContext) -> Iterator[None]:
     """Let every thread that is started meanwhile, but those of `_OUTSIDE`, see what the script sees."""
     bootstrap = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
 
     def bootstrap_inside(self: threading.Thread) -> None:
-        if not mode.active or _is_outside(self):
+        if not context.mode.active or _is_outside(self):
             bootstrap(self)
             return
-        with mode.in_this_thread(), arguments:
+        with context.mode.in_this_thread(), context.arguments:
             bootstrap(self)
 
     with Patches() as patches:

@@ -8,27 +8,26 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fakerun.emulate.device.device_arguments import DeviceArguments
-from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.context import EmulationContext
 
-_entered: list[tuple[DeviceMode, DeviceArguments]] = []
+_entered: list[EmulationContext] = []
 """The simulations of this process. The hook below cannot be unregistered, so it is registered once and reads this."""
 
 
 def _leave_in_child() -> None:
-    for mode, arguments in _entered:
-        mode.active = arguments.active = False
-        mode.turn = threading.RLock()  # it may be the turn of a thread that the child does not have
+    for context in _entered:
+        context.mode.active = context.arguments.active = False
+        context.mode.turn = threading.RLock()  # it may be the turn of a thread that the child does not have
 
 
 os.register_at_fork(after_in_child=_leave_in_child)
 
 
 @contextmanager
-def children_run_outside(mode: DeviceMode, arguments: DeviceArguments) -> Iterator[None]:
+def children_run_outside(context: EmulationContext) -> Iterator[None]:
     """Switch both modes off in every child that is forked meanwhile."""
-    _entered.append((mode, arguments))
+    _entered.append(context)
     try:
         yield
     finally:
-        _entered.remove((mode, arguments))
+        _entered.remove(context)
