@@ -12,14 +12,14 @@ from fakerun.emulate.checkpoints import contexts as checkpoints
 from fakerun.emulate.cluster import contexts as cluster
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device import contexts as device
+from fakerun.emulate.device.cuda_checks import refuse_as_cuda_does
 from fakerun.emulate.device.device_arguments import DeviceArguments
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
 from fakerun.emulate.kernels import contexts as kernels
 from fakerun.emulate.order import Enter, Precedence, Register, check_order
-from fakerun.emulate.refusals.gaps import missing_apis
-from fakerun.emulate.refusals.refused import refuse_as_cuda_does
-from fakerun.emulate.refusals.simulation_log import failed_kernels_unlogged
+from fakerun.emulate.unsupported.gaps import missing_apis
+from fakerun.emulate.unsupported.kernel_log import failed_kernels_unlogged
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import Observers

@@ -23,7 +23,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.trace.call_sites import CallSiteFinder
-from fakerun.trace.groups import GroupNames
+from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
 
 

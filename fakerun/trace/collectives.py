@@ -9,9 +9,9 @@ from fakerun.records.collective import CollectiveOp, CollectiveRecord, Communica
 from fakerun.records.memory import Category
 from fakerun.records.observer import RecordMark
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.groups import GroupNames
+from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
-from fakerun.trace.position import Position
+from fakerun.trace.program_point import Position
 from fakerun.trace.steps import StepCounter
 
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})

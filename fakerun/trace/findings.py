@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
-from fakerun.trace.position import Position
+from fakerun.trace.program_point import Position
 
 if TYPE_CHECKING:
     from fakerun.call_site import CallSite

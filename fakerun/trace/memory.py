@@ -18,7 +18,7 @@ from fakerun.patching import Patches
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.position import Position
+from fakerun.trace.program_point import Position
 
 _DEVICE = "cuda"
 

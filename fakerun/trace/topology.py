@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from fakerun.trace.collectives import CollectiveTrace
-from fakerun.trace.groups import GroupNames
-from fakerun.trace.new_groups import NewGroups
-from fakerun.trace.position import Position
+from fakerun.trace.group_creations import NewGroups
+from fakerun.trace.group_names import GroupNames
+from fakerun.trace.program_point import Position
 
 
 class TopologyTrace:

@@ -5,15 +5,15 @@ from contextlib import ExitStack, contextmanager
 
 from fakerun.records.observer import AutogradClock, Observers
 from fakerun.trace.call_sites import CallSiteFinder
+from fakerun.trace.categories import Roles
 from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.findings import FindingTrace
 from fakerun.trace.grad_mode import GradMode
-from fakerun.trace.groups import GroupNames
+from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
-from fakerun.trace.position import Position
-from fakerun.trace.roles import Roles
+from fakerun.trace.program_point import Position
 from fakerun.trace.steps import StepCounter
 from fakerun.trace.topology import TopologyTrace
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fakerun.emulate.refusals.gaps import APIS, Gap
+from fakerun.emulate.unsupported.gaps import APIS, Gap
 from fakerun.errors import EmulationGapError
 from fakerun.rank.simulation import Simulation
 from tests.in_process import Simulate

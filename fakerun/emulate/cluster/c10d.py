@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.backend_checks import backend_of
 from fakerun.emulate.cluster.communication import Answer, Communication
-from fakerun.emulate.cluster.refused_calls import backend_of
-from fakerun.emulate.cluster.refused_lists import refuse_coalesced_lists
+from fakerun.emulate.cluster.gloo_checks import refuse_coalesced_lists
 from fakerun.emulate.context import EmulationContext
 from fakerun.records.collective import CollectiveOp
 

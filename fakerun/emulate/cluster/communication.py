@@ -8,10 +8,10 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.attempted_call import Call
+from fakerun.emulate.cluster.backend_checks import refuse, refuse_any, refuse_device
 from fakerun.emulate.cluster.call_device import CallDevices
 from fakerun.emulate.cluster.handles import Handles
-from fakerun.emulate.cluster.peers import HeldObjects, PeerValues
-from fakerun.emulate.cluster.refused_calls import refuse, refuse_any, refuse_device
+from fakerun.emulate.cluster.peer_values import HeldObjects, PeerValues
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.torch_private import FakeTensor, pytree

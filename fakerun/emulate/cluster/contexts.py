@@ -6,9 +6,9 @@ from fakerun.emulate.cluster.dtensor import eager_dtensor
 from fakerun.emulate.cluster.foreach_sharding import foreach_sharding_by_distinct_element
 from fakerun.emulate.cluster.fsdp import accumulated_gradients, report_fsdp_buffers
 from fakerun.emulate.cluster.functional import functional_collectives
+from fakerun.emulate.cluster.group_creation import new_groups_are_told
 from fakerun.emulate.cluster.handles import simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
-from fakerun.emulate.cluster.new_groups import new_groups_are_told
 from fakerun.emulate.cluster.non_members import non_members_are_told
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.process_groups import simulated_process_groups

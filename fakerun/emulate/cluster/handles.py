@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from fakerun.emulate.cluster.refused_calls import refuse_coalescing
+from fakerun.emulate.cluster.backend_checks import refuse_coalescing
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import END_COALESCING, START_COALESCING
 from fakerun.patching import Patches

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.cluster.communication import Communication
-from fakerun.emulate.cluster.peers import HeldObjects
+from fakerun.emulate.cluster.peer_values import HeldObjects
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode

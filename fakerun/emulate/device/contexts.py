@@ -2,16 +2,16 @@
 
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.assumed_choices import assumed_choices
-from fakerun.emulate.device.finite import finite_values
+from fakerun.emulate.device.device_masquerade import device_masquerade
+from fakerun.emulate.device.finite_values import finite_values
 from fakerun.emulate.device.forking import children_run_outside
 from fakerun.emulate.device.host_storages import host_storages_are_real
-from fakerun.emulate.device.masquerade import device_masquerade
 from fakerun.emulate.device.modules import ordinals_are_devices, parameters_keep_identity
 from fakerun.emulate.device.nested_tensors import jagged_tensors
 from fakerun.emulate.device.printing import printed_as_cuda
 from fakerun.emulate.device.tensor_types import tensor_types
 from fakerun.emulate.device.threads import threads_run_inside
-from fakerun.emulate.device.values import unknown_values
+from fakerun.emulate.device.unknown_values import unknown_values
 from fakerun.emulate.order import Enter, Register
 
 HANDLERS: tuple[Register, ...] = (

@@ -14,15 +14,13 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN, Devices
+from fakerun.emulate.device.foreach import elements_agree, is_in_place_on_lists
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
-from fakerun.emulate.device.lists import elements_agree, is_in_place_on_lists
-from fakerun.emulate.device.neutral import neutral_tensor
+from fakerun.emulate.device.mutations import Writes
+from fakerun.emulate.device.placeholders import neutral_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
-from fakerun.emulate.device.value_flow import ValueFlow
-from fakerun.emulate.device.writes import Writes
-from fakerun.emulate.refusals.cuda_words import in_cudas_words
-from fakerun.emulate.refusals.unsupported import sparse_gap
+from fakerun.emulate.device.value_propagation import ValueFlow
 from fakerun.emulate.torch_private import (
     FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
@@ -40,6 +38,8 @@ from fakerun.emulate.torch_private import (
     make_subclass,
     pytree,
 )
+from fakerun.emulate.unsupported.cuda_errors import in_cudas_words
+from fakerun.emulate.unsupported.torch_errors import sparse_gap
 from fakerun.records.observer import AllocationObserver
 
 aten = torch.ops.aten

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.refusals.gaps import MEMORY_HISTORY
+from fakerun.emulate.unsupported.gaps import MEMORY_HISTORY
 
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")

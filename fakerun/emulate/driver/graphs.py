@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.refusals.gaps import CUDA_GRAPH
+from fakerun.emulate.unsupported.gaps import CUDA_GRAPH
 
 if TYPE_CHECKING:
     from fakerun.records.observer import RecordMark

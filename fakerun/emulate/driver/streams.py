@@ -7,7 +7,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.emulate.refusals.gaps import EVENT_HANDLES
+from fakerun.emulate.unsupported.gaps import EVENT_HANDLES
 
 
 class StreamTable:

@@ -8,9 +8,9 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
-from fakerun.emulate.refusals.cuda_words import NO_NUMPY, different_types, misplaced_indices
-from fakerun.emulate.refusals.gaps import NUMPY_VIEW
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.unsupported.cuda_errors import NO_NUMPY, different_types, misplaced_indices
+from fakerun.emulate.unsupported.gaps import NUMPY_VIEW
 from fakerun.errors import scripts_own
 
 aten = torch.ops.aten

@@ -12,7 +12,7 @@ from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
-from fakerun.trace.groups import GroupNames
+from fakerun.trace.group_names import GroupNames
 from tests.in_process import Simulate, simulation_of
 
 Groups = Callable[[], list[dist.ProcessGroup | None]]

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.known_values import KnownValues, largest_bytes
-from fakerun.emulate.device.writes import Writes
+from fakerun.emulate.device.mutations import Writes
 from fakerun.emulate.torch_private import FakeTensor, is_builtin_operator, pytree
 
 aten = torch.ops.aten

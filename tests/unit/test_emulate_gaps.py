@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fakerun.emulate
-from fakerun.emulate.refusals.gaps import SKIP_IT, Gap, all_gaps
+from fakerun.emulate.unsupported.gaps import SKIP_IT, Gap, all_gaps
 from fakerun.errors import EmulationGapError
 
 README = Path(__file__).parents[2] / "README.md"

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from fakerun.emulate.refusals.gaps import CUSTOM_KERNEL, NATIVE_READ, NO_DEVICE, SPARSE, UNKNOWN_SHAPE
+from fakerun.emulate.unsupported.gaps import CUSTOM_KERNEL, NATIVE_READ, NO_DEVICE, SPARSE, UNKNOWN_SHAPE
 from fakerun.errors import EmulationGapError
 
 _NO_KERNEL = re.compile(r"Could not run '(?P<operator>[\w:.]+)' with arguments from the '\w*(?:Lazy|CUDA|Meta)' backend")

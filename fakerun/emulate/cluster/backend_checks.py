@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.attempted_call import Call, invalid_argument, refused_if
-from fakerun.emulate.cluster.refused_lists import refuse_lists
-from fakerun.emulate.cluster.refused_sizes import refuse_sizes, refuse_splits
+from fakerun.emulate.cluster.gloo_checks import refuse_lists
+from fakerun.emulate.cluster.nccl_size_checks import refuse_sizes, refuse_splits
 from fakerun.emulate.torch_private import fake_group_refuses
 from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp

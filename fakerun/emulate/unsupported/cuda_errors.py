@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.refusals.unsupported import gap_of
 from fakerun.emulate.torch_private import OpOverload, is_device_mismatch, pytree
+from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import scripts_own
 
 _SAME_DEVICE = "Expected all tensors to be on the same device, but"

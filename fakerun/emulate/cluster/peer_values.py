@@ -18,7 +18,7 @@ from fakerun.emulate.cluster.contributions import Contribution, Values, decode, 
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
-from fakerun.emulate.device.values import UnknownValues
+from fakerun.emulate.device.unknown_values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode

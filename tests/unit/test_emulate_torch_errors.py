@@ -2,8 +2,8 @@
 
 import pytest
 
-from fakerun.emulate.refusals.gaps import SKIP_IT
-from fakerun.emulate.refusals.unsupported import gap_of
+from fakerun.emulate.unsupported.gaps import SKIP_IT
+from fakerun.emulate.unsupported.torch_errors import gap_of
 
 # As torch's fake tensors name them; the message is the operator.
 UnsupportedOperatorException = type("UnsupportedOperatorException", (RuntimeError,), {})
