@@ -10,7 +10,7 @@ from itertools import pairwise, product
 from math import prod
 
 from fakerun.analysis.classes import Trace
-from fakerun.analysis.representatives.landmarks import Landmarks
+from fakerun.analysis.representatives.sample_points import Landmarks
 from fakerun.units import format_ranks
 
 MOST = 64

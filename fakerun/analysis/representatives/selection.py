@@ -12,8 +12,8 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.representatives.alike import MOST, Alike, ByRank
-from fakerun.analysis.representatives.landmarks import Landmarks
+from fakerun.analysis.representatives.equivalence import MOST, Alike, ByRank
+from fakerun.analysis.representatives.sample_points import Landmarks
 from fakerun.job.named_ranks import NamedRank
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding

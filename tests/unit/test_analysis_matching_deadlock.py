@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from fakerun.analysis.dependency import SimulatedWorld
 from fakerun.analysis.matching import matching_findings
-from fakerun.analysis.matching.cast import Cast
+from fakerun.analysis.matching.compare.group_classes import group_classes
+from fakerun.analysis.matching.compare.interning import InternedCalls
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding_code import Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
@@ -110,7 +112,8 @@ def test_a_circle_names_each_rank_and_where_it_waits() -> None:
     ranks = HANG["asynchronous, both in one order"][0]
     (finding,) = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in ranks.items()])
     assert finding.message == (
-        "ranks wait for each other in a circle: rank 0 in send of float32[8] at train.py:1; rank 1 in send of float32[8] at train.py:1."
+        "ranks 0-1 wait for each other: "
+        "rank 0 in send float32[8] to rank 1 at train.py:1; rank 1 in send float32[8] to rank 0 at train.py:1."
     )
 
 
@@ -178,58 +181,55 @@ def in_bfloat16(rank: int, *groups: str) -> list[CollectiveRecord]:
 
 EVERYBODY = {rank: two_steps(rank) for rank in WORLD}
 
-WAIT = "What follows from it: ranks 0,2-3 wait for ever, or for wrong calls, in groups dp, tp."
+HANGS = "As a result ranks 0 and 2-3 hang in groups dp and tp."
 
 CAUSES: dict[str, tuple[list[RankRecord], list[tuple[str, tuple[int, ...], str | None]], str]] = {
     "a call left out in one group": (
         records({**EVERYBODY, 1: without(1, 3)}),
         [("missing-collective", (1,), "train.py:2")],
-        "rank 1 leaves out collective 2 of group tp (ranks 0-1). rank 1: all_reduce of float32[4] at train.py:2; "
-        "rank 0: all_reduce of float32[4] at train.py:1. " + WAIT,
+        "rank 1 skips collective #2 of group tp (ranks 0-1): it calls all_reduce float32[4] at train.py:2 "
+        "where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a whole step left out": (
         records({**EVERYBODY, 1: step(1)}),
         [("missing-collective", (1,), "train.py:1")],
-        "rank 1 never makes collective 2 of group tp (ranks 0-1). rank 1: no further call; rank 0: all_reduce of float32[4] at train.py:1. "
-        + WAIT,
+        "rank 1 never issues collective #2 of group tp (ranks 0-1): it makes no further call "
+        "where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a step too few": (
         records({**EVERYBODY, 1: step(1)}, steps=(2, 1, 2, 2)),
         [("uneven-steps", (1,), "train.py:1")],
-        "rank 1 completes 1 step, the others 2: at collective 2 of group tp (ranks 0-1) some wait for ever. "
-        "rank 1: no further call; rank 0: all_reduce of float32[4] at train.py:1. "
-        + WAIT,
+        "rank 1 completes 1 step, the others 2, so they diverge at collective #2 of group tp (ranks 0-1): "
+        "it makes no further call where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a rank that fails": (
         records({**EVERYBODY, 1: step(1)}, steps=(2, 1, 2, 2), failed={1: "train.py:9"}),
         [("early-exit", (1,), "train.py:9")],
-        "rank 1 failed: at collective 2 of group tp (ranks 0-1) the others wait for ever. "
-        "rank 1: no further call; rank 0: all_reduce of float32[4] at train.py:1. "
-        + WAIT,
+        "rank 1 failed and never issues collective #2 of group tp (ranks 0-1): "
+        "it makes no further call where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a rank that fails before a message": (
         records({0: [send(1, 1), recv(2, 2)], 1: [], 2: [send(3, 0)]}, failed={1: "train.py:9"}),
         [("early-exit", (1,), "train.py:9")],
-        "rank 1 failed: message 0 from rank 0 to rank 1, on rank 0 at train.py:1, waits for ever. "
-        "What follows from it: ranks 0,2 wait for ever, or for wrong calls, in group dp.",
+        "rank 1 failed: rank 0 hangs sending message #0 to it at train.py:1. As a result ranks 0 and 2 hang in group dp.",
     ),
     "the same in every group": (
         records({rank: two_steps(rank) if rank % 2 == 0 else in_bfloat16(rank, "tp") for rank in WORLD}),
         [("dtype-mismatch", (1, 3), "train.py:1")],
-        "rank 1 differs in dtype at collective 0 of group tp (ranks 0-1). rank 1: all_reduce of bfloat16[4] at train.py:1; "
-        "rank 0: all_reduce of float32[4] at train.py:1. It is so in 1 other group, too: group tp.",
+        "rank 1 disagrees on the dtype of collective #0 of group tp (ranks 0-1): it calls all_reduce bfloat16[4] at train.py:1 "
+        "where rank 0 calls all_reduce float32[4] at train.py:1. The same mismatch occurs in 1 other group.",
     ),
     "one rank's model in another dtype": (
         records({**EVERYBODY, 3: in_bfloat16(3, "tp", "dp")}),
         [("dtype-mismatch", (3,), "train.py:1")],
-        "rank 3 differs in dtype at collective 0 of group tp (ranks 2-3). rank 3: all_reduce of bfloat16[4] at train.py:1; "
-        "rank 2: all_reduce of float32[4] at train.py:1. The same ranks differ in group dp, too.",
+        "rank 3 disagrees on the dtype of collective #0 of group tp (ranks 2-3): it calls all_reduce bfloat16[4] at train.py:1 "
+        "where rank 2 calls all_reduce float32[4] at train.py:1. The same ranks also disagree in group dp.",
     ),
     "a longer program than most have": (
         records({rank: [call(1), call(1)] if rank == 2 else [call(1)] for rank in WORLD}),
         [("extra-collective", (2,), "train.py:1")],
-        "rank 2 makes collective 1 of group dp (ranks 0-3), which the others do not. rank 2: all_reduce of float32[8] at train.py:1; "
-        "ranks 0-1,3: no further call.",
+        "rank 2 issues collective #1 of group dp (ranks 0-3), which the others do not: it calls all_reduce float32[8] at train.py:1 "
+        "where ranks 0-1 and 3 make no further call.",
     ),
 }  # fmt: skip
 
@@ -266,9 +266,9 @@ def cube(rank: int) -> Calls:
 
 def test_groups_that_are_alike_are_compared_once() -> None:
     """Four stages: of tp and dp as many kinds of groups as there are kinds of ranks (first, between, last), and one of pp."""
-    cast = Cast([RankRecord(rank=rank, collectives=in_order(cube(rank))) for rank in range(64)])
-    assert len(cast.groups) == 4 * 8 + 4 * 2 + 16
-    assert len(cast.families()) == 3 + 3 + 1
+    world = SimulatedWorld([RankRecord(rank=rank, collectives=in_order(cube(rank))) for rank in range(64)])
+    assert len(world.groups) == 4 * 8 + 4 * 2 + 16
+    assert len(group_classes(world, InternedCalls(world))) == 3 + 3 + 1
     assert found({rank: cube(rank) for rank in range(64)}) == []
 
 
@@ -295,7 +295,7 @@ def test_differences_beyond_the_first_are_counted() -> None:
     pairs = {rank: [pair(rank // 2, "a", (rank & ~1, rank | 1), dtype=("int64", "int32")[rank % 2])] for rank in LONG}
     findings = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in pairs.items()])
     assert len(findings) == 64
-    assert findings[-1].message.endswith(" 36 further differences have not been looked at.")
+    assert findings[-1].message.endswith(" 36 further mismatches were not analysed.")
 
 
 def test_the_same_bug_in_groups_that_differ_elsewhere_is_one_finding() -> None:
