@@ -86,7 +86,8 @@ def many_ranks() -> Report:
         AssumedRanks(ranks=tuple(rank for rank in range(512, 2048) if rank != 515), representative=515),
     )
     spec = job(nnodes=256, nproc_per_node=8, mesh=MeshSpec(axes=tuple(mesh), sizes=tuple(mesh.values()), named=True))
-    return build_report(spec, replace(run(*sorted(records, key=lambda record: record.rank)), assumed=assumed))
+    report = build_report(spec, replace(run(*sorted(records, key=lambda record: record.rank)), assumed=assumed))
+    return replace(report, findings=(), grouped_findings=())  # they are not what is tested
 
 
 def nothing_happened() -> Report:
