@@ -11,7 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -55,17 +55,17 @@ class _GroupCreation:
 class _Document:
     schema_version: Literal[3]
     rank: int
-    mesh: Mapping[str, int] = field(default_factory=dict)
-    coordinate: Mapping[str, int] = field(default_factory=dict)
-    steps: int = 0
+    mesh: Mapping[str, int]
+    coordinate: Mapping[str, int]
+    steps: int
     schedule: str
-    groups: tuple[_Group, ...] = ()
+    groups: tuple[_Group, ...]
     group_creations: str
     memory: str
-    devices: tuple[int, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    failure: ProcessFailure | None = None
-    torch_version: str | None = None
+    devices: tuple[int, ...]
+    findings: tuple[Finding, ...]
+    failure: ProcessFailure | None
+    torch_version: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +78,12 @@ class _Assumed:
 class _RunDocument:
     schema_version: Literal[3]
     fakerun_version: str
-    torch_version: str | None = None
-    is_complete: bool = True
-    added: tuple[int, ...] = ()
-    assumed: tuple[_Assumed, ...] = ()
-    grid: Mapping[str, int] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    torch_version: str | None
+    is_complete: bool
+    added: tuple[int, ...]
+    assumed: tuple[_Assumed, ...]
+    grid: Mapping[str, int]
+    findings: tuple[Finding, ...]
 
 
 _Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...])
