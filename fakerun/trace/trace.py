@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -118,8 +119,8 @@ class RankTrace:
     def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
         self.group_creations.add(groups, callers, len(self.collectives), self.position.call_site())
 
-    def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
-        self.groups.add_mesh(sizes, groups)
+    def mesh_made(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
+        self.groups.add_mesh(mesh, groups)
 
     # -- FindingSink -----------------------------------------------------------------------------------------------------------------
 

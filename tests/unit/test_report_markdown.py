@@ -11,7 +11,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
 from fakerun.report.formats.markdown import render
-from tests.unit.records_by_hand import collective, in_order, job, run
+from tests.unit.records_by_hand import collective, in_order, job, run, site
 from tests.unit.test_report_text import PAGES, traced
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,7 +55,7 @@ def test_trace_adds_the_calls() -> None:
 
 def test_what_markdown_would_read_as_markup_is_text() -> None:
     finding = Finding(
-        code=FindingCode.UNKNOWN_VALUE, message="rank 2 skips collective #5 of <group> a|b *x* _y_ my_name", call_site="a_b.py:1"
+        code=FindingCode.UNKNOWN_VALUE, message="rank 2 skips collective #5 of <group> a|b *x* _y_ my_name", call_site=site("a_b.py:1")
     )
     page = render(build_report(job(args=("--filter", "a|b")), run(RankRecord(rank=0, findings=(finding,)))))
     assert "rank 2 skips collective #<!-- -->5 of \\<group> a\\|b \\*x\\* \\_y\\_ my_name" in page

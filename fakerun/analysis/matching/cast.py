@@ -11,17 +11,23 @@ from fakerun.analysis.matching.traces import Trace, Traces, View
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.run import RankRecord
 from fakerun.records.schedule import Calls, calls_of
+from fakerun.units import format_ranks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """A process group: what it is called, c10d's own name, its ranks in order, the place of each; by rank, the slots that it is."""
 
-    label: str
+    label: str | None
     name: str
     ranks: tuple[int, ...]
     places: Mapping[int, int]
     users: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What messages call it: by its name, else by its ranks."""
+        return f"of ranks {format_ranks(self.ranks)}" if self.label is None else self.label
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +104,7 @@ class Cast:
         trace = self.traces.of(calls, lasting=calls is record.collectives)
         return Seat(record, Calls(record.rank, trace.schedule, calls.groups), trace, tuple(ports), tuple(port_of))
 
-    def _group(self, label: str, name: str, ranks: tuple[int, ...]) -> Group:
+    def _group(self, label: str | None, name: str, ranks: tuple[int, ...]) -> Group:
         places = self._places_in(ranks)
         key = name, id(places)
         group = self._groups.get(key)

@@ -132,14 +132,14 @@ def _both(one: _Cause, other: _Cause) -> _Cause:
 def _more(cause: _Cause, graph: Graph) -> str:
     """In how many groups it is so, and who waits because of it."""
     groups = cause.difference.groups
-    others = f" It is so in {len(groups) - 1} other group{'s' * (len(groups) > 2)}, too: {_labels(group.label for group in groups[1:])}."
+    others = f" It is so in {len(groups) - 1} other group{'s' * (len(groups) > 2)}, too: {_labels(group.title for group in groups[1:])}."
     return others * (len(groups) > 1) + _waiting(cause, graph)
 
 
 def _waiting(cause: _Cause, graph: Graph) -> str:
     """Who waits beside the members of the groups, or elsewhere."""
     if not cause.difference.astray:
-        where = {group.label for each in cause.follow for group in each.difference.groups}
+        where = {group.title for each in cause.follow for group in each.difference.groups}
         return f" The same ranks differ in {_labels(where)}, too." if where else ""
     labels = _waiting_in(cause.reach.union(*(each.reach for each in cause.follow)), graph)
     members = _concerned(cause.difference)
@@ -147,7 +147,7 @@ def _waiting(cause: _Cause, graph: Graph) -> str:
     where = set(labels.values())
     if not cause.follow and waiting <= members:
         return ""
-    where |= {group.label for each in cause.follow for group in each.difference.groups}
+    where |= {group.title for each in cause.follow for group in each.difference.groups}
     who_waits = waiting or members - cause.difference.odd
     return f" What follows from it: {who(who_waits)} wait{'s' * (len(who_waits) == 1)} for ever, or for wrong calls, in {_labels(where)}."
 
@@ -170,7 +170,7 @@ def _waiting_in(reach: frozenset[int], graph: Graph) -> Mapping[int, str]:
             call = next((before.call for before in graph.before[node] if before.node in reach), None)
             line = None if call is None else graph.classes.courses[rank].moves[call].line
             if line is not None:
-                found[number] = graph.classes.cast.seats[rank].ports[line[0]].label
+                found[number] = graph.classes.cast.seats[rank].ports[line[0]].title
     return found
 
 

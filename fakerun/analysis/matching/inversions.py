@@ -48,7 +48,7 @@ class Inversions:
         for pair in self._pairs():
             inversion = None if any(group in aside for group in pair) else self._inversion(pair)
             if inversion is not None and not set(inversion.ranks) & set(waiting):
-                key = inversion.call_site, pair[0].label, pair[1].label
+                key = inversion.call_site, pair[0].title, pair[1].title
                 told = found.get(key)
                 found[key] = inversion if told is None else replace(told, ranks=tuple(sorted({*told.ranks, *inversion.ranks})))
         yield from found.values()

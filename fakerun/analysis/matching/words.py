@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
-from fakerun.records.schedule import ranks_label
 from fakerun.units import format_ranks
 
 _LONG = 60
@@ -22,7 +21,7 @@ def who(ranks: Iterable[int]) -> str:
 def named(record: CollectiveRecord) -> str:
     """`group dp (ranks 0,4)`, `group of ranks 0,4`."""
     ranks = who(record.group_ranks)
-    return f"group of {ranks}" if record.group == ranks_label(record.group_ranks) else f"group {record.group} ({ranks})"
+    return f"group of {ranks}" if record.group is None else f"group {record.group} ({ranks})"
 
 
 def call(record: CollectiveRecord) -> str:
