@@ -1,14 +1,16 @@
-"""Does the job fit: peak allocated memory against what the accelerator has.
+"""Does the job fit: peak allocated memory against what the accelerator has, for each device of each node.
 
-The estimate is made of the storages of tensors alone, so a job that does not fit here does not fit; one that fits narrowly may
-still run out. `NOT_COUNTED` says what is left out.
+The estimate is made of the storages of tensors alone, so a rank that does not fit here does not fit; one that fits narrowly may
+still run out. `NOT_COUNTED` says what is left out. Where several ranks allocate on one device, their peaks are added up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
+from fakerun.analysis.devices import DeviceShare, PhysicalDevice, named
 from fakerun.analysis.memory import MemoryFootprint
+from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -19,11 +21,15 @@ COUNTED = f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTE
 NOT_COUNTED = "allocator fragmentation (reserved minus allocated), the CUDA context, NCCL and cuBLAS workspaces"
 
 _CATEGORIES_IN_HINT = 3
+_PEAKS_SHOWN = 4
+_OWN_DEVICE = (
+    'call torch.cuda.set_device(int(os.environ["LOCAL_RANK"])) before anything is allocated, and load checkpoints with map_location'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
-    """One rank's peak against the memory that its accelerator reports. `headroom_bytes` is negative when it does not fit."""
+    """A peak against the memory that the accelerator reports. `headroom_bytes` is negative when it does not fit."""
 
     peak_bytes: int
     usable_bytes: int
@@ -37,40 +43,94 @@ class MemoryFit:
         return self.headroom_bytes >= 0
 
 
-def memory_fit(footprint: MemoryFootprint, hardware: Accelerator) -> MemoryFit:
-    """The footprint's peak against the hardware."""
-    return MemoryFit(peak_bytes=footprint.peak_bytes, usable_bytes=hardware.usable_bytes)
+def memory_fit(peak_bytes: int, hardware: Accelerator) -> MemoryFit:
+    """A peak against the hardware."""
+    return MemoryFit(peak_bytes=peak_bytes, usable_bytes=hardware.usable_bytes)
 
 
-def fit_findings(footprints: Mapping[int, MemoryFootprint], hardware: Accelerator) -> tuple[Finding, ...]:
-    """One `does-not-fit` for all ranks, by number, whose peak is over the hardware's memory; it describes the largest."""
-    over = {rank: footprint for rank, footprint in footprints.items() if not memory_fit(footprint, hardware).fits}
-    if not over:
-        return ()
-    worst_rank = max(over, key=lambda rank: over[rank].peak_bytes)
-    worst = over[worst_rank]
-    block = worst.peak_block
+def fit_findings(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> tuple[Finding, ...]:
+    """At most two `does-not-fit`: for all devices that are too small for one rank, and for those too small for several together.
+
+    Each describes the device with the highest peak.
+    """
+    over = [device for device in devices if not memory_fit(device.peak_bytes, hardware).fits]
     return (
-        Finding(
-            code=FindingCode.DOES_NOT_FIT,
-            message=_message(worst_rank, worst, hardware, other_ranks=tuple(rank for rank in over if rank != worst_rank)),
-            ranks=tuple(sorted(over)),
-            call_site=None if block is None else block.call_site,
-            hint=_hint(worst),
+        *_one_rank_does_not_fit([device for device in over if not device.is_shared], hardware),
+        *_several_ranks_do_not_fit([device for device in over if device.is_shared], hardware),
+    )
+
+
+def contributions(device: PhysicalDevice) -> str:
+    """Who allocates what on the device: `24.0 GiB from rank 0, 12.0 GiB from each of ranks 1-3`."""
+    parts = [_contribution(peak_bytes, ranks) for peak_bytes, ranks in device.ranks_by_peak]
+    more = len(parts) - _PEAKS_SHOWN
+    return ", ".join(parts[:_PEAKS_SHOWN]) + (f" and less from {more} more" if more > 0 else "")
+
+
+def _contribution(peak_bytes: int, ranks: Sequence[int]) -> str:
+    return f"{format_bytes(peak_bytes)} from {'each of ranks' if len(ranks) > 1 else 'rank'} {format_ranks(ranks)}"
+
+
+def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator[Finding]:
+    if not devices:
+        return
+    worst = max(devices, key=lambda device: device.peak_bytes)
+    (share,) = worst.shares
+    others = {each.shares[0].rank for each in devices} - {share.rank}
+    where = "" if share.rank == worst.own_rank else f" on {named([worst.place])}"
+    over_bytes = worst.peak_bytes - hardware.usable_bytes
+    also = f"; also over on rank{'s' * (len(others) > 1)} {format_ranks(others)}" if others else ""
+    yield Finding(
+        code=FindingCode.DOES_NOT_FIT,
+        message=(
+            f"peak allocated {format_bytes(worst.peak_bytes)} on rank {share.rank}{where} is {format_bytes(over_bytes)} over "
+            f"the {format_bytes(hardware.usable_bytes)} that {hardware} has{also}"
         ),
+        ranks=_ranks(devices),
+        call_site=_call_site(share),
+        hint=_largest(share.footprint),
     )
 
 
-def _message(rank: int, footprint: MemoryFootprint, hardware: Accelerator, *, other_ranks: tuple[int, ...]) -> str:
-    over_bytes = footprint.peak_bytes - hardware.usable_bytes
-    others = f"; also over on rank{'s' * (len(other_ranks) > 1)} {format_ranks(other_ranks)}" if other_ranks else ""
-    return (
-        f"peak allocated {format_bytes(footprint.peak_bytes)} on rank {rank} is {format_bytes(over_bytes)} over "
-        f"the {format_bytes(hardware.usable_bytes)} that {hardware} has{others}"
+def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator[Finding]:
+    if not devices:
+        return
+    worst = max(devices, key=lambda device: device.peak_bytes)
+    others = [device.place for device in devices if device is not worst]
+    also = f"; also over: {named(others)}" if others else ""
+    largest = max(worst.guests or worst.shares, key=lambda share: share.footprint.peak_bytes)
+    yield Finding(
+        code=FindingCode.DOES_NOT_FIT,
+        message=(
+            f"{named([worst.place])} needs {format_bytes(worst.peak_bytes)} (the sum of the ranks' peaks): {contributions(worst)}; "
+            f"{hardware} has {format_bytes(hardware.usable_bytes)}{also}"
+        ),
+        ranks=_ranks(devices),
+        call_site=_call_site(largest),
+        hint=f"{_out_of_place(worst)}{_largest(largest.footprint)}",
     )
 
 
-def _hint(footprint: MemoryFootprint) -> str:
+def _ranks(devices: Sequence[PhysicalDevice]) -> tuple[int, ...]:
+    return tuple(sorted({share.rank for device in devices for share in device.shares}))
+
+
+def _call_site(share: DeviceShare) -> CallSite | None:
+    block = share.footprint.peak_block
+    return None if block is None else block.call_site
+
+
+def _out_of_place(device: PhysicalDevice) -> str:
+    """Which ranks are on a device that is not theirs, and what to do about it."""
+    ranks = [share.rank for share in device.guests]
+    if not ranks:
+        return ""
+    allocate = f"ranks {format_ranks(ranks)} allocate" if len(ranks) > 1 else f"rank {ranks[0]} allocates"
+    own = "devices of their own" if len(ranks) > 1 else "a device of its own"
+    return f"{allocate} on cuda:{device.cuda_index} instead of {own}: {_OWN_DEVICE}; "
+
+
+def _largest(footprint: MemoryFootprint) -> str:
     totals = by_category(footprint.alive_at_peak)
     largest = sorted((category for category in totals if totals[category]), key=lambda category: -totals[category])
     categories = ", ".join(f"{category} {format_bytes(totals[category])}" for category in largest[:_CATEGORIES_IN_HINT])

@@ -4,7 +4,7 @@ All bytes are allocated bytes as the caching allocator counts them (`MemoryBlock
 `torch.cuda.memory_stats`. Every function is linear in the number of events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -13,7 +13,7 @@ from fakerun.records.memory import MemoryBlock, MemoryTimeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFootprint:
-    """What one rank's device memory came to.
+    """What the device memory of one rank came to, on one device or on all of them.
 
     `peak_event` is the first event after which `peak_bytes` were allocated, `peak_block` the block that this event allocated;
     both are None when nothing was ever allocated. `alive_at_peak` is in order of allocation.
@@ -32,8 +32,13 @@ class MemoryFootprint:
     unfinished_step_peak_bytes: int | None = None
 
 
+def footprints_by_device(timeline: MemoryTimeline) -> Mapping[int, MemoryFootprint]:
+    """The footprint on each device that the timeline has blocks of, by the device's ordinal."""
+    return {device: footprint_of(part) for device, part in _by_device(timeline).items()}
+
+
 def footprint_of(timeline: MemoryTimeline) -> MemoryFootprint:
-    """Replays the timeline once and reads everything off the running sum."""
+    """Replays the timeline once and reads everything off the running sum: that of all devices, if it has several."""
     allocated = allocated_after_each_event(timeline)
     peak_bytes = max(allocated, default=0)
     peak_event = allocated.index(peak_bytes) if peak_bytes else None
@@ -63,6 +68,25 @@ def alive_after(timeline: MemoryTimeline, event: int) -> tuple[MemoryBlock, ...]
         else:
             del alive[~change]
     return tuple(timeline.blocks[index] for index in alive)
+
+
+def _by_device(timeline: MemoryTimeline) -> Mapping[int, MemoryTimeline]:
+    """For each device the timeline of its own blocks and their events; steps end where they did."""
+    devices = sorted({block.device for block in timeline.blocks})
+    if len(devices) == 1:
+        return {devices[0]: timeline}
+    return {device: _on_device(timeline, device) for device in devices}
+
+
+def _on_device(timeline: MemoryTimeline, device: int) -> MemoryTimeline:
+    kept = [index for index, block in enumerate(timeline.blocks) if block.device == device]
+    number = {old: new for new, old in enumerate(kept)} | {~old: ~new for new, old in enumerate(kept)}
+    events_before = [0, *accumulate(event in number for event in timeline.events)]
+    return MemoryTimeline(
+        blocks=tuple(timeline.blocks[index] for index in kept),
+        events=tuple(number[event] for event in timeline.events if event in number),
+        step_ends=tuple(events_before[end] for end in timeline.step_ends),
+    )
 
 
 def _per_step_peaks(timeline: MemoryTimeline, allocated: Sequence[int]) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The command's entry: the group of subcommands, and how anything that goes wrong is told and which exit code it has."""
+"""The entry point of the command: the group of subcommands, and the message and exit code of anything that goes wrong."""
 
 import sys
 import traceback
@@ -35,10 +35,10 @@ def _print_version(wanted: bool) -> None:
 def group(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")] = False,
 ) -> None:
-    """Dry-run a distributed PyTorch job: the unmodified CUDA script, no GPU, every collective and every byte of one rank.
+    """Dry-run a distributed PyTorch job without a GPU: its collectives, its memory, and whether its ranks agree.
 
-    SCRIPT is a Python script, or a job in YAML. What comes first decides: script first, options are fakerun's until `--`; option first,
-    everything after the script is the script's, so that the word `torchrun` can be replaced by `fakerun`.
+    SCRIPT is an unmodified CUDA script in Python, or a job in YAML. If it comes first, the options after it are fakerun's until `--`. If an
+    option comes first, everything after SCRIPT is passed to the script, as torchrun does: replace the word `torchrun` by `fakerun`.
     """
 
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error.format_message(), ExitCode.USAGE)
     except Exception:
         traceback.print_exc()
-        return _failed("this is a fault of fakerun's own: please report it with the lines above", ExitCode.INTERNAL)
+        return _failed("internal error in fakerun; please report it with the traceback above", ExitCode.INTERNAL)
     return int(code or ExitCode.OK)
 
 

@@ -1,8 +1,10 @@
-"""How a command line is read: `run` as the default command, and the two grammars of a command that runs a program.
+"""How a command line is parsed: `run` as the default command, and the two grammars of a command that runs a program.
 
-Script first, the options are fakerun's until `--`. Option first, it is torchrun's grammar: everything after the script is the script's.
+If the script comes first, the options are fakerun's until `--`. If an option comes first, it is torchrun's grammar: everything after the
+script is the script's.
 """
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import typer
@@ -27,15 +29,24 @@ def either_spelling(option: str) -> str:
 
 
 class DefaultCommandGroup(TyperGroup):
-    """Takes the command line for `run`'s when its first word is neither a command nor an option of the group."""
+    """Parses the command line as that of `run` when its first word is neither a command nor an option of the group."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:
             args = ["--help"]
         own_options = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own_options:
+            if not ctx.resilient_parsing:
+                self._check_not_mistyped(args)
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
+
+    def _check_not_mistyped(self, args: list[str]) -> None:
+        """Refuse a first word that is meant to be a command: no file, without the suffix of a script, and near a command's name."""
+        word, near = args[0], did_you_mean(args[0], self.commands)
+        is_module = not {"-m", "--module"}.isdisjoint(args)
+        if near and not is_module and not Path(word).suffix and not Path(word).exists():
+            raise UsageError(f"no such script or command: {word}{near}")
 
     def shell_complete(self, ctx: Context, incomplete: str) -> list[Any]:
         default = self.commands[DEFAULT_COMMAND]
@@ -98,12 +109,12 @@ _MARK = "\0"
 
 
 def _with_bare_value(args: list[str]) -> list[str]:
-    """The option without a value gets one. Which words are the script's is not known yet: theirs are marked like ours."""
+    """Give the option a value where it has none. Which words are the script's is not known yet, so theirs are marked too."""
     return [f"{_VALUE_OPTIONAL}={_MARK}{arg}" if either_spelling(arg) == _VALUE_OPTIONAL else arg for arg in args]
 
 
 def _as_written(parameters: dict[str, Any]) -> None:
-    """Take the marks off what was parsed: the value of ours, the words of the script's."""
+    """Undo the marks after parsing: in the value of the option, and in the script's arguments."""
     name = _VALUE_OPTIONAL.removeprefix("--").replace("-", "_")
     if (parameters.get(name) or "").startswith(_MARK):
         parameters[name] = _ALL

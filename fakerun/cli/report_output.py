@@ -37,8 +37,8 @@ Format: TypeAlias = Annotated[
     str | None,
     option("--format", metavar="NAME", help="table, markdown, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format),
 ]
-Output: TypeAlias = Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report here, not to stdout.")]
-Trace: TypeAlias = Annotated[bool, option("--trace", help="List every collective in order, too.")]
+Output: TypeAlias = Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report to this file, not to stdout.")]
+Trace: TypeAlias = Annotated[bool, option("--trace", help="Also list every collective, in order.")]
 
 
 def renderer_for(name: str | None, output: Path | None) -> "ReportFormat":
@@ -83,13 +83,13 @@ def check_output(path: Path) -> None:
         UsageError: a directory, or in a directory that is not there or cannot be written to.
     """
     if path.is_dir():
-        raise UsageError(f"output {path} is a directory: name a file in it, as in {path / 'report.json'}")
+        raise UsageError(f"output {path}: is a directory; pass a file in it, as in {path / 'report.json'}")
     if path.exists() and not path.is_file():
         return  # a device or a pipe is written to, not replaced
     if not path.parent.is_dir():
-        raise UsageError(f"output {path}: there is no directory {path.parent}: make it first")
+        raise UsageError(f"output {path}: no such directory: {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"output {path}: the directory {path.parent} cannot be written to")
+        raise UsageError(f"output {path}: directory {path.parent} is not writable; pass a file in another one")
 
 
 def write_report(content: str | bytes, path: Path | None) -> None:

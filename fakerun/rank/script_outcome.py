@@ -12,7 +12,7 @@ from types import FrameType
 from typing import SupportsIndex
 
 from fakerun.call_site import CallSite, CallSiteResolver
-from fakerun.emulate.refusals.unsupported import gap_of
+from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, peel, stack_of

@@ -23,7 +23,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.trace.call_sites import CallSiteFinder
-from fakerun.trace.groups import GroupNames
+from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
 
 
@@ -45,7 +45,7 @@ class Simulation:
             stack.enter_context(_the_only_one())
             stack.enter_context(_predictable_collection())
             stack.enter_context(self._trace.watching())
-            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace, self._trace, self._trace.memory))
+            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers))
             self._stack = stack.pop_all()
         return self
 
@@ -66,10 +66,10 @@ class Simulation:
             mesh=self._groups.mesh,
             steps=self._trace.steps.completed,
             collectives=self._trace.collectives.records(),
-            group_creations=self._trace.group_creations.records(),
+            group_creations=self._trace.topology.group_creations.records(),
             memory=self._trace.memory.timeline(),
             devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
-            findings=self._trace.findings,
+            findings=self._trace.findings.records(),
             torch_version=torch.__version__,
         )
 
@@ -82,7 +82,7 @@ class Simulation:
         """What is remarkable about a script that ended without failing."""
         if failure is not None:
             return
-        if not self._trace.is_distributed:
+        if not self._trace.topology.is_distributed:
             yield Finding(
                 code=FindingCode.NO_PROCESS_GROUP,
                 message="the script never initialised torch.distributed: its ranks do not know of each other.",
@@ -104,7 +104,7 @@ _running: list[None] = []
 @contextmanager
 def _the_only_one() -> Iterator[None]:
     if _running:
-        raise UsageError("this process is simulating a rank already: a second simulation can begin when the first has ended")
+        raise UsageError("this process already simulates a rank; end that simulation before you start another")
     _running.append(None)
     try:
         yield

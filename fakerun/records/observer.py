@@ -1,4 +1,14 @@
-"""What passes between `emulate`, which makes things happen, and `trace`, which watches. Neither imports the other; `rank` wires them."""
+"""What passes between `emulate`, which makes things happen, and `trace`, which watches. Neither imports the other; `rank` connects them.
+
+There is one protocol for each subject, and a module of `emulate` takes the one that it needs. A fourth is planned for the timeline: an
+`ExecutionObserver`, told of every operation that the device would execute, with the stream that is current, after the operation was
+simulated and whether it allocates or not:
+
+    def executed(self, operation: Hashable, stream: int) -> None
+
+`operation` would be the signature by which `DeviceMode` remembers results, so that each distinct operation is stored once. The place of
+the call is marked in `DeviceMode._answer`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,39 +23,47 @@ Tensor: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """A point in the record of a rank: how much had happened before it."""
+class RecordMark:
+    """A point in the record of a rank: how many communication calls and training steps it holds up to there."""
 
     calls: int
     steps: int
 
 
-class OperationObserver(Protocol):
-    """Told of device work after it was executed."""
+class AllocationObserver(Protocol):
+    """Told of the device memory that operations take, and of what tensors are for where only the emulation knows it."""
 
     def tensors_made(self, tensors: Sequence[Tensor], *, derived: bool) -> None:
-        """Simulated tensors that an operation returned; views and in-place results may be among them.
+        """An operation returned these simulated tensors; views and in-place results may be among them.
 
-        `derived` tells whether the operation read a simulated tensor: if not, it made the tensors from nothing or from host data.
+        `derived` tells whether the operation read a simulated tensor. If not, it made the tensors from nothing or from host data.
         """
-
-    def communicated(self, call: CommunicationCall, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-        """A communication call was issued on these tensors. Returns the number that it goes by."""
-
-    def waited_for(self, call: int) -> None:
-        """The asynchronous call of this number was waited for."""
 
     def communication_buffers(self, tensors: Sequence[Tensor]) -> None:
         """These tensors hold what was or will be communicated, and live only for that (FSDP's gathered parameters)."""
 
-    def moment(self) -> Moment:
-        """Where the record stands now."""
-
-    def repeated(self, since: Moment, until: Moment) -> None:
-        """What was recorded between two moments, collectives and ends of steps, happens again without being run."""
-
     def gradients_kept(self, tensors: Sequence[Tensor]) -> None:
         """These tensors are gradients that a wrapper (FSDP) keeps to add to in the next backward."""
+
+
+class CommunicationObserver(Protocol):
+    """Told of communication calls, in the order in which they are issued."""
+
+    def communicated(self, call: CommunicationCall, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        """A communication call was issued on these tensors. Returns the number that the call goes by."""
+
+    def waited_for(self, call: int) -> None:
+        """The script waited for the asynchronous call of this number."""
+
+    def mark(self) -> RecordMark:
+        """The present end of the record."""
+
+    def repeated(self, since: RecordMark, until: RecordMark) -> None:
+        """What was recorded between two marks, communication calls and ends of steps, happens again without being run."""
+
+
+class TopologyObserver(Protocol):
+    """Told of process groups and device meshes."""
 
     def process_group_made(self) -> None:
         """The script initialised torch.distributed or made a further group."""
@@ -77,6 +95,17 @@ class MemoryStatistics(Protocol):
     def peak_allocated_bytes(self, device: int) -> int: ...
 
     def reset_peak(self, device: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observers:
+    """Everything through which the emulation of one rank reports, and the counters that it answers the script's questions from."""
+
+    allocations: AllocationObserver
+    communication: CommunicationObserver
+    topology: TopologyObserver
+    findings: FindingSink
+    statistics: MemoryStatistics
 
 
 class AutogradClock(Protocol):

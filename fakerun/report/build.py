@@ -2,40 +2,39 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.classes import RankClass, rank_classes
-from fakerun.analysis.fit import fit_findings, memory_fit
+from fakerun.analysis.devices import Devices, devices_of_ranks
+from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
+from fakerun.analysis.fit import fit_findings
 from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.matching import matching_findings
-from fakerun.analysis.memory import footprint_of
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import traffic_of
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.findings import Finding
-from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
-from fakerun.report.model import ClassReport, DeviceMemory, FailureReport, FindingReport, RankReport, Report
-
-if TYPE_CHECKING:
-    from fakerun.call_site import CallSite
+from fakerun.report.build_memory import MemoryOfRun
+from fakerun.report.model import ClassReport, FailureReport, FindingReport, RankReport, Report
 
 
 def build_report(job: JobSpec, run: RunRecord) -> Report:
     """Run every analysis on the records of a run."""
     classes = rank_classes(run.ranks, run.assumed)
     mesh = mesh_in_effect(job.mesh, (record.mesh for record in run.ranks))
-    ranks = _rank_reports(job, run, mesh, classes)
-    findings = _findings(job, run, ranks)
+    devices = devices_of_ranks(run.ranks, classes, ranks_per_node=job.nproc_per_node)
+    memory = MemoryOfRun(job, run, classes, devices)
+    ranks = _rank_reports(run, mesh, classes, memory)
+    findings = _findings(job, run, devices, memory)
     return Report(
         job=job,
         fakerun_version=run.fakerun_version,
         torch_version=run.torch_version,
         mesh=mesh,
         ranks=ranks,
+        devices=memory.reports(),
         classes=_class_reports(classes, ranks, mesh),
         findings=findings,
         grouped_findings=_grouped_findings(findings),
@@ -45,36 +44,16 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
     )
 
 
-def _rank_reports(job: JobSpec, run: RunRecord, mesh: Mesh | None, classes: Sequence[RankClass]) -> tuple[RankReport, ...]:
+def _rank_reports(run: RunRecord, mesh: Mesh | None, classes: Sequence[RankClass], memory: MemoryOfRun) -> tuple[RankReport, ...]:
     """Analyse one rank of each class."""
     records = {record.rank: record for record in run.ranks}
     reports: dict[int, RankReport] = {}
     for each in classes:
-        first = _rank_report(job, mesh, records[each.simulated[0]])
+        record = records[each.simulated[0]]
+        traffic = traffic_of(record.collectives, steps=record.steps)
         for rank in each.simulated:
-            reports[rank] = replace(first, record=records[rank], coordinate=_coordinate(mesh, rank))
+            reports[rank] = RankReport(record=records[rank], coordinate=_coordinate(mesh, rank), devices=memory.of(rank), traffic=traffic)
     return tuple(reports[rank] for rank in sorted(reports))
-
-
-def _rank_report(job: JobSpec, mesh: Mesh | None, record: RankRecord) -> RankReport:
-    return RankReport(
-        record=record,
-        coordinate=_coordinate(mesh, record.rank),
-        devices=(_device_memory(job, record.memory),),
-        traffic=traffic_of(record.collectives, steps=record.steps),
-    )
-
-
-def _device_memory(job: JobSpec, timeline: MemoryTimeline) -> DeviceMemory:
-    footprint = footprint_of(timeline)
-    return DeviceMemory(
-        cuda_index=None,
-        footprint=footprint,
-        fit=memory_fit(footprint, job.hardware),
-        categories=by_category(footprint.alive_at_peak),
-        modules=by_module(footprint.alive_at_peak),
-        tensors=by_tensor(footprint.alive_at_peak),
-    )
 
 
 def _coordinate(mesh: Mesh | None, rank: int) -> Mapping[str, int]:
@@ -97,12 +76,14 @@ def _class_report(each: RankClass, example: RankReport, mesh: Mesh | None) -> Cl
     )
 
 
-def _findings(job: JobSpec, run: RunRecord, ranks: Sequence[RankReport]) -> tuple[Finding, ...]:
+def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memory: MemoryOfRun) -> tuple[Finding, ...]:
+    records = [*run.ranks, *assumed_records(run)]
     return all_findings(
         run.ranks,
         (
-            *matching_findings([*run.ranks, *assumed_records(run)]),
-            *fit_findings({rank.record.rank: rank.largest_device.footprint for rank in ranks}, job.hardware),
+            *duplicate_gpu_findings(records, devices, ranks_per_node=job.nproc_per_node),
+            *matching_findings(records),
+            *fit_findings(memory.physical, job.hardware),
             *forbidden_findings(run.ranks, job.error_on_collective),
             *added_findings(run.added),
             *run.findings,
@@ -111,11 +92,13 @@ def _findings(job: JobSpec, run: RunRecord, ranks: Sequence[RankReport]) -> tupl
 
 
 def _grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:
-    places: dict[Finding, list[CallSite]] = {}
+    grouped: dict[Finding, FindingReport] = {}
     for finding in findings:
-        here = places.setdefault(replace(finding, call_site=None), [])
-        here += [finding.call_site] if finding.call_site else []
-    return tuple(FindingReport(finding=finding, call_sites=tuple(here)) for finding, here in places.items())
+        statement = replace(finding, call_site=None)
+        known = grouped.get(statement, FindingReport(finding=statement, call_sites=()))
+        here = (finding.call_site,) if finding.call_site else ()
+        grouped[statement] = replace(known, call_sites=(*known.call_sites, *here))
+    return tuple(grouped.values())
 
 
 def _failures(records: Iterable[RankRecord]) -> tuple[FailureReport, ...]:

@@ -1,13 +1,15 @@
 """What the analyses found in one run, as plain data. `build.py` fills it, `page/` and the formats read it.
 
 Every breakdown is here already: nobody who reads a Report groups, sums or sorts. Memory is kept by device: `RankReport.devices` has one
-entry for each CUDA device that the rank allocated on, in order of first use, so that a verdict for each device has a place.
+entry for each CUDA device that the rank allocated on, in order of first use; `Report.devices` has the devices of the nodes, with what
+all their ranks allocate there.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fakerun.analysis.breakdown import ModuleShare, TensorGroup
+from fakerun.analysis.devices import PhysicalDevice
 from fakerun.analysis.fit import MemoryFit
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.analysis.traffic import Traffic, Volume
@@ -21,19 +23,35 @@ from fakerun.records.run import ProcessFailure, RankRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhysicalDeviceReport:
+    """A device of a node: whether what all ranks allocate there fits, and `contributions`, who allocates what, in words."""
+
+    device: PhysicalDevice
+    fit: MemoryFit
+    contributions: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
     """One rank's memory on one device: its footprint, whether that fits, and what was allocated at the peak.
 
-    `cuda_index` is the device's number in the rank's own process, None as long as records do not tell devices apart. `categories` has
-    every category, in order, zeros included; modules and tensors come largest first.
+    `cuda_index` is the device's number on the node; it and `physical`, the device with all ranks that allocate on it, are None for a
+    rank that allocated nothing. `fit` is the verdict on this rank alone. `categories` has every category, in order, zeros included;
+    modules and tensors come largest first.
     """
 
     cuda_index: int | None
     footprint: MemoryFootprint
     fit: MemoryFit
+    physical: PhysicalDeviceReport | None
     categories: Mapping[Category, int]
     modules: tuple[ModuleShare, ...]
     tensors: tuple[TensorGroup, ...]
+
+    @property
+    def fit_on_node(self) -> MemoryFit:
+        """The verdict on the device with all ranks that allocate on it."""
+        return self.fit if self.physical is None else self.physical.fit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +69,13 @@ class RankReport:
 
     @property
     def largest_device(self) -> DeviceMemory:
-        """The device with the highest peak, the first of equals: the one to show in detail."""
+        """The device with the highest peak of this rank, the first of equals: the one to show in detail."""
         return max(self.devices, key=lambda device: device.footprint.peak_bytes)
+
+    @property
+    def headroom_bytes(self) -> int:
+        """The least headroom of its devices, counting all ranks that allocate there."""
+        return min(device.fit_on_node.headroom_bytes for device in self.devices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +119,9 @@ class Report:
     """One job's run.
 
     `mesh` is the one in effect. `ranks` are those simulated, in order; every one of them is in one of the `classes`,
-    and the reports of a class's ranks differ in coordinate and record alone. `findings` come gravest first; `grouped_findings` has the
-    same ones with their places joined. `steps_completed` has the fewest and the most steps that a rank completed.
+    and the reports of a class's ranks differ in coordinate, record and the numbers of their devices alone. `devices` are those of the
+    nodes that a simulated rank allocates on. `findings` come gravest first; `grouped_findings` has the same ones with their places
+    joined. `steps_completed` has the fewest and the most steps that a rank completed.
     """
 
     job: JobSpec
@@ -105,6 +129,7 @@ class Report:
     torch_version: str | None
     mesh: Mesh | None
     ranks: tuple[RankReport, ...]
+    devices: tuple[PhysicalDeviceReport, ...]
     classes: tuple[ClassReport, ...]
     findings: tuple[Finding, ...]
     grouped_findings: tuple[FindingReport, ...]

@@ -1,12 +1,22 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from fakerun.call_site import CallSite
-from fakerun.records.collective import CollectiveRecord, CommunicationCall, Phase
+from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall, Phase
+from fakerun.records.memory import Category
+from fakerun.records.observer import RecordMark
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.groups import GroupNames
-from fakerun.trace.position import Position
+from fakerun.trace.group_names import GroupNames
+from fakerun.trace.memory import MemoryTrace
+from fakerun.trace.program_point import Position
+from fakerun.trace.steps import StepCounter
+
+_GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
+"""Operations whose outputs are buffers that live only for what was gathered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +33,49 @@ class _PlacedCall:
 
 
 class CollectiveTrace:
-    """The rank's communication calls in order."""
+    """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
-    def __init__(self, position: Position, groups: GroupNames, devices: DeviceOrdinals) -> None:
+    def __init__(self, position: Position, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
         self._position = position
         self._devices = devices
         self._groups = groups
+        self._memory = memory
+        self._steps = steps
         self._calls: list[_PlacedCall] = []
         self._waited_before: dict[int, int | None] = {}
         """Of each asynchronous call: the number of the first call after it was waited for, None until then."""
 
-    def add(self, call: CommunicationCall) -> int:
-        """Record a call at the program's present position; returns its number."""
+    # -- CommunicationObserver -------------------------------------------------------------------------------------------------------
+
+    def communicated(self, call: CommunicationCall, inputs: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> int:
+        """Record a call at the program's present position, and what its tensors are for; returns the call's number."""
+        number = self._add(call)
+        for tensor in (*inputs, *outputs):
+            self._memory.categorise(tensor, Category.COMMUNICATION)
+        if call.op in _GATHERS:
+            self._memory.communication_buffers(outputs)
+        return number
+
+    def waited_for(self, call: int) -> None:
+        if call in self._waited_before and self._waited_before[call] is None:
+            self._waited_before[call] = len(self._calls)
+
+    def mark(self) -> RecordMark:
+        return RecordMark(calls=len(self._calls), steps=self._steps.completed)
+
+    def repeated(self, since: RecordMark, until: RecordMark) -> None:
+        ended = since.steps
+        for number in range(since.calls, until.calls):
+            for _ in range(ended, step := self._calls[number].step):
+                self._steps.end_step()
+            ended = step
+            self._repeat(number)
+        for _ in range(ended, until.steps):
+            self._steps.end_step()
+
+    # -- records -----------------------------------------------------------------------------------------------------------------------
+
+    def _add(self, call: CommunicationCall) -> int:
         position = self._position
         number = len(self._calls)
         self._calls.append(
@@ -56,12 +97,8 @@ class CollectiveTrace:
         """How many calls there were so far."""
         return len(self._calls)
 
-    def step_of(self, number: int) -> int:
-        """The step that the call of this number was made in."""
-        return self._calls[number].step
-
-    def repeat(self, number: int) -> None:
-        """The call of this number was made again, from the same place in the program, and waited for as it was."""
+    def _repeat(self, number: int) -> None:
+        """Record the call of this number once more, from the same place in the program, waited for as it was."""
         again = len(self._calls)
         placed = self._calls[number]
         coalesced = None if placed.coalesced is None else placed.coalesced + again - number
@@ -69,11 +106,6 @@ class CollectiveTrace:
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number
-
-    def waited_for(self, number: int) -> None:
-        """The call of this number was waited for."""
-        if number in self._waited_before and self._waited_before[number] is None:
-            self._waited_before[number] = len(self._calls)
 
     def records(self) -> tuple[CollectiveRecord, ...]:
         """All records so far."""

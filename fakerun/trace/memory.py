@@ -18,7 +18,7 @@ from fakerun.patching import Patches
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.position import Position
+from fakerun.trace.program_point import Position
 
 _DEVICE = "cuda"
 
@@ -78,7 +78,10 @@ class _Storage:
 
 
 class MemoryTrace:
-    """The rank's device memory: a timeline of blocks, and the counters that a CUDA allocator keeps."""
+    """The rank's device memory: a timeline of blocks, and the counters that a CUDA allocator keeps.
+
+    Implements `AllocationObserver` and `MemoryStatistics` (fakerun.records.observer).
+    """
 
     def __init__(self, position: Position, devices: DeviceOrdinals) -> None:
         self._position = position
@@ -145,7 +148,17 @@ class MemoryTrace:
 
     # -- what it is for --------------------------------------------------------------------------------------------------------------
 
-    def mark(self, tensor: torch.Tensor, category: Category, module: str | None = None, *, pin: bool = False) -> None:
+    def communication_buffers(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Note that the storages of these tensors hold communicated data and live only for that."""
+        for tensor in tensors:
+            self.categorise(tensor, Category.COMMUNICATION, pin=True)
+
+    def gradients_kept(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Note that the storages of these tensors hold gradients."""
+        for tensor in tensors:
+            self.categorise(tensor, Category.GRADIENT)
+
+    def categorise(self, tensor: torch.Tensor, category: Category, module: str | None = None, *, pin: bool = False) -> None:
         """Note a role of a tensor's storage; of a wrapper (DTensor), of the storages it wraps. With `pin`, no later role changes it."""
         for block in self._blocks_of(tensor):
             if not block.pinned and _STRENGTH[category] >= _STRENGTH[block.category]:
@@ -153,7 +166,7 @@ class MemoryTrace:
                 block.pinned = pin
                 block.module = module or block.module
 
-    def mark_input(self, tensor: torch.Tensor) -> None:
+    def categorise_input(self, tensor: torch.Tensor) -> None:
         """Note that the script hands a tensor to a model: what it computed outside of all modules for that is input, too."""
         for block in self._blocks_of(tensor):
             if block.category is Category.TEMPORARY and block.phase is Phase.OTHER:

@@ -94,7 +94,8 @@ def test_of_a_run_that_was_cut_off_nothing_is_assumed(tmp_path: Path) -> None:
     assert [each["assumed"] for each in report["classes"]] == [[] for _ in report["classes"]]
     assert not [finding for finding in report["findings"] if finding["code"] in ("ranks-assumed", "assumption-refuted")]
     assert "--resume)" in result.stderr
-    assert "the run was cut off; --resume goes on with it" in fakerun("report", "run", cwd=tmp_path).stderr
+    again = fakerun("report", "run", cwd=tmp_path)
+    assert "the run was interrupted; to continue it, repeat the command of the run with --resume" in again.stderr
 
 
 def test_a_run_directory_is_small(kept: tuple[Path, dict[str, Any]]) -> None:
@@ -119,7 +120,8 @@ def test_going_on_with_a_run_that_was_cut_off(average: Path) -> None:
     written = done.stat().st_mtime_ns
     shutil.rmtree(average / "run" / "rank-00002")
     cut_off = fakerun("report", "run", cwd=average)
-    assert "rank 2: no record, the run was cut off; --resume goes on with it" in cut_off.stderr
+    message = "the run was interrupted: no record of rank 2; to continue it, repeat the command of the run with --resume"
+    assert message in cut_off.stderr
     resumed = run(average, "--ranks", "all", "--resume")
     assert resumed.stdout == whole.stdout
     assert done.stat().st_mtime_ns == written
@@ -147,9 +149,9 @@ def _no_run(place: Path) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (_another_job, "run directory run: steps was 2 in that run and is 3 now; start over without --resume"),
-        (_another_script, "run directory run: train.py was changed after that run began; start over without --resume"),
-        (_no_run, "run: no run of fakerun is kept there; name the directory that --run-dir was given"),
+        (_another_job, "run directory run: steps was 2 in that run and is 3 now; drop --resume to start over"),
+        (_another_script, "run directory run: train.py has changed since that run began; drop --resume to start over"),
+        (_no_run, "run: not a fakerun run directory; pass the directory you gave to --run-dir"),
     ],
 )
 def test_what_cannot_be_gone_on_with_is_refused(average: Path, prepare: Any, message: str) -> None:
@@ -163,4 +165,4 @@ def test_what_cannot_be_gone_on_with_is_refused(average: Path, prepare: Any, mes
 
 def test_resume_needs_a_directory(average: Path) -> None:
     result = fakerun("train.py", "--world-size", "4", "--resume", cwd=average)
-    assert result.stderr == "fakerun: error: --resume goes on with a run that was kept: name its directory with --run-dir\n"
+    assert result.stderr == "fakerun: error: --resume: no run to continue; pass its directory with --run-dir\n"

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from fakerun.emulate.refusals.gaps import APIS, Gap
+from fakerun.emulate.unsupported.gaps import APIS, Gap
 from fakerun.errors import EmulationGapError
 from fakerun.rank.simulation import Simulation
+from tests.in_process import Simulate
 
 
 def told(simulation: Simulation) -> list[tuple[str | None, str]]:
@@ -53,7 +54,6 @@ TOLD: list[tuple[Callable[[], Any], str]] = [
     (capture, "The memory pool of a CUDA graph"),
     (lambda: torch.cuda.memory_snapshot(), "torch.cuda.memory_snapshot"),
     (lambda: torch.cuda.memory._dump_snapshot("never-written.pickle"), "torch.cuda.memory._dump_snapshot"),
-    (lambda: torch.cuda.get_device_properties(0).memory_bus_width, "torch.cuda.get_device_properties().memory_bus_width"),
 ]
 
 
@@ -62,6 +62,17 @@ def test_the_script_goes_on(act: Callable[[], Any], name: str, simulation: Simul
     act()
     assert [message.partition(" is not emulated")[0] for _, message in told(simulation)] == [name]
     assert not Path("never-written.pickle").exists()
+
+
+def test_a_figure_of_the_device_that_is_not_known_is_told(simulate: Simulate) -> None:
+    simulation = simulate(hardware="h200")
+    properties = torch.cuda.get_device_properties(0)
+    assert properties.clock_rate > 1
+    assert not told(simulation)
+    assert properties.memory_bus_width == 1
+    assert [message.partition(" is not emulated")[0] for _, message in told(simulation)] == [
+        "torch.cuda.get_device_properties().memory_bus_width"
+    ]
 
 
 ENDS: list[tuple[Callable[[], Any], str]] = [

@@ -29,7 +29,7 @@ def test_one_for_each_place(simulation: Simulation) -> None:
 def test_codes_are_kept_apart(simulation: Simulation) -> None:
     x = torch.rand(4, device="cuda")
     for message in ("first", "second"):
-        simulation._trace.note(FindingCode.NOT_SAVED, message)
+        simulation._trace.findings.note(FindingCode.NOT_SAVED, message)
         x[0].item()
     here = [finding for finding in simulation.record(None).findings if finding.call_site is not None]
     assert [(finding.code, finding.message[:5]) for finding in here] == [("not-saved", "first"), ("unknown-value", "the s")]

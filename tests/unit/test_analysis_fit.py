@@ -1,8 +1,10 @@
-"""The verdict against the hardware."""
+"""The verdict against the hardware, for each device of each node."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from fakerun.analysis.fit import fit_findings, memory_fit
+from fakerun.analysis.devices import PhysicalDevice, physical_devices
+from fakerun.analysis.fit import contributions, fit_findings, memory_fit
 from fakerun.analysis.memory import MemoryFootprint, footprint_of
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -21,25 +23,35 @@ def footprint(*gib: float) -> MemoryFootprint:
     return footprint_of(timeline(blocks, range(len(blocks))))
 
 
+def on(devices: Mapping[int, Mapping[int, float]], ranks_per_node: int = 4) -> tuple[PhysicalDevice, ...]:
+    """The devices of nodes whose ranks allocate so many GiB on each CUDA index."""
+    return physical_devices(
+        {rank: {ordinal: footprint(gib) for ordinal, gib in enumerate(each.values())} for rank, each in devices.items()},
+        {rank: tuple(each) for rank, each in devices.items()},
+        ranks_per_node=ranks_per_node,
+    )
+
+
 def test_fits_with_headroom() -> None:
-    fit = memory_fit(footprint(5, 1.5), SMALL)
+    fit = memory_fit(footprint(5, 1.5).peak_bytes, SMALL)
     assert fit.fits
     assert fit.headroom_bytes == 3 * GIB // 2
-    assert fit_findings({0: footprint(5, 1.5)}, SMALL) == ()
+    assert fit_findings(on({0: {0: 6.5}}), SMALL) == ()
 
 
 def test_exactly_full_fits() -> None:
-    assert memory_fit(footprint(8), SMALL).fits
-    assert fit_findings({0: footprint(8)}, SMALL) == ()
+    assert memory_fit(footprint(8).peak_bytes, SMALL).fits
+    assert fit_findings(on({0: {0: 8}, 1: {1: 8}}), SMALL) == ()
 
 
 def test_nothing_to_fit() -> None:
-    assert fit_findings({0: MemoryFootprint()}, SMALL) == ()
-    assert fit_findings({}, SMALL) == ()
+    assert fit_findings(on({0: {0: 0}}), SMALL) == ()
+    assert fit_findings((), SMALL) == ()
 
 
 def test_too_large_says_by_how_much_and_what_is_largest() -> None:
-    assert fit_findings({3: footprint(6, 3, 1, 0.5)}, SMALL) == (
+    devices = physical_devices({3: {0: footprint(6, 3, 1, 0.5)}}, {3: (3,)}, ranks_per_node=4)
+    assert fit_findings(devices, SMALL) == (
         Finding(
             code=FindingCode.DOES_NOT_FIT,
             message="peak allocated 10.5 GiB on rank 3 is 2.50 GiB over the 8.00 GiB that small has",
@@ -54,6 +66,54 @@ def test_too_large_says_by_how_much_and_what_is_largest() -> None:
 
 
 def test_several_ranks_too_large_are_one_finding_about_the_worst() -> None:
-    (finding,) = fit_findings({0: footprint(9), 1: footprint(12), 2: footprint(1), 3: footprint(9)}, SMALL)
+    (finding,) = fit_findings(on({0: {0: 9}, 1: {1: 12}, 2: {2: 1}, 3: {3: 9}}), SMALL)
     assert finding.ranks == (0, 1, 3)
     assert finding.message == "peak allocated 12.0 GiB on rank 1 is 4.00 GiB over the 8.00 GiB that small has; also over on ranks 0,3"
+
+
+def test_each_device_of_a_rank_has_a_verdict_of_its_own() -> None:
+    assert fit_findings(on({0: {0: 7, 1: 7}}), SMALL) == ()
+    (finding,) = fit_findings(on({0: {0: 7, 1: 9}}), SMALL)
+    assert finding.message == "peak allocated 9.00 GiB on rank 0 on cuda:1 of node 0 is 1.00 GiB over the 8.00 GiB that small has"
+
+
+def test_ranks_on_one_device_are_added_up() -> None:
+    (finding,) = fit_findings(on({rank: {0: 3} for rank in range(4)}), SMALL)
+    assert finding.ranks == (0, 1, 2, 3)
+    assert finding.message == (
+        "cuda:0 of node 0 needs 12.0 GiB (the sum of the ranks' peaks): 3.00 GiB from each of ranks 0-3; small has 8.00 GiB"
+    )
+    assert finding.hint is not None
+    assert finding.hint.startswith(
+        'ranks 1-3 allocate on cuda:0 instead of devices of their own: call torch.cuda.set_device(int(os.environ["LOCAL_RANK"])) before'
+    )
+
+
+def test_what_other_ranks_leave_on_a_device_counts_there() -> None:
+    """Checkpoints loaded without map_location: the call site is that of the ranks which are out of place."""
+    first = {0: {0: footprint(6)}}
+    others = {rank: {0: replace(footprint(1), peak_block=block(GIB, call_site="load.py:3")), 1: footprint(5)} for rank in (1, 2)}
+    devices = physical_devices(first | others, {0: (0,), 1: (0, 1), 2: (0, 2)}, ranks_per_node=4)
+    assert [(each.cuda_index, each.peak_bytes // GIB) for each in devices] == [(0, 8), (1, 5), (2, 5)]
+    assert fit_findings(devices, SMALL) == ()
+    (finding,) = fit_findings(devices, replace(SMALL, usable_bytes=7 * GIB))
+    assert str(finding.call_site) == "load.py:3"
+    assert finding.ranks == (0, 1, 2)
+
+
+def test_nodes_are_counted_apart_and_named_together() -> None:
+    (finding,) = fit_findings(on({0: {0: 5}, 1: {0: 4}, 2: {0: 5}, 3: {0: 6}}, ranks_per_node=2), SMALL)
+    assert finding.message.startswith("cuda:0 of node 1 needs 11.0 GiB")
+    assert finding.message.endswith("; small has 8.00 GiB; also over: cuda:0 of node 0")
+
+
+def test_a_device_too_small_for_one_rank_and_one_too_small_for_two_are_two_findings() -> None:
+    alone, together = fit_findings(on({0: {0: 9}, 1: {1: 5}, 2: {1: 5}}), SMALL)
+    assert (alone.ranks, together.ranks) == ((0,), (1, 2))
+
+
+def test_contributions_are_named_largest_first_and_abbreviated() -> None:
+    (device,) = on({rank: {0: gib} for rank, gib in enumerate((1, 3, 3, 2, 5, 4))}, ranks_per_node=8)
+    assert contributions(device) == (
+        "5.00 GiB from rank 4, 4.00 GiB from rank 5, 3.00 GiB from each of ranks 1-2, 2.00 GiB from rank 3 and less from 1 more"
+    )

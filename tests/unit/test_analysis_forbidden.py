@@ -55,7 +55,7 @@ def test_every_rank_is_looked_at() -> None:
 
 @pytest.mark.parametrize(("forbidden", "exit_code"), [(EVERY_OPERATION, 1), ((), 0)])
 def test_the_report_has_it_once_for_ranks_that_do_alike(forbidden: tuple[CollectiveOp, ...], exit_code: int) -> None:
-    ranks = [RankRecord(rank=rank, collectives=CALLS) for rank in (0, 1)]
+    ranks = [RankRecord(rank=rank, devices=(rank,), collectives=CALLS) for rank in (0, 1)]
     report = build_report(job(error_on_collective=forbidden), run(*ranks))
     assert [found.ranks for found in report.findings] == [(0, 1)] * exit_code
     assert report.exit_code == exit_code

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fakerun.analysis.memory import MemoryFootprint, alive_after, allocated_after_each_event, footprint_of
+from fakerun.analysis.memory import MemoryFootprint, alive_after, allocated_after_each_event, footprint_of, footprints_by_device
 from fakerun.records.memory import MemoryBlock, MemoryTimeline
 from tests.unit.records_by_hand import block, site, timeline
 
@@ -89,12 +89,47 @@ def test_random_timelines_agree_with_naive_recomputation(seed: int) -> None:
     )
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_devices_add_up_to_what_was_allocated_on_all(seed: int) -> None:
+    history = _random_timeline(random.Random(seed), devices=3)
+    footprints = footprints_by_device(history)
+    whole = footprint_of(history)
+    assert sum(each.final_bytes for each in footprints.values()) == whole.final_bytes
+    for device, footprint in footprints.items():
+        here = [
+            sum(each.nbytes for each in _naively_alive(history, event) if each.device == device) for event in range(len(history.events))
+        ]
+        assert footprint.peak_bytes == max(here)
+        assert footprint.final_bytes == here[-1]
+        first = here.index(max(here))
+        assert footprint.alive_at_peak == tuple(each for each in _naively_alive(history, first) if each.device == device)
+        starts = (0, *history.step_ends)
+        assert footprint.per_step_peak_bytes == tuple(
+            max([here[start - 1] if start else 0, *here[start:end]]) for start, end in zip(starts, history.step_ends, strict=False)
+        )
+
+
+def test_a_timeline_of_one_device_has_the_footprint_of_the_whole() -> None:
+    history = _random_timeline(random.Random(0))
+    assert footprints_by_device(history) == {0: footprint_of(history)}
+    assert footprints_by_device(MemoryTimeline()) == {}
+
+
+def test_a_step_that_ends_among_events_of_another_device() -> None:
+    blocks = [block(1024), block(2048, device=1), block(512)]
+    footprints = footprints_by_device(timeline(blocks, [0, 1, 2, ~1], [2, 4]))
+    assert footprints[0].per_step_peak_bytes == (1024, 1536)
+    assert footprints[1].per_step_peak_bytes == (2048, 2048)
+    assert footprints[1].final_bytes == 0
+    assert footprints[1].unfinished_step_peak_bytes is None
+
+
 def test_alive_after_an_early_event() -> None:
     a, b = block(512), block(1024)
     assert alive_after(timeline([a, b], [0, 1, ~0]), 0) == (a,)
 
 
-def _random_timeline(chance: random.Random) -> MemoryTimeline:
+def _random_timeline(chance: random.Random, devices: int = 1) -> MemoryTimeline:
     blocks: list[MemoryBlock] = []
     events: list[int] = []
     alive: list[int] = []
@@ -104,7 +139,7 @@ def _random_timeline(chance: random.Random) -> MemoryTimeline:
         else:
             alive.append(len(blocks))
             events.append(len(blocks))
-            blocks.append(block(chance.randrange(1, 5000)))
+            blocks.append(block(chance.randrange(1, 5000), device=chance.randrange(devices)))
     step_ends = sorted(chance.randrange(len(events) + 1) for _ in range(chance.randrange(4)))
     return timeline(blocks, events, step_ends)
 

@@ -1,4 +1,4 @@
-"""`fakerun run`: what a command line asks for, what is refused, where the report goes. The launcher is a stand-in: no rank is started."""
+"""`fakerun run`: what a command line asks for, what is refused, where the report goes. The launcher is a fake one: no rank is started."""
 
 import ast
 import json
@@ -30,7 +30,7 @@ from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunReco
 
 @dataclass
 class Launcher:
-    """Stands in for `run_job`: keeps the jobs that it is asked to run, and lets every rank end as told."""
+    """A fake `run_job`: keeps the jobs that it is asked to run, and makes every rank end as told."""
 
     failure: ProcessFailure | None = None
     findings: tuple[Finding, ...] = ()
@@ -170,38 +170,57 @@ def test_any_torchrun_line(job_of: JobOf, capsys: pytest.CaptureFixture[str]) ->
     assert (job.module, job.args, job.world_size) == ("package.train", ("--lr", "3"), 16)
     notes = [line for line in capsys.readouterr().err.splitlines() if "note:" in line]
     assert notes[0] == "fakerun: note: --nnodes 1:2: simulating 2 nodes"
-    assert notes[1].startswith("fakerun: note: ignored, only a real launch needs it: --rdzv-backend, --rdzv-endpoint, --rdzv-id,")
+    assert notes[1].startswith("fakerun: note: ignored, because only a real launch needs it: --rdzv-backend, --rdzv-endpoint, --rdzv-id,")
     assert len(notes) == 2
+
+
+def test_a_file_or_a_module_may_be_called_nearly_as_a_command(job_of: JobOf) -> None:
+    Path("rum").touch()
+    assert job_of("rum --world-size 2").script == Path("rum")
+    assert job_of("reprot -m --world-size 2").module == "reprot"
+
+
+def test_torchruns_options_are_accepted_from_variables(
+    job_of: JobOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PET_STANDALONE", "1")
+    monkeypatch.setenv("PET_RDZV_ID", "7")
+    assert job_of("train.py --world-size 2").world_size == 2
+    assert "fakerun: note: ignored, because only a real launch needs it: --standalone, --rdzv-id" in capsys.readouterr().err
 
 
 def test_a_misplaced_option_is_pointed_at(job_of: JobOf, capsys: pytest.CaptureFixture[str]) -> None:
     job_of("--nproc-per-node 2 train.py --world_size 8")
     assert (
-        "fakerun: note: --world_size goes to the script, because an option came first: to give it to fakerun, put it before the script"
+        "fakerun: note: --world_size comes after the script, so it is passed to the script; put it before the script to pass it to fakerun"
         in capsys.readouterr().err.splitlines()
     )
 
 
 USAGE_ERRORS = {
     "nope.py --world-size 2": "no such script: nope.py",
-    ". --world-size 2": ". is a directory: give the script in it, or use -m for a package",
-    "run": "no script is given: fakerun SCRIPT --world-size N, or fakerun --help",
-    "--world-size 2": "no script is given: fakerun SCRIPT --world-size N, or fakerun --help",
+    "nope --world-size 2": "no such script: nope",
+    "reprot run": "no such script or command: reprot (did you mean 'report'?)",
+    "rum train.py --world-size 2": "no such script or command: rum (did you mean 'run'?)",
+    "rum.py --world-size 2": "no such script: rum.py",
+    ". --world-size 2": ".: is a directory; pass the script in it, or -m for a package",
+    "run": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
+    "--world-size 2": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "train.py": (
-        "the number of ranks is not given: pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
+        "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
     ),
-    "train.py --world-size 0": "world size 0 is not possible: it must be at least 1",
+    "train.py --world-size 0": "world size 0: must be at least 1",
     "train.py --world-size eight": "Invalid value for '--world-size': 'eight' is not a whole number",
     "train.py --world-size": "Option '--world-size' requires an argument.",
     "train.py --world-size 8 --ranks 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
-    "train.py --world-size 8 --ranks x": "ranks 'x': 'x' is neither a number nor a range; write all, auto, or numbers and ranges: 0,4-7",
-    "train.py --world-size 8 --rank 1 --ranks all": "--rank 1 and --ranks all are both given: keep one of them",
-    "train.py --world-size 8 --jobs 0": "jobs 0 is not possible: it must be at least 1",
-    "train.py --world-size 8 --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
-    "train.py --world-size 8 --mesh 3x3": (
-        "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size"
+    "train.py --world-size 8 --ranks x": (
+        "ranks 'x': 'x' is neither a number nor a range; write all, auto, or numbers and ranges as in 0,4-7"
     ),
-    "train.py --mesh 2by4": "mesh '2by4' is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4",
+    "train.py --world-size 8 --rank 1 --ranks all": "--rank 1 and --ranks all: pass only one of them",
+    "train.py --world-size 8 --jobs 0": "--jobs 0: must be at least 1",
+    "train.py --world-size 8 --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
+    "train.py --world-size 8 --mesh 3x3": ("mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them"),
+    "train.py --mesh 2by4": "mesh '2by4' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4",
     "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
@@ -210,12 +229,12 @@ USAGE_ERRORS = {
         "reduce_scatter_tensor, broadcast, scatter, gather, all_to_all, all_to_all_single, send, recv, barrier"
     ),
     "train.py --world-size 8 --error-on-collective=": (
-        "no operation is named: leave out the value to forbid all, or give a list such as all_reduce,send"
+        "no operation given; leave out the value to forbid all, or list some as in all_reduce,send"
     ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
     "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown",
-    "train.py --world-size 8 -o .": "output . is a directory: name a file in it, as in report.json",
-    "train.py --world-size 8 -o no/report.json": "output no/report.json: there is no directory no: make it first",
+    "train.py --world-size 8 -o .": "output .: is a directory; pass a file in it, as in report.json",
+    "train.py --world-size 8 -o no/report.json": "output no/report.json: no such directory: no; create it first",
     "train.py --world-siez 8": (
         "no such option: --world-siez (did you mean '--world-size'?); options for the script go after --, as in: "
         "fakerun train.py -- --world-siez"
@@ -223,17 +242,15 @@ USAGE_ERRORS = {
     "train.py -x": "no such option: -x; options for the script go after --, as in: fakerun train.py -- -x",
     "--lr 3 train.py": "no such option: --lr; options for the script go after the script",
     "--world-size 2 --no-python train.py": "--no-python is not supported: only Python programs can be simulated",
-    "--nnodes 4:2 --nproc-per-node 2 train.py": "--nnodes '4:2' is no range: the smallest number goes first, and is at least 1",
-    "--nnodes some --nproc-per-node 2 train.py": "--nnodes 'some' is not understood: give a number, or a range as in 1:4",
+    "--nnodes 4:2 --nproc-per-node 2 train.py": "--nnodes '4:2': not a valid range; write the minimum first, at least 1, as in 1:4",
+    "--nnodes some --nproc-per-node 2 train.py": "--nnodes 'some': neither a number nor a range; write 4 or 1:4",
     "--nproc-per-node all train.py": (
-        "--nproc-per-node 'all' is not understood: give a number (or auto, cpu, gpu, xpu, with --world-size or --mesh)"
+        "--nproc-per-node 'all': not a number; write a number (or auto, cpu, gpu, xpu, with --world-size or --mesh)"
     ),
-    "-m train.py --lr 3": "train.py is a file, not a module: leave out -m (in a job file: script, not module)",
-    "nope.yaml": "nope.yaml: cannot be read: No such file or directory",
+    "-m train.py --lr 3": "train.py is a file, not a module; drop -m (in a job file: use script, not module)",
+    "nope.yaml": "nope.yaml: cannot read the file: No such file or directory",
     "job.yaml --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
-    "job.yaml --world-size 16": (
-        "mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16: the product of the mesh must equal the world size"
-    ),
+    "job.yaml --world-size 16": ("mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16; change one of them"),
 }
 
 
@@ -250,7 +267,7 @@ def test_every_error_of_a_job_file_is_told(launcher: Launcher, capsys: pytest.Ca
     Path("job.yaml").write_text("script: train.py\nmesh: 2:4\nsteps: 0\n")
     assert main(["job.yaml", "--mesh", "2x4"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "fakerun: error: job.yaml:2: mesh: 2:4 is a number to base 60 in YAML: quote it ('2:4'), or write a mesh as 2x4",
+        "fakerun: error: job.yaml:2: mesh: 2:4 is a base-60 number in YAML; quote it ('2:4'), or write a mesh as 2x4",
         "fakerun: error: job.yaml:3: steps: must be at least 1, not 0",
     ]
     assert launcher.jobs == []
@@ -338,7 +355,7 @@ def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert main(["train.py", "--world-size", "2"]) == 4
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error
-    assert error.splitlines()[-1] == "fakerun: error: this is a fault of fakerun's own: please report it with the lines above"
+    assert error.splitlines()[-1] == "fakerun: error: internal error in fakerun; please report it with the traceback above"
 
 
 def fakerun_process(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -394,7 +411,7 @@ def test_completion(line: str, completions: list[str]) -> None:
     assert process.stdout.split() == completions
 
 
-WITH_A_STAND_IN = """
+WITH_A_FAKE_LAUNCHER = """
 import sys
 import fakerun.launch
 from fakerun.cli.app import main
@@ -409,7 +426,7 @@ def test_a_closed_pipe_is_no_error() -> None:
     """`fakerun ... | head`, where head is gone before the report comes."""
     reader, writer = os.pipe()
     os.close(reader)
-    process = subprocess.run([sys.executable, "-c", WITH_A_STAND_IN], check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    process = subprocess.run([sys.executable, "-c", WITH_A_FAKE_LAUNCHER], check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert process.returncode == 0
     assert all(line.startswith("fakerun: ") for line in process.stderr.splitlines())
@@ -418,7 +435,7 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_a_pipe_is_written_to_and_not_replaced() -> None:
     os.mkfifo("pipe")
     pipe = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)  # a command that never writes must fail the test, not hang it
-    result = subprocess.run([sys.executable, "-c", WITH_A_STAND_IN, "-o", "pipe", "--format", "json"], check=False, timeout=60)
+    result = subprocess.run([sys.executable, "-c", WITH_A_FAKE_LAUNCHER, "-o", "pipe", "--format", "json"], check=False, timeout=60)
     with os.fdopen(pipe, "rb") as written:
         assert json.loads(written.read())["schema_version"] == 2
     assert result.returncode == 0
@@ -433,4 +450,4 @@ def test_every_option_of_the_installed_torchrun_is_accepted() -> None:
     words = [str(word.value) for call in calls for word in call.args if isinstance(word, ast.Constant)]
     options = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
     assert {"nnodes", "standalone", "rdzv_backend"} <= options
-    assert options <= torchrun.UNDERSTOOD | torchrun.IGNORED
+    assert options <= {option.name for option in torchrun.OPTIONS}

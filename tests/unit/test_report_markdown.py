@@ -41,10 +41,10 @@ def test_neither_width_nor_colour_changes_it() -> None:
 
 
 def test_nothing_is_clipped() -> None:
-    site = f"{'directory/' * 20}train.py:9"
-    calls = in_order([collective(call_site=site, module=f"{'layers.0.' * 20}w1")])
+    place = f"{'directory/' * 20}train.py:9"
+    calls = in_order([collective(call_site=place, module=f"{'layers.0.' * 20}w1")])
     page = render(build_report(job(), run(RankRecord(rank=0, devices=(0,), collectives=calls))), trace=True)
-    assert site in page
+    assert place in page
     assert f"{'layers.0.' * 20}w1" in page
 
 

@@ -53,11 +53,11 @@ def four_ranks_of_which_three_fail() -> Report:
     weights = timeline([block(GIB, Category.PARAMETER, shape=(16384, 16384), module="layer")], [0])
     calls = in_order([collective(CollectiveOp.BROADCAST, phase=Phase.OTHER)])
     fine = RankRecord(rank=0, devices=(0,), steps=2, collectives=in_order([collective(step=0), collective(step=1)]), memory=weights)
-    failed = RankRecord(rank=1, devices=(0,), collectives=calls, memory=weights, failure=FAILURE)
+    failed = RankRecord(rank=1, devices=(1,), collectives=calls, memory=weights, failure=FAILURE)
     killed = ProcessFailure(kind=FailureKind.SIGNAL, exception=None, message="killed by SIGKILL", exit_code=137)
     return build_report(
         job(ranks=(0, 1, 2, 3)),
-        run(fine, failed, replace(failed, rank=2), RankRecord(rank=3, failure=killed)),
+        run(fine, failed, replace(failed, rank=2, devices=(2,)), RankRecord(rank=3, failure=killed)),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FLAT_OPTIMIZER_STATE
 from fakerun.patching import Patches
 
@@ -18,9 +19,9 @@ State = Mapping[str, Any]
 
 
 @contextmanager
-def flat_optimizer_state(simulated: Collection[int]) -> Iterator[None]:
+def flat_optimizer_state(context: EmulationContext) -> Iterator[None]:
     """Let FSDP1 find whole optimizer states, though only the ranks of `simulated` speak for themselves."""
-    states = _States(simulated)
+    states = _States(context.job.ranks)
     with Patches() as patches:
         for name, answer in (("_map_param_key_to_optim_keys", states.keys), ("_allgather_state_info", states.of_all_ranks)):
             patches.set(FLAT_OPTIMIZER_STATE, name, answer(getattr(FLAT_OPTIMIZER_STATE, name)))

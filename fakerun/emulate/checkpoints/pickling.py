@@ -1,27 +1,25 @@
 """Python's own pickle of simulated tensors: what they are is written, and their values where these are known; the report says so."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
-
-KnownValuesOf = Callable[[torch.Tensor], torch.Tensor | None]
 
 
 @contextmanager
-def simulated_pickling(findings: FindingSink, known: KnownValuesOf) -> Iterator[None]:
+def simulated_pickling(context: EmulationContext) -> Iterator[None]:
     """Let simulated tensors be pickled, and copied with `copy.copy`, for as long as the context lasts."""
 
     def reduce(self: torch.Tensor, protocol: Any) -> Any:
-        values = known(self)
+        values = context.mode.known.of(self)
         if values is None:
-            findings.note(
+            context.findings.note(
                 FindingCode.NOT_SAVED,
                 "a device tensor was pickled: its values are not known, and what was written is of use to this run only.",
                 hint="torch.save keeps such files off the disk in a dry run.",

@@ -15,21 +15,19 @@ from typing import Any
 import torch
 
 from fakerun.emulate.checkpoints.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
-from fakerun.emulate.refusals.gaps import MAP_LOCATION
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.unknown_values import UnknownValues
 from fakerun.emulate.torch_private import disable_all_modes
+from fakerun.emulate.unsupported.gaps import MAP_LOCATION
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 from fakerun.units import format_bytes
 
 
 @contextmanager
-def simulated_saving(findings: FindingSink, values_were_made_up: Callable[[], bool]) -> Iterator[None]:
-    """Replace `torch.save`, `torch.load` and what moves files about, for as long as the context lasts.
-
-    `values_were_made_up` tells whether host tensors may hold neutral values by now: those must not reach a file either.
-    """
-    saving = _Saving(findings, values_were_made_up)
+def simulated_saving(context: EmulationContext) -> Iterator[None]:
+    """Replace `torch.save`, `torch.load` and what moves files about, until the context ends."""
+    saving = _Saving(context)
     with Patches() as patches:
         for module in (torch, torch.serialization):
             patches.set(module, "save", saving.save)
@@ -46,9 +44,9 @@ def simulated_saving(findings: FindingSink, values_were_made_up: Callable[[], bo
 
 
 class _Saving:
-    def __init__(self, findings: FindingSink, values_were_made_up: Callable[[], bool]) -> None:
-        self._findings = findings
-        self._values_were_made_up = values_were_made_up
+    def __init__(self, context: EmulationContext) -> None:
+        self._findings = context.findings
+        self._values = context.part(UnknownValues)
         self._unwritten = UnwrittenFiles()
         self._written: set[str] = set()
         self._directories: list[str] = []  # that the script made, in order
@@ -79,7 +77,7 @@ class _Saving:
             return f"{unwritten.simulated_count} simulated tensors ({format_bytes(unwritten.simulated_bytes)}) hold no values"
         if path is None:
             return None
-        if unwritten.floating_on_host and self._values_were_made_up():
+        if unwritten.floating_on_host and self._values.made_up:
             return "its tensors may hold the neutral values that stand for unknown ones"
         if isinstance(f, (str, os.PathLike)) and Path(path).exists() and path not in self._written:
             return "the file was there before the simulation"

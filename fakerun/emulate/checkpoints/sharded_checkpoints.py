@@ -17,15 +17,16 @@ from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.staging import AsyncStager
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import GROUP_DEVICES
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def simulated_sharded_checkpoints(findings: FindingSink) -> Iterator[None]:
-    """Replace `save`, `async_save` and `load` for as long as the context lasts."""
+def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
+    """Replace `save`, `async_save` and `load` until the context ends."""
+    findings = context.findings
 
     def save(state_dict: Any, *args: Any, **kwargs: Any) -> Metadata:
         findings.note(

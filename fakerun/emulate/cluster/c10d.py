@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.backend_checks import backend_of
 from fakerun.emulate.cluster.communication import Answer, Communication
-from fakerun.emulate.cluster.refused_calls import backend_of
-from fakerun.emulate.cluster.refused_lists import refuse_coalesced_lists
+from fakerun.emulate.cluster.gloo_checks import refuse_coalesced_lists
+from fakerun.emulate.context import EmulationContext
 from fakerun.records.collective import CollectiveOp
 
 
@@ -186,3 +188,8 @@ ANSWERS: dict[str, Answer] = {
     "barrier": _barrier,
     "monitored_barrier_": _monitored_barrier,
 }
+
+
+def c10d_operators(context: EmulationContext) -> None:
+    """Answer them."""
+    context.part(Communication).answer(torch.ops.c10d, ANSWERS)

@@ -8,16 +8,15 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.attempted_call import Call
+from fakerun.emulate.cluster.backend_checks import refuse, refuse_any, refuse_device
 from fakerun.emulate.cluster.call_device import CallDevices
 from fakerun.emulate.cluster.handles import Handles
-from fakerun.emulate.cluster.peers import HeldObjects, PeerValues
-from fakerun.emulate.cluster.refused_calls import refuse, refuse_any, refuse_device
-from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.cluster.peer_values import HeldObjects, PeerValues
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink, OperationObserver
 
 _REDUCE_OPS = {
     getattr(dist.ReduceOp.RedOpType, name): name.lower()
@@ -28,13 +27,14 @@ _REDUCE_OPS = {
 class Communication:
     """What all answers to communication operators use: reporting the call, making its result. `peers` fill in known values."""
 
-    def __init__(self, mode: DeviceMode, observer: OperationObserver, handles: Handles, peers: PeerValues, findings: FindingSink) -> None:
-        self._mode = mode
-        self._call_devices = CallDevices(mode.devices)
-        self._findings = findings
-        self._observer = observer
-        self.handles = handles
-        self.peers = peers
+    def __init__(self, context: EmulationContext) -> None:
+        self._mode = context.mode
+        self._call_devices = CallDevices(context.devices)
+        self._findings = context.findings
+        self._allocations = context.allocations
+        self._observer = context.communication
+        self.handles = context.part(Handles)
+        self.peers = context.part(PeerValues)
         self._last_call = 0
 
     def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
@@ -42,7 +42,7 @@ class Communication:
         for name, answer in answers.items():
             if hasattr(namespace, name):
                 operator = getattr(namespace, name).default
-                self._mode.handlers[operator] = _Bound(self, operator, answer)
+                self._mode.handle(operator, _Bound(self, operator, answer))
 
     # -- the call and its result ----------------------------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ class Communication:
         """An uninitialised contiguous tensor on the device of `like`, as a functional collective allocates for its result."""
         if type(like) is FakeTensor:
             output = self._mode.wrap(torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
-            self._observer.tensors_made((output,), derived=True)
+            self._allocations.tensors_made((output,), derived=True)
             return output  # type: ignore[no-any-return]
         return torch.empty(shape, dtype=like.dtype)
 

@@ -8,11 +8,12 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import distributed as ddp_module
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 
 
 @contextmanager
-def simulated_ddp() -> Iterator[None]:
+def simulated_ddp(_: EmulationContext) -> Iterator[None]:
     """Replace the parameter check of DDP's constructor."""
     original: Any = vars(ddp_module)["_verify_param_shape_across_processes"]
 

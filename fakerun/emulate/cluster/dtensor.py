@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.torch_private import ShardingPropagator, StridedShard, are_we_tracing, current_fake_mode, current_proxy_mode
 from fakerun.patching import Patches
@@ -15,11 +16,11 @@ _SHARD_SIZE = "_local_shard_size_and_offset"
 
 
 @contextmanager
-def eager_dtensor(mode: DeviceMode) -> Iterator[None]:
+def eager_dtensor(context: EmulationContext) -> Iterator[None]:
     """Let DTensor and the functional collectives act as they do on a GPU, for as long as the context lasts."""
     with Patches() as patches:
         _deny_tracing(patches)
-        _propagate_unobserved(patches, mode)
+        _propagate_unobserved(patches, context.mode)
         _remember_shard_sizes(patches)
         yield
 

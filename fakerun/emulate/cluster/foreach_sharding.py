@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import ShardingPropagator
 from fakerun.patching import Patches
 
@@ -17,7 +18,7 @@ _ELEMENTWISE = ("aten::_foreach_", "aten::_fused_")
 
 
 @contextmanager
-def foreach_sharding_by_distinct_element() -> Iterator[None]:
+def foreach_sharding_by_distinct_element(_: EmulationContext) -> Iterator[None]:
     """Spare torch what it has worked out for an equal element, for as long as the context lasts."""
     propagate: Callable[[Any, Any], Any] = getattr(ShardingPropagator, _PROPAGATE)
 

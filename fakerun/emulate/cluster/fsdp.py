@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FSDPParamGroup, pytree
 from fakerun.patching import Patches
-from fakerun.records.observer import OperationObserver
 
 _OPERATORS = ("all_gather_copy_in", "split_with_sizes_copy", "chunk_cat")
 """torch's own operators around FSDP2's collectives: into the gathered buffer, out of it into the parameters, into the reduced buffer."""
 
 
 @contextmanager
-def accumulated_gradients(observer: OperationObserver) -> Iterator[None]:
+def accumulated_gradients(context: EmulationContext) -> Iterator[None]:
     """Report whole gradients that FSDP2 keeps from one backward to the next (`set_requires_gradient_sync(False)`, pipelines)."""
     end_backward = FSDPParamGroup.post_backward
 
@@ -26,22 +25,23 @@ def accumulated_gradients(observer: OperationObserver) -> Iterator[None]:
             for parameter in group.fsdp_params:
                 # Both: until 2.13 a gradient that is reduced in another dtype is kept in a place of its own.
                 kept = (parameter.unsharded_accumulated_grad, parameter._unsharded_param.grad)
-                observer.gradients_kept([gradient for gradient in kept if gradient is not None])
+                context.allocations.gradients_kept([gradient for gradient in kept if gradient is not None])
 
     with Patches() as patches:
         patches.set(FSDPParamGroup, "post_backward", end_backward_and_tell)
         yield
 
 
-def report_fsdp_buffers(mode: DeviceMode, observer: OperationObserver) -> None:
+def report_fsdp_buffers(context: EmulationContext) -> None:
     """Register the handlers of the `fsdp` operators that this torch has."""
+    mode, allocations = context.mode, context.allocations
 
     def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         output = mode.simulate_call(func, (), args, dict(kwargs))
         written = mode.writes.of(func, args, kwargs)
-        observer.communication_buffers([leaf for leaf in (*pytree.tree_leaves(output), *written) if isinstance(leaf, torch.Tensor)])
+        allocations.communication_buffers([leaf for leaf in (*pytree.tree_leaves(output), *written) if isinstance(leaf, torch.Tensor)])
         return output
 
     for name in _OPERATORS:
         if hasattr(torch.ops.fsdp, name):
-            mode.handlers[getattr(torch.ops.fsdp, name).default] = run
+            mode.handle(getattr(torch.ops.fsdp, name).default, run)

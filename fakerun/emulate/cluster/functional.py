@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import GroupName
 
 from fakerun.emulate.cluster.communication import Answer, Communication
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import AsyncCollectiveTensor, resolve_process_group
 from fakerun.records.collective import CollectiveOp
 
@@ -184,3 +185,10 @@ def _shard_dim_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
 
 
 DTENSOR_ANSWERS: dict[str, Answer] = {"shard_dim_alltoall": _shard_dim_all_to_all}
+
+
+def functional_collectives(context: EmulationContext) -> None:
+    """Answer them."""
+    communication = context.part(Communication)
+    communication.answer(torch.ops._c10d_functional, ANSWERS)
+    communication.answer(torch.ops._dtensor, DTENSOR_ANSWERS)

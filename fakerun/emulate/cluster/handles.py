@@ -15,10 +15,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from fakerun.emulate.cluster.refused_calls import refuse_coalescing
+from fakerun.emulate.cluster.backend_checks import refuse_coalescing
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import END_COALESCING, START_COALESCING
 from fakerun.patching import Patches
-from fakerun.records.observer import OperationObserver
 
 _IN_FLIGHT = 1024
 """Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""
@@ -68,8 +68,8 @@ class FinishedWork(dist.Work):
 class Handles:
     """Makes the handles of this rank's calls, which go by the observer's numbers."""
 
-    def __init__(self, observer: OperationObserver) -> None:
-        self._observer = observer
+    def __init__(self, context: EmulationContext) -> None:
+        self._observer = context.communication
         self._kept_for_cpp: deque[FinishedWork] = deque(maxlen=_IN_FLIGHT)
         self._unwaited: dict[int, tuple[Any, list[int]]] = {}  # functional results, by address of their storage
         self._coalesced: list[list[int]] = []  # the innermost last
@@ -116,7 +116,7 @@ class Handles:
     def start_coalescing(self) -> None:
         """From here on one handle stands for all calls."""
         if not self._coalesced:
-            self._batch = self._observer.moment().calls
+            self._batch = self._observer.mark().calls
         self._coalesced.append([])
 
     def end_coalescing(self) -> FinishedWork:
@@ -169,8 +169,9 @@ class Handles:
 
 
 @contextmanager
-def simulated_handles(handles: Handles) -> Iterator[None]:
-    """Give coalesced calls their handle, and tell calls that wait for themselves, for as long as the context lasts."""
+def simulated_handles(context: EmulationContext) -> Iterator[None]:
+    """Give coalesced calls their handle, and tell calls that wait for themselves, until the context ends."""
+    handles = context.part(Handles)
 
     def at_once(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:

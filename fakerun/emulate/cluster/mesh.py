@@ -11,12 +11,13 @@ import torch.distributed as dist
 from torch.distributed import device_mesh as device_mesh_module
 from torch.distributed.device_mesh import DeviceMesh
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.errors import UsageError
 from fakerun.job.mesh import MeshSpec
 from fakerun.mesh import Mesh
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink, OperationObserver
+from fakerun.records.observer import FindingSink
 
 _CONCATENATE = "_concatenate"
 
@@ -27,20 +28,21 @@ _threads = count(1)
 
 
 @contextmanager
-def simulated_meshes(asked: MeshSpec | None, rank: int, observer: OperationObserver, findings: FindingSink) -> Iterator[None]:
+def simulated_meshes(context: EmulationContext) -> Iterator[None]:
     """Resize the script's `init_device_mesh` to the job's mesh, and report every mesh to the observer."""
+    asked, rank, topology = context.job.mesh, context.rank, context.topology
     original = device_mesh_module.init_device_mesh
-    constructed = _Constructed(asked, rank, observer, findings)
+    constructed = _Constructed(context)
 
     def init_device_mesh(device_type: str, mesh_shape: Any, *, mesh_dim_names: tuple[str, ...] | None = None, **more: Any) -> DeviceMesh:
         shape = tuple(mesh_shape)
         if asked is not None:
-            shape = _resized(asked, shape, mesh_dim_names, findings)
+            shape = _resized(asked, shape, mesh_dim_names, context.findings)
         with constructed.within():
             made = original(device_type, shape, mesh_dim_names=mesh_dim_names, **more)
         unnamed = asked.axes if asked is not None and len(asked.axes) == len(shape) else tuple(f"dim_{i}" for i in range(len(shape)))
         mesh = Mesh(axes=tuple(mesh_dim_names or unnamed), sizes=shape)
-        observer.mesh_made(mesh if _is_whole(mesh) else None, mesh.groups(rank))
+        topology.mesh_made(mesh if _is_whole(mesh) else None, mesh.groups(rank))
         return made
 
     with Patches() as patches:
@@ -73,11 +75,11 @@ def _concatenate_once(patches: Patches) -> None:
 class _Constructed:
     """Meshes that the script makes with `DeviceMesh(...)` or `DeviceMesh.from_group`, from the ranks themselves."""
 
-    def __init__(self, asked: MeshSpec | None, rank: int, observer: OperationObserver, findings: FindingSink) -> None:
-        self._asked = asked
-        self._rank = rank
-        self._observer = observer
-        self._findings = findings
+    def __init__(self, context: EmulationContext) -> None:
+        self._asked = context.job.mesh
+        self._rank = context.rank
+        self._topology = context.topology
+        self._findings = context.findings
         self._within = False
         self._threads: dict[int | None, int] = {}
 
@@ -136,7 +138,7 @@ class _Constructed:
                 index = (*position[:i], slice(None), *position[i + 1 :])
                 groups[axis] = tuple(ranks[index].tolist())
         mesh = Mesh(axes=axes, sizes=tuple(ranks.shape))
-        self._observer.mesh_made(mesh if whole and _is_whole(mesh) else None, groups)
+        self._topology.mesh_made(mesh if whole and _is_whole(mesh) else None, groups)
 
 
 def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | None, findings: FindingSink) -> tuple[int, ...]:

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def non_members_are_told(findings: FindingSink) -> Iterator[None]:
+def non_members_are_told(context: EmulationContext) -> Iterator[None]:
     """Add a finding to torch's warning, until the context ends."""
 
     def warn(name: str) -> None:
-        findings.note(
+        context.findings.note(
             FindingCode.NON_MEMBER,
             f"{name} on a group that this rank is not in: torch warns and does nothing, what would be received stays as it is.",
             hint=f"Call {name} on the group's members only (`if dist.get_rank(group) >= 0`), or make the group with this rank.",

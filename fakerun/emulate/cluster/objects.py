@@ -16,10 +16,10 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.cluster.communication import Communication
-from fakerun.emulate.cluster.peers import HeldObjects
+from fakerun.emulate.cluster.peer_values import HeldObjects
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 Tensors = Iterator[torch.Tensor]
 
@@ -59,20 +59,19 @@ _CARRY_OBJECTS: dict[str, Callable[[Sequence[Any]], Tensors]] = {
 
 
 @contextmanager
-def simulated_objects(communication: Communication, findings: FindingSink) -> Iterator[None]:
-    """Let the functions that communicate objects use host tensors for as long as the context lasts."""
+def simulated_objects(context: EmulationContext) -> Iterator[None]:
+    """Let the functions that communicate objects use host tensors until the context ends."""
     with Patches() as patches:
         patches.set(distributed_c10d, "_get_object_coll_device", lambda group=None: "cpu")
         for name, held in _CARRY_OBJECTS.items():
-            carried = _carried(communication, getattr(dist, name), held, findings)
+            carried = _carried(context, getattr(dist, name), held)
             patches.set(dist, name, carried)
             patches.set(distributed_c10d, name, carried)
         yield
 
 
-def _carried(
-    communication: Communication, function: Callable[..., Any], held: Callable[[Sequence[Any]], Tensors], findings: FindingSink
-) -> Callable[..., Any]:
+def _carried(context: EmulationContext, function: Callable[..., Any], held: Callable[[Sequence[Any]], Tensors]) -> Callable[..., Any]:
+    communication = context.part(Communication)
     first_argument = next(iter(inspect.signature(function).parameters))
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -84,7 +83,7 @@ def _carried(
         if in_place.unavailable is not None:
             objects[:] = kept  # the very objects, not copies
             peer, reason = in_place.unavailable
-            findings.note(
+            context.findings.note(
                 FindingCode.UNKNOWN_OBJECT,
                 f"{function.__name__}: what rank {peer} sends is not known ({reason.value}); the list keeps what it holds.",
                 hint=f"Simulate rank {peer} too, or let a dry run make the object on every rank.",

@@ -14,16 +14,18 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink, OperationObserver
+from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def simulated_process_groups(rank: int, world_size: int, observer: OperationObserver, findings: FindingSink) -> Iterator[None]:
-    """Make every process group of this process a fake one of rank `rank` of `world_size`, until the context ends."""
+def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
+    """Make every process group of this process a fake one of the emulated rank, until the context ends."""
+    rank, world_size = context.rank, context.job.world_size
     with Patches() as patches:
         patches.set(sys, "excepthook", sys.excepthook)  # init_process_group sets one that names the rank, and leaves it there
         backends = _Backends()
@@ -32,9 +34,9 @@ def simulated_process_groups(rank: int, world_size: int, observer: OperationObse
         make_group = distributed_c10d._new_process_group_helper
 
         def make_and_tell(*args: Any, **kwargs: Any) -> Any:
-            observer.process_group_made()
+            context.topology.process_group_made()
             if not args[2]:  # a list of ranks has every group but the first
-                _note_contradiction((args[1], args[0]), (rank, world_size), findings)
+                _note_contradiction((args[1], args[0]), (rank, world_size), context.findings)
             return make_group(*args, **kwargs)
 
         patches.set(distributed_c10d, "_new_process_group_helper", make_and_tell)

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch.distributed as dist
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def simulated_stores(findings: FindingSink) -> Iterator[None]:
+def simulated_stores(context: EmulationContext) -> Iterator[None]:
     """Give a script that makes a TCPStore one of its rank's own, until the context ends."""
     original: Any = vars(dist)["TCPStore"]
 
@@ -22,7 +22,7 @@ def simulated_stores(findings: FindingSink) -> Iterator[None]:
         def __init__(
             self, host_name: str, port: int, world_size: int | None = None, is_master: bool = False, *more: Any, **named: Any
         ) -> None:
-            findings.note(
+            context.findings.note(
                 FindingCode.LOCAL_STORE,
                 "the script makes a TCPStore: it has only what this rank puts there.",
                 hint="Waiting for a key of another rank ends with the store's timeout.",

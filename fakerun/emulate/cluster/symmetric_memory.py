@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.refusals.gaps import FUSED_COMMUNICATION, SYMMETRIC_OPERATOR
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import UNFUSED
-from fakerun.records.observer import FindingSink
+from fakerun.emulate.unsupported.gaps import FUSED_COMMUNICATION, SYMMETRIC_OPERATOR
 
 _READS_PEERS = (
     *("get_remote_tensors", "_low_contention_all_gather", "_low_contention_reduce_scatter"),
@@ -22,18 +21,19 @@ _READS_PEERS = (
 """Those that have shape rules in torch 2.13 or 2.15; the others have none, and end the run for that."""
 
 
-def symmetric_memory(mode: DeviceMode, findings: FindingSink) -> None:
-    """Answer them on `mode`."""
+def symmetric_memory(context: EmulationContext) -> None:
+    """Register a handler for each of them."""
+    mode = context.mode
     for name, unfused in UNFUSED.items():
-        mode.handlers[getattr(torch.ops.symm_mem, name).default] = partial(_run_unfused, mode, findings, unfused)
+        mode.handle(getattr(torch.ops.symm_mem, name).default, partial(_run_unfused, context, unfused))
     for name in _READS_PEERS:
         if hasattr(torch.ops.symm_mem, name):
-            mode.handlers[getattr(torch.ops.symm_mem, name).default] = _refuse
+            mode.handle(getattr(torch.ops.symm_mem, name).default, _refuse)
 
 
-def _run_unfused(mode: DeviceMode, findings: FindingSink, unfused: Any, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    FUSED_COMMUNICATION.tell(findings, f"The overlap in torch.ops.{func}")
-    with mode:
+def _run_unfused(context: EmulationContext, unfused: Any, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    FUSED_COMMUNICATION.tell(context.findings, f"The overlap in torch.ops.{func}")
+    with context.mode:
         return unfused(*args, **kwargs)
 
 

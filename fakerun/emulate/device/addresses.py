@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
 
@@ -19,7 +20,7 @@ _ALIGNMENT = 512
 
 
 @contextmanager
-def simulated_addresses() -> Iterator[None]:
+def simulated_addresses(_: EmulationContext) -> Iterator[None]:
     """Answer `data_ptr()` of simulated tensors and of their storages."""
     addresses = _Addresses()
     real = torch.UntypedStorage.data_ptr

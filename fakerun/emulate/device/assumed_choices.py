@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import ROUTING, largest_bytes
-from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.job.routing import Routing
 
@@ -56,11 +56,14 @@ WHAT_IS_ASSUMED = {
 class AssumedChoices:
     """Handlers of the operators that choose."""
 
-    def __init__(self, mode: DeviceMode, routing: Routing) -> None:
-        self._mode = mode
-        self._routing = routing
+    def __init__(self, context: EmulationContext) -> None:
+        self._mode = context.mode
+        self._routing = context.job.routing
+
+    def register(self) -> None:
+        """Answer the operators that choose."""
         for operator in _CHOICES:
-            mode.handlers[operator] = self._choose
+            self._mode.handle(operator, self._choose)
 
     def _choose(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         output = self._mode.simulate_call(func, (), args, dict(kwargs))
@@ -75,6 +78,11 @@ class AssumedChoices:
             chosen = choices(rules[self._routing], indices.unsqueeze(dim).shape if reduced else indices.shape, dim, scores.shape[dim])
             self._mode.known.remember(indices, chosen.reshape(indices.shape), assumed=ROUTING)
         return output
+
+
+def assumed_choices(context: EmulationContext) -> None:
+    """Answer operators that choose as the job's routing says."""
+    AssumedChoices(context).register()
 
 
 def choices(rule: Rule, shape: Sequence[int], dim: int, candidates: int) -> torch.Tensor:

@@ -4,8 +4,7 @@ torch's C++ compares a device argument with the tensor's own (`x.to("cuda") is x
 that the build lacks. This mode turns `cuda` into the stand-in for those functions before C++ sees it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +12,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.refusals.gaps import LAZY_MODULE
-from fakerun.emulate.torch_private import PARSE_TO, FakeTensor
-from fakerun.patching import Patches
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.unsupported.gaps import LAZY_MODULE
 
 FACTORIES = (
     "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided",
@@ -130,20 +128,3 @@ def _values_read(data: Any) -> Any:
     if isinstance(data, torch.Tensor) and data.numel() == 1 and (isinstance(data, FakeTensor) or data.device.type == ACCELERATOR):
         return torch.tensor(data.item(), dtype=data.dtype, device="cpu")
     return data
-
-
-@contextmanager
-def ordinals_are_devices() -> Iterator[None]:
-    """Let `module.to(1)` mean the accelerator's ordinal: its arguments are parsed in C++, which torch-function modes do not see."""
-    parse = getattr(*PARSE_TO)
-
-    def parse_to(*args: Any, **kwargs: Any) -> Any:
-        if args and type(args[0]) is int:
-            args = (torch.device(ACCELERATOR, args[0]), *args[1:])
-        if type(kwargs.get("device")) is int:
-            kwargs["device"] = torch.device(ACCELERATOR, kwargs["device"])
-        return parse(*args, **kwargs)
-
-    with Patches() as patches:
-        patches.set(*PARSE_TO, parse_to)
-        yield

@@ -14,15 +14,13 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN, Devices
+from fakerun.emulate.device.foreach import elements_agree, is_in_place_on_lists
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
-from fakerun.emulate.device.lists import elements_agree, is_in_place_on_lists
-from fakerun.emulate.device.neutral import neutral_tensor
+from fakerun.emulate.device.mutations import Writes
+from fakerun.emulate.device.placeholders import neutral_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
-from fakerun.emulate.device.value_flow import ValueFlow
-from fakerun.emulate.device.writes import Writes
-from fakerun.emulate.refusals.cuda_words import in_cudas_words
-from fakerun.emulate.refusals.unsupported import sparse_gap
+from fakerun.emulate.device.value_propagation import ValueFlow
 from fakerun.emulate.torch_private import (
     FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
@@ -40,7 +38,9 @@ from fakerun.emulate.torch_private import (
     make_subclass,
     pytree,
 )
-from fakerun.records.observer import OperationObserver
+from fakerun.emulate.unsupported.cuda_errors import in_cudas_words
+from fakerun.emulate.unsupported.torch_errors import sparse_gap
+from fakerun.records.observer import AllocationObserver
 
 aten = torch.ops.aten
 
@@ -66,11 +66,11 @@ class DeviceMode(FakeTensorMode):
     # Not FakeTensorMode's: with it, constructing the mode on a host without CUDA changes how torch.tensor lifts constants.
     avoid_device_init = True
 
-    def __init__(self, devices: Devices, observer: OperationObserver, host: HostPolicy) -> None:
+    def __init__(self, devices: Devices, allocations: AllocationObserver, host: HostPolicy) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self.cache_enabled = False  # `_recipes` is the cache: torch's own costs more than most kernels, and is asked about what is new
         self.devices = devices
-        self.observer = observer
+        self.allocations = allocations
         self.host = host
         self.handlers: dict[Any, Handler] = {}
         self.active = True
@@ -103,6 +103,16 @@ class DeviceMode(FakeTensorMode):
             if self.in_kernel_invocation:
                 return META
         return self.devices.stand_in(args[0].fake_device)
+
+    def handle(self, operator: Any, handler: Handler) -> None:
+        """Let `handler` answer `operator`.
+
+        Raises:
+            ValueError: It has a handler already: which of the two would answer must not depend on the order of registration.
+        """
+        if operator in self.handlers:
+            raise ValueError(f"{operator} has a handler already")
+        self.handlers[operator] = handler
 
     @contextmanager
     def in_this_thread(self) -> Iterator[None]:
@@ -157,6 +167,8 @@ class DeviceMode(FakeTensorMode):
     # -- answering -----------------------------------------------------------------------------------------------------------------
 
     def _answer(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        # An observer of executed operations (see fakerun.records.observer) would be told here, of the result of either way, unless
+        # `_nested`; operators that `_decompose` takes apart come here part by part.
         handler = self.handlers.get(func)
         if handler is not None:
             result = handler(func, args, kwargs)
@@ -268,7 +280,7 @@ class DeviceMode(FakeTensorMode):
         made: list[Any] = []
         output = recipe.make(self.wrap, args, made)
         if made and not self._nested:
-            self.observer.tensors_made(made, derived=signature.simulated)
+            self.allocations.tensors_made(made, derived=signature.simulated)
         return output
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
@@ -290,7 +302,7 @@ class DeviceMode(FakeTensorMode):
             if any(tensor.layout is not torch.strided for tensor in made):
                 raise sparse_gap(func)
             if made:
-                self.observer.tensors_made(made, derived=signature.simulated)
+                self.allocations.tensors_made(made, derived=signature.simulated)
         return output
 
 

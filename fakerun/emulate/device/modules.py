@@ -14,21 +14,23 @@ from typing import Any
 import torch
 from torch.distributed.fsdp import FlatParameter
 
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.torch_private import FAKE_DEVICE_ATTRIBUTE, FakeTensor, TensorBase, swap_tensor_impl
+from fakerun.emulate.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
 
 
 @contextmanager
-def parameters_keep_identity(mode: DeviceMode) -> Iterator[None]:
+def parameters_keep_identity(context: EmulationContext) -> Iterator[None]:
     """Let `Module._apply` swap the content of parameters, whatever refers to them."""
     with Patches() as patches:
         patches.set(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
         patches.set(torch.utils, "swap_tensors", _swap)
         patches.set(FakeTensor, "__deepcopy__", _deep_copy)
         data: Any = vars(TensorBase)["data"]
-        patches.set(torch.Tensor, "data", property(data.__get__, partial(_set_data, mode, data)))
+        patches.set(torch.Tensor, "data", property(data.__get__, partial(_set_data, context.mode, data)))
         yield
 
 
@@ -89,3 +91,20 @@ def _swap_attribute(first: Any, second: Any, name: str) -> None:
             setattr(owner, name, value)
         elif hasattr(owner, name):
             delattr(owner, name)
+
+
+@contextmanager
+def ordinals_are_devices(_: EmulationContext) -> Iterator[None]:
+    """Let `module.to(1)` mean the accelerator's ordinal: its arguments are parsed in C++, which torch-function modes do not see."""
+    parse = getattr(*PARSE_TO)
+
+    def parse_to(*args: Any, **kwargs: Any) -> Any:
+        if args and type(args[0]) is int:
+            args = (torch.device(ACCELERATOR, args[0]), *args[1:])
+        if type(kwargs.get("device")) is int:
+            kwargs["device"] = torch.device(ACCELERATOR, kwargs["device"])
+        return parse(*args, **kwargs)
+
+    with Patches() as patches:
+        patches.set(*PARSE_TO, parse_to)
+        yield

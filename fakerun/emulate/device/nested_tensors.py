@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import FakeTensor, NestedIntNode, ragged_sizes
 from fakerun.patching import Patches
 
 
 @contextmanager
-def jagged_tensors() -> Iterator[None]:
+def jagged_tensors(_: EmulationContext) -> Iterator[None]:
     """Let the ragged sizes of simulated tensors be numbered like those of real ones."""
     sizes = _RaggedSizes()
     memo = property(sizes.of, sizes.share)

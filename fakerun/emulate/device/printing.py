@@ -1,23 +1,24 @@
 """What a device tensor looks like when it is printed: as on CUDA, with neutral values where none are known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.unknown_values import UnknownValues
 from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
 
-Values = Callable[[torch.Tensor], torch.Tensor]
-
 
 @contextmanager
-def printed_as_cuda(values_of: Values) -> Iterator[None]:
-    """Replace how simulated tensors are shown. `values_of` gives a host tensor of the same shape, however large, in little memory."""
+def printed_as_cuda(context: EmulationContext) -> Iterator[None]:
+    """Replace how simulated tensors are shown until the context ends."""
+    values = context.part(UnknownValues)
 
     def shown(self: torch.Tensor, *, tensor_contents: Any = None) -> str:
-        text = repr(values_of(self))
+        text = repr(values.to_show(self))
         suffix = _suffix(self)
         head, dtype, tail = text.rpartition(", dtype=")
         text = f"{head}, device='{self.device}'{dtype}{tail}" if dtype else f"{text[:-1]}, device='{self.device}')"

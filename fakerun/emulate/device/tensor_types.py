@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
 from fakerun.patching import Patches
 
@@ -30,7 +31,7 @@ class _TensorType(type):
 
 
 @contextmanager
-def tensor_types() -> Iterator[None]:
+def tensor_types(_: EmulationContext) -> Iterator[None]:
     """Answer by and to the accelerator's type names for as long as the context lasts."""
     original = torch.Tensor.type
 

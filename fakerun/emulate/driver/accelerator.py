@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.driver.streams import StreamTable
 from fakerun.emulate.torch_private import GET_ACCELERATOR, GET_ANY_ACCELERATOR
 from fakerun.patching import Patches
@@ -18,9 +19,10 @@ _MEMORY = (
 
 
 @contextmanager
-def accelerator_facade(devices: Devices, streams: StreamTable) -> Iterator[None]:
-    """Answer for `torch.accelerator` as long as the context lasts; inside `cuda_facade`, whose answers it hands on."""
+def accelerator_facade(context: EmulationContext) -> Iterator[None]:
+    """Answer for `torch.accelerator` until the context ends, with the functions of `torch.cuda` as they are when it begins."""
     accelerator, cuda = torch.accelerator, torch.cuda
+    devices, streams = context.devices, context.part(StreamTable)
 
     functions: dict[str, Any] = {
         "is_available": lambda: True,

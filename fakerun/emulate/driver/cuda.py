@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
@@ -19,7 +20,6 @@ from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
-from fakerun.records.observer import FindingSink, MemoryStatistics, OperationObserver
 
 _CUDA_VERSION = "12.8"
 _HIP_VERSION = "6.4.43484"
@@ -29,27 +29,20 @@ _NCCL_VERSION = (2, 27, 5)
 
 
 @contextmanager
-def cuda_facade(
-    devices: Devices,
-    hardware: Accelerator,
-    statistics: MemoryStatistics,
-    streams: StreamTable,
-    observer: OperationObserver,
-    findings: FindingSink,
-) -> Iterator[None]:
-    """Answer for `torch.cuda` as long as the context lasts."""
+def cuda_facade(context: EmulationContext) -> Iterator[None]:
+    """Answer for `torch.cuda` until the context ends."""
+    devices, hardware = context.devices, context.job.hardware
     with Patches() as patches:
         cuda = torch.cuda
         patches.set_all(cuda, _presence(devices))
-        patches.set_all(cuda, _properties(devices, hardware, findings))
-        graphs = GraphTable(observer, findings)
-        patches.set_all(cuda, _work(streams, graphs))
+        patches.set_all(cuda, _properties(context))
+        patches.set_all(cuda, _work(context.part(StreamTable), GraphTable(context)))
         random = random_state(devices)
-        memory = memory_functions(devices, hardware, statistics, findings)
+        memory = memory_functions(context)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
             patches.set_all(module, functions)
         patches.set_all(cuda, random_offset(devices))
-        patches.set_all(cuda.memory, memory_history(devices, findings))
+        patches.set_all(cuda.memory, memory_history(context))
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
         _versions(patches, hardware)
@@ -113,7 +106,8 @@ def _exchange(devices: Devices, index: int) -> int:
     return previous
 
 
-def _properties(devices: Devices, hardware: Accelerator, findings: FindingSink) -> dict[str, Any]:
+def _properties(context: EmulationContext) -> dict[str, Any]:
+    devices, hardware, findings = context.devices, context.job.hardware, context.findings
     major, minor = hardware.compute_capability
 
     def properties(device: Any = None) -> DeviceProperties:

@@ -6,17 +6,16 @@ Reserved memory is not simulated: it is answered with what is allocated, which i
 from collections import OrderedDict
 from typing import Any
 
-from fakerun.emulate.device.devices import Devices
-from fakerun.emulate.refusals.gaps import MEMORY_HISTORY
-from fakerun.hardware.accelerator import Accelerator
-from fakerun.records.observer import FindingSink, MemoryStatistics
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.unsupported.gaps import MEMORY_HISTORY
 
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")
 
 
-def memory_functions(devices: Devices, hardware: Accelerator, statistics: MemoryStatistics, findings: FindingSink) -> dict[str, Any]:
+def memory_functions(context: EmulationContext) -> dict[str, Any]:
     """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
+    devices, hardware, statistics, findings = context.devices, context.job.hardware, context.statistics, context.findings
 
     def allocated(device: Any = None) -> int:
         return statistics.allocated_bytes(devices.index(device))
@@ -62,17 +61,22 @@ def memory_functions(devices: Devices, hardware: Accelerator, statistics: Memory
     }
 
 
-def memory_history(devices: Devices, findings: FindingSink) -> dict[str, Any]:
+def memory_history(context: EmulationContext) -> dict[str, Any]:
     """The functions for the history of the allocator and for its settings, which `torch.cuda.memory` alone holds."""
 
     def snapshot(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        MEMORY_HISTORY.tell(findings, "torch.cuda.memory_snapshot")
-        return {"segments": [], "device_traces": [[] for _ in range(devices.count)], "allocator_settings": {}, "external_annotations": []}
+        MEMORY_HISTORY.tell(context.findings, "torch.cuda.memory_snapshot")
+        return {
+            "segments": [],
+            "device_traces": [[] for _ in range(context.devices.count)],
+            "allocator_settings": {},
+            "external_annotations": [],
+        }
 
     return {
         "_record_memory_history": lambda *args, **kwargs: None,
         "_snapshot": snapshot,
-        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.tell(findings, "torch.cuda.memory._dump_snapshot"),
+        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.tell(context.findings, "torch.cuda.memory._dump_snapshot"),
         "_set_allocator_settings": lambda settings: None,
     }
 

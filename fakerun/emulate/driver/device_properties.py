@@ -7,7 +7,7 @@ of AMD's CDNA 3 ISA. A figure that the data lacks is a gap: told when it is read
 import uuid
 from typing import Any
 
-from fakerun.emulate.refusals.gaps import DEVICE_FIGURES
+from fakerun.emulate.unsupported.gaps import DEVICE_FIGURES
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.observer import FindingSink
 

@@ -11,14 +11,15 @@ from typing import Any, Self
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.patching import Patches
 
 
 @contextmanager
-def accelerator_generators(devices: Devices) -> Iterator[None]:
+def accelerator_generators(context: EmulationContext) -> Iterator[None]:
     """Let `torch.Generator(device="cuda")` be made, and give each device its default generator."""
-    original = torch.Generator
+    devices, original = context.devices, torch.Generator
 
     class AnyGenerator(type(original)):  # type: ignore[misc]  # the metaclass of a class written in C
         def __instancecheck__(cls, instance: object) -> bool:

@@ -5,18 +5,21 @@ is not counted. The report says so.
 """
 
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from fakerun.emulate.refusals.gaps import CUDA_GRAPH
-from fakerun.records.observer import FindingSink, Moment, OperationObserver
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.unsupported.gaps import CUDA_GRAPH
+
+if TYPE_CHECKING:
+    from fakerun.records.observer import RecordMark
 
 
 class GraphTable:
     """The classes and functions of `torch.cuda.graphs`, by what they stand for."""
 
-    def __init__(self, observer: OperationObserver, findings: FindingSink) -> None:
-        self.observer = observer
-        self.findings = findings
+    def __init__(self, context: EmulationContext) -> None:
+        self.communication = context.communication
+        self.findings = context.findings
         self._pools = 0
         self.Graph: Any = type("CUDAGraph", (_Graph,), {"table": self})
 
@@ -38,17 +41,17 @@ class _Graph:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._pool: Any = self.table.pool_handle()
-        self._began: Moment | None = None
-        self._ended: Moment | None = None
+        self._began: RecordMark | None = None
+        self._ended: RecordMark | None = None
         self._replayed = False
 
     def capture_begin(self, pool: Any = None, *args: Any, **kwargs: Any) -> None:
         CUDA_GRAPH.tell(self.table.findings, "The memory pool of a CUDA graph")
         self._pool = pool or self._pool
-        self._began, self._replayed = self.table.observer.moment(), False
+        self._began, self._replayed = self.table.communication.mark(), False
 
     def capture_end(self) -> None:
-        self._ended = self.table.observer.moment()
+        self._ended = self.table.communication.mark()
 
     def instantiate(self) -> None:
         """There is nothing to prepare."""
@@ -56,7 +59,7 @@ class _Graph:
     def replay(self) -> None:
         """Work ran when it was captured, which a GPU would not have done: that was the first replay."""
         if self._replayed and self._began is not None and self._ended is not None:
-            self.table.observer.repeated(self._began, self._ended)
+            self.table.communication.repeated(self._began, self._ended)
         self._replayed = True
 
     def reset(self) -> None:

@@ -6,20 +6,20 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def host_only_profilers(findings: FindingSink) -> Iterator[None]:
+def host_only_profilers(context: EmulationContext) -> Iterator[None]:
     """Let `torch.profiler` and `torch.autograd.profiler` record the host's part of what they are asked for."""
     profiler = torch.autograd.profiler
     init = profiler.profile.__init__
 
     def initialise(self: Any, *args: Any, use_cuda: bool = False, use_device: str | None = None, **kwargs: Any) -> None:
         if use_cuda or use_device is not None:
-            findings.note(
+            context.findings.note(
                 FindingCode.HOST_PROFILE_ONLY,
                 "the profiler was asked for the device's activities; it records those of the host, whose times are those of a dry run.",
             )

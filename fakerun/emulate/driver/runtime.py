@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from fakerun.emulate.refusals.gaps import RUNTIME
+from fakerun.emulate.unsupported.gaps import RUNTIME
 
 _SUCCESS = 0
 

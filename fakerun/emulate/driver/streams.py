@@ -5,15 +5,16 @@ from typing import Any, ClassVar, NoReturn, Self
 
 import torch
 
-from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.refusals.gaps import EVENT_HANDLES
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.devices import ACCELERATOR
+from fakerun.emulate.unsupported.gaps import EVENT_HANDLES
 
 
 class StreamTable:
     """The default and the current stream of each device, and the classes that a script makes streams and events of."""
 
-    def __init__(self, devices: Devices) -> None:
-        self.devices = devices
+    def __init__(self, context: EmulationContext) -> None:
+        self.devices = context.devices
         self._default: dict[int, Any] = {}
         self._current: dict[int, Any] = {}
         self._made = 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.errors import scripts_own
 
@@ -35,8 +36,9 @@ _MASK_ALIGNMENT = 16
 
 
 @contextmanager
-def simulated_attention(mode: DeviceMode, capability: tuple[int, int]) -> Iterator[None]:
-    """Answer scaled_dot_product_attention for as long as the context lasts."""
+def simulated_attention(context: EmulationContext) -> Iterator[None]:
+    """Answer scaled_dot_product_attention until the context ends."""
+    mode, capability = context.mode, context.job.hardware.compute_capability
 
     def attention(
         query: Any,
@@ -67,7 +69,7 @@ def simulated_attention(mode: DeviceMode, capability: tuple[int, int]) -> Iterat
     for key in _KEYS:
         library.impl(operator, attention, key)
     # Under inference mode there is no autograd: the operator arrives at the dispatch mode whole.
-    mode.handlers[operator] = lambda func, args, kwargs: _entered(mode, attention, args, kwargs)
+    mode.handle(operator, lambda func, args, kwargs: _entered(mode, attention, args, kwargs))
     try:
         yield
     finally:

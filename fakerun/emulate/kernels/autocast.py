@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, pytree
 from fakerun.errors import scripts_own
@@ -47,7 +48,7 @@ _WITH_DTYPE = {"norm.Scalar": "norm.ScalarOpt_dtype", "norm.ScalarOpt_dim": "nor
 
 
 @contextmanager
-def simulated_autocast() -> Iterator[None]:
+def simulated_autocast(_: EmulationContext) -> Iterator[None]:
     """Register the kernels and the cache for as long as the context lasts."""
     cache = _CastCache()
     library = torch.library.Library("aten", "IMPL")

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import COMPILED_AUTOGRAD, DYNAMO, OptimizedModule
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 
 class Compilation:
     """Stands for the compiler. `running` counts the compiled functions that are running, one inside the other."""
 
-    def __init__(self, findings: FindingSink) -> None:
-        self._findings = findings
+    def __init__(self, context: EmulationContext) -> None:
+        self._findings = context.findings
         self.running = 0
         self.ways: dict[Any, Callable[..., Any]] = {}
         """How certain functions run when compiled, where that makes a difference to memory."""
@@ -87,8 +87,9 @@ def _called_by_torch() -> bool:
 
 
 @contextmanager
-def eager_compile(compilation: Compilation) -> Iterator[None]:
-    """Replace the compiler for as long as the context lasts."""
+def eager_compile(context: EmulationContext) -> Iterator[None]:
+    """Replace the compiler until the context ends."""
+    compilation = context.part(Compilation)
     with Patches() as patches:
         patches.set(torch, "compile", compilation.compile)
         patches.set(torch.nn.Module, "compile", lambda self, *args, **options: compilation.compile_in_place(self, **options))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.kernels.compilation import Compilation
 from fakerun.emulate.torch_private import FLEX_ATTENTION_OPERATOR, FakeTensor
 from fakerun.patching import Patches
@@ -22,20 +22,21 @@ from fakerun.units import format_bytes
 
 
 @contextmanager
-def fused_flex_attention(mode: DeviceMode, compilation: Compilation, findings: FindingSink) -> Iterator[None]:
-    """Answer for FlexAttention as long as the context lasts."""
+def fused_flex_attention(context: EmulationContext) -> Iterator[None]:
+    """Answer for FlexAttention until the context ends."""
+    compilation = context.part(Compilation)
     owner, name = FLEX_ATTENTION_OPERATOR
     operator = getattr(owner, name)
 
     def attention(query: Any, key: Any, value: Any, score_mod: Any, *args: Any, **kwargs: Any) -> Any:
         if compilation.running == 0 and query.is_cuda:
-            _note_unfused(findings, query, key)
+            _note_unfused(context.findings, query, key)
         output, *others = operator(query, key, value, score_mod, *args, **kwargs)
         captured = _captured(score_mod) if torch.is_grad_enabled() else []
         apply: Any = _WithGradients.apply
         return (apply(output, *captured) if captured else output, *others)
 
-    compilation.ways[create_block_mask] = _without_scores(mode)
+    compilation.ways[create_block_mask] = _without_scores(context)
     with Patches() as patches:
         patches.set(owner, name, attention)
         yield
@@ -51,14 +52,14 @@ def _note_unfused(findings: FindingSink, query: torch.Tensor, key: torch.Tensor)
     )
 
 
-def _without_scores(mode: DeviceMode) -> Callable[..., BlockMask]:
+def _without_scores(context: EmulationContext) -> Callable[..., BlockMask]:
     """Compiled, `create_block_mask` makes its blocks without the mask of S x S that it makes when it runs eagerly."""
 
     def create(*args: Any, **kwargs: Any) -> BlockMask:
-        with mode.unobserved():
+        with context.mode.unobserved():
             mask = create_block_mask(*args, **kwargs)
         tensors = [value for value in vars(mask).values() if type(value) is FakeTensor]
-        mode.observer.tensors_made(tensors, derived=False)
+        context.allocations.tensors_made(tensors, derived=False)
         return mask
 
     return create

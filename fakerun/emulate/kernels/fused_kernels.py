@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.torch_private import has_kernel_for_key
 
 OPERATORS = ("_fused_rms_norm", "silu_backward", "mish_backward")
@@ -21,7 +22,7 @@ _KEYS = ("CUDA", "Lazy")
 
 
 @contextmanager
-def fused_kernels() -> Iterator[None]:
+def fused_kernels(_: EmulationContext) -> Iterator[None]:
     """Register the kernels that this build lacks, for as long as the context lasts."""
     library = torch.library.Library("aten", "IMPL")
     for name in OPERATORS:

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 
 
 @contextmanager
-def gradients_are_finite() -> Iterator[None]:
+def gradients_are_finite(_: EmulationContext) -> Iterator[None]:
     """Let `GradScaler.step` always step, as it does in all but the first few steps of real training."""
 
     def step(self: Any, optimizer: torch.optim.Optimizer, state: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -5,18 +5,18 @@ from contextlib import contextmanager
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def recurrence_in_steps(findings: FindingSink) -> Iterator[None]:
+def recurrence_in_steps(context: EmulationContext) -> Iterator[None]:
     """Leave the weights of `nn.LSTM` and its like as they are: a CUDA build would ask cuDNN to pack them, and find no driver."""
 
     def flatten_parameters(self: torch.nn.RNNBase) -> None:
         if any(weight.is_cuda for weight in self.parameters()):
-            findings.note(
+            context.findings.note(
                 FindingCode.UNFUSED_RNN,
                 f"{type(self).__name__} runs in one cuDNN kernel on a GPU; it was taken apart into steps. Memory is an estimate: the steps "
                 "keep their own activations, and cuDNN's reserve and workspace are not simulated.",

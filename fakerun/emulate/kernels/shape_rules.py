@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
 from fakerun.emulate.torch_private import FakeTensor
 
@@ -53,22 +53,23 @@ _IN_PLACE = (aten._fused_adagrad_, aten._fused_sgd_)
 """Optimizer steps on lists of tensors: they allocate nothing."""
 
 
-def shape_rules(mode: DeviceMode, arguments: DeviceArguments) -> None:
+def shape_rules(context: EmulationContext) -> None:
     """Register a handler for each of them."""
+    mode, arguments = context.mode, context.arguments
     for operator, rule in _RULES.items():
-        mode.handlers[operator] = _made(mode, rule)
+        mode.handle(operator, _made(mode, rule))
     for packet in _IN_PLACE:
         for overload in packet.overloads():
-            mode.handlers[getattr(packet, overload)] = _stepped(mode)
+            mode.handle(getattr(packet, overload), _stepped(mode))
     for packet in (aten._fused_adam_, aten._fused_adamw_):
-        mode.handlers[packet.tensor_lr] = _with_number_for_rate(mode, packet.default)
+        mode.handle(packet.tensor_lr, _with_number_for_rate(mode, packet.default))
     for ctc_loss in (torch.ctc_loss, torch.nn.functional.ctc_loss):
         arguments.table[ctc_loss] = _ctc_loss
     for lerp in (aten.lerp_.Scalar, aten.lerp_.Tensor):
-        mode.handlers[lerp] = _lerp_(mode)
-    mode.handlers[aten._pack_padded_sequence.default] = _packed(mode)
+        mode.handle(lerp, _lerp_(mode))
+    mode.handle(aten._pack_padded_sequence.default, _packed(mode))
     # A check of values, on which the encoder of nn.Transformer chooses nested tensors. They are not simulated; padded ones do the same.
-    mode.handlers[aten._nested_tensor_from_mask_left_aligned.default] = lambda func, args, kwargs: False
+    mode.handle(aten._nested_tensor_from_mask_left_aligned.default, lambda func, args, kwargs: False)
 
 
 def _made(mode: DeviceMode, rule: Rule) -> Handler:
@@ -78,7 +79,7 @@ def _made(mode: DeviceMode, rule: Rule) -> Handler:
         shapes = rule(args)
         several = isinstance(shapes, tuple)
         made = [mode.wrap(shape, args[0].fake_device) for shape in (shapes if several else (shapes,))]
-        mode.observer.tensors_made(made, derived=True)
+        mode.allocations.tensors_made(made, derived=True)
         return tuple(made) if several else made[0]
 
     return answer
@@ -139,7 +140,7 @@ def _packed(mode: DeviceMode) -> Handler:
         batch_sizes = (lengths[:, None] > steps).sum(0)
         shape = (int(lengths.sum()), *padded.shape[2:])
         data = mode.wrap(torch.empty(shape, dtype=padded.dtype, device="meta"), padded.fake_device)
-        mode.observer.tensors_made([data], derived=True)
+        mode.allocations.tensors_made([data], derived=True)
         return data, batch_sizes
 
     return answer

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
 from fakerun.emulate.torch_private import FakeTensor
 
 aten = torch.ops.aten
 
 
-def simulate_batch_norm(mode: DeviceMode) -> None:
+def simulate_batch_norm(context: EmulationContext) -> None:
     """Register the kernels."""
     kernels = {
         aten.batch_norm_stats.default: lambda x, eps: (_per_channel(x), _per_channel(x)),
@@ -25,7 +26,7 @@ def simulate_batch_norm(mode: DeviceMode) -> None:
         aten.batch_norm_backward_elemt.default: lambda gradient, x, *rest: torch.empty_like(x),
     }
     for operator, kernel in kernels.items():
-        mode.handlers[operator] = _Simulated(mode, kernel)
+        context.mode.handle(operator, _Simulated(context.mode, kernel))
 
 
 class _Simulated:

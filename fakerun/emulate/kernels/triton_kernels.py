@@ -11,34 +11,32 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.refusals.gaps import TRITON_KERNEL
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.unsupported.gaps import TRITON_KERNEL
 from fakerun.errors import scripts_own
-from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
-from fakerun.records.observer import FindingSink
 
 
 @contextmanager
-def launched_triton_kernels(mode: DeviceMode, hardware: Accelerator, findings: FindingSink) -> Iterator[None]:
+def launched_triton_kernels(context: EmulationContext) -> Iterator[None]:
     """Answer for Triton as long as the context lasts, where it is installed: torch has imported it then."""
     triton: Any = sys.modules.get("triton")
     with Patches() as patches:
         if triton is not None:
-            patches.set(triton.runtime.jit.JITFunction, "run", _launch(mode, findings))
+            patches.set(triton.runtime.jit.JITFunction, "run", _launch(context))
             patches.set(triton.runtime.autotuner.Autotuner, "run", _first_configuration)
-            patches.set(triton.runtime.driver, "_active", _Driver(triton, mode.devices, hardware))
+            patches.set(triton.runtime.driver, "_active", _Driver(triton, context))
         yield
 
 
-def _launch(mode: DeviceMode, findings: FindingSink) -> Callable[..., None]:
+def _launch(context: EmulationContext) -> Callable[..., None]:
     def run(self: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> None:
-        TRITON_KERNEL.tell(findings, f"What the Triton kernel {self.__name__} computes")
+        TRITON_KERNEL.tell(context.findings, f"What the Triton kernel {self.__name__} computes")
         for position, value in enumerate((*args, *kwargs.values())):
             if type(value) is FakeTensor and value.device.type == ACCELERATOR:
-                mode.known.forget(value)
+                context.mode.known.forget(value)
             elif isinstance(value, torch.Tensor) and value.device.type == "cpu":
                 raise scripts_own(ValueError(f"Pointer argument (at {position}) cannot be accessed from Triton (cpu tensor?)"))
 
@@ -54,8 +52,8 @@ def _first_configuration(self: Any, *args: Any, **kwargs: Any) -> Any:
 class _Driver:
     """Stands for Triton's driver: which device and which target it compiles for."""
 
-    def __init__(self, triton: Any, devices: Devices, hardware: Accelerator) -> None:
-        self._compiler, self._devices, self._hardware = triton.backends.compiler, devices, hardware
+    def __init__(self, triton: Any, context: EmulationContext) -> None:
+        self._compiler, self._devices, self._hardware = triton.backends.compiler, context.devices, context.job.hardware
         self.utils = SimpleNamespace(get_device_properties=self._properties)
 
     def get_current_device(self) -> int:

@@ -23,12 +23,13 @@ from fakerun.report.formats.json_document import (
     JobDocument,
     MemoryDocument,
     ModuleDocument,
+    NodeDeviceDocument,
     PeakDocument,
     RankDocument,
     ReportDocument,
     TensorsDocument,
 )
-from fakerun.report.model import DeviceMemory, RankReport, Report
+from fakerun.report.model import DeviceMemory, PhysicalDeviceReport, RankReport, Report
 
 _LARGEST_TENSORS = 20
 
@@ -47,6 +48,7 @@ def as_document(report: Report) -> ReportDocument:
         "job": _job(report),
         "ranks": [_rank(rank) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
+        "devices": [_node_device(each) for each in report.devices],
         "findings": [_finding(finding) for finding in report.findings],
     }
 
@@ -171,6 +173,24 @@ def _device(device: DeviceMemory) -> DeviceDocument:
         "final_allocated_bytes": device.footprint.final_bytes,
         "usable_bytes": device.fit.usable_bytes,
         "headroom_bytes": device.fit.headroom_bytes,
+        "fits": device.fit.fits,
+        "at_peak": _categories(device),
+        "per_step_peak_bytes": list(device.footprint.per_step_peak_bytes),
+        "unfinished_step_peak_bytes": device.footprint.unfinished_step_peak_bytes,
+    }
+
+
+def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
+    device, fit = report.device, report.fit
+    return {
+        "node": device.node,
+        "cuda_index": device.cuda_index,
+        "peak_allocated_bytes": fit.peak_bytes,
+        "usable_bytes": fit.usable_bytes,
+        "headroom_bytes": fit.headroom_bytes,
+        "fits": fit.fits,
+        "contributions": [{"ranks": list(ranks), "peak_allocated_bytes": peak} for peak, ranks in device.ranks_by_peak],
+        "ranks_not_counted": list(device.uncounted),
     }
 
 

@@ -93,7 +93,7 @@ class CollectiveDocument(TypedDict):
     call_site: CallSiteDocument | None
     """Where the call was made; null where no line of the user's led to it."""
     device: str
-    """The device that the call runs on: cuda:N (NCCL), N as the script counts devices, or cpu (gloo)."""
+    """The device that the call runs on: cuda:N (NCCL), N counted on the node, or cpu (gloo)."""
     coalesced: int | None
     """Calls of a rank with the same number were issued as one; null for a call of its own."""
 
@@ -163,10 +163,10 @@ class TensorsDocument(TypedDict):
 
 
 class DeviceDocument(TypedDict):
-    """The rank's memory on one device."""
+    """The rank's memory on one device, without what other ranks allocate there."""
 
     cuda_index: int | None
-    """The device's CUDA index in the rank's process; null where it is not recorded."""
+    """The device's CUDA index on the node; null for a rank that allocated nothing."""
     peak_allocated_bytes: int
     """The most that was allocated at one time, in bytes."""
     final_allocated_bytes: int
@@ -175,6 +175,44 @@ class DeviceDocument(TypedDict):
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
     """usable_bytes less peak_allocated_bytes: negative if it does not fit."""
+    fits: bool
+    """Whether the peak is within usable_bytes."""
+    at_peak: CategoriesDocument
+    """What was allocated at the peak."""
+    per_step_peak_bytes: list[int]
+    """The peak of each completed step, in bytes."""
+    unfinished_step_peak_bytes: int | None
+    """The peak after the last completed step, in bytes; null if nothing was allocated there."""
+
+
+class ContributionDocument(TypedDict):
+    """Ranks that allocate on a device, with the same peak."""
+
+    ranks: list[int]
+    """The ranks, in order."""
+    peak_allocated_bytes: int
+    """The peak of each of them on the device, in bytes."""
+
+
+class NodeDeviceDocument(TypedDict):
+    """A device of a node, with all ranks that allocate on it."""
+
+    node: int
+    """The number of the node: the rank divided by the ranks per node."""
+    cuda_index: int
+    """The device's CUDA index on the node."""
+    peak_allocated_bytes: int
+    """The sum of the ranks' peaks, in bytes: of several ranks an upper bound, as they may peak at different times."""
+    usable_bytes: int
+    """What the device has, in bytes, as its driver reports it."""
+    headroom_bytes: int
+    """usable_bytes less peak_allocated_bytes: negative if it does not fit."""
+    fits: bool
+    """Whether the sum is within usable_bytes."""
+    contributions: list[ContributionDocument]
+    """Who allocates what, the highest peak first."""
+    ranks_not_counted: list[int]
+    """Ranks of the node that were neither simulated nor assumed to match one that was: what they allocate is not known."""
 
 
 class MemoryDocument(TypedDict):
@@ -283,6 +321,8 @@ class ReportDocument(TypedDict):
     """Simulated ranks, in order."""
     classes: list[ClassDocument]
     """All ranks, simulated or assumed, by behaviour."""
+    devices: list[NodeDeviceDocument]
+    """The devices that simulated ranks allocate on, by node and index."""
     findings: list[FindingDocument]
     """All findings, gravest first."""
 
@@ -294,6 +334,8 @@ DOCUMENTS = (
     PeakDocument,
     CategoriesDocument,
     ModuleDocument,
+    ContributionDocument,
+    NodeDeviceDocument,
     TensorsDocument,
     DeviceDocument,
     MemoryDocument,

@@ -2,13 +2,13 @@
 
 from itertools import groupby
 
-from fakerun.analysis.fit import COUNTED, NOT_COUNTED
+from fakerun.analysis.fit import COUNTED, NOT_COUNTED, MemoryFit
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, Row, Section, Series, SideBySide, Table, Tone
-from fakerun.units import format_bytes
+from fakerun.units import format_bytes, format_ranks
 
 _MODULES_SHOWN = 8
 _MODULE_WIDTH = 22
@@ -22,12 +22,14 @@ def memory_sections(rank: RankReport, hardware: Accelerator) -> tuple[Section, .
     footprint = device.footprint
     if footprint.peak_block is None:
         return (Section(title=title, blocks=(Prose(text="no device memory was allocated"),)),)
+    which = f" on cuda:{device.cuda_index}" if len(rank.devices) > 1 else ""
     facts = (
-        Fact(label="peak", values=_peak(footprint.peak_bytes, footprint.peak_block)),
+        Fact(label="peak", values=_peak(f"{format_bytes(footprint.peak_bytes)}{which}", footprint.peak_block)),
         Fact(label="at the end", values=(format_bytes(footprint.final_bytes),)),
     )
+    remark, verdicts = _verdicts(rank, hardware)
     return (
-        Section(title=title, remark=_verdict(rank, device, hardware), blocks=(Facts(facts=facts), _step_peaks(footprint))),
+        Section(title=title, remark=remark, blocks=(*verdicts, Facts(facts=facts), _step_peaks(footprint))),
         Section(
             title="Allocated at the peak",
             remark=Prose(text="by category, by module, and the largest tensors"),
@@ -41,9 +43,32 @@ def memory_sections(rank: RankReport, hardware: Accelerator) -> tuple[Section, .
     )
 
 
-def _verdict(rank: RankReport, device: DeviceMemory, hardware: Accelerator) -> Prose:
+def _verdicts(rank: RankReport, hardware: Accelerator) -> tuple[Prose | None, tuple[Prose, ...]]:
+    """One verdict, beside the title, on a rank that has one device to itself; else one for each device, below it."""
+    if len(rank.devices) == 1 and not _needs_explaining(rank.devices[0]):
+        return _verdict(rank, rank.devices[0].fit, hardware), ()
+    return None, tuple(_device_verdict(rank, device, hardware) for device in rank.devices)
+
+
+def _needs_explaining(device: DeviceMemory) -> bool:
+    """Whether others than the device's own rank use it."""
+    return device.physical is not None and bool(device.physical.device.guests)
+
+
+def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerator) -> Prose:
+    """`cuda:0 of node 0 fits: ...`, with who allocates there if several ranks do, and who may."""
+    verdict = _verdict(rank, memory.fit_on_node, hardware)
+    if memory.physical is None:
+        return verdict
+    device = memory.physical.device
+    shares = f"; the sum of the ranks' peaks: {memory.physical.contributions}" if device.is_shared else ""
+    ranks = f"rank{'s' * (len(device.uncounted) > 1)} {format_ranks(device.uncounted)}"
+    unknown = f"; not counted: {ranks} of the node, not simulated" if device.uncounted and device.guests else ""
+    return Prose(text=f"cuda:{device.cuda_index} of node {device.node} {verdict.text}{shares}{unknown}", tone=verdict.tone)
+
+
+def _verdict(rank: RankReport, fit: MemoryFit, hardware: Accelerator) -> Prose:
     """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or by how much it does not. A failed rank might have needed more."""
-    fit = device.fit
     peak, usable = format_bytes(fit.peak_bytes), format_bytes(fit.usable_bytes)
     if not fit.fits:
         excess = format_bytes(-fit.headroom_bytes)
@@ -52,10 +77,10 @@ def _verdict(rank: RankReport, device: DeviceMemory, hardware: Accelerator) -> P
     return Prose(text=f"fits{until}: {peak} of {usable} ({hardware}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
 
 
-def _peak(nbytes: int, block: MemoryBlock) -> tuple[str, ...]:
-    """How much, in which step and phase, in which module and on which line."""
+def _peak(amount: str, block: MemoryBlock) -> tuple[str, ...]:
+    """How much, on which device, in which step and phase, in which module and on which line."""
     where = f"at {block.call_site}" if block.call_site else ""
-    return tuple(filter(None, (f"{format_bytes(nbytes)} in step {block.step}", block.phase, block.module, where)))
+    return tuple(filter(None, (f"{amount} in step {block.step}", block.phase, block.module, where)))
 
 
 def _step_peaks(footprint: MemoryFootprint) -> Series:

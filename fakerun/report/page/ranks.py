@@ -37,7 +37,8 @@ def _counts(report: Report) -> str:
 
 
 def _row(each: ClassReport) -> Row:
-    device = each.example.largest_device
+    report = each.example
+    device = report.largest_device
     block = device.footprint.peak_block
     ranks = each.ranks
     return Row(
@@ -47,7 +48,7 @@ def _row(each: ClassReport) -> Row:
             *((each.mesh_box,) if each.mesh_box else ()),
             _status(each),
             format_bytes(device.footprint.peak_bytes),
-            format_bytes(device.fit.headroom_bytes),
+            format_bytes(report.headroom_bytes),
             f"step {block.step}, {block.phase}" if block else "-",
             str(each.last_step.calls),
             format_bytes(each.last_step.bus_bytes),

@@ -1,0 +1,163 @@
+"""The devices of the nodes: which ranks use each, and what each of them allocates there.
+
+A record says which devices its rank used, by CUDA index. For a rank that was only assumed to match a simulated one the indices follow
+from the local ranks: the device is taken to be the one that the same line through (local rank, CUDA index) gives it. The line is that
+through the simulated ranks of the class; where they have one local rank in common, a device of that number is taken to be the rank's own,
+and any other to be the same for all.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from fakerun.analysis.classes import RankClass
+from fakerun.analysis.memory import MemoryFootprint
+from fakerun.records.run import RankRecord
+from fakerun.units import format_ranks
+
+Devices = tuple[int | None, ...]
+"""CUDA indices of the devices that a rank uses, by ordinal; None for one that cannot be told."""
+
+_Pair = tuple[int, int]
+"""Local rank and CUDA index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceShare:
+    """What one rank allocates on a device."""
+
+    rank: int
+    footprint: MemoryFootprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhysicalDevice:
+    """One device of a node, and the ranks that allocate memory on it, in order.
+
+    `own_rank` is the rank whose local rank is the device's index, None where there is none. `uncounted` are the ranks of the node of
+    which nothing is known: they were neither simulated nor assumed to match one that was.
+    """
+
+    node: int
+    cuda_index: int
+    own_rank: int | None
+    shares: tuple[DeviceShare, ...]
+    uncounted: tuple[int, ...] = ()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Node and CUDA index."""
+        return self.node, self.cuda_index
+
+    @property
+    def peak_bytes(self) -> int:
+        """The sum of the ranks' peaks: of several ranks an upper bound, as they may peak at different times."""
+        return sum(share.footprint.peak_bytes for share in self.shares)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several ranks allocate on it."""
+        return len(self.shares) > 1
+
+    @property
+    def guests(self) -> tuple[DeviceShare, ...]:
+        """The shares of other ranks than the device's own."""
+        return tuple(share for share in self.shares if share.rank != self.own_rank)
+
+    @property
+    def ranks_by_peak(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Peaks in bytes, the highest first, each with the ranks that have it."""
+        by_peak = sorted(self.shares, key=lambda share: (-share.footprint.peak_bytes, share.rank))
+        return tuple(
+            (peak, tuple(each.rank for each in same)) for peak, same in groupby(by_peak, key=lambda share: share.footprint.peak_bytes)
+        )
+
+
+def named(places: Iterable[tuple[int, int]]) -> str:
+    """Devices by node and CUDA index in words: `cuda:0 of node 0`, `cuda:0 of nodes 1-31, cuda:1 of node 4`."""
+    nodes: defaultdict[int, list[int]] = defaultdict(list)
+    for node, index in places:
+        nodes[index].append(node)
+    return ", ".join(f"cuda:{index} of node{'s' * (len(nodes[index]) > 1)} {format_ranks(nodes[index])}" for index in sorted(nodes))
+
+
+def devices_of_ranks(records: Iterable[RankRecord], classes: Sequence[RankClass], *, ranks_per_node: int) -> dict[int, Devices]:
+    """The devices of every rank that was simulated or assumed to match a simulated one."""
+    simulated = {record.rank: record.devices for record in records}
+    found: dict[int, Devices] = dict(simulated)
+    everywhere = _pairs(simulated, simulated, ranks_per_node)
+    for each in classes:
+        if each.assumed:
+            pairs = _pairs(each.simulated, simulated, ranks_per_node)
+            lines = [_line(here, everywhere[key]) for key, here in sorted(pairs.items())]
+            for rank in each.assumed:
+                found[rank] = tuple(_on_line(line, rank % ranks_per_node) for line in lines)
+    return found
+
+
+def physical_devices(
+    footprints: Mapping[int, Mapping[int, MemoryFootprint]], devices: Mapping[int, Devices], *, ranks_per_node: int
+) -> tuple[PhysicalDevice, ...]:
+    """The devices that memory is allocated on, by node and index; `footprints` are by rank and ordinal."""
+    shares: defaultdict[tuple[int, int], list[DeviceShare]] = defaultdict(list)
+    for rank in sorted(footprints):
+        for ordinal, footprint in footprints[rank].items():
+            index = devices[rank][ordinal]
+            if index is not None and footprint.peak_bytes:
+                shares[rank // ranks_per_node, index].append(DeviceShare(rank=rank, footprint=footprint))
+    uncounted = {node: _unknown_ranks(node, devices, ranks_per_node) for node in {node for node, _ in shares}}
+    return tuple(
+        PhysicalDevice(
+            node=node,
+            cuda_index=index,
+            own_rank=node * ranks_per_node + index if index < ranks_per_node else None,
+            shares=tuple(shares[node, index]),
+            uncounted=uncounted[node],
+        )
+        for node, index in sorted(shares)
+    )
+
+
+def _unknown_ranks(node: int, devices: Mapping[int, Devices], ranks_per_node: int) -> tuple[int, ...]:
+    return tuple(rank for rank in range(node * ranks_per_node, (node + 1) * ranks_per_node) if rank not in devices)
+
+
+def _pairs(ranks: Iterable[int], devices: Mapping[int, tuple[int, ...]], ranks_per_node: int) -> dict[_Pair, set[_Pair]]:
+    """By number of devices and ordinal, what is known of local ranks and their devices."""
+    pairs: defaultdict[_Pair, set[_Pair]] = defaultdict(set)
+    for rank in ranks:
+        for ordinal, index in enumerate(devices[rank]):
+            pairs[len(devices[rank]), ordinal].add((rank % ranks_per_node, index))
+    return pairs
+
+
+def _line(here: Collection[_Pair], everywhere: Collection[_Pair]) -> _Pair | None:
+    """Slope and offset of the line through the pairs of a class; None if there is none.
+
+    The pairs of one local rank lie on many lines: then those of all simulated ranks decide, if a line goes through them.
+    """
+    if len({local_rank for local_rank, _ in here}) > 1:
+        return _through(here)
+    if len({local_rank for local_rank, _ in everywhere}) > 1 and (line := _through(everywhere)) is not None:
+        return line
+    (local_rank, index), *contradictions = here
+    if contradictions:
+        return None
+    return (1, 0) if index == local_rank else (0, index)
+
+
+def _through(pairs: Collection[_Pair]) -> _Pair | None:
+    (first, at_first), (last, at_last) = min(pairs), max(pairs)
+    slope, remainder = divmod(at_last - at_first, last - first)
+    offset = at_first - slope * first
+    is_line = not remainder and all(index == slope * local_rank + offset for local_rank, index in pairs)
+    return (slope, offset) if is_line else None
+
+
+def _on_line(line: _Pair | None, local_rank: int) -> int | None:
+    if line is None:
+        return None
+    slope, offset = line
+    index = slope * local_rank + offset
+    return index if index >= 0 else None

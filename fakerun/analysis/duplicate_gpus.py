@@ -1,0 +1,150 @@
+"""Ranks of one NCCL communicator that use the same device of a node: NCCL refuses to make the communicator.
+
+torch makes a communicator of a process group for the first collective, and a further one when the ranks go on with another device; of two
+ranks, for messages that are not coalesced. Sources: ProcessGroupNCCL.cpp (`getKeyFromDevice`, `getKeySendRecv`) and NCCL's init.cc.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fakerun.analysis.devices import Devices, named
+from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
+from fakerun.records.run import RankRecord
+from fakerun.records.schedule import Calls, Schedule, calls_of
+from fakerun.units import format_ranks, name_ranks
+
+_MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
+_SHOWN = 4
+
+_Place = tuple[int, int]
+"""Node and CUDA index."""
+
+_Communicator = tuple[str, tuple[int, ...], int]
+"""c10d's name of the group, its ranks, and how many devices a rank used in it before. Two ranks, in order, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """The first call of a schedule that needs a communicator: of the group in `slot`, or with one peer of it."""
+
+    slot: int
+    peer_offset: int | None
+    place_in_group: int
+    device: int
+    index: int
+    """Of the call in the schedule."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Duplicate:
+    """Ranks of one communicator on one device. `call` is the first that needs it, on the first of the ranks."""
+
+    place: _Place
+    ranks: tuple[int, ...]
+    call: CollectiveRecord
+
+
+def duplicate_gpu_findings(records: Iterable[RankRecord], devices: Mapping[int, Devices], *, ranks_per_node: int) -> tuple[Finding, ...]:
+    """One `duplicate-gpu` for all communicators with such ranks; it describes the first one that is made."""
+    duplicates = sorted(_duplicates(records, devices, ranks_per_node), key=lambda each: (each.call.seq, each.ranks))
+    return (_finding(duplicates),) if duplicates else ()
+
+
+def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
+    first = duplicates[0]
+    one, other = first.ranks[:2]
+    return Finding(
+        code=FindingCode.DUPLICATE_GPU,
+        message=(
+            f"Duplicate GPU detected : rank {other} and rank {one} both on CUDA device {first.place[1]}. NCCL makes no communicator for "
+            f"{first.call.op} on group {_group(first.call)}: ranks {format_ranks(first.ranks)} all use {named([first.place])}"
+            f"{_also(duplicates)}"
+        ),
+        ranks=tuple(sorted({rank for each in duplicates for rank in each.ranks})),
+        call_site=first.call.call_site,
+        hint=(
+            'Call torch.cuda.set_device(int(os.environ["LOCAL_RANK"])) before the first collective, '
+            "or give init_process_group the rank's device_id."
+        ),
+    )
+
+
+def _also(duplicates: Sequence[_Duplicate]) -> str:
+    """What is the same elsewhere: `; the same on cuda:0 of node 1, and in group dp`."""
+    first = duplicates[0].call
+    places = sorted({each.place for each in duplicates} - {duplicates[0].place})
+    groups = sorted({_group(each.call) for each in duplicates} - {_group(first)})
+    parts = [f"on {named(places)}"] if places else []
+    parts += [f"in group{'s' * (len(groups) > 1)} {_listed(groups)}"] if groups else []
+    return f"; the same {' and '.join(parts)}" if parts else ""
+
+
+def _group(call: CollectiveRecord) -> str:
+    return call.group or f"of {name_ranks(call.group_ranks)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _duplicates(records: Iterable[RankRecord], devices: Mapping[int, Devices], ranks_per_node: int) -> Iterator[_Duplicate]:
+    """Looks closely at ranks on the same device only: usually there are none."""
+    uses = _Uses()
+    calls = {record.rank: calls_of(record.rank, record.collectives) for record in records}
+    at: defaultdict[_Place, list[int]] = defaultdict(list)
+    for rank, each in calls.items():
+        used = {use.device for use in uses.of(each.schedule)}
+        for index in {index for device in used if (index := devices[rank][device]) is not None}:
+            at[rank // ranks_per_node, index].append(rank)
+    for place, ranks in at.items():
+        if len(ranks) > 1:
+            yield from _at(place, {rank: calls[rank] for rank in sorted(ranks)}, devices, uses)
+
+
+def _at(place: _Place, calls: Mapping[int, Calls], devices: Mapping[int, Devices], uses: "_Uses") -> Iterator[_Duplicate]:
+    members: defaultdict[_Communicator, dict[int, int]] = defaultdict(dict)  # by rank, the index of the call
+    for rank, each in calls.items():
+        for use in uses.of(each.schedule):
+            if devices[rank][use.device] == place[1]:
+                members[_communicator(rank, each, use)].setdefault(rank, use.index)
+    for indices in members.values():
+        if len(indices) > 1:
+            ranks = tuple(indices)
+            yield _Duplicate(place, ranks, calls[ranks[0]][indices[ranks[0]]])
+
+
+def _communicator(rank: int, calls: Calls, use: _Use) -> _Communicator:
+    group = calls.groups[use.slot]
+    if use.peer_offset is None:
+        return group.name, group.ranks, use.place_in_group
+    peer = calls[use.index].peer
+    return group.name, tuple(sorted((rank, rank if peer is None else peer))), use.place_in_group
+
+
+class _Uses:
+    """What each distinct schedule needs communicators for, found once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Schedule, tuple[_Use, ...]]] = {}  # the schedule too: it keeps its identity from being used again
+
+    def of(self, schedule: Schedule) -> tuple[_Use, ...]:
+        known = self._known.get(id(schedule))
+        if known is None:
+            known = self._known[id(schedule)] = (schedule, tuple(_uses(schedule)))
+        return known[1]
+
+
+def _uses(schedule: Schedule) -> Iterator[_Use]:
+    seen: defaultdict[tuple[int, int | None], list[int]] = defaultdict(list)  # devices in order of use, by group and peer
+    for index, call in enumerate(schedule.calls):
+        if call.device is None:
+            continue
+        pair = call.peer_offset if call.op in _MESSAGES and call.coalesced is None else None
+        before = seen[call.slot, pair]
+        if call.device not in before:
+            yield _Use(call.slot, pair, len(before), call.device, index)
+            before.append(call.device)

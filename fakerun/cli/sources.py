@@ -1,0 +1,96 @@
+"""The sources of a job, merged: the command line goes before the job file, and the job file before variables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+
+from fakerun.cli import torchrun
+from fakerun.cli.grammar import either_spelling
+from fakerun.cli.terminal import note
+from fakerun.errors import UsageError
+from fakerun.hardware.request import parse_hardware
+from fakerun.job.forbidden import parse_forbidden
+from fakerun.job.mesh import parse_mesh
+from fakerun.job.ranks import RankChoice, parse_ranks
+from fakerun.job.request import JobRequest, check_module, check_script
+
+JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
+"""What makes a SCRIPT a job file."""
+
+_SIZE_OPTIONS = frozenset({"--world-size", "--nnodes", "--nproc-per-node", "--mesh"})
+
+
+def job_request(ctx: typer.Context) -> JobRequest:
+    """What is asked of a command whose parameters are those of `cli.options`. Notes what the user should know of its options.
+
+    Raises:
+        UsageError: one of the sources is wrong.
+    """
+    if ctx.params["no_python"]:
+        raise UsageError("--no-python is not supported: only Python programs can be simulated")
+    if not ctx.allow_interspersed_args:  # an option came first
+        _note_misplaced(ctx.params["args"] or ())
+    program = _program(ctx.params["script"], ctx.params["args"] or (), is_module=ctx.params["module"])
+    request = _options(ctx, "COMMANDLINE").over(program).over(_options(ctx, "ENVIRONMENT"))
+    torchrun.note_ignored(name for name in ctx.params if _source(ctx, name) != "DEFAULT")
+    return request
+
+
+def _program(script: str | None, args: Sequence[str], *, is_module: bool) -> JobRequest:
+    """What SCRIPT and its arguments ask for: a script, a module, or all that a job file says."""
+    if script is None:
+        raise UsageError("no script given: run fakerun SCRIPT --world-size N, or see fakerun --help")
+    if is_module:
+        check_module(script)
+        return JobRequest(module=script, args=tuple(args))
+    path = Path(script)
+    if path.suffix in JOB_FILE_SUFFIXES:
+        from fakerun.job.yaml_job import load_job  # pydantic and yaml: `fakerun --help` needs neither
+
+        return JobRequest(args=tuple(args)).over(load_job(path))
+    check_script(path)
+    return JobRequest(script=path, args=tuple(args))
+
+
+def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) -> JobRequest:
+    """What the options say that came from that source."""
+
+    def given(name: str) -> Any:
+        return ctx.params[name] if _source(ctx, name) == source else None
+
+    nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
+    hardware, forbidden = given("hardware"), given("error_on_collective")
+    return JobRequest(
+        world_size=given("world_size"),
+        nnodes=None if nnodes is None else torchrun.node_count(nnodes),
+        nproc_per_node=None if nproc_per_node is None else torchrun.process_count(nproc_per_node),
+        mesh=None if mesh is None else parse_mesh(mesh),
+        hardware=None if hardware is None else parse_hardware(hardware),
+        steps=given("steps"),
+        ranks=_ranks(given("rank"), given("ranks")),
+        routing=given("routing"),
+        error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
+        timeout_s=given("timeout"),
+    )
+
+
+def _ranks(rank: int | None, ranks: str | None) -> RankChoice | None:
+    if rank is not None and ranks is not None:
+        raise UsageError(f"--rank {rank} and --ranks {ranks}: pass only one of them")
+    if ranks is not None:
+        return parse_ranks(ranks)
+    return None if rank is None else RankChoice.of([rank])
+
+
+def _source(ctx: typer.Context, name: str) -> str:
+    source = ctx.get_parameter_source(name)
+    return source.name if source is not None else "DEFAULT"
+
+
+def _note_misplaced(args: Sequence[str]) -> None:
+    """The usual reason for a wrong number of ranks: in torchrun's grammar, what stands after the script is the script's."""
+    found = [arg for arg in args if either_spelling(arg.partition("=")[0]) in _SIZE_OPTIONS]
+    if found:
+        note(f"{found[0]} comes after the script, so it is passed to the script; put it before the script to pass it to fakerun")

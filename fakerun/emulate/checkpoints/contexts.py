@@ -1,0 +1,14 @@
+"""The emulations of saving and loading."""
+
+from fakerun.emulate.checkpoints.flat_optimizer_state import flat_optimizer_state
+from fakerun.emulate.checkpoints.pickling import simulated_pickling
+from fakerun.emulate.checkpoints.saving import simulated_saving
+from fakerun.emulate.checkpoints.sharded_checkpoints import simulated_sharded_checkpoints
+from fakerun.emulate.order import Enter
+
+CONTEXTS: tuple[Enter, ...] = (
+    simulated_saving,
+    simulated_pickling,
+    simulated_sharded_checkpoints,
+    flat_optimizer_state,
+)

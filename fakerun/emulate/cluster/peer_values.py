@@ -1,0 +1,286 @@
+"""What a rank receives from its peers: values, wherever somebody knows them.
+
+A call says what this rank contributes to it, if that is known and small. What it receives is worked out from what the peers said. A peer
+that is not simulated, or fell silent, is taken to be like this rank: what it sends is what this rank would send in its place. That is no
+way to know what one particular peer sends (the root of a broadcast, the sender of a message): for host tensors it is simulated too.
+
+On the accelerator most tensors have no values, and then nothing is asked.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+
+from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
+from fakerun.emulate.cluster.handles import Handles
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
+from fakerun.emulate.device.unknown_values import UnknownValues
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.mailbox import Unavailable
+
+_LARGEST_BYTES = 2**20
+"""What ranks say to each other: above this it is data, on which no decisions are made."""
+
+_ONE_SPEAKS = frozenset({CollectiveOp.BROADCAST, CollectiveOp.SCATTER})
+_TO_ONE = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
+
+
+@dataclass(slots=True)
+class HeldObjects:
+    """Python objects that may be received: `tensors` are those that would bring what is there already, in the order of the calls.
+
+    They are taken where the sender says nothing; `unavailable` then tells who that was, and why.
+    """
+
+    tensors: Iterator[torch.Tensor]
+    unavailable: tuple[int, Unavailable] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """The call being answered. `own` is what this rank contributes, None if that is not known."""
+
+    key: str
+    number: int
+    info: CommunicationCall
+    rank: int
+    own: Contribution | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.info.group_ranks)
+
+    @property
+    def sender(self) -> int | None:
+        return self.info.root if self.info.op in _ONE_SPEAKS else self.info.peer
+
+
+class PeerValues:
+    """Fills what communication receives, where values are known; forgets or makes up the rest.
+
+    For each call: first `begin`, then one of the methods that say what kind of call it is. An asynchronous call receives when it is
+    waited for, as its buffers may not be looked at before.
+    """
+
+    def __init__(self, context: EmulationContext) -> None:
+        self._findings = context.findings
+        self.objects: HeldObjects | None = None
+        self._mode = context.mode
+        self._values = context.part(UnknownValues)
+        self._handles = context.part(Handles)
+        self._mailbox = context.mailbox
+        self._simulated = frozenset(context.job.ranks)
+        self._calls: Counter[str] = Counter()
+        self._call: _Call
+
+    def begin(self, number: int, info: CommunicationCall, group: dist.ProcessGroup, inputs: Values) -> None:
+        """Say what this rank contributes to the call of that number."""
+        rank = group.rank()
+        key = self._key(info, group, rank)
+        call = self._call = _Call(key=key, number=number, info=info, rank=rank)
+        if info.op in (CollectiveOp.RECV, CollectiveOp.BARRIER) or (info.op in _ONE_SPEAKS and info.root != info.group_ranks[rank]):
+            return
+        known = [self._mode.known.of(tensor) for tensor in inputs]
+        values = [each.clone() for each in known if each is not None]
+        if len(values) == len(inputs):
+            call.own = Contribution(values=values, splits=info.input_splits, assumed=self._mode.known.assumed_of_any(inputs))
+        self._mailbox.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Unavailable.UNKNOWN)
+
+    def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
+        """What the call is called on every rank that takes part in it: its group, and how many came before it there."""
+        key = str(group.group_name)
+        if info.op in _TO_ONE:
+            pair = (info.group_ranks[rank], info.peer) if info.op is CollectiveOp.SEND else (info.peer, info.group_ranks[rank])
+            key = f"{key} {pair[0]}>{pair[1]} {info.tag}"
+        self._calls[key] += 1
+        return f"{key} #{self._calls[key]}"
+
+    # -- kinds of calls ---------------------------------------------------------------------------------------------------------------
+
+    def all_reduce(self, tensors: Values) -> None:
+        """Each of `tensors` becomes the reduction of all members' own."""
+        if self._call.size > 1:
+            self._receive(
+                tensors, lambda call, all_: [reduced(call.info.reduce_op, [each.values[i] for each in all_]) for i in range(len(tensors))]
+            )
+
+    def all_gather(self, outputs: Sequence[Values]) -> None:
+        """`outputs[i][j]` becomes the i-th tensor of member j."""
+        flat = [target for targets in outputs for target in targets]
+        self._receive(flat, lambda call, all_: [each.values[i] for i in range(len(outputs)) for each in all_])
+
+    def all_gather_into(self, outputs: Values) -> None:
+        """Each output becomes all members' tensors, one after the other."""
+        self._receive(outputs, lambda call, all_: [torch.cat([each.values[i].flatten() for each in all_]) for i in range(len(outputs))])
+
+    def reduce_scatter(self, outputs: Values) -> None:
+        """One output for each input: the reduction of what the members have for this rank."""
+        count = len(outputs)
+
+        def parts(call: _Call, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
+            shares = [[each.share(i, count).part(call.rank, call.size) for each in all_] for i in range(count)]
+            return [reduced(call.info.reduce_op, values) for values in shares]
+
+        self._receive(outputs, parts)
+
+    def all_to_all(self, outputs: Values) -> None:
+        """Output j becomes what member j has for this rank."""
+        self._receive(outputs, lambda call, all_: [each.part(call.rank, call.size) for each in all_])
+
+    def all_to_all_single(self, output: torch.Tensor) -> None:
+        """The output becomes the rows that the members have for this rank, one after the other."""
+
+        def rows(call: _Call, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
+            parts = [each.part(call.rank, call.size) for each in all_]
+            expected = call.info.output_splits
+            fits = not expected or list(expected) == [len(part) for part in parts]  # else the peers are not like this rank
+            return [torch.cat(parts) if fits else None]
+
+        self._receive([output], rows)
+
+    def broadcast(self, tensors: Values) -> None:
+        """`tensors` become the root's."""
+        self._receive_from_one(tensors, lambda call, sent: sent.values, else_keep=True)
+
+    def scatter(self, outputs: Values) -> None:
+        """The one output becomes what the root has for this rank."""
+        self._receive_from_one(outputs, lambda call, sent: [sent.part(call.rank, call.size)])
+
+    def arrive(self, tensors: Values) -> None:
+        """`tensors` become what the peer of a message sends."""
+        self._receive_from_one(tensors, lambda call, sent: sent.values)
+
+    # -- receiving --------------------------------------------------------------------------------------------------------------------
+
+    def _receive(self, targets: Values, made: Callable[[_Call, Sequence[Contribution]], Sequence[torch.Tensor | None]]) -> None:
+        """`made` makes what `targets` become from what all members contribute."""
+        call = self._call
+        if call.own is None:
+            self._fill(targets, None)
+            return
+
+        def receive(targets: Values) -> None:
+            all_ = self._from_all(call)
+            self._fill(targets, None if all_ is None else made(call, all_), assumed=_assumed(all_ or ()))
+
+        self._when_done(call, targets, receive)
+
+    def _receive_from_one(
+        self, targets: Values, made: Callable[[_Call, Contribution], Sequence[torch.Tensor]], *, else_keep: bool = False
+    ) -> None:
+        call = self._call
+        if call.sender == call.info.group_ranks[call.rank]:
+            if call.own is not None and call.info.op is CollectiveOp.SCATTER:
+                self._fill(targets, made(call, call.own), assumed=call.own.assumed)
+            return
+        if not self._is_asked_for(call, targets):
+            if not else_keep:
+                self._fill(targets, None)
+            return
+
+        def receive(targets: Values) -> None:
+            sent = self._from_sender(call)
+            self._fill(targets, None if sent is None else made(call, sent), assumed=NOTHING if sent is None else sent.assumed)
+
+        self._when_done(call, targets, receive)
+
+    def _is_asked_for(self, call: _Call, targets: Values) -> bool:
+        """Whether somebody may look at what arrives: always on the host; on the accelerator where values are known, and counts.
+
+        A sender that is not simulated is troubled for the accelerator's sake only by votes: messages for a buffer of known counts.
+        """
+        if call.info.nbytes > _LARGEST_BYTES or call.sender is None:
+            return False
+        if self.objects is not None or any(type(target) is not FakeTensor for target in targets):
+            return True
+        known = all(self._mode.known.of(target) is not None for target in targets)
+        counts = not any(target.is_floating_point() for target in targets)
+        if call.sender in self._simulated and len(self._simulated) > 1:
+            return known or counts
+        return call.info.op is CollectiveOp.RECV and known and counts
+
+    def _from_all(self, call: _Call) -> Sequence[Contribution] | None:
+        """What each member contributes; None if one of them does not know it."""
+        assert call.own is not None
+        absent = self._in_place_of_absent(call.own)
+        found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
+        spoken = call.own.nbytes <= _LARGEST_BYTES
+        others = [i for i, rank in enumerate(call.info.group_ranks) if spoken and i != call.rank and rank in self._simulated]
+        answers = self._mailbox.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
+        for i, answer in zip(others, answers, strict=True):
+            if answer is Unavailable.UNKNOWN:
+                return None
+            if isinstance(answer, bytes):
+                found[i] = decode(answer)
+            elif answer is Unavailable.NOT_SIMULATED:
+                found[i] = absent
+            else:
+                self._note_unavailable(call.info.group_ranks[i], answer)
+        return found
+
+    @staticmethod
+    def _in_place_of_absent(own: Contribution) -> Contribution:
+        """What this rank contributes, for ranks that are not simulated. What follows from `--routing`, they assume as well."""
+        return own if own.assumed & ROUTING else replace(own, assumed=own.assumed | PEERS)
+
+    def _note_unavailable(self, peer: int, reason: Unavailable) -> None:
+        self._findings.note(
+            FindingCode.PEER_UNAVAILABLE,
+            f"what rank {peer} contributes never came ({reason.value}); it was taken to be what this rank contributes.",
+            hint="The values that ranks exchange, and what depends on them, may differ on real hardware.",
+        )
+
+    def _from_sender(self, call: _Call) -> Contribution | None:
+        assert call.sender is not None
+        (answer,) = self._mailbox.fetch([(call.sender, call.key)])
+        if isinstance(answer, bytes):
+            return decode(answer)
+        if self.objects is None:
+            return None
+        self.objects.unavailable = (call.sender, answer)
+        held = next(self.objects.tensors)
+        return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
+
+    def _when_done(self, call: _Call, targets: Values, receive: Callable[[Values], None]) -> None:
+        """Now, or when the call is waited for. What lies in the buffers of a call under way is not known.
+
+        Until then they are held, as NCCL holds them: the script may have passed views that nothing else refers to (`irecv(buffer[i])`).
+        """
+        if not call.info.is_async:
+            receive(targets)
+            return
+        for target in targets:
+            if type(target) is FakeTensor:
+                self._mode.known.forget(target)
+        self._handles.when_waited(call.number, lambda: receive(targets))
+
+    def _fill(self, targets: Values, values: Sequence[torch.Tensor | None] | None, *, assumed: int = NOTHING) -> None:
+        for i, target in enumerate(targets):
+            value = None if values is None or len(values) != len(targets) else values[i]
+            if not target.numel():
+                continue
+            fits = value is not None and value.numel() == target.numel()
+            if fits and value is not None and type(target) is FakeTensor:
+                self._mode.known.remember(target, value.reshape(target.shape), assumed=assumed)
+            elif fits and value is not None:
+                target.copy_(value.reshape(target.shape))
+                if assumed & PEERS:
+                    self._values.note_peers()
+            elif type(target) is FakeTensor:
+                self._mode.known.forget(target)
+            else:
+                self._values.fill(target, "what another rank sends")
+
+
+def _assumed(contributions: Sequence[Contribution]) -> int:
+    """Which assumptions any of them follows from."""
+    assumed = NOTHING
+    for each in contributions:
+        assumed |= each.assumed
+    return assumed

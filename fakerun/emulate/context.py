@@ -1,0 +1,76 @@
+"""The one object that every emulation of a rank is given."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.device.devices import Devices
+from fakerun.emulate.device.host_policy import HostPolicy
+from fakerun.emulate.device.mode import DeviceMode
+from fakerun.job.spec import JobSpec
+from fakerun.records.mailbox import Mailbox
+from fakerun.records.observer import (
+    AllocationObserver,
+    CommunicationObserver,
+    FindingSink,
+    MemoryStatistics,
+    Observers,
+    TopologyObserver,
+)
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmulationContext:
+    """Which rank of which job is emulated, whom to tell of what happens, and the parts that several emulations share.
+
+    An emulation is a function of the context: one that registers handlers on `mode` or `arguments`, or a context manager that changes
+    what the script sees and undoes it. Each takes what it needs from here, so that a new need changes no signature.
+    """
+
+    job: JobSpec
+    rank: int
+    mailbox: Mailbox
+
+    allocations: AllocationObserver
+    communication: CommunicationObserver
+    topology: TopologyObserver
+    findings: FindingSink
+    statistics: MemoryStatistics
+
+    devices: Devices
+    mode: DeviceMode
+    arguments: DeviceArguments
+
+    _parts: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers) -> Self:
+        """The context of rank `rank` of `job`, with new devices and modes."""
+        devices = Devices(job.nproc_per_node)
+        return cls(
+            job=job,
+            rank=rank,
+            mailbox=mailbox,
+            allocations=observers.allocations,
+            communication=observers.communication,
+            topology=observers.topology,
+            findings=observers.findings,
+            statistics=observers.statistics,
+            devices=devices,
+            mode=DeviceMode(devices, observers.allocations, HostPolicy()),
+            arguments=DeviceArguments(devices),
+        )
+
+    def part(self, kind: Callable[["EmulationContext"], Part]) -> Part:
+        """The one part of this kind, made of the context when it is first asked for.
+
+        For what emulations of one room or of several share (streams, handles, unknown values): whoever asks first makes it, so that no
+        order of construction has to be known.
+        """
+        if kind not in self._parts:
+            self._parts[kind] = kind(self)
+        part: Part = self._parts[kind]
+        return part

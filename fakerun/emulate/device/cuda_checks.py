@@ -1,0 +1,57 @@
+"""Calls that CUDA refuses and torch's fake tensors let through: refused here, in the same words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.devices import ACCELERATOR
+from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.unsupported.cuda_errors import NO_NUMPY, different_types, misplaced_indices
+from fakerun.emulate.unsupported.gaps import NUMPY_VIEW
+from fakerun.errors import scripts_own
+
+aten = torch.ops.aten
+
+
+def refuse_as_cuda_does(context: EmulationContext) -> None:
+    """Register the checks."""
+    mode = context.mode
+    _check_first(mode, aten.convolution.default, _check_convolution)
+    for indexing in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
+        _check_first(mode, indexing, _check_indices)
+    for reading in (torch.Tensor.numpy, torch.Tensor.__array__):
+        context.arguments.table[reading] = _check_host
+
+
+def _check_first(mode: DeviceMode, func: Any, check: Handler) -> None:
+    def checked(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        check(func, args, kwargs)
+        return UNHANDLED
+
+    mode.handle(func, checked)
+
+
+def _check_convolution(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    source, weight, bias = args[:3]
+    for name, other in (("weight", weight), ("bias", bias)):
+        if other is not None and (other.device.type, other.dtype) != (source.device.type, source.dtype):
+            raise scripts_own(RuntimeError(different_types("Input", source, name, other)))
+
+
+def _check_indices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    indexed, indices = args[:2]
+    for index in indices:
+        if index is not None and index.device.type != "cpu" and index.device != indexed.device:
+            raise scripts_own(RuntimeError(misplaced_indices(indexed)))
+
+
+def _check_host(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """`x.numpy()`, `numpy.asarray(x)`: of a tensor in host memory that exists."""
+    if args[0].device.type == ACCELERATOR:
+        raise scripts_own(TypeError(NO_NUMPY.format(args[0].device)))
+    if type(args[0]) is FakeTensor:
+        raise NUMPY_VIEW.error()
+    return func(*args, **kwargs)

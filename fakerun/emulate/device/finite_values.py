@@ -1,0 +1,71 @@
+"""Unknown values are taken to be finite.
+
+`torch.isfinite` of a value that nobody computed would get the neutral False, and a script that skips a training step when its loss or its
+gradients are not finite would skip every one. Its answer is True, as in nearly every step of real training; the report says so.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils.weak import WeakIdKeyDictionary
+
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.torch_private import FakeTensor
+from fakerun.records.finding_code import FindingCode
+
+
+class FiniteValues:
+    """Handlers of the functions that ask: `isfinite`, and `all` of its answer.
+
+    What they run stays as it is, with the memory and the communication that it takes (a DTensor may have to gather); only the answer
+    becomes known. An answer too large to be kept is remembered as a whole, for `all`.
+    """
+
+    def __init__(self, context: EmulationContext) -> None:
+        self._known = context.mode.known
+        self._findings = context.findings
+        self._answers = WeakIdKeyDictionary()
+
+    def register(self, table: dict[Any, Callable[..., Any]]) -> None:
+        """Answer these functions in a table of torch functions."""
+        for function in (torch.isfinite, torch.Tensor.isfinite):
+            table[function] = self._is_finite
+        for function in (torch.all, torch.Tensor.all):
+            table[function] = self._all
+
+    def _is_finite(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        answer = func(*args, **kwargs)
+        if any(self._known.of(part) is None for part in _simulated_parts(args[0] if args else kwargs["input"])):
+            self._findings.note(
+                FindingCode.ASSUMED_FINITE,
+                "torch.isfinite was asked about values that are not known in a dry run; they were taken to be finite.",
+                hint="What the script does with values that are not finite is unverified; on real data ranks may branch differently.",
+            )
+            self._make_true(answer)
+        return answer
+
+    def _all(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        answer = func(*args, **kwargs)
+        if args and isinstance(args[0], torch.Tensor) and args[0] in self._answers:
+            self._make_true(answer)
+        return answer
+
+    def _make_true(self, answer: torch.Tensor) -> None:
+        self._answers[answer] = True
+        for part in _simulated_parts(answer):
+            self._known.remember_fill(part, True)
+
+
+def finite_values(context: EmulationContext) -> None:
+    """Take unknown values to be finite."""
+    FiniteValues(context).register(context.arguments.table)
+
+
+def _simulated_parts(tensor: Any) -> Iterator[torch.Tensor]:
+    """The simulated tensors inside a tensor: itself, or what a wrapper (DTensor) wraps."""
+    if type(tensor) is FakeTensor:
+        yield tensor
+    elif hasattr(tensor, "__tensor_flatten__"):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _simulated_parts(getattr(tensor, name))

@@ -1,0 +1,33 @@
+"""Keeps forked children out of the simulation: a DataLoader's workers do host work, and dispatch modes survive a fork.
+
+What they take from a data set that is simulated for its size are real tensors of neutral values: they travel to the rank as bytes.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fakerun.emulate.context import EmulationContext
+
+_entered: list[EmulationContext] = []
+"""The simulations of this process. The hook below cannot be unregistered, so it is registered once and reads this."""
+
+
+def _leave_in_child() -> None:
+    for context in _entered:
+        context.mode.active = context.arguments.active = False
+        context.mode.turn = threading.RLock()  # it may be the turn of a thread that the child does not have
+
+
+os.register_at_fork(after_in_child=_leave_in_child)
+
+
+@contextmanager
+def children_run_outside(context: EmulationContext) -> Iterator[None]:
+    """Switch both modes off in every child that is forked meanwhile."""
+    _entered.append(context)
+    try:
+        yield
+    finally:
+        _entered.remove(context)

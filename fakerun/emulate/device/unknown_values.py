@@ -1,0 +1,210 @@
+"""Answers questions about values that nobody computed.
+
+A value on the simulated accelerator is unknown. Where the script asks for one, it gets a documented neutral value (float 1.0, int 1,
+bool False), and the report says where: control flow that depends on it may differ on real hardware.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.assumed_choices import WHAT_IS_ASSUMED
+from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
+from fakerun.emulate.device.mode import UNHANDLED
+from fakerun.emulate.device.placeholders import neutral_tensor, neutral_value
+from fakerun.emulate.torch_private import FakeTensor, pytree
+from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
+from fakerun.records.finding_code import FindingCode
+
+aten = torch.ops.aten
+
+_LARGEST_ELEMENTS = 2**26
+"""Above this a question is not answered by computing on neutral values: it would take more host memory than fakerun may."""
+
+_HOST = torch.device("cpu")
+
+_UNVERIFIED = (
+    "What depends on it is unverified: a branch was taken as for the neutral answer, the others were not run, "
+    "and on real data ranks may branch differently from each other."
+)
+"""What follows from reading a value: what the script then does with it, a comparison in Python say, cannot be seen."""
+
+
+class UnknownValues:
+    """Handlers for operators that read values: `.item()`, copies to the host, results whose shape depends on data."""
+
+    def __init__(self, context: EmulationContext) -> None:
+        self._mode = context.mode
+        self._routing = context.job.routing
+        self._findings = context.findings
+        self._unnoted = 0
+        self.made_up = False
+        """Whether a host tensor was filled with neutral values: they may be anywhere by now."""
+
+    def register(self) -> None:
+        """Answer the operators that read values."""
+        mode = self._mode
+        mode.unknown = self._answer
+        mode.handle(aten._local_scalar_dense.default, self._scalar)
+        mode.handle(aten._to_copy.default, self._copy)
+        mode.handle(aten.copy_.default, self._copy_into)
+        mode.handle(aten.is_pinned.default, lambda func, args, kwargs: False)
+        mode.handle(aten.equal.default, self._answer)
+        mode.handle(aten._is_all_true.default, self._is_valid)
+
+    def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if type(args[0]) is not FakeTensor:
+            return UNHANDLED
+        known = self._read(args[0])
+        if known is not None:
+            return known.item()
+        self._note("the value of a device tensor")
+        return neutral_value(args[0].dtype)
+
+    def _is_valid(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Torch asks this when it checks arguments (of distributions): what nobody computed is taken to be valid."""
+        if type(args[0]) is not FakeTensor:
+            return UNHANDLED
+        known = self._mode.known.of(args[0])
+        return torch.tensor(True if known is None else bool(known.all()), device=_HOST)
+
+    def _copy(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """`.to()`: to the host, a small tensor becomes a real one; from the host, its values stay known."""
+        source, device = args[0], kwargs.get("device")
+        if device is None or device.type == source.device.type:
+            return UNHANDLED
+        if device.type == "cpu" and type(source) is FakeTensor:
+            return self._to_host(source, kwargs.get("dtype") or source.dtype)
+        if type(source) is FakeTensor or source.device.type != "cpu":
+            return UNHANDLED
+        copy = self._mode.simulate_call(func, (), args, dict(kwargs))
+        if type(copy) is FakeTensor:
+            self._mode.known.remember(copy, source)
+        return copy
+
+    def _to_host(self, source: torch.Tensor, dtype: torch.dtype) -> Any:
+        known = self._read(source)
+        if known is not None:
+            return known.to(dtype, copy=True)
+        if source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
+            return UNHANDLED
+        self._note("the values of a device tensor")
+        self.made_up = True
+        return neutral_tensor(source, dtype)
+
+    def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """`a.copy_(b)` between any two devices. A host tensor that receives unknown values is filled with neutral ones."""
+        target, source = args[0], args[1]
+        if type(target) is FakeTensor:
+            if target.shape != source.shape:
+                return UNHANDLED
+            values = self._mode.known.of(source)
+            if values is not None:
+                self._mode.known.remember(target, values, assumed=self._mode.known.assumed(source))
+            elif self._mode.known:
+                self._mode.known.forget(target)
+            return target
+        if type(source) is not FakeTensor:
+            return UNHANDLED
+        values = self._read(source)
+        if values is not None:
+            return target.copy_(values)
+        return self.fill(target, "the values of a device tensor")
+
+    def fill(self, target: torch.Tensor, what: str) -> torch.Tensor:
+        """Give a host tensor neutral values in the place of `what`, which is not known, and tell the user."""
+        self._note(what)
+        self.made_up = True
+        return target.fill_(neutral_value(target.dtype))
+
+    def _answer(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the operator gives for neutral values, computed on the host."""
+        fakes = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if type(leaf) is FakeTensor]
+        if not fakes:
+            return UNHANDLED
+        if sum(fake.numel() for fake in fakes) > _LARGEST_ELEMENTS:
+            raise UNKNOWN_SHAPE.error(f"torch.ops.{func}", "it depends on the values of a large device tensor, which nobody computed")
+        exact = self._all_known(fakes)
+        assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
+        self._note_deciding(func, args[1:2] if func is aten.masked_select.default else fakes)
+        real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_neutral, (list(args), dict(kwargs)))
+        output = func(*real_args, **real_kwargs)
+        device = fakes[0].device
+        return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device, exact, assumed), output)
+
+    def _all_known(self, tensors: Sequence[torch.Tensor]) -> bool:
+        return all(self._mode.known.of(tensor) is not None for tensor in tensors)
+
+    def _note_deciding(self, func: Any, tensors: Sequence[torch.Tensor]) -> None:
+        """Tell the user if the shape of a result depends on values of these tensors that are not known, or assumed."""
+        if self._all_known(tensors):
+            self._note_assumed(self._mode.known.assumed_of_any(tensors))
+        else:
+            self._note(f"the values that {func._opname} depends on")
+
+    def _known_or_neutral(self, tensor: torch.Tensor) -> torch.Tensor:
+        known = self._mode.known.of(tensor)
+        return neutral_tensor(tensor) if known is None else known
+
+    def _placed(self, values: torch.Tensor, device: torch.device, exact: bool, assumed: int) -> Any:
+        placed = self._mode.wrap(torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device="meta"), device)
+        if exact:
+            self._mode.known.remember(placed, values, assumed=assumed)
+        return placed
+
+    def to_show(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A host tensor with the values of `tensor`, or neutral ones, for printing: however large, it takes little memory."""
+        known = self._read(tensor)
+        if known is not None:
+            return known
+        self._note("the values of a device tensor", hint="What is shown is not what a real run shows.")
+        return torch.full((), neutral_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
+
+    def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The values of a tensor that the script gets to see, if they are known or assumed."""
+        known = self._mode.known.of(tensor)
+        if known is not None:
+            self._note_assumed(self._mode.known.assumed(tensor))
+        return known
+
+    @contextmanager
+    def unnoted(self) -> Iterator[None]:
+        """What is asked for meanwhile is of no interest to the user."""
+        self._unnoted += 1
+        try:
+            yield
+        finally:
+            self._unnoted -= 1
+
+    def _note(self, what: str, *, hint: str = _UNVERIFIED) -> None:
+        if self._unnoted:
+            return
+        self._findings.note(
+            FindingCode.UNKNOWN_VALUE,
+            f"the script asked for {what}: not known in a dry run, so a neutral answer was given (float 1.0, int 1, bool False).",
+            hint=hint,
+        )
+
+    def _note_assumed(self, assumed: int) -> None:
+        if assumed & ROUTING and not self._unnoted:
+            message, hint = WHAT_IS_ASSUMED[self._routing]
+            self._findings.note(FindingCode.ASSUMED_ROUTING, message, hint=hint)
+        if assumed & PEERS:
+            self.note_peers()
+
+    def note_peers(self) -> None:
+        """The script gets to see values that ranks were assumed to contribute."""
+        if not self._unnoted:
+            self._findings.note(
+                FindingCode.PEERS_ASSUMED,
+                "values were asked for that ranks contribute to which are not simulated: they were taken to contribute what this one does.",
+                hint="What depends on them is unverified. With --ranks all, or a list of ranks, they exchange what they really contribute.",
+            )
+
+
+def unknown_values(context: EmulationContext) -> None:
+    """Answer questions about values that nobody computed."""
+    context.part(UnknownValues).register()

@@ -1,0 +1,59 @@
+"""What torch says about an operator that it cannot simulate, said as a gap of fakerun's: what is missing, and the way round.
+
+Free of torch: errors are told by their names and words, so that whoever meets one can ask without loading torch.
+"""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from fakerun.emulate.unsupported.gaps import CUSTOM_KERNEL, NATIVE_READ, NO_DEVICE, SPARSE, UNKNOWN_SHAPE
+from fakerun.errors import EmulationGapError
+
+_NO_KERNEL = re.compile(r"Could not run '(?P<operator>[\w:.]+)' with arguments from the '\w*(?:Lazy|CUDA|Meta)' backend")
+_NO_FAKE_IMPL = re.compile(r"There was no fake impl registered for <?(?:CustomOpDef\()?(?P<operator>[\w:.]+)")
+_NO_DRIVER = re.compile(
+    "Found no NVIDIA driver|NVIDIA driver on your system is too old|No CUDA GPUs are available|no CUDA-capable device"
+    "|not linked with support for cuda devices"
+)
+"""What builds of torch with CUDA and builds without say on a host without."""
+_NO_DATA = re.compile(r"Cannot access data pointer of Tensor|Cannot access storage of FakeTensor")
+_WITHOUT_DEVICE = "torch cannot run it without the device"
+_VALUES_NEEDED = frozenset({"DataDependentOutputException", "DynamicOutputShapeException"})
+
+
+def gap_of(error: BaseException, operator: Any = None) -> EmulationGapError | None:
+    """The gap that torch's error stands for, or None if it stands for itself. `operator` is the one being simulated, if known."""
+    if not isinstance(error, RuntimeError):
+        return None
+    message = str(error)
+    if type(error).__name__ == "UnsupportedOperatorException":
+        return _without_shapes(_name(operator or message))
+    if (found := _NO_FAKE_IMPL.search(message)) is not None:
+        return _without_shapes(_name(found["operator"]))
+    if type(error).__name__ in _VALUES_NEEDED:
+        return UNKNOWN_SHAPE.error(_name(operator or message), "its result depends on values that nobody computed")
+    if isinstance(error, NotImplementedError) and (found := _NO_KERNEL.search(message)) is not None:
+        return NO_DEVICE.error(_name(operator or found["operator"]), _WITHOUT_DEVICE)
+    if _NO_DRIVER.search(message) is not None:
+        return NO_DEVICE.error("A call that needs the device itself" if operator is None else _name(operator), _WITHOUT_DEVICE)
+    if _NO_DATA.search(message) is not None:
+        return NATIVE_READ.error("" if operator is None else _name(operator))
+    return None
+
+
+def sparse_gap(operator: Any) -> EmulationGapError:
+    """The gap for an operator that makes a sparse tensor on the device."""
+    return SPARSE.error(f"A sparse tensor on the device ({_name(operator)})")
+
+
+def _without_shapes(operator: str) -> EmulationGapError:
+    qualified = operator.removeprefix("torch.ops.").replace(".", "::", 1)
+    way_round = f'Tell it with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call in a dry run.'
+    return replace(CUSTOM_KERNEL, way_round=way_round).error(operator, "nothing tells the shape of its result without running it")
+
+
+def _name(operator: Any) -> str:
+    """As the script can write it: `torch.ops.aten.mm`, from an operator, `aten::mm.out` or `aten.mm.default`."""
+    namespace, name, *_ = [*str(operator).replace("::", ".").split("."), ""]
+    return f"torch.ops.{namespace}.{name}"

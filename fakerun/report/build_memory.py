@@ -1,0 +1,66 @@
+"""The memory part of a Report: each rank's devices, and the devices of the nodes with what all ranks allocate there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fakerun.analysis.breakdown import by_category, by_module, by_tensor
+from fakerun.analysis.classes import RankClass
+from fakerun.analysis.devices import Devices, PhysicalDevice, physical_devices
+from fakerun.analysis.fit import contributions, memory_fit
+from fakerun.analysis.memory import MemoryFootprint, footprints_by_device
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.job.spec import JobSpec
+from fakerun.records.run import RunRecord
+from fakerun.report.model import DeviceMemory, PhysicalDeviceReport
+
+
+class MemoryOfRun:
+    """What all ranks allocate, on which devices: `devices` tells those of each rank. Each class of ranks is analysed once."""
+
+    def __init__(self, job: JobSpec, run: RunRecord, classes: Sequence[RankClass], devices: Mapping[int, Devices]) -> None:
+        timelines = {record.rank: record.memory for record in run.ranks}
+        footprints = {each: footprints_by_device(timelines[each.simulated[0]]) for each in classes}
+        by_rank = {rank: footprints[each] for each in classes for rank in (*each.simulated, *each.assumed)}
+        self.physical: tuple[PhysicalDevice, ...] = physical_devices(by_rank, devices, ranks_per_node=job.nproc_per_node)
+        self._job = job
+        self._devices = devices
+        self._reports = {(each.node, each.cuda_index): _physical_report(each, job.hardware) for each in self.physical}
+        self._of_class = {
+            rank: memory for each in classes for memory in [_rank_memory(footprints[each], job.hardware)] for rank in each.simulated
+        }
+
+    def of(self, rank: int) -> tuple[DeviceMemory, ...]:
+        """The memory of a simulated rank by device, in order of first use; a single empty one if it allocated nothing."""
+        found = self._of_class[rank]
+        return tuple(self._placed(rank, ordinal, memory) for ordinal, memory in found.items()) or (
+            _device_memory(MemoryFootprint(), self._job.hardware),
+        )
+
+    def reports(self) -> tuple[PhysicalDeviceReport, ...]:
+        """The devices that a simulated rank allocates on, by node and index."""
+        return tuple(report for report in self._reports.values() if any(share.rank in self._of_class for share in report.device.shares))
+
+    def _placed(self, rank: int, ordinal: int, memory: DeviceMemory) -> DeviceMemory:
+        index = self._devices[rank][ordinal]
+        physical = None if index is None else self._reports.get((rank // self._job.nproc_per_node, index))
+        return replace(memory, cuda_index=index, physical=physical)
+
+
+def _rank_memory(footprints: Mapping[int, MemoryFootprint], hardware: Accelerator) -> Mapping[int, DeviceMemory]:
+    return {ordinal: _device_memory(footprint, hardware) for ordinal, footprint in footprints.items()}
+
+
+def _device_memory(footprint: MemoryFootprint, hardware: Accelerator) -> DeviceMemory:
+    return DeviceMemory(
+        cuda_index=None,
+        footprint=footprint,
+        fit=memory_fit(footprint.peak_bytes, hardware),
+        physical=None,
+        categories=by_category(footprint.alive_at_peak),
+        modules=by_module(footprint.alive_at_peak),
+        tensors=by_tensor(footprint.alive_at_peak),
+    )
+
+
+def _physical_report(device: PhysicalDevice, hardware: Accelerator) -> PhysicalDeviceReport:
+    return PhysicalDeviceReport(device=device, fit=memory_fit(device.peak_bytes, hardware), contributions=contributions(device))

@@ -1,0 +1,33 @@
+"""The process groups and meshes of a rank, as far as the report needs them."""
+
+from collections.abc import Mapping, Sequence
+
+from fakerun.mesh import Mesh
+from fakerun.trace.collectives import CollectiveTrace
+from fakerun.trace.group_creations import NewGroups
+from fakerun.trace.group_names import GroupNames
+from fakerun.trace.program_point import Position
+
+
+class TopologyTrace:
+    """Records which groups the script makes, and names them by the axes of its meshes.
+
+    Implements `TopologyObserver` (fakerun.records.observer).
+    """
+
+    def __init__(self, position: Position, groups: GroupNames, collectives: CollectiveTrace) -> None:
+        self._position = position
+        self._groups = groups
+        self._collectives = collectives
+        self.group_creations = NewGroups()
+        self.is_distributed = False
+        """Whether the script initialised torch.distributed at any time."""
+
+    def process_group_made(self) -> None:
+        self.is_distributed = True
+
+    def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
+        self.group_creations.add(groups, callers, len(self._collectives), self._position.call_site())
+
+    def mesh_made(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
+        self._groups.add_mesh(mesh, groups)

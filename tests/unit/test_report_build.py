@@ -1,0 +1,93 @@
+"""What `build_report` puts into a Report besides the analyses' own results: classes, groups of failures and findings, devices."""
+
+from dataclasses import replace
+
+from fakerun.analysis.traffic import Volume
+from fakerun.mesh import Mesh
+from fakerun.records.collective import CollectiveOp
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
+from fakerun.records.memory import Category
+from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
+from fakerun.report import build_report
+from tests.unit.records_by_hand import GIB, block, collective, in_order, job, run, site, timeline
+
+NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="first")
+
+
+def test_a_class_has_its_part_of_the_mesh_and_the_volume_of_its_last_step() -> None:
+    mesh = Mesh.of({"pp": 2, "dp": 2})
+    calls = in_order([collective(step=0, nbytes=8), collective(step=1, nbytes=16), collective(step=2, nbytes=32)])
+    ranks = [RankRecord(rank=rank, mesh=mesh, devices=(0,), steps=2, collectives=calls) for rank in (0, 1)]
+    other = RankRecord(rank=2, mesh=mesh, devices=(0,), collectives=calls[:1])
+    record = replace(run(*ranks, other), assumed=(AssumedRanks(ranks=(3,), representative=2),))
+    first, second = build_report(job(), record).classes
+    assert (first.ranks, first.simulated, first.assumed, first.mesh_box) == ((0, 1), (0, 1), (), "pp=0")
+    assert (second.ranks, second.simulated, second.assumed, second.mesh_box) == ((2, 3), (2,), (3,), "pp=1")
+    assert first.last_step == Volume(calls=1, nbytes=16, bus_bytes=24)
+    assert second.last_step.calls == 1, "of a rank without a completed step all calls"
+
+
+def test_without_a_mesh_a_class_has_no_part_of_it() -> None:
+    assert build_report(job(), run(RankRecord(rank=0))).classes[0].mesh_box is None
+
+
+def test_ranks_that_fail_alike_are_one_failure_with_the_first_traceback() -> None:
+    records = (
+        RankRecord(rank=0, failure=NO),
+        RankRecord(rank=1, failure=replace(NO, traceback="second")),
+        RankRecord(rank=2, steps=1, failure=NO),
+        RankRecord(rank=3, failure=replace(NO, call_site=site("train.py:9"))),
+        RankRecord(rank=4, failure=replace(NO, message="other")),
+        RankRecord(rank=5),
+    )
+    report = build_report(job(nproc_per_node=6), run(*records))
+    assert [failure.ranks for failure in report.failures] == [(0, 1), (2,), (3,), (4,)]
+    assert report.failures[0].failure.traceback == "first"
+    assert [failure.steps for failure in report.failures] == [0, 1, 0, 0]
+    assert [rank.record.rank for rank in report.failed] == [0, 1, 2, 3, 4]
+
+
+def test_a_finding_has_all_its_places_in_order() -> None:
+    places = (site("train.py:9"), site("train.py:8"), None)
+    findings = tuple(Finding(code=FindingCode.UNKNOWN_VALUE, message="made up", call_site=where) for where in places)
+    report = build_report(job(), run(RankRecord(rank=0, findings=findings)))
+    (grouped,) = report.grouped_findings
+    assert grouped.call_sites == (site("train.py:9"), site("train.py:8"))
+    assert len(report.findings) == 3
+
+
+def test_steps_are_those_of_the_slowest_and_the_fastest_rank() -> None:
+    assert build_report(job(), run(*(RankRecord(rank=rank, steps=steps) for rank, steps in ((0, 2), (1, 1), (2, 3))))).steps_completed == (
+        1,
+        3,
+    )
+    assert build_report(job(), run()).steps_completed == (0, 0)
+
+
+def test_the_breakdowns_are_those_of_the_peak() -> None:
+    blocks = [block(GIB, Category.PARAMETER, module="a"), block(2 * GIB, Category.ACTIVATION, module="b"), block(GIB, module="c")]
+    (rank,) = build_report(job(), run(RankRecord(rank=0, devices=(0,), memory=timeline(blocks, [0, 1, ~1, 2])))).ranks
+    device = rank.largest_device
+    assert device.footprint.peak_bytes == device.fit.peak_bytes == 3 * GIB
+    assert {category: nbytes for category, nbytes in device.categories.items() if nbytes} == {
+        Category.PARAMETER: GIB,
+        Category.ACTIVATION: 2 * GIB,
+    }
+    assert [share.module for share in device.modules] == ["b", "a"]
+    assert [group.module for group in device.tensors] == ["b", "a"]
+
+
+def test_the_largest_rank_is_the_first_of_equals() -> None:
+    small, large = (timeline([block(nbytes)], [0]) for nbytes in (512, 1024))
+    memories = (small, large, large)
+    report = build_report(job(), run(*(RankRecord(rank=rank, devices=(rank,), memory=memory) for rank, memory in enumerate(memories))))
+    assert report.largest is not None
+    assert report.largest.record.rank == 1
+    assert build_report(job(), run()).largest is None
+
+
+def test_groups_of_one_name_and_size_are_kept_apart_by_their_ranks() -> None:
+    calls = in_order([collective(CollectiveOp.ALL_REDUCE, group="undefined", group_ranks=ranks) for ranks in ((0, 1), (0, 2), (0, 1))])
+    (rank,) = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))).ranks
+    assert [(group.group_ranks, group.volumes.per_step[0].calls) for group in rank.traffic.groups] == [((0, 1), 2), ((0, 2), 1)]

@@ -1,0 +1,109 @@
+"""The page: which sections it has, in which order, that it is the same for all formats, and how ranks and calls are worded."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+
+from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
+from fakerun.report import Report, build_report
+from fakerun.report.page import page_of
+from fakerun.report.page.blocks import Findings, Section, Table, Traceback
+from tests.unit.records_by_hand import collective, in_order, job, llama_8b_job, llama_8b_rank, run
+from tests.unit.test_report_text import PAGES
+
+NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="ValueError: no")
+
+
+def section(report: Report, title: str, *, trace: bool = False) -> Section:
+    (found,) = (
+        each for each in page_of(report, trace=trace).sections if each.title == title or each.title.startswith(f"{title} collective")
+    )
+    return found
+
+
+def table(report: Report, title: str, *, trace: bool = False) -> Table:
+    (found,) = (block for block in section(report, title, trace=trace).blocks if isinstance(block, Table))
+    return found
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from texts(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from texts(getattr(value, field.name))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_text_knows_a_terminal(name: str) -> None:
+    found = list(texts(page_of(PAGES[name](), trace=True)))
+    assert found
+    assert not [text for text in found if "\x1b" in text or "\u00a0" in text or "\n" in text]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_row_has_a_cell_for_each_column(name: str) -> None:
+    for each in page_of(PAGES[name](), trace=True).sections:
+        for block in each.blocks:
+            if isinstance(block, Table):
+                assert {len(row.cells) for row in (*block.rows, *block.totals)} == {len(block.columns)}
+
+
+def test_what_needs_attention_comes_last() -> None:
+    titles = [each.title for each in page_of(PAGES["four_ranks_of_which_three_fail"](), trace=True).sections]
+    assert titles[:2] == ["Ranks", "Collectives of rank 0"]
+    assert titles[-2:] == ["Findings", "Ranks that did not finish"]
+    assert len([title for title in titles if title.startswith("Every collective call")]) == 3
+
+
+def test_sections_without_anything_to_say_are_left_out() -> None:
+    assert [each.title for each in page_of(build_report(job(), run(RankRecord(rank=0, failure=NO)))).sections] == [
+        "Ranks that did not finish"
+    ]
+
+
+def test_ranks_that_are_assumed_are_never_plainly_ok() -> None:
+    records = run(*(replace(llama_8b_rank(rank)) for rank in (0, 5)))
+    report = build_report(llama_8b_job(), replace(records, assumed=(AssumedRanks(ranks=(1, 2, 3), representative=0),)))
+    rows = table(report, "Ranks").rows
+    assert [row.cells[3] for row in rows] == ["ok (3 assumed)"]
+    remark = section(report, "Ranks").remark
+    assert remark is not None
+    assert remark.text.startswith("2 of 8 simulated, 3 assumed to match them; all behave the same")
+
+
+def test_ranks_that_are_assumed_to_fail_say_so_too() -> None:
+    report = build_report(
+        job(), replace(run(RankRecord(rank=0), RankRecord(rank=1, failure=NO)), assumed=(AssumedRanks(ranks=(2, 3), representative=1),))
+    )
+    assert [row.cells[2] for row in table(report, "Ranks").rows] == ["ok", "FAILED (2 assumed)"]
+
+
+def test_only_the_first_failure_has_its_traceback() -> None:
+    report = build_report(job(), run(RankRecord(rank=0, failure=NO), RankRecord(rank=1, failure=replace(NO, message="other"))))
+    blocks = section(report, "Ranks that did not finish").blocks
+    assert [isinstance(block, Traceback) and block.lines for block in blocks] == [("ValueError: no",), ()]
+
+
+def test_ranks_of_a_finding_go_without_saying_where_one_was_simulated() -> None:
+    for page, expected in (("too_large_for_its_accelerator", {""}), ("four_ranks_of_which_three_fail", {"rank 0"})):
+        (block,) = section(PAGES[page](), "Findings").blocks
+        assert isinstance(block, Findings)
+        assert {item.ranks for item in block.items} == expected
+
+
+def test_classes_that_are_not_shown_are_counted() -> None:
+    records = [RankRecord(rank=rank, steps=rank) for rank in range(20)]
+    assert table(build_report(job(nproc_per_node=20), run(*records)), "Ranks").note == "and 4 more with 4 ranks, peaks from 0 B to 0 B"
+
+
+def test_sizes_of_several_tensors() -> None:
+    sizes = [((2,),), ((2,), (2,)), ((2,), (3, 4), (5,)), ()]
+    calls = in_order([collective(input_sizes=each, output_sizes=()) for each in sizes])
+    report = build_report(job(), run(RankRecord(rank=0, devices=(0,), collectives=calls)))
+    assert [row.cells[6] for row in table(report, "Every", trace=True).rows] == ["[2] -> -", "2 x [2] -> -", "[2] + 2 more -> -", "- -> -"]
