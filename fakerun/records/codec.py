@@ -55,16 +55,16 @@ class _GroupCreation:
 class _Document:
     schema_version: Literal[3]
     rank: int
-    mesh: Mesh | None = None
-    steps: int = 0
+    mesh: Mesh | None
+    steps: int
     schedule: str
-    groups: tuple[_Group, ...] = ()
+    groups: tuple[_Group, ...]
     group_creations: str
     memory: str
-    devices: tuple[int, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    failure: ProcessFailure | None = None
-    torch_version: str | None = None
+    devices: tuple[int, ...]
+    findings: tuple[Finding, ...]
+    failure: ProcessFailure | None
+    torch_version: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +77,12 @@ class _Assumed:
 class _RunDocument:
     schema_version: Literal[3]
     fakerun_version: str
-    torch_version: str | None = None
-    is_complete: bool = True
-    added: tuple[int, ...] = ()
-    assumed: tuple[_Assumed, ...] = ()
-    mesh: Mesh | None = None
-    findings: tuple[Finding, ...] = ()
+    torch_version: str | None
+    is_complete: bool
+    added: tuple[int, ...]
+    assumed: tuple[_Assumed, ...]
+    mesh: Mesh | None
+    findings: tuple[Finding, ...]
 
 
 _Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...])

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import get_default_dtype, get_deterministic_debug_mode
 
-from fakerun.emulate.torch_private import are_algorithms_deterministic
+from fakerun.torch_private import are_algorithms_deterministic
 
 IN_KEY: Mapping[str, str] = {
     "default dtype": "an operator with a Python number or with integers makes tensors of this dtype",
