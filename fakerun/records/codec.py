@@ -276,7 +276,7 @@ def _validated(kind: Any, text: bytes, source: str, *, version_matters: bool = F
 
 
 def _what_is_wrong(text: bytes, error: ValueError) -> str:
-    """Told only after validation failed: looking at the version first would parse every good file twice."""
+    """Called only after validation failed: checking the version first would parse every good file twice."""
     try:
         document: Any = json.loads(text)
     except ValueError:

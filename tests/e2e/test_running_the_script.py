@@ -500,7 +500,7 @@ def test_what_fakerun_does_for_torch_is_hidden_but_kept(place: Path, way: str) -
     without_marks = "".join(line for line in ours.stderr.splitlines(keepends=True) if line.strip("~^ \n"))
     message = "RuntimeError: CUDA error: invalid device ordinal" if way == "refuse" else "TypeError: string argument without an encoding"
     assert without_marks == TRACEBACK.format(place=place, line=f"simulation.current.{way}(bytes, 'x')") + message + "\n"
-    whole = ours.directory.rank(3).unpeeled.read_text()
+    whole = ours.directory.rank(3).full_traceback.read_text()
     assert f"in {way}" in whole
     assert "not for the user's eyes" in whole or way == "hand_on"
 
