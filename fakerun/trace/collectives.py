@@ -11,7 +11,7 @@ from fakerun.records.observer import RecordMark
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
-from fakerun.trace.program_point import Position
+from fakerun.trace.program_point import ProgramPoint
 from fakerun.trace.steps import StepCounter
 
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
@@ -21,8 +21,8 @@ _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENS
 class CollectiveTrace:
     """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
-    def __init__(self, position: Position, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
-        self._position = position
+    def __init__(self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
+        self._point = point
         self._devices = devices
         self._groups = groups
         self._memory = memory
@@ -61,13 +61,13 @@ class CollectiveTrace:
     # -- records -----------------------------------------------------------------------------------------------------------------------
 
     def _add(self, call: CommunicationCall) -> int:
-        position = self._position
+        point = self._point
         record = CollectiveRecord(
             seq=len(self._records),
-            step=position.step,
-            phase=position.phase(),
-            module=position.module(),
-            call_site=position.call_site(),
+            step=point.step,
+            phase=point.phase(),
+            module=point.module(),
+            call_site=point.call_site(),
             op=call.op,
             dtype=call.dtype,
             input_sizes=call.input_sizes,
@@ -102,7 +102,7 @@ class CollectiveTrace:
         again = len(self._records)
         record = self._records[number]
         coalesced = None if record.coalesced is None else record.coalesced + again - number
-        self._records.append(replace(record, seq=again, step=self._position.step, coalesced=coalesced))
+        self._records.append(replace(record, seq=again, step=self._point.step, coalesced=coalesced))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number
