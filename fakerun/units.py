@@ -1,7 +1,7 @@
 """How quantities are written for people: bytes, ranks; and what is read as a count. Pure functions on numbers and text."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 GIB = 1024**3
 
@@ -30,12 +30,39 @@ def _three_digits(value: float) -> str:
     return f"{value:.0f}"
 
 
+_RUNS = 8
+"""Runs of consecutive ranks that are written out; of more, the first `_RUNS_SHOWN` are."""
+_RUNS_SHOWN = 3
+
+
 def format_ranks(ranks: Iterable[int]) -> str:
-    """Sorted ranks with consecutive ones joined: `0,4-7`."""
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in _runs(sorted(set(ranks))))
+    """Sorted ranks with consecutive ones joined: `0,4-7`; many of them abbreviated: `0-3,8,16-19,... (137 ranks)`."""
+    numbers = sorted(set(ranks))
+    shown, is_short = _shown_runs(numbers)
+    return ",".join(shown) if is_short else f"{','.join(shown)},... ({len(numbers)} ranks)"
 
 
-def _runs(ranks: list[int]) -> Iterable[tuple[int, int]]:
+def name_ranks(ranks: Iterable[int]) -> str:
+    """Ranks in a sentence: `rank 3`, `ranks 0-1 and 3`, `ranks 0-3, 8, 16-19, ... (137 ranks)`."""
+    numbers = sorted(set(ranks))
+    shown, is_short = _shown_runs(numbers)
+    listed = join_words(shown) if is_short else f"{', '.join(shown)}, ... ({len(numbers)} ranks)"
+    return f"rank{'s' * (len(numbers) != 1)} {listed}"
+
+
+def join_words(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _shown_runs(numbers: Sequence[int]) -> tuple[list[str], bool]:
+    """The runs to write, and whether they are all."""
+    runs = [str(first) if first == last else f"{first}-{last}" for first, last in _runs(numbers)]
+    return (runs, True) if len(runs) <= _RUNS else (runs[:_RUNS_SHOWN], False)
+
+
+def _runs(ranks: Sequence[int]) -> Iterable[tuple[int, int]]:
     start = 0
     for i, rank in enumerate(ranks):
         if i + 1 == len(ranks) or ranks[i + 1] != rank + 1:

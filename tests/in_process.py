@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from fakerun.hardware.catalogue import hardware_named
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.request import parse_hardware
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 from fakerun.rank.simulation import Simulation
@@ -19,11 +20,17 @@ Simulate = Callable[..., Simulation]
 
 
 def simulation_of(
-    rank: int = 0, *, nproc_per_node: int = 2, hardware: str = "h100-80gb", steps: int = 1000, **options: Any
+    rank: int = 0, *, nproc_per_node: int = 2, hardware: str | Accelerator = "h100-80gb", steps: int = 1000, **options: Any
 ) -> tuple[Simulation, JobSpec]:
     """A simulation that has not begun, and its job; the options are those of the job."""
     gc.freeze()  # a simulation begins by collecting garbage: let it not look at all that torch and the tests hold, for each test
-    job = JobSpec(module="test", nproc_per_node=nproc_per_node, hardware=hardware_named(hardware), steps=steps, **options)
+    job = JobSpec(
+        module="test",
+        nproc_per_node=nproc_per_node,
+        hardware=hardware if isinstance(hardware, Accelerator) else parse_hardware(hardware),
+        steps=steps,
+        **options,
+    )
     return Simulation(job, rank), job
 
 

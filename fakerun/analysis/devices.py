@@ -14,6 +14,7 @@ from itertools import groupby
 from fakerun.analysis.classes import RankClass
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.records.run import RankRecord
+from fakerun.units import format_ranks
 
 Devices = tuple[int | None, ...]
 """CUDA indices of the devices that a rank uses, by ordinal; None for one that cannot be told."""
@@ -45,6 +46,11 @@ class PhysicalDevice:
     uncounted: tuple[int, ...] = ()
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Node and CUDA index."""
+        return self.node, self.cuda_index
+
+    @property
     def peak_bytes(self) -> int:
         """The sum of the ranks' peaks: of several ranks an upper bound, as they may peak at different times."""
         return sum(share.footprint.peak_bytes for share in self.shares)
@@ -66,6 +72,14 @@ class PhysicalDevice:
         return tuple(
             (peak, tuple(each.rank for each in same)) for peak, same in groupby(by_peak, key=lambda share: share.footprint.peak_bytes)
         )
+
+
+def named(places: Iterable[tuple[int, int]]) -> str:
+    """Devices by node and CUDA index in words: `cuda:0 of node 0`, `cuda:0 of nodes 1-31, cuda:1 of node 4`."""
+    nodes: defaultdict[int, list[int]] = defaultdict(list)
+    for node, index in places:
+        nodes[index].append(node)
+    return ", ".join(f"cuda:{index} of node{'s' * (len(nodes[index]) > 1)} {format_ranks(nodes[index])}" for index in sorted(nodes))
 
 
 def devices_of_ranks(records: Iterable[RankRecord], classes: Sequence[RankClass], *, ranks_per_node: int) -> dict[int, Devices]:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.devices import Devices
+from fakerun.analysis.devices import Devices, named
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -55,13 +55,12 @@ def duplicate_gpu_findings(records: Iterable[RankRecord], devices: Mapping[int, 
 
 def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
     first = duplicates[0]
-    node, index = first.place
     one, other = first.ranks[:2]
     return Finding(
         code=FindingCode.DUPLICATE_GPU,
         message=(
-            f"Duplicate GPU detected : rank {other} and rank {one} both on CUDA device {index}. NCCL makes no communicator for "
-            f"{first.call.op} on group {first.call.group}: ranks {format_ranks(first.ranks)} all use cuda:{index} of node {node}"
+            f"Duplicate GPU detected : rank {other} and rank {one} both on CUDA device {first.place[1]}. NCCL makes no communicator for "
+            f"{first.call.op} on group {first.call.group}: ranks {format_ranks(first.ranks)} all use {named([first.place])}"
             f"{_also(duplicates)}"
         ),
         ranks=tuple(sorted({rank for each in duplicates for rank in each.ranks})),
@@ -77,7 +76,7 @@ def _also(duplicates: Sequence[_Duplicate]) -> str:
     """What is the same elsewhere: `; the same on cuda:0 of node 1, and in group dp`."""
     places = sorted({each.place for each in duplicates} - {duplicates[0].place})
     groups = sorted({each.call.group for each in duplicates} - {duplicates[0].call.group})
-    parts = [f"on {_listed([f'cuda:{index} of node {node}' for node, index in places])}"] if places else []
+    parts = [f"on {named(places)}"] if places else []
     parts += [f"in group{'s' * (len(groups) > 1)} {_listed(groups)}"] if groups else []
     return f"; the same {' and '.join(parts)}" if parts else ""
 

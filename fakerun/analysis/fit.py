@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
-from fakerun.analysis.devices import DeviceShare, PhysicalDevice
+from fakerun.analysis.devices import DeviceShare, PhysicalDevice, named
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator
@@ -22,7 +22,6 @@ NOT_COUNTED = "allocator fragmentation (reserved minus allocated), the CUDA cont
 
 _CATEGORIES_IN_HINT = 3
 _PEAKS_SHOWN = 4
-_DEVICES_SHOWN = 8
 _OWN_DEVICE = (
     'call torch.cuda.set_device(int(os.environ["LOCAL_RANK"])) before anything is allocated, and load checkpoints with map_location'
 )
@@ -78,7 +77,7 @@ def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelera
     worst = max(devices, key=lambda device: device.peak_bytes)
     (share,) = worst.shares
     others = {each.shares[0].rank for each in devices} - {share.rank}
-    where = "" if share.rank == worst.own_rank else f" on {_name(worst)}"
+    where = "" if share.rank == worst.own_rank else f" on {named([worst.place])}"
     over_bytes = worst.peak_bytes - hardware.usable_bytes
     also = f"; also over on rank{'s' * (len(others) > 1)} {format_ranks(others)}" if others else ""
     yield Finding(
@@ -97,24 +96,19 @@ def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Accel
     if not devices:
         return
     worst = max(devices, key=lambda device: device.peak_bytes)
-    others = [_name(device) for device in devices if device is not worst]
-    more = f" and {len(others) - _DEVICES_SHOWN} more" if len(others) > _DEVICES_SHOWN else ""
-    also = f"; also over: {', '.join(others[:_DEVICES_SHOWN])}{more}" if others else ""
+    others = [device.place for device in devices if device is not worst]
+    also = f"; also over: {named(others)}" if others else ""
     largest = max(worst.guests or worst.shares, key=lambda share: share.footprint.peak_bytes)
     yield Finding(
         code=FindingCode.DOES_NOT_FIT,
         message=(
-            f"{_name(worst)} needs {format_bytes(worst.peak_bytes)} (the sum of the ranks' peaks): {contributions(worst)}; "
+            f"{named([worst.place])} needs {format_bytes(worst.peak_bytes)} (the sum of the ranks' peaks): {contributions(worst)}; "
             f"{hardware} has {format_bytes(hardware.usable_bytes)}{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(largest),
         hint=f"{_out_of_place(worst)}{_largest(largest.footprint)}",
     )
-
-
-def _name(device: PhysicalDevice) -> str:
-    return f"cuda:{device.cuda_index} of node {device.node}"
 
 
 def _ranks(devices: Sequence[PhysicalDevice]) -> tuple[int, ...]:

@@ -56,6 +56,17 @@ Steps: TypeAlias = Annotated[
     int | None, option(parser=_whole_number, metavar="N", help=f"Optimizer steps to run.  [default: {DEFAULT_STEPS}]")
 ]
 Hardware: TypeAlias = Annotated[str | None, option(metavar="NAME[,KEY=VALUE]", help=_HARDWARE_HELP, autocompletion=_complete_hardware)]
+OtherHardware: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--hardware",
+        metavar="NAME[,KEY=VALUE]",
+        help="Judge the run on this accelerator instead of the one it was simulated on.",
+        autocompletion=_complete_hardware,
+    ),
+]
+"""`--hardware` of a command that reads a run that was kept."""
+
 RoutingName: TypeAlias = Annotated[
     str | None,
     option(

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from fakerun.cli.options import OtherHardware
 from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report
 from fakerun.cli.terminal import note
+from fakerun.hardware.request import parse_hardware
 from fakerun.units import format_ranks
 
 _CONTINUE = "to continue it, repeat the command of the run with --resume"
@@ -14,17 +16,20 @@ _CONTINUE = "to continue it, repeat the command of the run with --resume"
 
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIRECTORY", show_default=False)],
+    hardware: OtherHardware = None,
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
 ) -> int:
-    """Show the report of a run that was kept (--run-dir), without running it again."""
+    """Show the report of a run that was kept (--run-dir), without running it again; with --hardware, as if for another accelerator."""
+    from fakerun.analysis.repricing import repriced
     from fakerun.launch import find_run_directory
     from fakerun.report import build_report
 
     report_format = renderer_for(format_, output)
     if output is not None:
         check_output(output)
+    other = None if hardware is None else parse_hardware(hardware)
     directory = find_run_directory(run_dir)
     job, run = directory.read_job(), directory.records.read_run()
     missing = sorted(set(job.ranks) - {record.rank for record in run.ranks})
@@ -32,6 +37,8 @@ def report(
         note(f"the run was interrupted: no record of rank{'s' * (len(missing) > 1)} {format_ranks(missing)}; {_CONTINUE}")
     elif not run.is_complete:
         note(f"the run was interrupted; {_CONTINUE}")
+    if other is not None:
+        job, run = repriced(job, run, other)
     shown = build_report(job, run)
     show_report(shown, report_format, output, trace=trace)
     return shown.exit_code

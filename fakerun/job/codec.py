@@ -53,13 +53,13 @@ def decode_job(data: bytes, *, source: str = "job") -> JobSpec:
     """
     version = job_version(data)
     if version is None:
-        raise UsageError(f"{source}: not a job file of a run directory")
+        raise UsageError(f"{source}: not the job file of a run directory; pass the directory you gave to --run-dir")
     if version != SCHEMA_VERSION:
-        raise UsageError(f"{source}: has schema version {version}, this fakerun reads {SCHEMA_VERSION}; run the job again")
+        raise UsageError(f"{source}: schema version {version}, but this fakerun reads version {SCHEMA_VERSION}; run the job again")
     try:
         return _adapter().validate_json(data).job
     except ValueError as error:  # pydantic's ValidationError is one
-        raise UsageError(f"{source}: the job is damaged ({error}); run the job again") from error
+        raise UsageError(f"{source}: the job file is damaged ({error}); run the job again") from error
 
 
 def load_job_validator() -> None:

@@ -22,7 +22,7 @@ def parse_forbidden(text: str) -> tuple[CollectiveOp, ...]:
     if switched is not None:
         return switched
     if not text.strip():
-        raise UsageError("no operation is named: leave out the value to forbid all, or give a list such as all_reduce,send")
+        raise UsageError("no operation given; leave out the value to forbid all, or list some as in all_reduce,send")
     return operations_named(part.strip() for part in text.split(","))
 
 

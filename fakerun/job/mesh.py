@@ -49,7 +49,7 @@ def parse_mesh(text: str) -> MeshSpec:
         return _parse_named(text)
     sizes = [part.strip() for part in re.split("[xX]", text)]
     if not all(map(is_count, sizes)):
-        raise UsageError(f"mesh {text!r} is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4")
+        raise UsageError(f"mesh {text!r} is neither sizes nor named sizes; write 2x4 or dp=2,tp=4")
     return _checked(f"mesh {text!r}", tuple(map(int, sizes)), axes=None)
 
 
@@ -65,7 +65,7 @@ def _parse_named(text: str) -> MeshSpec:
         axis, equals, size = (piece.strip() for piece in part.partition("="))
         if not equals or not is_count(size):
             reason = "has no size" if not equals or not size else f"has size {size!r}, which is not a whole number"
-            raise UsageError(f"mesh {text!r}: axis {axis!r} {reason}: name every axis and give its size, as in dp=2,tp=4")
+            raise UsageError(f"mesh {text!r}: axis {axis!r} {reason}; give every axis a name and a size, as in dp=2,tp=4")
         axes.append(axis)
         sizes.append(int(size))
     return _checked(f"mesh {text!r}", tuple(sizes), tuple(axes))
@@ -74,18 +74,16 @@ def _parse_named(text: str) -> MeshSpec:
 def _checked(mesh: str, sizes: tuple[int, ...], axes: tuple[str, ...] | None) -> MeshSpec:
     """The mesh, or a UsageError that starts with `mesh`. Without `axes`, names come from the number of sizes."""
     if not sizes:
-        raise UsageError(f"{mesh} has no axes: write dp=2,tp=4 or 2x4")
+        raise UsageError(f"{mesh} has no axes; write dp=2,tp=4 or 2x4")
     if min(sizes) < 1:
-        raise UsageError(f"{mesh} has an axis of size {min(sizes)}: every axis has at least 1 rank")
+        raise UsageError(f"{mesh} has an axis of size {min(sizes)}; every axis needs at least 1 rank")
     if axes is None:
         if len(sizes) not in DEFAULT_AXES:
-            raise UsageError(
-                f"{mesh} has {len(sizes)} axes, and there are default names for at most 3: name them, as in pp=2,dp=2,cp=2,tp=2"
-            )
+            raise UsageError(f"{mesh} has {len(sizes)} axes, but only up to 3 have default names; name them, as in pp=2,dp=2,cp=2,tp=2")
         return MeshSpec(axes=DEFAULT_AXES[len(sizes)], sizes=sizes, named=False)
     for axis, count in Counter(axes).items():
         if not axis.isidentifier():
-            raise UsageError(f"{mesh}: axis name {axis!r} is not a name: use letters, digits and _, as in dp_shard=4")
+            raise UsageError(f"{mesh}: axis name {axis!r} is not an identifier; use letters, digits and _, as in dp_shard=4")
         if count > 1:
-            raise UsageError(f"{mesh}: axis {axis!r} is given {count} times: every axis has its own name")
+            raise UsageError(f"{mesh}: axis {axis!r} is given {count} times; give every axis a name of its own")
     return MeshSpec(axes=axes, sizes=sizes, named=True)

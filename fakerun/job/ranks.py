@@ -10,7 +10,7 @@ from fakerun.units import is_count
 
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
-HOW = "write all, auto, or numbers and ranges: 0,4-7"
+HOW = "write all, auto, or numbers and ranges as in 0,4-7"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,9 @@ class JobRequest:
         choice = self.ranks or _FIRST_RANK
         steps = self.steps if self.steps is not None else DEFAULT_STEPS
         if steps < 1:
-            raise UsageError(f"steps {steps} is not possible: it must be at least 1")
+            raise UsageError(f"steps {steps}: must be at least 1")
         if self.timeout_s is not None and not 0 < self.timeout_s < inf:
-            raise UsageError(f"timeout {self.timeout_s:g} s is not possible: it must be above 0, and finite")
+            raise UsageError(f"timeout {self.timeout_s:g} s: must be a finite number above 0")
         return JobSpec(
             script=self.script,
             module=self.module,
@@ -94,7 +94,7 @@ class JobRequest:
 def check_script(script: Path) -> None:
     """Refuse a script that cannot be run, before anything is."""
     if script.is_dir():
-        raise UsageError(f"{script} is a directory: give the script in it, or use -m for a package")
+        raise UsageError(f"{script}: is a directory; pass the script in it, or -m for a package")
     if not script.is_file():
         raise UsageError(f"no such script: {script}")
 
@@ -102,6 +102,6 @@ def check_script(script: Path) -> None:
 def check_module(module: str) -> None:
     """Refuse what cannot be the name of a module. Whether it exists is for the rank process to find: it alone has the script's path."""
     if module.endswith(".py") and Path(module).is_file():
-        raise UsageError(f"{module} is a file, not a module: leave out -m (in a job file: script, not module)")
+        raise UsageError(f"{module} is a file, not a module; drop -m (in a job file: use script, not module)")
     if not all(part.isidentifier() for part in module.split(".")):
-        raise UsageError(f"{module!r} is not the name of a module: write it as in package.module")
+        raise UsageError(f"{module!r} is not a module name; write it as in package.module")

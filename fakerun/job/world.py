@@ -38,14 +38,15 @@ def resolve_world(*, world_size: int | None, nnodes: int | None, nproc_per_node:
     """
     for name, number in (("world size", world_size), ("number of nodes", nnodes), ("number of processes per node", nproc_per_node)):
         if number is not None and number < 1:
-            raise UsageError(f"{name} {number} is not possible: it must be at least 1")
+            raise UsageError(f"{name} {number}: must be at least 1")
     total = total_ranks(world_size=world_size, nnodes=nnodes, nproc_per_node=nproc_per_node, mesh=mesh)
     world = _spread(total, nnodes, nproc_per_node)
     if world.size > MAX_RANKS:
-        raise UsageError(f"{world.size} ranks are not possible: at most {MAX_RANKS} can be simulated")
+        raise UsageError(f"{world.size} ranks: too many; at most {MAX_RANKS} can be simulated")
     if world_size is not None and world.size != world_size:
         raise UsageError(
-            f"{world.nnodes} nodes x {world.nproc_per_node} processes per node = {world.size} ranks, but the world size is {world_size}"
+            f"{world.nnodes} nodes x {world.nproc_per_node} processes per node = {world.size} ranks, but the world size is {world_size}; "
+            "change one of them"
         )
     if mesh is not None and mesh.world_size != world.size:
         raise UsageError(_mesh_mismatch(mesh, world.size))
@@ -71,14 +72,18 @@ def _spread(total: int | None, nnodes: int | None, nproc_per_node: int | None) -
     if nnodes is not None and nproc_per_node is not None:
         return World(nnodes=nnodes, nproc_per_node=nproc_per_node)
     if nproc_per_node is not None:
-        nodes = 1 if total is None else _share(total, nproc_per_node, f"do not fill nodes of {nproc_per_node} processes")
+        nodes = (
+            1
+            if total is None
+            else _share(total, nproc_per_node, f"do not fill nodes of {nproc_per_node} processes; change one of the numbers")
+        )
         return World(nnodes=nodes, nproc_per_node=nproc_per_node)
     if nnodes is not None:
-        processes = 1 if total is None else _share(total, nnodes, f"cannot be spread evenly over {nnodes} nodes")
+        processes = 1 if total is None else _share(total, nnodes, f"cannot be spread evenly over {nnodes} nodes; change one of the numbers")
         return World(nnodes=nnodes, nproc_per_node=processes)
     if total is None:
         raise UsageError(
-            "the number of ranks is not given: pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
+            "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
         )
     per_node = next(n for n in range(min(total, MAX_RANKS_PER_NODE), 0, -1) if total % n == 0)
     return World(nnodes=total // per_node, nproc_per_node=per_node)
@@ -93,7 +98,4 @@ def _share(total: int, parts: int, refusal: str) -> int:
 def _mesh_mismatch(mesh: MeshSpec, world_size: int) -> str:
     sizes = "x".join(map(str, mesh.sizes))
     axes = ", ".join(f"{axis} {size}" for axis, size in zip(mesh.axes, mesh.sizes, strict=True))
-    return (
-        f"mesh {sizes} ({axes}) has {prod(mesh.sizes)} ranks, but the world size is {world_size}: "
-        "the product of the mesh must equal the world size"
-    )
+    return f"mesh {sizes} ({axes}) has {prod(mesh.sizes)} ranks, but the world size is {world_size}; change one of them"

@@ -124,11 +124,11 @@ class YamlDocument:
         for key, _ in node.value:
             line = _line(key)
             if not isinstance(key, yaml.ScalarNode):
-                self.problems.append(Problem(line=line, path=path, message="a key must be a name, not a list or a map"))
+                self.problems.append(Problem(line=line, path=path, message="a key must be a string, not a list or a mapping"))
                 continue
             message = _trap(key)
             if key.value in first_lines:
-                message = f"the key is given twice (first on line {first_lines[key.value]}): keep one"
+                message = f"duplicate key (first on line {first_lines[key.value]}); keep one"
             if message is not None:
                 self.problems.append(Problem(line=line, path=(*path, key.value), message=message))
             first_lines.setdefault(key.value, line)
@@ -143,10 +143,10 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path}: cannot read the file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}:{line}: this is not UTF-8: byte 0x{error.object[error.start]:02x}") from error
+        raise UsageError(f"{path}:{line}: not UTF-8: byte 0x{error.object[error.start]:02x}") from error
 
 
 def _compose(path: Path, text: str) -> yaml.Node:
@@ -155,12 +155,12 @@ def _compose(path: Path, text: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else 1
-        raise UsageError(f"{path}:{line}: this is no YAML: {error.problem or error.context}{_advice(error)}") from error
+        raise UsageError(f"{path}:{line}: not valid YAML: {error.problem or error.context}{_advice(error)}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise UsageError(f"{path}:{line}: this is no YAML: the character U+{error.character:04X} is not allowed") from error
+        raise UsageError(f"{path}:{line}: not valid YAML: the character U+{error.character:04X} is not allowed") from error
     except RecursionError as error:
-        raise UsageError(f"{path}:1: lists or maps are nested too deeply") from error
+        raise UsageError(f"{path}:1: lists or mappings are nested too deeply") from error
     if node is None:
         raise UsageError(f"{path}:1: the file is empty")
     return node
@@ -187,18 +187,18 @@ def _child(node: yaml.Node, key: Key) -> tuple[yaml.Node, yaml.Node] | None:
 def _trap(node: yaml.Node) -> str | None:
     """Why a part cannot be taken as it looks, if so."""
     if node.tag not in _ALLOWED_TAGS:
-        return f"the tag {node.tag} is not allowed: write a plain value"
+        return f"the tag {node.tag} is not allowed; write a plain value"
     if not isinstance(node, yaml.ScalarNode) or node.style is not None:  # a quoted scalar is the text that it looks like
         return None
     text = node.value
     if node.tag == _NULL:
-        return "has no value: give one, or leave the key out"
+        return "has no value; give one or remove the key"
     if node.tag == _BOOL and text.lower() not in ("true", "false"):
-        return f"{text} is a truth value in YAML: write true or false, or quote it ('{text}')"
+        return f"{text} is a boolean in YAML; write true or false, or quote it ('{text}')"
     if node.tag in (_INT, _FLOAT) and _BASE_60.fullmatch(text):
-        return f"{text} is a number to base 60 in YAML: quote it ('{text}'), or write a mesh as 2x4"
+        return f"{text} is a base-60 number in YAML; quote it ('{text}'), or write a mesh as 2x4"
     if node.tag == _INT and _BASE_8.fullmatch(text):
-        return f"{text} is a number to base 8 in YAML: leave out the leading 0, or quote it ('{text}')"
+        return f"{text} is an octal number in YAML; drop the leading 0, or quote it ('{text}')"
     return None
 
 

@@ -50,9 +50,9 @@ def _with_own_message(check: Callable[[Any], object]) -> Callable[[Any], object]
 
 def _text_or_number(value: object) -> object:
     if isinstance(value, dict | list):
-        raise UsageError(f"must be text or a number, not {_shown(value)}")
+        raise UsageError(f"must be a string or a number, not {_shown(value)}")
     if isinstance(value, str) and "\0" in value:
-        raise UsageError("must not contain a zero byte: a process cannot take it")
+        raise UsageError("must not contain a null byte: no argument or variable can")
     return value
 
 
@@ -64,7 +64,7 @@ def _variable_name(name: str) -> str:
 
 def _mesh_text(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UsageError(f"must be sizes (2x4), named sizes (dp=2,tp=4) or a map from axis to size, not {_shown(value)}")
+        raise UsageError(f"must be sizes (2x4), named sizes (dp=2,tp=4) or a mapping from axis to size, not {_shown(value)}")
     return str(value)
 
 
@@ -138,7 +138,7 @@ def load_job(path: Path) -> JobRequest:
     document.raise_problems()
     request = _request(job, document, hardware)
     if job.rank is not None and job.ranks is not None:
-        document.refuse(("ranks",), f"rank is given too (line {document.line(('rank',))}): keep one of them")
+        document.refuse(("ranks",), f"rank is also given (line {document.line(('rank',))}); keep one of them")
     _check_together(request, document)
     document.raise_problems()
     return request
@@ -164,15 +164,15 @@ def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
         case "extra_forbidden":
             return f"unknown key{did_you_mean(str(path[-1]), JobFile.model_fields)}; allowed: {', '.join(JobFile.model_fields)}"
         case "model_type":
-            return f"the top of a job file must be a map, not {shown}; allowed keys: {', '.join(JobFile.model_fields)}"
+            return f"a job file must be a mapping, not {shown}; allowed keys: {', '.join(JobFile.model_fields)}"
         case "int_type":
             return f"must be a whole number, not {shown}"
         case "string_type":
-            return f"must be text, not {shown}"
+            return f"must be a string, not {shown}"
         case "list_type":
             return f"must be a list, not {shown}"
         case "dict_type":
-            return f"must be a map, not {shown}"
+            return f"must be a mapping, not {shown}"
         case "greater_than_equal":
             return f"must be at least {error['ctx']['ge']}, not {error['input']}"
         case "string_too_short":
@@ -185,11 +185,11 @@ def _shown(value: object) -> str:
     """A value as an error message has it."""
     match value:
         case dict():
-            return "a map"
+            return "a mapping"
         case list():
             return "a list"
         case str():
-            return f"the text {reprlib.repr(value)}"
+            return f"the string {reprlib.repr(value)}"
         case bool():
             return str(value).lower()
         case _:
@@ -253,9 +253,9 @@ def _script_path(directory: Path, script: str) -> Path:
 def _check_together(request: JobRequest, document: YamlDocument) -> None:
     """Note what is wrong between keys, and with the world outside."""
     if request.script is None and request.module is None:
-        document.refuse((), "neither script nor module is given: one of them is needed")
+        document.refuse((), "neither script nor module is given; one of them is required")
     if request.script is not None and request.module is not None:
-        document.refuse(("module",), f"script is given too (line {document.line(('script',))}): keep one of them")
+        document.refuse(("module",), f"script is also given (line {document.line(('script',))}); keep one of them")
     with _noting(document, "script"):
         if request.script is not None:
             check_script(request.script)

@@ -13,10 +13,10 @@ from fakerun.launch.process import StopReason
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
 _SIGNAL_HINTS: Mapping[int, str] = {
-    signal.SIGKILL: "probably by the out-of-memory killer: this machine's own memory ran out, or a limit on it was reached",
-    signal.SIGTERM: "by something outside fakerun, such as a scheduler",
+    signal.SIGKILL: "probably by the out-of-memory killer: this machine ran out of memory, or the process hit a limit",
+    signal.SIGTERM: "from outside fakerun, for example by a scheduler",
     signal.SIGSEGV: "a crash in native code",
-    signal.SIGABRT: "native code gave up; its last words, if any, are in the rank's stderr.log",
+    signal.SIGABRT: "native code aborted; see the rank's stderr.log",
 }
 _INTERRUPTED_STATUS = 128 + signal.SIGINT
 _TIMED_OUT_STATUS = 124
@@ -78,7 +78,7 @@ def _failure_without_record(job: JobSpec, end: RankEnd, diagnostics: Diagnostics
     if end.stopped is FailureKind.INTERRUPTED:
         return _interruption("interrupted")
     if end.stopped is FailureKind.TIMEOUT:
-        message = f"timed out after {job.timeout_s:g} s, and did not answer when asked where it was"
+        message = f"timed out after {job.timeout_s:g} s; the rank did not respond when asked for its stack"
         return ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message=message, exit_code=_TIMED_OUT_STATUS)
     if end.status < 0:
         return _killed(-end.status, diagnostics.crash)
@@ -107,6 +107,6 @@ def _signal_name(number: int) -> str:
 
 def _ended_unseen(status: int, stderr: str) -> ProcessFailure:
     """Python was left without its knowledge: native code called exit(), or exec() put another program in its place."""
-    message = f"the process ended with status {status} without passing through Python's exit (exec, or exit in native code)"
+    message = f"the process ended with status {status} without passing through Python's exit (it called exec, or exit in native code)"
     kind = FailureKind.EXIT if status else FailureKind.INTERNAL
     return ProcessFailure(kind=kind, exception=None, message=message, traceback=stderr, exit_code=status)

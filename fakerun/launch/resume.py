@@ -26,12 +26,14 @@ def resume_run_directory(path: Path, job: JobSpec) -> RunDirectory:
     directory = find_run_directory(path)
     earlier = directory.read_job()
     for name, then, now in _differences(earlier, job):
-        raise UsageError(f"run directory {path}: {name} was {then} in that run and is {now} now; start over without --resume")
+        raise UsageError(f"run directory {path}: {name} was {then} in that run and is {now} now; drop --resume to start over")
     version = directory.records.read_run().fakerun_version
     if version != fakerun.__version__:
-        raise UsageError(f"run directory {path}: was made by fakerun {version}, this is {fakerun.__version__}; start over without --resume")
+        raise UsageError(
+            f"run directory {path}: was made by fakerun {version}, but this is fakerun {fakerun.__version__}; drop --resume to start over"
+        )
     if job.script is not None and job.script.stat().st_mtime > directory.job_file.stat().st_mtime:
-        raise UsageError(f"run directory {path}: {job.script} was changed after that run began; start over without --resume")
+        raise UsageError(f"run directory {path}: {job.script} has changed since that run began; drop --resume to start over")
     return directory
 
 

@@ -105,7 +105,7 @@ def open_run_directory(path: Path | None) -> RunDirectory:
     except OSError as error:
         # Without a path it is the temporary directory that cannot be made; the error knows which.
         where = path if path is not None else error.filename
-        raise UsageError(f"run directory {where}: {error.strerror}; name a directory that can be written to with --run-dir") from error
+        raise UsageError(f"run directory {where}: {error.strerror}; pass a writable directory to --run-dir") from error
 
 
 def find_run_directory(path: Path) -> RunDirectory:
@@ -116,7 +116,7 @@ def find_run_directory(path: Path) -> RunDirectory:
     """
     directory = RunDirectory(path.absolute())
     if not _holds_a_run(directory):
-        raise UsageError(f"{path}: no run of fakerun is kept there; name the directory that --run-dir was given")
+        raise UsageError(f"{path}: not a fakerun run directory; pass the directory you gave to --run-dir")
     return directory
 
 
@@ -139,7 +139,7 @@ def _prepared(path: Path) -> RunDirectory:
 def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
     if not _holds_a_run(directory):
         raise UsageError(
-            f"run directory {named}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
+            f"run directory {named}: contains files that are not from a fakerun run; pass a new or empty directory to --run-dir"
         )
     directory.records.run.unlink(missing_ok=True)
     directory.records.remove_shared()

@@ -105,7 +105,7 @@ _running: list[None] = []
 @contextmanager
 def _the_only_one() -> Iterator[None]:
     if _running:
-        raise UsageError("this process is simulating a rank already: a second simulation can begin when the first has ended")
+        raise UsageError("this process already simulates a rank; end that simulation before you start another")
     _running.append(None)
     try:
         yield

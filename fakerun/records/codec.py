@@ -270,7 +270,7 @@ def _decoded(kind: Any, data: bytes, source: str, *, version_matters: bool = Fal
     try:
         text = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{source}: not a record of fakerun ({error}); run the job again") from error
+        raise UsageError(f"{source}: not a fakerun record ({error}); run the job again") from error
     return _validated(kind, text, source, version_matters=version_matters)
 
 
@@ -287,8 +287,8 @@ def _what_is_wrong(text: bytes, error: ValueError) -> str:
     try:
         document: Any = json.loads(text)
     except ValueError:
-        return f"not a record of fakerun ({error})"
+        return f"not a fakerun record ({error})"
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
-        return f"has schema version {version}, this fakerun reads {SCHEMA_VERSION}"
+        return f"schema version {version}, but this fakerun reads version {SCHEMA_VERSION}"
     return f"the record is damaged ({error})"

@@ -25,6 +25,10 @@ class CollectiveOp(StrEnum):
     BARRIER = "barrier"
 
 
+P2P_OPS = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
+"""Operations between two members of a group; the others are collectives, which all members issue."""
+
+
 class Phase(StrEnum):
     """What the rank was doing: `other` is everything outside forward, backward and the optimizer (setup, data, logging, clipping)."""
 

@@ -358,6 +358,14 @@ class FindingCode(StrEnum):
         "The script uses an API that is not emulated; it gets the stated answer and goes on.",
         "See the list of what is not emulated for what the answer means.",
     )
+    OTHER_HARDWARE = (
+        "other-hardware",
+        Severity.NOTE,
+        "Judged on other hardware",
+        "The report judges a kept run on hardware that it was not simulated on. What torch chooses by compute capability (kernels) and the "
+        "script by the device's properties is what they chose for the hardware that it was simulated on.",
+        "Run the job again with that --hardware to be sure.",
+    )
     NOT_SAVED = (
         "not-saved",
         Severity.NOTE,

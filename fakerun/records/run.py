@@ -50,7 +50,7 @@ class ProcessFailure:
         if self.kind in (FailureKind.GAP, FailureKind.USAGE, FailureKind.INTERRUPTED) or self.exception is None:
             return message
         exception = message if message == self.exception else f"{self.exception}: {message}"
-        return f"a fault of fakerun's own, please report it: {exception}" if self.kind is FailureKind.INTERNAL else exception
+        return f"internal error in fakerun, please report it: {exception}" if self.kind is FailureKind.INTERNAL else exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ class RecordStore:
         try:
             data = self.run.read_bytes()
         except OSError as error:
-            raise UsageError(f"{self.run}: {error.strerror}; name the directory of a run") from error
+            raise UsageError(f"{self.run}: {error.strerror}; pass the directory you gave to --run-dir") from error
         return decode_run(data, ranks, source=str(self.run))
 
     def ranks(self) -> list[int]:

@@ -31,16 +31,16 @@ def refused(line: str, message: str) -> Mistake:
 
 ON_THE_COMMAND_LINE = {
     "no such script": refused("nope.py --world-size 8", "no such script: nope.py"),
-    "a directory": refused(". --world-size 8", ". is a directory: give the script in it, or use -m for a package"),
+    "a directory": refused(". --world-size 8", ".: is a directory; pass the script in it, or -m for a package"),
     "mesh and world size": refused(
         "train.py --world-size 8 --mesh 3x3",
-        "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size",
+        "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them",
     ),
     "rank": refused("train.py --world-size 8 --rank 8", "rank 8 does not exist: a world size of 8 has ranks 0 to 7"),
-    "no ranks": refused("train.py --world-size 0", "world size 0 is not possible: it must be at least 1"),
+    "no ranks": refused("train.py --world-size 0", "world size 0: must be at least 1"),
     "hardware": refused(
         "train.py --world-size 8 --hardware h100-81gb",
-        "unknown hardware 'h100-81gb' (did you mean 'h100-80gb' or 'a100-80gb' or 'v100-32gb'?); known: " + ", ".join(accelerator_names()),
+        "unknown hardware 'h100-81gb' (did you mean 'h100-80gb' or 'h100-96gb' or 'a100-80gb'?); known: " + ", ".join(accelerator_names()),
     ),
     "option before --": refused(
         "train.py --world-size 8 --learning-rate 3 -- --epochs 2",
@@ -48,7 +48,7 @@ ON_THE_COMMAND_LINE = {
     ),
     "run directory": refused(
         "train.py --world-size 8 --run-dir train.py/run",
-        "run directory train.py/run: Not a directory; name a directory that can be written to with --run-dir",
+        "run directory train.py/run: Not a directory; pass a writable directory to --run-dir",
     ),
 }
 
@@ -237,7 +237,7 @@ Strict.apply(model(torch.ones(2, 4, device='cuda'))).sum().backward()
 
 
 def test_the_traceback_is_that_of_a_real_run(tmp_path: Path) -> None:
-    """No trace of the functions through which torch asks the simulation; no warnings of torch's about the stand-in device."""
+    """No trace of the functions through which torch asks the simulation; no warnings of torch's about the device that stands for CUDA."""
     (tmp_path / "train.py").write_text(BACKWARD)
     assert fakerun("train.py", "--world-size", "8", "--run-dir", "run", cwd=tmp_path).returncode == 3
     error = (tmp_path / "run" / "rank-00000" / "stderr.log").read_text()

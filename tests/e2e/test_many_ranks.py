@@ -149,9 +149,9 @@ def _no_run(place: Path) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (_another_job, "run directory run: steps was 2 in that run and is 3 now; start over without --resume"),
-        (_another_script, "run directory run: train.py was changed after that run began; start over without --resume"),
-        (_no_run, "run: no run of fakerun is kept there; name the directory that --run-dir was given"),
+        (_another_job, "run directory run: steps was 2 in that run and is 3 now; drop --resume to start over"),
+        (_another_script, "run directory run: train.py has changed since that run began; drop --resume to start over"),
+        (_no_run, "run: not a fakerun run directory; pass the directory you gave to --run-dir"),
     ],
 )
 def test_what_cannot_be_gone_on_with_is_refused(average: Path, prepare: Any, message: str) -> None:

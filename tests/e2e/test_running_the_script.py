@@ -404,8 +404,7 @@ FAILURES = {
         ProcessFailure(
             kind=FailureKind.SIGNAL,
             exception=None,
-            message="killed by SIGKILL "
-            "(probably by the out-of-memory killer: this machine's own memory ran out, or a limit on it was reached)",
+            message="killed by SIGKILL (probably by the out-of-memory killer: this machine ran out of memory, or the process hit a limit)",
             exit_code=137,
         ),
     ),
@@ -414,7 +413,7 @@ FAILURES = {
         ProcessFailure(
             kind=FailureKind.SIGNAL,
             exception=None,
-            message="killed by SIGABRT at train.py:3 (native code gave up; its last words, if any, are in the rank's stderr.log)",
+            message="killed by SIGABRT at train.py:3 (native code aborted; see the rank's stderr.log)",
             traceback='Stack (most recent call last):\n  File "{place}/train.py", line 3, in <module>\n',
             exit_code=134,
             call_site=site("train.py:3"),
@@ -425,7 +424,7 @@ FAILURES = {
         ProcessFailure(
             kind=FailureKind.EXIT,
             exception=None,
-            message="the process ended with status 2 without passing through Python's exit (exec, or exit in native code)",
+            message="the process ended with status 2 without passing through Python's exit (it called exec, or exit in native code)",
             exit_code=2,
         ),
     ),
@@ -648,7 +647,7 @@ def test_a_script_that_cannot_even_say_is_killed(place: Path) -> None:
         end = RankEnd(status=process.close(), stopped=FailureKind.TIMEOUT)
     failure = finished_record(replace(JOB, timeout_s=60.0), 3, end, directory.records.read(3)).failure
     assert failure is not None
-    assert failure.message == "timed out after 60 s, and did not answer when asked where it was"
+    assert failure.message == "timed out after 60 s; the rank did not respond when asked for its stack"
 
 
 def test_the_time_limit_of_the_job_is_kept(place: Path) -> None:

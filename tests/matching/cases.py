@@ -9,7 +9,7 @@ EVERYBODY = (0, 1, 2, 3)
 BUGS = (
     Bug(name="missing_collective", world_size=4, code=FindingCode.MISSING_COLLECTIVE, ranks=(2,), says=("int64[]",)),
     Bug(name="extra_collective", world_size=4, code=FindingCode.EXTRA_COLLECTIVE, ranks=(0,)),
-    Bug(name="other_operation", world_size=4, code=FindingCode.OPERATION_MISMATCH, ranks=(0,), says=("all_reduce", "reduce of")),
+    Bug(name="other_operation", world_size=4, code=FindingCode.OPERATION_MISMATCH, ranks=(0,), says=("calls all_reduce", "call reduce")),
     Bug(name="swapped_order", world_size=4, code=FindingCode.SWAPPED_COLLECTIVES, ranks=(1,), says=("float32[4]", "float32[8]")),
     Bug(name="size", world_size=4, code=FindingCode.SIZE_MISMATCH, ranks=(3,), says=("float32[5,4]", "float32[8,4]")),
     Bug(name="dtype", world_size=4, code=FindingCode.DTYPE_MISMATCH, ranks=(0,), says=("float32", "bfloat16")),
@@ -22,11 +22,11 @@ BUGS = (
         ranks=(2, 3),
         says=("rank 2 sends 64 elements to rank 3", "expects 80"),
     ),
-    Bug(name="send_without_recv", world_size=2, code=FindingCode.SEND_WITHOUT_RECV, ranks=(0, 1), says=("message 3",)),
-    Bug(name="recv_without_send", world_size=2, code=FindingCode.RECV_WITHOUT_SEND, ranks=(0, 1), says=("message 1",)),
+    Bug(name="send_without_recv", world_size=2, code=FindingCode.SEND_WITHOUT_RECV, ranks=(0, 1), says=("message #3",)),
+    Bug(name="recv_without_send", world_size=2, code=FindingCode.RECV_WITHOUT_SEND, ranks=(0, 1), says=("message #1",)),
     Bug(name="message_size", world_size=2, code=FindingCode.SIZE_MISMATCH, ranks=(0, 1), says=("1536", "2048")),
     Bug(name="message_dtype", world_size=2, code=FindingCode.DTYPE_MISMATCH, ranks=(0, 1), says=("bfloat16", "float32")),
-    Bug(name="send_recv_cycle", world_size=4, code=FindingCode.DEADLOCK, ranks=EVERYBODY, says=("send",)),
+    Bug(name="send_recv_cycle", world_size=4, code=FindingCode.DEADLOCK, ranks=EVERYBODY, says=("send", "to rank 1")),
     Bug(name="cross_group_cycle", world_size=4, code=FindingCode.DEADLOCK, ranks=EVERYBODY, says=("all_reduce",)),
     Bug(
         name="group_order",
@@ -82,7 +82,7 @@ REPORTS = (
         says=("all_gather_into_tensor",),
     ),
     Report(name="pytorch_25390", at="pytorch/pytorch/issues/25390", world_size=4, code=FindingCode.GROUP_MISMATCH, ranks=EVERYBODY),
-    Report(name="nccl_479", at="NVIDIA/nccl/issues/479", world_size=2, code=FindingCode.DEADLOCK, ranks=(0, 1), says=("send",)),
+    Report(name="nccl_479", at="NVIDIA/nccl/issues/479", world_size=2, code=FindingCode.DEADLOCK, ranks=(0, 1), says=("send", "to rank 1")),
     Report(
         name="pippy_969", at="pytorch/PiPPy/issues/969", world_size=3, code=FindingCode.DEADLOCK, ranks=(0, 1, 2), says=("send", "recv")
     ),

@@ -136,6 +136,7 @@ DEVICES: list[tuple[str, Callable[[], Any], int | None]] = [
     ("nccl", lambda: dist.barrier(), 0),
     ("nccl", lambda: dist.all_gather_object([None, None], "it"), 0),
     ("gloo", lambda: dist.all_reduce(on("cpu")), None),
+    ("gloo", lambda: dist.all_reduce(on("cuda")), None),
     ("gloo", lambda: dist.barrier(), None),
     ("gloo", lambda: dist.monitored_barrier(), None),
     ("gloo", lambda: dist.all_gather_object([None, None], "it"), None),

@@ -3,7 +3,7 @@
 import pytest
 
 from fakerun.analysis.classes import RankClass
-from fakerun.analysis.devices import Devices, devices_of_ranks, physical_devices
+from fakerun.analysis.devices import Devices, devices_of_ranks, named, physical_devices
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.records.run import RankRecord
 
@@ -66,6 +66,11 @@ def test_nodes_have_devices_of_their_own() -> None:
     own = MemoryFootprint(peak_bytes=GIB)
     found = physical_devices({rank: {0: own} for rank in range(4)}, dict.fromkeys(range(4), (0,)), ranks_per_node=2)
     assert [(each.node, each.cuda_index, each.peak_bytes // GIB) for each in found] == [(0, 0, 2), (1, 0, 2)]
+
+
+def test_devices_in_words() -> None:
+    assert named([(3, 0)]) == "cuda:0 of node 3"
+    assert named([(2, 1), (1, 0), (2, 0), (3, 0)]) == "cuda:0 of nodes 1-3, cuda:1 of node 2"
 
 
 def test_ranks_of_which_nothing_is_known_are_named() -> None:

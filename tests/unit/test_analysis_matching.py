@@ -143,8 +143,8 @@ def test_a_rank_that_ends_early_is_the_one_cause() -> None:
     (finding,) = matching_findings(ranks)
     assert (finding.code, finding.severity, finding.ranks) == ("early-exit", Severity.ERROR, (3,))
     assert finding.message == (
-        "rank 3 failed: at collective 2 of group dp (ranks 0-3) the others wait for ever. "
-        "rank 3: no further call; ranks 0-2: all_reduce of float32[4] at train.py:3."
+        "rank 3 failed and never issues collective #2 of group dp (ranks 0-3): "
+        "it makes no further call where ranks 0-2 call all_reduce float32[4] at train.py:3."
     )
 
 
@@ -160,8 +160,8 @@ def test_messages_name_both_sides() -> None:
         [RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in changed(0, dtype="int64").items()]
     )
     assert finding.message == (
-        "rank 2 differs in dtype at collective 0 of group dp (ranks 0-3). "
-        "rank 2: all_reduce of int64[8] at train.py:1; ranks 0-1,3: all_reduce of float32[8] at train.py:1."
+        "rank 2 disagrees on the dtype of collective #0 of group dp (ranks 0-3): "
+        "it calls all_reduce int64[8] at train.py:1 where ranks 0-1 and 3 call all_reduce float32[8] at train.py:1."
     )
 
 
@@ -205,7 +205,6 @@ def test_a_call_on_a_group_that_the_rank_is_not_in() -> None:
     pair = call(5, process_group="1", group="pair", group_ranks=(0, 1))
     findings = matching_findings([RankRecord(rank=rank, collectives=in_order([pair, USUAL[0]])) for rank in WORLD])
     assert [(finding.code, finding.ranks, text(finding.call_site)) for finding in findings] == [("non-member", (2, 3), "train.py:5")]
-    assert (
-        findings[0].message
-        == "ranks 2-3 call on group pair (ranks 0-1) without being in it: all_reduce of float32[8] at train.py:5 does nothing there."
+    assert findings[0].message == (
+        "ranks 2-3 call all_reduce float32[8] at train.py:5 on group pair (ranks 0-1) without being members: the call does nothing there."
     )

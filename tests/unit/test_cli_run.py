@@ -203,24 +203,24 @@ USAGE_ERRORS = {
     "reprot run": "no such script or command: reprot (did you mean 'report'?)",
     "rum train.py --world-size 2": "no such script or command: rum (did you mean 'run'?)",
     "rum.py --world-size 2": "no such script: rum.py",
-    ". --world-size 2": ". is a directory: give the script in it, or use -m for a package",
+    ". --world-size 2": ".: is a directory; pass the script in it, or -m for a package",
     "run": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "--world-size 2": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "train.py": (
-        "the number of ranks is not given: pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
+        "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
     ),
-    "train.py --world-size 0": "world size 0 is not possible: it must be at least 1",
+    "train.py --world-size 0": "world size 0: must be at least 1",
     "train.py --world-size eight": "Invalid value for '--world-size': 'eight' is not a whole number",
     "train.py --world-size": "Option '--world-size' requires an argument.",
     "train.py --world-size 8 --ranks 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
-    "train.py --world-size 8 --ranks x": "ranks 'x': 'x' is neither a number nor a range; write all, auto, or numbers and ranges: 0,4-7",
+    "train.py --world-size 8 --ranks x": (
+        "ranks 'x': 'x' is neither a number nor a range; write all, auto, or numbers and ranges as in 0,4-7"
+    ),
     "train.py --world-size 8 --rank 1 --ranks all": "--rank 1 and --ranks all: pass only one of them",
     "train.py --world-size 8 --jobs 0": "--jobs 0: must be at least 1",
     "train.py --world-size 8 --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
-    "train.py --world-size 8 --mesh 3x3": (
-        "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size"
-    ),
-    "train.py --mesh 2by4": "mesh '2by4' is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4",
+    "train.py --world-size 8 --mesh 3x3": ("mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them"),
+    "train.py --mesh 2by4": "mesh '2by4' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4",
     "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
@@ -229,7 +229,7 @@ USAGE_ERRORS = {
         "reduce_scatter_tensor, broadcast, scatter, gather, all_to_all, all_to_all_single, send, recv, barrier"
     ),
     "train.py --world-size 8 --error-on-collective=": (
-        "no operation is named: leave out the value to forbid all, or give a list such as all_reduce,send"
+        "no operation given; leave out the value to forbid all, or list some as in all_reduce,send"
     ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
     "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown",
@@ -247,12 +247,10 @@ USAGE_ERRORS = {
     "--nproc-per-node all train.py": (
         "--nproc-per-node 'all': not a number; write a number (or auto, cpu, gpu, xpu, with --world-size or --mesh)"
     ),
-    "-m train.py --lr 3": "train.py is a file, not a module: leave out -m (in a job file: script, not module)",
-    "nope.yaml": "nope.yaml: cannot be read: No such file or directory",
+    "-m train.py --lr 3": "train.py is a file, not a module; drop -m (in a job file: use script, not module)",
+    "nope.yaml": "nope.yaml: cannot read the file: No such file or directory",
     "job.yaml --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
-    "job.yaml --world-size 16": (
-        "mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16: the product of the mesh must equal the world size"
-    ),
+    "job.yaml --world-size 16": ("mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16; change one of them"),
 }
 
 
@@ -269,7 +267,7 @@ def test_every_error_of_a_job_file_is_told(launcher: Launcher, capsys: pytest.Ca
     Path("job.yaml").write_text("script: train.py\nmesh: 2:4\nsteps: 0\n")
     assert main(["job.yaml", "--mesh", "2x4"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "fakerun: error: job.yaml:2: mesh: 2:4 is a number to base 60 in YAML: quote it ('2:4'), or write a mesh as 2x4",
+        "fakerun: error: job.yaml:2: mesh: 2:4 is a base-60 number in YAML; quote it ('2:4'), or write a mesh as 2x4",
         "fakerun: error: job.yaml:3: steps: must be at least 1, not 0",
     ]
     assert launcher.jobs == []

@@ -144,11 +144,11 @@ def _document(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"hello", "rank.gz: not a record of fakerun (Not a gzipped file (b'he')); run the job again"),
-        (encode_rank(FULL_RECORD).document[:50], "rank.gz: not a record of fakerun (Compressed file ended before"),
-        (gzip.compress(b"hello"), "rank.gz: not a record of fakerun (1 validation error"),
-        (gzip.compress(b"[]"), "rank.gz: has schema version None, this fakerun reads 3; run the job again with this fakerun"),
-        (_document(schema_version=1), "rank.gz: has schema version 1, this fakerun reads 3; run the job again with this fakerun"),
+        (b"hello", "rank.gz: not a fakerun record (Not a gzipped file (b'he')); run the job again"),
+        (encode_rank(FULL_RECORD).document[:50], "rank.gz: not a fakerun record (Compressed file ended before"),
+        (gzip.compress(b"hello"), "rank.gz: not a fakerun record (1 validation error"),
+        (gzip.compress(b"[]"), "rank.gz: schema version None, but this fakerun reads version 3; run the job again with this fakerun"),
+        (_document(schema_version=1), "rank.gz: schema version 1, but this fakerun reads version 3; run the job again with this fakerun"),
         (_document(rank="three"), "rank.gz: the record is damaged (1 validation error"),
     ],
     ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],
@@ -173,10 +173,10 @@ def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"hello", "job.json: not a job file of a run directory"),
-        (b'{"job": {}}', "job.json: not a job file of a run directory"),
-        (b'{"fakerun_job": 1}', "job.json: has schema version 1, this fakerun reads 2; run the job again"),
-        (b'{"fakerun_job": 2, "job": {}}', "job.json: the job is damaged (1 validation error"),
+        (b"hello", "job.json: not the job file of a run directory; pass the directory you gave to --run-dir"),
+        (b'{"job": {}}', "job.json: not the job file of a run directory; pass the directory you gave to --run-dir"),
+        (b'{"fakerun_job": 1}', "job.json: schema version 1, but this fakerun reads version 2; run the job again"),
+        (b'{"fakerun_job": 2, "job": {}}', "job.json: the job file is damaged (1 validation error"),
     ],
     ids=["no json", "another program's", "other version", "damaged"],
 )

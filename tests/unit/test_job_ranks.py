@@ -23,10 +23,10 @@ def test_ranks(text: str, ranks: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "ranks '': '' is neither a number nor a range; write all, auto, or numbers and ranges: 0,4-7"),
-        ("0,x", "ranks '0,x': 'x' is neither a number nor a range; write all, auto, or numbers and ranges: 0,4-7"),
-        ("-1", "ranks '-1': '-1' is neither a number nor a range; write all, auto, or numbers and ranges: 0,4-7"),
-        ("0,7-4", "ranks '0,7-4': the range 7-4 is empty; write all, auto, or numbers and ranges: 0,4-7"),
+        ("", "ranks '': '' is neither a number nor a range; write all, auto, or numbers and ranges as in 0,4-7"),
+        ("0,x", "ranks '0,x': 'x' is neither a number nor a range; write all, auto, or numbers and ranges as in 0,4-7"),
+        ("-1", "ranks '-1': '-1' is neither a number nor a range; write all, auto, or numbers and ranges as in 0,4-7"),
+        ("0,7-4", "ranks '0,7-4': the range 7-4 is empty; write all, auto, or numbers and ranges as in 0,4-7"),
         ("4-8", "rank 8 does not exist: a world size of 8 has ranks 0 to 7"),
         ("0-99999999", "rank 99999999 does not exist: a world size of 8 has ranks 0 to 7"),
     ],

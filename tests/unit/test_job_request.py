@@ -49,33 +49,32 @@ def test_world(parts: dict[str, Any], nnodes: int, nproc_per_node: int) -> None:
     [
         (
             {},
-            "the number of ranks is not given: pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh "
-            "(in a job file: world_size)",
+            "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)",
         ),
-        ({"world_size": 0}, "world size 0 is not possible: it must be at least 1"),
-        ({"nnodes": 0, "world_size": 8}, "number of nodes 0 is not possible: it must be at least 1"),
-        ({"nproc_per_node": -1}, "number of processes per node -1 is not possible: it must be at least 1"),
-        ({"world_size": 2**20 + 1}, "1048577 ranks are not possible: at most 1048576 can be simulated"),
-        ({"world_size": 8, "nnodes": 3}, "8 ranks cannot be spread evenly over 3 nodes"),
-        ({"world_size": 8, "nproc_per_node": 3}, "8 ranks do not fill nodes of 3 processes"),
+        ({"world_size": 0}, "world size 0: must be at least 1"),
+        ({"nnodes": 0, "world_size": 8}, "number of nodes 0: must be at least 1"),
+        ({"nproc_per_node": -1}, "number of processes per node -1: must be at least 1"),
+        ({"world_size": 2**20 + 1}, "1048577 ranks: too many; at most 1048576 can be simulated"),
+        ({"world_size": 8, "nnodes": 3}, "8 ranks cannot be spread evenly over 3 nodes; change one of the numbers"),
+        ({"world_size": 8, "nproc_per_node": 3}, "8 ranks do not fill nodes of 3 processes; change one of the numbers"),
         (
             {"world_size": 8, "nnodes": 2, "nproc_per_node": 2},
-            "2 nodes x 2 processes per node = 4 ranks, but the world size is 8",
+            "2 nodes x 2 processes per node = 4 ranks, but the world size is 8; change one of them",
         ),
         (
             {"world_size": 8, "mesh": "3x3"},
-            "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size",
+            "mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them",
         ),
         (
             {"nnodes": 2, "nproc_per_node": 8, "mesh": "2x4"},
-            "mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16: the product of the mesh must equal the world size",
+            "mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16; change one of them",
         ),
         ({"world_size": 8, "ranks": RankChoice.of([8])}, "rank 8 does not exist: a world size of 8 has ranks 0 to 7"),
         ({"world_size": 8, "ranks": RankChoice.of([-1])}, "rank -1 does not exist: a world size of 8 has ranks 0 to 7"),
-        ({"world_size": 8, "steps": 0}, "steps 0 is not possible: it must be at least 1"),
+        ({"world_size": 8, "steps": 0}, "steps 0: must be at least 1"),
         ({"world_size": 8, "routing": "skewed"}, "unknown routing 'skewed'; known: balanced, worst"),
-        ({"world_size": 8, "timeout_s": 0.0}, "timeout 0 s is not possible: it must be above 0, and finite"),
-        ({"world_size": 8, "timeout_s": float("nan")}, "timeout nan s is not possible: it must be above 0, and finite"),
+        ({"world_size": 8, "timeout_s": 0.0}, "timeout 0 s: must be a finite number above 0"),
+        ({"world_size": 8, "timeout_s": float("nan")}, "timeout nan s: must be a finite number above 0"),
     ],
 )
 def test_refused(parts: dict[str, Any], message: str) -> None:
@@ -114,15 +113,15 @@ def test_scripts(tmp_path: Path) -> None:
         check_script(script)
     script.touch()
     check_script(script)
-    with pytest.raises(UsageError, match="is a directory: give the script in it, or use -m for a package"):
+    with pytest.raises(UsageError, match="is a directory; pass the script in it, or -m for a package"):
         check_script(tmp_path)
 
 
 def test_modules(tmp_path: Path) -> None:
     check_module("package.train")
-    with pytest.raises(UsageError, match=r"'a-b\.c' is not the name of a module: write it as in package\.module"):
+    with pytest.raises(UsageError, match=r"'a-b\.c' is not a module name; write it as in package\.module"):
         check_module("a-b.c")
     script = tmp_path / "train.py"
     script.touch()
-    with pytest.raises(UsageError, match="is a file, not a module: leave out -m"):
+    with pytest.raises(UsageError, match="is a file, not a module; drop -m"):
         check_module(str(script))

@@ -125,83 +125,83 @@ def test_hardware_with_figures(written: str) -> None:
 BROKEN = {
     "empty": ("", ["job.yaml:1: the file is empty"]),
     "only a comment": ("# later\n", ["job.yaml:1: the file is empty"]),
-    "not a map": ("- train.py\n", [f"job.yaml:1: the top of a job file must be a map, not a list; allowed keys: {KEYS}"]),
-    "text": ("train.py\n", [f"job.yaml:1: the top of a job file must be a map, not the text 'train.py'; allowed keys: {KEYS}"]),
-    "not UTF-8": (b"script: train.py\nargs: [\xff]\n", ["job.yaml:2: this is not UTF-8: byte 0xff"]),
-    "control character": (b"script: train.py\n\x07\n", ["job.yaml:2: this is no YAML: the character U+0007 is not allowed"]),
+    "not a mapping": ("- train.py\n", [f"job.yaml:1: a job file must be a mapping, not a list; allowed keys: {KEYS}"]),
+    "text": ("train.py\n", [f"job.yaml:1: a job file must be a mapping, not the string 'train.py'; allowed keys: {KEYS}"]),
+    "not UTF-8": (b"script: train.py\nargs: [\xff]\n", ["job.yaml:2: not UTF-8: byte 0xff"]),
+    "control character": (b"script: train.py\n\x07\n", ["job.yaml:2: not valid YAML: the character U+0007 is not allowed"]),
     "tab": (
         "script: train.py\nenv:\n\tA: 1\n",
-        ["job.yaml:3: this is no YAML: found character '\\t' that cannot start any token; indent with spaces, not tabs"],
+        ["job.yaml:3: not valid YAML: found character '\\t' that cannot start any token; indent with spaces, not tabs"],
     ),
-    "unclosed": ("script: train.py\nargs: [a\n", ["job.yaml:3: this is no YAML: expected ',' or ']', but got '<stream end>'"]),
-    "two documents": ("script: train.py\n---\nscript: train.py\n", ["job.yaml:2: this is no YAML: but found another document"]),
-    "nested deeply": ("[" * 5000, ["job.yaml:1: lists or maps are nested too deeply"]),
+    "unclosed": ("script: train.py\nargs: [a\n", ["job.yaml:3: not valid YAML: expected ',' or ']', but got '<stream end>'"]),
+    "two documents": ("script: train.py\n---\nscript: train.py\n", ["job.yaml:2: not valid YAML: but found another document"]),
+    "nested deeply": ("[" * 5000, ["job.yaml:1: lists or mappings are nested too deeply"]),
     "object": (
         "script: !!python/object:os.system train.py\n",
-        ["job.yaml:1: script: the tag tag:yaml.org,2002:python/object:os.system is not allowed: write a plain value"],
+        ["job.yaml:1: script: the tag tag:yaml.org,2002:python/object:os.system is not allowed; write a plain value"],
     ),
-    "alias of itself": ("script: train.py\nargs: &a [*a]\n", ["job.yaml:2: args[0]: must be text or a number, not a list"]),
+    "alias of itself": ("script: train.py\nargs: &a [*a]\n", ["job.yaml:2: args[0]: must be a string or a number, not a list"]),
     "unknown key": (
         "script: train.py\nworld_siez: 8\n",
         [f"job.yaml:2: world_siez: unknown key (did you mean 'world_size'?); allowed: {KEYS}"],
     ),
     "merge key": ("script: train.py\n<<: {steps: 2}\n", [f"job.yaml:2: <<: unknown key; allowed: {KEYS}"]),
-    "key that is a list": ("script: train.py\n? [a]\n: 1\n", ["job.yaml:2: a key must be a name, not a list or a map"]),
-    "duplicate key": ("script: train.py\nsteps: 2\nsteps: 3\n", ["job.yaml:3: steps: the key is given twice (first on line 2): keep one"]),
+    "key that is a list": ("script: train.py\n? [a]\n: 1\n", ["job.yaml:2: a key must be a string, not a list or a mapping"]),
+    "duplicate key": ("script: train.py\nsteps: 2\nsteps: 3\n", ["job.yaml:3: steps: duplicate key (first on line 2); keep one"]),
     "duplicate axis": (
         "script: train.py\nmesh:\n  dp: 2\n  dp: 4\n",
-        ["job.yaml:4: mesh.dp: the key is given twice (first on line 3): keep one"],
+        ["job.yaml:4: mesh.dp: duplicate key (first on line 3); keep one"],
     ),
     "sexagesimal": (
         "script: train.py\nmesh: 2:4\n",
-        ["job.yaml:2: mesh: 2:4 is a number to base 60 in YAML: quote it ('2:4'), or write a mesh as 2x4"],
+        ["job.yaml:2: mesh: 2:4 is a base-60 number in YAML; quote it ('2:4'), or write a mesh as 2x4"],
     ),
     "Norway": (
         "script: train.py\nargs: [--country, no]\n",
-        ["job.yaml:2: args[1]: no is a truth value in YAML: write true or false, or quote it ('no')"],
+        ["job.yaml:2: args[1]: no is a boolean in YAML; write true or false, or quote it ('no')"],
     ),
     "on": (
         "script: train.py\nenv:\n  DEBUG: on\n",
-        ["job.yaml:3: env.DEBUG: on is a truth value in YAML: write true or false, or quote it ('on')"],
+        ["job.yaml:3: env.DEBUG: on is a boolean in YAML; write true or false, or quote it ('on')"],
     ),
     "octal": (
         "script: train.py\nsteps: 010\n",
-        ["job.yaml:2: steps: 010 is a number to base 8 in YAML: leave out the leading 0, or quote it ('010')"],
+        ["job.yaml:2: steps: 010 is an octal number in YAML; drop the leading 0, or quote it ('010')"],
     ),
-    "no value": ("script: train.py\nmesh:\n", ["job.yaml:2: mesh: has no value: give one, or leave the key out"]),
+    "no value": ("script: train.py\nmesh:\n", ["job.yaml:2: mesh: has no value; give one or remove the key"]),
     "text for a number": (
         "script: train.py\nworld_size: eight\n",
-        ["job.yaml:2: world_size: must be a whole number, not the text 'eight'"],
+        ["job.yaml:2: world_size: must be a whole number, not the string 'eight'"],
     ),
-    "quoted number": ("script: train.py\nworld_size: '8'\n", ["job.yaml:2: world_size: must be a whole number, not the text '8'"]),
+    "quoted number": ("script: train.py\nworld_size: '8'\n", ["job.yaml:2: world_size: must be a whole number, not the string '8'"]),
     "float": ("script: train.py\nsteps: 2.5\n", ["job.yaml:2: steps: must be a whole number, not the number 2.5"]),
     "truth value": ("script: train.py\nsteps: true\n", ["job.yaml:2: steps: must be a whole number, not true"]),
-    "number for text": ("script: 7\n", ["job.yaml:1: script: must be text, not the number 7"]),
+    "number for text": ("script: 7\n", ["job.yaml:1: script: must be a string, not the number 7"]),
     "zero": ("script: train.py\nworld_size: 0\n", ["job.yaml:2: world_size: must be at least 1, not 0"]),
-    "text for a list": ("script: train.py\nargs: --lr 3\n", ["job.yaml:2: args: must be a list, not the text '--lr 3'"]),
-    "list in a list": ("script: train.py\nargs: [[a]]\n", ["job.yaml:2: args[0]: must be text or a number, not a list"]),
-    "list for a map": ("script: train.py\nenv: [A=1]\n", ["job.yaml:2: env: must be a map, not a list"]),
+    "text for a list": ("script: train.py\nargs: --lr 3\n", ["job.yaml:2: args: must be a list, not the string '--lr 3'"]),
+    "list in a list": ("script: train.py\nargs: [[a]]\n", ["job.yaml:2: args[0]: must be a string or a number, not a list"]),
+    "list for a map": ("script: train.py\nenv: [A=1]\n", ["job.yaml:2: env: must be a mapping, not a list"]),
     "no variable": ("script: train.py\nenv: {A=B: 1}\n", ["job.yaml:2: env.A=B: is not the name of an environment variable"]),
     "zero byte": (
         'script: train.py\nargs: ["a\\0b"]\n',
-        ["job.yaml:2: args[0]: must not contain a zero byte: a process cannot take it"],
+        ["job.yaml:2: args[0]: must not contain a null byte: no argument or variable can"],
     ),
     "list for a mesh": (
         "script: train.py\nmesh: [2, 4]\n",
-        ["job.yaml:2: mesh: must be sizes (2x4), named sizes (dp=2,tp=4) or a map from axis to size, not a list"],
+        ["job.yaml:2: mesh: must be sizes (2x4), named sizes (dp=2,tp=4) or a mapping from axis to size, not a list"],
     ),
     "mesh of nonsense": (
         "script: train.py\nmesh: two by four\n",
-        ["job.yaml:2: mesh: mesh 'two by four' is not understood: write sizes as 2x4, or name the axes as in dp=2,tp=4"],
+        ["job.yaml:2: mesh: mesh 'two by four' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4"],
     ),
     "axis of size zero": ("script: train.py\nmesh:\n  dp: 2\n  tp: 0\n", ["job.yaml:4: mesh.tp: must be at least 1, not 0"]),
     "mesh against world size": (
         "script: train.py\nworld_size: 8\nmesh: 3x3\n",
-        ["job.yaml:3: mesh: mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: the product of the mesh must equal the world size"],
+        ["job.yaml:3: mesh: mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them"],
     ),
     "nodes against world size": (
         "script: train.py\nworld_size: 8\nnnodes: 3\n",
-        ["job.yaml:2: world_size: 8 ranks cannot be spread evenly over 3 nodes"],
+        ["job.yaml:2: world_size: 8 ranks cannot be spread evenly over 3 nodes; change one of the numbers"],
     ),
     "ranks": (
         "script: train.py\nmesh: 2x4\nranks: [1, 8]\n",
@@ -209,9 +209,9 @@ BROKEN = {
     ),
     "ranks of another kind": (
         "script: train.py\nranks: {first: 1}\n",
-        ["job.yaml:2: ranks: must be all, or numbers and ranges (0,4-7), not a map"],
+        ["job.yaml:2: ranks: must be all, or numbers and ranges (0,4-7), not a mapping"],
     ),
-    "rank and ranks": ("script: train.py\nrank: 1\nranks: all\n", ["job.yaml:3: ranks: rank is given too (line 2): keep one of them"]),
+    "rank and ranks": ("script: train.py\nrank: 1\nranks: all\n", ["job.yaml:3: ranks: rank is also given (line 2); keep one of them"]),
     "rank": ("script: train.py\nmesh: 2x4\nrank: 8\n", ["job.yaml:3: rank: rank 8 does not exist: a world size of 8 has ranks 0 to 7"]),
     "hardware": (
         "script: train.py\nhardware: h210\n",
@@ -234,7 +234,7 @@ BROKEN = {
         "script: train.py\nhardware: {memory: 94GiB}\n",
         ["job.yaml:2: hardware: base is missing: name the accelerator whose figures are replaced"],
     ),
-    "hardware in a list": ("script: train.py\nhardware: [h200]\n", ["job.yaml:2: hardware: must be text, not a list"]),
+    "hardware in a list": ("script: train.py\nhardware: [h200]\n", ["job.yaml:2: hardware: must be a string, not a list"]),
     "routing": ("script: train.py\nrouting: even\n", ["job.yaml:2: routing: unknown routing 'even'; known: balanced, worst"]),
     "forbidden operations": (
         "script: train.py\nerror_on_collective: [all_reduce, sent]\n",
@@ -248,27 +248,26 @@ BROKEN = {
         "script: train.py\nerror_on_collective: 3\n",
         ["job.yaml:2: error_on_collective: must be true, or a list of operations (all_reduce, send), not the number 3"],
     ),
-    "no program": ("world_size: 8\n", ["job.yaml:1: neither script nor module is given: one of them is needed"]),
-    "two programs": ("script: train.py\nmodule: train\n", ["job.yaml:2: module: script is given too (line 1): keep one of them"]),
+    "no program": ("world_size: 8\n", ["job.yaml:1: neither script nor module is given; one of them is required"]),
+    "two programs": ("script: train.py\nmodule: train\n", ["job.yaml:2: module: script is also given (line 1); keep one of them"]),
     "no such script": ("script: nope.py\n", ["job.yaml:1: script: no such script: nope.py"]),
     "empty script": ("script: ''\n", ["job.yaml:1: script: must not be empty"]),
-    "no module": ("module: a-b\n", ["job.yaml:1: module: 'a-b' is not the name of a module: write it as in package.module"]),
+    "no module": ("module: a-b\n", ["job.yaml:1: module: 'a-b' is not a module name; write it as in package.module"]),
     "all at once, in order of line": (
         "steps: -1\nscrpt: train.py\nargs: [yes]\nrank: x\n",
         [
             "job.yaml:1: steps: must be at least 1, not -1",
             f"job.yaml:2: scrpt: unknown key (did you mean 'script'?); allowed: {KEYS}",
-            "job.yaml:3: args[0]: yes is a truth value in YAML: write true or false, or quote it ('yes')",
-            "job.yaml:4: rank: must be a whole number, not the text 'x'",
+            "job.yaml:3: args[0]: yes is a boolean in YAML; write true or false, or quote it ('yes')",
+            "job.yaml:4: rank: must be a whole number, not the string 'x'",
         ],
     ),
     "all between keys": (
         "script: nope.py\nmodule: train\nworld_size: 8\nmesh: 3x3\nrank: 8\n",
         [
             "job.yaml:1: script: no such script: nope.py",
-            "job.yaml:2: module: script is given too (line 1): keep one of them",
-            "job.yaml:4: mesh: mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8: "
-            "the product of the mesh must equal the world size",
+            "job.yaml:2: module: script is also given (line 1); keep one of them",
+            "job.yaml:4: mesh: mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them",
             "job.yaml:5: rank: rank 8 does not exist: a world size of 8 has ranks 0 to 7",
         ],
     ),
@@ -285,13 +284,13 @@ def test_broken(text: str | bytes, messages: list[str]) -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(UsageError) as error:
         load_job(Path("nope.yaml"))
-    assert str(error.value) == "nope.yaml: cannot be read: No such file or directory"
+    assert str(error.value) == "nope.yaml: cannot read the file: No such file or directory"
 
 
 def test_many_aliases_of_aliases_are_harmless() -> None:
     """Nine levels of ten aliases each: a thousand million values, if each were followed."""
     levels = "\n".join(f"  l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]" for i in range(1, 10))
-    with pytest.raises(UsageError, match=r"env\.l0: must be text or a number"):
+    with pytest.raises(UsageError, match=r"env\.l0: must be a string or a number"):
         load(f"script: train.py\nenv:\n  l0: &l0 [x]\n{levels}\n")
 
 

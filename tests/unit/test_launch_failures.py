@@ -52,10 +52,10 @@ NO_RECORD = [
     (
         RankEnd(status=-signal.SIGKILL),
         FailureKind.SIGNAL,
-        "killed by SIGKILL (probably by the out-of-memory killer: this machine's own memory ran out, or a limit on it was reached)",
+        "killed by SIGKILL (probably by the out-of-memory killer: this machine ran out of memory, or the process hit a limit)",
         137,
     ),
-    (RankEnd(status=-signal.SIGTERM), FailureKind.SIGNAL, "killed by SIGTERM (by something outside fakerun, such as a scheduler)", 143),
+    (RankEnd(status=-signal.SIGTERM), FailureKind.SIGNAL, "killed by SIGTERM (from outside fakerun, for example by a scheduler)", 143),
     (
         RankEnd(status=-signal.SIGSEGV),
         FailureKind.SIGNAL,
@@ -67,20 +67,20 @@ NO_RECORD = [
     (
         RankEnd(status=-signal.SIGKILL, stopped=FailureKind.TIMEOUT),
         FailureKind.TIMEOUT,
-        "timed out after 90 s, and did not answer when asked where it was",
+        "timed out after 90 s; the rank did not respond when asked for its stack",
         124,
     ),
     (RankEnd(status=-signal.SIGKILL, stopped=FailureKind.INTERRUPTED), FailureKind.INTERRUPTED, "interrupted", 130),
     (
         RankEnd(status=3),
         FailureKind.EXIT,
-        "the process ended with status 3 without passing through Python's exit (exec, or exit in native code)",
+        "the process ended with status 3 without passing through Python's exit (it called exec, or exit in native code)",
         3,
     ),
     (
         RankEnd(status=0),
         FailureKind.INTERNAL,
-        "the process ended with status 0 without passing through Python's exit (exec, or exit in native code)",
+        "the process ended with status 0 without passing through Python's exit (it called exec, or exit in native code)",
         0,
     ),
 ]

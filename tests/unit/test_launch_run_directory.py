@@ -105,7 +105,7 @@ def test_a_directory_of_something_else_is_refused_untouched(tmp_path: Path, job_
     with pytest.raises(UsageError) as raised:
         open_run_directory(tmp_path)
     assert str(raised.value) == (
-        f"run directory {tmp_path}: holds files that are not of an earlier run of fakerun; name a new or an empty directory with --run-dir"
+        f"run directory {tmp_path}: contains files that are not from a fakerun run; pass a new or empty directory to --run-dir"
     )
     assert raised.value.exit_code == ExitCode.USAGE
     assert _tree(tmp_path) == before
@@ -113,10 +113,10 @@ def test_a_directory_of_something_else_is_refused_untouched(tmp_path: Path, job_
 
 def test_a_path_that_cannot_be_a_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    message = f"run directory {tmp_path}/file/run: Not a directory; name a directory that can be written to with --run-dir"
+    message = f"run directory {tmp_path}/file/run: Not a directory; pass a writable directory to --run-dir"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         open_run_directory(tmp_path / "file" / "run")
-    with pytest.raises(UsageError, match="file: File exists; name a directory"):
+    with pytest.raises(UsageError, match="file: File exists; pass a writable directory"):
         open_run_directory(tmp_path / "file")
 
 
@@ -126,6 +126,6 @@ def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path: Path, monkey
 
     # Not by taking the permission away: the tests may run as root, who needs none.
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
-    message = f"run directory {tmp_path}: Permission denied; name a directory that can be written to with --run-dir"
+    message = f"run directory {tmp_path}: Permission denied; pass a writable directory to --run-dir"
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         open_run_directory(tmp_path)

@@ -54,9 +54,9 @@ def in_its_place(path: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], Callable[[Path], Path], str]] = {
-    "a record cut off": (cut_off, record, "{path}: not a record of fakerun (Compressed file ended"),
+    "a record cut off": (cut_off, record, "{path}: not a fakerun record (Compressed file ended"),
     "a directory where a record was": (in_its_place, record, "{path}: Is a directory"),
-    "a schedule cut off": (cut_off, schedule, "{name}: not a record of fakerun (Compressed file ended"),
+    "a schedule cut off": (cut_off, schedule, "{name}: not a fakerun record (Compressed file ended"),
     "a schedule gone": (Path.unlink, schedule, "{path}: No such file or directory, which a record refers to; run the job again"),
 }
 

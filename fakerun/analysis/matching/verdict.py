@@ -1,65 +1,82 @@
-"""All ranks against each other: every finding about communication that two or more simulated ranks give rise to."""
+"""The findings about communication that need two or more simulated ranks; the steps are told in the docstring of the package."""
 
 from collections.abc import Iterator, Sequence
 
-from fakerun.analysis.matching.agreed import Agreed
-from fakerun.analysis.matching.cast import Cast
-from fakerun.analysis.matching.causes import cause_findings
-from fakerun.analysis.matching.circles import cycle_findings
-from fakerun.analysis.matching.classes import Classes
-from fakerun.analysis.matching.collectives import collective_differences, first_parting
-from fakerun.analysis.matching.difference import Difference
-from fakerun.analysis.matching.inversions import Inversions
-from fakerun.analysis.matching.membership import calls_of_non_members, groups_that_differ
-from fakerun.analysis.matching.messages import message_differences
-from fakerun.analysis.matching.new_groups import new_group_differences
-from fakerun.analysis.matching.waiting import Graph
-from fakerun.analysis.matching.waits import never_waited
-from fakerun.records.finding_code import FindingCode
+from fakerun.analysis.dependency import Group, RankPartition, SimulatedWorld, WaitForGraph
+from fakerun.analysis.matching.compare.call_checks import CallChecks
+from fakerun.analysis.matching.compare.call_sites import CallSiteChecks
+from fakerun.analysis.matching.compare.collectives import collective_mismatches, first_group_divergence
+from fakerun.analysis.matching.compare.group_classes import group_classes
+from fakerun.analysis.matching.compare.group_creation import creation_mismatches
+from fakerun.analysis.matching.compare.group_membership import membership_findings
+from fakerun.analysis.matching.compare.interning import InternedCalls
+from fakerun.analysis.matching.compare.mismatch import Mismatch
+from fakerun.analysis.matching.compare.p2p import p2p_mismatches
+from fakerun.analysis.matching.deadlock.cycles import deadlock_findings
+from fakerun.analysis.matching.deadlock.order_inversion import OrderInversions
+from fakerun.analysis.matching.rank_checks import non_member_findings, unwaited_findings
+from fakerun.analysis.matching.root_cause import root_cause_findings
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, RankRecord
 
 _OF_THE_SCRIPT = frozenset({FailureKind.EXCEPTION, FailureKind.EXIT})
-"""Failures that a real rank would end with, too."""
+"""Failures that would also end a real rank."""
 
 
 def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
-    """What keeps the simulated ranks from working together, and what looks like it. Nothing can be said of one rank alone.
+    """What keeps the simulated ranks from working together. One rank alone gives no findings.
 
     A rank that the simulation ended (a gap, a time limit, the user) would have gone on: it counts as not simulated.
     """
     ranks = [rank for rank in ranks if rank.failure is None or rank.failure.kind in _OF_THE_SCRIPT]
     if len(ranks) < 2:
         return ()
-    cast = Cast(ranks)
-    agreed = Agreed(cast)
-    odd, apart = groups_that_differ(cast)
-    differences = list(new_group_differences(cast))
-    made_alike = not differences
-    for family in cast.families():
-        if apart.isdisjoint(family.groups) and sum(view is not None for view in family.pattern) > 1:
-            parting = first_parting(family)
-            if parting is not None:
-                differences += collective_differences(cast, family, parting)
-            agreed.look_at(family, parting)
-            differences += message_differences(cast, family)
-    by_name = odd if made_alike else ()  # groups that are not made alike go by the wrong names
-    played = list(_played(cast, differences))
-    astray = {group for difference in differences if difference.astray for group in difference.groups}
-    waiting = {rank for finding in played if finding.code == FindingCode.DEADLOCK for rank in finding.ranks}
-    inversions = Inversions(cast).findings(astray | apart, waiting)
-    return (*by_name, *played, *agreed.findings(), *calls_of_non_members(cast), *inversions, *never_waited(cast))
+    world = SimulatedWorld(ranks)
+    interned = InternedCalls(world)
+    membership, unequal = membership_findings(world)
+    creation = list(creation_mismatches(world))
+    compared, checked = _compared(world, interned, unequal)
+    mismatches = [*creation, *compared]
+    causes, deadlocks = _causes_and_deadlocks(world, mismatches)
+    desynchronised = unequal.union(*(mismatch.groups for mismatch in mismatches if mismatch.desynchronising))
+    deadlocked = {rank for finding in deadlocks for rank in finding.ranks}
+    inversions = OrderInversions(world, interned).findings(desynchronised, deadlocked)
+    return (
+        *(membership if not creation else ()),  # after a creation mismatch, groups have wrong names
+        *causes,
+        *deadlocks,
+        *checked,
+        *non_member_findings(world),
+        *inversions,
+        *unwaited_findings(world),
+    )
 
 
-def _played(cast: Cast, differences: Sequence[Difference]) -> Iterator[Finding]:
-    """The causes among the differences, and the circles that no difference explains."""
-    classes = Classes(cast)
-    graph = Graph(classes)
-    stuck = graph.stuck()
-    if differences or stuck:
-        classes.settle()
-        graph = Graph(classes)
-        stuck = graph.stuck()
-    causes, follows = cause_findings(differences, graph)
-    yield from causes
-    yield from cycle_findings(graph, stuck - follows)
+def _compared(world: SimulatedWorld, interned: InternedCalls, unequal: set[Group]) -> tuple[list[Mismatch], Iterator[Finding]]:
+    """The mismatches of each class of groups, and what is wrong before them."""
+    mismatches: list[Mismatch] = []
+    call_checks, call_sites = CallChecks(world), CallSiteChecks(world)
+    for group_class in group_classes(world, interned):
+        if group_class.simulated < 2 or not unequal.isdisjoint(group_class.groups):
+            continue
+        divergence = first_group_divergence(group_class)
+        if divergence is not None:
+            mismatches += collective_mismatches(world, group_class, divergence)
+        agreed = divergence if divergence is not None else min(len(calls.collectives.calls) for _, calls in group_class.members())
+        call_checks.check(group_class, agreed)
+        call_sites.check(group_class, agreed)
+        mismatches += p2p_mismatches(world, group_class)
+    return mismatches, (finding for checks in (call_checks, call_sites) for finding in checks.findings())
+
+
+def _causes_and_deadlocks(world: SimulatedWorld, mismatches: Sequence[Mismatch]) -> tuple[list[Finding], list[Finding]]:
+    """The root causes among the mismatches, and the deadlocks that no mismatch explains."""
+    partition = RankPartition(world)
+    graph = WaitForGraph(partition)
+    blocked = graph.blocked()
+    if mismatches or blocked:
+        partition.refine_until_stable()
+        graph = WaitForGraph(partition)
+        blocked = graph.blocked()
+    causes, explained = root_cause_findings(mismatches, graph)
+    return causes, list(deadlock_findings(graph, blocked - explained))

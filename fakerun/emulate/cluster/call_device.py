@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.cluster.backend_checks import backend_of
 from fakerun.emulate.device.devices import Devices
 
 
 class CallDevices:
-    """The CUDA device of each call, as the script counts them; None for a call on the host."""
+    """The CUDA device of each call, as the script counts them; None for a call on the host, and for one of gloo, which goes through it."""
 
     def __init__(self, devices: Devices) -> None:
         self._devices = devices
@@ -23,7 +24,8 @@ class CallDevices:
         """The device of a call that communicates `tensor`."""
         if tensor.device.type not in _backed(group):
             return self.of_objects(group)
-        return None if tensor.device.type == "cpu" else self._used(group, tensor.device.index)
+        on_host = tensor.device.type == "cpu" or backend_of(group, (tensor,)) == "gloo"
+        return None if on_host else self._used(group, tensor.device.index)
 
     def of_objects(self, group: dist.ProcessGroup) -> int | None:
         """The device of a call that communicates Python objects: they travel in tensors of the current device, or of the host."""

@@ -1,7 +1,7 @@
-"""What is not emulated: the one list of it, from which the script is told, the report, and the README.
+"""What is not emulated: the one list of it, from which the script is told, the report, and docs/not_emulated.md.
 
 A gap is never silent and never a guess. Either the run ends with an error that names the API, why, and a way round; or the script goes on
-with an answer that is stated here, and the report has a finding at the line that asked. The README's section has these entries, word for
+with an answer that is stated here, and the report has a finding at the line that asked. The page has these entries, word for
 word; a test holds the two together. Free of torch, for whoever shows the list.
 """
 
@@ -154,7 +154,7 @@ APIS = (
 
 
 def all_gaps() -> tuple[Gap, ...]:
-    """Everything that is not emulated, in the order in which the README has it."""
+    """Everything that is not emulated, in the order in which the page has it."""
     return tuple(sorted((*UNDESCRIBED, *APIS), key=lambda gap: gap.goes_on))
 
 

@@ -1,0 +1,52 @@
+"""How findings describe calls and groups."""
+
+from collections.abc import Sequence
+
+from fakerun.records.collective import P2P_OPS, CollectiveOp, CollectiveRecord
+from fakerun.records.schedule import ranks_label
+from fakerun.units import name_ranks
+
+
+def describe_group(record: CollectiveRecord, *, with_name: bool = False) -> str:
+    """`group dp (ranks 0 and 4)`, `the group of ranks 0 and 4`; `with_name` adds c10d's: `group dp (ranks 0 and 4, process group 2)`."""
+    ranks = name_ranks(record.group_ranks)
+    if record.group is None or record.group == ranks_label(record.group_ranks):
+        return f"process group {record.process_group} of {ranks}" if with_name else f"the group of {ranks}"
+    return f"group {record.group} ({ranks}{f', process group {record.process_group}' * with_name})"
+
+
+def describe_label(label: str | None, ranks: Sequence[int]) -> str:
+    """`dp`, or the ranks of a group without a name."""
+    return label or name_ranks(ranks)
+
+
+def describe_call(record: CollectiveRecord) -> str:
+    """`all_reduce float32[4,16] at train.py:20`, `send float32[8] to rank 1 at train.py:3`."""
+    sizes = record.input_sizes or record.output_sizes
+    tensor = f" {record.dtype}{_shape(sizes[0])}" if sizes else ""
+    others = f" and {len(sizes) - 1} more tensor{'s' * (len(sizes) > 2)}" if len(sizes) > 1 else ""
+    reduction = f" ({record.reduce_op})" if record.reduce_op not in (None, "sum") else ""
+    return f"{record.op}{tensor}{others}{reduction}{_partner(record)}{at(record)}"
+
+
+def at(record: CollectiveRecord) -> str:
+    """` at train.py:20`, or nothing."""
+    return f" at {record.call_site}" if record.call_site else ""
+
+
+def describe_position(record: CollectiveRecord, position: int, *, with_name: bool = False) -> str:
+    """`collective #3 of group dp (ranks 0 and 4)`."""
+    return f"collective #{position} of {describe_group(record, with_name=with_name)}"
+
+
+def _partner(record: CollectiveRecord) -> str:
+    if record.op in P2P_OPS:
+        word = "to" if record.op is CollectiveOp.SEND else "from"
+        return f" {word} {'any rank' if record.peer is None else f'rank {record.peer}'}"
+    if record.root is None:
+        return ""
+    return f" {'from' if record.op in (CollectiveOp.BROADCAST, CollectiveOp.SCATTER) else 'to'} root {record.root}"
+
+
+def _shape(size: Sequence[int]) -> str:
+    return f"[{','.join(map(str, size))}]"

@@ -1,0 +1,37 @@
+"""A kept run judged on other hardware: memory against what that hardware has, and what of the run may be different there."""
+
+from dataclasses import replace
+
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.job.spec import JobSpec
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
+from fakerun.records.run import RunRecord
+
+
+def repriced(job: JobSpec, run: RunRecord, hardware: Accelerator) -> tuple[JobSpec, RunRecord]:
+    """The job and its run as if for `hardware`; both unchanged if the run was simulated on it."""
+    if hardware == job.hardware:
+        return job, run
+    return replace(job, hardware=hardware), replace(run, findings=(*run.findings, _finding(job.hardware, hardware)))
+
+
+def _finding(simulated: Accelerator, hardware: Accelerator) -> Finding:
+    """What may differ: torch chooses kernels by vendor and compute capability, a script may choose sizes by the device's properties."""
+    if (simulated.vendor, simulated.compute_capability) == (hardware.vendor, hardware.compute_capability):
+        differs = f"torch chooses the same kernels on {hardware}; a script that reads the device's properties may act differently"
+    else:
+        differs = (
+            f"its kernels were chosen for compute capability {_capability(simulated)}, and {hardware} has {_capability(hardware)}: "
+            "other kernels, of attention first, may need more or less memory"
+        )
+    return Finding(
+        code=FindingCode.OTHER_HARDWARE,
+        message=f"the run was simulated on {simulated}; {differs}",
+        hint=f"Run it again with --hardware {hardware} to be sure.",
+    )
+
+
+def _capability(hardware: Accelerator) -> str:
+    major, minor = hardware.compute_capability
+    return f"{major}.{minor}" + (" (ROCm)" if hardware.is_amd else "")
