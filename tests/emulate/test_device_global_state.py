@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fakerun.emulate.device.global_state import IN_KEY, LEFT_OUT, beginning_of_key
-from fakerun.emulate.torch_private import FakeTensor, pytree
+from fakerun.torch_private import FakeTensor, pytree
 from tests.in_process import simulation_of
 
 

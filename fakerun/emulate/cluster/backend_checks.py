@@ -14,9 +14,9 @@ import torch.distributed as dist
 from fakerun.emulate.cluster.attempted_call import AttemptedCall, invalid_argument, raise_if
 from fakerun.emulate.cluster.gloo_checks import check_lists
 from fakerun.emulate.cluster.nccl_size_checks import check_sizes, check_splits
-from fakerun.emulate.torch_private import fake_group_refuses
 from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp
+from fakerun.torch_private import fake_group_refuses
 
 _REDUCING = frozenset({CollectiveOp.ALL_REDUCE, CollectiveOp.REDUCE, CollectiveOp.REDUCE_SCATTER, CollectiveOp.REDUCE_SCATTER_TENSOR})
 _ONE_BY_ONE = frozenset({CollectiveOp.GATHER, CollectiveOp.SCATTER})

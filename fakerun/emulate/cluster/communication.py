@@ -14,9 +14,9 @@ from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peer_values import ObjectFallback, PeerValues
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.signature import unwraps_itself
-from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import FakeTensor, pytree
 
 _REDUCE_OPS = {
     getattr(dist.ReduceOp.RedOpType, name): name.lower()

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import ShardingPropagator
 from fakerun.patching import Patches
+from fakerun.torch_private import ShardingPropagator
 
 _PROPAGATE = "propagate_op_sharding_non_cached"
 _ELEMENTWISE = ("aten::_foreach_", "aten::_fused_")

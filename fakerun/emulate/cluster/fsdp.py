@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FSDPParamGroup, pytree
 from fakerun.patching import Patches
+from fakerun.torch_private import FSDPParamGroup, pytree
 
 _OPERATORS = ("all_gather_copy_in", "split_with_sizes_copy", "chunk_cat")
 """torch's own operators around FSDP2's collectives: into the gathered buffer, out of it into the parameters, into the reduced buffer."""

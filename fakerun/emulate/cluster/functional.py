@@ -9,8 +9,8 @@ from torch.distributed.distributed_c10d import GroupName
 
 from fakerun.emulate.cluster.communication import Answer, Communication
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import AsyncCollectiveTensor, resolve_process_group
 from fakerun.records.collective import CollectiveOp
+from fakerun.torch_private import AsyncCollectiveTensor, resolve_process_group
 
 
 def _group(call: dict[str, Any]) -> dist.ProcessGroup:

@@ -17,8 +17,8 @@ from torch.distributed import distributed_c10d
 
 from fakerun.emulate.cluster.backend_checks import check_coalescing
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import END_COALESCING, START_COALESCING
 from fakerun.patching import Patches
+from fakerun.torch_private import END_COALESCING, START_COALESCING
 
 _IN_FLIGHT = 1024
 """Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""

@@ -19,10 +19,10 @@ from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.unknown_values import UnknownValues
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.mailbox import Unavailable
+from fakerun.torch_private import FakeTensor
 
 _LARGEST_BYTES = 2**20
 """What ranks say to each other: above this it is data, on which no decisions are made."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import UNFUSED
 from fakerun.emulate.unsupported.gaps import FUSED_COMMUNICATION, SYMMETRIC_OPERATOR
+from fakerun.torch_private import UNFUSED
 
 _READS_PEERS = (
     *("get_remote_tensors", "_low_contention_all_gather", "_low_contention_reduce_scatter"),

@@ -12,8 +12,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.emulate.unsupported.gaps import LAZY_MODULE
+from fakerun.torch_private import FakeTensor
 
 FACTORIES = (
     "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided",

@@ -12,7 +12,8 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR, CPP_ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.torch_private import (
+from fakerun.patching import Patches
+from fakerun.torch_private import (
     DISPATCH_META_HANDLERS,
     GROUP_TENSORS,
     PRIM_DEVICE,
@@ -21,7 +22,6 @@ from fakerun.emulate.torch_private import (
     TensorBase,
     fake_tensor_module,
 )
-from fakerun.patching import Patches
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 
 def is_in_place_foreach(func: Any) -> bool:

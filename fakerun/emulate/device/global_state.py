@@ -1,8 +1,8 @@
 """The settings of torch that may change the result of an operator: which of them cached results are kept under, and why not the others.
 
 The mode keeps the results of operators by `Signature.key`, which begins with the operator and the settings in `IN_KEY`. The other caches
-of the emulation hold what does not depend on settings: schemas by operator (`Writes`, `HostPolicy`), shard sizes and meshes by their own
-geometry (`dtensor`, `mesh`). The copies of weights that autocast keeps are torch's design, and end with the outermost autocast region.
+of the emulation hold what does not depend on settings: schemas (`MutatedArguments`, `HostPolicy`), shard sizes and meshes by their
+own geometry (`dtensor`, `mesh`). The copies of weights that autocast keeps are torch's design, and end with the outermost autocast region.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import get_default_dtype, get_deterministic_debug_mode
 
-from fakerun.emulate.torch_private import are_algorithms_deterministic
+from fakerun.torch_private import are_algorithms_deterministic
 
 IN_KEY: Mapping[str, str] = {
     "default dtype": "an operator with a Python number or with integers makes tensors of this dtype",

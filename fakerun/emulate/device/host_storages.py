@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import disable_all_modes
 from fakerun.patching import Patches
+from fakerun.torch_private import disable_all_modes
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 _LARGEST_FLOAT_BYTES = 2**20
 """Floating-point values decide little: counters, learning rates, weights of a loss are followed, activations are not."""

@@ -21,7 +21,10 @@ from fakerun.emulate.device.mutations import MutatedArguments
 from fakerun.emulate.device.placeholders import placeholder_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
 from fakerun.emulate.device.value_propagation import ValuePropagation
-from fakerun.emulate.torch_private import (
+from fakerun.emulate.unsupported.cuda_errors import cuda_error_for
+from fakerun.emulate.unsupported.torch_errors import sparse_gap
+from fakerun.records.observer import AllocationObserver
+from fakerun.torch_private import (
     FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
     DataDependentOutputException,
@@ -38,9 +41,6 @@ from fakerun.emulate.torch_private import (
     make_subclass,
     pytree,
 )
-from fakerun.emulate.unsupported.cuda_errors import cuda_error_for
-from fakerun.emulate.unsupported.torch_errors import sparse_gap
-from fakerun.records.observer import AllocationObserver
 
 aten = torch.ops.aten
 

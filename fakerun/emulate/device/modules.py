@@ -17,9 +17,9 @@ from torch.distributed.fsdp import FlatParameter
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
+from fakerun.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 
 
 @contextmanager

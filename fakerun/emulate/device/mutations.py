@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fakerun.emulate.torch_private import FakeTensor, OpOverload
+from fakerun.torch_private import FakeTensor, OpOverload
 
 
 class MutatedArguments:

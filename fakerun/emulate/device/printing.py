@@ -8,8 +8,8 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.unknown_values import UnknownValues
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
+from fakerun.torch_private import FakeTensor
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.global_state import beginning_of_key
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 META = torch.device("meta")
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)

@@ -15,9 +15,9 @@ from fakerun.emulate.device.assumed_choices import WHAT_IS_ASSUMED
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.placeholders import placeholder_tensor, placeholder_value
-from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import FakeTensor, pytree
 
 aten = torch.ops.aten
 

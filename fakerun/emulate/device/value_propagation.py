@@ -13,7 +13,7 @@ import torch
 
 from fakerun.emulate.device.known_values import KnownValues, largest_bytes
 from fakerun.emulate.device.mutations import MutatedArguments
-from fakerun.emulate.torch_private import FakeTensor, is_builtin_operator, pytree
+from fakerun.torch_private import FakeTensor, is_builtin_operator, pytree
 
 aten = torch.ops.aten
 

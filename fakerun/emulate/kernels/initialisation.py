@@ -8,9 +8,9 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.unknown_values import UnknownValues
-from fakerun.emulate.torch_private import TRUNCATED_NORMAL, dtensors_share_random_state
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import TRUNCATED_NORMAL, dtensors_share_random_state
 
 
 @contextmanager

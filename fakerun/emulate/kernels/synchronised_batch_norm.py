@@ -10,7 +10,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 aten = torch.ops.aten
 

@@ -13,10 +13,10 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.emulate.unsupported.gaps import TRITON_KERNEL
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
+from fakerun.torch_private import FakeTensor
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import OpOverload, is_device_mismatch, pytree
 from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import scripts_own
+from fakerun.torch_private import OpOverload, is_device_mismatch, pytree
 
 _SAME_DEVICE = "Expected all tensors to be on the same device, but"
 NO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
