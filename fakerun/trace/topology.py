@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from fakerun.mesh import Mesh
 from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.group_creations import GroupCreations
 from fakerun.trace.group_names import GroupNames
@@ -28,5 +29,5 @@ class TopologyTrace:
     def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
         self.group_creations.add(groups, callers, len(self._collectives), self._point.call_site())
 
-    def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
-        self._groups.add_mesh(sizes, groups)
+    def mesh_made(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
+        self._groups.add_mesh(mesh, groups)
