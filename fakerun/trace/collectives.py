@@ -12,7 +12,7 @@ from fakerun.records.observer import RecordMark
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
-from fakerun.trace.program_point import Position
+from fakerun.trace.program_point import ProgramPoint
 from fakerun.trace.steps import StepCounter
 
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
@@ -35,8 +35,8 @@ class _PlacedCall:
 class CollectiveTrace:
     """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
-    def __init__(self, position: Position, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
-        self._position = position
+    def __init__(self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
+        self._point = point
         self._devices = devices
         self._groups = groups
         self._memory = memory
@@ -76,15 +76,15 @@ class CollectiveTrace:
     # -- records -----------------------------------------------------------------------------------------------------------------------
 
     def _add(self, call: CommunicationCall) -> int:
-        position = self._position
+        point = self._point
         number = len(self._calls)
         self._calls.append(
             _PlacedCall(
                 call=call,
-                step=position.step,
-                phase=position.phase(),
-                module=position.module(),
-                call_site=position.call_site(),
+                step=point.step,
+                phase=point.phase(),
+                module=point.module(),
+                call_site=point.call_site(),
                 coalesced=call.coalesced,
                 device=None if call.cuda_index is None else self._devices[call.cuda_index],
             )
@@ -102,7 +102,7 @@ class CollectiveTrace:
         again = len(self._calls)
         placed = self._calls[number]
         coalesced = None if placed.coalesced is None else placed.coalesced + again - number
-        self._calls.append(replace(placed, step=self._position.step, coalesced=coalesced))
+        self._calls.append(replace(placed, step=self._point.step, coalesced=coalesced))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number
