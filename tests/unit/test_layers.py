@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.torch_private"
 
 BOTTOM = {"units", "errors", "spelling"}
-RECORDED = {"records", "job", "hardware", "files", "call_site"} | BOTTOM
+RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
 SIMULATES = {"patching", "torch_private"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
@@ -27,11 +27,12 @@ MAY_IMPORT = {
     "rank": {"emulate", "trace"} | SIMULATES,
     "emulate": SIMULATES,
     "trace": SIMULATES,
-    "records": {"files", "call_site"} | BOTTOM,
-    "job": {"records", "hardware"} | BOTTOM,
+    "records": {"files", "call_site", "mesh"} | BOTTOM,
+    "job": {"records", "hardware", "mesh"} | BOTTOM,
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),
+    "mesh": {"units"},
     "spelling": set(),
     "patching": {"errors"},
     "torch_private": set(),
