@@ -28,6 +28,12 @@ def check_lists(call: AttemptedCall, backend: str) -> None:
         raise scripts_own(RuntimeError(message))
 
 
+def check_root(call: AttemptedCall) -> None:
+    """Raise what gloo raises for a root that is not in the group."""
+    if call.root is not None and not 0 <= call.root < call.group.size():
+        raise scripts_own(ValueError(f"ProcessGroupGloo::{call.op.value}: invalid root rank: {call.root}"))
+
+
 def _gathered(call: AttemptedCall, size: int, backend: str) -> str:
     listed = len(call.outputs)
     if backend != "gloo" or len(call.inputs) != 1 or listed == size:

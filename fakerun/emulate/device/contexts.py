@@ -2,6 +2,7 @@
 
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.assumed_choices import assumed_choices
+from fakerun.emulate.device.cuda_checks import cuda_checks
 from fakerun.emulate.device.device_masquerade import device_masquerade
 from fakerun.emulate.device.finite_values import finite_values
 from fakerun.emulate.device.forking import unsimulated_children
@@ -14,11 +15,7 @@ from fakerun.emulate.device.threads import simulated_threads
 from fakerun.emulate.device.unknown_values import unknown_values
 from fakerun.emulate.order import Enter, Register
 
-HANDLERS: tuple[Register, ...] = (
-    unknown_values,
-    finite_values,
-    assumed_choices,
-)
+HANDLERS: tuple[Register, ...] = (unknown_values, finite_values, assumed_choices, cuda_checks)
 
 CONTEXTS: tuple[Enter, ...] = (
     device_masquerade,

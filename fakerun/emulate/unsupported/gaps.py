@@ -5,14 +5,10 @@ with an answer that is stated here, and the report has a finding at the line tha
 word; a test holds the two together. Free of torch, for whoever shows the list.
 """
 
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any
 
 from fakerun.errors import EmulationGapError
-from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
@@ -156,41 +152,3 @@ APIS = (
 def all_gaps() -> tuple[Gap, ...]:
     """Everything that is not emulated, in the order in which the page has it."""
     return tuple(sorted((*UNDESCRIBED, *APIS), key=lambda gap: gap.goes_on))
-
-
-class HasFindings(Protocol):
-    """What is needed here of the emulation's context, which knows the devices, which know the gaps."""
-
-    @property
-    def findings(self) -> FindingSink: ...
-
-
-@contextmanager
-def missing_apis(context: HasFindings) -> Iterator[None]:
-    """Say so where the script calls an API that is missing. What this build of torch lacks stays absent."""
-    with Patches() as patches:
-        for gap in APIS:
-            owner, name = _place(gap.name)
-            if hasattr(owner, name):
-                patches.set(owner, name, _substitute(gap, context.findings))
-        yield
-
-
-def _place(api: str) -> tuple[Any, str]:
-    path, _, name = api.rpartition(".")
-    try:
-        return importlib.import_module(path), name
-    except ModuleNotFoundError:  # the owner is a class
-        module, _, owner = path.rpartition(".")
-        return getattr(importlib.import_module(module), owner, None), name
-
-
-def _substitute(gap: Gap, findings: FindingSink) -> Any:
-    def missing(*args: Any, **kwargs: Any) -> NoReturn:
-        raise gap.error()
-
-    def answered(*args: Any, **kwargs: Any) -> Any:
-        gap.report(findings)
-        return gap.answer
-
-    return answered if gap.goes_on else missing
