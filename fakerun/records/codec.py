@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fakerun.call_site import CallSite
 from fakerun.errors import UsageError
+from fakerun.mesh import Mesh
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
-from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of, ranks_label
+from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -37,7 +38,6 @@ _Runs = tuple[tuple[int, int, int], ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
     label: str | None
-    """None: called after its ranks."""
     name: str
     ranks: _Runs
 
@@ -55,8 +55,7 @@ class _GroupCreation:
 class _Document:
     schema_version: Literal[3]
     rank: int
-    mesh: Mapping[str, int]
-    coordinate: Mapping[str, int]
+    mesh: Mesh | None
     steps: int
     schedule: str
     groups: tuple[_Group, ...]
@@ -82,7 +81,7 @@ class _RunDocument:
     is_complete: bool
     added: tuple[int, ...]
     assumed: tuple[_Assumed, ...]
-    grid: Mapping[str, int]
+    mesh: Mesh | None
     findings: tuple[Finding, ...]
 
 
@@ -120,10 +119,9 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         schema_version=SCHEMA_VERSION,
         rank=record.rank,
         mesh=record.mesh,
-        coordinate=record.coordinate,
         steps=record.steps,
         schedule=part("schedule", Schedule, calls.schedule),
-        groups=tuple(_Group(label=_own_label(group), name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
+        groups=tuple(_Group(label=group.label, name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
         group_creations=part("groups", tuple[_GroupCreation, ...], tuple(map(_new_group, record.group_creations))),
         memory=part("memory", MemoryTimeline, record.memory),
         devices=record.devices,
@@ -155,7 +153,6 @@ class RankDecoder:
         return RankRecord(
             rank=document.rank,
             mesh=document.mesh,
-            coordinate=document.coordinate,
             steps=document.steps,
             collectives=Calls(document.rank, schedule, groups),
             group_creations=self._new_groups(document.group_creations),
@@ -185,7 +182,7 @@ class RankDecoder:
         if group.ranks not in self._ranks:
             self._ranks[group.ranks] = _ranks(group.ranks)
         ranks = self._ranks[group.ranks]
-        return ProcessGroup(label=ranks_label(ranks) if group.label is None else group.label, name=group.name, ranks=ranks)
+        return ProcessGroup(label=group.label, name=group.name, ranks=ranks)
 
 
 def encode_run(run: RunRecord) -> bytes:
@@ -197,7 +194,7 @@ def encode_run(run: RunRecord) -> bytes:
         is_complete=run.is_complete,
         added=run.added,
         assumed=tuple(_Assumed(ranks=_runs(each.ranks), representative=each.representative) for each in run.assumed),
-        grid=run.grid,
+        mesh=run.mesh,
         findings=run.findings,
     )
     return _adapter(_RunDocument).dump_json(document, indent=2) + b"\n"
@@ -217,7 +214,7 @@ def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> Ru
         is_complete=document.is_complete,
         added=document.added,
         assumed=tuple(AssumedRanks(ranks=_ranks(each.ranks), representative=each.representative) for each in document.assumed),
-        grid=document.grid,
+        mesh=document.mesh,
         findings=document.findings,
     )
 
@@ -234,10 +231,6 @@ def _json(kind: Any, value: Any, *, exclude_defaults: bool = False) -> bytes:
 
 def _compressed(text: bytes) -> bytes:
     return gzip.compress(text, compresslevel=1, mtime=0)
-
-
-def _own_label(group: ProcessGroup) -> str | None:
-    return None if group.label == ranks_label(group.ranks) else group.label
 
 
 def _new_group(made: GroupCreation) -> _GroupCreation:
