@@ -1,4 +1,4 @@
-"""The layers of the house: imports go down only, and torch stays in the rooms that simulate."""
+"""The layers of the house: imports go down only, torch stays in the rooms that simulate, a test is named after its module."""
 
 import ast
 import subprocess
@@ -164,3 +164,10 @@ def test_rooms_of_the_emulation_import_down(room: str) -> None:
 
 def test_every_room_of_the_emulation_is_known() -> None:
     assert {path.name for path in (PACKAGE / "emulate").iterdir() if path.is_dir() and any(path.glob("*.py"))} == EMULATE_MAY_IMPORT.keys()
+
+
+def test_a_test_is_named_after_its_module() -> None:
+    """`test_<room>_<module>.py`, with `_random` behind it where programs or records are generated."""
+    modules = {module_of(file).removeprefix("fakerun.").replace(".", "_") for file in FILES}
+    tests = {file.stem.removeprefix("test_").removesuffix("_random") for file in Path(__file__).parent.glob("test_*.py")}
+    assert tests - modules == {"layers"}

@@ -11,7 +11,7 @@ from fakerun.report import Report, build_report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Findings, Section, Table, Traceback
 from tests.unit.records_by_hand import collective, in_order, job, llama_8b_job, llama_8b_rank, run
-from tests.unit.test_report_text import PAGES
+from tests.unit.test_report_formats_text import PAGES
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="ValueError: no")
 
