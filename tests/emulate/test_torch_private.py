@@ -8,9 +8,9 @@ import torch
 from fakerun import torch_private
 from tests.unit.test_layers import NO_ATTRIBUTES
 
-REPLACED = [
-    name for name, value in vars(torch_private).items() if isinstance(value, tuple) and len(value) == 2 and type(value[0]) is not str
-]
+PAIRS = {name: value for name, value in vars(torch_private).items() if isinstance(value, tuple) and not isinstance(value[0], str)}
+"""Owner and name of what is replaced."""
+
 OPERATORS = [
     (module, name)
     for module, names in NO_ATTRIBUTES.items()

@@ -84,7 +84,7 @@ def test_each_group_of_an_entry(simulate: Simulate) -> None:
     (entry,) = seen(simulation)
     assert list(entry.each()) == [(0, 1), (1, 2), (2, 3)]
     assert entry.call_site is not None
-    assert entry.call_site.path == "tests/trace/test_new_groups.py"
+    assert entry.call_site.path == "tests/trace/test_group_creations.py"
 
 
 def test_a_group_that_torch_refuses_is_not_made(simulate: Simulate) -> None:

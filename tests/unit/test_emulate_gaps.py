@@ -41,7 +41,7 @@ pickle, a log) holds placeholder values; the report has the line that asked for 
 def entries(gaps: list[Gap]) -> str:
     """Lines of a list; gaps with the same reason share one."""
     lines = []
-    for (reason, said), same in groupby(gaps, key=lambda gap: (gap.reason, gap.given if gap.goes_on else gap.way_round)):
+    for (reason, said), same in groupby(gaps, key=lambda gap: (gap.reason, gap.given if gap.goes_on else gap.workaround)):
         names = ", ".join(f"`{gap.name}`" if gap.name.startswith("torch.") else gap.name for gap in same)
         lines.append(f"- {names}: {reason}." + (f" {said}" if said != SKIP_IT else ""))
     return "\n".join(lines)
@@ -62,8 +62,8 @@ def test_no_gap_is_listed_twice() -> None:
 
 @pytest.mark.parametrize("gap", GAPS, ids=lambda gap: gap.name)
 def test_a_gap_says_what_why_and_what_then(gap: Gap) -> None:
-    assert str(gap.error()) == f"{gap.name} is not emulated: {gap.reason}. {gap.way_round}"
-    assert gap.way_round.endswith(".")
+    assert str(gap.error()) == f"{gap.name} is not emulated: {gap.reason}. {gap.workaround}"
+    assert gap.workaround.endswith(".")
     assert not gap.reason.endswith(".")
 
 

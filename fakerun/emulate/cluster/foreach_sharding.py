@@ -18,7 +18,7 @@ _ELEMENTWISE = ("aten::_foreach_", "aten::_fused_")
 
 
 @contextmanager
-def foreach_sharding_by_distinct_element(_: EmulationContext) -> Iterator[None]:
+def deduplicated_foreach_sharding(_: EmulationContext) -> Iterator[None]:
     """Spare torch what it has worked out for an equal element, for as long as the context lasts."""
     propagate: Callable[[Any, Any], Any] = getattr(ShardingPropagator, _PROPAGATE)
 

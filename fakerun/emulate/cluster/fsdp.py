@@ -32,13 +32,13 @@ def accumulated_gradients(context: EmulationContext) -> Iterator[None]:
         yield
 
 
-def report_fsdp_buffers(context: EmulationContext) -> None:
+def fsdp_buffers(context: EmulationContext) -> None:
     """Register the handlers of the `fsdp` operators that this torch has."""
     mode, allocations = context.mode, context.allocations
 
     def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         output = mode.simulate_call(func, (), args, dict(kwargs))
-        written = mode.writes.of(func, args, kwargs)
+        written = mode.mutations.of(func, args, kwargs)
         allocations.communication_buffers([leaf for leaf in (*pytree.tree_leaves(output), *written) if isinstance(leaf, torch.Tensor)])
         return output
 

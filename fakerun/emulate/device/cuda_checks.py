@@ -16,7 +16,7 @@ from fakerun.torch_private import FakeTensor
 aten = torch.ops.aten
 
 
-def refuse_as_cuda_does(context: EmulationContext) -> None:
+def cuda_checks(context: EmulationContext) -> None:
     """Register the checks."""
     mode = context.mode
     _check_first(mode, aten.convolution.default, _check_convolution)

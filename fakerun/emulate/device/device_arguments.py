@@ -71,7 +71,7 @@ class DeviceArguments(TorchFunctionMode):
         if isinstance(value, torch.device) and value.type == ACCELERATOR:
             self._devices.index(value)
             self._devices.initialized = True
-            return self._devices.stand_in(value)
+            return self._devices.to_cpp(value)
         return value
 
     def _tensor(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -105,7 +105,7 @@ class DeviceArguments(TorchFunctionMode):
         ordinal = self._devices.index(device)
         self._devices.initialized = True
         layout = {"memory_format": kwargs["memory_format"]} if "memory_format" in kwargs else {}
-        return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)), **layout)
+        return tensor.to(self._devices.to_cpp(torch.device(ACCELERATOR, ordinal)), **layout)
 
 
 def _with_values_read(args: Sequence[Any]) -> Sequence[Any]:

@@ -1,8 +1,8 @@
 """The settings of torch that may change the result of an operator: which of them cached results are kept under, and why not the others.
 
 The mode keeps the results of operators by `Signature.key`, which begins with the operator and the settings in `IN_KEY`. The other caches
-of the emulation hold what does not depend on settings: schemas by operator (`Writes`, `HostPolicy`), shard sizes and meshes by their own
-geometry (`dtensor`, `mesh`). The copies of weights that autocast keeps are torch's design, and end with the outermost autocast region.
+of the emulation hold what does not depend on settings: schemas (`MutatedArguments`, `HostPolicy`), shard sizes and meshes by their
+own geometry (`dtensor`, `mesh`). The copies of weights that autocast keeps are torch's design, and end with the outermost autocast region.
 """
 
 from collections.abc import Mapping

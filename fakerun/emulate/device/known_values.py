@@ -99,7 +99,7 @@ class KnownValues:
         entry = self._entry(tensor)
         return None if entry is None or not entry.knows(tensor) else entry.view(tensor)
 
-    def perhaps(self, tensor: torch.Tensor) -> bool:
+    def may_know(self, tensor: torch.Tensor) -> bool:
         """A quick look at whether the values may be known."""
         return type(tensor) is not FakeTensor or storage_id(tensor.untyped_storage()) in self._contents
 

@@ -6,7 +6,7 @@ from typing import Any
 from fakerun.torch_private import FakeTensor, OpOverload, schema_of
 
 
-class Writes:
+class MutatedArguments:
     """The schemas, read once for each operator."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Writes:
         """The simulated tensors that this call of `func` writes to."""
         arguments = self._arguments.get(func)
         if arguments is None:
-            arguments = self._arguments[func] = _written_arguments(func)
+            arguments = self._arguments[func] = _mutated_arguments(func)
         for position, name in arguments:
             written = args[position] if position < len(args) else kwargs.get(name)
             for tensor in written if isinstance(written, (list, tuple)) else (written,):
@@ -24,7 +24,7 @@ class Writes:
                     yield tensor
 
 
-def _written_arguments(func: Any) -> tuple[tuple[int, str], ...]:
+def _mutated_arguments(func: Any) -> tuple[tuple[int, str], ...]:
     if not isinstance(func, OpOverload) or not schema_of(func).is_mutable:
         return ()
     arguments = enumerate(schema_of(func).arguments)

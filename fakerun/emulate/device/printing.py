@@ -13,7 +13,7 @@ from fakerun.torch_private import FakeTensor
 
 
 @contextmanager
-def printed_as_cuda(context: EmulationContext) -> Iterator[None]:
+def cuda_repr(context: EmulationContext) -> Iterator[None]:
     """Replace how simulated tensors are shown until the context ends."""
     values = context.part(UnknownValues)
 

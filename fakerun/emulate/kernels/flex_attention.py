@@ -36,7 +36,7 @@ def fused_flex_attention(context: EmulationContext) -> Iterator[None]:
         apply: Any = _WithGradients.apply
         return (apply(output, *captured) if captured else output, *others)
 
-    compilation.ways[create_block_mask] = _without_scores(context)
+    compilation.replacements[create_block_mask] = _without_scores(context)
     with Patches() as patches:
         patches.set(owner, name, attention)
         yield

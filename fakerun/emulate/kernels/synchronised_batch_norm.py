@@ -15,7 +15,7 @@ from fakerun.torch_private import FakeTensor
 aten = torch.ops.aten
 
 
-def simulate_batch_norm(context: EmulationContext) -> None:
+def sync_batch_norm_kernels(context: EmulationContext) -> None:
     """Register the kernels."""
     kernels = {
         aten.batch_norm_stats.default: lambda x, eps: (_per_channel(x), _per_channel(x)),

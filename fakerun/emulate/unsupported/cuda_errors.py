@@ -36,7 +36,7 @@ _NAMED_TYPES = {
 }
 
 
-def in_cudas_words(error: Exception, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
+def cuda_error_for(error: Exception, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
     """What a real run raises where the simulation of `func` raised `error`; a gap of fakerun's; or None if the words are the same."""
     if is_device_mismatch(error):
         return scripts_own(RuntimeError(_mixed_devices(func, args, kwargs)))
