@@ -20,7 +20,7 @@ from fakerun.emulate.device.unknown_values import UnknownValues
 from fakerun.emulate.unsupported.gaps import MAP_LOCATION
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import disable_all_modes
+from fakerun.torch_private import apply_to_module, disable_all_modes, storage_id
 from fakerun.units import format_bytes
 
 
@@ -94,7 +94,7 @@ class _Saving:
         saved_on: dict[int, tuple[torch.UntypedStorage, str]] = {}
 
         def to_host(storage: Any, location: str) -> Any:
-            saved_on[storage._cdata] = (storage, location)
+            saved_on[storage_id(storage)] = (storage, location)
             return storage
 
         if isinstance(f, (str, os.PathLike)) and zipfile.is_zipfile(f):
@@ -103,7 +103,7 @@ class _Saving:
             loaded = self._load(f, to_host, *args, **kwargs)
 
         def placed(tensor: torch.Tensor) -> torch.Tensor:
-            _, location = saved_on.get(tensor.untyped_storage()._cdata, (None, "cpu"))
+            _, location = saved_on.get(storage_id(tensor.untyped_storage()), (None, "cpu"))
             target = relocate(location)
             if not is_accelerator(target):
                 return tensor
@@ -165,7 +165,7 @@ def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if type(obj) is tuple:
         return tuple(_moved(value, placed) for value in obj)
     if isinstance(obj, torch.nn.Module):
-        return obj._apply(placed)
+        return apply_to_module(obj, placed)
     return obj
 
 

@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import GROUP_DEVICES
+from fakerun.torch_private import device_types_of
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
 
 def _require_a_host_backend(group: dist.ProcessGroup | None) -> None:
     """As torch does, in its words."""
-    if dist.is_initialized() and torch.device("cpu") not in getattr(group or dist.group.WORLD, GROUP_DEVICES):
+    if dist.is_initialized() and torch.device("cpu") not in device_types_of(group or dist.group.WORLD):
         raise AssertionError("A CPU backend must be enabled for async save; try initializing process group with 'cpu:gloo,cuda:nccl'")
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch.distributed as dist
-from torch.distributed import distributed_c10d
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import WARN_NOT_IN_GROUP
 
 
 @contextmanager
@@ -28,5 +28,5 @@ def reported_non_members(context: EmulationContext) -> Iterator[None]:
         warnings.warn(f"Running {name} on global rank {rank} which does not belong to the given group.", stacklevel=2)
 
     with Patches() as patches:
-        patches.set(distributed_c10d, "_warn_not_in_group", warn)
+        patches.set(*WARN_NOT_IN_GROUP, warn)
         yield

@@ -20,6 +20,7 @@ from fakerun.emulate.cluster.peer_values import ObjectFallback
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import DEVICE_OF_OBJECTS
 
 Tensors = Iterator[torch.Tensor]
 
@@ -62,7 +63,7 @@ _CARRY_OBJECTS: dict[str, Callable[[Sequence[Any]], Tensors]] = {
 def simulated_objects(context: EmulationContext) -> Iterator[None]:
     """Let the functions that communicate objects use host tensors until the context ends."""
     with Patches() as patches:
-        patches.set(distributed_c10d, "_get_object_coll_device", lambda group=None: "cpu")
+        patches.set(*DEVICE_OF_OBJECTS, lambda group=None: "cpu")
         for name, held in _CARRY_OBJECTS.items():
             carried = _carried(context, getattr(dist, name), held)
             patches.set(dist, name, carried)

@@ -13,7 +13,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import ROUTING, largest_bytes
 from fakerun.job.routing import Routing
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, schema_of
 
 aten = torch.ops.aten
 
@@ -98,7 +98,7 @@ def _dimension(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int
     """The dimension along which `func` chooses; None where it chooses one out of all."""
     if func is aten.multinomial.default:
         return -1
-    for position, argument in enumerate(func._schema.arguments):
+    for position, argument in enumerate(schema_of(func).arguments):
         if argument.name == "dim":
             dim: int | None = args[position] if position < len(args) else kwargs.get("dim", argument.default_value)
             return dim

@@ -17,7 +17,7 @@ from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.placeholders import placeholder_tensor, placeholder_value
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import FakeTensor, pytree
+from fakerun.torch_private import FakeTensor, operator_name, pytree
 
 aten = torch.ops.aten
 
@@ -143,7 +143,7 @@ class UnknownValues:
         if self._all_known(tensors):
             self._note_assumed(self._mode.known.assumed_of_any(tensors))
         else:
-            self._note(f"the values that {func._opname} depends on")
+            self._note(f"the values that {operator_name(func)} depends on")
 
     def _known_or_placeholder(self, tensor: torch.Tensor) -> torch.Tensor:
         known = self._mode.known.of(tensor)
