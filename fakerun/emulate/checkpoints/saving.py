@@ -74,13 +74,15 @@ class _Saving:
     def _why_not(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> str | None:
         """Why this save must not happen, or None."""
         if unwritten.simulated_count:
-            return f"{unwritten.simulated_count} simulated tensors ({format_bytes(unwritten.simulated_bytes)}) hold no values"
+            return (
+                f"{unwritten.simulated_count} of its tensors ({format_bytes(unwritten.simulated_bytes)}) are simulated and have no values"
+            )
         if path is None:
             return None
         if unwritten.floating_on_host and self._values.made_up:
-            return "its tensors may hold the neutral values that stand for unknown ones"
+            return "its tensors may hold placeholders for unknown values"
         if isinstance(f, (str, os.PathLike)) and Path(path).exists() and path not in self._written:
-            return "the file was there before the simulation"
+            return "the file existed before the dry run"
         return None
 
     def load(self, f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:

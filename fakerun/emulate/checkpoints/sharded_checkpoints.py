@@ -31,8 +31,8 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
     def save(state_dict: Any, *args: Any, **kwargs: Any) -> Metadata:
         findings.note(
             FindingCode.NOT_SAVED,
-            f"torch.distributed.checkpoint was to save {len(state_dict)} entries{_place(kwargs)}; nothing was written.",
-            hint="The objects that ranks exchange to plan a checkpoint are not among the collectives.",
+            f"torch.distributed.checkpoint skipped saving {len(state_dict)} entries{_place(kwargs)}: a dry run has no values to write.",
+            hint="The collectives with which ranks plan a checkpoint are missing from the report.",
         )
         return Metadata({})
 
@@ -48,8 +48,8 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
     def load(state_dict: Any, *args: Any, **kwargs: Any) -> None:
         findings.note(
             FindingCode.NOT_LOADED,
-            f"torch.distributed.checkpoint was to load {len(state_dict)} entries{_place(kwargs)}; everything in them stays as it is.",
-            hint="A script that continues from a step in its checkpoint starts from the beginning here.",
+            f"torch.distributed.checkpoint skipped loading {len(state_dict)} entries{_place(kwargs)}: they keep the values they have.",
+            hint="A script that resumes from a step in the checkpoint starts from the first step here.",
         )
 
     with Patches() as patches:

@@ -116,7 +116,7 @@ class Communication:
             if any(tensor.device.type == "cpu" for tensor in tensors):
                 self._findings.note(
                     FindingCode.CPU_TENSOR,
-                    f"{op.value} of a host tensor on {_name(group)}, whose backend communicates GPU tensors only.",
+                    f"the script calls {op.value} on a host tensor in {_name(group)}, whose backend supports GPU tensors only.",
                     hint='Move the tensor to the GPU, or initialise torch.distributed with backend="cpu:gloo,cuda:nccl".',
                     subject=op.value,
                 )

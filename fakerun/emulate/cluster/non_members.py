@@ -19,8 +19,8 @@ def reported_non_members(context: EmulationContext) -> Iterator[None]:
     def warn(name: str) -> None:
         context.findings.note(
             FindingCode.NON_MEMBER,
-            f"{name} on a group that this rank is not in: torch warns and does nothing, what would be received stays as it is.",
-            hint=f"Call {name} on the group's members only (`if dist.get_rank(group) >= 0`), or make the group with this rank.",
+            f"{name} is called on a group that does not contain this rank. torch warns and does nothing, and outputs keep their contents.",
+            hint=f"Call {name} on members of the group only (`if dist.get_rank(group) >= 0`), or add this rank to the group.",
             subject=name,
         )
         # Where torch's own function would say it, in its words (2.11 to 2.15): at the call in torch that asks for it.

@@ -86,8 +86,8 @@ def _carried(context: EmulationContext, function: Callable[..., Any], held: Call
             peer, reason = in_place.unavailable
             context.findings.note(
                 FindingCode.UNKNOWN_OBJECT,
-                f"{function.__name__}: what rank {peer} sends is not known ({reason.value}); the list keeps what it holds.",
-                hint=f"Simulate rank {peer} too, or let a dry run make the object on every rank.",
+                f"{function.__name__}: the objects from rank {peer} are unknown ({reason.value}), so the list keeps its own.",
+                hint=f"Simulate rank {peer} too, or create the objects on every rank in a dry run.",
             )
         return result
 

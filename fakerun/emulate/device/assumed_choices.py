@@ -40,14 +40,14 @@ _CHOICES = {
 
 WHAT_IS_ASSUMED = {
     Routing.BALANCED: (
-        "a value was asked for that follows from choices among unknown scores (topk and its kin: a router's experts). Under --routing "
-        "balanced they are spread evenly.",
-        "Real choices are uneven. --routing worst shows the other end: all tokens choose the first experts.",
+        "the script reads a value that follows from choices among unknown scores (topk and similar operators, as in a router). With "
+        "--routing balanced the choices are spread evenly.",
+        "Real routing is uneven. --routing worst shows the extreme: every token chooses the first experts.",
     ),
     Routing.WORST: (
-        "a value was asked for that follows from choices among unknown scores (topk and its kin: a router's experts). Under --routing "
-        "worst all tokens make the same, the first.",
-        "The rank that has the first experts, coordinate 0 on the expert axis, gets the most: --rank chooses which to simulate.",
+        "the script reads a value that follows from choices among unknown scores (topk and similar operators, as in a router). With "
+        "--routing worst every token chooses the first candidates.",
+        "The rank with the first experts, coordinate 0 of the expert axis, receives the most. Use --rank to choose which rank to simulate.",
     ),
 }
 """For the finding: the message and the hint."""

@@ -61,7 +61,7 @@ class Compilation:
     def _note(self) -> None:
         self._findings.note(
             FindingCode.COMPILED_EAGERLY,
-            "torch.compile was asked for; the program was run eagerly. Memory is an upper estimate: compiled code saves fewer activations.",
+            "the script calls torch.compile, but the model ran eagerly. Memory is an upper bound: compiled code saves fewer activations.",
         )
 
 
