@@ -66,7 +66,8 @@ def _note_contradiction(asked: tuple[int, int], job: tuple[int, int], findings: 
     if asked != job:
         findings.note(
             FindingCode.RANK_MISMATCH,
-            f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, but it runs as rank {job[0]} of {job[1]} of the job.",
+            f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, "
+            f"but it runs as rank {job[0]} of {job[1]} of the job.",
             hint="In a real run such ranks wait for each other forever. Omit rank and world_size, so that torchrun's variables decide.",
         )
 
