@@ -14,7 +14,7 @@ from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.records.schedule import Calls, Schedule, calls_of
-from fakerun.units import format_ranks
+from fakerun.units import format_ranks, name_ranks
 
 _MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 _SHOWN = 4
@@ -60,7 +60,7 @@ def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
         code=FindingCode.DUPLICATE_GPU,
         message=(
             f"Duplicate GPU detected : rank {other} and rank {one} both on CUDA device {first.place[1]}. NCCL makes no communicator for "
-            f"{first.call.op} on group {first.call.group}: ranks {format_ranks(first.ranks)} all use {named([first.place])}"
+            f"{first.call.op} on group {_group(first.call)}: ranks {format_ranks(first.ranks)} all use {named([first.place])}"
             f"{_also(duplicates)}"
         ),
         ranks=tuple(sorted({rank for each in duplicates for rank in each.ranks})),
@@ -74,11 +74,16 @@ def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
 
 def _also(duplicates: Sequence[_Duplicate]) -> str:
     """What is the same elsewhere: `; the same on cuda:0 of node 1, and in group dp`."""
+    first = duplicates[0].call
     places = sorted({each.place for each in duplicates} - {duplicates[0].place})
-    groups = sorted({each.call.group for each in duplicates} - {duplicates[0].call.group})
+    groups = sorted({_group(each.call) for each in duplicates} - {_group(first)})
     parts = [f"on {named(places)}"] if places else []
     parts += [f"in group{'s' * (len(groups) > 1)} {_listed(groups)}"] if groups else []
     return f"; the same {' and '.join(parts)}" if parts else ""
+
+
+def _group(call: CollectiveRecord) -> str:
+    return call.group or f"of {name_ranks(call.group_ranks)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ class TrafficRow:
     """The calls of one operation on one group with one dtype. `group_ranks` are global ranks in group order."""
 
     op: CollectiveOp
-    group: str
+    group: str | None
     group_ranks: tuple[int, ...]
     dtype: str
     volumes: StepVolumes
@@ -61,7 +61,7 @@ class TrafficRow:
 class GroupTraffic:
     """All calls on one group. `group_ranks` are global ranks in group order."""
 
-    group: str
+    group: str | None
     group_ranks: tuple[int, ...]
     volumes: StepVolumes
 
@@ -98,17 +98,17 @@ def traffic_of(collectives: Iterable[CollectiveRecord], *, steps: int) -> Traffi
     )
     return Traffic(
         steps=steps,
-        rows=tuple(sorted(rows, key=lambda row: (row.volumes.by_size, row.op, row.group, row.group_ranks, row.dtype))),
-        groups=tuple(sorted(groups, key=lambda group: (group.volumes.by_size, group.group, group.group_ranks))),
+        rows=tuple(sorted(rows, key=lambda row: (row.volumes.by_size, row.op, row.group or "", row.group_ranks, row.dtype))),
+        groups=tuple(sorted(groups, key=lambda group: (group.volumes.by_size, group.group or "", group.group_ranks))),
         total=_step_volumes(collectives, steps),
     )
 
 
-def _operation(record: CollectiveRecord) -> tuple[CollectiveOp, str, tuple[int, ...], str]:
+def _operation(record: CollectiveRecord) -> tuple[CollectiveOp, str | None, tuple[int, ...], str]:
     return record.op, record.group, record.group_ranks, record.dtype
 
 
-def _group(record: CollectiveRecord) -> tuple[str, tuple[int, ...]]:
+def _group(record: CollectiveRecord) -> tuple[str | None, tuple[int, ...]]:
     return record.group, record.group_ranks
 
 

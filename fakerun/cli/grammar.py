@@ -101,7 +101,7 @@ class ProgramCommand(TyperCommand):
 
 
 _VALUE_OPTIONAL = "--error-on-collective"
-"""The option that has its value after `=`, as in grep's --color, or has none: a word after it may be the script."""
+"""The option that has its value after `=`, as in grep's --color, or has none: the next argument may be the script."""
 
 _ALL = "all"
 _MARK = "\0"

@@ -67,7 +67,7 @@ def show_report(report: "Report", report_format: "ReportFormat", output: Path | 
 
 
 def _say_the_worst(report: "Report", output: Path) -> None:
-    """Whoever has the report written to a file should not have to open it to know why the exit code is not 0."""
+    """Say on stderr why the exit code is not 0, so that one need not open the file."""
     for finding in report.findings:
         if finding.severity is Severity.ERROR:
             say(f"{finding.code}: {finding.message}")

@@ -1,4 +1,4 @@
-"""What the command says beside the report: on stderr, every line marked as fakerun's. And what the terminal is like."""
+"""Messages beside the report, on stderr, each line prefixed with `fakerun:`; and the properties of the terminal."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 """Tells what the autograd engine is doing in this thread (implements `fakerun.records.observer.AutogradClock`)."""
 
-from fakerun.emulate.torch_private import current_autograd_node, current_graph_task, next_sequence_number
+from fakerun.torch_private import current_autograd_node, current_graph_task, next_sequence_number
 
 _NO_SEQUENCE = 2**64 - 1
 """What AccumulateGrad nodes have: they belong to no place in the forward pass."""

@@ -12,14 +12,12 @@ from fakerun.emulate.checkpoints import contexts as checkpoints
 from fakerun.emulate.cluster import contexts as cluster
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device import contexts as device
-from fakerun.emulate.device.cuda_checks import refuse_as_cuda_does
 from fakerun.emulate.device.device_arguments import DeviceArguments
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
 from fakerun.emulate.kernels import contexts as kernels
 from fakerun.emulate.order import Enter, Precedence, Register, check_order
-from fakerun.emulate.unsupported.gaps import missing_apis
-from fakerun.emulate.unsupported.kernel_log import failed_kernels_unlogged
+from fakerun.emulate.unsupported import contexts as unsupported
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import Observers
@@ -33,7 +31,7 @@ def _device_arguments(context: EmulationContext) -> DeviceArguments:
     return context.arguments
 
 
-HANDLERS: tuple[Register, ...] = (*device.HANDLERS, *kernels.HANDLERS, *cluster.HANDLERS, refuse_as_cuda_does)
+HANDLERS: tuple[Register, ...] = (*device.HANDLERS, *kernels.HANDLERS, *cluster.HANDLERS)
 
 CONTEXTS: tuple[Enter, ...] = (
     *device.CONTEXTS,
@@ -41,8 +39,7 @@ CONTEXTS: tuple[Enter, ...] = (
     *kernels.CONTEXTS,
     *cluster.CONTEXTS,
     *checkpoints.CONTEXTS,
-    missing_apis,
-    failed_kernels_unlogged,
+    *unsupported.CONTEXTS,
     _device_mode,
     _device_arguments,
 )

@@ -9,7 +9,7 @@ from fakerun.spelling import did_you_mean
 EVERY_OPERATION = tuple(CollectiveOp)
 
 _SWITCHES = {"all": EVERY_OPERATION, "1": EVERY_OPERATION, "true": EVERY_OPERATION, "0": (), "false": ()}
-"""What stands for all or none, as for other options that are on or off."""
+"""Spellings of all and none, as for other options that are on or off."""
 
 
 def parse_forbidden(text: str) -> tuple[CollectiveOp, ...]:

@@ -167,7 +167,7 @@ def _compose(path: Path, text: str) -> yaml.Node:
 
 
 def _advice(error: yaml.MarkedYAMLError) -> str:
-    """A way out for the commonest syntax error of all."""
+    """How to fix the most common syntax error."""
     return "; indent with spaces, not tabs" if "'\\t'" in (error.problem or "") else ""
 
 

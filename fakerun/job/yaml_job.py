@@ -1,4 +1,4 @@
-"""A job in YAML: its schema, and JobRequest from it. Everything is checked before anything runs, and all errors are told at once.
+"""A job in YAML: its schema, and JobRequest from it. Everything is checked before anything runs, and all errors are reported at once.
 
 Paths in a job file are relative to the file's own directory, so that it means the same from everywhere; a script that is not there is
 looked for in the current directory, as torchrun would.
@@ -158,7 +158,7 @@ def _validated(document: YamlDocument) -> JobFile:
 
 
 def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
-    """A validation error in this project's words."""
+    """The message for a validation error of pydantic."""
     shown = _shown(error["input"])
     match error["type"]:
         case "extra_forbidden":

@@ -1,7 +1,7 @@
-"""Where a rank was when native code killed it: what Python's `faulthandler` left behind, read.
+"""Where a rank was when native code killed it, from the report of Python's `faulthandler`.
 
-A rank that crashes can write no record. torch aborts a process rather often for a device that it lacks, and then the line in the
-script is all there is to go by.
+A rank that crashes writes no record. torch aborts the process for many uses of a device that is missing; the line of the script is then all
+that is known.
 """
 
 import re

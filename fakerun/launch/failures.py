@@ -44,7 +44,7 @@ def finished_record(
 ) -> RankRecord:
     """The record of a rank that has ended: `written` if it wrote one."""
     if written is None:
-        return _unrecorded(job, rank, _failure_without_record(job, end, diagnostics))
+        return RankRecord(rank=rank, failure=_failure_without_record(job, end, diagnostics))
     if end.stopped is FailureKind.INTERRUPTED:
         return replace(written, failure=_interrupted(written.failure))
     return written
@@ -52,14 +52,7 @@ def finished_record(
 
 def unstarted_record(job: JobSpec, rank: int) -> RankRecord:
     """The record of a rank that the user's Ctrl-C kept from starting."""
-    return _unrecorded(job, rank, _interruption("not started: fakerun was interrupted"))
-
-
-def _unrecorded(job: JobSpec, rank: int, failure: ProcessFailure) -> RankRecord:
-    if job.mesh is None:
-        return RankRecord(rank=rank, failure=failure)
-    mesh = dict(zip(job.mesh.axes, job.mesh.sizes, strict=True))
-    return RankRecord(rank=rank, mesh=mesh, coordinate=job.mesh.coordinate(rank), failure=failure)
+    return RankRecord(rank=rank, failure=_interruption("not started: fakerun was interrupted"))
 
 
 def _interrupted(failure: ProcessFailure | None) -> ProcessFailure:

@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from math import prod
 from typing import Protocol
 
 import fakerun
@@ -12,6 +11,7 @@ from fakerun.analysis.representatives import Representatives
 from fakerun.job.codec import encode_job
 from fakerun.job.named_ranks import named_ranks
 from fakerun.job.spec import JobSpec
+from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.run import RankRecord, RunRecord
 
 
@@ -64,7 +64,7 @@ class RepresentativeRanks:
         if not is_complete or self._plan is None:
             return run
         choice = self._plan.choice({rank: self._traces.of(record) for rank, record in records.items()})
-        return replace(run, assumed=choice.assumed, grid=self._plan.axes if choice.assumed else {}, findings=choice.findings)
+        return replace(run, assumed=choice.assumed, mesh=self._plan.mesh if choice.assumed else None, findings=choice.findings)
 
 
 def selection_for(job: JobSpec) -> RankSelection:
@@ -80,11 +80,9 @@ def run_record_of(ranks: Iterable[RankRecord], *, added: Collection[int] = ()) -
 
 
 def _representatives(job: JobSpec, records: Iterable[RankRecord]) -> Representatives:
-    """On the axes of the mesh that ranks had in effect, else of the job's; without one, on nodes and ranks on a node."""
-    axes = next((record.mesh for record in records if record.mesh), None)
-    if axes is None and job.mesh is not None:
-        axes = dict(zip(job.mesh.axes, job.mesh.sizes, strict=True))
-    if axes is None or prod(axes.values()) != job.world_size:
-        axes = {"node": job.nnodes, "local": job.nproc_per_node}
+    """On the mesh in effect; without one of all ranks, on nodes and ranks on a node."""
+    mesh = mesh_in_effect(job.mesh, (record.mesh for record in records))
+    if mesh is None or mesh.world_size != job.world_size:
+        mesh = Mesh(axes=("node", "local"), sizes=(job.nnodes, job.nproc_per_node))
     named = named_ranks(job.script) if job.script is not None else ()
-    return Representatives(axes, named, ranks_per_node=job.nproc_per_node, seed=zlib.crc32(encode_job(job)))
+    return Representatives(mesh, named, ranks_per_node=job.nproc_per_node, seed=zlib.crc32(encode_job(job)))

@@ -37,13 +37,13 @@ class RankFiles:
 
     @property
     def crash(self) -> Path:
-        """What `faulthandler` says when native code kills the rank; empty otherwise."""
+        """What `faulthandler` writes when native code kills the rank; empty otherwise."""
         return self.directory / "crash.txt"
 
     @property
-    def unpeeled(self) -> Path:
+    def full_traceback(self) -> Path:
         """The whole traceback of an exception that came through fakerun's code; absent otherwise."""
-        return self.directory / "unpeeled_traceback.txt"
+        return self.directory / "full_traceback.txt"
 
     def make(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ class RankFiles:
     def remove(self) -> None:
         """Remove the files of an earlier run; what else lies there stays."""
         records = (*self.directory.glob("record.json.gz"), *self.directory.glob(".record.json.gz.*.tmp"))  # the latter of a killed rank
-        for path in (*records, self.stdout, self.stderr, self.error, self.crash, self.unpeeled):
+        for path in (*records, self.stdout, self.stderr, self.error, self.crash, self.full_traceback):
             path.unlink(missing_ok=True)
         if not any(self.directory.iterdir()):
             self.directory.rmdir()
@@ -86,7 +86,7 @@ class RunDirectory:
         return decode_job(self.job_file.read_bytes(), source=str(self.job_file))
 
     def discard(self) -> None:
-        """Remove a temporary directory and all that is in it, when nobody will want to look into it."""
+        """Remove a temporary directory and all that is in it, when nothing in it is of interest."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -130,7 +130,7 @@ def _prepared(path: Path) -> RunDirectory:
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
         _remove_earlier_run(directory, named=path)
-    # Found out now, in words, rather than when the first rank has run.
+    # Reported now, and not when the first rank has run.
     with tempfile.TemporaryFile(dir=path):
         pass
     return directory

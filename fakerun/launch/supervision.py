@@ -1,4 +1,4 @@
-"""How long a running rank may go on, and what it is sent when its time limit is reached or the user presses Ctrl-C."""
+"""How long a rank may run, and what it is sent when its time limit is reached or the user presses Ctrl-C."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Supervision:
         return False
 
     def pause(self, now: float) -> None:
-        """The rank waits for other ranks: its own time stands still."""
+        """The rank waits for other ranks: its own time does not run."""
         if self.deadline is not None and self.stopped is None:
             self._left_s, self.deadline = self.deadline - now, None
 

@@ -6,7 +6,7 @@ The socket keeps messages apart; each is a JSON object. The server sends one whe
 connection to the other ranks, stdout and stderr -> {"pid": ...}. The environment is what differs from the server's own.
 {"reap": pid} -> {"status": ...}, as in `subprocess`; until then the process keeps its id
 
-The server ends when the socket does: fakerun is gone, or has no more ranks. The ranks have pipes of their own that tell them.
+The server ends when the socket is closed: the launcher is gone, or has no more ranks. Each rank has a pipe of its own that ends too.
 """
 
 import gc

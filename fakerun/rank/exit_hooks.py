@@ -1,4 +1,4 @@
-"""The ways out of a rank that do not lead past the end of the script: `os._exit`, a word from fakerun on the control pipe, a crash."""
+"""Exit hooks: what records a rank that does not reach the end of its script: `os._exit`, a request on the control pipe, a crash."""
 
 import _thread
 import faulthandler
@@ -17,7 +17,7 @@ from fakerun.rank.recorder import Recorder
 from fakerun.rank.script_outcome import exit_failure, interruption_failure, timeout_failure
 from fakerun.records.run import FailureKind
 
-leave_now = os._exit
+exit_now = os._exit
 """Python's own `os._exit`, whatever is put in its place."""
 
 
@@ -25,21 +25,21 @@ leave_now = os._exit
 def os_exit_recorded(recorder: Recorder, resolver: CallSiteResolver) -> Iterator[None]:
     """Within this context a script that ends with `os._exit`, as many do after training, leaves its record first.
 
-    A child that the script forked, such as a worker of a DataLoader, ends with `os._exit` too: that one is none of ours.
+    A child that the script forked, such as a worker of a DataLoader, ends with `os._exit` too, and is not recorded.
     """
 
     def _exit(status: int) -> NoReturn:
         if recorder.in_own_process:
             recorder.write(exit_failure(status, sys._getframe(1), resolver))  # noqa: SLF001
-        leave_now(status)
+        exit_now(status)
 
     with Patches() as patches:
         patches.set(os, "_exit", _exit)
         yield
 
 
-def obey(control: int, recorder: Recorder, *, timeout_s: float | None, resolver: CallSiteResolver) -> None:
-    """Wait, in a thread, for fakerun's word on the control pipe; then write the record and end the process.
+def follow_launcher(control: int, recorder: Recorder, *, timeout_s: float | None, resolver: CallSiteResolver) -> None:
+    """Wait, in a thread, for a request on the control pipe; then write the record and end the process.
 
     A thread and a pipe rather than a signal: every signal may be the script's own (schedulers' SIGTERM and SIGUSR1, submitit's SIGUSR2,
     alarms), and a handler runs only when the main thread gets back to Python, which one that waits in native code for a peer
@@ -48,22 +48,22 @@ def obey(control: int, recorder: Recorder, *, timeout_s: float | None, resolver:
     os.set_inheritable(control, False)
     main_thread = threading.get_ident()
 
-    def wait_for_word() -> None:
-        word = os.read(control, 64).decode()
+    def wait_for_request() -> None:
+        request = os.read(control, 64).decode()
         frame = sys._current_frames().get(main_thread)  # noqa: SLF001
-        if not word:
-            _follow_fakerun()
-        elif word == FailureKind.TIMEOUT:
+        if not request:
+            _end_with_launcher()
+        elif request == FailureKind.TIMEOUT:
             recorder.write(timeout_failure(timeout_s, frame, resolver))
         else:
             recorder.write(interruption_failure(frame, resolver))
-        leave_now(0)
+        exit_now(0)
 
-    _thread.start_new_thread(wait_for_word, ())
+    _thread.start_new_thread(wait_for_request, ())
 
 
-def _follow_fakerun() -> None:
-    """End with fakerun, which is gone and will read no record. Nobody else would end this rank and its children."""
+def _end_with_launcher() -> None:
+    """End this rank and its children: the launcher, which would have ended them, is gone."""
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
 
@@ -75,8 +75,8 @@ def keep_crash_report(path: Path) -> None:
         faulthandler.enable(path.open("wb"), all_threads=False)
 
 
-def leave_within(seconds: float) -> None:
+def exit_after(seconds: float) -> None:
     """End the process after that time, whatever it is doing then."""
-    timer = threading.Timer(seconds, leave_now, args=(0,))
+    timer = threading.Timer(seconds, exit_now, args=(0,))
     timer.daemon = True
     timer.start()

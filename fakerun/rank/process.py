@@ -12,7 +12,7 @@ from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.rank import script_outcome
-from fakerun.rank.exit_hooks import keep_crash_report, leave_now, leave_within, obey, os_exit_recorded
+from fakerun.rank.exit_hooks import exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
 from fakerun.records.mailbox import Mailbox
@@ -23,19 +23,19 @@ _EXIT_HANDLERS_S = 5.0
 
 
 def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoReturn:
-    """Run one rank, and end the process. On the pipe `control` fakerun's word may come; `mailbox` reaches the other ranks."""
+    """Run one rank, and end the process. `control` is the pipe on which the launcher may ask it to end; `mailbox` reaches other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server blocks it
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
-        obey(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
+        follow_launcher(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
         _simulate(job, rank, mailbox, recorder, resolver)
     except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
         recorder.write(script_outcome.internal_failure(error))
     _flush()
-    leave_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
+    exit_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
 def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
@@ -43,21 +43,21 @@ def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, res
 
     with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
-        _play(Program.of(job, rank), recorder, resolver)
+        _run_to_end(Program.of(job, rank), recorder, resolver)
 
 
-def _play(program: Program, recorder: Recorder, resolver: CallSiteResolver) -> None:
+def _run_to_end(program: Program, recorder: Recorder, resolver: CallSiteResolver) -> None:
     """Run the program and end it as Python would, then write the record."""
     error = _run(program)
     if not recorder.in_own_process:
         _end_forked_child(error, resolver)
     if (whole := script_outcome.traceback_through_fakerun(error)) is not None:
-        recorder.keep("unpeeled_traceback.txt", whole)
+        recorder.keep("full_traceback.txt", whole)
     failure = script_outcome.failure_of(error, resolver)
     if script_outcome.was_stopped(error):
         recorder.write(failure)
-        # Its threads are not waited for: the code that would have told them to end was cut off.
-        leave_within(_EXIT_HANDLERS_S)
+        # Its threads are not joined: the code that would have ended them did not run.
+        exit_after(_EXIT_HANDLERS_S)
     else:
         if error is not None:
             script_outcome.report(error)
@@ -69,7 +69,7 @@ def _play(program: Program, recorder: Recorder, resolver: CallSiteResolver) -> N
 def _run(program: Program) -> BaseException | None:
     try:
         program.run()
-    except BaseException as error:  # whatever the script ends with is what we are here to tell
+    except BaseException as error:  # how the script ends is what is recorded
         return error
     return None
 
@@ -82,7 +82,7 @@ def _end_forked_child(error: BaseException | None, resolver: CallSiteResolver) -
     script_outcome.wait_for_threads()
     script_outcome.run_exit_handlers()
     _flush()
-    leave_now(0 if failure is None else failure.exit_code)
+    exit_now(0 if failure is None else failure.exit_code)
 
 
 def _flush() -> None:

@@ -1,4 +1,4 @@
-"""The rank's record: written once, whichever of the many ways out the rank takes, and never by a child that the script forked."""
+"""The rank's record: written once, however the rank ends, and never by a child that the script forked."""
 
 import os
 import sys
@@ -25,8 +25,8 @@ class RecordSource(Protocol):
 class Recorder:
     """Writes the record of `rank` to `store`, in the process that made this object only.
 
-    Several ways out may be taken at once: the end of the script, `os._exit` in a thread, fakerun's request to stop. The first one
-    there writes; the others wait for it and find it done.
+    A rank may end in several ways at once: the script ends, a thread calls `os._exit`, the launcher requests it. The first one writes;
+    the others wait for it and find it done.
     """
 
     def __init__(self, rank: int, store: RecordStore) -> None:

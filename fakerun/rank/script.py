@@ -79,12 +79,12 @@ class Program:
 def _read(filename: str) -> bytes:
     try:
         return Path(filename).read_bytes()
-    except OSError as error:  # where in pathlib it was raised is nobody's business
+    except OSError as error:  # a real run has no frames of pathlib
         raise error.with_traceback(None) from None
 
 
 def _set_first_path(directory: str) -> None:
-    """Set it: fakerun starts its ranks with -P, so the entry is not there yet; a user who wants it so says so in the environment."""
+    """Insert it: fakerun starts its servers with -P, so the entry is missing; PYTHONSAFEPATH is how a user asks for that."""
     if sys.flags.ignore_environment or not os.environ.get("PYTHONSAFEPATH"):
         sys.path.insert(0, directory)
 

@@ -15,7 +15,7 @@ from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
 from fakerun.rank.step_limit import StepLimitReached
-from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, peel, stack_of
+from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
 from fakerun.records.run import FailureKind, ProcessFailure
 
 _TIMED_OUT_STATUS = 124
@@ -24,12 +24,12 @@ _INTERRUPTED_STATUS = 128 + signal.SIGINT
 
 
 def was_stopped(error: BaseException | None) -> bool:
-    """Whether the simulation ended the script. What the script made of that on its way out is no failure of its own."""
+    """Whether the simulation ended the script. What the script raised because of that is not a failure of the script."""
     return error is not None and any(isinstance(each, StepLimitReached) for each in chain(error))
 
 
 def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> ProcessFailure | None:
-    """What it means that the script ended with `error`; None when it ended well.
+    """The failure of a script that ended with `error`; None when it ended well.
 
     Takes the simulation's frames out of the traceback, except where they are what is wrong.
     """
@@ -37,7 +37,7 @@ def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> Proce
         return None
     if is_our_fault(error):
         return replace(internal_failure(error), call_site=_call_site(error, resolver))
-    peel(error)
+    strip_simulation(error)
     ours = next((each for each in map(_as_ours, chain(error)) if each is not None), None)
     if ours is not None:
         return _failure_of_ours(ours, error, resolver)
@@ -54,14 +54,14 @@ def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> Proce
 
 
 def traceback_through_fakerun(error: BaseException | None) -> str | None:
-    """The whole traceback of an exception that came through fakerun's code, for whoever looks for a fault there."""
+    """The whole traceback of an exception that came through fakerun's code, for debugging fakerun."""
     if error is None or was_stopped(error) or not came_through_fakerun(error):
         return None
     return "".join(traceback.format_exception(error))
 
 
 def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure | None:
-    """What it means that `frame` calls `os._exit(status)`."""
+    """The failure of a script in which `frame` calls `os._exit(status)`; None when the status is 0."""
     if (code := operator.index(status) & 0xFF) == 0 or was_stopped(sys.exception()):
         return None
     call_site = resolver.innermost(_named(stack_of(frame)))
@@ -71,18 +71,18 @@ def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallS
 
 
 def timeout_failure(timeout_s: float | None, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
-    """What it means that fakerun's patience ended while the main thread was in `frame`."""
+    """The failure of a rank whose time limit was reached while the main thread was in `frame`."""
     limit = "" if timeout_s is None else f" after {timeout_s:g} s"
     return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", frame, resolver, exit_code=_TIMED_OUT_STATUS)
 
 
 def interruption_failure(frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
-    """What it means that the user's Ctrl-C found the main thread in `frame`."""
+    """The failure of a rank that the user interrupted while the main thread was in `frame`."""
     return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, resolver, exit_code=_INTERRUPTED_STATUS)
 
 
 def internal_failure(error: BaseException) -> ProcessFailure:
-    """What it means that `error` came out of fakerun itself: nothing is peeled, our frames are what is wanted."""
+    """The failure of a rank in which fakerun itself raised `error`; its frames are kept."""
     return ProcessFailure(
         kind=FailureKind.INTERNAL,
         exception=_class_name(error),
@@ -103,8 +103,8 @@ def report(error: BaseException) -> None:
         return
     try:
         sys.excepthook(type(error), error, error.__traceback__)
-    except BaseException as fault:  # the script's own hook: whatever it raises, Python goes on
-        peel(fault)
+    except BaseException as fault:  # the script's own hook: whatever it raises, Python continues
+        strip_simulation(fault)
         print("Error in sys.excepthook:", file=sys.stderr)  # noqa: T201
         sys.__excepthook__(type(fault), fault, fault.__traceback__)
         print("\nOriginal exception was:", file=sys.stderr)  # noqa: T201
@@ -114,18 +114,18 @@ def report(error: BaseException) -> None:
 def wait_for_threads() -> None:
     """Join the script's threads, as Python does before it ends.
 
-    `threading._shutdown` rather than a loop of joins: executors are told to let go of their idle threads nowhere else.
+    `threading._shutdown` rather than a loop of joins: only there are executors told to end their idle threads.
     """
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def run_exit_handlers() -> None:
-    """Run what the script registered with `atexit`, while the simulation still stands; Python prints what a handler raises."""
+    """Run what the script registered with `atexit`, inside the simulation; Python prints what a handler raises."""
     atexit._run_exitfuncs()  # noqa: SLF001
 
 
 def _as_ours(error: BaseException) -> FakerunError | None:
-    """The error as one of fakerun's, if it is one; torch's own words for a gap are replaced in it."""
+    """The error as one of fakerun's, if it is one; torch's message for a gap is replaced."""
     if isinstance(error, FakerunError):
         return error
     if (gap := gap_of(error)) is not None:

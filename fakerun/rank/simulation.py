@@ -34,7 +34,7 @@ class Simulation:
         self._job = job
         self._mailbox = mailbox
         self._rank = rank
-        self._groups = GroupNames(job.world_size)
+        self._groups = GroupNames(rank, job.world_size, job.mesh)
         self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank)
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
@@ -63,8 +63,7 @@ class Simulation:
         self._trace.finish()
         return RankRecord(
             rank=self._rank,
-            mesh=self._groups.sizes,
-            coordinate=self._groups.coordinate(self._rank),
+            mesh=self._groups.mesh,
             steps=self._trace.steps.completed,
             collectives=self._trace.collectives.records(),
             group_creations=self._trace.topology.group_creations.records(),

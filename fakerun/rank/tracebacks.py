@@ -26,7 +26,7 @@ _MISTAKES = (TypeError, KeyError, AttributeError, NameError)
 def stack_of(frame: FrameType | None) -> list[tuple[FrameType, int]]:
     """The calls that led to a frame that is running, outermost first, as a real run would have made them."""
     calls = [] if frame is None else list(traceback.walk_stack(frame))
-    return _peeled(calls[::-1], lambda call: call[0].f_code)
+    return _stripped(calls[::-1], lambda call: call[0].f_code)
 
 
 def calls_of(error: BaseException) -> Iterator[tuple[str, int, str | None]]:
@@ -34,14 +34,14 @@ def calls_of(error: BaseException) -> Iterator[tuple[str, int, str | None]]:
     return ((frame.f_code.co_filename, line, frame.f_code.co_qualname) for frame, line in traceback.walk_tb(error.__traceback__))
 
 
-def peel(error: BaseException) -> None:
+def strip_simulation(error: BaseException) -> None:
     """Take the simulation's frames out of the traceback of `error` and of every exception that is chained to it or grouped in it.
 
     An exception that the simulation raised and caught itself on the way goes altogether, unless fakerun names it with `from`.
     """
     for each in chain(error):
         entries = list(_entries(each.__traceback__))
-        kept = _peeled(entries, lambda entry: entry.tb_frame.f_code)
+        kept = _stripped(entries, lambda entry: entry.tb_frame.f_code)
         each.__traceback__ = _linked(kept)
         gone = {id(entry.tb_frame) for entry in entries} - {id(entry.tb_frame) for entry in kept}
         if each.__context__ is not each.__cause__:
@@ -68,7 +68,7 @@ def is_our_fault(error: BaseException) -> bool:
 
 
 def _handed_on(entry: TracebackType, error: Exception) -> bool:
-    """Whether the error came out of a call into native code (which has no frame) that was none of fakerun's own making."""
+    """Whether the error came out of a call into native code (which has no frame) that fakerun did not make on its own behalf."""
     instruction = dis.opname[entry.tb_frame.f_code.co_code[entry.tb_lasti]]
     if instruction == "CALL_FUNCTION_EX":  # f(*args, **kwargs): the script's arguments
         return True
@@ -105,7 +105,7 @@ def _caught_inside(error: BaseException, gone: set[int]) -> bool:
     return entry is not None and (_is_ours(entry.tb_frame.f_code) or id(entry.tb_frame) in gone)
 
 
-def _peeled(calls: Iterable[Call], code_of: Callable[[Call], CodeType]) -> list[Call]:
+def _stripped(calls: Iterable[Call], code_of: Callable[[Call], CodeType]) -> list[Call]:
     """Calls, outermost first, without fakerun's and those by which Python found fakerun, and without torch's own that lead to
     fakerun's and, in the place of a kernel, from it.
     """
@@ -128,7 +128,7 @@ def _peeled(calls: Iterable[Call], code_of: Callable[[Call], CodeType]) -> list[
 
 
 def _take_detour_back(kept: list[Call], code_of: Callable[[Call], CodeType]) -> None:
-    """Without fakerun's torch-function mode, a function of torch's goes on; with it, it asks the mode, which calls it again."""
+    """Without fakerun's torch-function mode, a torch function runs; with it, it calls the mode, which calls it again."""
     if kept and code_of(kept[-1]).co_name == "handle_torch_function" and _in_torch(code_of(kept[-1]), "overrides.py"):
         kept.pop()
         if kept and owner(code_of(kept[-1]).co_filename) is Owner.TORCH:

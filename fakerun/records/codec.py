@@ -11,16 +11,17 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fakerun.call_site import CallSite
 from fakerun.errors import UsageError
+from fakerun.mesh import Mesh
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
-from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of, ranks_label
+from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -37,7 +38,6 @@ _Runs = tuple[tuple[int, int, int], ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
     label: str | None
-    """None: called after its ranks."""
     name: str
     ranks: _Runs
 
@@ -55,17 +55,16 @@ class _GroupCreation:
 class _Document:
     schema_version: Literal[3]
     rank: int
-    mesh: Mapping[str, int] = field(default_factory=dict)
-    coordinate: Mapping[str, int] = field(default_factory=dict)
-    steps: int = 0
+    mesh: Mesh | None
+    steps: int
     schedule: str
-    groups: tuple[_Group, ...] = ()
+    groups: tuple[_Group, ...]
     group_creations: str
     memory: str
-    devices: tuple[int, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    failure: ProcessFailure | None = None
-    torch_version: str | None = None
+    devices: tuple[int, ...]
+    findings: tuple[Finding, ...]
+    failure: ProcessFailure | None
+    torch_version: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +77,12 @@ class _Assumed:
 class _RunDocument:
     schema_version: Literal[3]
     fakerun_version: str
-    torch_version: str | None = None
-    is_complete: bool = True
-    added: tuple[int, ...] = ()
-    assumed: tuple[_Assumed, ...] = ()
-    grid: Mapping[str, int] = field(default_factory=dict)
-    findings: tuple[Finding, ...] = ()
+    torch_version: str | None
+    is_complete: bool
+    added: tuple[int, ...]
+    assumed: tuple[_Assumed, ...]
+    mesh: Mesh | None
+    findings: tuple[Finding, ...]
 
 
 _Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...])
@@ -120,10 +119,9 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         schema_version=SCHEMA_VERSION,
         rank=record.rank,
         mesh=record.mesh,
-        coordinate=record.coordinate,
         steps=record.steps,
         schedule=part("schedule", Schedule, calls.schedule),
-        groups=tuple(_Group(label=_own_label(group), name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
+        groups=tuple(_Group(label=group.label, name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
         group_creations=part("groups", tuple[_GroupCreation, ...], tuple(map(_new_group, record.group_creations))),
         memory=part("memory", MemoryTimeline, record.memory),
         devices=record.devices,
@@ -155,7 +153,6 @@ class RankDecoder:
         return RankRecord(
             rank=document.rank,
             mesh=document.mesh,
-            coordinate=document.coordinate,
             steps=document.steps,
             collectives=Calls(document.rank, schedule, groups),
             group_creations=self._new_groups(document.group_creations),
@@ -185,7 +182,7 @@ class RankDecoder:
         if group.ranks not in self._ranks:
             self._ranks[group.ranks] = _ranks(group.ranks)
         ranks = self._ranks[group.ranks]
-        return ProcessGroup(label=ranks_label(ranks) if group.label is None else group.label, name=group.name, ranks=ranks)
+        return ProcessGroup(label=group.label, name=group.name, ranks=ranks)
 
 
 def encode_run(run: RunRecord) -> bytes:
@@ -197,7 +194,7 @@ def encode_run(run: RunRecord) -> bytes:
         is_complete=run.is_complete,
         added=run.added,
         assumed=tuple(_Assumed(ranks=_runs(each.ranks), representative=each.representative) for each in run.assumed),
-        grid=run.grid,
+        mesh=run.mesh,
         findings=run.findings,
     )
     return _adapter(_RunDocument).dump_json(document, indent=2) + b"\n"
@@ -217,7 +214,7 @@ def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> Ru
         is_complete=document.is_complete,
         added=document.added,
         assumed=tuple(AssumedRanks(ranks=_ranks(each.ranks), representative=each.representative) for each in document.assumed),
-        grid=document.grid,
+        mesh=document.mesh,
         findings=document.findings,
     )
 
@@ -234,10 +231,6 @@ def _json(kind: Any, value: Any, *, exclude_defaults: bool = False) -> bytes:
 
 def _compressed(text: bytes) -> bytes:
     return gzip.compress(text, compresslevel=1, mtime=0)
-
-
-def _own_label(group: ProcessGroup) -> str | None:
-    return None if group.label == ranks_label(group.ranks) else group.label
 
 
 def _new_group(made: GroupCreation) -> _GroupCreation:
@@ -283,7 +276,7 @@ def _validated(kind: Any, text: bytes, source: str, *, version_matters: bool = F
 
 
 def _what_is_wrong(text: bytes, error: ValueError) -> str:
-    """Told only after validation failed: looking at the version first would parse every good file twice."""
+    """Called only after validation failed: checking the version first would parse every good file twice."""
     try:
         document: Any = json.loads(text)
     except ValueError:

@@ -104,11 +104,11 @@ class PlacedCall(Payload):
 class CollectiveRecord(PlacedCall):
     """One communication call of one rank: what it moved, where in the program, and with whom.
 
-    `group` is the mesh axis whose ranks the group has, else "world" for all ranks, else torch's description of the group, else its
-    ranks. `group_ranks` are global ranks in group order; `root` and `peer` are global ranks.
+    `group` is the mesh axis whose ranks the group has, else "world" for all ranks, else torch's description of the group, None if it
+    has none. `group_ranks` are global ranks in group order; `root` and `peer` are global ranks.
     """
 
-    group: str
+    group: str | None
     group_ranks: tuple[int, ...]
     process_group: str
     """c10d's own name of the process group: the same on all its ranks, if they made their groups in the same order."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CommunicationCall
 from fakerun.records.finding_code import FindingCode
 
@@ -70,7 +71,7 @@ class TopologyObserver(Protocol):
     def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
         """The script, or a mesh of its own, made groups of these global ranks, by a call that `callers` must make; None is all ranks."""
 
-    def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
+    def mesh_made(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
         """The script made a device mesh: the size of every axis in order, and the global ranks of this rank's group on each.
 
         No sizes are given for a mesh that holds other ranks than the job's, or in another order.

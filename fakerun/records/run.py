@@ -1,10 +1,11 @@
 """RankRecord and RunRecord: everything one simulated rank left behind, and all of them together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from fakerun.call_site import CallSite
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
@@ -77,14 +78,12 @@ class GroupCreation:
 class RankRecord:
     """One simulated rank: where it sits on the mesh, what it communicated, what it allocated, how it ended.
 
-    `mesh` maps axis to size in order, as in effect in the run (the job's, else the first mesh that the script made; empty if
-    there was none); `coordinate` gives this rank's place on it. `steps` counts completed optimizer steps. `devices` are the CUDA
-    indices of the devices that the rank used, on its node, in order of first use: blocks and collectives refer to them by ordinal.
+    `mesh` is the one in effect (`mesh_in_effect`), None if there was none. `steps` counts completed optimizer steps. `devices` are the
+    CUDA indices of the devices that the rank used, on its node, in order of first use: blocks and collectives refer to them by ordinal.
     """
 
     rank: int
-    mesh: Mapping[str, int] = field(default_factory=dict)
-    coordinate: Mapping[str, int] = field(default_factory=dict)
+    mesh: Mesh | None = None
     steps: int = 0
     collectives: Sequence[CollectiveRecord] = ()
     """In order. `records.schedule.calls_of` has them in a form that ranks share."""
@@ -99,7 +98,7 @@ class RankRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssumedRanks:
-    """Ranks that were not simulated but taken to do what the simulated rank `like` does."""
+    """Ranks that were not simulated but are assumed to do what the simulated rank `representative` does."""
 
     ranks: tuple[int, ...]
     representative: int
@@ -117,7 +116,7 @@ class RunRecord:
     added: tuple[int, ...] = ()
     """Ranks that were simulated only because others waited for what they send."""
     assumed: tuple[AssumedRanks, ...] = ()
-    grid: Mapping[str, int] = field(default_factory=dict)
-    """The axes, with their sizes, along which ranks were assumed to be alike; empty if none was."""
+    mesh: Mesh | None = None
+    """The mesh along whose axes ranks were assumed to match; None if none was."""
     findings: tuple[Finding, ...] = ()
     """What is to be said of the choice of ranks."""

@@ -13,16 +13,16 @@ from fakerun.records.collective import CollectiveRecord, PlacedCall
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """A process group as records name it: what it is called there, c10d's own name, and its global ranks in group order."""
+    """A process group as records name it: its label (None: it has none), c10d's own name, and its global ranks in group order."""
 
-    label: str
+    label: str | None
     name: str
     ranks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What groups must share to take each other's place: the number of ranks, and the label unless that lists the ranks."""
+    """What groups must share to take each other's place: the number of ranks, and the label."""
 
     label: str | None
     size: int
@@ -157,14 +157,9 @@ def _scheduled(record: CollectiveRecord, slot: int, own_place: int) -> Scheduled
 
 
 def _slot(group: ProcessGroup) -> Slot:
-    return Slot(None if group.label == ranks_label(group.ranks) else group.label, len(group.ranks))
+    return Slot(group.label, len(group.ranks))
 
 
 def _place(ranks: Sequence[int], rank: int) -> int:
     """Where the rank is in the group; one that is not in it counts from the group's first."""
     return ranks.index(rank) if rank in ranks else 0
-
-
-def ranks_label(ranks: Sequence[int]) -> str:
-    """What a group is called that has no name: by its ranks."""
-    return "ranks " + ",".join(map(str, ranks))

@@ -8,12 +8,12 @@ from fakerun.analysis.devices import Devices, devices_of_ranks
 from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
 from fakerun.analysis.fit import fit_findings
 from fakerun.analysis.forbidden import forbidden_findings
-from fakerun.analysis.grid import Grid
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import traffic_of
 from fakerun.job.spec import JobSpec
+from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_memory import MemoryOfRun
@@ -23,11 +23,11 @@ from fakerun.report.model import ClassReport, FailureReport, FindingReport, Rank
 def build_report(job: JobSpec, run: RunRecord) -> Report:
     """Run every analysis on the records of a run."""
     classes = rank_classes(run.ranks, run.assumed)
+    mesh = mesh_in_effect(job.mesh, (record.mesh for record in run.ranks))
     devices = devices_of_ranks(run.ranks, classes, ranks_per_node=job.nproc_per_node)
     memory = MemoryOfRun(job, run, classes, devices)
-    ranks = _rank_reports(job, run, classes, memory)
+    ranks = _rank_reports(run, mesh, classes, memory)
     findings = _findings(job, run, devices, memory)
-    mesh = _mesh(job, run)
     return Report(
         job=job,
         fakerun_version=run.fakerun_version,
@@ -44,7 +44,7 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
     )
 
 
-def _rank_reports(job: JobSpec, run: RunRecord, classes: Sequence[RankClass], memory: MemoryOfRun) -> tuple[RankReport, ...]:
+def _rank_reports(run: RunRecord, mesh: Mesh | None, classes: Sequence[RankClass], memory: MemoryOfRun) -> tuple[RankReport, ...]:
     """Analyse one rank of each class."""
     records = {record.rank: record for record in run.ranks}
     reports: dict[int, RankReport] = {}
@@ -52,37 +52,26 @@ def _rank_reports(job: JobSpec, run: RunRecord, classes: Sequence[RankClass], me
         record = records[each.simulated[0]]
         traffic = traffic_of(record.collectives, steps=record.steps)
         for rank in each.simulated:
-            reports[rank] = RankReport(
-                record=records[rank], coordinate=_coordinate(job, records[rank]), devices=memory.of(rank), traffic=traffic
-            )
+            reports[rank] = RankReport(record=records[rank], coordinate=_coordinate(mesh, rank), devices=memory.of(rank), traffic=traffic)
     return tuple(reports[rank] for rank in sorted(reports))
 
 
-def _coordinate(job: JobSpec, record: RankRecord) -> Mapping[str, int]:
-    return record.coordinate or (job.mesh.coordinate(record.rank) if job.mesh else {})
+def _coordinate(mesh: Mesh | None, rank: int) -> Mapping[str, int]:
+    return {} if mesh is None else mesh.by_axis(mesh.coordinate(rank))
 
 
-def _mesh(job: JobSpec, run: RunRecord) -> Mapping[str, int]:
-    """The job's mesh if it names its axes; else the first that a rank had in effect, for a script's own names go before ours."""
-    asked = dict(zip(job.mesh.axes, job.mesh.sizes, strict=True)) if job.mesh else {}
-    if job.mesh and job.mesh.named:
-        return asked
-    return next((record.mesh for record in run.ranks if record.mesh), asked)
-
-
-def _class_reports(classes: Sequence[RankClass], ranks: Iterable[RankReport], mesh: Mapping[str, int]) -> tuple[ClassReport, ...]:
+def _class_reports(classes: Sequence[RankClass], ranks: Iterable[RankReport], mesh: Mesh | None) -> tuple[ClassReport, ...]:
     reports = {rank.record.rank: rank for rank in ranks}
-    grid = Grid(mesh) if mesh else None
-    return tuple(_class_report(each, reports[each.simulated[0]], grid) for each in classes)
+    return tuple(_class_report(each, reports[each.simulated[0]], mesh) for each in classes)
 
 
-def _class_report(each: RankClass, example: RankReport, grid: Grid | None) -> ClassReport:
+def _class_report(each: RankClass, example: RankReport, mesh: Mesh | None) -> ClassReport:
     volumes = example.traffic.total
     return ClassReport(
         simulated=each.simulated,
         assumed=each.assumed,
         example=example,
-        mesh_box=grid.box(each.ranks) if grid else None,
+        mesh_box=None if mesh is None else mesh.box(each.ranks),
         last_step=volumes.per_step[-1] if volumes.per_step else volumes.after,
     )
 

@@ -16,6 +16,7 @@ from fakerun.analysis.traffic import Traffic, Volume
 from fakerun.call_site import CallSite
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
+from fakerun.mesh import Mesh
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import ProcessFailure, RankRecord
@@ -57,7 +58,7 @@ class DeviceMemory:
 class RankReport:
     """One simulated rank.
 
-    `coordinate` is the record's, else the one that the job's mesh gives the rank (a rank may fail before it makes a mesh). `devices`
+    `coordinate` is the rank's index by axis of the mesh in effect, empty without one. `devices`
     has at least one entry, also for a rank that allocated nothing.
     """
 
@@ -117,7 +118,7 @@ class FindingReport:
 class Report:
     """One job's run.
 
-    `mesh` maps axis to size, empty without a mesh. `ranks` are those simulated, in order; every one of them is in one of the `classes`,
+    `mesh` is the one in effect. `ranks` are those simulated, in order; every one of them is in one of the `classes`,
     and the reports of a class's ranks differ in coordinate, record and the numbers of their devices alone. `devices` are those of the
     nodes that a simulated rank allocates on. `findings` come gravest first; `grouped_findings` has the same ones with their places
     joined. `steps_completed` has the fewest and the most steps that a rank completed.
@@ -126,7 +127,7 @@ class Report:
     job: JobSpec
     fakerun_version: str
     torch_version: str | None
-    mesh: Mapping[str, int]
+    mesh: Mesh | None
     ranks: tuple[RankReport, ...]
     devices: tuple[PhysicalDeviceReport, ...]
     classes: tuple[ClassReport, ...]

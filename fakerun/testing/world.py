@@ -64,7 +64,7 @@ class FakeWorld:
 
     @property
     def memory(self) -> MemoryFootprint:
-        """The device memory of this rank up to now: `peak_bytes`, `final_bytes` (now), `alive_at_peak` and more."""
+        """The memory of this rank up to now, on all its devices together: `peak_bytes`, `final_bytes` (now), `alive_at_peak` and more."""
         return footprint_of(self._record().memory)
 
     @property

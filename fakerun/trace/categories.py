@@ -13,7 +13,7 @@ from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import plain_name, root_name
 
 
-class Roles:
+class CategoryTracker:
     """Looks at modules when a forward pass begins and at optimizers around their steps."""
 
     def __init__(self, memory: MemoryTrace) -> None:
@@ -21,44 +21,44 @@ class Roles:
         self._roots: weakref.WeakSet[nn.Module] = weakref.WeakSet()
         self._owners: dict[int, str] = {}  # by identity: tensors compare by value
 
-    def of_module(self, root: nn.Module) -> None:
+    def categorise_module(self, root: nn.Module) -> None:
         """Parameters (as they are at rest: FSDP has not gathered them yet), their gradients, and buffers of a tree of modules."""
         self._roots.add(root)
         for name, parameter in root.named_parameters(remove_duplicate=True):
             owner = plain_name(name, root).rpartition(".")[0] or root_name(root)
             self._owners[id(parameter)] = owner
-            self._of_parameter(parameter)
+            self._categorise_parameter(parameter)
         for name, buffer in root.named_buffers():
             self._memory.categorise(buffer, Category.BUFFER, plain_name(name, root).rpartition(".")[0] or root_name(root))
 
-    def of_gradients(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+    def categorise_gradients(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Parameters that optimizers hold, and their gradients."""
         for parameter in _parameters(optimizers):
-            self._of_parameter(parameter)
+            self._categorise_parameter(parameter)
 
-    def of_inputs(self, given: Any) -> None:
+    def categorise_inputs(self, given: Any) -> None:
         """What the script calls a model with."""
         for tensor in _tensors(given):
             self._memory.categorise_input(tensor)
 
-    def of_all_modules(self) -> None:
+    def categorise_all_modules(self) -> None:
         """All modules as they are now.
 
         Those that were called: who steps without an optimizer, or never, has gradients too. And those that were not: an average of the
         model (EMA), a part of a frozen one. Nobody told of these, so they are looked for among all that is alive.
         """
         for root in _never_called(self._roots):
-            self.of_module(root)
+            self.categorise_module(root)
         for root in tuple(self._roots):
-            self.of_module(root)
+            self.categorise_module(root)
 
-    def _of_parameter(self, parameter: torch.Tensor) -> None:
+    def _categorise_parameter(self, parameter: torch.Tensor) -> None:
         owner = self._owners.get(id(parameter))
         self._memory.categorise(parameter, Category.PARAMETER, owner)
         if parameter.grad is not None:
             self._memory.categorise(parameter.grad, Category.GRADIENT, owner)
 
-    def of_state(self, optimizer: torch.optim.Optimizer) -> None:
+    def categorise_state(self, optimizer: torch.optim.Optimizer) -> None:
         """Everything that an optimizer keeps between steps."""
         for parameter, state in optimizer.state.items():
             owner = self._owners.get(id(parameter))

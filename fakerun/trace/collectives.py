@@ -1,34 +1,49 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
-from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall
+from fakerun.call_site import CallSite
+from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall, Phase
 from fakerun.records.memory import Category
 from fakerun.records.observer import RecordMark
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
-from fakerun.trace.program_point import Position
+from fakerun.trace.program_point import ProgramPoint
 from fakerun.trace.steps import StepCounter
 
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
 """Operations whose outputs are buffers that live only for what was gathered."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlacedCall:
+    """A call and its place in the program. Its group is named at the end: the mesh that names it may be made after the call."""
+
+    call: CommunicationCall
+    step: int
+    phase: Phase
+    module: str | None
+    call_site: CallSite | None
+    coalesced: int | None
+    device: int | None
+
+
 class CollectiveTrace:
     """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
-    def __init__(self, position: Position, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
-        self._position = position
+    def __init__(self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
+        self._point = point
         self._devices = devices
         self._groups = groups
         self._memory = memory
         self._steps = steps
-        self._records: list[CollectiveRecord] = []
+        self._calls: list[_PlacedCall] = []
         self._waited_before: dict[int, int | None] = {}
+        """Of each asynchronous call: the number of the first call after it was waited for, None until then."""
 
     # -- CommunicationObserver -------------------------------------------------------------------------------------------------------
 
@@ -43,15 +58,15 @@ class CollectiveTrace:
 
     def waited_for(self, call: int) -> None:
         if call in self._waited_before and self._waited_before[call] is None:
-            self._waited_before[call] = len(self._records)
+            self._waited_before[call] = len(self._calls)
 
     def mark(self) -> RecordMark:
-        return RecordMark(calls=len(self._records), steps=self._steps.completed)
+        return RecordMark(calls=len(self._calls), steps=self._steps.completed)
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
         ended = since.steps
         for number in range(since.calls, until.calls):
-            for _ in range(ended, step := self._records[number].step):
+            for _ in range(ended, step := self._calls[number].step):
                 self._steps.end_step()
             ended = step
             self._repeat(number)
@@ -61,13 +76,54 @@ class CollectiveTrace:
     # -- records -----------------------------------------------------------------------------------------------------------------------
 
     def _add(self, call: CommunicationCall) -> int:
-        position = self._position
-        record = CollectiveRecord(
-            seq=len(self._records),
-            step=position.step,
-            phase=position.phase(),
-            module=position.module(),
-            call_site=position.call_site(),
+        point = self._point
+        number = len(self._calls)
+        self._calls.append(
+            _PlacedCall(
+                call=call,
+                step=point.step,
+                phase=point.phase(),
+                module=point.module(),
+                call_site=point.call_site(),
+                coalesced=call.coalesced,
+                device=None if call.cuda_index is None else self._devices[call.cuda_index],
+            )
+        )
+        if call.is_async:
+            self._waited_before[number] = None
+        return number
+
+    def __len__(self) -> int:
+        """How many calls there were so far."""
+        return len(self._calls)
+
+    def _repeat(self, number: int) -> None:
+        """Record the call of this number once more, from the same place in the program, waited for as it was."""
+        again = len(self._calls)
+        placed = self._calls[number]
+        coalesced = None if placed.coalesced is None else placed.coalesced + again - number
+        self._calls.append(replace(placed, step=self._point.step, coalesced=coalesced))
+        if number in self._waited_before:
+            waited_before = self._waited_before[number]
+            self._waited_before[again] = None if waited_before is None else waited_before + again - number
+
+    def records(self) -> tuple[CollectiveRecord, ...]:
+        """All records so far."""
+        names: dict[tuple[tuple[int, ...], str], str | None] = {}
+        return tuple(self._record(number, placed, names) for number, placed in enumerate(self._calls))
+
+    def _record(self, number: int, placed: _PlacedCall, names: dict[tuple[tuple[int, ...], str], str | None]) -> CollectiveRecord:
+        call = placed.call
+        group = call.group_ranks, call.group_description
+        if group not in names:
+            names[group] = self._groups.name(*group)
+        waited_before = self._waited_before.get(number)
+        return CollectiveRecord(
+            seq=number,
+            step=placed.step,
+            phase=placed.phase,
+            module=placed.module,
+            call_site=placed.call_site,
             op=call.op,
             dtype=call.dtype,
             input_sizes=call.input_sizes,
@@ -78,39 +134,13 @@ class CollectiveTrace:
             input_splits=call.input_splits,
             output_splits=call.output_splits,
             is_async=call.is_async,
-            coalesced=call.coalesced,
-            device=None if call.cuda_index is None else self._devices[call.cuda_index],
-            waited=True,
-            waited_before=None,
-            group=self._groups.name(call.group_ranks, call.group_description),
+            coalesced=placed.coalesced,
+            device=placed.device,
+            waited=not call.is_async or waited_before is not None,
+            waited_before=waited_before,
+            group=names[group],
             group_ranks=call.group_ranks,
             process_group=call.process_group,
             root=call.root,
             peer=call.peer,
         )
-        self._records.append(record)
-        if record.is_async:
-            self._waited_before[record.seq] = None
-        return record.seq
-
-    def __len__(self) -> int:
-        """How many calls there were so far."""
-        return len(self._records)
-
-    def _repeat(self, number: int) -> None:
-        """Record the call of this number once more, from the same place in the program, waited for as it was."""
-        again = len(self._records)
-        record = self._records[number]
-        coalesced = None if record.coalesced is None else record.coalesced + again - number
-        self._records.append(replace(record, seq=again, step=self._position.step, coalesced=coalesced))
-        if number in self._waited_before:
-            waited_before = self._waited_before[number]
-            self._waited_before[again] = None if waited_before is None else waited_before + again - number
-
-    def records(self) -> tuple[CollectiveRecord, ...]:
-        """All records so far."""
-        return tuple(self._with_wait(record) if record.is_async else record for record in self._records)
-
-    def _with_wait(self, record: CollectiveRecord) -> CollectiveRecord:
-        waited_before = self._waited_before[record.seq]
-        return replace(record, waited=waited_before is not None, waited_before=waited_before)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
-from fakerun.trace.program_point import Position
+from fakerun.trace.program_point import ProgramPoint
 
 if TYPE_CHECKING:
     from fakerun.call_site import CallSite
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 class FindingTrace:
     """Keeps one finding for each code, subject and call site. Implements `FindingSink` (fakerun.records.observer)."""
 
-    def __init__(self, position: Position, rank: int) -> None:
-        self._position = position
+    def __init__(self, point: ProgramPoint, rank: int) -> None:
+        self._point = point
         self._rank = rank
         self._findings: dict[tuple[FindingCode, str, CallSite | None], Finding] = {}
 
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None:
-        call_site = self._position.call_site()
+        call_site = self._point.call_site()
         finding = Finding(code=code, message=message, ranks=(self._rank,), call_site=call_site, hint=hint)
         self._findings.setdefault((code, subject, call_site), finding)
 

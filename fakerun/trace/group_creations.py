@@ -20,7 +20,7 @@ class _Entry:
     ranks: list[int] = field(default_factory=list)
 
 
-class NewGroups:
+class GroupCreations:
     """Takes groups as they are made. A mesh, or a loop over all data parallel groups of a large world, is an entry or two."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from fakerun.patching import Patches
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.program_point import Position
+from fakerun.trace.program_point import ProgramPoint
 
 _DEVICE = "cuda"
 
@@ -83,8 +83,8 @@ class MemoryTrace:
     Implements `AllocationObserver` and `MemoryStatistics` (fakerun.records.observer).
     """
 
-    def __init__(self, position: Position, devices: DeviceOrdinals) -> None:
-        self._position = position
+    def __init__(self, point: ProgramPoint, devices: DeviceOrdinals) -> None:
+        self._point = point
         self._devices = devices
         self._blocks: list[_Block] = []
         self._events: list[int] = []
@@ -186,17 +186,17 @@ class MemoryTrace:
 
     def _first_look(self, tensor: torch.Tensor, derived: bool) -> _Block:
         """The block of a new tensor, as far as it is known when it is made; not yet counted."""
-        position = self._position
-        phase = position.phase()
+        point = self._point
+        phase = point.phase()
         requested = tensor.untyped_storage().nbytes()
         return _Block(
             nbytes=rounded_size_bytes(requested),
             requested_bytes=requested,
             category=self._first_guess(phase, derived),
-            step=position.step,
+            step=point.step,
             phase=phase,
-            module=position.module(),
-            call_site=position.call_site(),
+            module=point.module(),
+            call_site=point.call_site(),
             shape=tuple(tensor.shape),
             dtype=str(tensor.dtype).removeprefix("torch."),
             cuda_index=tensor.device.index,
@@ -216,10 +216,10 @@ class MemoryTrace:
         return index
 
     def _first_guess(self, phase: Phase, derived: bool) -> Category:
-        position = self._position
-        if phase in (Phase.OTHER, Phase.FORWARD) and not derived and not position.in_module:
+        point = self._point
+        if phase in (Phase.OTHER, Phase.FORWARD) and not derived and not point.in_module:
             return Category.INPUT
-        if phase in (Phase.FORWARD, Phase.BACKWARD) and position.gradients_enabled:
+        if phase in (Phase.FORWARD, Phase.BACKWARD) and point.gradients_enabled:
             return Category.ACTIVATION  # in backward, gradients are on only while a checkpointed part is run again
         return Category.TEMPORARY
 
@@ -242,14 +242,14 @@ class MemoryTrace:
         storage.index = None
         if size:
             # Growing takes the new block before it gives the old one back, as the allocator does for the copy between them.
-            position = self._position
+            point = self._point
             storage.last = replace(
                 storage.last,
                 nbytes=rounded_size_bytes(size),
                 requested_bytes=size,
-                step=position.step,
-                phase=position.phase(),
-                call_site=position.call_site(),
+                step=point.step,
+                phase=point.phase(),
+                call_site=point.call_site(),
             )
             storage.index = self._allocate(storage.last)
         if old is not None:

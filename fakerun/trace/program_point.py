@@ -22,7 +22,7 @@ class _Stage(Enum):
     FINISHING = auto()
 
 
-class Position:
+class ProgramPoint:
     """Answers where the program is. A step is forward from its first module call until backward begins: the loss belongs to it.
 
     An optimizer may run forward and backward itself (the closure that LBFGS is given), and backward may run optimizers (from hooks):

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from fakerun.mesh import Mesh
 from fakerun.trace.collectives import CollectiveTrace
-from fakerun.trace.group_creations import NewGroups
+from fakerun.trace.group_creations import GroupCreations
 from fakerun.trace.group_names import GroupNames
-from fakerun.trace.program_point import Position
+from fakerun.trace.program_point import ProgramPoint
 
 
 class TopologyTrace:
@@ -14,11 +15,11 @@ class TopologyTrace:
     Implements `TopologyObserver` (fakerun.records.observer).
     """
 
-    def __init__(self, position: Position, groups: GroupNames, collectives: CollectiveTrace) -> None:
-        self._position = position
+    def __init__(self, point: ProgramPoint, groups: GroupNames, collectives: CollectiveTrace) -> None:
+        self._point = point
         self._groups = groups
         self._collectives = collectives
-        self.group_creations = NewGroups()
+        self.group_creations = GroupCreations()
         self.is_distributed = False
         """Whether the script initialised torch.distributed at any time."""
 
@@ -26,7 +27,7 @@ class TopologyTrace:
         self.is_distributed = True
 
     def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
-        self.group_creations.add(groups, callers, len(self._collectives), self._position.call_site())
+        self.group_creations.add(groups, callers, len(self._collectives), self._point.call_site())
 
-    def mesh_made(self, sizes: Mapping[str, int], groups: Mapping[str, tuple[int, ...]]) -> None:
-        self._groups.add_mesh(sizes, groups)
+    def mesh_made(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
+        self._groups.add_mesh(mesh, groups)

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from fakerun.records.observer import AutogradClock, Observers
 from fakerun.trace.call_sites import CallSiteFinder
-from fakerun.trace.categories import Roles
+from fakerun.trace.categories import CategoryTracker
 from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.findings import FindingTrace
@@ -13,7 +13,7 @@ from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
-from fakerun.trace.program_point import Position
+from fakerun.trace.program_point import ProgramPoint
 from fakerun.trace.steps import StepCounter
 from fakerun.trace.topology import TopologyTrace
 
@@ -25,17 +25,17 @@ class RankTrace:
         self.steps = StepCounter()
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
-        self.position = Position(clock, self._grad_mode, self.modules, self.steps, call_sites)
+        self.point = ProgramPoint(clock, self._grad_mode, self.modules, self.steps, call_sites)
         self._devices = DeviceOrdinals()
-        self.memory = MemoryTrace(self.position, self._devices)
-        self.collectives = CollectiveTrace(self.position, groups, self.memory, self.steps, self._devices)
-        self.topology = TopologyTrace(self.position, groups, self.collectives)
-        self.findings = FindingTrace(self.position, rank)
-        self._roles = Roles(self.memory)
-        self.modules.root_entered.append(self._roles.of_module)
-        self.modules.root_given.append(self._roles.of_inputs)
-        self.steps.started.append(lambda optimizer: self._roles.of_gradients([optimizer]))
-        self.steps.stepped.append(self._roles.of_state)
+        self.memory = MemoryTrace(self.point, self._devices)
+        self.collectives = CollectiveTrace(self.point, groups, self.memory, self.steps, self._devices)
+        self.topology = TopologyTrace(self.point, groups, self.collectives)
+        self.findings = FindingTrace(self.point, rank)
+        self._categories = CategoryTracker(self.memory)
+        self.modules.root_entered.append(self._categories.categorise_module)
+        self.modules.root_given.append(self._categories.categorise_inputs)
+        self.steps.started.append(lambda optimizer: self._categories.categorise_gradients([optimizer]))
+        self.steps.stepped.append(self._categories.categorise_state)
         self.steps.ended.append(lambda completed: self.memory.step_ended())
 
     @property
@@ -58,8 +58,8 @@ class RankTrace:
 
     def finish(self) -> None:
         """Look at what is still there."""
-        self._roles.of_all_modules()
-        self._roles.of_gradients(self.steps.optimizers)
+        self._categories.categorise_all_modules()
+        self._categories.categorise_gradients(self.steps.optimizers)
 
     @property
     def devices(self) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def dry_run(*words: str) -> dict[int, Dry]:
         run = Path(directory) / "run"
         result = fakerun("--run-dir", str(run), "--format", "json", *words)
         if result.returncode != 0:
-            said = "\n".join(path.read_text() for name in ("stderr.log", "unpeeled_traceback.txt") for path in run.glob(f"rank-*/{name}"))
+            said = "\n".join(path.read_text() for name in ("stderr.log", "full_traceback.txt") for path in run.glob(f"rank-*/{name}"))
             raise AssertionError(f"fakerun {' '.join(words)} ended with {result.returncode}:\n{result.stderr}\n{said}")
         store = RecordStore(run)
         records = [record for rank in store.ranks() if (record := store.read(rank)) is not None]

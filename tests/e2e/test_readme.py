@@ -1,19 +1,21 @@
-"""What the README shows is what the command prints, and other documents agree with the code.
+"""What the README and the pages of docs/ show is what the command prints, and documents agree with the code.
 
 Every fenced block marked `console` is run: a line that begins with `$ ` is a command for bash in the repository's root, the lines below it
 are what it prints on stdout; a last line `...` stands for the paragraphs that follow. Each command must end with 0 (the exit code of one
 that does not is shown by `echo`). Blocks marked `bash` install things: `.ci/run` runs the second, a fresh machine the first. Blocks marked
 `text` show forms of the command, with scripts that are not there.
 
-The README shows what torch `SHOWN_TORCH` gives. Other versions issue slightly different operators; there, the commands are only run.
+The documents show what torch `SHOWN_TORCH` gives. Other versions issue slightly different operators; there, the commands are only run.
 
-    python tests/e2e/test_readme.py    # write what the commands print now into the README
+    python tests/e2e/test_readme.py                # write what the commands print now into the documents
+    python tests/e2e/test_readme.py README.md      # into this one
 """
 
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,11 +25,12 @@ import pytest
 
 from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import accelerator_names
-from fakerun.job.yaml_job import load_job
+from fakerun.job.yaml_job import JobFile, load_job
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN_TORCH = "2.13"
 REST = "\n\n...\n"
+DOCUMENTS = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
 
 _BLOCK = re.compile(r"^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _BUILD = re.compile(r"(?<=torch \d\.\d\d\.\d)[+\w.]*")
@@ -36,13 +39,14 @@ _BUILD = re.compile(r"(?<=torch \d\.\d\d\.\d)[+\w.]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A command of the README and what it is said to print, each as it is written there."""
+    """A command of a document and what it is said to print, each as it is written there."""
 
+    document: str
     command: str
     output: str
 
     def expected(self, printed: str) -> str:
-        """What the README should show of what was printed: where it shows the beginning, as many paragraphs as it shows now."""
+        """What the document should show of what was printed: where it shows the beginning, as many paragraphs as it shows now."""
         text = "".join(f"{line.rstrip()}\n" for line in _BUILD.sub("", printed).splitlines())
         if not self.output.endswith(REST):
             return text
@@ -53,18 +57,18 @@ def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return [block["text"] for block in _BLOCK.finditer(text_of("README.md")) if block["language"] == language]
+def blocks(document: str, language: str) -> list[str]:
+    return [block["text"] for block in _BLOCK.finditer(text_of(document)) if block["language"] == language]
 
 
-def examples() -> Iterator[Example]:
-    for text in blocks("console"):
+def examples(document: str) -> Iterator[Example]:
+    for text in blocks(document, "console"):
         for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
-            yield Example(command=command, output=output)
+            yield Example(document=document, command=command, output=output)
 
 
-EXAMPLES = list(examples())
+EXAMPLES = [example for document in DOCUMENTS for example in examples(document)]
 
 
 def run(command: str) -> "subprocess.CompletedProcess[str]":
@@ -74,18 +78,20 @@ def run(command: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.command.split("|")[0].strip())
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example.document}: {example.command.split('|')[0].strip()}")
 def test_examples_print_what_is_shown(example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # run directories go with the test
     result = run(example.command)
     assert result.returncode == 0, result.stderr
     assert result.stdout
     if version("torch").startswith(f"{SHOWN_TORCH}."):
-        assert example.output == example.expected(result.stdout), f"to refresh the README: python {Path(__file__).relative_to(ROOT)}"
+        assert example.output == example.expected(result.stdout), (
+            f"to refresh it: python {Path(__file__).relative_to(ROOT)} {example.document}"
+        )
 
 
 def test_job_file_is_valid(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    (text,) = blocks("docs/job_files.md", "yaml")
     file = tmp_path / "configs" / "job.yaml"
     file.parent.mkdir()
     file.write_text(text, encoding="utf-8")
@@ -94,26 +100,44 @@ def test_job_file_is_valid(tmp_path: Path) -> None:
 
 
 def test_first_command_ends_with_the_first_example() -> None:
-    install_and_run, _ = blocks("bash")
+    install_and_run, _ = blocks("README.md", "bash")
     assert install_and_run.strip() == f"pip install . && {EXAMPLES[0].command}"
 
 
 def test_ci_runs_the_test_command() -> None:
-    _, install_and_test = blocks("bash")
+    _, install_and_test = blocks("README.md", "bash")
     assert f'bash -c "{install_and_test.strip()}"\n' in text_of(".ci/run")
 
 
 def test_ci_installs_the_shown_torch() -> None:
-    assert f"\npip install torch=={SHOWN_TORCH}." in text_of(".ci/run")
+    assert f'\npip install "torch${{TORCH-=={SHOWN_TORCH}.' in text_of(".ci/run")
 
 
-def test_readme_lists_the_hardware() -> None:
-    (row,) = re.findall(r"^\| `--hardware NAME\[,KEY=VALUE\]` \|(.*)", text_of("README.md"), re.MULTILINE)
-    assert re.findall(r"[\w-]*\d[\w-]*", row) == list(accelerator_names())
+def test_options_list_the_hardware() -> None:
+    (row,) = re.findall(r"^\| `--hardware NAME\[,KEY=VALUE\]` \|(.*)", text_of("docs/command_line.md"), re.MULTILINE)
+    names, _, _ = row.partition(". ")
+    assert re.findall(r"[\w-]*\d[\w-]*", names) == list(accelerator_names())
 
 
-def test_readme_lists_the_exit_codes() -> None:
-    assert re.findall(r"^\| (\d+) \|", text_of("README.md"), re.MULTILINE) == [str(int(code)) for code in ExitCode]
+@pytest.mark.parametrize("document", ["README.md", "docs/command_line.md"])
+def test_exit_codes_are_listed(document: str) -> None:
+    assert re.findall(r"^\| (\d+) \|", text_of(document), re.MULTILINE) == [str(int(code)) for code in ExitCode]
+
+
+def test_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) < 150
+
+
+def test_job_files_list_every_key() -> None:
+    (table,) = re.findall(r"^## Keys$(.*?)^The whole file", text_of("docs/job_files.md"), re.MULTILINE | re.DOTALL)
+    named = [name for cell in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)]
+    assert named == list(JobFile.model_fields)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    site = tomllib.loads(text_of("zensical.toml"))["project"]
+    pages = [page for entry in site["nav"] for page in entry.values()]
+    assert sorted(f"docs/{page}" for page in pages) == sorted(set(DOCUMENTS) - {"README.md"})
 
 
 def test_map_shows_every_room() -> None:
@@ -122,17 +146,18 @@ def test_map_shows_every_room() -> None:
     assert sorted(rooms) == sorted(re.findall(r"^  ([\w.]+?)/?  ", text_of("CONTRIBUTING.md"), re.MULTILINE))
 
 
-def refresh() -> None:
-    """Write what the commands print now into the README."""
-    text = text_of("README.md")
-    for example in EXAMPLES:
+def refresh(document: str) -> None:
+    """Write what the commands print now into the document."""
+    text = text_of(document)
+    for example in examples(document):
         result = run(example.command)
         if result.returncode != 0:
             sys.exit(f"{example.command} ended with {result.returncode}:\n{result.stderr}")
         shown = f"$ {example.command}\n"
         text = text.replace(shown + example.output, shown + example.expected(result.stdout))
-    (ROOT / "README.md").write_text(text, encoding="utf-8")
+    (ROOT / document).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    refresh()
+    for each in sys.argv[1:] or DOCUMENTS:
+        refresh(each)

@@ -27,6 +27,7 @@ from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import RankEnd, finished_record
 from fakerun.launch.process import RankProcess
 from fakerun.launch.server import RankServer, RankTask
+from fakerun.mesh import Mesh
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import site
 
@@ -445,7 +446,7 @@ def test_the_failure_is_told_apart(place: Path, source: str, expected: ProcessFa
 
 def test_a_rank_without_a_record_has_its_place_on_the_mesh(place: Path) -> None:
     record = run_script("import os; os.kill(os.getpid(), 9)").record
-    assert (record.mesh, record.coordinate) == ({"dp": 2, "tp": 2}, {"dp": 1, "tp": 1})
+    assert record.mesh == Mesh.of({"dp": 2, "tp": 2})
 
 
 @pytest.mark.parametrize(
@@ -499,7 +500,7 @@ def test_what_fakerun_does_for_torch_is_hidden_but_kept(place: Path, way: str) -
     without_marks = "".join(line for line in ours.stderr.splitlines(keepends=True) if line.strip("~^ \n"))
     message = "RuntimeError: CUDA error: invalid device ordinal" if way == "refuse" else "TypeError: string argument without an encoding"
     assert without_marks == TRACEBACK.format(place=place, line=f"simulation.current.{way}(bytes, 'x')") + message + "\n"
-    whole = ours.directory.rank(3).unpeeled.read_text()
+    whole = ours.directory.rank(3).full_traceback.read_text()
     assert f"in {way}" in whole
     assert "not for the user's eyes" in whole or way == "hand_on"
 

@@ -73,6 +73,7 @@ def test_a_store_of_the_scripts_own_waits_for_nobody(simulate: Simulate, is_mast
     assert [finding.code for finding in simulation.seen().findings] == ["local-store"]
 
 
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="torch 2.11 does not check the rank")
 def test_a_rank_outside_the_world_is_refused(simulation: Simulation) -> None:
     with pytest.raises(RuntimeError, match=r"Cannot init process group where rank .* >= world_size"):
         dist.init_process_group("fake", rank=3, world_size=2)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.rank.simulation import Simulation
+from fakerun.torch_private import FakeTensor
 
 LARGE: dict[str, Callable[[], torch.Tensor]] = {
     "a factory": lambda: torch.zeros(8192, 8192),

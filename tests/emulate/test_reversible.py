@@ -10,11 +10,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fakerun.emulate.torch_private import FakeProcessGroup, FakeTensor
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 from fakerun.records.run import RankRecord
+from fakerun.torch_private import FakeProcessGroup, FakeTensor
 
 OWNERS: tuple[Any, ...] = (
     torch.Tensor,

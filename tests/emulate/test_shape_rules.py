@@ -15,6 +15,8 @@ from fakerun.rank.simulation import Simulation
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "Adam", "AdamW"])
 @pytest.mark.parametrize("options", [{"fused": True}, {"foreach": True}, {}], ids=str)
 def test_every_kind_of_step(name: str, options: dict[str, bool], simulation: Simulation) -> None:
+    if name == "Adagrad" and "fused" in options and torch.__version__ < "2.13":
+        pytest.skip("torch 2.11 has no fused Adagrad on CUDA")
     model = nn.Linear(4, 4).cuda()
     optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.1, **options)
     for _ in range(2):

@@ -79,7 +79,7 @@ def write_dumps(ranks: Iterable[RankRecord], directory: Path, library: Library =
 
 
 def _config(record: CollectiveRecord) -> Mapping[str, str]:
-    return {"name": record.process_group, "desc": record.group, "ranks": str(list(record.group_ranks))}
+    return {"name": record.process_group, "desc": record.group or "undefined", "ranks": str(list(record.group_ranks))}
 
 
 def _entries(rank: RankRecord, library: Library) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The pytest plugin, in a pytest of its own, on the test file that the README shows."""
+"""The pytest plugin, in a pytest of its own, on the test file that the documentation shows."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def _shown() -> str:
-    """The README's one block in Python."""
-    _, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition("```python\n")
+    """The one block in Python of docs/testing.md."""
+    _, _, rest = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8").partition("```python\n")
     return rest.partition("```")[0]
 
 
@@ -23,7 +23,7 @@ def test_the_entry_point_is_the_plugin() -> None:
     assert [EntryPoint(name, value, "pytest11").load() for name, value in declared.items()] == [plugin]
 
 
-def test_the_example_in_the_readme_passes(tmp_path: Path) -> None:
+def test_the_example_in_the_documentation_passes(tmp_path: Path) -> None:
     (tmp_path / "test_average.py").write_text(_shown(), encoding="utf-8")
     # By name, whether fakerun is installed here or not; the environment's other plugins are not asked.
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}

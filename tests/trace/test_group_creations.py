@@ -1,5 +1,6 @@
 """The groups that a script makes are in the record: with ranks, place in the program, and who must make them."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,8 @@ def seen(simulation: Simulation) -> tuple[GroupCreation, ...]:
 
 @pytest.mark.parametrize("name", MADE)
 def test_groups_are_recorded(name: str, simulate: Simulate) -> None:
+    if name == "new_group in its own order" and "sort_ranks" not in inspect.signature(dist.new_group).parameters:
+        pytest.skip("torch 2.11 sorts the ranks of every group")
     simulation = simulate(nproc_per_node=4)
     dist.init_process_group("nccl", device_id=torch.device("cuda", 0) if "split" in name else None)
     make, made = MADE[name]
@@ -81,13 +84,13 @@ def test_each_group_of_an_entry(simulate: Simulate) -> None:
     (entry,) = seen(simulation)
     assert list(entry.each()) == [(0, 1), (1, 2), (2, 3)]
     assert entry.call_site is not None
-    assert entry.call_site.path == "tests/trace/test_new_groups.py"
+    assert entry.call_site.path == "tests/trace/test_group_creations.py"
 
 
 def test_a_group_that_torch_refuses_is_not_made(simulate: Simulate) -> None:
     simulation = simulate(nproc_per_node=4)
     dist.init_process_group("nccl")
-    with pytest.raises(ValueError, match="out of range"):
+    with pytest.raises(ValueError, match=r"out of range|should be within the world_size"):
         dist.new_group([0, 4])
     assert seen(simulation) == ()
 

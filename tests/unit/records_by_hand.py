@@ -9,6 +9,7 @@ from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
 from fakerun.records.run import RankRecord, RunRecord
@@ -117,12 +118,10 @@ def llama_8b_job() -> JobSpec:
 
 def llama_8b_rank(rank: int = 0) -> RankRecord:
     """Shapes and order of an 8B step in miniature: 32 layers gathered, computed, scattered; the optimizer's state appears in step 0."""
-    mesh = {"dp": 2, "tp": 4}
-    coordinate = {"dp": rank // 4, "tp": rank % 4}
+    mesh = Mesh.of({"dp": 2, "tp": 4})
     return RankRecord(
         rank=rank,
         mesh=mesh,
-        coordinate=coordinate,
         steps=2,
         collectives=in_order(_llama_collectives(rank)),
         memory=_llama_timeline(),

@@ -3,11 +3,12 @@
 import pytest
 
 from fakerun.analysis.representatives import assumed_records
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.run import AssumedRanks, RankRecord, RunRecord
 from tests.unit.records_by_hand import collective, in_order
 
-GRID = {"pp": 2, "dp": 2, "tp": 4}
+MESH = Mesh.of({"pp": 2, "dp": 2, "tp": 4})
 """Ranks 0-15; a tp group is four neighbours, a dp group two ranks four apart, a pp group two ranks eight apart."""
 
 
@@ -23,7 +24,7 @@ def calls(rank: int) -> tuple[CollectiveRecord, ...]:
             collective(group="tp", group_ranks=tp, process_group=f"tp {tp[0]}"),
             collective(CollectiveOp.BROADCAST, group="dp", group_ranks=dp, process_group=f"dp {dp[0]}", root=dp[0]),
             collective(CollectiveOp.SEND, group="pp", group_ranks=pp, process_group=f"pp {pp[0]}", peer=other, tag=0),
-            collective(group=f"ranks {','.join(map(str, stage))}", group_ranks=stage, process_group=f"stage {stage[0]}"),
+            collective(group=None, group_ranks=stage, process_group=f"stage {stage[0]}"),
             collective(group="world", group_ranks=tuple(range(16)), process_group="0"),
         ]
     )
@@ -32,7 +33,7 @@ def calls(rank: int) -> tuple[CollectiveRecord, ...]:
 def run(*simulated: int, like: int, ranks: tuple[int, ...]) -> RunRecord:
     records = tuple(RankRecord(rank=rank, collectives=calls(rank)) for rank in simulated)
     assumed = (AssumedRanks(ranks=ranks, representative=like),)
-    return RunRecord(fakerun_version="0.1.0", torch_version=None, ranks=records, assumed=assumed, grid=GRID)
+    return RunRecord(fakerun_version="0.1.0", torch_version=None, ranks=records, assumed=assumed, mesh=MESH)
 
 
 def test_groups_go_through_the_ranks_own_place() -> None:
@@ -52,6 +53,6 @@ def test_of_a_rank_whose_groups_cannot_be_told_nothing_is_said(ranks: tuple[int,
     """Half of a tp group is no axis of the grid: where the other half's group lies is not known."""
     half = RankRecord(rank=0, collectives=(collective(group="half", group_ranks=(0, 1)),))
     record = RunRecord(
-        fakerun_version="0.1.0", torch_version=None, ranks=(half,), assumed=(AssumedRanks(ranks=ranks[-1:], representative=0),), grid=GRID
+        fakerun_version="0.1.0", torch_version=None, ranks=(half,), assumed=(AssumedRanks(ranks=ranks[-1:], representative=0),), mesh=MESH
     )
     assert [each.rank for each in assumed_records(record)] == told

@@ -7,6 +7,7 @@ import pytest
 
 from fakerun.analysis.representatives import Choice, Representatives
 from fakerun.job.named_ranks import NamedRank
+from fakerun.mesh import Mesh
 from fakerun.records.run import FailureKind, ProcessFailure
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class World:
 
     def __init__(self, axes: Mapping[str, int], does: Does, *named: NamedRank, fails: bool = False) -> None:
         self.axes = axes
-        self.plan = Representatives(axes, named, ranks_per_node=8, seed=7)
+        self.plan = Representatives(Mesh.of(axes), named, ranks_per_node=8, seed=7)
         self.traces: dict[int, Trace] = {}
         self.rounds: list[tuple[int, ...]] = []
         numbers: dict[object, int] = {}

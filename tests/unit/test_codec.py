@@ -13,6 +13,7 @@ from fakerun.job.codec import decode_job, encode_job
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
+from fakerun.mesh import Mesh
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
 from fakerun.records.finding_code import FindingCode
@@ -23,8 +24,7 @@ from tests.unit.records_by_hand import collective, llama_8b_rank, site
 
 FULL_RECORD = RankRecord(
     rank=3,
-    mesh={"pp": 2, "dp": 1, "tp": 2},
-    coordinate={"pp": 1, "dp": 0, "tp": 1},
+    mesh=Mesh.of({"pp": 2, "dp": 1, "tp": 2}),
     steps=2,
     collectives=(
         CollectiveRecord(
@@ -104,7 +104,7 @@ JOB = JobSpec(
 def test_a_record_comes_back_as_it_was(record: RankRecord) -> None:
     back = decoded(encode_rank(record))
     assert back == record
-    assert list(back.mesh) == list(record.mesh)
+    assert back.mesh == record.mesh
 
 
 def test_equal_records_give_equal_bytes() -> None:

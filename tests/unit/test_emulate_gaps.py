@@ -1,4 +1,4 @@
-"""What is not emulated: one list, which the README shows. `python tests/unit/test_gaps.py` writes it there."""
+"""What is not emulated: one list, which `docs/not_emulated.md` shows. `python tests/unit/test_emulate_gaps.py` writes it there."""
 
 import ast
 from itertools import groupby
@@ -10,47 +10,50 @@ import fakerun.emulate
 from fakerun.emulate.unsupported.gaps import SKIP_IT, Gap, all_gaps
 from fakerun.errors import EmulationGapError
 
-README = Path(__file__).parents[2] / "README.md"
-START, END = "## Not emulated\n", "\n## "
+PAGE = Path(__file__).parents[2] / "docs" / "not_emulated.md"
 GAPS = all_gaps()
 
-SECTION = """
-Nothing is guessed silently. Using one of these ends the run with exit code 4, the name of the API, your line and a way round, which is to
-skip the call in a dry run (behind an environment variable that the job sets) where nothing else is said:
+TEXT = """\
+# Not emulated
+
+Nothing is guessed silently.
+
+## What ends the run
+
+Using one of these ends the run with exit code 4. The message has the name of the API, your line and the way out: skip the call in a dry run
+(for example behind an environment variable that the job sets), unless something else is stated here.
 
 {ends}
 
-With these the script goes on, and a finding `not-emulated` in the report names the API and your line:
+## What is answered, and reported
+
+The script continues, and a finding `not-emulated` in the report names the API and your line.
 
 {goes_on}
 
-Checkpoints that would hold values nobody computed are not written; the report says so. What a script writes by other means (numpy, pickle,
-a log) holds the neutral values; the line that asked for them is in the report.
+## Files
+
+Checkpoints that would hold values that were not computed are not written; the report says so. What a script writes by other means (numpy,
+pickle, a log) holds placeholder values; the report has the line that asked for them.
 """
 
 
 def entries(gaps: list[Gap]) -> str:
     """Lines of a list; gaps with the same reason share one."""
     lines = []
-    for (reason, said), same in groupby(gaps, key=lambda gap: (gap.reason, gap.given if gap.goes_on else gap.way_round)):
+    for (reason, said), same in groupby(gaps, key=lambda gap: (gap.reason, gap.given if gap.goes_on else gap.workaround)):
         names = ", ".join(f"`{gap.name}`" if gap.name.startswith("torch.") else gap.name for gap in same)
         lines.append(f"- {names}: {reason}." + (f" {said}" if said != SKIP_IT else ""))
     return "\n".join(lines)
 
 
-def section() -> str:
+def page() -> str:
     ends = [gap for gap in GAPS if not gap.goes_on]
-    return SECTION.format(ends=entries(ends), goes_on=entries([gap for gap in GAPS if gap.goes_on]))
+    return TEXT.format(ends=entries(ends), goes_on=entries([gap for gap in GAPS if gap.goes_on]))
 
 
-def split_readme() -> tuple[str, str, str]:
-    before, start, rest = README.read_text(encoding="utf-8").partition(START)
-    shown, end, after = rest.partition(END)
-    return before + start, shown, end + after
-
-
-def test_the_readme_has_the_list() -> None:
-    assert split_readme()[1] == section(), "python tests/unit/test_gaps.py writes what is not emulated into the README"
+def test_the_page_has_the_list() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "python tests/unit/test_emulate_gaps.py writes what is not emulated into the page"
 
 
 def test_no_gap_is_listed_twice() -> None:
@@ -59,8 +62,8 @@ def test_no_gap_is_listed_twice() -> None:
 
 @pytest.mark.parametrize("gap", GAPS, ids=lambda gap: gap.name)
 def test_a_gap_says_what_why_and_what_then(gap: Gap) -> None:
-    assert str(gap.error()) == f"{gap.name} is not emulated: {gap.reason}. {gap.way_round}"
-    assert gap.way_round.endswith(".")
+    assert str(gap.error()) == f"{gap.name} is not emulated: {gap.reason}. {gap.workaround}"
+    assert gap.workaround.endswith(".")
     assert not gap.reason.endswith(".")
 
 
@@ -77,5 +80,4 @@ def test_every_gap_is_raised_from_the_list() -> None:
 
 
 if __name__ == "__main__":
-    before, _, after = split_readme()
-    README.write_text(before + section() + after, encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -58,8 +58,8 @@ def test_a_mesh_without_axes_is_refused() -> None:
 def test_ranks_are_laid_out_in_row_major_order() -> None:
     mesh = mesh_from_axes({"pp": 2, "dp": 3, "tp": 4})
     assert mesh.world_size == 24
-    assert mesh.coordinate(0) == {"pp": 0, "dp": 0, "tp": 0}
-    assert mesh.coordinate(5) == {"pp": 0, "dp": 1, "tp": 1}
-    assert list(mesh.coordinate(23)) == ["pp", "dp", "tp"]
-    assert mesh.coordinate(23) == {"pp": 1, "dp": 2, "tp": 3}
+    assert mesh.by_axis(mesh.coordinate(0)) == {"pp": 0, "dp": 0, "tp": 0}
+    assert mesh.by_axis(mesh.coordinate(5)) == {"pp": 0, "dp": 1, "tp": 1}
+    assert list(mesh.by_axis(mesh.coordinate(23))) == ["pp", "dp", "tp"]
+    assert mesh.by_axis(mesh.coordinate(23)) == {"pp": 1, "dp": 2, "tp": 3}
     assert str(mesh) == "pp=2,dp=3,tp=4"

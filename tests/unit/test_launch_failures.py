@@ -89,12 +89,11 @@ NO_RECORD = [
 @pytest.mark.parametrize(("end", "kind", "message", "exit_code"), NO_RECORD)
 def test_a_rank_without_a_record_gets_one(end: RankEnd, kind: FailureKind, message: str, exit_code: int) -> None:
     failure = ProcessFailure(kind=kind, exception=None, message=message, exit_code=exit_code)
-    assert finished_record(JOB, 5, end, None) == RankRecord(rank=5, mesh={"dp": 2, "tp": 4}, coordinate={"dp": 1, "tp": 1}, failure=failure)
+    assert finished_record(JOB, 5, end, None) == RankRecord(rank=5, failure=failure)
 
 
-def test_a_job_without_a_mesh_has_no_coordinate() -> None:
-    record = finished_record(replace(JOB, mesh=None), 5, RankEnd(status=1), None, Diagnostics(stderr="Fatal error\n"))
-    assert (record.mesh, record.coordinate) == ({}, {})
+def test_what_a_rank_wrote_to_stderr_stands_in_for_a_traceback() -> None:
+    record = finished_record(JOB, 5, RankEnd(status=1), None, Diagnostics(stderr="Fatal error\n"))
     assert record.failure is not None
     assert record.failure.traceback == "Fatal error\n"
 
@@ -112,7 +111,7 @@ def test_a_script_that_swallows_the_interrupt_was_interrupted_all_the_same() -> 
 
 def test_a_rank_that_was_never_started_says_so() -> None:
     record = unstarted_record(JOB, 7)
-    assert record.coordinate == {"dp": 1, "tp": 3}
+    assert record.rank == 7
     assert record.failure == ProcessFailure(
         kind=FailureKind.INTERRUPTED, exception=None, message="not started: fakerun was interrupted", exit_code=130
     )

@@ -1,11 +1,25 @@
-"""What ranks print appears once, whole, in lines that carry the rank."""
+"""What ranks print appears while they print it, once, whole, in lines that carry the rank."""
 
 import io
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fakerun.launch.live_output import LiveOutput
+
+LONG_S = 60.0
+"""For waits that end at once unless something is broken."""
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_fails(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The copying thread's exceptions reach nobody else."""
+    failures: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    yield
+    assert not failures
 
 
 def _shown(log: Path, data: bytes) -> str:
@@ -38,9 +52,34 @@ def test_a_character_across_two_chunks_stays_whole(tmp_path: Path) -> None:
     assert _shown(tmp_path / "log", text.encode()) == f"[rank3]: {text}\n"
 
 
+def test_a_line_appears_before_the_rank_ends(tmp_path: Path) -> None:
+    class Display(io.StringIO):
+        shown = threading.Event()
+
+        def write(self, text: str) -> int:
+            self.shown.set()
+            return super().write(text)
+
+    display = Display()
+    with LiveOutput((tmp_path / "log",), display, prefix="[rank3]: "):
+        (tmp_path / "log").write_text("loss 3.2\n")
+        assert display.shown.wait(LONG_S)
+        assert display.getvalue() == "[rank3]: loss 3.2\n"
+
+
 def test_a_log_that_never_appears_is_empty(tmp_path: Path) -> None:
-    with LiveOutput((tmp_path / "absent",), io.StringIO(), prefix=""):
+    stream = io.StringIO()
+    with LiveOutput((tmp_path / "absent",), stream, prefix=""):
         pass
+    assert stream.getvalue() == ""
+
+
+def test_a_log_that_is_not_there_yet_does_not_hide_the_others(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("text\n")
+    stream = io.StringIO()
+    with LiveOutput((tmp_path / "absent", tmp_path / "log"), stream, prefix="[rank3]: "):
+        pass
+    assert stream.getvalue() == "[rank3]: text\n"
 
 
 def test_a_display_that_is_gone_stops_nobody(tmp_path: Path) -> None:

@@ -39,7 +39,14 @@ def _earlier_run(directory: Path) -> RunDirectory:
         files = run.rank(rank)
         files.make()
         run.records.write(RankRecord(rank=rank))
-        for path in (files.stdout, files.stderr, files.error, files.crash, files.unpeeled, files.directory / ".record.json.gz.123.tmp"):
+        for path in (
+            files.stdout,
+            files.stderr,
+            files.error,
+            files.crash,
+            files.full_traceback,
+            files.directory / ".record.json.gz.123.tmp",
+        ):
             path.write_text("x")
     return run
 

@@ -12,11 +12,11 @@ import fakerun
 
 PACKAGE = Path(fakerun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-PRIVATE_TORCH = "fakerun.emulate.torch_private"
+PRIVATE_TORCH = "fakerun.torch_private"
 
 BOTTOM = {"units", "errors", "spelling"}
-RECORDED = {"records", "job", "hardware", "files", "call_site"} | BOTTOM
-SIMULATES = {"patching"} | RECORDED
+RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
+SIMULATES = {"patching", "torch_private"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
     "testing": {"rank", "launch", "analysis"} | SIMULATES,
@@ -27,19 +27,21 @@ MAY_IMPORT = {
     "rank": {"emulate", "trace"} | SIMULATES,
     "emulate": SIMULATES,
     "trace": SIMULATES,
-    "records": {"files", "call_site"} | BOTTOM,
-    "job": {"records", "hardware"} | BOTTOM,
+    "records": {"files", "call_site", "mesh"} | BOTTOM,
+    "job": {"records", "hardware", "mesh"} | BOTTOM,
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),
+    "mesh": {"units"},
     "spelling": set(),
     "patching": {"errors"},
+    "torch_private": set(),
     "units": set(),
     "errors": set(),
 }
 """What each room may import of fakerun, beside itself. Only these are rooms: a new one is added here first."""
 
-MAY_IMPORT_TORCH = {"testing", "rank", "emulate", "trace"}
+MAY_IMPORT_TORCH = {"testing", "rank", "emulate", "trace", "torch_private"}
 
 
 def module_of(file: Path) -> str:
@@ -139,3 +141,26 @@ def test_the_page_takes_results_of_analyses_and_calls_none() -> None:
     }
     assert names
     assert all(name[0].isupper() for name in names)
+
+
+EMULATE_MAY_IMPORT = {
+    "unsupported": set(),
+    "device": {"unsupported"},
+    "driver": {"device", "unsupported"},
+    "kernels": {"device", "unsupported"},
+    "cluster": {"device", "unsupported"},
+    "checkpoints": {"device", "unsupported"},
+}
+"""What each room inside `emulate` may import of the others."""
+
+
+@pytest.mark.parametrize("room", EMULATE_MAY_IMPORT)
+def test_rooms_of_the_emulation_import_down(room: str) -> None:
+    imported = {
+        name.split(".")[2] for file in (PACKAGE / "emulate" / room).glob("*.py") for name in imports(file) if "fakerun.emulate." in name
+    }
+    assert imported & EMULATE_MAY_IMPORT.keys() <= EMULATE_MAY_IMPORT[room] | {room}
+
+
+def test_every_room_of_the_emulation_is_known() -> None:
+    assert {path.name for path in (PACKAGE / "emulate").iterdir() if path.is_dir() and any(path.glob("*.py"))} == EMULATE_MAY_IMPORT.keys()

@@ -1,5 +1,6 @@
 """A rank's record is written once, and is written although something comes between."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from fakerun.rank.recorder import Recorder
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
+
+USUAL_S = 0.005
+"""Python's switch interval, unless it is changed."""
 
 
 def failure(message: str) -> ProcessFailure:
@@ -59,6 +63,25 @@ def test_a_signal_handler_that_ends_the_process_while_the_record_is_written_leav
     recorder.observe(_Source(handler))
     recorder.write(None)
     assert [record.failure for record in seen] == [failure("os._exit in a handler")]
+
+
+def test_other_threads_do_not_run_while_the_record_is_put_together(store: RecordStore) -> None:
+    """As long as it takes less than a second: what they change is being read."""
+    sys.setswitchinterval(USUAL_S)
+    meanwhile: list[float] = []
+    recorder = Recorder(3, store)
+    recorder.observe(_Source(lambda: meanwhile.append(sys.getswitchinterval())))
+    recorder.write(None)
+    assert meanwhile == [1.0]
+    assert sys.getswitchinterval() == USUAL_S
+
+
+def test_threads_run_again_after_a_record_that_failed(store: RecordStore) -> None:
+    sys.setswitchinterval(USUAL_S)
+    recorder = Recorder(3, store)
+    recorder.observe(_Source(ValueError("lost")))
+    recorder.write(None)
+    assert sys.getswitchinterval() == USUAL_S
 
 
 def test_an_interrupted_record_is_written_by_the_next_way_out(store: RecordStore) -> None:

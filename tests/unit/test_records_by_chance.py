@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from fakerun.call_site import CallSite
+from fakerun.mesh import Mesh
 from fakerun.records.codec import RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase, PlacedCall
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
-from fakerun.records.schedule import ProcessGroup, calls_of, ranks_label
+from fakerun.records.schedule import ProcessGroup, calls_of
 from fakerun.records.store import RecordStore
 from tests.unit.records_by_hand import block
 
@@ -32,7 +33,7 @@ def group_by_chance(chance: random.Random, rank: int) -> ProcessGroup:
     if rank not in members and chance.random() < 0.8:
         members[chance.randrange(len(members))] = rank
     ranks = tuple(members)
-    label = chance.choice(("dp", "world", "my group", "", ranks_label(ranks)))
+    label = chance.choice(("dp", "world", "my group", "", None))
     return ProcessGroup(label, chance.choice(("", "0", "7", "mesh_tp")), ranks)
 
 
@@ -93,7 +94,7 @@ def record_by_chance(seed: int) -> RankRecord:
     )
     return RankRecord(
         rank=rank,
-        mesh=dict(chance.sample([("tp", 2), ("dp", 6), ("a b", 1)], chance.randint(0, 3))),
+        mesh=maybe(chance, Mesh.of(dict(chance.sample([("tp", 2), ("dp", 6), ("a b", 1)], chance.randint(0, 3))))),
         steps=chance.randint(0, 3),
         collectives=tuple(call_by_chance(chance, seq, chance.choice(groups)) for seq in range(chance.randint(0, 30))),
         group_creations=(made,) * chance.randint(0, 2),
@@ -120,7 +121,7 @@ def test_records_come_back_from_bytes(seed: int) -> None:
     back = RankDecoder(encoded.parts.__getitem__).decode(encoded.document)
     assert back == record
     assert tuple(back.collectives) == record.collectives
-    assert list(back.mesh.items()) == list(record.mesh.items())
+    assert back.mesh == record.mesh
     assert encode_rank(back) == encoded
 
 
@@ -143,7 +144,6 @@ def renamed(record: RankRecord, names: Mapping[int, int]) -> RankRecord:
         ranks = tuple(names[rank] for rank in call.group_ranks)
         return replace(
             call,
-            group=ranks_label(ranks) if call.group == ranks_label(call.group_ranks) else call.group,
             group_ranks=ranks,
             process_group=f"another {call.process_group}",
             root=None if call.root is None else names[call.root],

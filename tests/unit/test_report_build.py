@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fakerun.analysis.traffic import Volume
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -15,7 +16,7 @@ NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message=
 
 
 def test_a_class_has_its_part_of_the_mesh_and_the_volume_of_its_last_step() -> None:
-    mesh = {"pp": 2, "dp": 2}
+    mesh = Mesh.of({"pp": 2, "dp": 2})
     calls = in_order([collective(step=0, nbytes=8), collective(step=1, nbytes=16), collective(step=2, nbytes=32)])
     ranks = [RankRecord(rank=rank, mesh=mesh, devices=(0,), steps=2, collectives=calls) for rank in (0, 1)]
     other = RankRecord(rank=2, mesh=mesh, devices=(0,), collectives=calls[:1])

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from fakerun.job.mesh import MeshSpec
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -32,8 +33,7 @@ def small() -> Report:
     note = Finding(code=FindingCode.MESH_RESIZED, message="resized", call_site=site("train.py:4"), hint="drop --mesh")
     fine = RankRecord(
         rank=0,
-        mesh={"dp": 4},
-        coordinate={"dp": 0},
+        mesh=Mesh.of({"dp": 4}),
         steps=2,
         collectives=calls,
         memory=timeline(blocks, [0, 1, 2, ~2], [2, 4]),
@@ -91,15 +91,15 @@ def test_a_module_is_named_as_one() -> None:
 def test_mesh_named_by_the_user_is_the_jobs() -> None:
     mesh = MeshSpec(axes=("pp", "dp"), sizes=(2, 2), named=True)
     report = build_report(job(mesh=mesh), run(RankRecord(rank=3)))
-    assert report.mesh == {"pp": 2, "dp": 2}
+    assert report.mesh == Mesh.of({"pp": 2, "dp": 2})
     assert report.ranks[0].coordinate == {"pp": 1, "dp": 1}
 
 
 def test_mesh_given_by_sizes_takes_the_scripts_names() -> None:
     mesh = MeshSpec(axes=("dp", "tp"), sizes=(2, 2), named=False)
-    assert build_report(job(mesh=mesh), run(RankRecord(rank=0))).mesh == {"dp": 2, "tp": 2}
-    named = RankRecord(rank=0, mesh={"replicate": 2, "shard": 2}, coordinate={"replicate": 0, "shard": 0})
-    assert build_report(job(mesh=mesh), run(named)).mesh == {"replicate": 2, "shard": 2}
+    assert build_report(job(mesh=mesh), run(RankRecord(rank=0))).mesh == Mesh.of({"dp": 2, "tp": 2})
+    named = RankRecord(rank=0, mesh=Mesh.of({"replicate": 2, "shard": 2}))
+    assert build_report(job(mesh=mesh), run(named)).mesh == Mesh.of({"replicate": 2, "shard": 2})
 
 
 def test_no_mesh() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from fakerun.job.mesh import MeshSpec
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
 from fakerun.report.formats.text import render
 from fakerun.report.formats.text.style import FILE_WIDTH
@@ -59,6 +60,34 @@ def four_ranks_of_which_three_fail() -> Report:
         job(ranks=(0, 1, 2, 3)),
         run(fine, failed, replace(failed, rank=2, devices=(2,)), RankRecord(rank=3, failure=killed)),
     )
+
+
+def many_ranks() -> Report:
+    """The corners of a large mesh, others assumed, one rank with a failure of its own."""
+    mesh = {"pp": 4, "dp": 256, "tp": 2}
+    weights = [timeline([block(size * GIB, Category.PARAMETER, module="layers.0", shape=(size, GIB // 4))], [0]) for size in (2, 1)]
+
+    def simulated(rank: int, **fields: Any) -> RankRecord:
+        groups = {"dp": tuple(range(rank // 512 * 512 + rank % 2, rank // 512 * 512 + 512, 2)), "tp": (rank // 2 * 2, rank // 2 * 2 + 1)}
+        calls = in_order(
+            [
+                collective(step=step, group=name, group_ranks=ranks, process_group=f"{name} {ranks[0]}")
+                for step in (0, 1)
+                for name, ranks in groups.items()
+            ]
+        )
+        coordinate = {"pp": rank // 512, "dp": rank % 512 // 2, "tp": rank % 2}
+        own = {"memory": weights[rank >= 512], "collectives": calls[: 2 * fields.get("steps", 2)], "steps": 2, **fields}
+        return RankRecord(rank=rank, mesh=mesh, coordinate=coordinate, devices=(rank % 8,), **own)
+
+    records = [*map(simulated, (0, 3, 515)), simulated(5, steps=1, failure=FAILURE)]
+    assumed = (
+        AssumedRanks(ranks=tuple(rank for rank in range(1, 512) if rank not in {3, 5}), representative=0),
+        AssumedRanks(ranks=tuple(rank for rank in range(512, 2048) if rank != 515), representative=515),
+    )
+    spec = job(nnodes=256, nproc_per_node=8, mesh=MeshSpec(axes=tuple(mesh), sizes=tuple(mesh.values()), named=True))
+    report = build_report(spec, replace(run(*sorted(records, key=lambda record: record.rank)), assumed=assumed))
+    return replace(report, findings=(), grouped_findings=())  # they are not what is tested
 
 
 def nothing_happened() -> Report:
@@ -113,6 +142,13 @@ def test_page_fits_a_terminal(name: str, width: int | None) -> None:
     lines = render(PAGES[name](), width=width).splitlines()
     assert max(map(len, lines)) <= (width or FILE_WIDTH)
     assert len(lines) <= 66
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_ranks_of_a_large_job(width: int) -> None:
+    page = render(many_ranks(), width=width)
+    assert page == (GOLDEN / f"many_ranks_{width}.txt").read_text(encoding="utf-8")
+    assert max(map(len, page.splitlines())) <= width
 
 
 @pytest.mark.parametrize("width", [80, 140])

@@ -39,7 +39,7 @@ class Group:
     `slots` maps each simulated member that uses the group to the slots of its schedule that stand for it.
     """
 
-    label: str
+    label: str | None
     name: str
     ranks: tuple[int, ...]
     group_rank_of: Mapping[int, int]
@@ -103,7 +103,7 @@ class SimulatedWorld:
         schedule = self._schedules.unique(calls.schedule, is_permanent=calls is record.collectives)
         return RankView(record, Calls(record.rank, schedule.schedule, calls.groups), schedule, tuple(numbers), tuple(group_of_slot))
 
-    def _group(self, label: str, name: str, ranks: tuple[int, ...]) -> Group:
+    def _group(self, label: str | None, name: str, ranks: tuple[int, ...]) -> Group:
         group_ranks = self._group_ranks_of(ranks)
         key = name, id(group_ranks)
         group = self._groups.get(key)

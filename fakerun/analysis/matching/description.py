@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 from fakerun.records.collective import P2P_OPS, CollectiveOp, CollectiveRecord
-from fakerun.records.schedule import ranks_label
 from fakerun.units import name_ranks
 
 
 def describe_group(record: CollectiveRecord, *, with_name: bool = False) -> str:
     """`group dp (ranks 0 and 4)`, `the group of ranks 0 and 4`; `with_name` adds c10d's: `group dp (ranks 0 and 4, process group 2)`."""
     ranks = name_ranks(record.group_ranks)
-    if record.group is None or record.group == ranks_label(record.group_ranks):
+    if record.group is None:
         return f"process group {record.process_group} of {ranks}" if with_name else f"the group of {ranks}"
     return f"group {record.group} ({ranks}{f', process group {record.process_group}' * with_name})"
 

@@ -26,7 +26,7 @@ class Alike:
     def __init__(self, landmarks: Landmarks, traces: ByRank) -> None:
         self._marks = landmarks
         self._traces = traces
-        self._sizes = landmarks.grid.sizes
+        self._sizes = landmarks.mesh.sizes
         self._standing = [
             [self._standing_on(lookout, axis) for axis in range(len(self._sizes))] for lookout in range(len(landmarks.lookouts))
         ]
@@ -35,8 +35,8 @@ class Alike:
     def like(self, rank: int) -> int:
         """The rank that stands for this one."""
         standing = self._standing[self._marks.lookout(rank)]
-        place = self._marks.grid.place(rank)
-        return self._marks.grid.rank([places[here] for places, here in zip(standing, place, strict=True)])
+        place = self._marks.mesh.coordinate(rank)
+        return self._marks.mesh.rank_at([places[here] for places, here in zip(standing, place, strict=True)])
 
     def odd(self) -> list[int]:
         """Simulated ranks that do not do what the ones do that would have stood for them."""
@@ -56,11 +56,11 @@ class Alike:
         """A rank for each combination of places that matter, on each stage; none where these are too many."""
         found: set[int] = set()
         for on_line in self._marks.line:
-            standing, stage = self._standing[self._marks.lookout(on_line)], self._marks.grid.place(on_line)
+            standing, stage = self._standing[self._marks.lookout(on_line)], self._marks.mesh.coordinate(on_line)
             choices = [sorted(set(standing[axis])) if axis in self._marks.others else [stage[axis]] for axis in range(len(self._sizes))]
             if prod(map(len, choices)) > MOST:
                 return set()
-            found |= {self._marks.grid.rank(place) for place in product(*choices)}
+            found |= {self._marks.mesh.rank_at(place) for place in product(*choices)}
         return found
 
     def in_words(self) -> str:
@@ -69,9 +69,9 @@ class Alike:
         for axis in self._marks.others:
             each = sorted({tuple(_parts(standing[axis])) for standing in self._standing}, key=len)
             if len(each[-1]) == 1:
-                whole.append(self._marks.grid.names[axis])
+                whole.append(self._marks.mesh.axes[axis])
             else:
-                parts.append(f"within the parts {' / '.join(each[-1])} of {self._marks.grid.names[axis]}")
+                parts.append(f"within the parts {' / '.join(each[-1])} of {self._marks.mesh.axes[axis]}")
         return ", and ".join([f"along {' and '.join(whole)}"] * bool(whole) + parts)
 
     def _looked_at(self, lookout: int, axis: int) -> _Seen:

@@ -7,9 +7,9 @@ place. Other groups have no like that could be told, and then nothing is said of
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fakerun.analysis.grid import Grid
+from fakerun.mesh import Mesh
 from fakerun.records.run import RankRecord, RunRecord
-from fakerun.records.schedule import Calls, ProcessGroup, calls_of, ranks_label
+from fakerun.records.schedule import Calls, ProcessGroup, calls_of
 
 Members = tuple[int, ...]
 
@@ -17,7 +17,9 @@ Members = tuple[int, ...]
 def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
     """A record of each assumed rank of the run that can be told, with the calls that it is taken to make."""
     records = {record.rank: record for record in run.ranks}
-    groups = _GroupsAlike(run)
+    if run.mesh is None:
+        return
+    groups = _GroupsAlike(run, run.mesh)
     for each in run.assumed:
         like = records[each.representative]
         calls = calls_of(like.rank, like.collectives)
@@ -25,14 +27,14 @@ def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
         for rank in each.ranks:
             moved = groups.of(rank, boxes)
             if moved is not None:
-                yield replace(like, rank=rank, collectives=Calls(rank, calls.schedule, moved), findings=(), coordinate={})
+                yield replace(like, rank=rank, collectives=Calls(rank, calls.schedule, moved), findings=())
 
 
 class _GroupsAlike:
     """Groups through other ranks. Those that a simulated rank is in, too, go by the name that it has for them."""
 
-    def __init__(self, run: RunRecord) -> None:
-        self._grid = Grid(run.grid)
+    def __init__(self, run: RunRecord, mesh: Mesh) -> None:
+        self._mesh = mesh
         self._boxes: dict[ProcessGroup, _Box] = {}
         self._names: dict[Members, list[str]] = {}
         for record in run.ranks:
@@ -43,27 +45,26 @@ class _GroupsAlike:
 
     def of(self, rank: int, boxes: Sequence["_Box"]) -> tuple[ProcessGroup, ...] | None:
         """The groups of `rank` in place of those that the boxes are of; None if they cannot be told."""
-        place = self._grid.place(rank)
+        place = self._mesh.coordinate(rank)
         found = [box.through(place) for box in boxes]
         return None if None in found else tuple(group for group in found if group is not None)
 
     def box(self, group: ProcessGroup) -> "_Box":
         """The group as the box that it fills."""
         if group not in self._boxes:
-            self._boxes[group] = _Box(self._grid, group, self._names)
+            self._boxes[group] = _Box(self._mesh, group, self._names)
         return self._boxes[group]
 
 
 class _Box:
     """A group that fills a box of the grid: `through` gives the one alike through another place."""
 
-    def __init__(self, grid: Grid, group: ProcessGroup, names: Mapping[Members, Sequence[str]]) -> None:
-        self._grid = grid
+    def __init__(self, mesh: Mesh, group: ProcessGroup, names: Mapping[Members, Sequence[str]]) -> None:
+        self._mesh = mesh
         self._group = group
         self._names = names
-        self._fixed = grid.axes_with_one_place(group.ranks)
-        self._inside = [{grid.place(rank)[axis] for rank in group.ranks} for axis in range(len(grid.sizes))]
-        self._is_unnamed = group.label == ranks_label(group.ranks)
+        self._fixed = mesh.constant_axes(group.ranks)
+        self._inside = [{mesh.coordinate(rank)[axis] for rank in group.ranks} for axis in range(len(mesh.sizes))]
         self._moved: dict[tuple[int, ...], ProcessGroup] = {}
 
     def through(self, place: Sequence[int]) -> ProcessGroup | None:
@@ -72,9 +73,8 @@ class _Box:
             return None
         key = tuple(place[axis] for axis in self._fixed)
         if key not in self._moved:
-            ranks = tuple(self._grid.moved(rank, self._fixed, place) for rank in self._group.ranks)
-            label = ranks_label(ranks) if self._is_unnamed else self._group.label
-            self._moved[key] = ProcessGroup(label=label, name=self._name(ranks), ranks=ranks)
+            ranks = tuple(self._mesh.moved(rank, self._fixed, place) for rank in self._group.ranks)
+            self._moved[key] = ProcessGroup(label=self._group.label, name=self._name(ranks), ranks=ranks)
         return self._moved[key]
 
     def _name(self, ranks: Members) -> str:

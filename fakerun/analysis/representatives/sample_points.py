@@ -1,9 +1,8 @@
 """Landmarks of a grid of ranks: the line along which all pipeline stages lie, the corners, and the places of one axis by itself."""
 
-from collections.abc import Mapping
 from itertools import product
 
-from fakerun.analysis.grid import Grid, Place
+from fakerun.mesh import Coordinate, Mesh
 
 _EVERY_PLACE = frozenset({"pp", "pipe", "pipeline", "stage", "stages"})
 """Axes on which every place does something else."""
@@ -17,18 +16,18 @@ class Landmarks:
     taken to hold on the first stage, on the last one, and on those between.
     """
 
-    def __init__(self, axes: Mapping[str, int]) -> None:
-        self.grid = Grid(axes)
-        self.stages = frozenset(axis for axis, name in enumerate(axes) if name in _EVERY_PLACE)
-        self.others = [axis for axis in range(len(axes)) if axis not in self.stages]
-        self.base: Place = tuple(0 if axis in self.stages else min(1, size - 1) for axis, size in enumerate(self.grid.sizes))
-        along = product(*(range(size) if axis in self.stages else [self.base[axis]] for axis, size in enumerate(self.grid.sizes)))
-        self.line = [self.grid.rank(place) for place in along]
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.stages = frozenset(axis for axis, name in enumerate(mesh.axes) if name in _EVERY_PLACE)
+        self.others = [axis for axis in range(len(mesh.axes)) if axis not in self.stages]
+        self.base: Coordinate = tuple(0 if axis in self.stages else min(1, size - 1) for axis, size in enumerate(self.mesh.sizes))
+        along = product(*(range(size) if axis in self.stages else [self.base[axis]] for axis, size in enumerate(self.mesh.sizes)))
+        self.line = [self.mesh.rank_at(place) for place in along]
         self.lookouts = sorted({self.line[0], self.line[len(self.line) // 2], self.line[-1]})
 
     def on_line(self, rank: int) -> int:
         """The rank at the same stage on the line."""
-        return self.grid.moved(rank, self.others, self.base)
+        return self.mesh.moved(rank, self.others, self.base)
 
     def lookout(self, rank: int) -> int:
         """Which of the lookouts the rank's stage is like, by number."""
@@ -37,20 +36,20 @@ class Landmarks:
 
     def at(self, lookout: int, axis: int, place: int) -> int:
         """The rank at a place on one axis, and otherwise where the lookout is."""
-        return self.grid.moved(self.lookouts[lookout], [axis], (place,) * len(self.grid.sizes))
+        return self.mesh.moved(self.lookouts[lookout], [axis], (place,) * len(self.mesh.sizes))
 
     def corners(self) -> set[int]:
         """The first rank, the last, and the one in the middle."""
-        return {self.grid.rank([at(size) for size in self.grid.sizes]) for at in (_first, _middle, _last)}
+        return {self.mesh.rank_at([at(size) for size in self.mesh.sizes]) for at in (_first, _middle, _last)}
 
     def beside(self, rank: int, other: int) -> int | None:
         """Where two ranks differ in their places on one axis alone, and the first is at an end of it: the one before it."""
-        place, towards = self.grid.place(rank), self.grid.place(other)
+        place, towards = self.mesh.coordinate(rank), self.mesh.coordinate(other)
         axes = [axis for axis, (here, there) in enumerate(zip(place, towards, strict=True)) if here != there]
-        if len(axes) != 1 or place[axes[0]] not in (0, self.grid.sizes[axes[0]] - 1):
+        if len(axes) != 1 or place[axes[0]] not in (0, self.mesh.sizes[axes[0]] - 1):
             return None
         step = 1 if place[axes[0]] == 0 else -1
-        return self.grid.moved(rank, axes, [here + step for here in place])
+        return self.mesh.moved(rank, axes, [here + step for here in place])
 
 
 def _first(size: int) -> int:

@@ -9,12 +9,13 @@ Pure: from the traces of the ranks simulated so far follow the next ones to simu
 """
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.representatives.equivalence import MOST, Alike, ByRank
 from fakerun.analysis.representatives.sample_points import Landmarks
 from fakerun.job.named_ranks import NamedRank
+from fakerun.mesh import Mesh
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import AssumedRanks
@@ -33,12 +34,12 @@ class Choice:
 
 
 class Representatives:
-    """The ranks to simulate of a grid; `axes` maps axis to size, ranks are laid out in row-major order. `seed` chooses the spot checks."""
+    """The ranks to simulate of a mesh. `seed` chooses the spot checks."""
 
-    def __init__(self, axes: Mapping[str, int], named: Iterable[NamedRank], *, ranks_per_node: int, seed: int) -> None:
-        self.axes = axes
-        self._marks = Landmarks(axes)
-        self._size = self._marks.grid.size
+    def __init__(self, mesh: Mesh, named: Iterable[NamedRank], *, ranks_per_node: int, seed: int) -> None:
+        self.mesh = mesh
+        self._marks = Landmarks(mesh)
+        self._size = self._marks.mesh.world_size
         self._named = self._ranks_named(named, ranks_per_node) | {0}
         self._seed = seed
 
@@ -123,13 +124,13 @@ class Representatives:
 
     def _ranks_named(self, named: Iterable[NamedRank], ranks_per_node: int) -> set[int]:
         ranks: set[int] = set()
-        grid = self._marks.grid
+        mesh = self._marks.mesh
         for each in named:
             if each.axis == "local":
                 ranks |= {each.number, ranks_per_node + each.number}
-            elif each.axis in grid.names:
-                axis = grid.names.index(each.axis)
-                ranks |= {self._marks.at(0, axis, each.number)} if each.number < grid.sizes[axis] else set()
+            elif each.axis in mesh.axes:
+                axis = mesh.axes.index(each.axis)
+                ranks |= {self._marks.at(0, axis, each.number)} if each.number < mesh.sizes[axis] else set()
             else:
                 ranks.add(each.number)
         return {rank for rank in ranks if rank < self._size}

@@ -12,8 +12,8 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FLAT_OPTIMIZER_STATE
 from fakerun.patching import Patches
+from fakerun.torch_private import FLAT_OPTIMIZER_STATE
 
 State = Mapping[str, Any]
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import FakeTensor
 
 
 @contextmanager

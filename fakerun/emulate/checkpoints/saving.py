@@ -17,10 +17,10 @@ import torch
 from fakerun.emulate.checkpoints.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.unknown_values import UnknownValues
-from fakerun.emulate.torch_private import disable_all_modes
 from fakerun.emulate.unsupported.gaps import MAP_LOCATION
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import disable_all_modes
 from fakerun.units import format_bytes
 
 

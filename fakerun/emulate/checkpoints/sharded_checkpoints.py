@@ -18,9 +18,9 @@ from torch.distributed.checkpoint.staging import AsyncStager
 from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import GROUP_DEVICES
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import GROUP_DEVICES
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 Relocation = Callable[[str], str]
 """From the device that a tensor was saved from to the one that it is loaded to: what `map_location` means."""

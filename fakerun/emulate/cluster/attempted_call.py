@@ -11,7 +11,7 @@ from fakerun.records.collective import CollectiveOp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class AttemptedCall:
     """A communication call before it is made. `root` and `peer` are ranks in the group; no peer is -1."""
 
     op: CollectiveOp
@@ -29,7 +29,7 @@ class Call:
         return (*self.inputs, *self.outputs)
 
 
-def refused_if(condition: bool, kind: type[Exception], message: str) -> None:
+def raise_if(condition: bool, kind: type[Exception], message: str) -> None:
     """Raise the exception, labelled as the script's own, if the condition holds."""
     if condition:
         raise scripts_own(kind(message))

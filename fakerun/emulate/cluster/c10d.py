@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from fakerun.emulate.cluster.backend_checks import backend_of
 from fakerun.emulate.cluster.communication import Answer, Communication
-from fakerun.emulate.cluster.gloo_checks import refuse_coalesced_lists
+from fakerun.emulate.cluster.gloo_checks import check_coalesced_lists
 from fakerun.emulate.context import EmulationContext
 from fakerun.records.collective import CollectiveOp
 
@@ -55,7 +55,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
 def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     """`output_lists` has a list for each rank; for all_gather, each input has a list with a tensor for each rank."""
     inputs, flat = call["input_list"], [tensor for of_one_rank in call["output_lists"] for tensor in of_one_rank]
-    refuse_coalesced_lists(_group(call), call["output_lists"], inputs, backend_of(_group(call), inputs))
+    check_coalesced_lists(_group(call), call["output_lists"], inputs, backend_of(_group(call), inputs))
     comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
     comm.peers.all_gather([list(of_one_input) for of_one_input in zip(*call["output_lists"], strict=True)])
     return comm.work(flat)
@@ -152,7 +152,7 @@ def _receive(comm: Communication, call: dict[str, Any]) -> Any:
     comm.report(
         CollectiveOp.RECV, _group(call), [], call["tensors"], peer=call.get("src"), tag=call["tag"], is_async=not comm.handles.blocking
     )
-    comm.peers.arrive(call["tensors"])
+    comm.peers.receive(call["tensors"])
     return comm.work(call["tensors"])
 
 

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from fakerun.emulate.cluster.attempted_call import Call
-from fakerun.emulate.cluster.backend_checks import refuse, refuse_any, refuse_device
+from fakerun.emulate.cluster.attempted_call import AttemptedCall
+from fakerun.emulate.cluster.backend_checks import check_call, check_device, check_group
 from fakerun.emulate.cluster.call_device import CallDevices
 from fakerun.emulate.cluster.handles import Handles
-from fakerun.emulate.cluster.peer_values import HeldObjects, PeerValues
+from fakerun.emulate.cluster.peer_values import ObjectFallback, PeerValues
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.signature import unwraps_itself
-from fakerun.emulate.torch_private import FakeTensor, pytree
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import FakeTensor, pytree
 
 _REDUCE_OPS = {
     getattr(dist.ReduceOp.RedOpType, name): name.lower()
@@ -68,11 +68,11 @@ class Communication:
         Raises:
             RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it refuses.
         """
-        refuse_any(group, op)
+        check_group(group, op)
         if self.peers.objects is None:
-            self._refuse_device(op, group, (*inputs, *outputs))
-            refuse(
-                Call(
+            self._check_device(op, group, (*inputs, *outputs))
+            check_call(
+                AttemptedCall(
                     op=op,
                     group=group,
                     inputs=inputs,
@@ -104,14 +104,14 @@ class Communication:
             output_splits=output_splits,
             is_async=is_async,
             cuda_index=cuda_index,
-            coalesced=None if cuda_index is None else self.handles.batch,
+            coalesced=None if cuda_index is None else self.handles.coalesced,
         )
         self._last_call = self._observer.communicated(call, inputs, outputs)
         self.peers.begin(self._last_call, call, group, inputs)
 
-    def _refuse_device(self, op: CollectiveOp, group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
+    def _check_device(self, op: CollectiveOp, group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
         try:
-            refuse_device(group, tensors)
+            check_device(group, tensors)
         except RuntimeError:
             if any(tensor.device.type == "cpu" for tensor in tensors):
                 self._findings.note(
@@ -130,7 +130,7 @@ class Communication:
         return self._call_devices.of_tensors(group, tensors[0]) if tensors else self._call_devices.of_barrier(group, on, device_ids)
 
     @contextmanager
-    def carrying(self, objects: HeldObjects) -> Iterator[None]:
+    def carrying(self, objects: ObjectFallback) -> Iterator[None]:
         """What is communicated meanwhile are Python objects as bytes, which travel in host tensors whatever the backend."""
         previous, self.peers.objects = self.peers.objects, objects
         try:
@@ -142,9 +142,9 @@ class Communication:
         """The handle of the call that was reported last, in the box that operators return."""
         return self.handles.work(self._last_call, tensors)
 
-    def under_way(self, outputs: Sequence[torch.Tensor]) -> None:
+    def in_flight(self, outputs: Sequence[torch.Tensor]) -> None:
         """The call that was reported last has no handle: `wait_tensor` waits for its outputs."""
-        self.handles.under_way(self._last_call, outputs)
+        self.handles.in_flight(self._last_call, outputs)
 
     def operating(self) -> AbstractContextManager[Any]:
         """For a call that torch makes of operators besides the communication: they are simulated and observed as any others."""

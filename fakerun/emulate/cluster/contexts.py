@@ -3,13 +3,13 @@
 from fakerun.emulate.cluster.c10d import c10d_operators
 from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
-from fakerun.emulate.cluster.foreach_sharding import foreach_sharding_by_distinct_element
-from fakerun.emulate.cluster.fsdp import accumulated_gradients, report_fsdp_buffers
+from fakerun.emulate.cluster.foreach_sharding import deduplicated_foreach_sharding
+from fakerun.emulate.cluster.fsdp import accumulated_gradients, fsdp_buffers
 from fakerun.emulate.cluster.functional import functional_collectives
-from fakerun.emulate.cluster.group_creation import new_groups_are_told
+from fakerun.emulate.cluster.group_creation import observed_group_creation
 from fakerun.emulate.cluster.handles import simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
-from fakerun.emulate.cluster.non_members import non_members_are_told
+from fakerun.emulate.cluster.non_members import reported_non_members
 from fakerun.emulate.cluster.objects import simulated_objects
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
 from fakerun.emulate.cluster.stores import simulated_stores
@@ -19,14 +19,14 @@ from fakerun.emulate.order import Enter, Register
 HANDLERS: tuple[Register, ...] = (
     c10d_operators,
     functional_collectives,
-    report_fsdp_buffers,
+    fsdp_buffers,
     symmetric_memory,
 )
 
 CONTEXTS: tuple[Enter, ...] = (
     simulated_process_groups,
-    new_groups_are_told,
-    non_members_are_told,
+    observed_group_creation,
+    reported_non_members,
     simulated_stores,
     simulated_handles,
     simulated_objects,
@@ -34,5 +34,5 @@ CONTEXTS: tuple[Enter, ...] = (
     simulated_ddp,
     accumulated_gradients,
     eager_dtensor,
-    foreach_sharding_by_distinct_element,
+    deduplicated_foreach_sharding,
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.torch_private import ShardingPropagator, StridedShard, are_we_tracing, current_fake_mode, current_proxy_mode
 from fakerun.patching import Patches
+from fakerun.torch_private import ShardingPropagator, StridedShard, are_we_tracing, current_fake_mode, current_proxy_mode
 
 _PROPAGATE = "_propagate_tensor_meta_non_cached"
 _ARE_WE_TRACING = "_are_we_tracing"

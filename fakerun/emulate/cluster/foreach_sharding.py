@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import ShardingPropagator
 from fakerun.patching import Patches
+from fakerun.torch_private import ShardingPropagator
 
 _PROPAGATE = "propagate_op_sharding_non_cached"
 _ELEMENTWISE = ("aten::_foreach_", "aten::_fused_")
 
 
 @contextmanager
-def foreach_sharding_by_distinct_element(_: EmulationContext) -> Iterator[None]:
+def deduplicated_foreach_sharding(_: EmulationContext) -> Iterator[None]:
     """Spare torch what it has worked out for an equal element, for as long as the context lasts."""
     propagate: Callable[[Any, Any], Any] = getattr(ShardingPropagator, _PROPAGATE)
 

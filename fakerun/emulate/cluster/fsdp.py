@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FSDPParamGroup, pytree
 from fakerun.patching import Patches
+from fakerun.torch_private import FSDPParamGroup, pytree
 
 _OPERATORS = ("all_gather_copy_in", "split_with_sizes_copy", "chunk_cat")
 """torch's own operators around FSDP2's collectives: into the gathered buffer, out of it into the parameters, into the reduced buffer."""
@@ -32,13 +32,13 @@ def accumulated_gradients(context: EmulationContext) -> Iterator[None]:
         yield
 
 
-def report_fsdp_buffers(context: EmulationContext) -> None:
+def fsdp_buffers(context: EmulationContext) -> None:
     """Register the handlers of the `fsdp` operators that this torch has."""
     mode, allocations = context.mode, context.allocations
 
     def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         output = mode.simulate_call(func, (), args, dict(kwargs))
-        written = mode.writes.of(func, args, kwargs)
+        written = mode.mutations.of(func, args, kwargs)
         allocations.communication_buffers([leaf for leaf in (*pytree.tree_leaves(output), *written) if isinstance(leaf, torch.Tensor)])
         return output
 

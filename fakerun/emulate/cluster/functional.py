@@ -9,8 +9,8 @@ from torch.distributed.distributed_c10d import GroupName
 
 from fakerun.emulate.cluster.communication import Answer, Communication
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import AsyncCollectiveTensor, resolve_process_group
 from fakerun.records.collective import CollectiveOp
+from fakerun.torch_private import AsyncCollectiveTensor, resolve_process_group
 
 
 def _group(call: dict[str, Any]) -> dist.ProcessGroup:
@@ -38,7 +38,7 @@ def _all_reduce_coalesced_in_place(comm: Communication, call: dict[str, Any]) ->
 
 def _all_reduce_tensors(comm: Communication, call: dict[str, Any], tensors: Sequence[Any]) -> None:
     comm.report(CollectiveOp.ALL_REDUCE, _group(call), tensors, tensors, reduce_op=call["reduce_op"], is_async=True)
-    comm.under_way(tensors)
+    comm.in_flight(tensors)
     comm.peers.all_reduce(tensors)
 
 
@@ -49,7 +49,7 @@ def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
 def _broadcast_in_place(comm: Communication, call: dict[str, Any]) -> Any:
     tensor = call["input"]
     comm.report(CollectiveOp.BROADCAST, _group(call), [tensor], [tensor], root=call["src"], is_async=True)
-    comm.under_way([tensor])
+    comm.in_flight([tensor])
     comm.peers.broadcast([tensor])
     return tensor
 
@@ -60,7 +60,7 @@ def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     if output is None:
         output = comm.new_tensor(source, (source.shape[0] * call["group_size"], *source.shape[1:]))
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), [source], [output], is_async=True)
-    comm.under_way([output])
+    comm.in_flight([output])
     comm.peers.all_gather_into([output])
     return output
 
@@ -69,7 +69,7 @@ def _all_gather_coalesced(comm: Communication, call: dict[str, Any]) -> Any:
     inputs, size = call["inputs"], call["group_size"]
     outputs = [comm.new_tensor(source, (source.shape[0] * size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.ALL_GATHER_INTO_TENSOR, _group(call), inputs, outputs, is_async=True)
-    comm.under_way(outputs)
+    comm.in_flight(outputs)
     comm.peers.all_gather_into(outputs)
     return outputs
 
@@ -86,7 +86,7 @@ def _reduce_scatter_tensors(comm: Communication, call: dict[str, Any], inputs: S
     group, size = _group(call), call["group_size"]
     outputs = [out] if out is not None else [comm.new_tensor(source, (source.shape[0] // size, *source.shape[1:])) for source in inputs]
     comm.report(CollectiveOp.REDUCE_SCATTER_TENSOR, group, inputs, outputs, reduce_op=call["reduce_op"], is_async=True)
-    comm.under_way(outputs)
+    comm.in_flight(outputs)
     comm.peers.reduce_scatter(outputs)
     return outputs
 
@@ -97,7 +97,7 @@ def _all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
     output = comm.new_tensor(source, (sum(received), *source.shape[1:]) if received else source.shape)
     splits: dict[str, Any] = {"input_splits": sent or None, "output_splits": received or None}
     comm.report(CollectiveOp.ALL_TO_ALL_SINGLE, group, [source], [output], is_async=True, **splits)
-    comm.under_way([output])
+    comm.in_flight([output])
     comm.peers.all_to_all_single(output)
     return output
 
@@ -112,16 +112,16 @@ def _receive(comm: Communication, call: dict[str, Any]) -> Any:
 
 def _batch_of_point_to_point(comm: Communication, call: dict[str, Any]) -> Any:
     calls = zip(call["op_list"], call["tensors"], call["peer_list"], call["tag_list"], strict=True)
-    with comm.handles.as_one():
+    with comm.handles.coalescing():
         return [_point_to_point(comm, _group(call), *each) for each in calls]
 
 
 def _point_to_point(comm: Communication, group: dist.ProcessGroup, name: str, tensor: Any, peer: int, tag: int) -> Any:
     op, inputs, outputs = (CollectiveOp.SEND, [tensor], []) if name == "isend" else (CollectiveOp.RECV, [], [tensor])
     comm.report(op, group, inputs, outputs, peer=peer, tag=tag, is_async=True)
-    comm.under_way([tensor])
+    comm.in_flight([tensor])
     if outputs:
-        comm.peers.arrive(outputs)
+        comm.peers.receive(outputs)
     return tensor
 
 

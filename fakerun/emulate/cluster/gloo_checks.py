@@ -1,6 +1,7 @@
 """Lists with too few or too many tensors, as gloo and torch's own fake backend refuse them: both in the same words.
 
-Sources: torch/csrc/distributed/c10d/ProcessGroupGloo.cpp and FakeProcessGroup.hpp, 2.13.
+Sources: torch/csrc/distributed/c10d/ProcessGroupGloo.cpp and FakeProcessGroup.hpp, 2.13. The fake backend of 2.11 does not check the
+lists; they are refused there too, as every real backend refuses them.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,14 +9,14 @@ from typing import Any
 
 import torch.distributed as dist
 
-from fakerun.emulate.cluster.attempted_call import Call
+from fakerun.emulate.cluster.attempted_call import AttemptedCall
 from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp
 
 _CLASSES = {"gloo": "ProcessGroupGloo", "fake": "FakeProcessGroup"}
 
 
-def refuse_lists(call: Call, backend: str) -> None:
+def check_lists(call: AttemptedCall, backend: str) -> None:
     """Raise what the backend raises where the call has not one tensor for each rank.
 
     Raises:
@@ -27,21 +28,27 @@ def refuse_lists(call: Call, backend: str) -> None:
         raise scripts_own(RuntimeError(message))
 
 
-def _gathered(call: Call, size: int, backend: str) -> str:
+def check_root(call: AttemptedCall) -> None:
+    """Raise what gloo raises for a root that is not in the group."""
+    if call.root is not None and not 0 <= call.root < call.group.size():
+        raise scripts_own(ValueError(f"ProcessGroupGloo::{call.op.value}: invalid root rank: {call.root}"))
+
+
+def _gathered(call: AttemptedCall, size: int, backend: str) -> str:
     listed = len(call.outputs)
     if backend != "gloo" or len(call.inputs) != 1 or listed == size:
         return ""
     return f"ProcessGroupGloo::allgather: invalid output tensor list at index 0 (expected length {size}, got {listed})"
 
 
-def _reduced(call: Call, size: int, backend: str) -> str:
+def _reduced(call: AttemptedCall, size: int, backend: str) -> str:
     if len(call.outputs) != 1 or len(call.inputs) == size:
         return ""
     prefix = "" if backend == "gloo" else "FakeProcessGroup::reduce_scatter: "
     return f"{prefix}invalid input tensor list size, must be world size"
 
 
-def _to_or_from_root(call: Call, size: int, backend: str) -> str:
+def _to_or_from_root(call: AttemptedCall, size: int, backend: str) -> str:
     kind, listed = ("output", call.outputs) if call.op is CollectiveOp.GATHER else ("input", call.inputs)
     if call.group.rank() != call.root or len(listed) == size:
         return ""
@@ -49,14 +56,14 @@ def _to_or_from_root(call: Call, size: int, backend: str) -> str:
     return f"{_CLASSES[backend]}::{call.op}: Incorrect {kind} list size {len(listed)}. {wanted}"
 
 
-def _exchanged(call: Call, size: int, backend: str) -> str:
+def _exchanged(call: AttemptedCall, size: int, backend: str) -> str:
     for kind, listed in (("input", call.inputs), ("output", call.outputs)):
         if len(listed) != size:
             return f"{_CLASSES[backend]}::alltoall: {kind} tensor list size {len(listed)} does not match world size {size}"
     return ""
 
 
-_CHECKS: dict[CollectiveOp, Callable[[Call, int, str], str]] = {
+_CHECKS: dict[CollectiveOp, Callable[[AttemptedCall, int, str], str]] = {
     CollectiveOp.ALL_GATHER: _gathered,
     CollectiveOp.REDUCE_SCATTER: _reduced,
     CollectiveOp.SCATTER: _to_or_from_root,
@@ -65,7 +72,7 @@ _CHECKS: dict[CollectiveOp, Callable[[Call, int, str], str]] = {
 }
 
 
-def refuse_coalesced_lists(group: dist.ProcessGroup, outputs: Sequence[Sequence[Any]], inputs: Sequence[Any], backend: str) -> None:
+def check_coalesced_lists(group: dist.ProcessGroup, outputs: Sequence[Sequence[Any]], inputs: Sequence[Any], backend: str) -> None:
     """Raise what the backend raises for lists that all_gather_coalesced cannot take: one for each rank, with a tensor for each input.
 
     Raises:

@@ -20,7 +20,7 @@ Ranks = tuple[int, ...]
 
 
 @contextmanager
-def new_groups_are_told(context: EmulationContext) -> Iterator[None]:
+def observed_group_creation(context: EmulationContext) -> Iterator[None]:
     """Tell the observer of every call of `new_group` and `split_group`, until the context ends."""
     with Patches() as patches:
         for name, groups in (("new_group", _new_group), ("split_group", _split_group)):

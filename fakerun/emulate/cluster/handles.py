@@ -15,10 +15,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from fakerun.emulate.cluster.backend_checks import refuse_coalescing
+from fakerun.emulate.cluster.backend_checks import check_coalescing
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import END_COALESCING, START_COALESCING
 from fakerun.patching import Patches
+from fakerun.torch_private import END_COALESCING, START_COALESCING
 
 _IN_FLIGHT = 1024
 """Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""
@@ -70,10 +70,10 @@ class Handles:
 
     def __init__(self, context: EmulationContext) -> None:
         self._observer = context.communication
-        self._kept_for_cpp: deque[FinishedWork] = deque(maxlen=_IN_FLIGHT)
+        self._kept_alive: deque[FinishedWork] = deque(maxlen=_IN_FLIGHT)
         self._unwaited: dict[int, tuple[Any, list[int]]] = {}  # functional results, by address of their storage
         self._coalesced: list[list[int]] = []  # the innermost last
-        self._batch: int | None = None
+        self._first_coalesced: int | None = None
         self._on_wait: dict[int, Callable[[], None]] = {}
         self.blocking = False
         """Whether a point-to-point call is being made that waits for itself."""
@@ -90,7 +90,7 @@ class Handles:
                 self._finish(calls.pop(0))
 
         work = FinishedWork(tensors, waited)
-        self._kept_for_cpp.append(work)
+        self._kept_alive.append(work)
         return work
 
     def when_waited(self, call: int, action: Callable[[], None]) -> None:
@@ -106,28 +106,28 @@ class Handles:
     # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
 
     @property
-    def batch(self) -> int | None:
+    def coalesced(self) -> int | None:
         """What calls have in common that are issued as one: the number of the first. None for a call by itself.
 
         NCCL issues nothing before the outermost of nested batches ends, so they are one.
         """
-        return self._batch
+        return self._first_coalesced
 
     def start_coalescing(self) -> None:
         """From here on one handle stands for all calls."""
         if not self._coalesced:
-            self._batch = self._observer.mark().calls
+            self._first_coalesced = self._observer.mark().calls
         self._coalesced.append([])
 
     def end_coalescing(self) -> FinishedWork:
         """That handle."""
         calls = self._coalesced.pop() if self._coalesced else []
         if not self._coalesced:
-            self._batch = None
+            self._first_coalesced = None
         return self._make(calls, ())
 
     @contextmanager
-    def as_one(self) -> Iterator[None]:
+    def coalescing(self) -> Iterator[None]:
         """Calls made meanwhile are issued as one; each is waited for by itself."""
         self.start_coalescing()
         try:
@@ -136,7 +136,7 @@ class Handles:
             self.end_coalescing()
 
     @contextmanager
-    def waiting_at_once(self) -> Iterator[None]:
+    def blocking_calls(self) -> Iterator[None]:
         """Point-to-point calls made meanwhile are not asynchronous."""
         previous, self.blocking = self.blocking, True
         try:
@@ -146,7 +146,7 @@ class Handles:
 
     # -- functional collectives ----------------------------------------------------------------------------------------------------------
 
-    def under_way(self, call: int, outputs: Sequence[torch.Tensor]) -> None:
+    def in_flight(self, call: int, outputs: Sequence[torch.Tensor]) -> None:
         """`call` is waited for as soon as one of `outputs` is."""
         for output in outputs:
             storage = output.untyped_storage()
@@ -173,22 +173,22 @@ def simulated_handles(context: EmulationContext) -> Iterator[None]:
     """Give coalesced calls their handle, and tell calls that wait for themselves, until the context ends."""
     handles = context.part(Handles)
 
-    def at_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    def blocking_call(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            with handles.waiting_at_once():
+            with handles.blocking_calls():
                 return function(*args, **kwargs)
 
         return call
 
     def start_coalescing(group: dist.ProcessGroup, device: torch.device) -> None:
-        refuse_coalescing(group, device)
+        check_coalescing(group, device)
         handles.start_coalescing()
 
     with Patches() as patches:
         patches.set(dist.ProcessGroup, START_COALESCING, start_coalescing)
         patches.set(dist.ProcessGroup, END_COALESCING, lambda group, device: handles.end_coalescing())
         for name in ("send", "recv"):
-            blocking = at_once(getattr(dist, name))
+            blocking = blocking_call(getattr(dist, name))
             patches.set(dist, name, blocking)
             patches.set(distributed_c10d, name, blocking)
         yield

@@ -1,6 +1,6 @@
 """Gives the script the mesh that the job asks for, and learns the meshes that the script makes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from math import prod
@@ -14,6 +14,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from fakerun.emulate.context import EmulationContext
 from fakerun.errors import UsageError
 from fakerun.job.mesh import MeshSpec
+from fakerun.mesh import Mesh
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
@@ -40,11 +41,10 @@ def simulated_meshes(context: EmulationContext) -> Iterator[None]:
         with constructed.within():
             made = original(device_type, shape, mesh_dim_names=mesh_dim_names, **more)
         unnamed = asked.axes if asked is not None and len(asked.axes) == len(shape) else tuple(f"dim_{i}" for i in range(len(shape)))
-        topology.mesh_made(*_layout(mesh_dim_names or unnamed, shape, rank))
+        mesh = Mesh(axes=tuple(mesh_dim_names or unnamed), sizes=shape)
+        topology.mesh_made(mesh if _is_whole(mesh) else None, mesh.groups(rank))
         return made
 
-    if asked is not None:
-        topology.mesh_made(*_layout(asked.axes, asked.sizes, rank))
     with Patches() as patches:
         patches.set(device_mesh_module, "init_device_mesh", init_device_mesh)
         patches.set(torch.distributed, "init_device_mesh", init_device_mesh)
@@ -131,14 +131,14 @@ class _Constructed:
         self._tell(layout, tuple(names or (f"dim_{i}" for i in range(layout.dim()))), whole)
 
     def _tell(self, ranks: torch.Tensor, axes: tuple[str, ...], whole: bool) -> None:
-        """Report this rank's group on each axis; sizes where the mesh is the whole job's, in its order."""
-        whole = whole and dist.is_initialized() and ranks.numel() == dist.get_world_size()
+        """Report this rank's group on each axis, and the mesh itself if it holds all ranks of the job in order."""
         groups: dict[str, tuple[int, ...]] = {}
         for position in (ranks == self._rank).nonzero().tolist()[:1]:
             for i, axis in enumerate(axes):
                 index = (*position[:i], slice(None), *position[i + 1 :])
                 groups[axis] = tuple(ranks[index].tolist())
-        self._topology.mesh_made(dict(zip(axes, ranks.shape, strict=True)) if whole else {}, groups)
+        mesh = Mesh(axes=axes, sizes=tuple(ranks.shape))
+        self._topology.mesh_made(mesh if whole and _is_whole(mesh) else None, groups)
 
 
 def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | None, findings: FindingSink) -> tuple[int, ...]:
@@ -169,15 +169,9 @@ def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | N
     return asked.sizes
 
 
-def _layout(axes: tuple[str, ...], sizes: tuple[int, ...], rank: int) -> tuple[Mapping[str, int], Mapping[str, tuple[int, ...]]]:
-    """Sizes by axis, and the global ranks that share every other coordinate with `rank`, by axis."""
-    groups: dict[str, tuple[int, ...]] = {}
-    stride = 1
-    for axis, size in zip(reversed(axes), reversed(sizes), strict=True):
-        first = rank - (rank // stride % size) * stride
-        groups[axis] = tuple(first + i * stride for i in range(size))
-        stride *= size
-    return dict(zip(axes, sizes, strict=True)), {axis: groups[axis] for axis in axes}
+def _is_whole(mesh: Mesh) -> bool:
+    """Whether the mesh has a place for every rank of the job."""
+    return dist.is_initialized() and mesh.world_size == dist.get_world_size()
 
 
 def _show(names: tuple[str, ...] | None, sizes: tuple[int, ...]) -> str:

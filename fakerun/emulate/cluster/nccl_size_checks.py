@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.distributed as dist
 
-from fakerun.emulate.cluster.attempted_call import Call, invalid_argument, refused_if
+from fakerun.emulate.cluster.attempted_call import AttemptedCall, invalid_argument, raise_if
 from fakerun.records.collective import CollectiveOp
 
 
-def refuse_sizes(call: Call) -> None:
+def check_sizes(call: AttemptedCall) -> None:
     """Raise what NCCL's process group raises for these sizes.
 
     Raises:
@@ -23,7 +23,7 @@ def refuse_sizes(call: Call) -> None:
         check(call)
 
 
-def refuse_splits(call: Call) -> None:
+def check_splits(call: AttemptedCall) -> None:
     """Raise what either backend raises for the splits of an `all_to_all_single`.
 
     Raises:
@@ -33,44 +33,44 @@ def refuse_splits(call: Call) -> None:
     for sizes, tensor in splits:
         rows = tensor.shape[0] if tensor.dim() else 1
         if not sizes:
-            refused_if(rows % call.group.size() != 0, RuntimeError, "Tensor's dim 0 does not divide equally across group size")
+            raise_if(rows % call.group.size() != 0, RuntimeError, "Tensor's dim 0 does not divide equally across group size")
             continue
-        refused_if(len(sizes) != call.group.size(), RuntimeError, "Number of tensor splits not equal to group size")
-        refused_if(sum(sizes) != rows, RuntimeError, "Split sizes doesn't match total dim 0 size")
+        raise_if(len(sizes) != call.group.size(), RuntimeError, "Number of tensor splits not equal to group size")
+        raise_if(sum(sizes) != rows, RuntimeError, "Split sizes doesn't match total dim 0 size")
     if call.input_splits is None and call.output_splits is None:
         differ = call.inputs[0].numel() != call.outputs[0].numel()
-        refused_if(differ, RuntimeError, "Input and output tensors must have same size for all_to_all_single")
+        raise_if(differ, RuntimeError, "Input and output tensors must have same size for all_to_all_single")
 
 
-def _gathered(call: Call) -> None:
-    if call.op is CollectiveOp.ALL_GATHER and _refused_one_by_one(call, call.outputs, call.inputs, "_broadcast_oop"):
+def _gathered(call: AttemptedCall) -> None:
+    if call.op is CollectiveOp.ALL_GATHER and _checked_one_by_one(call, call.outputs, call.inputs, "_broadcast_oop"):
         return
     _whole_is_of_parts(call, call.outputs, call.inputs, "output tensor size must be equal to world_size times input tensor size")
 
 
-def _scattered(call: Call) -> None:
-    if call.op is CollectiveOp.REDUCE_SCATTER and _refused_one_by_one(call, call.inputs, call.outputs, "_reduce_oop"):
+def _scattered(call: AttemptedCall) -> None:
+    if call.op is CollectiveOp.REDUCE_SCATTER and _checked_one_by_one(call, call.inputs, call.outputs, "_reduce_oop"):
         return
     _whole_is_of_parts(call, call.inputs, call.outputs, "input tensor must be the same size as output size times world size")
 
 
-def _refused_one_by_one(call: Call, listed: Sequence[torch.Tensor], own: Sequence[torch.Tensor], step: str) -> bool:
+def _checked_one_by_one(call: AttemptedCall, listed: Sequence[torch.Tensor], own: Sequence[torch.Tensor], step: str) -> bool:
     """A list of several sizes is gathered or reduced part by part: then only this rank's own has to fit. Whether it is one."""
     if len(listed) != len(own) * call.group.size() or len({tensor.shape for tensor in listed}) == 1:
         return False
     differ = listed[call.group.rank()].numel() != own[0].numel()
-    refused_if(differ, ValueError, f"Tensor input and output of {step} must have the same number of elements ")
+    raise_if(differ, ValueError, f"Tensor input and output of {step} must have the same number of elements ")
     return True
 
 
-def _whole_is_of_parts(call: Call, listed: Sequence[torch.Tensor], own: Sequence[torch.Tensor], message: str) -> None:
+def _whole_is_of_parts(call: AttemptedCall, listed: Sequence[torch.Tensor], own: Sequence[torch.Tensor], message: str) -> None:
     per_tensor = len(listed) // len(own)
     for i, tensor in enumerate(own):
         whole = sum(part.numel() for part in listed[i * per_tensor : (i + 1) * per_tensor])
-        refused_if(whole != tensor.numel() * call.group.size(), ValueError, message)
+        raise_if(whole != tensor.numel() * call.group.size(), ValueError, message)
 
 
-def _to_or_from_root(call: Call) -> None:
+def _to_or_from_root(call: AttemptedCall) -> None:
     if call.group.rank() != call.root:
         return
     size = call.group.size()
@@ -78,10 +78,10 @@ def _to_or_from_root(call: Call) -> None:
     if call.op is CollectiveOp.SCATTER:
         name, listed, one, kind = "scatter", call.inputs, call.outputs, "input"
     message = f"ProcessGroupNCCL::{name}: Incorrect {kind} list size {len(listed)}. {kind.capitalize()} list size should be {size}"
-    refused_if(len(listed) != size, ValueError, f"{message}, same as size of the process group.")
+    raise_if(len(listed) != size, ValueError, f"{message}, same as size of the process group.")
     for i, tensor in enumerate(listed):
         message = f"ProcessGroupNCCL::{name}: invalid tensor size at index {i} (expected {_show(one[0])}, got {_show(tensor)})"
-        refused_if(tensor.shape != one[0].shape, ValueError, message)
+        raise_if(tensor.shape != one[0].shape, ValueError, message)
 
 
 def _show(tensor: torch.Tensor) -> str:
@@ -89,19 +89,19 @@ def _show(tensor: torch.Tensor) -> str:
     return f"[{', '.join(map(str, tensor.shape))}]"
 
 
-def _exchanged(call: Call) -> None:
+def _exchanged(call: AttemptedCall) -> None:
     size = call.group.size()
     for tensors in (call.outputs, call.inputs):
-        refused_if(len(tensors) != size, dist.DistBackendError, invalid_argument(f"AlltoAll : {len(tensors)} tensors for {size} ranks"))
+        raise_if(len(tensors) != size, dist.DistBackendError, invalid_argument(f"AlltoAll : {len(tensors)} tensors for {size} ranks"))
 
 
-_SIZES: dict[CollectiveOp, Callable[[Call], None]] = {
+_SIZES: dict[CollectiveOp, Callable[[AttemptedCall], None]] = {
     CollectiveOp.ALL_GATHER: _gathered,
     CollectiveOp.ALL_GATHER_INTO_TENSOR: _gathered,
     CollectiveOp.REDUCE_SCATTER: _scattered,
     CollectiveOp.REDUCE_SCATTER_TENSOR: _scattered,
     CollectiveOp.ALL_TO_ALL: _exchanged,
-    CollectiveOp.ALL_TO_ALL_SINGLE: refuse_splits,
+    CollectiveOp.ALL_TO_ALL_SINGLE: check_splits,
     CollectiveOp.GATHER: _to_or_from_root,
     CollectiveOp.SCATTER: _to_or_from_root,
 }

@@ -13,7 +13,7 @@ from fakerun.records.finding_code import FindingCode
 
 
 @contextmanager
-def non_members_are_told(context: EmulationContext) -> Iterator[None]:
+def reported_non_members(context: EmulationContext) -> Iterator[None]:
     """Add a finding to torch's warning, until the context ends."""
 
     def warn(name: str) -> None:

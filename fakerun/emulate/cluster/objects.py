@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.cluster.communication import Communication
-from fakerun.emulate.cluster.peer_values import HeldObjects
+from fakerun.emulate.cluster.peer_values import ObjectFallback
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
@@ -77,7 +77,7 @@ def _carried(context: EmulationContext, function: Callable[..., Any], held: Call
     def call(*args: Any, **kwargs: Any) -> Any:
         objects: Any = args[0] if args else kwargs.get(first_argument)
         kept = list(objects) if isinstance(objects, list) else []
-        in_place = HeldObjects(held(kept))
+        in_place = ObjectFallback(held(kept))
         with communication.carrying(in_place):
             result = function(*args, **kwargs)
         if in_place.unavailable is not None:

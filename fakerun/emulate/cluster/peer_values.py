@@ -19,20 +19,20 @@ from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.unknown_values import UnknownValues
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.mailbox import Unavailable
+from fakerun.torch_private import FakeTensor
 
 _LARGEST_BYTES = 2**20
 """What ranks say to each other: above this it is data, on which no decisions are made."""
 
-_ONE_SPEAKS = frozenset({CollectiveOp.BROADCAST, CollectiveOp.SCATTER})
-_TO_ONE = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
+_ROOTED = frozenset({CollectiveOp.BROADCAST, CollectiveOp.SCATTER})
+_P2P = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 
 
 @dataclass(slots=True)
-class HeldObjects:
+class ObjectFallback:
     """Python objects that may be received: `tensors` are those that would bring what is there already, in the order of the calls.
 
     They are taken where the sender says nothing; `unavailable` then tells who that was, and why.
@@ -43,7 +43,7 @@ class HeldObjects:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Call:
+class _PendingCall:
     """The call being answered. `own` is what this rank contributes, None if that is not known."""
 
     key: str
@@ -58,7 +58,7 @@ class _Call:
 
     @property
     def sender(self) -> int | None:
-        return self.info.root if self.info.op in _ONE_SPEAKS else self.info.peer
+        return self.info.root if self.info.op in _ROOTED else self.info.peer
 
 
 class PeerValues:
@@ -70,21 +70,21 @@ class PeerValues:
 
     def __init__(self, context: EmulationContext) -> None:
         self._findings = context.findings
-        self.objects: HeldObjects | None = None
+        self.objects: ObjectFallback | None = None
         self._mode = context.mode
         self._values = context.part(UnknownValues)
         self._handles = context.part(Handles)
         self._mailbox = context.mailbox
         self._simulated = frozenset(context.job.ranks)
         self._calls: Counter[str] = Counter()
-        self._call: _Call
+        self._call: _PendingCall
 
     def begin(self, number: int, info: CommunicationCall, group: dist.ProcessGroup, inputs: Values) -> None:
         """Say what this rank contributes to the call of that number."""
         rank = group.rank()
         key = self._key(info, group, rank)
-        call = self._call = _Call(key=key, number=number, info=info, rank=rank)
-        if info.op in (CollectiveOp.RECV, CollectiveOp.BARRIER) or (info.op in _ONE_SPEAKS and info.root != info.group_ranks[rank]):
+        call = self._call = _PendingCall(key=key, number=number, info=info, rank=rank)
+        if info.op in (CollectiveOp.RECV, CollectiveOp.BARRIER) or (info.op in _ROOTED and info.root != info.group_ranks[rank]):
             return
         known = [self._mode.known.of(tensor) for tensor in inputs]
         values = [each.clone() for each in known if each is not None]
@@ -95,7 +95,7 @@ class PeerValues:
     def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
         """What the call is called on every rank that takes part in it: its group, and how many came before it there."""
         key = str(group.group_name)
-        if info.op in _TO_ONE:
+        if info.op in _P2P:
             pair = (info.group_ranks[rank], info.peer) if info.op is CollectiveOp.SEND else (info.peer, info.group_ranks[rank])
             key = f"{key} {pair[0]}>{pair[1]} {info.tag}"
         self._calls[key] += 1
@@ -123,7 +123,7 @@ class PeerValues:
         """One output for each input: the reduction of what the members have for this rank."""
         count = len(outputs)
 
-        def parts(call: _Call, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
+        def parts(call: _PendingCall, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
             shares = [[each.share(i, count).part(call.rank, call.size) for each in all_] for i in range(count)]
             return [reduced(call.info.reduce_op, values) for values in shares]
 
@@ -136,7 +136,7 @@ class PeerValues:
     def all_to_all_single(self, output: torch.Tensor) -> None:
         """The output becomes the rows that the members have for this rank, one after the other."""
 
-        def rows(call: _Call, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
+        def rows(call: _PendingCall, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
             parts = [each.part(call.rank, call.size) for each in all_]
             expected = call.info.output_splits
             fits = not expected or list(expected) == [len(part) for part in parts]  # else the peers are not like this rank
@@ -146,19 +146,19 @@ class PeerValues:
 
     def broadcast(self, tensors: Values) -> None:
         """`tensors` become the root's."""
-        self._receive_from_one(tensors, lambda call, sent: sent.values, else_keep=True)
+        self._receive_from_one(tensors, lambda call, sent: sent.values, keep_if_unavailable=True)
 
     def scatter(self, outputs: Values) -> None:
         """The one output becomes what the root has for this rank."""
         self._receive_from_one(outputs, lambda call, sent: [sent.part(call.rank, call.size)])
 
-    def arrive(self, tensors: Values) -> None:
+    def receive(self, tensors: Values) -> None:
         """`tensors` become what the peer of a message sends."""
         self._receive_from_one(tensors, lambda call, sent: sent.values)
 
     # -- receiving --------------------------------------------------------------------------------------------------------------------
 
-    def _receive(self, targets: Values, made: Callable[[_Call, Sequence[Contribution]], Sequence[torch.Tensor | None]]) -> None:
+    def _receive(self, targets: Values, made: Callable[[_PendingCall, Sequence[Contribution]], Sequence[torch.Tensor | None]]) -> None:
         """`made` makes what `targets` become from what all members contribute."""
         call = self._call
         if call.own is None:
@@ -169,18 +169,18 @@ class PeerValues:
             all_ = self._from_all(call)
             self._fill(targets, None if all_ is None else made(call, all_), assumed=_assumed(all_ or ()))
 
-        self._when_done(call, targets, receive)
+        self._when_complete(call, targets, receive)
 
     def _receive_from_one(
-        self, targets: Values, made: Callable[[_Call, Contribution], Sequence[torch.Tensor]], *, else_keep: bool = False
+        self, targets: Values, made: Callable[[_PendingCall, Contribution], Sequence[torch.Tensor]], *, keep_if_unavailable: bool = False
     ) -> None:
         call = self._call
         if call.sender == call.info.group_ranks[call.rank]:
             if call.own is not None and call.info.op is CollectiveOp.SCATTER:
                 self._fill(targets, made(call, call.own), assumed=call.own.assumed)
             return
-        if not self._is_asked_for(call, targets):
-            if not else_keep:
+        if not self._is_observable(call, targets):
+            if not keep_if_unavailable:
                 self._fill(targets, None)
             return
 
@@ -188,9 +188,9 @@ class PeerValues:
             sent = self._from_sender(call)
             self._fill(targets, None if sent is None else made(call, sent), assumed=NOTHING if sent is None else sent.assumed)
 
-        self._when_done(call, targets, receive)
+        self._when_complete(call, targets, receive)
 
-    def _is_asked_for(self, call: _Call, targets: Values) -> bool:
+    def _is_observable(self, call: _PendingCall, targets: Values) -> bool:
         """Whether somebody may look at what arrives: always on the host; on the accelerator where values are known, and counts.
 
         A sender that is not simulated is troubled for the accelerator's sake only by votes: messages for a buffer of known counts.
@@ -205,10 +205,10 @@ class PeerValues:
             return known or counts
         return call.info.op is CollectiveOp.RECV and known and counts
 
-    def _from_all(self, call: _Call) -> Sequence[Contribution] | None:
+    def _from_all(self, call: _PendingCall) -> Sequence[Contribution] | None:
         """What each member contributes; None if one of them does not know it."""
         assert call.own is not None
-        absent = self._in_place_of_absent(call.own)
+        absent = self._assumed_contribution(call.own)
         found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
         spoken = call.own.nbytes <= _LARGEST_BYTES
         others = [i for i, rank in enumerate(call.info.group_ranks) if spoken and i != call.rank and rank in self._simulated]
@@ -225,7 +225,7 @@ class PeerValues:
         return found
 
     @staticmethod
-    def _in_place_of_absent(own: Contribution) -> Contribution:
+    def _assumed_contribution(own: Contribution) -> Contribution:
         """What this rank contributes, for ranks that are not simulated. What follows from `--routing`, they assume as well."""
         return own if own.assumed & ROUTING else replace(own, assumed=own.assumed | PEERS)
 
@@ -236,7 +236,7 @@ class PeerValues:
             hint="The values that ranks exchange, and what depends on them, may differ on real hardware.",
         )
 
-    def _from_sender(self, call: _Call) -> Contribution | None:
+    def _from_sender(self, call: _PendingCall) -> Contribution | None:
         assert call.sender is not None
         (answer,) = self._mailbox.fetch([(call.sender, call.key)])
         if isinstance(answer, bytes):
@@ -247,7 +247,7 @@ class PeerValues:
         held = next(self.objects.tensors)
         return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
 
-    def _when_done(self, call: _Call, targets: Values, receive: Callable[[Values], None]) -> None:
+    def _when_complete(self, call: _PendingCall, targets: Values, receive: Callable[[Values], None]) -> None:
         """Now, or when the call is waited for. What lies in the buffers of a call under way is not known.
 
         Until then they are held, as NCCL holds them: the script may have passed views that nothing else refers to (`irecv(buffer[i])`).
@@ -271,7 +271,7 @@ class PeerValues:
             elif fits and value is not None:
                 target.copy_(value.reshape(target.shape))
                 if assumed & PEERS:
-                    self._values.note_peers()
+                    self._values.report_assumed_peers()
             elif type(target) is FakeTensor:
                 self._mode.known.forget(target)
             else:

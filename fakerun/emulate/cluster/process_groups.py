@@ -15,11 +15,11 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
+from fakerun.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
 
 
 @contextmanager

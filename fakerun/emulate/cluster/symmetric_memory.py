@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import UNFUSED
 from fakerun.emulate.unsupported.gaps import FUSED_COMMUNICATION, SYMMETRIC_OPERATOR
+from fakerun.torch_private import UNFUSED
 
 _READS_PEERS = (
     *("get_remote_tensors", "_low_contention_all_gather", "_low_contention_reduce_scatter"),
@@ -28,14 +28,14 @@ def symmetric_memory(context: EmulationContext) -> None:
         mode.handle(getattr(torch.ops.symm_mem, name).default, partial(_run_unfused, context, unfused))
     for name in _READS_PEERS:
         if hasattr(torch.ops.symm_mem, name):
-            mode.handle(getattr(torch.ops.symm_mem, name).default, _refuse)
+            mode.handle(getattr(torch.ops.symm_mem, name).default, _reject)
 
 
 def _run_unfused(context: EmulationContext, unfused: Any, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    FUSED_COMMUNICATION.tell(context.findings, f"The overlap in torch.ops.{func}")
+    FUSED_COMMUNICATION.report(context.findings, f"The overlap in torch.ops.{func}")
     with context.mode:
         return unfused(*args, **kwargs)
 
 
-def _refuse(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def _reject(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     raise SYMMETRIC_OPERATOR.error(f"torch.ops.{func}")

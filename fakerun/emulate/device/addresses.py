@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
+from fakerun.torch_private import FakeTensor
 
 _FIRST = 0x7F00_0000_0000
 _ALIGNMENT = 512

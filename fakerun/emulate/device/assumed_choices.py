@@ -12,8 +12,8 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import ROUTING, largest_bytes
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.job.routing import Routing
+from fakerun.torch_private import FakeTensor
 
 aten = torch.ops.aten
 

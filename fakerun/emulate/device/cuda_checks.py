@@ -8,15 +8,15 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.emulate.unsupported.cuda_errors import NO_NUMPY, different_types, misplaced_indices
 from fakerun.emulate.unsupported.gaps import NUMPY_VIEW
 from fakerun.errors import scripts_own
+from fakerun.torch_private import FakeTensor
 
 aten = torch.ops.aten
 
 
-def refuse_as_cuda_does(context: EmulationContext) -> None:
+def cuda_checks(context: EmulationContext) -> None:
     """Register the checks."""
     mode = context.mode
     _check_first(mode, aten.convolution.default, _check_convolution)

@@ -12,8 +12,8 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.emulate.unsupported.gaps import LAZY_MODULE
+from fakerun.torch_private import FakeTensor
 
 FACTORIES = (
     "arange", "asarray", "as_tensor", "bartlett_window", "blackman_window", "empty", "empty_like", "empty_permuted", "empty_strided",
@@ -71,7 +71,7 @@ class DeviceArguments(TorchFunctionMode):
         if isinstance(value, torch.device) and value.type == ACCELERATOR:
             self._devices.index(value)
             self._devices.initialized = True
-            return self._devices.stand_in(value)
+            return self._devices.to_cpp(value)
         return value
 
     def _tensor(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -105,7 +105,7 @@ class DeviceArguments(TorchFunctionMode):
         ordinal = self._devices.index(device)
         self._devices.initialized = True
         layout = {"memory_format": kwargs["memory_format"]} if "memory_format" in kwargs else {}
-        return tensor.to(self._devices.stand_in(torch.device(ACCELERATOR, ordinal)), **layout)
+        return tensor.to(self._devices.to_cpp(torch.device(ACCELERATOR, ordinal)), **layout)
 
 
 def _with_values_read(args: Sequence[Any]) -> Sequence[Any]:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
+from fakerun.emulate.device.devices import ACCELERATOR, CPP_ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.torch_private import (
+from fakerun.patching import Patches
+from fakerun.torch_private import (
     DISPATCH_META_HANDLERS,
     GROUP_TENSORS,
     PRIM_DEVICE,
@@ -21,7 +22,6 @@ from fakerun.emulate.torch_private import (
     TensorBase,
     fake_tensor_module,
 )
-from fakerun.patching import Patches
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def _answer_python(patches: Patches, mode: DeviceMode) -> None:
 
     def device(self: torch.Tensor) -> torch.device:
         answer: torch.device = cpp_device.__get__(self)
-        return mode.devices.shown(answer) if answer.type == STAND_IN else answer
+        return mode.devices.to_python(answer) if answer.type == CPP_ACCELERATOR else answer
 
     patches.set(torch.Tensor, "device", property(device))
     is_cuda = property(lambda self: self.device.type == ACCELERATOR)
@@ -68,7 +68,7 @@ def _map_groups(patches: Patches, mode: DeviceMode) -> None:
 
     def group_tensors(*args: Any, **kwargs: Any) -> dict[Any, Any]:
         return {
-            (device if device is None else mode.devices.shown(device), dtype): tensors
+            (device if device is None else mode.devices.to_python(device), dtype): tensors
             for (device, dtype), tensors in group(*args, **kwargs).items()
         }
 
@@ -81,8 +81,8 @@ def _map_wrappers(patches: Patches, mode: DeviceMode) -> None:
     def make_wrapper_subclass(cls: type, *args: Any, **kwargs: Any) -> Any:
         device = kwargs.get("device")
         if device is not None:
-            kwargs["device"] = mode.devices.stand_in(torch.device(device))
-        args = tuple(mode.devices.stand_in(arg) if isinstance(arg, torch.device) else arg for arg in args)  # nested tensors' is positional
+            kwargs["device"] = mode.devices.to_cpp(torch.device(device))
+        args = tuple(mode.devices.to_cpp(arg) if isinstance(arg, torch.device) else arg for arg in args)  # nested tensors' is positional
         return original(cls, *args, **kwargs)
 
     patches.set(torch.Tensor, WRAPPER_CONSTRUCTOR, staticmethod(make_wrapper_subclass))

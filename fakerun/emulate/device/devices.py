@@ -12,7 +12,7 @@ import torch
 from fakerun.errors import scripts_own
 
 ACCELERATOR = "cuda"
-STAND_IN = "lazy"
+CPP_ACCELERATOR = "lazy"
 
 
 class Devices:
@@ -23,7 +23,7 @@ class Devices:
         self.current = 0
         self.initialized = False
         """Whether CUDA would be initialised: `init_device_mesh` chooses the device of a script that has not touched it."""
-        self._stand_ins: dict[torch.device, torch.device] = {}
+        self._cpp_devices: dict[torch.device, torch.device] = {}
 
     def index(self, device: Any) -> int:
         """The ordinal that `device` (None, int, str or torch.device) means.
@@ -48,20 +48,20 @@ class Devices:
             )
             raise scripts_own(error)
 
-    def stand_in(self, device: torch.device) -> torch.device:
+    def to_cpp(self, device: torch.device) -> torch.device:
         """What C++ is told. It asks some thousand times in each step."""
-        known = self._stand_ins.get(device)
+        known = self._cpp_devices.get(device)
         if known is not None:
             return known
         if device.type != ACCELERATOR:
             return device
         if device.index is None:
-            return torch.device(STAND_IN, self.current)
-        return self._stand_ins.setdefault(device, torch.device(STAND_IN, device.index))
+            return torch.device(CPP_ACCELERATOR, self.current)
+        return self._cpp_devices.setdefault(device, torch.device(CPP_ACCELERATOR, device.index))
 
-    def shown(self, device: torch.device) -> torch.device:
-        """What Python is told: the inverse of `stand_in`; a missing ordinal becomes the current one."""
-        if device.type == STAND_IN:
+    def to_python(self, device: torch.device) -> torch.device:
+        """What Python is told: the inverse of `to_cpp`; a missing ordinal becomes the current one."""
+        if device.type == CPP_ACCELERATOR:
             return torch.device(ACCELERATOR, self.current if device.index is None else device.index)
         if device.type == ACCELERATOR and device.index is None:
             return torch.device(ACCELERATOR, self.current)

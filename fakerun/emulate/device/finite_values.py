@@ -11,8 +11,8 @@ import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import FakeTensor
 
 
 class FiniteValues:

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 
-def is_in_place_on_lists(func: Any) -> bool:
+def is_in_place_foreach(func: Any) -> bool:
     """Whether the operator's only effect is on the contents of the tensors of its first list."""
     return func.name().startswith("aten::_foreach_") and func._schema.is_mutable and not func._schema.returns
 
 
-def elements_agree(args: Sequence[Any]) -> bool:
+def elements_match(args: Sequence[Any]) -> bool:
     """Whether all lists are equally long and the tensors at each position alike: floating-point, of one size, dtype and device.
 
     The numbers beside them are real. Anything else may be broadcast, promoted or refused, which is the kernel's business.
@@ -22,14 +22,14 @@ def elements_agree(args: Sequence[Any]) -> bool:
     tensors = [each for each in lists if not (each and _is_real(each[0]))]
     if not all(map(_is_real, numbers)) or any(len(each) != len(lists[0]) for each in lists):
         return False
-    return all(map(_alike, zip(*tensors, strict=True)))
+    return all(map(_same_metadata, zip(*tensors, strict=True)))
 
 
 def _is_real(value: Any) -> bool:
     return type(value) in (int, float)
 
 
-def _alike(tensors: Sequence[Any]) -> bool:
+def _same_metadata(tensors: Sequence[Any]) -> bool:
     first = tensors[0]
     if type(first) is not FakeTensor or not first.is_floating_point():
         return False

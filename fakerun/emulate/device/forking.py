@@ -17,14 +17,14 @@ _entered: list[EmulationContext] = []
 def _leave_in_child() -> None:
     for context in _entered:
         context.mode.active = context.arguments.active = False
-        context.mode.turn = threading.RLock()  # it may be the turn of a thread that the child does not have
+        context.mode.lock = threading.RLock()  # it may be the turn of a thread that the child does not have
 
 
 os.register_at_fork(after_in_child=_leave_in_child)
 
 
 @contextmanager
-def children_run_outside(context: EmulationContext) -> Iterator[None]:
+def unsimulated_children(context: EmulationContext) -> Iterator[None]:
     """Switch both modes off in every child that is forked meanwhile."""
     _entered.append(context)
     try:

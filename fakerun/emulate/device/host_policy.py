@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.signature import META, Signature
-from fakerun.emulate.torch_private import OpOverload, disable_all_modes, pytree
+from fakerun.torch_private import OpOverload, disable_all_modes, pytree
 
 Wrap = Callable[[torch.Tensor, torch.device], Any]
 """Makes a simulated tensor on a device around a meta tensor."""

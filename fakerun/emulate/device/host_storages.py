@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import disable_all_modes
 from fakerun.patching import Patches
+from fakerun.torch_private import disable_all_modes
 
 
 @contextmanager
-def host_storages_are_real(_: EmulationContext) -> Iterator[None]:
+def real_host_storages(_: EmulationContext) -> Iterator[None]:
     """While a fake mode is active, C++ makes storages from bytes on `meta` (torch 2.13): let it see none."""
     from_buffer = torch.UntypedStorage.from_buffer
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 _LARGEST_FLOAT_BYTES = 2**20
 """Floating-point values decide little: counters, learning rates, weights of a loss are followed, activations are not."""
@@ -99,7 +99,7 @@ class KnownValues:
         entry = self._entry(tensor)
         return None if entry is None or not entry.knows(tensor) else entry.view(tensor)
 
-    def perhaps(self, tensor: torch.Tensor) -> bool:
+    def may_know(self, tensor: torch.Tensor) -> bool:
         """A quick look at whether the values may be known."""
         return type(tensor) is not FakeTensor or tensor.untyped_storage()._cdata in self._contents
 

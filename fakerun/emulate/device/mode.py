@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN, Devices
-from fakerun.emulate.device.foreach import elements_agree, is_in_place_on_lists
+from fakerun.emulate.device.devices import ACCELERATOR, CPP_ACCELERATOR, Devices
+from fakerun.emulate.device.foreach import elements_match, is_in_place_foreach
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
-from fakerun.emulate.device.mutations import Writes
-from fakerun.emulate.device.placeholders import neutral_tensor
+from fakerun.emulate.device.mutations import MutatedArguments
+from fakerun.emulate.device.placeholders import placeholder_tensor
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
-from fakerun.emulate.device.value_propagation import ValueFlow
-from fakerun.emulate.torch_private import (
+from fakerun.emulate.device.value_propagation import ValuePropagation
+from fakerun.emulate.unsupported.cuda_errors import cuda_error_for
+from fakerun.emulate.unsupported.torch_errors import sparse_gap
+from fakerun.records.observer import AllocationObserver
+from fakerun.torch_private import (
     FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
     DataDependentOutputException,
@@ -38,9 +41,6 @@ from fakerun.emulate.torch_private import (
     make_subclass,
     pytree,
 )
-from fakerun.emulate.unsupported.cuda_errors import in_cudas_words
-from fakerun.emulate.unsupported.torch_errors import sparse_gap
-from fakerun.records.observer import AllocationObserver
 
 aten = torch.ops.aten
 
@@ -74,14 +74,14 @@ class DeviceMode(FakeTensorMode):
         self.host = host
         self.handlers: dict[Any, Handler] = {}
         self.active = True
-        self.turn = threading.RLock()
+        self.lock = threading.RLock()
         """Held by the thread whose operator is being answered: what the mode and torch's fake tensors keep meanwhile is not per thread."""
         self.unknown: Handler = lambda func, args, kwargs: UNHANDLED
         self.known = KnownValues()
-        self.writes = Writes()
+        self.mutations = MutatedArguments()
         self._recipes: dict[tuple[Any, ...], Recipe | None] = {}
-        self._values = ValueFlow(self.known, self.writes)
-        self._ways: dict[Any, Callable[..., Any]] = {}
+        self._values = ValuePropagation(self.known, self.mutations)
+        self._strategies: dict[Any, Callable[..., Any]] = {}
         self._nested = 0
         self._shapes_only = False
         self._template: dict[str, Any] | None = None
@@ -93,16 +93,16 @@ class DeviceMode(FakeTensorMode):
         """Answer one operator."""
         if func is PRIM_DEVICE:
             return self.device_for_cpp(args)
-        with self.turn, disable_torch_function():
+        with self.lock, disable_torch_function():
             answer = self._answer if self.active else self._answer_outside
             return answer(func, types, args, dict(kwargs) if kwargs else {})
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
         """The device of a simulated tensor as C++ is told it: `meta` inside a meta kernel, else the stand-in."""
-        with self.turn:
+        with self.lock:
             if self.in_kernel_invocation:
                 return META
-        return self.devices.stand_in(args[0].fake_device)
+        return self.devices.to_cpp(args[0].fake_device)
 
     def handle(self, operator: Any, handler: Handler) -> None:
         """Let `handler` answer `operator`.
@@ -117,12 +117,12 @@ class DeviceMode(FakeTensorMode):
     @contextmanager
     def in_this_thread(self) -> Iterator[None]:
         """Simulate the device work of a further thread, too."""
-        with self.turn:
+        with self.lock:
             self.__enter__()
         try:
             yield
         finally:
-            with self.turn:
+            with self.lock:
                 self.__exit__(None, None, None)
 
     @contextmanager
@@ -188,7 +188,7 @@ class DeviceMode(FakeTensorMode):
 
     def _sample(self, tensor: torch.Tensor) -> torch.Tensor:
         small = tensor.numel() * tensor.element_size() <= self.host.THRESHOLD_BYTES
-        return neutral_tensor(tensor) if small else tensor
+        return placeholder_tensor(tensor) if small else tensor
 
     def simulate_call(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Answer an operator the ordinary way, whatever handler it has."""
@@ -201,7 +201,7 @@ class DeviceMode(FakeTensorMode):
             return NotImplemented
         if not (simulated or signature.simulated or self._shapes_only):
             return self.host.run(self.wrap, func, args, kwargs, signature)
-        way = self._ways.get(func) or self._ways.setdefault(func, self._way_for(func))
+        way = self._strategies.get(func) or self._strategies.setdefault(func, self._strategy_for(func))
         if way == self._decompose:  # its parts come here one by one, and may need what is real to be so
             return way(func, types, args, kwargs, signature)
         given = args, kwargs
@@ -215,13 +215,13 @@ class DeviceMode(FakeTensorMode):
     def _map_device(self, kwargs: dict[str, Any]) -> bool:
         """Turn the stand-in back into the accelerator in a factory's `device`; tells whether the result is on an accelerator."""
         device = kwargs.get("device")
-        if device is None or device.type not in (STAND_IN, ACCELERATOR):
+        if device is None or device.type not in (CPP_ACCELERATOR, ACCELERATOR):
             return False
-        kwargs["device"] = self.devices.shown(device)
+        kwargs["device"] = self.devices.to_python(device)
         kwargs.pop("pin_memory", None)
         return True
 
-    def _way_for(self, func: Any) -> Callable[..., Any]:
+    def _strategy_for(self, func: Any) -> Callable[..., Any]:
         """How calls of this operator are answered; depends on the operator alone."""
         if not is_builtin_operator(func):
             return self._run
@@ -234,7 +234,7 @@ class DeviceMode(FakeTensorMode):
             return self._run
         if torch.Tag.inplace_view in tags or "out" in func._overloadname.split("_") or func is aten.lift_fresh.default:
             return self._run
-        return self._change_in_place if is_in_place_on_lists(func) else self._replay
+        return self._change_in_place if is_in_place_foreach(func) else self._replay
 
     def _higher_order(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """An operator that calls others (random initialisation of DTensors, flex attention): what it calls is simulated in turn."""
@@ -263,7 +263,7 @@ class DeviceMode(FakeTensorMode):
 
     def _change_in_place(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """An operator that changes lists of tensors in place (an optimizer's) makes nothing: its kernel could only complain."""
-        return None if elements_agree(args) else self._replay(func, types, args, kwargs, signature)
+        return None if elements_match(args) else self._replay(func, types, args, kwargs, signature)
 
     def _replay(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """An operator whose result depends on metadata alone: run it once for each signature."""
@@ -293,7 +293,7 @@ class DeviceMode(FakeTensorMode):
             if output is UNHANDLED:
                 raise
         except Exception as error:
-            restated = None if self._nested else in_cudas_words(error, func, args, kwargs)
+            restated = None if self._nested else cuda_error_for(error, func, args, kwargs)
             if restated is None:
                 raise
             raise restated from None

@@ -17,13 +17,13 @@ from torch.distributed.fsdp import FlatParameter
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.emulate.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
+from fakerun.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 
 
 @contextmanager
-def parameters_keep_identity(context: EmulationContext) -> Iterator[None]:
+def preserved_parameter_identity(context: EmulationContext) -> Iterator[None]:
     """Let `Module._apply` swap the content of parameters, whatever refers to them."""
     with Patches() as patches:
         patches.set(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
@@ -94,7 +94,7 @@ def _swap_attribute(first: Any, second: Any, name: str) -> None:
 
 
 @contextmanager
-def ordinals_are_devices(_: EmulationContext) -> Iterator[None]:
+def module_device_ordinals(_: EmulationContext) -> Iterator[None]:
     """Let `module.to(1)` mean the accelerator's ordinal: its arguments are parsed in C++, which torch-function modes do not see."""
     parse = getattr(*PARSE_TO)
 

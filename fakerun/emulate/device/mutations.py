@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fakerun.emulate.torch_private import FakeTensor, OpOverload
+from fakerun.torch_private import FakeTensor, OpOverload
 
 
-class Writes:
+class MutatedArguments:
     """The schemas, read once for each operator."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Writes:
         """The simulated tensors that this call of `func` writes to."""
         arguments = self._arguments.get(func)
         if arguments is None:
-            arguments = self._arguments[func] = _written_arguments(func)
+            arguments = self._arguments[func] = _mutated_arguments(func)
         for position, name in arguments:
             written = args[position] if position < len(args) else kwargs.get(name)
             for tensor in written if isinstance(written, (list, tuple)) else (written,):
@@ -24,7 +24,7 @@ class Writes:
                     yield tensor
 
 
-def _written_arguments(func: Any) -> tuple[tuple[int, str], ...]:
+def _mutated_arguments(func: Any) -> tuple[tuple[int, str], ...]:
     if not isinstance(func, OpOverload) or not func._schema.is_mutable:
         return ()
     arguments = enumerate(func._schema.arguments)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import FakeTensor, NestedIntNode, ragged_sizes
 from fakerun.patching import Patches
+from fakerun.torch_private import FakeTensor, NestedIntNode, ragged_sizes
 
 
 @contextmanager

@@ -5,14 +5,14 @@ from typing import Any
 import torch
 
 
-def neutral_value(dtype: torch.dtype) -> Any:
+def placeholder_value(dtype: torch.dtype) -> Any:
     """What an unknown value of this dtype is answered with."""
     if dtype is torch.bool:
         return False
     return 1.0 if dtype.is_floating_point or dtype.is_complex else 1
 
 
-def neutral_tensor(like: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+def placeholder_tensor(like: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
     """A real host tensor of neutral values: the shape of `like`, its dtype or the one given."""
     dtype = dtype or like.dtype
-    return torch.full(like.shape, neutral_value(dtype), dtype=dtype, device="cpu")
+    return torch.full(like.shape, placeholder_value(dtype), dtype=dtype, device="cpu")

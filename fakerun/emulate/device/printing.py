@@ -8,12 +8,12 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.unknown_values import UnknownValues
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.patching import Patches
+from fakerun.torch_private import FakeTensor
 
 
 @contextmanager
-def printed_as_cuda(context: EmulationContext) -> Iterator[None]:
+def cuda_repr(context: EmulationContext) -> Iterator[None]:
     """Replace how simulated tensors are shown until the context ends."""
     values = context.part(UnknownValues)
 

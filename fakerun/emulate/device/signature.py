@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.emulate.device.global_state import beginning_of_key
+from fakerun.torch_private import FakeTensor
 
 META = torch.device("meta")
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
@@ -25,7 +26,7 @@ class Signature:
     __slots__ = ("key", "real", "simulated")
 
     def __init__(self, func: Any) -> None:
-        self.key: list[Any] = [func, torch.get_default_dtype()]
+        self.key = beginning_of_key(func)
         self.real: list[torch.Tensor] = []
         self.simulated = False
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.devices import ACCELERATOR, STAND_IN
+from fakerun.emulate.device.devices import ACCELERATOR, CPP_ACCELERATOR
 from fakerun.patching import Patches
 
 _DTYPES = {
@@ -37,7 +37,7 @@ def tensor_types(_: EmulationContext) -> Iterator[None]:
 
     def type_of(self: torch.Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:
         if dtype is None:
-            return original(self).replace(f"torch.{STAND_IN}.", _PREFIX)
+            return original(self).replace(f"torch.{CPP_ACCELERATOR}.", _PREFIX)
         name = dtype if isinstance(dtype, str) else f"{_PREFIX}{dtype.__name__}" if isinstance(dtype, _TensorType) else ""
         if not name.startswith(_PREFIX):
             return original(self, dtype, non_blocking, **kwargs)

@@ -17,7 +17,7 @@ _OUTSIDE = ("torch", "multiprocessing")
 
 
 @contextmanager
-def threads_run_inside(context: EmulationContext) -> Iterator[None]:
+def simulated_threads(context: EmulationContext) -> Iterator[None]:
     """Let every thread that is started meanwhile, but those of `_OUTSIDE`, see what the script sees."""
     bootstrap = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
 

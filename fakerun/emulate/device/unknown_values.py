@@ -14,10 +14,10 @@ from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.assumed_choices import WHAT_IS_ASSUMED
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
-from fakerun.emulate.device.placeholders import neutral_tensor, neutral_value
-from fakerun.emulate.torch_private import FakeTensor, pytree
+from fakerun.emulate.device.placeholders import placeholder_tensor, placeholder_value
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import FakeTensor, pytree
 
 aten = torch.ops.aten
 
@@ -62,7 +62,7 @@ class UnknownValues:
         if known is not None:
             return known.item()
         self._note("the value of a device tensor")
-        return neutral_value(args[0].dtype)
+        return placeholder_value(args[0].dtype)
 
     def _is_valid(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Torch asks this when it checks arguments (of distributions): what nobody computed is taken to be valid."""
@@ -93,7 +93,7 @@ class UnknownValues:
             return UNHANDLED
         self._note("the values of a device tensor")
         self.made_up = True
-        return neutral_tensor(source, dtype)
+        return placeholder_tensor(source, dtype)
 
     def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """`a.copy_(b)` between any two devices. A host tensor that receives unknown values is filled with neutral ones."""
@@ -118,7 +118,7 @@ class UnknownValues:
         """Give a host tensor neutral values in the place of `what`, which is not known, and tell the user."""
         self._note(what)
         self.made_up = True
-        return target.fill_(neutral_value(target.dtype))
+        return target.fill_(placeholder_value(target.dtype))
 
     def _answer(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What the operator gives for neutral values, computed on the host."""
@@ -130,7 +130,7 @@ class UnknownValues:
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         self._note_deciding(func, args[1:2] if func is aten.masked_select.default else fakes)
-        real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_neutral, (list(args), dict(kwargs)))
+        real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_placeholder, (list(args), dict(kwargs)))
         output = func(*real_args, **real_kwargs)
         device = fakes[0].device
         return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device, exact, assumed), output)
@@ -145,9 +145,9 @@ class UnknownValues:
         else:
             self._note(f"the values that {func._opname} depends on")
 
-    def _known_or_neutral(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _known_or_placeholder(self, tensor: torch.Tensor) -> torch.Tensor:
         known = self._mode.known.of(tensor)
-        return neutral_tensor(tensor) if known is None else known
+        return placeholder_tensor(tensor) if known is None else known
 
     def _placed(self, values: torch.Tensor, device: torch.device, exact: bool, assumed: int) -> Any:
         placed = self._mode.wrap(torch.empty_strided(values.shape, values.stride(), dtype=values.dtype, device="meta"), device)
@@ -161,7 +161,7 @@ class UnknownValues:
         if known is not None:
             return known
         self._note("the values of a device tensor", hint="What is shown is not what a real run shows.")
-        return torch.full((), neutral_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
+        return torch.full((), placeholder_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor that the script gets to see, if they are known or assumed."""
@@ -193,9 +193,9 @@ class UnknownValues:
             message, hint = WHAT_IS_ASSUMED[self._routing]
             self._findings.note(FindingCode.ASSUMED_ROUTING, message, hint=hint)
         if assumed & PEERS:
-            self.note_peers()
+            self.report_assumed_peers()
 
-    def note_peers(self) -> None:
+    def report_assumed_peers(self) -> None:
         """The script gets to see values that ranks were assumed to contribute."""
         if not self._unnoted:
             self._findings.note(

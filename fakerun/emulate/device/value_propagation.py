@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.known_values import KnownValues, largest_bytes
-from fakerun.emulate.device.mutations import Writes
-from fakerun.emulate.torch_private import FakeTensor, is_builtin_operator, pytree
+from fakerun.emulate.device.mutations import MutatedArguments
+from fakerun.torch_private import FakeTensor, is_builtin_operator, pytree
 
 aten = torch.ops.aten
 
@@ -70,12 +70,12 @@ class _Kind(Enum):
     COMPUTES = auto()
 
 
-class ValueFlow:
+class ValuePropagation:
     """Told of every operator that was simulated."""
 
-    def __init__(self, known: KnownValues, writes: Writes) -> None:
+    def __init__(self, known: KnownValues, mutations: MutatedArguments) -> None:
         self._known = known
-        self._writes = writes
+        self._mutations = mutations
         self._kinds: dict[Any, _Kind] = {}
 
     def passed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
@@ -84,7 +84,7 @@ class ValueFlow:
         if kind is _Kind.NOTHING or self._followed(kind, func, args, kwargs, output):
             return
         if self._known:
-            for tensor in self._writes.of(func, args, kwargs):
+            for tensor in self._mutations.of(func, args, kwargs):
                 self._known.forget(tensor)
 
     def _followed(self, kind: _Kind, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
@@ -105,14 +105,14 @@ class ValueFlow:
     def _may_be_known(self, args: Any) -> bool:
         """A quick look at whether all tensors among positional arguments may be known."""
         if isinstance(args, torch.Tensor):
-            return self._known.perhaps(args)
+            return self._known.may_know(args)
         if not isinstance(args, (list, tuple)):
             return True
         return all(map(self._may_be_known, args))
 
     def _computed(self, kind: _Kind, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
         """Compute on the host what `func` did; it also does in place there what it does in place."""
-        blank = {id(tensor): _blank(tensor) for tensor in self._writes.of(func, (), kwargs)}  # `out=`: what it held does not matter
+        blank = {id(tensor): _blank(tensor) for tensor in self._mutations.of(func, (), kwargs)}  # `out=`: what it held does not matter
         operands = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and id(leaf) not in blank]
         made = [leaf for leaf in pytree.tree_leaves(output) if type(leaf) is FakeTensor]
         assumed = self._known.assumed_of_any(operands)
@@ -128,7 +128,7 @@ class ValueFlow:
         computed = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         if [values.shape for values in computed] != [tensor.shape for tensor in made]:  # as of batch norm: CUDA's kernel returns more
             return False
-        for tensor in self._writes.of(func, args, {}):
+        for tensor in self._mutations.of(func, args, {}):
             self._known.taint(tensor, assumed)
         for tensor, values in zip(made, computed, strict=True):
             if id(tensor) not in host:

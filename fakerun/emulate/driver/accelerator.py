@@ -9,8 +9,8 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.driver.streams import StreamTable
-from fakerun.emulate.torch_private import GET_ACCELERATOR, GET_ANY_ACCELERATOR
 from fakerun.patching import Patches
+from fakerun.torch_private import GET_ACCELERATOR, GET_ANY_ACCELERATOR
 
 _MEMORY = (
     "empty_cache", "memory_stats", "memory_allocated", "max_memory_allocated", "memory_reserved", "max_memory_reserved",

@@ -17,9 +17,9 @@ from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_call
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
-from fakerun.emulate.torch_private import NVTX_FUNCTIONS
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
+from fakerun.torch_private import NVTX_FUNCTIONS
 
 _CUDA_VERSION = "12.8"
 _HIP_VERSION = "6.4.43484"

@@ -33,7 +33,7 @@ def memory_functions(context: EmulationContext) -> dict[str, Any]:
         return hardware.usable_bytes - allocated(device), hardware.usable_bytes
 
     def segments(*args: Any, **kwargs: Any) -> list[Any]:
-        MEMORY_HISTORY.tell(findings, "torch.cuda.memory_snapshot")
+        MEMORY_HISTORY.report(findings, "torch.cuda.memory_snapshot")
         return []
 
     return {
@@ -65,7 +65,7 @@ def memory_history(context: EmulationContext) -> dict[str, Any]:
     """The functions for the history of the allocator and for its settings, which `torch.cuda.memory` alone holds."""
 
     def snapshot(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        MEMORY_HISTORY.tell(context.findings, "torch.cuda.memory_snapshot")
+        MEMORY_HISTORY.report(context.findings, "torch.cuda.memory_snapshot")
         return {
             "segments": [],
             "device_traces": [[] for _ in range(context.devices.count)],
@@ -76,7 +76,7 @@ def memory_history(context: EmulationContext) -> dict[str, Any]:
     return {
         "_record_memory_history": lambda *args, **kwargs: None,
         "_snapshot": snapshot,
-        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.tell(context.findings, "torch.cuda.memory._dump_snapshot"),
+        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.report(context.findings, "torch.cuda.memory._dump_snapshot"),
         "_set_allocator_settings": lambda settings: None,
     }
 

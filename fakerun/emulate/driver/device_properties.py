@@ -41,7 +41,7 @@ class DeviceProperties:
             raise AttributeError(f"'torch._C._CudaDeviceProperties' object has no attribute '{name}'")
         value = self._figures[name]
         if value is None:
-            DEVICE_FIGURES.tell(self._findings, f"torch.cuda.get_device_properties().{name}")
+            DEVICE_FIGURES.report(self._findings, f"torch.cuda.get_device_properties().{name}")
             return DEVICE_FIGURES.answer
         return value
 

@@ -46,7 +46,7 @@ class _Graph:
         self._replayed = False
 
     def capture_begin(self, pool: Any = None, *args: Any, **kwargs: Any) -> None:
-        CUDA_GRAPH.tell(self.table.findings, "The memory pool of a CUDA graph")
+        CUDA_GRAPH.report(self.table.findings, "The memory pool of a CUDA graph")
         self._pool = pool or self._pool
         self._began, self._replayed = self.table.communication.mark(), False
 

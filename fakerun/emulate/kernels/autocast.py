@@ -14,9 +14,9 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.emulate.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, pytree
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
+from fakerun.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, pytree
 
 _KEY = "AutocastCUDA"
 

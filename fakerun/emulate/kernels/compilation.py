@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import COMPILED_AUTOGRAD, DYNAMO, OptimizedModule
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import COMPILED_AUTOGRAD, DYNAMO, OptimizedModule
 
 
 class Compilation:
@@ -20,7 +20,7 @@ class Compilation:
     def __init__(self, context: EmulationContext) -> None:
         self._findings = context.findings
         self.running = 0
-        self.ways: dict[Any, Callable[..., Any]] = {}
+        self.replacements: dict[Any, Callable[..., Any]] = {}
         """How certain functions run when compiled, where that makes a difference to memory."""
 
     def compile(self, model: Any = None, **options: Any) -> Any:
@@ -30,7 +30,7 @@ class Compilation:
         if options.get("disable"):
             return model
         if _called_by_torch():  # some functions of torch's (flex_attention) compile what they need, whether the script asks or not
-            return self.ways.get(model, model)
+            return self.replacements.get(model, model)
         self._note()
         if isinstance(model, torch.nn.Module):
             return OptimizedModule(model, _Context(self))
@@ -45,7 +45,7 @@ class Compilation:
 
     def eager(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, compiled in name."""
-        way = self.ways.get(function, function)
+        way = self.replacements.get(function, function)
 
         @functools.wraps(function)
         def compiled(*args: Any, **kwargs: Any) -> Any:

@@ -3,19 +3,19 @@
 from fakerun.emulate.kernels.attention import simulated_attention
 from fakerun.emulate.kernels.autocast import simulated_autocast
 from fakerun.emulate.kernels.compilation import eager_compile
-from fakerun.emulate.kernels.control_flow import control_flow_in_python
+from fakerun.emulate.kernels.control_flow import python_control_flow
 from fakerun.emulate.kernels.flex_attention import fused_flex_attention
 from fakerun.emulate.kernels.fused_kernels import fused_kernels
-from fakerun.emulate.kernels.grad_scaler import gradients_are_finite
-from fakerun.emulate.kernels.initialisation import samples_are_accepted
-from fakerun.emulate.kernels.recurrent import recurrence_in_steps
+from fakerun.emulate.kernels.grad_scaler import finite_gradients
+from fakerun.emulate.kernels.initialisation import accepted_samples
+from fakerun.emulate.kernels.recurrent import unfused_rnns
 from fakerun.emulate.kernels.shape_rules import shape_rules
-from fakerun.emulate.kernels.synchronised_batch_norm import simulate_batch_norm
-from fakerun.emulate.kernels.triton_kernels import launched_triton_kernels
+from fakerun.emulate.kernels.synchronised_batch_norm import sync_batch_norm_kernels
+from fakerun.emulate.kernels.triton_kernels import skipped_triton_kernels
 from fakerun.emulate.order import Enter, Register
 
 HANDLERS: tuple[Register, ...] = (
-    simulate_batch_norm,
+    sync_batch_norm_kernels,
     shape_rules,
 )
 
@@ -23,11 +23,11 @@ CONTEXTS: tuple[Enter, ...] = (
     fused_kernels,
     simulated_autocast,
     simulated_attention,
-    gradients_are_finite,
+    finite_gradients,
     eager_compile,
     fused_flex_attention,
-    recurrence_in_steps,
-    control_flow_in_python,
-    launched_triton_kernels,
-    samples_are_accepted,
+    unfused_rnns,
+    python_control_flow,
+    skipped_triton_kernels,
+    accepted_samples,
 )

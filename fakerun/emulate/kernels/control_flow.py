@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.torch_private import CONTROL_FLOW, pytree
 from fakerun.patching import Patches
+from fakerun.torch_private import CONTROL_FLOW, pytree
 
 
 @contextmanager
-def control_flow_in_python(_: EmulationContext) -> Iterator[None]:
+def python_control_flow(_: EmulationContext) -> Iterator[None]:
     """Replace the three for as long as the context lasts."""
     answers = {"cond": _cond, "while_loop": _while_loop, "scan": _scan}
     with Patches() as patches:

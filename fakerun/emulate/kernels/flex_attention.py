@@ -14,10 +14,10 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.kernels.compilation import Compilation
-from fakerun.emulate.torch_private import FLEX_ATTENTION_OPERATOR, FakeTensor
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
+from fakerun.torch_private import FLEX_ATTENTION_OPERATOR, FakeTensor
 from fakerun.units import format_bytes
 
 
@@ -36,7 +36,7 @@ def fused_flex_attention(context: EmulationContext) -> Iterator[None]:
         apply: Any = _WithGradients.apply
         return (apply(output, *captured) if captured else output, *others)
 
-    compilation.ways[create_block_mask] = _without_scores(context)
+    compilation.replacements[create_block_mask] = _without_scores(context)
     with Patches() as patches:
         patches.set(owner, name, attention)
         yield

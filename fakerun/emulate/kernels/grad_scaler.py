@@ -11,7 +11,7 @@ from fakerun.patching import Patches
 
 
 @contextmanager
-def gradients_are_finite(_: EmulationContext) -> Iterator[None]:
+def finite_gradients(_: EmulationContext) -> Iterator[None]:
     """Let `GradScaler.step` always step, as it does in all but the first few steps of real training."""
 
     def step(self: Any, optimizer: torch.optim.Optimizer, state: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

@@ -8,13 +8,13 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.unknown_values import UnknownValues
-from fakerun.emulate.torch_private import TRUNCATED_NORMAL, dtensors_share_random_state
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import TRUNCATED_NORMAL, dtensors_share_random_state
 
 
 @contextmanager
-def samples_are_accepted(context: EmulationContext) -> Iterator[None]:
+def accepted_samples(context: EmulationContext) -> Iterator[None]:
     """Let `trunc_normal_` take its first samples (a neutral False answers its `.any()`), without a note about control flow.
 
     2.15: for that question the ranks that share a DTensor gather its mask, once for each round of samples (2.13 asks each rank alone).

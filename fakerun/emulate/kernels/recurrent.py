@@ -11,7 +11,7 @@ from fakerun.records.finding_code import FindingCode
 
 
 @contextmanager
-def recurrence_in_steps(context: EmulationContext) -> Iterator[None]:
+def unfused_rnns(context: EmulationContext) -> Iterator[None]:
     """Leave the weights of `nn.LSTM` and its like as they are: a CUDA build would ask cuDNN to pack them, and find no driver."""
 
     def flatten_parameters(self: torch.nn.RNNBase) -> None:

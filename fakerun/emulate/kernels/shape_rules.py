@@ -7,7 +7,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 aten = torch.ops.aten
 
@@ -40,6 +40,7 @@ _RULES: Mapping[Any, Rule] = {
     aten._masked_softmax.default: _like(0),
     aten._masked_softmax_backward.default: _like(0),
     aten._sample_dirichlet.default: _like(0),
+    aten._standard_gamma.default: _like(0),  # torch 2.11; later ones have a meta kernel
     aten._standard_gamma_grad.default: _like(0),
     aten.binomial.default: _like(0),
     aten.fake_quantize_per_channel_affine_cachemask.default: _fake_quantised,

@@ -10,12 +10,12 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode
-from fakerun.emulate.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor
 
 aten = torch.ops.aten
 
 
-def simulate_batch_norm(context: EmulationContext) -> None:
+def sync_batch_norm_kernels(context: EmulationContext) -> None:
     """Register the kernels."""
     kernels = {
         aten.batch_norm_stats.default: lambda x, eps: (_per_channel(x), _per_channel(x)),

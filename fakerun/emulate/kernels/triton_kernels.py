@@ -13,14 +13,14 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.emulate.torch_private import FakeTensor
 from fakerun.emulate.unsupported.gaps import TRITON_KERNEL
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
+from fakerun.torch_private import FakeTensor
 
 
 @contextmanager
-def launched_triton_kernels(context: EmulationContext) -> Iterator[None]:
+def skipped_triton_kernels(context: EmulationContext) -> Iterator[None]:
     """Answer for Triton as long as the context lasts, where it is installed: torch has imported it then."""
     triton: Any = sys.modules.get("triton")
     with Patches() as patches:
@@ -33,7 +33,7 @@ def launched_triton_kernels(context: EmulationContext) -> Iterator[None]:
 
 def _launch(context: EmulationContext) -> Callable[..., None]:
     def run(self: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> None:
-        TRITON_KERNEL.tell(context.findings, f"What the Triton kernel {self.__name__} computes")
+        TRITON_KERNEL.report(context.findings, f"What the Triton kernel {self.__name__} computes")
         for position, value in enumerate((*args, *kwargs.values())):
             if type(value) is FakeTensor and value.device.type == ACCELERATOR:
                 context.mode.known.forget(value)

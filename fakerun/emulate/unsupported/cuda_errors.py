@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.torch_private import OpOverload, is_device_mismatch, pytree
 from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import scripts_own
+from fakerun.torch_private import OpOverload, is_device_mismatch, pytree
 
 _SAME_DEVICE = "Expected all tensors to be on the same device, but"
 NO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
@@ -36,7 +36,7 @@ _NAMED_TYPES = {
 }
 
 
-def in_cudas_words(error: Exception, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
+def cuda_error_for(error: Exception, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
     """What a real run raises where the simulation of `func` raised `error`; a gap of fakerun's; or None if the words are the same."""
     if is_device_mismatch(error):
         return scripts_own(RuntimeError(_mixed_devices(func, args, kwargs)))

@@ -1,18 +1,14 @@
-"""What is not emulated: the one list of it, from which the script is told, the report, and the README.
+"""What is not emulated: the one list of it, from which the script is told, the report, and docs/not_emulated.md.
 
 A gap is never silent and never a guess. Either the run ends with an error that names the API, why, and a way round; or the script goes on
-with an answer that is stated here, and the report has a finding at the line that asked. The README's section has these entries, word for
+with an answer that is stated here, and the report has a finding at the line that asked. The page has these entries, word for
 word; a test holds the two together. Free of torch, for whoever shows the list.
 """
 
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any
 
 from fakerun.errors import EmulationGapError
-from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
 
@@ -27,7 +23,7 @@ class Gap:
 
     name: str
     reason: str
-    way_round: str = SKIP_IT
+    workaround: str = SKIP_IT
     answer: Any = _ENDS_THE_RUN
     """What a call returns instead; without one, the run ends."""
     shown: str = ""
@@ -45,12 +41,12 @@ class Gap:
 
     def error(self, what: str = "", reason: str = "") -> EmulationGapError:
         """The error that ends the run; `what` and `reason` where this call's are more exact."""
-        return EmulationGapError(f"{what or self.name} is not emulated: {reason or self.reason}. {self.way_round}")
+        return EmulationGapError(f"{what or self.name} is not emulated: {reason or self.reason}. {self.workaround}")
 
-    def tell(self, findings: FindingSink, what: str = "") -> None:
+    def report(self, findings: FindingSink, what: str = "") -> None:
         """Report that the script was given something else."""
         message = f"{what or self.name} is not emulated: {self.reason}. {self.given}"
-        findings.note(FindingCode.NOT_EMULATED, message, hint=self.way_round, subject=self.name)
+        findings.note(FindingCode.NOT_EMULATED, message, hint=self.workaround, subject=self.name)
 
 
 _SENSOR = "it reads a sensor of the device"
@@ -60,7 +56,7 @@ _LOG_SOMETHING_ELSE = "Leave it out of what a dry run logs; torch.cuda.memory_al
 CUSTOM_KERNEL = Gap(
     name="An operator without shape rules (a custom CUDA kernel)",
     reason="nothing tells the shape of the result without running it",
-    way_round='Give yours a `torch.library.register_fake("namespace::name")`, which torch.compile needs too, or skip the call.',
+    workaround='Give yours a `torch.library.register_fake("namespace::name")`, which torch.compile needs too, or skip the call.',
 )
 UNKNOWN_SHAPE = Gap(
     name="A result whose shape depends on the values of a large device tensor, such as `nonzero` of an activation",
@@ -72,29 +68,29 @@ NUMPY_VIEW = Gap(name="numpy's view of a large host tensor", reason="it has no d
 SPARSE = Gap(
     name="A sparse tensor on the device",
     reason="how much it holds depends on values that nobody computed",
-    way_round="Make it dense in a dry run, for example with nn.Embedding(..., sparse=False).",
+    workaround="Make it dense in a dry run, for example with nn.Embedding(..., sparse=False).",
 )
 LAZY_MODULE = Gap(
     name="Moving a lazy module (`nn.LazyLinear` and its like) before its first forward",
     reason="a parameter without a shape cannot be simulated",
-    way_round="Give the sizes, or run the first forward on the host.",
+    workaround="Give the sizes, or run the first forward on the host.",
 )
 MAP_LOCATION = Gap(
     name="`torch.load` with a map_location function that moves storages",
     reason="there is no storage to move",
-    way_round="Give the device itself: torch.load(..., map_location='cuda:0').",
+    workaround="Give the device itself: torch.load(..., map_location='cuda:0').",
 )
 DEVICE_FIGURES = Gap(
     name="A figure of `torch.cuda.get_device_properties()` that is not known of the accelerator (of some: the clocks, `memory_bus_width`)",
     reason="nobody published it, or boards of one name differ",
-    way_round="Give it: --hardware h100-80gb,clock=1980MHz,memory_clock=2619MHz,memory_bus_width=5120bit.",
+    workaround="Give it: --hardware h100-80gb,clock=1980MHz,memory_clock=2619MHz,memory_bus_width=5120bit.",
     answer=1,
 )
 EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event that another process could open")
 MEMORY_HISTORY = Gap(
     name="A memory snapshot (`torch.cuda.memory_snapshot`, `_snapshot`, `_dump_snapshot`)",
     reason="the allocator's segments and their history are not simulated",
-    way_round="torch.cuda.memory_stats() is simulated, and the report shows what is alive at the peak.",
+    workaround="torch.cuda.memory_stats() is simulated, and the report shows what is alive at the peak.",
     shown="A snapshot is empty, and no file is written.",
 )
 RUNTIME = Gap(
@@ -104,25 +100,25 @@ RUNTIME = Gap(
 TRITON_KERNEL = Gap(
     name="What a Triton kernel computes",
     reason="kernels are not run",
-    way_round="Values that the script reads of its results are neutral ones; shapes and memory are right.",
+    workaround="Values that the script reads of its results are neutral ones; shapes and memory are right.",
     shown="A launch does nothing, and what the kernel may have written is unknown.",
 )
 CUDA_GRAPH = Gap(
     name="The memory pool of a CUDA graph (`torch.cuda.graph`, `CUDAGraph`)",
     reason="what is captured runs once, eagerly, while it is captured, and frees its memory as usual",
-    way_round="Leave room for it: on a GPU what the graph used stays reserved for it between replays.",
+    workaround="Leave room for it: on a GPU what the graph used stays reserved for it between replays.",
     shown="A replay runs nothing, and counts the collectives and optimizer steps of the capture again.",
 )
 _OTHER_MEMORY = "it maps the memory of the other ranks' devices"
 SYMMETRIC_OPERATOR = Gap(
     name="An operator of symmetric memory (`torch.ops.symm_mem`)",
     reason=_OTHER_MEMORY,
-    way_round="Turn it off in a dry run: ordinary collectives carry as much.",
+    workaround="Turn it off in a dry run: ordinary collectives carry as much.",
 )
 FUSED_COMMUNICATION = Gap(
     name="The overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and its kin)",
     reason=_OTHER_MEMORY,
-    way_round="Turn async tensor parallelism off to see the collectives where the script has them: they carry as much.",
+    workaround="Turn async tensor parallelism off to see the collectives where the script has them: they carry as much.",
     shown="Collective and product run one after the other, and the collective is recorded.",
 )
 UNDESCRIBED = (
@@ -134,18 +130,18 @@ UNDESCRIBED = (
 
 APIS = (
     *(
-        Gap(name=f"torch.cuda.{name}", reason=_SENSOR, way_round=_LOG_SOMETHING_ELSE, answer=1)
+        Gap(name=f"torch.cuda.{name}", reason=_SENSOR, workaround=_LOG_SOMETHING_ELSE, answer=1)
         for name in ("clock_rate", "memory_usage", "power_draw", "temperature", "utilization")
     ),
-    Gap(name="torch.cuda.device_memory_used", reason=_PROCESSES, way_round=_LOG_SOMETHING_ELSE, answer=1),
-    Gap(name="torch.cuda.list_gpu_processes", reason=_PROCESSES, way_round=_LOG_SOMETHING_ELSE, answer="no processes are running"),
+    Gap(name="torch.cuda.device_memory_used", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, answer=1),
+    Gap(name="torch.cuda.list_gpu_processes", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, answer="no processes are running"),
     *(Gap(name=f"torch.cuda.caching_allocator_{name}", reason="it hands out device memory by its address") for name in ("alloc", "delete")),
     Gap(name="torch.distributed.rpc.init_rpc", reason="remote procedure calls need the other processes"),
     *(
         Gap(
             name=f"torch.distributed._symmetric_memory.{name}",
             reason=_OTHER_MEMORY,
-            way_round="Turn it (async tensor parallelism, for one) off in a dry run: ordinary collectives carry as much.",
+            workaround="Turn it (async tensor parallelism, for one) off in a dry run: ordinary collectives carry as much.",
         )
         for name in ("empty", "rendezvous", "get_symm_mem_workspace")
     ),
@@ -154,43 +150,5 @@ APIS = (
 
 
 def all_gaps() -> tuple[Gap, ...]:
-    """Everything that is not emulated, in the order in which the README has it."""
+    """Everything that is not emulated, in the order in which the page has it."""
     return tuple(sorted((*UNDESCRIBED, *APIS), key=lambda gap: gap.goes_on))
-
-
-class HasFindings(Protocol):
-    """What is needed here of the emulation's context, which knows the devices, which know the gaps."""
-
-    @property
-    def findings(self) -> FindingSink: ...
-
-
-@contextmanager
-def missing_apis(context: HasFindings) -> Iterator[None]:
-    """Say so where the script calls an API that is missing. What this build of torch lacks stays absent."""
-    with Patches() as patches:
-        for gap in APIS:
-            owner, name = _place(gap.name)
-            if hasattr(owner, name):
-                patches.set(owner, name, _stand_in(gap, context.findings))
-        yield
-
-
-def _place(api: str) -> tuple[Any, str]:
-    path, _, name = api.rpartition(".")
-    try:
-        return importlib.import_module(path), name
-    except ModuleNotFoundError:  # the owner is a class
-        module, _, owner = path.rpartition(".")
-        return getattr(importlib.import_module(module), owner, None), name
-
-
-def _stand_in(gap: Gap, findings: FindingSink) -> Any:
-    def missing(*args: Any, **kwargs: Any) -> NoReturn:
-        raise gap.error()
-
-    def answered(*args: Any, **kwargs: Any) -> Any:
-        gap.tell(findings)
-        return gap.answer
-
-    return answered if gap.goes_on else missing

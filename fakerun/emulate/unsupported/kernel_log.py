@@ -8,7 +8,7 @@ _FAKE_TENSORS = logging.getLogger("torch._subclasses.fake_tensor")
 
 
 @contextmanager
-def failed_kernels_unlogged(_: object) -> Iterator[None]:
+def silenced_kernel_log(_: object) -> Iterator[None]:
     """Let no failed meta kernel be logged (torch 2.13): the script gets the exception, and on a device nothing would be logged."""
 
     def is_no_failure(record: logging.LogRecord) -> bool:

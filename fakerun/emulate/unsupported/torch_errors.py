@@ -49,8 +49,8 @@ def sparse_gap(operator: Any) -> EmulationGapError:
 
 def _without_shapes(operator: str) -> EmulationGapError:
     qualified = operator.removeprefix("torch.ops.").replace(".", "::", 1)
-    way_round = f'Tell it with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call in a dry run.'
-    return replace(CUSTOM_KERNEL, way_round=way_round).error(operator, "nothing tells the shape of its result without running it")
+    workaround = f'Tell it with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call in a dry run.'
+    return replace(CUSTOM_KERNEL, workaround=workaround).error(operator, "nothing tells the shape of its result without running it")
 
 
 def _name(operator: Any) -> str:

@@ -62,7 +62,7 @@ def _job(report: Report) -> JobDocument:
         "world_size": job.world_size,
         "nnodes": job.nnodes,
         "nproc_per_node": job.nproc_per_node,
-        "mesh": dict(report.mesh),
+        "mesh": {} if report.mesh is None else report.mesh.by_axis(report.mesh.sizes),
         "hardware": job.hardware.name,
         "hardware_overrides": dict(job.hardware.overrides),
         "steps": job.steps,

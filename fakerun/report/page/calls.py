@@ -4,6 +4,7 @@ from fakerun.records.collective import CollectiveRecord
 from fakerun.report.model import RankReport
 from fakerun.report.page.blocks import Clip, Column, Prose, Row, Section, Table
 from fakerun.report.page.collectives import bytes_or_dash
+from fakerun.units import format_ranks
 
 _COLUMNS = (
     Column(heading="seq", align="right"),
@@ -34,7 +35,7 @@ def _row(record: CollectiveRecord) -> Row:
             str(record.step),
             record.phase,
             record.op,
-            f"{record.group} ({record.group_size})",
+            f"{record.group or format_ranks(record.group_ranks)} ({record.group_size})",
             record.dtype or "-",
             f"{_sizes(record.input_sizes)} -> {_sizes(record.output_sizes)}",
             bytes_or_dash(record.nbytes),

@@ -60,9 +60,10 @@ def _rows(traffic: Traffic, shown: Sequence[TrafficRow], spans: Sequence[_Span])
     """A line for each group, and under it one for each operation on the group."""
     for group in traffic.groups:
         name = group_text(group)
-        rows = [row for row in shown if group_text(row) == name]
+        rows = [row for row in shown if (row.group, row.group_ranks) == (group.group, group.group_ranks)]
         if rows:
-            yield Row(cells=(f"{name}: ranks {format_ranks(group.group_ranks)}", "", *_cells(group.volumes, spans)))
+            ranks = format_ranks(group.group_ranks).removesuffix(f" ({group.group_size} ranks)")  # the name has the number already
+            yield Row(cells=(f"{name}: ranks {ranks}", "", *_cells(group.volumes, spans)))
         for row in rows:
             yield Row(cells=(row.op, row.dtype or "-", *_cells(row.volumes, spans)), level=1)
 
@@ -98,8 +99,8 @@ def _spans(traffic: Traffic) -> list[_Span]:
 
 
 def group_text(of: TrafficRow | GroupTraffic) -> str:
-    """`dp (4)`: the name of the group and its size."""
-    return f"{of.group} ({of.group_size})"
+    """`dp (4)`: the name of the group and its size; a group without a name is a plain `group`, told apart by its ranks."""
+    return f"{of.group or 'group'} ({of.group_size})"
 
 
 def bytes_or_dash(nbytes: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from fakerun.records.run import FailureKind, ProcessFailure
 from fakerun.report.model import FailureReport, Report
 from fakerun.report.page.blocks import Section, Traceback
-from fakerun.report.page.findings import ranks_text
+from fakerun.units import name_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
@@ -27,7 +27,7 @@ def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
     lines = _traceback_lines(failure) if in_full else []
     return Traceback(
         verdict=verdict(failure),
-        what_happened=f"{ranks_text(each.ranks)}{_what_happened(each)}",
+        what_happened=f"{name_ranks(each.ranks)}{_what_happened(each)}",
         lines=tuple(_shortened(lines or _rest_of_message(failure))),
         lines_end_with_message=bool(lines) and _ends_traceback(failure),
     )
@@ -75,4 +75,4 @@ def _shortened(lines: list[str]) -> list[str]:
     left_out = len(lines) - _FIRST_LINES - _LAST_LINES
     if left_out <= 1:
         return lines
-    return [*lines[:_FIRST_LINES], f"... {left_out} lines, which --format json has ...", *lines[-_LAST_LINES:]]
+    return [*lines[:_FIRST_LINES], f"... {left_out} lines left out; --format json has them ...", *lines[-_LAST_LINES:]]

@@ -2,7 +2,7 @@
 
 from fakerun.report.model import FindingReport, Report
 from fakerun.report.page.blocks import FindingItem, Findings, Section
-from fakerun.units import format_ranks
+from fakerun.units import name_ranks
 
 
 def findings_section(report: Report) -> Section:
@@ -16,13 +16,8 @@ def _item(each: FindingReport, *, several_ranks: bool) -> FindingItem:
     return FindingItem(
         severity=finding.severity,
         code=finding.code,
-        ranks=ranks_text(finding.ranks) if several_ranks and finding.ranks else "",
+        ranks=name_ranks(finding.ranks) if several_ranks and finding.ranks else "",
         call_sites=tuple(map(str, each.call_sites)),
         message=finding.message,
         hint=finding.hint,
     )
-
-
-def ranks_text(numbers: tuple[int, ...]) -> str:
-    """`rank 3`, `ranks 0-3`."""
-    return f"rank{'s' * (len(numbers) > 1)} {format_ranks(numbers)}"

@@ -22,7 +22,7 @@ def header_facts(report: Report) -> Facts:
     return Facts(
         facts=(
             Fact(label="hardware", values=(f"{job.world_size} x {job.hardware} ({nodes})",)),
-            Fact(label="mesh", values=(axes_text(report.mesh) if report.mesh else "none",)),
+            Fact(label="mesh", values=(str(report.mesh or "none"),)),
             Fact(label="simulated", values=(_simulated(report.ranks), _steps(report), f"torch {report.torch_version or 'unknown'}")),
         )
     )

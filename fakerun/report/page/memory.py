@@ -8,7 +8,7 @@ from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, Row, Section, Series, SideBySide, Table, Tone
-from fakerun.units import format_bytes, format_ranks
+from fakerun.units import format_bytes, name_ranks
 
 _MODULES_SHOWN = 8
 _MODULE_WIDTH = 22
@@ -62,8 +62,7 @@ def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerato
         return verdict
     device = memory.physical.device
     shares = f"; the sum of the ranks' peaks: {memory.physical.contributions}" if device.is_shared else ""
-    ranks = f"rank{'s' * (len(device.uncounted) > 1)} {format_ranks(device.uncounted)}"
-    unknown = f"; not counted: {ranks} of the node, not simulated" if device.uncounted and device.guests else ""
+    unknown = f"; not counted: {name_ranks(device.uncounted)} of the node, not simulated" if device.uncounted and device.guests else ""
     return Prose(text=f"cuda:{device.cuda_index} of node {device.node} {verdict.text}{shares}{unknown}", tone=verdict.tone)
 
 

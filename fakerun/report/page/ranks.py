@@ -15,17 +15,17 @@ def ranks_section(report: Report) -> Section:
     classes = sorted(report.classes, key=lambda each: -_peak_bytes(each))
     columns = (
         Column(heading="ranks", clip=Clip.KEEP_START, min_width=9),
-        Column(heading="", align="right"),
-        *((Column(heading="position", clip=Clip.KEEP_START, min_width=18),) if report.mesh else ()),
+        Column(heading="count", align="right", priority=2),
+        *((Column(heading="position", clip=Clip.KEEP_START, min_width=12),) if report.mesh else ()),
         Column(heading="status"),
-        Column(heading="peak allocated", align="right"),
+        Column(heading="allocated", span="peak", align="right"),
+        Column(heading="in", span="peak", priority=1),
         Column(heading="headroom", align="right"),
-        Column(heading="peak in", priority=1),
-        Column(heading="calls", align="right"),
-        Column(heading="bus bytes", align="right"),
+        Column(heading="calls", span="last step", align="right", priority=3),
+        Column(heading="bus bytes", span="last step", align="right"),
     )
     table = Table(columns=columns, rows=tuple(_row(each) for each in classes[:_SHOWN]), note=_rest(classes[_SHOWN:]))
-    return Section(title="Ranks", remark=Prose(text=f"{_counts(report)}; calls are those of the last step"), blocks=(table,))
+    return Section(title="Ranks", remark=Prose(text=_counts(report)), blocks=(table,))
 
 
 def _counts(report: Report) -> str:
@@ -44,12 +44,12 @@ def _row(each: ClassReport) -> Row:
     return Row(
         cells=(
             format_ranks(ranks),
-            f"x {len(ranks)}" if len(ranks) > 1 else "",
+            str(len(ranks)),
             *((each.mesh_box,) if each.mesh_box else ()),
             _status(each),
             format_bytes(device.footprint.peak_bytes),
-            format_bytes(report.headroom_bytes),
             f"step {block.step}, {block.phase}" if block else "-",
+            format_bytes(report.headroom_bytes),
             str(each.last_step.calls),
             format_bytes(each.last_step.bus_bytes),
         )

@@ -139,6 +139,9 @@ next_sequence_number = torch._C._autograd._get_sequence_nr
 # 2.13: whether an operator has a kernel of its own on a dispatch key (composite operators are taken apart).
 has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
 
+# 2.13: whether algorithms must be deterministic, without the Python function around it (half of the time, for every operator).
+are_algorithms_deterministic = torch._C._get_deterministic_algorithms
+
 # 2.13: leaves every mode, torch's and the user's, for a computation of our own.
 disable_all_modes = torch.utils._python_dispatch._disable_current_modes
 
@@ -252,6 +255,7 @@ __all__ = [
     "StridedShard",
     "TensorBase",
     "UnsupportedOperatorException",
+    "are_algorithms_deterministic",
     "are_we_tracing",
     "current_autograd_node",
     "current_fake_mode",

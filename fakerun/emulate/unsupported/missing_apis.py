@@ -1,0 +1,48 @@
+"""APIs of torch that are not emulated: what the script finds in their place."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, Protocol
+
+from fakerun.emulate.unsupported.gaps import APIS, Gap
+from fakerun.patching import Patches
+from fakerun.records.observer import FindingSink
+
+
+class HasFindings(Protocol):
+    """What is needed here of the emulation's context, which knows the devices, which know the gaps."""
+
+    @property
+    def findings(self) -> FindingSink: ...
+
+
+@contextmanager
+def missing_apis(context: HasFindings) -> Iterator[None]:
+    """Say so where the script calls an API that is missing. What this build of torch lacks stays absent."""
+    with Patches() as patches:
+        for gap in APIS:
+            owner, name = _place(gap.name)
+            if hasattr(owner, name):
+                patches.set(owner, name, _substitute(gap, context.findings))
+        yield
+
+
+def _place(api: str) -> tuple[Any, str]:
+    path, _, name = api.rpartition(".")
+    try:
+        return importlib.import_module(path), name
+    except ModuleNotFoundError:  # the owner is a class
+        module, _, owner = path.rpartition(".")
+        return getattr(importlib.import_module(module), owner, None), name
+
+
+def _substitute(gap: Gap, findings: FindingSink) -> Any:
+    def missing(*args: Any, **kwargs: Any) -> NoReturn:
+        raise gap.error()
+
+    def answered(*args: Any, **kwargs: Any) -> Any:
+        gap.report(findings)
+        return gap.answer
+
+    return answered if gap.goes_on else missing

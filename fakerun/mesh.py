@@ -1,0 +1,103 @@
+"""Mesh: the axes of a device mesh, and all that follows from them about ranks: coordinates, groups along an axis, boxes of ranks.
+
+The one owner of rank geometry. Ranks are laid out in row-major order, the last axis varying fastest, as `init_device_mesh` does.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from fakerun.units import format_ranks
+
+Coordinate = tuple[int, ...]
+"""The index of a rank on every axis, outermost first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    """Axis names and sizes, outermost first."""
+
+    axes: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, sizes: Mapping[str, int]) -> "Mesh":
+        """The mesh with these sizes by axis, outermost first."""
+        return Mesh(axes=tuple(sizes), sizes=tuple(sizes.values()))
+
+    @property
+    def world_size(self) -> int:
+        return prod(self.sizes)
+
+    def by_axis(self, indices: Iterable[int]) -> dict[str, int]:
+        """Sizes or a coordinate by axis."""
+        return dict(zip(self.axes, indices, strict=True))
+
+    def coordinate(self, rank: int) -> Coordinate:
+        """The index of the rank on every axis."""
+        indices = []
+        for size in reversed(self.sizes):
+            rank, index = divmod(rank, size)
+            indices.append(index)
+        return tuple(reversed(indices))
+
+    def rank_at(self, coordinate: Sequence[int]) -> int:
+        """The rank with this coordinate."""
+        rank = 0
+        for index, size in zip(coordinate, self.sizes, strict=True):
+            rank = rank * size + index
+        return rank
+
+    def moved(self, rank: int, axes: Iterable[int], to: Sequence[int]) -> int:
+        """The rank that has the coordinate of `rank`, but that of `to` on the axes with these numbers."""
+        moving = frozenset(axes)
+        return self.rank_at([to[axis] if axis in moving else index for axis, index in enumerate(self.coordinate(rank))])
+
+    def group(self, axis: int, rank: int) -> tuple[int, ...]:
+        """The ranks that differ from `rank` on the axis of this number alone, in order; `rank` is one of them."""
+        stride = prod(self.sizes[axis + 1 :])
+        first = rank - rank // stride % self.sizes[axis] * stride
+        return tuple(range(first, first + self.sizes[axis] * stride, stride))
+
+    def groups(self, rank: int) -> dict[str, tuple[int, ...]]:
+        """The rank's group along each axis, by the axis's name."""
+        return {axis: self.group(number, rank) for number, axis in enumerate(self.axes)}
+
+    def constant_axes(self, ranks: Iterable[int]) -> tuple[int, ...]:
+        """The numbers of the axes on which all ranks have one index."""
+        return tuple(axis for axis, indices in enumerate(self._indices(ranks)) if len(indices) == 1)
+
+    def is_box(self, ranks: Sequence[int]) -> bool:
+        """Whether the ranks are all that have certain indices on each axis."""
+        return prod(map(len, self._indices(ranks))) == len(ranks)
+
+    def box(self, ranks: Sequence[int]) -> str:
+        """The smallest box that holds the ranks: `pp=0, dp=1-127`; `all` for the whole mesh; `part of ...` if it holds others too.
+
+        Axes on which the ranks have every index are left out.
+        """
+        indices = self._indices(ranks)
+        bounds = [
+            f"{axis}={format_ranks(here)}" for axis, here, size in zip(self.axes, indices, self.sizes, strict=True) if len(here) < size
+        ]
+        box = ", ".join(bounds) or "all"
+        return box if self.is_box(ranks) else f"part of {box}"
+
+    def __str__(self) -> str:
+        return ",".join(f"{axis}={size}" for axis, size in zip(self.axes, self.sizes, strict=True))
+
+    def _indices(self, ranks: Iterable[int]) -> list[set[int]]:
+        indices: list[set[int]] = [set() for _ in self.sizes]
+        for rank in ranks:
+            for axis, index in enumerate(self.coordinate(rank)):
+                indices[axis].add(index)
+        return indices
+
+
+def mesh_in_effect(asked: Mesh | None, made: Iterable[Mesh | None]) -> Mesh | None:
+    """The mesh that names the groups of a job: the first of those that its script made, for its names are the user's own.
+
+    Where the job asks for a mesh, the first of that size on every axis; where the script made none, what the job asks for.
+    """
+    own = next((mesh for mesh in made if mesh is not None and (asked is None or mesh.sizes == asked.sizes)), None)
+    return own if own is not None or asked is None else Mesh(axes=asked.axes, sizes=asked.sizes)
