@@ -320,7 +320,7 @@ def test_a_rank_does_not_wait_for_one_that_waits_beside_it() -> None:
     ranks: dict[int, Calls] = {}
     for number, members in enumerate(pairs):
         after, before = pairs[(number + 1) % 3], pairs[number - 1]
-        calls = [pair(1, f"group {number}", (*members, *after)), pair(2, f"group {(number - 1) % 3}", (*before, *members))]
+        calls = [pair(1, f"group {number}", (*members, *after)), pair(1, f"group {(number - 1) % 3}", (*before, *members))]
         ranks |= dict.fromkeys(members, calls)
     assert found(ranks) == [("deadlock", (0, 2, 4), "train.py:1")]
 
