@@ -1,11 +1,16 @@
-"""Every private name of torch that fakerun uses; no other module imports one. Beside each: why, and the version it was checked on.
+"""Every private name of torch that fakerun uses, imported, replaced by name or read as an attribute. Beside each: why, and the version.
 
-Checked on torch 2.13 and 2.15. When torch renames one of these, this is the one place to mend.
+Checked on torch 2.11, 2.13 and 2.15. When torch renames one of these, this is the one place to mend. On the ground floor, because both
+`emulate` and `trace` need some, and neither imports the other.
+
+What is replaced is a pair (owner, name), or the name alone where the owner is public: `patches.set(*PAIR, value)`. What is read for every
+operator is an `attrgetter`, which costs as much as the attribute.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -14,6 +19,7 @@ import torch
 import torch._dynamo.device_interface
 import torch.distributed.fsdp
 import torch.nn.attention.flex_attention
+import torch.nn.parallel.distributed
 
 # 2.13: the process-group backend that communicates nothing, and its finished Work.
 from torch._C._distributed_c10d import FakeProcessGroup, FakeWork
@@ -120,7 +126,57 @@ exclude_dispatch_keys = torch._C._ExcludeDispatchKeyGuard
 AUTOCAST_CUDA_KEYS = torch._C.DispatchKeySet(torch._C.DispatchKey.AutocastCUDA)
 
 # 2.13: the devices that a process group has a backend for.
-GROUP_DEVICES = "_device_types"
+device_types_of: Callable[[Any], Any] = attrgetter("_device_types")
+
+
+def backend_for(group: Any, device: Any) -> Any:
+    """The backend of a process group for a device (2.13)."""
+    return group._get_backend(device)
+
+
+def assemble_group(group: Any, backends: Mapping[Any, Any], name: Any, description: str) -> Any:
+    """Give a new process group these backends, by device, and its names. 2.13: what `_new_process_group_helper` does to one."""
+    kind = torch.distributed.ProcessGroup.BackendType.CUSTOM
+    group._set_default_backend(kind)
+    for device, backend in backends.items():
+        group._register_backend(device, kind, backend)
+    group._set_group_name(name)
+    group._set_group_desc(description)
+    return group
+
+
+# 2.13: through which every process group is made, and what it asks on the way: which backends the build has, the group that a group is
+# split off, and the other ranks, through the store.
+MAKE_GROUP = (torch.distributed.distributed_c10d, "_new_process_group_helper")
+BACKENDS_AVAILABLE = ("_NCCL_AVAILABLE", "_GLOO_AVAILABLE")
+SPLIT_SOURCE = (torch.distributed.distributed_c10d, "_get_split_source")
+STORE_BARRIER = (torch.distributed.distributed_c10d, "_store_based_barrier")
+
+# 2.13: numbers of calls, which the flight recorder uses; the fake backend has none and raises.
+SET_SEQUENCE_NUMBER = "_set_sequence_number_for_group"
+GET_SEQUENCE_NUMBER = "_get_sequence_number_for_group"
+
+# 2.13: what calls on a group without this rank end in, and where objects that are communicated are put.
+WARN_NOT_IN_GROUP = (torch.distributed.distributed_c10d, "_warn_not_in_group")
+DEVICE_OF_OBJECTS = (torch.distributed.distributed_c10d, "_get_object_coll_device")
+
+# 2.13: the check by which the ranks of DistributedDataParallel compare their models.
+VERIFY_PARAMETERS = (torch.nn.parallel.distributed, "_verify_param_shape_across_processes")
+
+# 2.13: how DTensor learns shapes, and asks for the size of a shard; the first imported by name in several modules.
+ARE_WE_TRACING = "_are_we_tracing"
+PROPAGATE_SHAPES = "_propagate_tensor_meta_non_cached"
+SHARD_SIZE_AND_OFFSET = "_local_shard_size_and_offset"
+
+# 2.13: how FSDP2 joins meshes; the argument with which torch makes a mesh that has no process groups.
+CONCATENATE_MESHES = "_concatenate"
+INIT_BACKEND = "_init_backend"
+
+# 2.13: where a mesh keeps by which thread it was made, for torch's own tests, in which threads are ranks and must not share a mesh.
+THREAD_OF_MESH = "_thread_id"
+
+# 2.13: the gradient of an FSDP2 parameter that is not sharded at the moment.
+unsharded_gradient: Callable[[Any], Any] = attrgetter("_unsharded_param.grad")
 
 # 2.13: between these two calls of a process group its operations are sent together; the second returns the handle of all.
 START_COALESCING = "_start_coalescing"
@@ -133,8 +189,15 @@ is_builtin_operator: Any = torch._library.utils.is_builtin
 current_graph_task = torch._C._current_graph_task_id
 current_autograd_node = torch._C._current_autograd_node
 
-# 2.13: the number that the next graph node made in this thread will get (`Node._sequence_nr` gives a node's own).
+# 2.13: the number that the next graph node made in this thread will get.
 next_sequence_number = torch._C._autograd._get_sequence_nr
+
+
+def sequence_number_of(node: Any) -> int:
+    """The number that a graph node got when it was made (2.13)."""
+    number: int = node._sequence_nr()
+    return number
+
 
 # 2.13: whether an operator has a kernel of its own on a dispatch key (composite operators are taken apart).
 has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
@@ -151,6 +214,17 @@ ragged_sizes: Any = torch.nested._internal.nested_tensor._tensor_symint_registry
 
 # 2.13: how FSDP1 gathers the optimizer state of flat parameters for a checkpoint.
 FLAT_OPTIMIZER_STATE: Any = torch.distributed.fsdp._optim_utils
+FLAT_STATE_KEYS = "_map_param_key_to_optim_keys"
+FLAT_STATE_OF_ALL = "_allgather_state_info"
+FlatStateKey: Any = FLAT_OPTIMIZER_STATE._OptimStateKey
+FlatStateTensor: Any = FLAT_OPTIMIZER_STATE._PosDimTensorInfo
+
+
+def flat_parameter_shards(handle: Any, rank: int) -> Any:
+    """Which parts of its parameters lie in the shard of a flat parameter that a rank of its group has (2.13)."""
+    size = handle.flat_param._sharded_size.numel()
+    return handle._get_shard_metadata(rank * size, (rank + 1) * size - 1)
+
 
 # 2.13: trees of arguments; `torch.utils.pytree` does not cover `tree_map_only`.
 pytree = torch.utils._pytree
@@ -160,8 +234,68 @@ higher_order_rules: dict[Any, Any] = torch._higher_order_ops.utils.registered_ho
 
 # 2.13: the compiler, its entries for whole programs, and the module that it returns for a module.
 DYNAMO: Any = torch._dynamo
-COMPILED_AUTOGRAD: Any = torch._dynamo.compiled_autograd
+ENABLE_COMPILED_AUTOGRAD = (torch._dynamo.compiled_autograd, "_enable")
 OptimizedModule: Any = torch._dynamo.eval_frame.OptimizedModule
+
+# 2.13: where a compiled function keeps the one that it was compiled from.
+COMPILED_FROM = "_torchdynamo_orig_callable"
+
+
+def compile_calls(module: torch.nn.Module, compile: Callable[[Any], Any]) -> None:
+    """Have calls of the module go through what `compile` makes of them, as `module.compile()` does (2.13)."""
+    module._compiled_call_impl = compile(module._call_impl)
+
+
+# 2.13: the names under which wrappers hold the module that they wrap, and where a module holds its parts once `__init__` has run.
+FSDP_WRAPPED = "_fsdp_wrapped_module"
+CHECKPOINT_WRAPPED = "_checkpoint_wrapped_module"
+COMPILED_MODULE = "_orig_mod"
+MODULE_PARTS = "_modules"
+
+
+def apply_to_module(module: torch.nn.Module, function: Callable[[torch.Tensor], torch.Tensor]) -> torch.nn.Module:
+    """Replace each tensor of a module, as `module.to()` does (2.13)."""
+    applied: torch.nn.Module = module._apply(function)
+    return applied
+
+
+# 2.13: what C++ knows a storage by, the same for all Python objects of it.
+storage_id: Callable[[Any], int] = attrgetter("_cdata")
+
+# 2.13: whether a tensor is a view.
+is_view: Callable[[torch.Tensor], bool] = torch.Tensor._is_view
+
+# 2.13: what an operator's arguments and results are, and its name: `aten.add.Tensor` is `add` and `Tensor`.
+schema_of: Callable[[Any], Any] = attrgetter("_schema")
+operator_name: Callable[[Any], str] = attrgetter("_opname")
+overload_name: Callable[[Any], str] = attrgetter("_overloadname")
+
+
+def unregister(library: torch.library.Library) -> None:
+    """Take back the kernels that a library registered (2.13)."""
+    library._destroy()
+
+
+# 2.13: what torch.cuda alone holds: whether the build has CUDA, its initialisation, the current device.
+CUDA_IS_COMPILED = "_is_compiled"
+CUDA_LAZY_INIT = "_lazy_init"
+CUDA_LAZY_CALL = "_lazy_call"
+CUDA_EXCHANGE_DEVICE = "_exchange_device"
+CUDA_MAYBE_EXCHANGE_DEVICE = "_maybe_exchange_device"
+CUDA_GET_RNG_OFFSET = "_get_rng_state_offset"
+CUDA_SET_RNG_OFFSET = "_set_rng_state_offset"
+
+# 2.13: what torch.cuda.memory alone holds, and tutorials tell people to call.
+CUDA_RECORD_HISTORY = "_record_memory_history"
+CUDA_SNAPSHOT = "_snapshot"
+CUDA_DUMP_SNAPSHOT = "_dump_snapshot"
+CUDA_SET_ALLOCATOR = "_set_allocator_settings"
+
+# 2.13: where GradScaler steps unless a gradient is infinite.
+STEP_IF_FINITE = "_maybe_opt_step"
+
+# Triton 3.6 and 3.9, which torch's CUDA builds bring: where its runtime keeps the driver that it found.
+TRITON_ACTIVE_DRIVER = "_active"
 
 # 2.13: the name by which flex_attention calls the operator behind it; (owner, name) because it is replaced.
 FLEX_ATTENTION_OPERATOR = (sys.modules["torch.nn.attention.flex_attention"], "flex_attention_hop")
@@ -219,25 +353,59 @@ UNFUSED = {
 
 
 __all__ = [
+    "ARE_WE_TRACING",
     "AUTOCAST_CUDA_KEYS",
-    "COMPILED_AUTOGRAD",
+    "BACKENDS_AVAILABLE",
+    "CHECKPOINT_WRAPPED",
+    "COMPILED_FROM",
+    "COMPILED_MODULE",
+    "CONCATENATE_MESHES",
     "CONTROL_FLOW",
+    "CUDA_DUMP_SNAPSHOT",
+    "CUDA_EXCHANGE_DEVICE",
+    "CUDA_GET_RNG_OFFSET",
+    "CUDA_IS_COMPILED",
+    "CUDA_LAZY_CALL",
+    "CUDA_LAZY_INIT",
+    "CUDA_MAYBE_EXCHANGE_DEVICE",
+    "CUDA_RECORD_HISTORY",
+    "CUDA_SET_ALLOCATOR",
+    "CUDA_SET_RNG_OFFSET",
+    "CUDA_SNAPSHOT",
+    "DEVICE_OF_OBJECTS",
     "DISPATCH_META_HANDLERS",
     "DYNAMO",
+    "ENABLE_COMPILED_AUTOGRAD",
     "END_COALESCING",
     "FAKE_DEVICE_ATTRIBUTE",
     "FLAT_OPTIMIZER_STATE",
+    "FLAT_STATE_KEYS",
+    "FLAT_STATE_OF_ALL",
     "FLEX_ATTENTION_OPERATOR",
+    "FSDP_WRAPPED",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
-    "GROUP_DEVICES",
+    "GET_SEQUENCE_NUMBER",
     "GROUP_TENSORS",
+    "INIT_BACKEND",
+    "MAKE_GROUP",
+    "MODULE_PARTS",
     "NVTX_FUNCTIONS",
     "PARSE_TO",
     "PRIM_DEVICE",
+    "PROPAGATE_SHAPES",
+    "SET_SEQUENCE_NUMBER",
+    "SHARD_SIZE_AND_OFFSET",
+    "SPLIT_SOURCE",
     "START_COALESCING",
+    "STEP_IF_FINITE",
+    "STORE_BARRIER",
+    "THREAD_OF_MESH",
+    "TRITON_ACTIVE_DRIVER",
     "TRUNCATED_NORMAL",
     "UNFUSED",
+    "VERIFY_PARAMETERS",
+    "WARN_NOT_IN_GROUP",
     "WRAPPER_CONSTRUCTOR",
     "AsyncCollectiveTensor",
     "DataDependentOutputException",
@@ -247,6 +415,8 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "FakeWork",
+    "FlatStateKey",
+    "FlatStateTensor",
     "HigherOrderOperator",
     "NestedIntNode",
     "OpOverload",
@@ -255,12 +425,17 @@ __all__ = [
     "StridedShard",
     "TensorBase",
     "UnsupportedOperatorException",
+    "apply_to_module",
     "are_algorithms_deterministic",
     "are_we_tracing",
+    "assemble_group",
+    "backend_for",
+    "compile_calls",
     "current_autograd_node",
     "current_fake_mode",
     "current_graph_task",
     "current_proxy_mode",
+    "device_types_of",
     "disable_all_modes",
     "disable_torch_dispatch",
     "disable_torch_function",
@@ -269,18 +444,27 @@ __all__ = [
     "fake_group_options",
     "fake_group_refuses",
     "fake_tensor_module",
+    "flat_parameter_shards",
     "forbid_data_access",
     "has_kernel_for_key",
     "higher_order_rules",
     "include_meta_key",
     "is_builtin_operator",
     "is_device_mismatch",
+    "is_view",
     "make_fake_group",
     "make_subclass",
     "next_sequence_number",
+    "operator_name",
+    "overload_name",
     "preserve_dispatch_keys",
     "pytree",
     "ragged_sizes",
     "resolve_process_group",
+    "schema_of",
+    "sequence_number_of",
+    "storage_id",
     "swap_tensor_impl",
+    "unregister",
+    "unsharded_gradient",
 ]

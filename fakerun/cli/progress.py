@@ -1,4 +1,4 @@
-"""How far a run of many ranks has come: a line on stderr that moves on a terminal; elsewhere only the first rank that fails."""
+"""Progress of a run of several ranks: a bar on stderr if that is a terminal, otherwise only the first rank that fails."""
 
 import sys
 from collections.abc import Collection
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Shows how many of the ranks are done and the time that is left, for more than one rank; and which rank failed first.
+    """Shows how many of the ranks have ended, the time left, and which rank failed first.
 
-    `has_terminal` tells whether stderr is free for a bar: not if what ranks print is shown there.
+    `has_terminal` is false if stderr shows what ranks print: there is no place for a bar then.
     """
 
     def __init__(self, *, has_terminal: bool) -> None:

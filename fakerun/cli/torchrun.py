@@ -107,7 +107,7 @@ def note_ignored(given: Iterable[str]) -> None:
 def node_count(text: str) -> int:
     """`--nnodes 4`, or `1:4` for an elastic job, which is simulated at its largest: what it is meant to run on."""
     smallest, colon, largest = text.partition(":")
-    if not all(map(is_count, (smallest, largest or smallest))):
+    if not all(map(is_count, (smallest, largest if colon else smallest))):
         raise UsageError(f"--nnodes {text!r}: neither a number nor a range; write 4 or 1:4")
     if not colon:
         return int(text)

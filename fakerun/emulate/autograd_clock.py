@@ -1,6 +1,6 @@
 """Tells what the autograd engine is doing in this thread (implements `fakerun.records.observer.AutogradClock`)."""
 
-from fakerun.torch_private import current_autograd_node, current_graph_task, next_sequence_number
+from fakerun.torch_private import current_autograd_node, current_graph_task, next_sequence_number, sequence_number_of
 
 _NO_SEQUENCE = 2**64 - 1
 """What AccumulateGrad nodes have: they belong to no place in the forward pass."""
@@ -19,5 +19,5 @@ class EngineClock:
         node = current_autograd_node()
         if node is None:
             return None
-        number: int = node._sequence_nr()
+        number: int = sequence_number_of(node)
         return None if number == _NO_SEQUENCE else number

@@ -1,6 +1,6 @@
-"""What a rank's end means: the record that it wrote, corrected by what only the launcher knows, or one made up for a rank that wrote none.
+"""The record of a rank that has ended: the one that it wrote, with what only the launcher knows, or one made here if it wrote none.
 
-Pure: a status, a reason and a record in, a record out.
+Pure functions of a status, a reason and a record.
 """
 
 import signal
@@ -33,7 +33,7 @@ class RankEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostics:
-    """What a rank without a record left behind: the tail of its stderr, and where it crashed if it did."""
+    """What is known of a rank that wrote no record: the end of its stderr, and where it crashed if it did."""
 
     stderr: str = ""
     crash: CrashSite = field(default_factory=CrashSite)
@@ -56,7 +56,7 @@ def unstarted_record(job: JobSpec, rank: int) -> RankRecord:
 
 
 def _interrupted(failure: ProcessFailure | None) -> ProcessFailure:
-    """The rank's own account keeps its place and traceback; that it was the user who raised it, the rank cannot know."""
+    """The rank's own failure keeps its call site and traceback; only the launcher knows that the user interrupted it."""
     if failure is None or failure.call_site is None:
         return _interruption("interrupted")
     message = f"interrupted at {failure.call_site}"

@@ -23,7 +23,7 @@ from fakerun.records.run import RankRecord, RunRecord
 
 
 class RunWatcher(Protocol):
-    """Is told how far a job has come."""
+    """Is notified of the progress of a job."""
 
     def planned(self, ranks: Collection[int]) -> None:
         """These ranks are to be simulated too."""
@@ -53,7 +53,7 @@ class RunningRank:
 
 
 class JobRun:
-    """One run of `job`, kept in `directory`. The pool starts and ends its ranks; `watcher` is told of each."""
+    """One run of `job`, kept in `directory`. The pool starts and ends its ranks; `watcher` is notified of each."""
 
     def __init__(self, job: JobSpec, directory: RunDirectory, *, watcher: RunWatcher = NO_WATCHER) -> None:
         self.job = job

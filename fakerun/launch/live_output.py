@@ -1,4 +1,4 @@
-"""What the ranks print, shown while they print it: each line of a rank's log files, marked with the rank, on fakerun's stderr."""
+"""Shows what the ranks print while they print it: each line of a rank's log files, prefixed with the rank, on fakerun's stderr."""
 
 import codecs
 import io

@@ -1,4 +1,4 @@
-"""Going on with a run that was interrupted: what of it can be kept, and what must be the same for that."""
+"""Resuming an interrupted run: which of its records are kept, and what must be unchanged for that."""
 
 from collections.abc import Iterator
 from dataclasses import fields
@@ -14,7 +14,7 @@ _MAY_DIFFER = frozenset({"ranks", "auto_ranks", "timeout_s"})
 """Fields of a job that do not change what a rank does."""
 
 _FINAL = frozenset({FailureKind.EXCEPTION, FailureKind.EXIT, FailureKind.GAP, FailureKind.USAGE})
-"""Failures that a rank would end with again. The others are this machine's, or the user's."""
+"""Failures that a rank would repeat. The others have their cause in this machine or in the user."""
 
 
 def resume_run_directory(path: Path, job: JobSpec) -> RunDirectory:
@@ -38,7 +38,7 @@ def resume_run_directory(path: Path, job: JobSpec) -> RunDirectory:
 
 
 def finished_ranks(directory: RunDirectory) -> Iterator[RankRecord]:
-    """The records of an earlier run in this directory that hold for the job as it is now."""
+    """The records of an earlier run in this directory that are valid for the job as it is now."""
     for rank in directory.records.ranks():
         record = directory.records.read(rank)
         if record is not None and (record.failure is None or record.failure.kind in _FINAL):

@@ -24,8 +24,8 @@ def run_job(
 
     Job, records and output are kept in `directory`, which `open_run_directory` makes. With one from `resume_run_directory`, ranks that are
     finished there are not simulated again, unless others wait for what they send. `show_output` copies what the ranks print to stderr as
-    they print it. `jobs` ranks run at a time, by default as many as this machine has cores and memory for. The `watcher` is told of each
-    rank.
+    they print it. `jobs` ranks run at a time, by default as many as this machine has cores and memory for. The `watcher` is notified of
+    each rank.
     """
     with RankServer() as server:
         (run,) = run_jobs([JobRun(job, directory, watcher=watcher)], server, show_output=show_output, jobs=jobs)

@@ -1,6 +1,6 @@
-"""The run directory: where one run's job, and each rank's record and output, lie.
+"""The run directory: the files of one run, its job, and the record and output of each rank.
 
-Owns names and layout, and what may be written over: an earlier run's own files, and nothing else, ever.
+Owns their names and layout, and the rule of what may be overwritten: the files of an earlier run, and nothing else.
 """
 
 import shutil

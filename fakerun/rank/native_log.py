@@ -13,8 +13,8 @@ _LEVEL = "TORCH_CPP_LOG_LEVEL"
 def native_warnings_silenced() -> Iterator[None]:
     """A torch that is imported in this context logs errors only, unless the user asked for a level; the script never sees the variable.
 
-    With its warnings C++ would complain about the stand-in device, of which the user knows nothing: DDP's logger, for one, that time
-    statistics are only collected for CPU and CUDA devices (torch 2.13).
+    Its warnings would be about the device that torch's C++ is given in place of CUDA, which the user does not know: DDP's logger warns that
+    time statistics are only collected for CPU and CUDA devices (torch 2.13).
     """
     if _LEVEL in os.environ:
         yield

@@ -151,7 +151,7 @@ class FindingCode(StrEnum):
         "cpu-tensor",
         Severity.ERROR,
         "Host tensor on a GPU backend",
-        "A collective is called with a host tensor on a process group whose backend communicates GPU tensors only.",
+        "A collective is called with a host tensor on a process group whose backend supports GPU tensors only.",
         'Move the tensor to the GPU, or initialise torch.distributed with backend="cpu:gloo,cuda:nccl".',
     )
     GROUP_MISMATCH = (
@@ -392,7 +392,7 @@ class FindingCode(StrEnum):
         Severity.NOTE,
         "FlexAttention outside torch.compile",
         "flex_attention is called outside torch.compile, where a GPU would hold all scores. It is counted as the fused kernel.",
-        "Call torch.compile(flex_attention), or call it in a compiled model.",
+        "Call torch.compile(flex_attention), or compile the model that calls it.",
     )
     UNFUSED_RNN = (
         "unfused-rnn",

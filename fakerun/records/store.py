@@ -78,7 +78,7 @@ class RecordStore:
         return decode_run(data, ranks, source=str(self.run))
 
     def ranks(self) -> list[int]:
-        """The ranks that have a record; a directory that somebody has put aside (`rank-00003.old`) is none of them."""
+        """The ranks that have a record; a directory that a user has renamed (`rank-00003.old`) is not one."""
         names = (path.parent.name.removeprefix("rank-") for path in self._path.glob("rank-*/record.json.gz"))
         return sorted(int(name) for name in names if name.isdecimal())
 

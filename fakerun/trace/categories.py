@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fakerun.records.memory import Category
+from fakerun.torch_private import MODULE_PARTS
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import plain_name, root_name
 
@@ -77,7 +78,7 @@ def _never_called(called: Iterable[nn.Module]) -> list[nn.Module]:
 
 def _is_made(module: nn.Module) -> bool:
     """False of one whose `nn.Module.__init__` did not run."""
-    return "_modules" in vars(module)
+    return MODULE_PARTS in vars(module)
 
 
 def _parameters(optimizers: Iterable[torch.optim.Optimizer]) -> Iterable[torch.Tensor]:

@@ -17,6 +17,7 @@ from fakerun.call_site import CallSite
 from fakerun.patching import Patches
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
+from fakerun.torch_private import storage_id
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.program_point import ProgramPoint
 
@@ -128,7 +129,7 @@ class MemoryTrace:
             if device.type != _DEVICE:
                 continue
             storage = tensor.untyped_storage()
-            address = storage._cdata
+            address = storage_id(storage)
             if address in live:
                 self._resized(storage)
                 continue
@@ -178,7 +179,7 @@ class MemoryTrace:
                 storage = part.untyped_storage()
             except (NotImplementedError, ValueError):  # wrappers of torch.func (grad, vmap) do not say of what; lazy parameters have none
                 continue
-            known = self._live.get(storage._cdata)
+            known = self._live.get(storage_id(storage))
             if known is not None:
                 yield known.last
 
@@ -234,7 +235,7 @@ class MemoryTrace:
             self._free(storage.index)
 
     def _resized(self, resized: torch.UntypedStorage) -> None:
-        storage = self._live.get(resized._cdata)
+        storage = self._live.get(storage_id(resized))
         size = resized.nbytes()
         if storage is None or (size == storage.last.requested_bytes if storage.index is not None else size == 0):
             return

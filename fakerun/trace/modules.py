@@ -13,8 +13,9 @@ from torch.distributed.fsdp import FSDPModule
 
 from fakerun.patching import Patches
 from fakerun.records.observer import AutogradClock
+from fakerun.torch_private import CHECKPOINT_WRAPPED, COMPILED_MODULE, FSDP_WRAPPED
 
-_WRAPPERS = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod"})
+_WRAPPERS = frozenset({FSDP_WRAPPED, CHECKPOINT_WRAPPED, COMPILED_MODULE})
 _WRAPPING_ROOTS = frozenset({"DistributedDataParallel", "FullyShardedDataParallel", "DataParallel"})
 
 
@@ -32,7 +33,7 @@ def _inside(root: nn.Module) -> nn.Module | None:
     """The model that a wrapper around a whole model holds; None of anything else."""
     if type(root).__name__ in _WRAPPING_ROOTS:
         return root.get_submodule("module")
-    return root.get_submodule("_orig_mod") if type(root).__name__ == "OptimizedModule" else None
+    return root.get_submodule(COMPILED_MODULE) if type(root).__name__ == "OptimizedModule" else None
 
 
 def root_name(root: nn.Module) -> str:

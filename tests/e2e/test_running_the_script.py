@@ -689,6 +689,20 @@ def test_a_rank_that_kills_the_fork_server_harms_nobody_else(place: Path) -> Non
     assert [(record.rank, record.failure) for record in records] == [(0, None), (1, None), (2, None)]
 
 
+def test_a_rank_outlives_the_fork_server_that_forked_it(place: Path) -> None:
+    """Rank 0 kills the server while rank 1 runs; rank 1 ends when rank 2 has come from the next server."""
+    os.mkfifo("started")
+    os.mkfifo("replaced")
+    Path("train.py").write_text(
+        "import os\nmatch os.environ['RANK']:\n"
+        "    case '0': open('started').read(); os.kill(os.getppid(), 9)\n"
+        "    case '1': open('started', 'w').close(); open('replaced').read()\n"
+        "    case '2': open('replaced', 'w').close()\n"
+    )
+    records = run_job(replace(JOB, ranks=(0, 1, 2)), open_run_directory(place.parent / "run"), show_output=False, jobs=2).ranks
+    assert [(record.rank, record.failure) for record in records] == [(0, None), (1, None), (2, None)]
+
+
 def test_a_fork_server_that_cannot_start_is_reported(place: Path) -> None:
     """Native code that dies while torch is loaded, for example."""
     (place / "sitecustomize.py").write_text("import os, sys\nprint('no such CPU', file=sys.stderr)\nos._exit(3)\n")

@@ -218,13 +218,13 @@ def test_what_a_decision_may_be_taken_on_is_said_to_be_unverified(simulation: Si
     (note,) = simulation.seen().findings
     assert note.code == "unknown-value"
     assert "unverified" in str(note.hint)
-    assert "ranks may branch differently" in str(note.hint)
+    assert "ranks may take different branches" in str(note.hint)
 
 
 def test_what_is_only_shown_decides_nothing(simulation: Simulation) -> None:
     str(torch.randn(4, device="cuda"))
     (note,) = simulation.seen().findings
-    assert (note.code, note.hint) == ("unknown-value", "What is shown is not what a real run shows.")
+    assert (note.code, note.hint) == ("unknown-value", "A real run prints other values.")
 
 
 FINITE: dict[str, Callable[[], Any]] = {

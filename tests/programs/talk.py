@@ -9,6 +9,8 @@ import torch.distributed as dist
 dist.init_process_group()
 rank, size = dist.get_rank(), dist.get_world_size()
 device = torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
+if torch.cuda.is_available():
+    torch.cuda.set_device(device)  # objects travel in tensors of the current device
 left, right = (rank - 1) % size, (rank + 1) % size
 pair = [dist.new_group([0, 1]), dist.new_group([2, 3])][rank // 2]
 

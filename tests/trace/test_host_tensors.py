@@ -19,13 +19,13 @@ def host() -> torch.Tensor:
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "on the default group": (lambda: dist.all_reduce(host()), "all_reduce of a host tensor on the default process group,"),
-    "on a group": (lambda: dist.send(host(), 1, group=dist.new_group([0, 1])), "send of a host tensor on process group of 2 ranks,"),
+    "on the default group": (lambda: dist.all_reduce(host()), "all_reduce on a host tensor in the default process group,"),
+    "on a group": (lambda: dist.send(host(), 1, group=dist.new_group([0, 1])), "send on a host tensor in process group of 2 ranks,"),
     "on an axis of a mesh": (
         lambda: dist.broadcast(host(), 0, group=init_device_mesh("cuda", (2, 2), mesh_dim_names=("dp", "tp")).get_group("tp")),
-        "broadcast of a host tensor on process group mesh_tp of 2 ranks,",
+        "broadcast on a host tensor in process group mesh_tp of 2 ranks,",
     ),
-    "among others": (lambda: dist.all_gather([host()] * 4, host().cuda()), "all_gather of a host tensor on the default process group,"),
+    "among others": (lambda: dist.all_gather([host()] * 4, host().cuda()), "all_gather on a host tensor in the default process group,"),
 }
 
 
@@ -38,7 +38,7 @@ def test_a_host_tensor_is_a_finding(name: str, simulate: Simulate) -> None:
         call()
     (finding,) = simulation.seen().findings
     assert (finding.code, finding.severity) == ("cpu-tensor", Severity.ERROR)
-    assert finding.message.startswith(says)
+    assert finding.message.startswith(f"the script calls {says}")
     assert 'backend="cpu:gloo,cuda:nccl"' in str(finding.hint)
     assert str(finding.call_site).startswith("tests/trace/test_host_tensors.py:")
 

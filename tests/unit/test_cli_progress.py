@@ -1,4 +1,4 @@
-"""What is said of a run while it goes on, where there is no terminal: the first rank that fails, and of what."""
+"""Progress where there is no terminal: the first rank that fails, and why."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from fakerun.cli.progress import Progress
 from fakerun.records.run import FailureKind, ProcessFailure
 from tests.unit.records_by_hand import llama_8b_rank
 
-WORDS = {
+MESSAGES = {
     "KeyError: 1": ProcessFailure(kind=FailureKind.EXCEPTION, exception="KeyError", message="1"),
     "ValueError: two": ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="two\nlines"),
     "AssertionError": ProcessFailure(kind=FailureKind.EXCEPTION, exception="AssertionError", message="AssertionError"),
@@ -17,12 +17,12 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize(("words", "failure"), WORDS.items(), ids=WORDS)
+@pytest.mark.parametrize(("message", "failure"), MESSAGES.items(), ids=MESSAGES)
 def test_the_first_rank_that_fails_is_named_with_what_python_says(
-    words: str, failure: ProcessFailure, capsys: pytest.CaptureFixture[str]
+    message: str, failure: ProcessFailure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = Progress(has_terminal=False)
     progress.planned((0, 1, 2))
     for number, outcome in ((0, None), (2, failure), (1, failure)):
         progress.ended(replace(llama_8b_rank(number), failure=outcome))
-    assert capsys.readouterr().err == f"fakerun: rank 2 failed first: {words}\n"
+    assert capsys.readouterr().err == f"fakerun: rank 2 failed first: {message}\n"

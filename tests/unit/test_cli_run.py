@@ -1,6 +1,5 @@
 """`fakerun run`: what a command line asks for, what is refused, where the report goes. The launcher is a fake one: no rank is started."""
 
-import ast
 import json
 import os
 import subprocess
@@ -8,14 +7,12 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fakerun
-from fakerun.cli import torchrun
 from fakerun.cli.app import main
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.forbidden import EVERY_OPERATION
@@ -440,14 +437,3 @@ def test_a_pipe_is_written_to_and_not_replaced() -> None:
         assert json.loads(written.read())["schema_version"] == 2
     assert result.returncode == 0
     assert Path("pipe").is_fifo()
-
-
-def test_every_option_of_the_installed_torchrun_is_accepted() -> None:
-    source = Path(str(distribution("torch").locate_file("torch/distributed/run.py"))).read_text(encoding="utf-8")
-    calls = [
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument"
-    ]
-    words = [str(word.value) for call in calls for word in call.args if isinstance(word, ast.Constant)]
-    options = {word.removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
-    assert {"nnodes", "standalone", "rdzv_backend"} <= options
-    assert options <= {option.name for option in torchrun.OPTIONS}

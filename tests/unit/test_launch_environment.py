@@ -7,7 +7,7 @@ import pytest
 
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.spec import JobSpec
-from fakerun.launch.environment import worker_environment
+from fakerun.launch.environment import load_environment, worker_environment
 
 HARDWARE = Accelerator(
     name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
@@ -67,3 +67,42 @@ def test_the_jobs_own_variables_win_over_inherited_ones_but_not_over_torchruns()
 
 def test_a_single_process_is_left_all_its_threads() -> None:
     assert "OMP_NUM_THREADS" not in _environment(0, nnodes=1, nproc=1)
+
+
+def test_the_ranks_of_a_job_agree_in_what_is_read_at_load() -> None:
+    inherited = {"HOME": "/home/me", "PATH": "/bin", "MY_OPTION": "1"}
+    environments = [_environment(rank, inherited=inherited, env={"PYTHONPATH": "src", "EPOCHS": "3"}) for rank in range(8)]
+    assert {frozenset(load_environment(environment).items()) for environment in environments} == {
+        frozenset(
+            {
+                "HOME": "/home/me",
+                "PATH": "/bin",
+                "PYTHONPATH": "src",
+                "OMP_NUM_THREADS": "1",
+                "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+            }.items()
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PYTHONHASHSEED",
+        "LD_PRELOAD",
+        "LANG",
+        "LC_ALL",
+        "OMP_NUM_THREADS",
+        "MKL_DEBUG_CPU_TYPE",
+        "TORCH_LOGS",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "CI",
+    ],
+)
+def test_what_is_read_at_load(name: str) -> None:
+    assert load_environment({name: "1"}) == {name: "1"}
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "NCCL_DEBUG", "CITY", "HOMEPAGE", "MY_PYTHONPATH"])
+def test_what_is_not_read_at_load(name: str) -> None:
+    assert load_environment({name: "1"}) == {}

@@ -1,6 +1,7 @@
-"""The layers of the house: imports go down only, and torch stays in the rooms that simulate."""
+"""The layers of the house: imports go down only, torch stays in the rooms that simulate, a test is named after its module."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,27 @@ MAY_IMPORT = {
     "errors": set(),
 }
 """What each room may import of fakerun, beside itself. Only these are rooms: a new one is added here first."""
+
+NO_ATTRIBUTES = {
+    # Operators, by which kernels are registered or answered; tests/emulate sees to it that they are some.
+    "fakerun.emulate.cluster.c10d": {"_allgather_base_", "_reduce_scatter_base_"},
+    "fakerun.emulate.cluster.functional": {"_wrap_tensor_autograd"},
+    "fakerun.emulate.cluster.symmetric_memory": {
+        *("_low_contention_all_gather", "_low_contention_reduce_scatter"),
+        *("_low_contention_all_gather_ce_multicast", "_low_contention_all_gather_ce_multicast_out"),
+    },
+    "fakerun.emulate.kernels.autocast": {
+        *("_convolution", "_scaled_dot_product_flash_attention", "_thnn_fused_gru_cell", "_thnn_fused_lstm_cell"),
+        *("_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa"),
+        *("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d"),
+    },
+    "fakerun.emulate.kernels.fused_kernels": {"_fused_rms_norm"},
+    # Functions of NCCL's process group, quoted in its errors.
+    "fakerun.emulate.cluster.nccl_size_checks": {"_broadcast_oop", "_reduce_oop"},
+    # Attributes of `threading.Thread`.
+    "fakerun.emulate.device.threads": {"_bootstrap_inner", "_target"},
+}
+"""Strings that look like private names and are no attributes of torch's."""
 
 MAY_IMPORT_TORCH = {"testing", "rank", "emulate", "trace", "torch_private"}
 
@@ -83,6 +105,54 @@ def is_private_torch(name: str) -> bool:
     return first == "torch" and any(part.startswith("_") and not part.endswith("__") for part in rest)
 
 
+class PrivateNames:
+    """The names with one leading underscore that a module uses of objects that are not its own.
+
+    Attributes of anything but `self` and `cls`, and strings outside f-strings. Not counted: names that the module defines itself (a
+    function, a class, an attribute of `self`), attributes of modules of the standard library, and operators.
+    """
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._standard = {name for name in _imported_modules(tree) if name in sys.stdlib_module_names}
+        nodes = list(ast.walk(tree))
+        own = set(filter(None, map(_defined, nodes)))
+        parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+        self.attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute) and self._is_foreign(node)} - own
+        self.strings = {
+            node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in parts and _is_private(node.value)
+        } - own
+
+    def _is_foreign(self, node: ast.Attribute) -> bool:
+        root, path = node.value, [node.attr]
+        while isinstance(root, ast.Attribute):
+            path.append(root.attr)
+            root = root.value
+        if not _is_private(node.attr) or (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+            return False
+        return not isinstance(root, ast.Name) or not (root.id in self._standard or root.id == "aten" or path[-1] == "ops")
+
+
+def _is_private(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"_[A-Za-z]\w*", name) is not None
+
+
+def _imported_modules(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.asname or alias.name.partition(".")[0] for alias in node.names)
+
+
+def _defined(node: ast.AST) -> str | None:
+    """The name that a definition, or an assignment to an attribute of `self`, makes the module's own."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return node.name
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and node.value.id == "self":
+        return node.attr
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id
+    return None
+
+
 @pytest.mark.parametrize("file", FILES, ids=module_of)
 def test_imports_go_down(file: Path) -> None:
     room = room_of(module_of(file))
@@ -97,9 +167,38 @@ def test_torch_stays_in_its_rooms(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_private_torch_has_one_door(file: Path) -> None:
-    if module_of(file) != PRIVATE_TORCH:
-        assert not [name for name in (*imports(file), *dotted_names(file)) if is_private_torch(name)]
+def test_private_names_of_torch_are_in_one_module(file: Path) -> None:
+    if module_of(file) == PRIVATE_TORCH:
+        return
+    assert not [name for name in (*imports(file), *dotted_names(file)) if is_private_torch(name)]
+    if room_of(module_of(file)) in MAY_IMPORT_TORCH:
+        names = PrivateNames(ast.parse(file.read_text(encoding="utf-8")))
+        assert not names.attributes
+        assert names.strings <= NO_ATTRIBUTES.get(module_of(file), set())
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("storage._cdata", {"_cdata"}),
+        ("tensor.untyped_storage()._cdata", {"_cdata"}),
+        ("import torch\ntorch.nn.Module._apply(module, f)", {"_apply"}),
+        ("for tensor in tensors: tensor._is_view()", {"_is_view"}),
+        ("patches.set(owner, '_name', value)", {"_name"}),
+        ("getattr(owner, '_name', None)", {"_name"}),
+        ("TABLE = {'_name': 1}", {"_name"}),
+        ("self._own, cls._own", set()),
+        ("class Own:\n    def _method(self): ...\nother._method()", set()),
+        ("class Own:\n    def __init__(self): self._x = 1\nother._x", set()),
+        ("class Own:\n    __slots__ = ('_x',)\n    def __init__(self): self._x = 1", set()),
+        ("import os, sys\nos._exit(0), sys._getframe(1)", set()),
+        ("aten._to_copy, torch.ops._c10d_functional.wait_tensor", set()),
+        ("f'{name}_out', '_', '__dict__', f'_{name}'", set()),
+    ],
+)
+def test_private_names_are_found(code: str, found: set[str]) -> None:
+    names = PrivateNames(ast.parse(code))
+    assert names.attributes | names.strings == found
 
 
 def test_every_room_is_known() -> None:
@@ -164,3 +263,10 @@ def test_rooms_of_the_emulation_import_down(room: str) -> None:
 
 def test_every_room_of_the_emulation_is_known() -> None:
     assert {path.name for path in (PACKAGE / "emulate").iterdir() if path.is_dir() and any(path.glob("*.py"))} == EMULATE_MAY_IMPORT.keys()
+
+
+def test_a_test_is_named_after_its_module() -> None:
+    """`test_<room>_<module>.py`, with `_random` behind it where programs or records are generated."""
+    modules = {module_of(file).removeprefix("fakerun.").replace(".", "_") for file in FILES}
+    tests = {file.stem.removeprefix("test_").removesuffix("_random") for file in Path(__file__).parent.glob("test_*.py")}
+    assert tests - modules == {"layers"}

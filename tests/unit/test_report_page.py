@@ -11,7 +11,7 @@ from fakerun.report import Report, build_report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Findings, Section, Table, Traceback
 from tests.unit.records_by_hand import collective, in_order, job, llama_8b_job, llama_8b_rank, run
-from tests.unit.test_report_text import PAGES
+from tests.unit.test_report_formats_text import PAGES
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="ValueError: no")
 
@@ -107,3 +107,12 @@ def test_sizes_of_several_tensors() -> None:
     calls = in_order([collective(input_sizes=each, output_sizes=()) for each in sizes])
     report = build_report(job(), run(RankRecord(rank=0, devices=(0,), collectives=calls)))
     assert [row.cells[6] for row in table(report, "Every", trace=True).rows] == ["[2] -> -", "2 x [2] -> -", "[2] + 2 more -> -", "- -> -"]
+
+
+def test_an_operation_is_a_row_of_its_own_group_only() -> None:
+    """Groups without a name, or of one name, that have the same size are told apart by their ranks."""
+    for name in (None, "undefined"):
+        calls = in_order([collective(group=name, group_ranks=ranks) for ranks in ((0, 1), (0, 2))])
+        rows = table(build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))), "Collectives of rank 0").rows
+        assert [row.level for row in rows] == [0, 1, 0, 1]
+        assert [row.cells[0].partition(": ")[2] for row in rows if not row.level] == ["ranks 0-1", "ranks 0,2"]

@@ -13,7 +13,14 @@ import torch.distributed as dist
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import FLAT_OPTIMIZER_STATE
+from fakerun.torch_private import (
+    FLAT_OPTIMIZER_STATE,
+    FLAT_STATE_KEYS,
+    FLAT_STATE_OF_ALL,
+    FlatStateKey,
+    FlatStateTensor,
+    flat_parameter_shards,
+)
 
 State = Mapping[str, Any]
 
@@ -23,7 +30,7 @@ def flat_optimizer_state(context: EmulationContext) -> Iterator[None]:
     """Let FSDP1 find whole optimizer states, though only the ranks of `simulated` speak for themselves."""
     states = _States(context.job.ranks)
     with Patches() as patches:
-        for name, answer in (("_map_param_key_to_optim_keys", states.keys), ("_allgather_state_info", states.of_all_ranks)):
+        for name, answer in ((FLAT_STATE_KEYS, states.keys), (FLAT_STATE_OF_ALL, states.of_all_ranks)):
             patches.set(FLAT_OPTIMIZER_STATE, name, answer(getattr(FLAT_OPTIMIZER_STATE, name)))
         yield
 
@@ -45,7 +52,7 @@ class _States:
             self._example = next(iter(states.values()), {})
             if merge_keys and states and self._silent(group):
                 elsewhere = (tuple(names_of[each]) for each in key_to_param.values() if each.requires_grad and not each.numel())
-                keys = sorted({*keys, *(FLAT_OPTIMIZER_STATE._OptimStateKey(names, names[0] in managed) for names in elsewhere)})
+                keys = sorted({*keys, *(FlatStateKey(names, names[0] in managed) for names in elsewhere)})
             return keys, own
 
         return map_keys
@@ -66,8 +73,7 @@ class _States:
     def _elements(self, name: str, rank: int) -> int:
         """How many elements of the parameter lie in the shard of that rank of its group."""
         info = self._managed[name]
-        size = info.handle.flat_param._sharded_size.numel()
-        shards = info.handle._get_shard_metadata(rank * size, (rank + 1) * size - 1)
+        shards = flat_parameter_shards(info.handle, rank)
         return int(shards[info.param_indices[name]].numel_in_shard or 0)
 
     def _silent(self, group: Any) -> Sequence[int]:
@@ -85,5 +91,5 @@ def _told(state: State, elements: int) -> Any:
         elif value.dim() == 0:
             told.scalar_tensors[name] = value.cpu()
         else:
-            told.tensors[name] = FLAT_OPTIMIZER_STATE._PosDimTensorInfo(torch.Size([elements]), value.dtype)
+            told.tensors[name] = FlatStateTensor(torch.Size([elements]), value.dtype)
     return told

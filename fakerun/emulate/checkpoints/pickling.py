@@ -21,8 +21,8 @@ def simulated_pickling(context: EmulationContext) -> Iterator[None]:
         if values is None:
             context.findings.note(
                 FindingCode.NOT_SAVED,
-                "a device tensor was pickled: its values are not known, and what was written is of use to this run only.",
-                hint="torch.save keeps such files off the disk in a dry run.",
+                "the script pickles a device tensor whose values are unknown: only this run can load it.",
+                hint="Use torch.save, which writes no such file in a dry run.",
             )
         described = (tuple(self.shape), self.stride(), self.dtype, str(self.device), self.requires_grad)
         return make_again, (*described, isinstance(self, torch.nn.Parameter), None if values is None else values.clone())

@@ -20,7 +20,7 @@ from fakerun.emulate.device.unknown_values import UnknownValues
 from fakerun.emulate.unsupported.gaps import MAP_LOCATION
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import disable_all_modes
+from fakerun.torch_private import apply_to_module, disable_all_modes, storage_id
 from fakerun.units import format_bytes
 
 
@@ -74,13 +74,15 @@ class _Saving:
     def _why_not(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> str | None:
         """Why this save must not happen, or None."""
         if unwritten.simulated_count:
-            return f"{unwritten.simulated_count} simulated tensors ({format_bytes(unwritten.simulated_bytes)}) hold no values"
+            return (
+                f"{unwritten.simulated_count} of its tensors ({format_bytes(unwritten.simulated_bytes)}) are simulated and have no values"
+            )
         if path is None:
             return None
         if unwritten.floating_on_host and self._values.made_up:
-            return "its tensors may hold the neutral values that stand for unknown ones"
+            return "its tensors may hold placeholders for unknown values"
         if isinstance(f, (str, os.PathLike)) and Path(path).exists() and path not in self._written:
-            return "the file was there before the simulation"
+            return "the file existed before the dry run"
         return None
 
     def load(self, f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -92,7 +94,7 @@ class _Saving:
         saved_on: dict[int, tuple[torch.UntypedStorage, str]] = {}
 
         def to_host(storage: Any, location: str) -> Any:
-            saved_on[storage._cdata] = (storage, location)
+            saved_on[storage_id(storage)] = (storage, location)
             return storage
 
         if isinstance(f, (str, os.PathLike)) and zipfile.is_zipfile(f):
@@ -101,7 +103,7 @@ class _Saving:
             loaded = self._load(f, to_host, *args, **kwargs)
 
         def placed(tensor: torch.Tensor) -> torch.Tensor:
-            _, location = saved_on.get(tensor.untyped_storage()._cdata, (None, "cpu"))
+            _, location = saved_on.get(storage_id(tensor.untyped_storage()), (None, "cpu"))
             target = relocate(location)
             if not is_accelerator(target):
                 return tensor
@@ -163,7 +165,7 @@ def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     if type(obj) is tuple:
         return tuple(_moved(value, placed) for value in obj)
     if isinstance(obj, torch.nn.Module):
-        return obj._apply(placed)
+        return apply_to_module(obj, placed)
     return obj
 
 

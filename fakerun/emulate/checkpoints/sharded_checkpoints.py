@@ -20,7 +20,7 @@ from torch.distributed.checkpoint.state_dict_saver import AsyncSaveResponse
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import GROUP_DEVICES
+from fakerun.torch_private import device_types_of
 
 
 @contextmanager
@@ -31,8 +31,8 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
     def save(state_dict: Any, *args: Any, **kwargs: Any) -> Metadata:
         findings.note(
             FindingCode.NOT_SAVED,
-            f"torch.distributed.checkpoint was to save {len(state_dict)} entries{_place(kwargs)}; nothing was written.",
-            hint="The objects that ranks exchange to plan a checkpoint are not among the collectives.",
+            f"torch.distributed.checkpoint skipped saving {len(state_dict)} entries{_place(kwargs)}: a dry run has no values to write.",
+            hint="The collectives with which ranks plan a checkpoint are missing from the report.",
         )
         return Metadata({})
 
@@ -48,8 +48,8 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
     def load(state_dict: Any, *args: Any, **kwargs: Any) -> None:
         findings.note(
             FindingCode.NOT_LOADED,
-            f"torch.distributed.checkpoint was to load {len(state_dict)} entries{_place(kwargs)}; everything in them stays as it is.",
-            hint="A script that continues from a step in its checkpoint starts from the beginning here.",
+            f"torch.distributed.checkpoint skipped loading {len(state_dict)} entries{_place(kwargs)}: they keep the values they have.",
+            hint="A script that resumes from a step in the checkpoint starts from the first step here.",
         )
 
     with Patches() as patches:
@@ -62,7 +62,7 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
 
 def _require_a_host_backend(group: dist.ProcessGroup | None) -> None:
     """As torch does, in its words."""
-    if dist.is_initialized() and torch.device("cpu") not in getattr(group or dist.group.WORLD, GROUP_DEVICES):
+    if dist.is_initialized() and torch.device("cpu") not in device_types_of(group or dist.group.WORLD):
         raise AssertionError("A CPU backend must be enabled for async save; try initializing process group with 'cpu:gloo,cuda:nccl'")
 
 

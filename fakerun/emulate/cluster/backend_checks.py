@@ -17,7 +17,7 @@ from fakerun.emulate.cluster.nccl_checks import check_nccl_call
 from fakerun.emulate.cluster.nccl_size_checks import check_splits
 from fakerun.errors import scripts_own
 from fakerun.records.collective import CollectiveOp
-from fakerun.torch_private import fake_group_refuses
+from fakerun.torch_private import backend_for, device_types_of, fake_group_refuses
 
 
 def check_call(call: AttemptedCall) -> None:
@@ -43,14 +43,14 @@ def check_group(group: dist.ProcessGroup, op: CollectiveOp) -> None:
         RuntimeError: as torch does, labelled as the script's own.
     """
     if op not in (CollectiveOp.SEND, CollectiveOp.RECV) and any(
-        fake_group_refuses(group._get_backend(each)) for each in group._device_types
+        fake_group_refuses(backend_for(group, each)) for each in device_types_of(group)
     ):
         raise scripts_own(RuntimeError("FakeProcessGroup collective operation error (error_on_collective=true)"))
 
 
 def check_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
     """Raise what c10d raises for tensors on a device that the group has no backend for."""
-    backed = {device.type for device in group._device_types}
+    backed = {device.type for device in device_types_of(group)}
     for tensor in tensors:
         if tensor.device.type not in backed:
             raise scripts_own(RuntimeError(f"No backend type associated with device type {tensor.device.type}"))

@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from fakerun.emulate.cluster.backend_checks import backend_of
 from fakerun.emulate.device.devices import Devices
+from fakerun.torch_private import device_types_of
 
 
 class CallDevices:
@@ -54,7 +55,7 @@ class CallDevices:
 
 def _backed(group: dist.ProcessGroup) -> list[str]:
     """The types of the devices that the group has a backend for."""
-    return [str(device.type) for device in group._device_types]
+    return [str(device.type) for device in device_types_of(group)]
 
 
 def _prefers_host(group: dist.ProcessGroup) -> bool:

@@ -16,7 +16,7 @@ from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import FakeTensor, pytree
+from fakerun.torch_private import FakeTensor, pytree, schema_of
 
 _REDUCE_OPS = {
     getattr(dist.ReduceOp.RedOpType, name): name.lower()
@@ -116,7 +116,7 @@ class Communication:
             if any(tensor.device.type == "cpu" for tensor in tensors):
                 self._findings.note(
                     FindingCode.CPU_TENSOR,
-                    f"{op.value} of a host tensor on {_name(group)}, whose backend communicates GPU tensors only.",
+                    f"the script calls {op.value} on a host tensor in {_name(group)}, whose backend supports GPU tensors only.",
                     hint='Move the tensor to the GPU, or initialise torch.distributed with backend="cpu:gloo,cuda:nccl".',
                     subject=op.value,
                 )
@@ -174,7 +174,7 @@ class _Bound:
 
     def __init__(self, communication: Communication, operator: Any, answer: "Answer") -> None:
         self._communication = communication
-        self._arguments = [(argument.name, argument.default_value) for argument in operator._schema.arguments]
+        self._arguments = [(argument.name, argument.default_value) for argument in schema_of(operator).arguments]
         self._answer = answer
 
     def __call__(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.nn.parallel import distributed as ddp_module
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
+from fakerun.torch_private import VERIFY_PARAMETERS
 
 
 @contextmanager
 def simulated_ddp(_: EmulationContext) -> Iterator[None]:
     """Replace the parameter check of DDP's constructor."""
-    original: Any = vars(ddp_module)["_verify_param_shape_across_processes"]
+    original: Any = getattr(*VERIFY_PARAMETERS)
 
     def verify(group: Any, tensors: Sequence[torch.Tensor], logger: Any = None) -> None:
         if not isinstance(group, dist.ProcessGroup):  # as new_group returns it to a rank that is not in the group
@@ -23,7 +23,7 @@ def simulated_ddp(_: EmulationContext) -> Iterator[None]:
         _exchange_shapes(group, tensors)
 
     with Patches() as patches:
-        patches.set(ddp_module, "_verify_param_shape_across_processes", verify)
+        patches.set(*VERIFY_PARAMETERS, verify)
         yield
 
 

@@ -8,11 +8,16 @@ from typing import Any
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.patching import Patches
-from fakerun.torch_private import ShardingPropagator, StridedShard, are_we_tracing, current_fake_mode, current_proxy_mode
-
-_PROPAGATE = "_propagate_tensor_meta_non_cached"
-_ARE_WE_TRACING = "_are_we_tracing"
-_SHARD_SIZE = "_local_shard_size_and_offset"
+from fakerun.torch_private import (
+    ARE_WE_TRACING,
+    PROPAGATE_SHAPES,
+    SHARD_SIZE_AND_OFFSET,
+    ShardingPropagator,
+    StridedShard,
+    are_we_tracing,
+    current_fake_mode,
+    current_proxy_mode,
+)
 
 
 @contextmanager
@@ -33,24 +38,24 @@ def _deny_tracing(patches: Patches) -> None:
         return (fake is not None and not isinstance(fake, DeviceMode)) or current_proxy_mode() is not None
 
     for name, module in list(sys.modules.items()):
-        if name.startswith("torch.") and getattr(module, _ARE_WE_TRACING, None) is are_we_tracing:
-            patches.set(module, _ARE_WE_TRACING, really_tracing)
+        if name.startswith("torch.") and getattr(module, ARE_WE_TRACING, None) is are_we_tracing:
+            patches.set(module, ARE_WE_TRACING, really_tracing)
 
 
 def _propagate_unobserved(patches: Patches, mode: DeviceMode) -> None:
     """Sharding propagation runs operators on whole-size fake tensors to learn shapes: on a GPU it takes no device memory."""
-    propagate = getattr(ShardingPropagator, _PROPAGATE)
+    propagate = getattr(ShardingPropagator, PROPAGATE_SHAPES)
 
     def for_shapes(self: Any, schema: Any) -> Any:
         with mode.shapes_only():
             return propagate(self, schema)
 
-    patches.set(ShardingPropagator, _PROPAGATE, for_shapes)
+    patches.set(ShardingPropagator, PROPAGATE_SHAPES, for_shapes)
 
 
 def _remember_shard_sizes(patches: Patches) -> None:
     """Random initialisation asks for the size of a shard each time, and torch splits a range of the whole length to tell (2.13)."""
-    work_out = getattr(StridedShard, _SHARD_SIZE)
+    work_out = getattr(StridedShard, SHARD_SIZE_AND_OFFSET)
     known: dict[Any, tuple[int, Any]] = {}
 
     def size_and_offset(self: Any, *args: Any, **kwargs: Any) -> tuple[int, Any]:
@@ -62,4 +67,4 @@ def _remember_shard_sizes(patches: Patches) -> None:
                 known[key] = found
         return found
 
-    patches.set(StridedShard, _SHARD_SIZE, size_and_offset)
+    patches.set(StridedShard, SHARD_SIZE_AND_OFFSET, size_and_offset)

@@ -8,7 +8,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import FSDPParamGroup, pytree
+from fakerun.torch_private import FSDPParamGroup, pytree, unsharded_gradient
 
 _OPERATORS = ("all_gather_copy_in", "split_with_sizes_copy", "chunk_cat")
 """torch's own operators around FSDP2's collectives: into the gathered buffer, out of it into the parameters, into the reduced buffer."""
@@ -24,7 +24,7 @@ def accumulated_gradients(context: EmulationContext) -> Iterator[None]:
         if not group.reduce_grads:
             for parameter in group.fsdp_params:
                 # Both: until 2.13 a gradient that is reduced in another dtype is kept in a place of its own.
-                kept = (parameter.unsharded_accumulated_grad, parameter._unsharded_param.grad)
+                kept = (parameter.unsharded_accumulated_grad, unsharded_gradient(parameter))
                 context.allocations.gradients_kept([gradient for gradient in kept if gradient is not None])
 
     with Patches() as patches:

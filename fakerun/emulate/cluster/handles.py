@@ -18,7 +18,7 @@ from torch.distributed import distributed_c10d
 from fakerun.emulate.cluster.backend_checks import check_coalescing
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import END_COALESCING, START_COALESCING
+from fakerun.torch_private import END_COALESCING, START_COALESCING, storage_id
 
 _IN_FLIGHT = 1024
 """Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""
@@ -150,14 +150,14 @@ class Handles:
         """`call` is waited for as soon as one of `outputs` is."""
         for output in outputs:
             storage = output.untyped_storage()
-            entry = self._unwaited.get(storage._cdata)
+            entry = self._unwaited.get(storage_id(storage))
             if entry is None or entry[0]() is None:  # the address may be another storage's by now
-                entry = self._unwaited[storage._cdata] = (weakref.ref(storage, partial(self._died, storage._cdata)), [])
+                entry = self._unwaited[storage_id(storage)] = (weakref.ref(storage, partial(self._died, storage_id(storage))), [])
             entry[1].append(call)
 
     def wait_for(self, tensor: torch.Tensor) -> None:
         """What `tensor` receives has arrived."""
-        reference, calls = self._unwaited.pop(tensor.untyped_storage()._cdata, (None, []))
+        reference, calls = self._unwaited.pop(storage_id(tensor.untyped_storage()), (None, []))
         if reference is not None and reference() is not None:
             for call in calls:
                 self._finish(call)

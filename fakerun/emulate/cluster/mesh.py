@@ -18,11 +18,7 @@ from fakerun.mesh import Mesh
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
-
-_CONCATENATE = "_concatenate"
-
-_THREAD = "_thread_id"
-"""Where a mesh keeps by which thread it was made, for tests of torch's own in which threads are ranks: they must not share a mesh."""
+from fakerun.torch_private import CONCATENATE_MESHES, INIT_BACKEND, THREAD_OF_MESH
 
 _threads = count(1)
 
@@ -58,7 +54,7 @@ def _concatenate_once(patches: Patches) -> None:
 
     DTensors compare meshes that are not one object rank by rank: of 16,384 ranks that took a tenth of a step.
     """
-    concatenate = getattr(DeviceMesh, _CONCATENATE, None)
+    concatenate = getattr(DeviceMesh, CONCATENATE_MESHES, None)
     if concatenate is None:
         return
     known: dict[tuple[int, ...], tuple[list[DeviceMesh], DeviceMesh]] = {}
@@ -69,7 +65,7 @@ def _concatenate_once(patches: Patches) -> None:
             known[key] = list(meshes), concatenate(meshes)  # what has an id is kept, so that nothing else gets it
         return known[key][1]
 
-    patches.set(DeviceMesh, _CONCATENATE, staticmethod(concatenate_once))
+    patches.set(DeviceMesh, CONCATENATE_MESHES, staticmethod(concatenate_once))
 
 
 class _Constructed:
@@ -115,16 +111,16 @@ class _Constructed:
         DTensor remembers placements by mesh (2.11 to 2.15), and with an equal mesh of before it would go back to process groups that
         are gone: "Could not resolve the process group registered under the name 1".
         """
-        if hasattr(mesh, _THREAD):
-            thread = getattr(mesh, _THREAD)
+        if hasattr(mesh, THREAD_OF_MESH):
+            thread = getattr(mesh, THREAD_OF_MESH)
             if thread not in self._threads:
                 self._threads[thread] = next(_threads)
-            setattr(mesh, _THREAD, self._threads[thread])
+            setattr(mesh, THREAD_OF_MESH, self._threads[thread])
 
     def _construct(self, original: Callable[..., None], mesh: DeviceMesh, device_type: str, ranks: Any, **more: Any) -> None:
         layout, names = torch.as_tensor(ranks, dtype=torch.int, device="cpu"), more.get("mesh_dim_names")
         whole = torch.equal(layout.flatten(), torch.arange(layout.numel(), dtype=torch.int))
-        if self._asked is not None and whole and len(self._asked.sizes) == layout.dim() and more.get("_init_backend", True):
+        if self._asked is not None and whole and len(self._asked.sizes) == layout.dim() and more.get(INIT_BACKEND, True):
             shape = _resized(self._asked, tuple(layout.shape), names, self._findings)
             ranks = layout = torch.arange(prod(shape), dtype=torch.int).view(shape)
         original(mesh, device_type, ranks, **more)
@@ -163,8 +159,8 @@ def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | N
     if asked.sizes != shape:
         findings.note(
             FindingCode.MESH_RESIZED,
-            f"the script makes the mesh {own}; it was given {_show(names or asked.axes, asked.sizes)}, as --mesh asks.",
-            hint="Sizes that the script computes for itself (batch per rank, number of heads per rank) may still follow its own mesh.",
+            f"the script asks for the mesh {own} and gets {_show(names or asked.axes, asked.sizes)}, because of --mesh.",
+            hint="Sizes that the script computes itself (batch per rank, heads per rank) may still follow its own mesh.",
         )
     return asked.sizes
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch.distributed as dist
-from torch.distributed import distributed_c10d
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import WARN_NOT_IN_GROUP
 
 
 @contextmanager
@@ -19,8 +19,8 @@ def reported_non_members(context: EmulationContext) -> Iterator[None]:
     def warn(name: str) -> None:
         context.findings.note(
             FindingCode.NON_MEMBER,
-            f"{name} on a group that this rank is not in: torch warns and does nothing, what would be received stays as it is.",
-            hint=f"Call {name} on the group's members only (`if dist.get_rank(group) >= 0`), or make the group with this rank.",
+            f"{name} is called on a group that does not contain this rank. torch warns and does nothing, and outputs keep their contents.",
+            hint=f"Call {name} on members of the group only (`if dist.get_rank(group) >= 0`), or add this rank to the group.",
             subject=name,
         )
         # Where torch's own function would say it, in its words (2.11 to 2.15): at the call in torch that asks for it.
@@ -28,5 +28,5 @@ def reported_non_members(context: EmulationContext) -> Iterator[None]:
         warnings.warn(f"Running {name} on global rank {rank} which does not belong to the given group.", stacklevel=2)
 
     with Patches() as patches:
-        patches.set(distributed_c10d, "_warn_not_in_group", warn)
+        patches.set(*WARN_NOT_IN_GROUP, warn)
         yield

@@ -20,6 +20,7 @@ from fakerun.emulate.cluster.peer_values import ObjectFallback
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.torch_private import DEVICE_OF_OBJECTS
 
 Tensors = Iterator[torch.Tensor]
 
@@ -62,7 +63,7 @@ _CARRY_OBJECTS: dict[str, Callable[[Sequence[Any]], Tensors]] = {
 def simulated_objects(context: EmulationContext) -> Iterator[None]:
     """Let the functions that communicate objects use host tensors until the context ends."""
     with Patches() as patches:
-        patches.set(distributed_c10d, "_get_object_coll_device", lambda group=None: "cpu")
+        patches.set(*DEVICE_OF_OBJECTS, lambda group=None: "cpu")
         for name, held in _CARRY_OBJECTS.items():
             carried = _carried(context, getattr(dist, name), held)
             patches.set(dist, name, carried)
@@ -85,8 +86,8 @@ def _carried(context: EmulationContext, function: Callable[..., Any], held: Call
             peer, reason = in_place.unavailable
             context.findings.note(
                 FindingCode.UNKNOWN_OBJECT,
-                f"{function.__name__}: what rank {peer} sends is not known ({reason.value}); the list keeps what it holds.",
-                hint=f"Simulate rank {peer} too, or let a dry run make the object on every rank.",
+                f"{function.__name__}: the objects from rank {peer} are unknown ({reason.value}), so the list keeps its own.",
+                hint=f"Simulate rank {peer} too, or create the objects on every rank in a dry run.",
             )
         return result
 

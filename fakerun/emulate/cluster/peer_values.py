@@ -232,8 +232,8 @@ class PeerValues:
     def _note_unavailable(self, peer: int, reason: Unavailable) -> None:
         self._findings.note(
             FindingCode.PEER_UNAVAILABLE,
-            f"what rank {peer} contributes never came ({reason.value}); it was taken to be what this rank contributes.",
-            hint="The values that ranks exchange, and what depends on them, may differ on real hardware.",
+            f"the contribution of rank {peer} is unavailable ({reason.value}). It was assumed to equal this rank's.",
+            hint="Exchanged values, and what depends on them, may differ on real hardware.",
         )
 
     def _from_sender(self, call: _PendingCall) -> Contribution | None:

@@ -19,7 +19,20 @@ from fakerun.errors import scripts_own
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
-from fakerun.torch_private import FakeProcessGroup, fake_group_options, make_fake_group
+from fakerun.torch_private import (
+    BACKENDS_AVAILABLE,
+    GET_SEQUENCE_NUMBER,
+    MAKE_GROUP,
+    SET_SEQUENCE_NUMBER,
+    SPLIT_SOURCE,
+    STORE_BARRIER,
+    FakeProcessGroup,
+    assemble_group,
+    backend_for,
+    device_types_of,
+    fake_group_options,
+    make_fake_group,
+)
 
 
 @contextmanager
@@ -31,7 +44,7 @@ def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
         backends = _Backends()
         _replace_backends(patches, backends)
         _replace_rendezvous(patches, rank, world_size)
-        make_group = distributed_c10d._new_process_group_helper
+        make_group = getattr(*MAKE_GROUP)
 
         def make_and_tell(*args: Any, **kwargs: Any) -> Any:
             context.topology.process_group_made()
@@ -39,7 +52,7 @@ def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
                 _note_contradiction((args[1], args[0]), (rank, world_size), context.findings)
             return make_group(*args, **kwargs)
 
-        patches.set(distributed_c10d, "_new_process_group_helper", make_and_tell)
+        patches.set(*MAKE_GROUP, make_and_tell)
         _split_and_shrink(patches, backends)
         try:
             yield
@@ -53,8 +66,8 @@ def _note_contradiction(asked: tuple[int, int], job: tuple[int, int], findings: 
     if asked != job:
         findings.note(
             FindingCode.RANK_MISMATCH,
-            f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, but this is rank {job[0]} of {job[1]} of the job.",
-            hint="Ranks that do not agree on who they are wait for each other in a real run. Leave rank and world_size out.",
+            f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, but the job has rank {job[0]} of {job[1]} here.",
+            hint="In a real run such ranks wait for each other forever. Omit rank and world_size, so that torchrun's variables decide.",
         )
 
 
@@ -129,13 +142,13 @@ def _replace_backends(patches: Patches, backends: _Backends) -> None:
         patches.add(distributed_c10d, backend.__name__, backend)  # builds of torch differ in what they have
     for name in ("ProcessGroupNCCL", "ProcessGroupGloo"):
         patches.add(dist, name, getattr(distributed_c10d, name))
-    patches.set_all(distributed_c10d, {"_NCCL_AVAILABLE": True, "_GLOO_AVAILABLE": True})
+    patches.set_all(distributed_c10d, dict.fromkeys(BACKENDS_AVAILABLE, True))
     # With a device bound, NCCL's groups are split off the default group's communicator. Ours have none.
-    patches.set(distributed_c10d, "_get_split_source", lambda *args: None)
+    patches.set(*SPLIT_SOURCE, lambda *args: None)
     # Debug level DETAIL would wrap every group in one that compares ranks over gloo.
     patches.set(distributed_c10d, "get_debug_level", lambda: distributed_c10d.DebugLevel.OFF)
-    patches.set(FakeProcessGroup, "_set_sequence_number_for_group", lambda self: None)
-    patches.set(FakeProcessGroup, "_get_sequence_number_for_group", lambda self: 0)
+    patches.set(FakeProcessGroup, SET_SEQUENCE_NUMBER, lambda self: None)
+    patches.set(FakeProcessGroup, GET_SEQUENCE_NUMBER, lambda self: 0)
     patches.set(FakeProcessGroup, "options", property(_OptionsOfGroup))
     # With it, batch_isend_irecv makes its calls between the start and the end of coalescing, and returns one handle for all.
     patches.set(FakeProcessGroup, "supports_coalescing", property(backends.coalesces))
@@ -158,7 +171,7 @@ def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:
     patches.set(torch.distributed, "is_nccl_available", lambda: True)
     patches.set(distributed_c10d, "is_nccl_available", lambda: True)
     # It would wait in the store for the other ranks.
-    patches.set(distributed_c10d, "_store_based_barrier", lambda *args, **kwargs: None)
+    patches.set(*STORE_BARRIER, lambda *args, **kwargs: None)
 
 
 def _split_and_shrink(patches: Patches, backends: _Backends) -> None:
@@ -188,14 +201,9 @@ def _split(
     if parent.rank() not in ranks:
         return None
     rank, size = ranks.index(parent.rank()), len(ranks)
-    child: Any = dist.ProcessGroup(_store(), rank, size)
-    kind = dist.ProcessGroup.BackendType.CUSTOM
-    child._set_default_backend(kind)
-    for device in device_types or parent._device_types:
-        child._register_backend(device, kind, backends.make(backends.name(parent._get_backend(device)), rank, size))
-    child._set_group_name(group_name)
-    child._set_group_desc(group_desc or "undefined")
-    return child
+    devices = device_types or device_types_of(parent)
+    parts = {device: backends.make(backends.name(backend_for(parent, device)), rank, size) for device in devices}
+    return assemble_group(dist.ProcessGroup(_store(), rank, size), parts, group_name, group_desc or "undefined")
 
 
 def _shrunk(backends: _Backends, group: Any, excluded: Any) -> Any:

@@ -24,8 +24,8 @@ def simulated_stores(context: EmulationContext) -> Iterator[None]:
         ) -> None:
             context.findings.note(
                 FindingCode.LOCAL_STORE,
-                "the script makes a TCPStore: it has only what this rank puts there.",
-                hint="Waiting for a key of another rank ends with the store's timeout.",
+                "the script creates a TCPStore. In a dry run it holds only the keys that this rank sets.",
+                hint="Waiting for another rank's key times out.",
             )
             timeout = {"timeout": more[0]} if more else {name: value for name, value in named.items() if name == "timeout"}
             super().__init__("localhost", 0, None, True, wait_for_workers=False, **timeout)

@@ -32,7 +32,7 @@ def symmetric_memory(context: EmulationContext) -> None:
 
 
 def _run_unfused(context: EmulationContext, unfused: Any, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    FUSED_COMMUNICATION.report(context.findings, f"The overlap in torch.ops.{func}")
+    FUSED_COMMUNICATION.report(context.findings, f"Overlap in torch.ops.{func}")
     with context.mode:
         return unfused(*args, **kwargs)
 

@@ -13,7 +13,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, storage_id
 
 _FIRST = 0x7F00_0000_0000
 _ALIGNMENT = 512
@@ -49,7 +49,7 @@ class _Addresses:
     def of(self, storage: torch.UntypedStorage) -> int:
         if storage.nbytes() == 0:
             return 0
-        key = storage._cdata
+        key = storage_id(storage)
         if key not in self._given:
             self._given[key] = (weakref.ref(storage, partial(self._forget, key)), self._next)
             self._next += (storage.nbytes() + _ALIGNMENT - 1) // _ALIGNMENT * _ALIGNMENT

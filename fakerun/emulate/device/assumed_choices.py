@@ -13,7 +13,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import ROUTING, largest_bytes
 from fakerun.job.routing import Routing
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, schema_of
 
 aten = torch.ops.aten
 
@@ -40,14 +40,14 @@ _CHOICES = {
 
 WHAT_IS_ASSUMED = {
     Routing.BALANCED: (
-        "a value was asked for that follows from choices among unknown scores (topk and its kin: a router's experts). Under --routing "
-        "balanced they are spread evenly.",
-        "Real choices are uneven. --routing worst shows the other end: all tokens choose the first experts.",
+        "the script reads a value that follows from choices among unknown scores (topk and similar operators, as in a router). With "
+        "--routing balanced the choices are spread evenly.",
+        "Real routing is uneven. --routing worst shows the extreme: every token chooses the first experts.",
     ),
     Routing.WORST: (
-        "a value was asked for that follows from choices among unknown scores (topk and its kin: a router's experts). Under --routing "
-        "worst all tokens make the same, the first.",
-        "The rank that has the first experts, coordinate 0 on the expert axis, gets the most: --rank chooses which to simulate.",
+        "the script reads a value that follows from choices among unknown scores (topk and similar operators, as in a router). With "
+        "--routing worst every token chooses the first candidates.",
+        "The rank with the first experts, coordinate 0 of the expert axis, receives the most. Use --rank to choose which rank to simulate.",
     ),
 }
 """For the finding: the message and the hint."""
@@ -98,7 +98,7 @@ def _dimension(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int
     """The dimension along which `func` chooses; None where it chooses one out of all."""
     if func is aten.multinomial.default:
         return -1
-    for position, argument in enumerate(func._schema.arguments):
+    for position, argument in enumerate(schema_of(func).arguments):
         if argument.name == "dim":
             dim: int | None = args[position] if position < len(args) else kwargs.get("dim", argument.default_value)
             return dim

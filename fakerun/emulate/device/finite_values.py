@@ -39,8 +39,8 @@ class FiniteValues:
         if any(self._known.of(part) is None for part in _simulated_parts(args[0] if args else kwargs["input"])):
             self._findings.note(
                 FindingCode.ASSUMED_FINITE,
-                "torch.isfinite was asked about values that are not known in a dry run; they were taken to be finite.",
-                hint="What the script does with values that are not finite is unverified; on real data ranks may branch differently.",
+                "the script calls torch.isfinite on values that are unknown in a dry run. They were assumed to be finite.",
+                hint="The branch for values that are not finite was not run, and with real data ranks may take different branches.",
             )
             self._make_true(answer)
         return answer

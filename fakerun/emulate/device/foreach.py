@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, schema_of
 
 
 def is_in_place_foreach(func: Any) -> bool:
     """Whether the operator's only effect is on the contents of the tensors of its first list."""
-    return func.name().startswith("aten::_foreach_") and func._schema.is_mutable and not func._schema.returns
+    return func.name().startswith("aten::_foreach_") and schema_of(func).is_mutable and not schema_of(func).returns
 
 
 def elements_match(args: Sequence[Any]) -> bool:

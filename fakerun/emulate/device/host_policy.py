@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.signature import META, Signature
-from fakerun.torch_private import OpOverload, disable_all_modes, pytree
+from fakerun.torch_private import OpOverload, disable_all_modes, pytree, schema_of
 
 Wrap = Callable[[torch.Tensor, torch.device], Any]
 """Makes a simulated tensor on a device around a meta tensor."""
@@ -47,7 +47,7 @@ class HostPolicy:
 
     def _measured(self, wrap: Wrap, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Run the meta kernel first, to see how large the result would be."""
-        if not isinstance(func, OpOverload) or func.is_view or func._schema.is_mutable:
+        if not isinstance(func, OpOverload) or func.is_view or schema_of(func).is_mutable:
             return func(*args, **kwargs)
         try:
             with disable_all_modes():
@@ -67,7 +67,7 @@ class HostPolicy:
 @cache
 def _makes_tensors(func: Any) -> bool:
     """False of the marks that a profiler sets in the stream of operators, for one."""
-    return not isinstance(func, OpOverload) or any("Tensor" in str(result.type) for result in func._schema.returns)
+    return not isinstance(func, OpOverload) or any("Tensor" in str(result.type) for result in schema_of(func).returns)
 
 
 def _as_meta(tensor: torch.Tensor) -> torch.Tensor:
@@ -76,5 +76,5 @@ def _as_meta(tensor: torch.Tensor) -> torch.Tensor:
 
 def _on_meta(func: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The `device` keyword for a meta run of a factory or a copy."""
-    takes_device = any(argument.name == "device" for argument in func._schema.arguments)
+    takes_device = any(argument.name == "device" for argument in schema_of(func).arguments)
     return {"device": META} if takes_device else {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, storage_id
 
 _LARGEST_FLOAT_BYTES = 2**20
 """Floating-point values decide little: counters, learning rates, weights of a loss are followed, activations are not."""
@@ -101,7 +101,7 @@ class KnownValues:
 
     def may_know(self, tensor: torch.Tensor) -> bool:
         """A quick look at whether the values may be known."""
-        return type(tensor) is not FakeTensor or tensor.untyped_storage()._cdata in self._contents
+        return type(tensor) is not FakeTensor or storage_id(tensor.untyped_storage()) in self._contents
 
     def assumed(self, tensor: torch.Tensor) -> int:
         """Which assumptions what is known of a tensor follows from."""
@@ -149,7 +149,7 @@ class KnownValues:
         if entry is None:
             return
         if _fills_its_storage(tensor) or not entry.forget(tensor):
-            del self._contents[tensor.untyped_storage()._cdata]
+            del self._contents[storage_id(tensor.untyped_storage())]
 
     def to_write(self, tensor: torch.Tensor, *, assumed: int) -> tuple[torch.Tensor, torch.Tensor | None] | None:
         """What a write of known values to places in `tensor` has to write to; None if so much is not remembered.
@@ -185,15 +185,15 @@ class KnownValues:
 
     def _entry(self, tensor: torch.Tensor) -> _Contents | None:
         storage = tensor.untyped_storage()
-        entry = self._contents.get(storage._cdata)
+        entry = self._contents.get(storage_id(storage))
         if entry is not None and entry.values is not None and entry.values.nbytes() != storage.nbytes():  # it was resized
-            del self._contents[storage._cdata]
+            del self._contents[storage_id(storage)]
             return None
         return entry
 
     def _new_entry(self, tensor: torch.Tensor, assumed: int) -> _Contents:
         storage = tensor.untyped_storage()
-        address = storage._cdata
+        address = storage_id(storage)
         entry = self._contents[address] = _Contents(weakref.ref(storage, partial(self._died, address)), assumed)
         return entry
 

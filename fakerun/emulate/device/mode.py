@@ -39,7 +39,9 @@ from fakerun.torch_private import (
     higher_order_rules,
     is_builtin_operator,
     make_subclass,
+    overload_name,
     pytree,
+    schema_of,
 )
 
 aten = torch.ops.aten
@@ -228,11 +230,11 @@ class DeviceMode(FakeTensorMode):
         if has_kernel_for_key(func.name(), "CompositeImplicitAutograd") and not has_kernel_for_key(func.name(), "CUDA"):
             return self._decompose
         if func in _ALIASING or func.is_view:
-            return self._view if sum("Tensor" in str(argument.type) for argument in func._schema.arguments) == 1 else self._run
+            return self._view if sum("Tensor" in str(argument.type) for argument in schema_of(func).arguments) == 1 else self._run
         tags = func.tags
         if torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags:
             return self._run
-        if torch.Tag.inplace_view in tags or "out" in func._overloadname.split("_") or func is aten.lift_fresh.default:
+        if torch.Tag.inplace_view in tags or "out" in overload_name(func).split("_") or func is aten.lift_fresh.default:
             return self._run
         return self._change_in_place if is_in_place_foreach(func) else self._replay
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fakerun.torch_private import FakeTensor, OpOverload
+from fakerun.torch_private import FakeTensor, OpOverload, schema_of
 
 
 class MutatedArguments:
@@ -25,7 +25,7 @@ class MutatedArguments:
 
 
 def _mutated_arguments(func: Any) -> tuple[tuple[int, str], ...]:
-    if not isinstance(func, OpOverload) or not func._schema.is_mutable:
+    if not isinstance(func, OpOverload) or not schema_of(func).is_mutable:
         return ()
-    arguments = enumerate(func._schema.arguments)
+    arguments = enumerate(schema_of(func).arguments)
     return tuple((i, argument.name) for i, argument in arguments if argument.alias_info and argument.alias_info.is_write)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.global_state import beginning_of_key
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, storage_id
 
 META = torch.device("meta")
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
@@ -115,7 +115,7 @@ def recipe_for(output: Any, args: Sequence[Any]) -> Recipe | None:
     sequence = type(output) if isinstance(output, (list, tuple)) else None
     if sequence not in (None, list, tuple):
         return None  # named tuples of `torch.return_types` are rare enough to be run
-    storages = {arg.untyped_storage()._cdata for arg in args if type(arg) is FakeTensor}
+    storages = {storage_id(arg.untyped_storage()) for arg in args if type(arg) is FakeTensor}
     parts = []
     for value in output if sequence else (output,):
         part = _part_for(value, args, storages)
@@ -134,9 +134,9 @@ def _part_for(value: Any, args: Sequence[Any], storages: set[int]) -> Any:
             return _Argument(position)
     storage = value.untyped_storage()
     dense = value.layout is torch.strided and storage.nbytes() == _span_bytes(value) and value.storage_offset() == 0
-    if not dense or storage._cdata in storages or value.is_conj() or value.is_neg() or value.constant is not None:
+    if not dense or storage_id(storage) in storages or value.is_conj() or value.is_neg() or value.constant is not None:
         return None
-    storages.add(storage._cdata)
+    storages.add(storage_id(storage))
     return _NewTensor(value)
 
 

@@ -17,7 +17,7 @@ from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.placeholders import placeholder_tensor, placeholder_value
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import FakeTensor, pytree
+from fakerun.torch_private import FakeTensor, operator_name, pytree
 
 aten = torch.ops.aten
 
@@ -27,8 +27,8 @@ _LARGEST_ELEMENTS = 2**26
 _HOST = torch.device("cpu")
 
 _UNVERIFIED = (
-    "What depends on it is unverified: a branch was taken as for the neutral answer, the others were not run, "
-    "and on real data ranks may branch differently from each other."
+    "What depends on it is unverified: the branch for the placeholder was taken, others were not run, "
+    "and with real data ranks may take different branches."
 )
 """What follows from reading a value: what the script then does with it, a comparison in Python say, cannot be seen."""
 
@@ -143,7 +143,7 @@ class UnknownValues:
         if self._all_known(tensors):
             self._note_assumed(self._mode.known.assumed_of_any(tensors))
         else:
-            self._note(f"the values that {func._opname} depends on")
+            self._note(f"the values that {operator_name(func)} depends on")
 
     def _known_or_placeholder(self, tensor: torch.Tensor) -> torch.Tensor:
         known = self._mode.known.of(tensor)
@@ -160,7 +160,7 @@ class UnknownValues:
         known = self._read(tensor)
         if known is not None:
             return known
-        self._note("the values of a device tensor", hint="What is shown is not what a real run shows.")
+        self._note("the values of a device tensor", hint="A real run prints other values.")
         return torch.full((), placeholder_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -184,7 +184,7 @@ class UnknownValues:
             return
         self._findings.note(
             FindingCode.UNKNOWN_VALUE,
-            f"the script asked for {what}: not known in a dry run, so a neutral answer was given (float 1.0, int 1, bool False).",
+            f"the script reads {what}, which a dry run does not compute. It gets a placeholder (float 1.0, int 1, bool False).",
             hint=hint,
         )
 
@@ -200,8 +200,8 @@ class UnknownValues:
         if not self._unnoted:
             self._findings.note(
                 FindingCode.PEERS_ASSUMED,
-                "values were asked for that ranks contribute to which are not simulated: they were taken to contribute what this one does.",
-                hint="What depends on them is unverified. With --ranks all, or a list of ranks, they exchange what they really contribute.",
+                "the script reads values that depend on ranks that are not simulated. They were assumed to contribute what this rank does.",
+                hint="What depends on the values is unverified. Simulate these ranks too (--ranks all, or a list) to make them exact.",
             )
 
 

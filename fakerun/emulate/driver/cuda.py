@@ -19,7 +19,14 @@ from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
-from fakerun.torch_private import NVTX_FUNCTIONS
+from fakerun.torch_private import (
+    CUDA_EXCHANGE_DEVICE,
+    CUDA_IS_COMPILED,
+    CUDA_LAZY_CALL,
+    CUDA_LAZY_INIT,
+    CUDA_MAYBE_EXCHANGE_DEVICE,
+    NVTX_FUNCTIONS,
+)
 
 _CUDA_VERSION = "12.8"
 _HIP_VERSION = "6.4.43484"
@@ -82,19 +89,19 @@ def _presence(devices: Devices) -> dict[str, Any]:
             devices.current = index
 
     return {
-        "_is_compiled": lambda: True,
+        CUDA_IS_COMPILED: lambda: True,
         "is_available": lambda: True,
         "is_initialized": lambda: devices.initialized,
         "init": initialize,
-        "_lazy_init": initialize,
-        "_lazy_call": lambda call, **kwargs: call(),
+        CUDA_LAZY_INIT: initialize,
+        CUDA_LAZY_CALL: lambda call, **kwargs: call(),
         "device_count": lambda: visible.count(devices.count),
         "current_device": current_device,
         "set_device": set_device,
         "device": DeviceContext,
         "device_of": DeviceContext,
-        "_exchange_device": lambda index: _exchange(devices, index),
-        "_maybe_exchange_device": lambda index: _exchange(devices, index),
+        CUDA_EXCHANGE_DEVICE: lambda index: _exchange(devices, index),
+        CUDA_MAYBE_EXCHANGE_DEVICE: lambda index: _exchange(devices, index),
         "can_device_access_peer": lambda device, peer: True,
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.unsupported.gaps import MEMORY_HISTORY
+from fakerun.torch_private import CUDA_DUMP_SNAPSHOT, CUDA_RECORD_HISTORY, CUDA_SET_ALLOCATOR, CUDA_SNAPSHOT
 
 _POOLS = ("all", "large_pool", "small_pool")
 _FIGURES = ("current", "peak", "allocated", "freed")
@@ -74,10 +75,10 @@ def memory_history(context: EmulationContext) -> dict[str, Any]:
         }
 
     return {
-        "_record_memory_history": lambda *args, **kwargs: None,
-        "_snapshot": snapshot,
-        "_dump_snapshot": lambda *args, **kwargs: MEMORY_HISTORY.report(context.findings, "torch.cuda.memory._dump_snapshot"),
-        "_set_allocator_settings": lambda settings: None,
+        CUDA_RECORD_HISTORY: lambda *args, **kwargs: None,
+        CUDA_SNAPSHOT: snapshot,
+        CUDA_DUMP_SNAPSHOT: lambda *args, **kwargs: MEMORY_HISTORY.report(context.findings, "torch.cuda.memory._dump_snapshot"),
+        CUDA_SET_ALLOCATOR: lambda settings: None,
     }
 
 

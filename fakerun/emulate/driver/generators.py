@@ -14,6 +14,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.patching import Patches
+from fakerun.torch_private import CUDA_GET_RNG_OFFSET, CUDA_SET_RNG_OFFSET
 
 
 @contextmanager
@@ -70,8 +71,8 @@ def random_state(devices: Devices) -> dict[str, Any]:
 def random_offset(devices: Devices) -> dict[str, Any]:
     """What reads and sets the offset of a default generator, which `torch.cuda` alone holds."""
     return {
-        "_get_rng_state_offset": lambda device=ACCELERATOR: _default_generator(devices, device).get_offset(),
-        "_set_rng_state_offset": lambda offset, device=ACCELERATOR: _default_generator(devices, device).set_offset(offset) and None,
+        CUDA_GET_RNG_OFFSET: lambda device=ACCELERATOR: _default_generator(devices, device).get_offset(),
+        CUDA_SET_RNG_OFFSET: lambda offset, device=ACCELERATOR: _default_generator(devices, device).set_offset(offset) and None,
     }
 
 

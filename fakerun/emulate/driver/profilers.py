@@ -21,7 +21,7 @@ def host_only_profilers(context: EmulationContext) -> Iterator[None]:
         if use_cuda or use_device is not None:
             context.findings.note(
                 FindingCode.HOST_PROFILE_ONLY,
-                "the profiler was asked for the device's activities; it records those of the host, whose times are those of a dry run.",
+                "the script profiles device activities, but a dry run has none: the profile shows the host's, with the dry run's times.",
             )
             kwargs["use_cpu"] = True
         init(self, *args, **kwargs)

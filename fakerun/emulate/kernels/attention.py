@@ -18,6 +18,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.errors import scripts_own
+from fakerun.torch_private import unregister
 
 aten = torch.ops.aten
 
@@ -73,7 +74,7 @@ def simulated_attention(context: EmulationContext) -> Iterator[None]:
     try:
         yield
     finally:
-        library._destroy()
+        unregister(library)
 
 
 def _entered(mode: DeviceMode, attention: Any, args: Any, kwargs: Any) -> Any:

@@ -16,7 +16,7 @@ from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
-from fakerun.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, pytree
+from fakerun.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, is_view, pytree, schema_of, unregister
 
 _KEY = "AutocastCUDA"
 
@@ -70,7 +70,7 @@ def simulated_autocast(_: EmulationContext) -> Iterator[None]:
             yield
         finally:
             cache.clear()
-            library._destroy()
+            unregister(library)
 
 
 Policy = Callable[[Any, Any, Sequence[Any], dict[str, Any]], Any]
@@ -104,7 +104,7 @@ class _CastCache:
 
     def cast(self, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """`tensor` in `dtype`, from the cache if it is a weight."""
-        is_weight = tensor.dtype is torch.float32 and tensor.requires_grad and tensor.is_leaf and not tensor._is_view()
+        is_weight = tensor.dtype is torch.float32 and tensor.requires_grad and tensor.is_leaf and not is_view(tensor)
         if not (is_weight and torch.is_autocast_cache_enabled()):
             return tensor.to(dtype)
         entry = self._casts.get(id(tensor))
@@ -146,10 +146,10 @@ def _fp32_result(operator: Any, with_dtype: Any, args: Sequence[Any], kwargs: di
         return operator(*args, **kwargs)
     if with_dtype is not None:
         defaults = {
-            argument.name: argument.default_value for argument in operator._schema.arguments[len(args) :] if argument.has_default_value()
+            argument.name: argument.default_value for argument in schema_of(operator).arguments[len(args) :] if argument.has_default_value()
         }
         return with_dtype(*args, **defaults | kwargs, dtype=torch.float32)
-    names = [argument.name for argument in operator._schema.arguments]
+    names = [argument.name for argument in schema_of(operator).arguments]
     given = names.index("dtype") < len(args) and args[names.index("dtype")] is not None
     if given or kwargs.get("dtype") is not None:
         return operator(*args, **kwargs)

@@ -11,7 +11,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import COMPILED_AUTOGRAD, DYNAMO, OptimizedModule
+from fakerun.torch_private import COMPILED_FROM, DYNAMO, ENABLE_COMPILED_AUTOGRAD, OptimizedModule, compile_calls
 
 
 class Compilation:
@@ -41,7 +41,7 @@ class Compilation:
         if options.get("disable"):
             return
         self._note()
-        module._compiled_call_impl = self.eager(module._call_impl)
+        compile_calls(module, self.eager)
 
     def eager(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function`, compiled in name."""
@@ -55,13 +55,13 @@ class Compilation:
             finally:
                 self.running -= 1
 
-        vars(compiled)["_torchdynamo_orig_callable"] = function
+        vars(compiled)[COMPILED_FROM] = function
         return compiled
 
     def _note(self) -> None:
         self._findings.note(
             FindingCode.COMPILED_EAGERLY,
-            "torch.compile was asked for; the program was run eagerly. Memory is an upper estimate: compiled code saves fewer activations.",
+            "the script calls torch.compile, but the model ran eagerly. Memory is an upper bound: compiled code saves fewer activations.",
         )
 
 
@@ -98,5 +98,5 @@ def eager_compile(context: EmulationContext) -> Iterator[None]:
         # The compiler's own entries load its code generator, which looks for the CUDA of a build that has it.
         patches.set(DYNAMO, "reset", lambda: None)
         patches.set(DYNAMO, "optimize", lambda *args, **options: compilation.compile)
-        patches.set(COMPILED_AUTOGRAD, "_enable", lambda *args, **options: nullcontext())
+        patches.set(*ENABLE_COMPILED_AUTOGRAD, lambda *args, **options: nullcontext())
         yield

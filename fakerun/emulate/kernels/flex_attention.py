@@ -46,9 +46,9 @@ def _note_unfused(findings: FindingSink, query: torch.Tensor, key: torch.Tensor)
     scores = query.shape[:-1].numel() * key.shape[-2] * query.element_size()
     findings.note(
         FindingCode.UNFUSED_ATTENTION,
-        f"flex_attention was called outside torch.compile: on a GPU torch would hold all scores, {format_bytes(scores)} more. "
-        "It was counted as the fused kernel, which does not.",
-        hint="Call torch.compile(flex_attention), or call it in a compiled model.",
+        f"flex_attention is called outside torch.compile, where it materialises all scores on a GPU ({format_bytes(scores)}). "
+        "Memory was counted as for the fused kernel, without them.",
+        hint="Call torch.compile(flex_attention), or compile the model that calls it.",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.torch_private import has_kernel_for_key
+from fakerun.torch_private import has_kernel_for_key, unregister
 
 OPERATORS = ("_fused_rms_norm", "silu_backward", "mish_backward")
 """All operators of torch 2.11 to 2.15 that have both a CUDA kernel and a composite one."""
@@ -32,7 +32,7 @@ def fused_kernels(_: EmulationContext) -> Iterator[None]:
     try:
         yield
     finally:
-        library._destroy()
+        unregister(library)
 
 
 def _never_run(*args: Any, **kwargs: Any) -> NoReturn:

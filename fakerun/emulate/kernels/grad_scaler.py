@@ -8,6 +8,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
+from fakerun.torch_private import STEP_IF_FINITE
 
 
 @contextmanager
@@ -18,5 +19,5 @@ def finite_gradients(_: EmulationContext) -> Iterator[None]:
         return optimizer.step(*args, **kwargs)
 
     with Patches() as patches:
-        patches.set(torch.amp.GradScaler, "_maybe_opt_step", step)
+        patches.set(torch.amp.GradScaler, STEP_IF_FINITE, step)
         yield

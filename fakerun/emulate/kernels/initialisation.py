@@ -30,8 +30,8 @@ def accepted_samples(context: EmulationContext) -> Iterator[None]:
         if communication.mark().calls > expected:
             context.findings.note(
                 FindingCode.ASSUMED_SAMPLES,
-                "trunc_normal_ of a DTensor took its first samples. Some may be drawn again on a GPU, and each round communicates.",
-                hint="Initialisation may communicate a few times more than shown. Training is the same.",
+                "trunc_normal_ of a DTensor accepted its first samples. On a GPU it may resample, and each round communicates.",
+                hint="Initialisation may take a few more collectives than shown. Training is not affected.",
             )
         return result
 

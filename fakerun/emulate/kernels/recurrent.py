@@ -18,8 +18,8 @@ def unfused_rnns(context: EmulationContext) -> Iterator[None]:
         if any(weight.is_cuda for weight in self.parameters()):
             context.findings.note(
                 FindingCode.UNFUSED_RNN,
-                f"{type(self).__name__} runs in one cuDNN kernel on a GPU; it was taken apart into steps. Memory is an estimate: the steps "
-                "keep their own activations, and cuDNN's reserve and workspace are not simulated.",
+                f"{type(self).__name__} runs as one cuDNN kernel on a GPU, but step by step here. Memory is an estimate: each step keeps "
+                "its own activations, and cuDNN's reserve space and workspace are not simulated.",
             )
 
     with Patches() as patches:

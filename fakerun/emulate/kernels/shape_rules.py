@@ -7,7 +7,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, overload_name
 
 aten = torch.ops.aten
 
@@ -123,7 +123,7 @@ def _lerp_(mode: DeviceMode) -> Handler:
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
         with mode.unobserved():
-            mode.simulate_call(getattr(aten.lerp, func._overloadname), (), args, dict(kwargs))
+            mode.simulate_call(getattr(aten.lerp, overload_name(func)), (), args, dict(kwargs))
         mode.known.forget(args[0])
         return args[0]
 

@@ -16,7 +16,7 @@ from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.unsupported.gaps import TRITON_KERNEL
 from fakerun.errors import scripts_own
 from fakerun.patching import Patches
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import TRITON_ACTIVE_DRIVER, FakeTensor
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def skipped_triton_kernels(context: EmulationContext) -> Iterator[None]:
         if triton is not None:
             patches.set(triton.runtime.jit.JITFunction, "run", _launch(context))
             patches.set(triton.runtime.autotuner.Autotuner, "run", _first_configuration)
-            patches.set(triton.runtime.driver, "_active", _Driver(triton, context))
+            patches.set(triton.runtime.driver, TRITON_ACTIVE_DRIVER, _Driver(triton, context))
         yield
 
 

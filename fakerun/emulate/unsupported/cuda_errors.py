@@ -16,7 +16,7 @@ import torch
 
 from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import scripts_own
-from fakerun.torch_private import OpOverload, is_device_mismatch, pytree
+from fakerun.torch_private import OpOverload, is_device_mismatch, operator_name, overload_name, pytree, schema_of
 
 _SAME_DEVICE = "Expected all tensors to be on the same device, but"
 NO_NUMPY = "can't convert {} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
@@ -71,7 +71,7 @@ def _mixed_devices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
         common = next((device for device in devices if device.type != "cpu"), devices[0])
         other = next((device for device in devices if device != common), common)
         return f"{_SAME_DEVICE} found at least two devices, {common} and {other}!"
-    renamed = _DONE_BY.get(func._opname, ("", {}))[1]
+    renamed = _DONE_BY.get(operator_name(func), ("", {}))[1]
     common = named[0][1].device
     name, other = next(((name, tensor.device) for name, tensor in named if tensor.device != common), (named[0][0], common))
     found = f"got {renamed.get(name, name)} is on {other}, different from other tensors on {common}"
@@ -80,7 +80,7 @@ def _mixed_devices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
 def _named_tensors(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor of the call with its argument's name, in the order of the schema."""
-    names = [argument.name for argument in func._schema.arguments] if isinstance(func, OpOverload) else []
+    names = [argument.name for argument in schema_of(func).arguments] if isinstance(func, OpOverload) else []
     values = dict(zip(names or map(str, range(len(args))), args, strict=False)) | dict(kwargs)
     for name in names or values:
         for leaf in pytree.tree_leaves(values.get(name)):
@@ -92,8 +92,8 @@ def _checking_kernel(func: Any) -> str | None:
     """The name of the generated CUDA kernel that checks the devices; None where TensorIterator does, or nobody knows."""
     if not isinstance(func, OpOverload) or func.namespace != "aten":
         return None
-    overload = "" if func._overloadname == "default" else func._overloadname
-    name = _DONE_BY.get(func._opname, (func._opname, {}))[0]
+    overload = "" if overload_name(func) == "default" else overload_name(func)
+    name = _DONE_BY.get(operator_name(func), (operator_name(func), {}))[0]
     declaration = _declaration(f"{name}.{overload}" if overload else name)
     if declaration is None or "device_check: NoCheck" in declaration:
         return None

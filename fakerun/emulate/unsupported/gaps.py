@@ -51,42 +51,42 @@ class Gap:
 
 _SENSOR = "it reads a sensor of the device"
 _PROCESSES = "it asks the driver about all processes"
-_LOG_SOMETHING_ELSE = "Leave it out of what a dry run logs; torch.cuda.memory_allocated() is simulated."
+_LOG_SOMETHING_ELSE = "Do not log it in a dry run, or log torch.cuda.memory_allocated(), which is simulated."
 
 CUSTOM_KERNEL = Gap(
     name="An operator without shape rules (a custom CUDA kernel)",
-    reason="nothing tells the shape of the result without running it",
-    workaround='Give yours a `torch.library.register_fake("namespace::name")`, which torch.compile needs too, or skip the call.',
+    reason="the shape of the result is known only by running it",
+    workaround='Register a shape rule (`torch.library.register_fake("namespace::name")`), which torch.compile needs too, or skip the call.',
 )
 UNKNOWN_SHAPE = Gap(
     name="A result whose shape depends on the values of a large device tensor, such as `nonzero` of an activation",
-    reason="nobody computed those values",
+    reason="a dry run does not compute those values",
 )
 NO_DEVICE = Gap(name="An operator that torch cannot simulate", reason="torch cannot run it without the device")
 NATIVE_READ = Gap(name="Native code that reads a device tensor's memory", reason="tensors on the device have no data in a dry run")
-NUMPY_VIEW = Gap(name="numpy's view of a large host tensor", reason="it has no data in a dry run")
+NUMPY_VIEW = Gap(name="A numpy view of a large host tensor", reason="the tensor has no data in a dry run")
 SPARSE = Gap(
     name="A sparse tensor on the device",
-    reason="how much it holds depends on values that nobody computed",
+    reason="its size depends on values that a dry run does not compute",
     workaround="Make it dense in a dry run, for example with nn.Embedding(..., sparse=False).",
 )
 LAZY_MODULE = Gap(
-    name="Moving a lazy module (`nn.LazyLinear` and its like) before its first forward",
+    name="Moving a lazy module (such as `nn.LazyLinear`) to the device before its first forward",
     reason="a parameter without a shape cannot be simulated",
-    workaround="Give the sizes, or run the first forward on the host.",
+    workaround="Use the module with explicit sizes, or run the first forward on the host.",
 )
 MAP_LOCATION = Gap(
     name="`torch.load` with a map_location function that moves storages",
     reason="there is no storage to move",
-    workaround="Give the device itself: torch.load(..., map_location='cuda:0').",
+    workaround="Pass the device instead: torch.load(..., map_location='cuda:0').",
 )
 DEVICE_FIGURES = Gap(
-    name="A figure of `torch.cuda.get_device_properties()` that is not known of the accelerator (of some: the clocks, `memory_bus_width`)",
-    reason="nobody published it, or boards of one name differ",
-    workaround="Give it: --hardware h100-80gb,clock=1980MHz,memory_clock=2619MHz,memory_bus_width=5120bit.",
+    name="A field of `torch.cuda.get_device_properties()` that is unknown for the accelerator (clocks or `memory_bus_width`, for some)",
+    reason="the vendor does not publish it, or boards of the same name differ",
+    workaround="Specify it: --hardware h100-80gb,clock=1980MHz,memory_clock=2619MHz,memory_bus_width=5120bit.",
     answer=1,
 )
-EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event that another process could open")
+EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event for another process to open")
 MEMORY_HISTORY = Gap(
     name="A memory snapshot (`torch.cuda.memory_snapshot`, `_snapshot`, `_dump_snapshot`)",
     reason="the allocator's segments and their history are not simulated",
@@ -95,31 +95,31 @@ MEMORY_HISTORY = Gap(
 )
 RUNTIME = Gap(
     name="torch.cuda.cudart",
-    reason="it hands out the CUDA runtime itself, of which there is the profiler's start and stop, host registration and cudaMemGetInfo",
+    reason="it returns the CUDA runtime itself; fakerun has only the profiler's start and stop, host registration and cudaMemGetInfo",
 )
 TRITON_KERNEL = Gap(
     name="What a Triton kernel computes",
     reason="kernels are not run",
-    workaround="Values that the script reads of its results are neutral ones; shapes and memory are right.",
-    shown="A launch does nothing, and what the kernel may have written is unknown.",
+    workaround="Values that the script reads from the results are placeholders. Shapes and memory are exact.",
+    shown="A launch does nothing, and the values of all its tensor arguments become unknown.",
 )
 CUDA_GRAPH = Gap(
     name="The memory pool of a CUDA graph (`torch.cuda.graph`, `CUDAGraph`)",
-    reason="what is captured runs once, eagerly, while it is captured, and frees its memory as usual",
-    workaround="Leave room for it: on a GPU what the graph used stays reserved for it between replays.",
-    shown="A replay runs nothing, and counts the collectives and optimizer steps of the capture again.",
+    reason="a captured region runs eagerly, once, during capture, and frees its memory as usual",
+    workaround="Allow for it: on a GPU the memory of a graph stays reserved between replays.",
+    shown="A replay runs nothing; the collectives and optimizer steps of the capture are recorded again.",
 )
 _OTHER_MEMORY = "it maps the memory of the other ranks' devices"
 SYMMETRIC_OPERATOR = Gap(
     name="An operator of symmetric memory (`torch.ops.symm_mem`)",
     reason=_OTHER_MEMORY,
-    workaround="Turn it off in a dry run: ordinary collectives carry as much.",
+    workaround="Disable it in a dry run: ordinary collectives move the same bytes.",
 )
 FUSED_COMMUNICATION = Gap(
-    name="The overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and its kin)",
+    name="Overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and similar operators)",
     reason=_OTHER_MEMORY,
-    workaround="Turn async tensor parallelism off to see the collectives where the script has them: they carry as much.",
-    shown="Collective and product run one after the other, and the collective is recorded.",
+    workaround="Disable async tensor parallelism to record the collectives at the script's own lines: they move the same bytes.",
+    shown="The collective and the product run one after the other, and the collective is recorded.",
 )
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
@@ -135,13 +135,13 @@ APIS = (
     ),
     Gap(name="torch.cuda.device_memory_used", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, answer=1),
     Gap(name="torch.cuda.list_gpu_processes", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, answer="no processes are running"),
-    *(Gap(name=f"torch.cuda.caching_allocator_{name}", reason="it hands out device memory by its address") for name in ("alloc", "delete")),
-    Gap(name="torch.distributed.rpc.init_rpc", reason="remote procedure calls need the other processes"),
+    *(Gap(name=f"torch.cuda.caching_allocator_{name}", reason="it returns device memory by its address") for name in ("alloc", "delete")),
+    Gap(name="torch.distributed.rpc.init_rpc", reason="remote procedure calls need the other ranks' processes"),
     *(
         Gap(
             name=f"torch.distributed._symmetric_memory.{name}",
             reason=_OTHER_MEMORY,
-            workaround="Turn it (async tensor parallelism, for one) off in a dry run: ordinary collectives carry as much.",
+            workaround="Disable it (for example async tensor parallelism) in a dry run: ordinary collectives move the same bytes.",
         )
         for name in ("empty", "rendezvous", "get_symm_mem_workspace")
     ),

@@ -32,7 +32,7 @@ def gap_of(error: BaseException, operator: Any = None) -> EmulationGapError | No
     if (found := _NO_FAKE_IMPL.search(message)) is not None:
         return _without_shapes(_name(found["operator"]))
     if type(error).__name__ in _VALUES_NEEDED:
-        return UNKNOWN_SHAPE.error(_name(operator or message), "its result depends on values that nobody computed")
+        return UNKNOWN_SHAPE.error(_name(operator or message), "its result depends on values that a dry run does not compute")
     if isinstance(error, NotImplementedError) and (found := _NO_KERNEL.search(message)) is not None:
         return NO_DEVICE.error(_name(operator or found["operator"]), _WITHOUT_DEVICE)
     if _NO_DRIVER.search(message) is not None:
@@ -49,8 +49,8 @@ def sparse_gap(operator: Any) -> EmulationGapError:
 
 def _without_shapes(operator: str) -> EmulationGapError:
     qualified = operator.removeprefix("torch.ops.").replace(".", "::", 1)
-    workaround = f'Tell it with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call in a dry run.'
-    return replace(CUSTOM_KERNEL, workaround=workaround).error(operator, "nothing tells the shape of its result without running it")
+    workaround = f'Register a shape rule with torch.library.register_fake("{qualified}"), which torch.compile needs too, or skip the call.'
+    return replace(CUSTOM_KERNEL, workaround=workaround).error(operator, "the shape of its result is known only by running it")
 
 
 def _name(operator: Any) -> str:

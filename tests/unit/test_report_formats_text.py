@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fakerun.job.mesh import MeshSpec
+from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -64,7 +65,7 @@ def four_ranks_of_which_three_fail() -> Report:
 
 def many_ranks() -> Report:
     """The corners of a large mesh, others assumed, one rank with a failure of its own."""
-    mesh = {"pp": 4, "dp": 256, "tp": 2}
+    mesh = Mesh.of({"pp": 4, "dp": 256, "tp": 2})
     weights = [timeline([block(size * GIB, Category.PARAMETER, module="layers.0", shape=(size, GIB // 4))], [0]) for size in (2, 1)]
 
     def simulated(rank: int, **fields: Any) -> RankRecord:
@@ -76,16 +77,15 @@ def many_ranks() -> Report:
                 for name, ranks in groups.items()
             ]
         )
-        coordinate = {"pp": rank // 512, "dp": rank % 512 // 2, "tp": rank % 2}
         own = {"memory": weights[rank >= 512], "collectives": calls[: 2 * fields.get("steps", 2)], "steps": 2, **fields}
-        return RankRecord(rank=rank, mesh=mesh, coordinate=coordinate, devices=(rank % 8,), **own)
+        return RankRecord(rank=rank, mesh=mesh, devices=(rank % 8,), **own)
 
     records = [*map(simulated, (0, 3, 515)), simulated(5, steps=1, failure=FAILURE)]
     assumed = (
         AssumedRanks(ranks=tuple(rank for rank in range(1, 512) if rank not in {3, 5}), representative=0),
         AssumedRanks(ranks=tuple(rank for rank in range(512, 2048) if rank != 515), representative=515),
     )
-    spec = job(nnodes=256, nproc_per_node=8, mesh=MeshSpec(axes=tuple(mesh), sizes=tuple(mesh.values()), named=True))
+    spec = job(nnodes=256, nproc_per_node=8, mesh=MeshSpec(axes=mesh.axes, sizes=mesh.sizes, named=True))
     report = build_report(spec, replace(run(*sorted(records, key=lambda record: record.rank)), assumed=assumed))
     return replace(report, findings=(), grouped_findings=())  # they are not what is tested
 

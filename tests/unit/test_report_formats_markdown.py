@@ -12,7 +12,7 @@ from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
 from fakerun.report.formats.markdown import render
 from tests.unit.records_by_hand import collective, in_order, job, run, site
-from tests.unit.test_report_text import PAGES, traced
+from tests.unit.test_report_formats_text import PAGES, traced
 
 GOLDEN = Path(__file__).parent / "golden"
 

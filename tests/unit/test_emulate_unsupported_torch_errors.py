@@ -24,13 +24,13 @@ GAPS = [
     ),
     (
         UnsupportedOperatorException("mine.sum.default"),
-        "torch.ops.mine.sum is not emulated: nothing tells the shape of its result without running it. Tell it with "
-        'torch.library.register_fake("mine::sum"), which torch.compile needs too, or skip the call in a dry run.',
+        "torch.ops.mine.sum is not emulated: the shape of its result is known only by running it. Register a shape rule with "
+        'torch.library.register_fake("mine::sum"), which torch.compile needs too, or skip the call.',
     ),
     (
         RuntimeError("There was no fake impl registered for <CustomOpDef(mine::sum)>. This is necessary for torch.compile to work."),
-        "torch.ops.mine.sum is not emulated: nothing tells the shape of its result without running it. Tell it with "
-        'torch.library.register_fake("mine::sum"), which torch.compile needs too, or skip the call in a dry run.',
+        "torch.ops.mine.sum is not emulated: the shape of its result is known only by running it. Register a shape rule with "
+        'torch.library.register_fake("mine::sum"), which torch.compile needs too, or skip the call.',
     ),
     (
         RuntimeError("Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU."),
@@ -42,7 +42,7 @@ GAPS = [
     ),
     (
         DataDependentOutputException("aten.equal.default"),
-        f"torch.ops.aten.equal is not emulated: its result depends on values that nobody computed. {SKIP_IT}",
+        f"torch.ops.aten.equal is not emulated: its result depends on values that a dry run does not compute. {SKIP_IT}",
     ),
     (
         RuntimeError("Cannot access data pointer of Tensor (e.g. FakeTensor, FunctionalTensor)."),

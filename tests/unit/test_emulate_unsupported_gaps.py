@@ -1,4 +1,7 @@
-"""What is not emulated: one list, which `docs/not_emulated.md` shows. `python tests/unit/test_emulate_gaps.py` writes it there."""
+"""What is not emulated: one list, which `docs/not_emulated.md` shows.
+
+python tests/unit/test_emulate_unsupported_gaps.py    # write it there
+"""
 
 import ast
 from itertools import groupby
@@ -53,7 +56,7 @@ def page() -> str:
 
 
 def test_the_page_has_the_list() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "python tests/unit/test_emulate_gaps.py writes what is not emulated into the page"
+    assert PAGE.read_text(encoding="utf-8") == page(), f"python tests/unit/{Path(__file__).name} writes it"
 
 
 def test_no_gap_is_listed_twice() -> None:

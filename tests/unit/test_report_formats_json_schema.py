@@ -13,8 +13,8 @@ from fakerun.report import Report
 from fakerun.report.formats.json import as_document, render
 from fakerun.report.formats.json_document import DOCUMENTS
 from fakerun.report.formats.json_schema import schema_text
-from tests.unit.test_report_json import small
-from tests.unit.test_report_text import PAGES, traced
+from tests.unit.test_report_formats_json import small
+from tests.unit.test_report_formats_text import PAGES, traced
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / "report.schema.json"
 SCHEMA = json.loads(PUBLISHED.read_text(encoding="utf-8"))
