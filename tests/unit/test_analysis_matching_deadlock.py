@@ -146,7 +146,7 @@ def test_order_inversions(ranks: dict[int, Calls], who: tuple[int, ...] | None) 
     )
 
 
-def codes(ranks: dict[int, Calls]) -> list[tuple[str, tuple[int, ...]]]:
+def codes(ranks: Mapping[int, Calls]) -> list[tuple[str, tuple[int, ...]]]:
     return [(code, named) for code, named, _ in found(ranks)]
 
 
