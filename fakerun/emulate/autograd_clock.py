@@ -1,4 +1,4 @@
-"""Tells what the autograd engine is doing in this thread (implements `fakerun.records.observer.AutogradClock`)."""
+"""What the autograd engine is doing in this thread (implements `fakerun.records.observer.AutogradClock`)."""
 
 from fakerun.torch_private import current_autograd_node, current_graph_task, next_sequence_number, sequence_number_of
 

@@ -24,7 +24,7 @@ Part = TypeVar("Part")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EmulationContext:
-    """Which rank of which job is emulated, whom to tell of what happens, and the parts that several emulations share.
+    """The rank and job that are emulated, the observers to report to, and the parts that several emulations share.
 
     An emulation is a function of the context: one that registers handlers on `mode` or `arguments`, or a context manager that changes
     what the script sees and undoes it. Each takes what it needs from here, so that a new need changes no signature.

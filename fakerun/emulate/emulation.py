@@ -1,8 +1,8 @@
 """The emulation of one rank: everything that the script is made to see, put together.
 
-Each room lists its own handlers and contexts (`contexts.py`), and says which of its contexts must be entered before which. Besides what is
-said there, the order makes no difference: no attribute of torch is changed by two contexts, and a context reads what another one
-changed when the script calls it, not when it is entered.
+Each room lists its handlers and contexts in its `contexts.py`, and states which of its contexts must be entered before which, and why. No
+other order matters: no two contexts change the same attribute of torch, and a context reads what another one changed when the script
+calls it, not when it is entered.
 """
 
 from collections.abc import Iterator

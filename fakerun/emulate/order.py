@@ -27,7 +27,7 @@ def check_order(contexts: Sequence[Enter], precedences: Sequence[Precedence]) ->
     """Check that contexts are entered in an order that is known to work.
 
     Raises:
-        ValueError: A context is listed twice, or a precedence names one that is not listed, or two are listed the wrong way round.
+        ValueError: A context is listed twice, or a precedence names one that is not listed, or two are listed in the wrong order.
     """
     position = {enter: number for number, enter in enumerate(contexts)}
     if len(position) < len(contexts):

@@ -331,7 +331,7 @@ class FindingCode(StrEnum):
         "assumed-routing",
         Severity.NOTE,
         "Routing assumed",
-        "The script chooses by scores that nobody computed, such as a router's experts. The choice follows --routing.",
+        "The script chooses by unknown scores, such as a router's experts. The choice follows --routing.",
         "Run both --routing balanced and --routing worst to see how much depends on it.",
     )
     ASSUMED_FINITE = (
@@ -370,7 +370,7 @@ class FindingCode(StrEnum):
         "not-saved",
         Severity.NOTE,
         "Checkpoint not written",
-        "A checkpoint is not written, because it would hold values that nobody computed, or replace a file of yours.",
+        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours.",
         "Nothing needs to be done: the dry run goes on as if the file were there.",
     )
     NOT_LOADED = (

@@ -1,7 +1,7 @@
 """What passes between `emulate`, which makes things happen, and `trace`, which watches. Neither imports the other; `rank` connects them.
 
 There is one protocol for each subject, and a module of `emulate` takes the one that it needs. A fourth is planned for the timeline: an
-`ExecutionObserver`, told of every operation that the device would execute, with the stream that is current, after the operation was
+`ExecutionObserver`, which gets every operation that the device would execute, with the stream that is current, after the operation was
 simulated and whether it allocates or not:
 
     def executed(self, operation: Hashable, stream: int) -> None
@@ -31,12 +31,12 @@ class RecordMark:
 
 
 class AllocationObserver(Protocol):
-    """Told of the device memory that operations take, and of what tensors are for where only the emulation knows it."""
+    """Learns of the device memory that operations take, and of the purpose of tensors where only the emulation knows it."""
 
     def tensors_made(self, tensors: Sequence[Tensor], *, derived: bool) -> None:
         """An operation returned these simulated tensors; views and in-place results may be among them.
 
-        `derived` tells whether the operation read a simulated tensor. If not, it made the tensors from nothing or from host data.
+        `derived` is whether the operation read a simulated tensor. If not, it made the tensors from nothing or from host data.
         """
 
     def communication_buffers(self, tensors: Sequence[Tensor]) -> None:
@@ -47,7 +47,7 @@ class AllocationObserver(Protocol):
 
 
 class CommunicationObserver(Protocol):
-    """Told of communication calls, in the order in which they are issued."""
+    """Learns of communication calls, in the order in which they are issued."""
 
     def communicated(self, call: CommunicationCall, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
         """A communication call was issued on these tensors. Returns the number that the call goes by."""
@@ -63,7 +63,7 @@ class CommunicationObserver(Protocol):
 
 
 class TopologyObserver(Protocol):
-    """Told of process groups and device meshes."""
+    """Learns of process groups and device meshes."""
 
     def process_group_made(self) -> None:
         """The script initialised torch.distributed or made a further group."""
@@ -81,7 +81,7 @@ class TopologyObserver(Protocol):
 class FindingSink(Protocol):
     """Takes what the emulation has to say to the user; one finding per code, subject and call site.
 
-    `subject` tells findings of one code apart that a single line may meet.
+    `subject` distinguishes findings of one code at one line.
     """
 
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...

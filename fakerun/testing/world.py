@@ -106,7 +106,7 @@ def with_dist(
     """Be rank `rank` of `world_size` simulated ranks until the context ends; no GPU is used, and no other process.
 
     Inside, `torch.distributed` is initialised, `cuda` devices are there, torchrun's variables are set. At the end the process group is
-    destroyed and everything is as before, also after an exception. What the test did is told by the `FakeWorld`, which lasts.
+    destroyed and everything is as before, also after an exception. The `FakeWorld` keeps the record of what the test did.
 
     Args:
         rank: The rank to be.

@@ -1,4 +1,4 @@
-"""Tells the memory trace what storages are for: parameters, buffers, gradients, optimizer state, by the module that owns them."""
+"""Categorises storages for the memory trace: parameters, buffers, gradients, optimizer state, by the module that owns them."""
 
 import gc
 import weakref
@@ -45,8 +45,8 @@ class CategoryTracker:
     def categorise_all_modules(self) -> None:
         """All modules as they are now.
 
-        Those that were called: who steps without an optimizer, or never, has gradients too. And those that were not: an average of the
-        model (EMA), a part of a frozen one. Nobody told of these, so they are looked for among all that is alive.
+        Modules that were called have gradients even if no optimizer steps. Modules that were never called (an average of the model, a
+        part of a frozen one) were not observed, so they are found among all live objects.
         """
         for root in _never_called(self._roots):
             self.categorise_module(root)

@@ -46,8 +46,8 @@ def root_name(root: nn.Module) -> str:
 class ModuleStack:
     """The modules whose forward is running, innermost last; in backward, the module whose forward made the running graph node.
 
-    Listeners: `root_entered` is told of a module that no other module called, and `root_given` of what it was called with. A part that
-    is run again in backward (activation checkpointing) is no root.
+    Listeners: `root_entered` gets each module that no other module called, and `root_given` its arguments. A part that runs again in
+    backward (activation checkpointing) is not a root.
     """
 
     def __init__(self, clock: AutogradClock) -> None:
@@ -73,7 +73,7 @@ class ModuleStack:
             if threading.get_ident() != thread:  # modules that a thread of the script's runs are not inside those that run here
                 return call(self, *args, **kwargs)
             if not watch._stack and not watch._clock.in_backward():
-                watch._tell(self, (args, kwargs))
+                watch._notify(self, (args, kwargs))
             watch._enter(self)
             try:
                 return call(self, *args, **kwargs)
@@ -107,11 +107,11 @@ class ModuleStack:
         position = bisect_right(self._starts, sequence) - 1
         return self._owners[position] if position >= 0 else None
 
-    def _tell(self, root: nn.Module, given: Any) -> None:
-        for hear_root in self.root_entered:
-            hear_root(root)
-        for hear_given in self.root_given:
-            hear_given(given)
+    def _notify(self, root: nn.Module, given: Any) -> None:
+        for listener in self.root_entered:
+            listener(root)
+        for listen in self.root_given:
+            listen(given)
 
     def _enter(self, module: nn.Module) -> None:
         self._root = module if self._root is None else self._root

@@ -59,7 +59,7 @@ def test_a_rank_that_is_not_the_jobs_is_pointed_at(simulate: Simulate, rank: int
     dist.init_process_group("nccl", rank=rank, world_size=world_size)
     (finding,) = simulation.seen().findings
     assert (finding.code, finding.severity) == ("rank-mismatch", "warning")
-    assert f"as rank {rank} of {world_size}, but this is rank 1 of 4 of the job" in finding.message
+    assert f"as rank {rank} of {world_size}, but it runs as rank 1 of 4 of the job" in finding.message
 
 
 @pytest.mark.parametrize("is_master", [True, False])

@@ -49,7 +49,7 @@ def test_a_call_that_does_nothing_is_a_finding(name: str, simulate: Simulate) ->
     assert not seen.collectives
     (finding,) = seen.findings
     assert (finding.code, finding.severity, finding.ranks) == ("non-member", Severity.WARNING, (0,))
-    assert finding.message.startswith(f"{name} on a group that this rank is not in")
+    assert finding.message.startswith(f"{name} is called on a group that does not contain this rank")
     assert str(finding.call_site).startswith("tests/trace/test_non_members.py:")
 
 

@@ -1,1 +1,1 @@
-"""Saving and loading: nothing of the user's is overwritten, and nothing made up is written."""
+"""Saving and loading: no file of the user's is overwritten, and no placeholder values are written."""

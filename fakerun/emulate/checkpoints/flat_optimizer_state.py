@@ -1,7 +1,7 @@
-"""FSDP1's optimizer state, gathered for a checkpoint: what the ranks that are not simulated say of their shards.
+"""FSDP1's optimizer state, gathered for a checkpoint: the state that ranks which are not simulated would report.
 
-A flat parameter is cut without regard to the parameters in it, so a rank has state of some of them and the ranks tell each other of which
-(`all_gather_object`). Copies of what this rank says would not cover the parameter. Where it is cut follows from its layout.
+A flat parameter is sharded across parameter boundaries, so a rank has state for some of them only, and the ranks tell each other which
+(`all_gather_object`). Copies of this rank's answer would not cover the parameter. The shard boundaries follow from its layout.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ State = Mapping[str, Any]
 
 @contextmanager
 def flat_optimizer_state(context: EmulationContext) -> Iterator[None]:
-    """Let FSDP1 find whole optimizer states, though only the ranks of `simulated` speak for themselves."""
+    """Let FSDP1 find complete optimizer states, though only the simulated ranks report their own."""
     states = _States(context.job.ranks)
     with Patches() as patches:
         for name, answer in ((FLAT_STATE_KEYS, states.keys), (FLAT_STATE_OF_ALL, states.of_all_ranks)):
@@ -50,7 +50,7 @@ class _States:
             keys, own = original(optim_state, group, key_to_param, names_of, managed, merge_keys)
             states, self._managed = optim_state["state"], managed
             self._example = next(iter(states.values()), {})
-            if merge_keys and states and self._silent(group):
+            if merge_keys and states and self._not_simulated(group):
                 elsewhere = (tuple(names_of[each]) for each in key_to_param.values() if each.requires_grad and not each.numel())
                 keys = sorted({*keys, *(FlatStateKey(names, names[0] in managed) for names in elsewhere)})
             return keys, own
@@ -61,11 +61,11 @@ class _States:
         def gather(fsdp_state: Any, input_states: Mapping[str, State]) -> Any:
             gathered = original(fsdp_state, input_states)
             example = next(filter(None, input_states.values()), self._example)
-            for rank in self._silent(fsdp_state.process_group):
+            for rank in self._not_simulated(fsdp_state.process_group):
                 for name, state in input_states.items():
-                    has_state = state or not self._elements(name, fsdp_state.rank)  # a part here without state: nobody has any
+                    has_state = state or not self._elements(name, fsdp_state.rank)  # a shard here without state: no rank has any
                     elements = self._elements(name, rank) if has_state else 0
-                    gathered[rank][name] = _told(example if elements else {}, elements)
+                    gathered[rank][name] = _state_info(example if elements else {}, elements)
             return gathered
 
         return gather
@@ -76,20 +76,20 @@ class _States:
         shards = flat_parameter_shards(info.handle, rank)
         return int(shards[info.param_indices[name]].numel_in_shard or 0)
 
-    def _silent(self, group: Any) -> Sequence[int]:
+    def _not_simulated(self, group: Any) -> Sequence[int]:
         """The members of the group that are not simulated, by their rank in it."""
         ranks = dist.get_process_group_ranks(group)
         return [i for i, rank in enumerate(ranks) if rank not in self._simulated and i != dist.get_rank(group)]
 
 
-def _told(state: State, elements: int) -> Any:
-    """What a rank says of a state like this one, of its elements of the parameter."""
-    told = FLAT_OPTIMIZER_STATE.StateInfo({}, {}, {})
+def _state_info(state: State, elements: int) -> Any:
+    """What a rank reports for a state like this one, with this many elements of the parameter."""
+    info = FLAT_OPTIMIZER_STATE.StateInfo({}, {}, {})
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
-            told.non_tensors[name] = value
+            info.non_tensors[name] = value
         elif value.dim() == 0:
-            told.scalar_tensors[name] = value.cpu()
+            info.scalar_tensors[name] = value.cpu()
         else:
-            told.tensors[name] = FlatStateTensor(torch.Size([elements]), value.dtype)
-    return told
+            info.tensors[name] = FlatStateTensor(torch.Size([elements]), value.dtype)
+    return info

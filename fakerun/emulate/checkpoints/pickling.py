@@ -1,4 +1,4 @@
-"""Python's own pickle of simulated tensors: what they are is written, and their values where these are known; the report says so."""
+"""Python's own pickle of simulated tensors: their metadata is written, and their values where known. The report says so."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from fakerun.torch_private import FakeTensor
 
 @contextmanager
 def simulated_pickling(context: EmulationContext) -> Iterator[None]:
-    """Let simulated tensors be pickled, and copied with `copy.copy`, for as long as the context lasts."""
+    """Let simulated tensors be pickled, and copied with `copy.copy`, until the context ends."""
 
     def reduce(self: torch.Tensor, protocol: Any) -> Any:
         values = context.mode.known.of(self)

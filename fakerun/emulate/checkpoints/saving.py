@@ -1,7 +1,7 @@
-"""`torch.save` and `torch.load` of what is simulated: nothing of the user's is overwritten, and nothing made up is written.
+"""`torch.save` and `torch.load` of simulated tensors: no file of the user's is overwritten, and no placeholder values are written.
 
-A save that would write values that nobody computed is skipped and told; the run can load it again. Files that exist are loaded as they
-are, onto the simulated accelerator where they belong there.
+A save that would write unknown values is skipped, with a finding; the same run can load it again. Existing files are loaded as they are,
+onto the simulated accelerator if they belong there.
 """
 
 import contextlib
@@ -67,12 +67,12 @@ class _Saving:
                 self._unwritten.drop(path)
             return
         if path is not None and isinstance(f, (str, os.PathLike)) and not Path(path).parent.is_dir():
-            raise RuntimeError(f"Parent directory {Path(f).parent} does not exist.")  # torch's own words
+            raise RuntimeError(f"Parent directory {Path(f).parent} does not exist.")  # torch's message
         self._unwritten.keep(f, unwritten)
         self._findings.note(FindingCode.NOT_SAVED, f"torch.save to {f if path else 'a file object'} was skipped: {why}.")
 
     def _why_not(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> str | None:
-        """Why this save must not happen, or None."""
+        """Why this save is skipped, or None if it is not."""
         if unwritten.simulated_count:
             return (
                 f"{unwritten.simulated_count} of its tensors ({format_bytes(unwritten.simulated_bytes)}) are simulated and have no values"
@@ -113,7 +113,7 @@ class _Saving:
         return _moved(loaded, placed)
 
     def moving(self, move: Callable[..., None]) -> Callable[..., None]:
-        """`os.rename` or `os.replace`: scripts write a checkpoint beside its place and move it there."""
+        """`os.rename` or `os.replace`: scripts write a checkpoint to a temporary path and move it into place."""
 
         def moved(src: Any, dst: Any, **kwargs: Any) -> None:
             unwritten = self._unwritten.drop(src)
@@ -134,7 +134,7 @@ class _Saving:
         return removed
 
     def making(self, make: Callable[..., None]) -> Callable[..., None]:
-        """`os.mkdir`, which every other way to make directories calls."""
+        """`os.mkdir`, which all other functions that make directories call."""
 
         def made(path: Any, *args: Any, **kwargs: Any) -> None:
             make(path, *args, **kwargs)
@@ -144,7 +144,7 @@ class _Saving:
         return made
 
     def remove_empty_directories(self) -> None:
-        """Remove what the script made only to hold what was not written: the next real run would take it for a checkpoint."""
+        """Remove directories that the script made for files that were not written: the next real run would take one for a checkpoint."""
         for directory in reversed(self._directories):
             if self._unwritten.would_be_in(directory):
                 with contextlib.suppress(OSError):  # it holds something, or is gone

@@ -1,7 +1,7 @@
 """`torch.distributed.checkpoint`: a rank alone cannot plan a checkpoint of all ranks, and has no values to write.
 
-Saving is skipped and told. Loading leaves tensors as they are, which have the right shapes already; what else the checkpoint holds (a
-step, the place in the data) cannot be known, and is told too.
+Saving is skipped, with a finding. Loading leaves tensors unchanged, which have the right shapes already. Other contents of the checkpoint
+(the step, the position in the data) are unknown; a finding says so.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
         _require_a_host_backend(kwargs.get("process_group"))
         uploaded = _done(save(state_dict, *args, **kwargs))
         stager = kwargs.get("async_stager") or kwargs.get("storage_writer")
-        # Torch tells by what `stage` returns whether the copy to the host goes on in the background; there is nothing to copy here.
+        # torch knows from the result of `stage` whether the copy to the host is in the background; there is nothing to copy here.
         if isinstance(stager, AsyncStager) and isinstance(stager.stage({}), Future):
             return AsyncSaveResponse(staging_completion=_done(None), upload_completion=uploaded)
         return uploaded
@@ -61,7 +61,7 @@ def simulated_sharded_checkpoints(context: EmulationContext) -> Iterator[None]:
 
 
 def _require_a_host_backend(group: dist.ProcessGroup | None) -> None:
-    """As torch does, in its words."""
+    """Raise what torch raises for a group without a CPU backend."""
     if dist.is_initialized() and torch.device("cpu") not in device_types_of(group or dist.group.WORLD):
         raise AssertionError("A CPU backend must be enabled for async save; try initializing process group with 'cpu:gloo,cuda:nccl'")
 

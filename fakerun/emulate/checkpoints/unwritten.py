@@ -166,7 +166,7 @@ class UnwrittenFiles:
         return any(path.startswith(directory + os.sep) for path in self._by_path)
 
     def drop(self, target: Any) -> UnwrittenObject | None:
-        """Forget what was kept for a path; tells whether there was anything."""
+        """Forget the object kept for a path; returns it, or None."""
         path = path_of(target)
         return None if path is None else self._by_path.pop(path, None)
 

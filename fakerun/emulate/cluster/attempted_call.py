@@ -1,4 +1,4 @@
-"""A communication call before it is made, and refusing it as its backend does."""
+"""A communication call before it is issued, and how to reject it with the backend's error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fakerun.records.collective import CollectiveOp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptedCall:
-    """A communication call before it is made. `root` and `peer` are ranks in the group; no peer is -1."""
+    """A communication call before it is issued. `root` and `peer` are ranks in the group; no peer is -1."""
 
     op: CollectiveOp
     group: dist.ProcessGroup
@@ -36,7 +36,7 @@ def raise_if(condition: bool, kind: type[Exception], message: str) -> None:
 
 
 def invalid_argument(detail: str) -> str:
-    """How torch tells of an error that NCCL found in its arguments; the place in torch's sources and NCCL's version are left out."""
+    """The message of torch for an error that NCCL found in its arguments, without the line in torch's sources and NCCL's version."""
     return (
         "NCCL error in: ProcessGroupNCCL.cpp, invalid argument (run with NCCL_DEBUG=WARN for details)\n"
         f"ncclInvalidArgument: Invalid value for an argument.\nLast error:\n{detail}"

@@ -1,9 +1,9 @@
-"""Calls that the process group of a real backend refuses before it sends anything, refused in its words.
+"""Calls that the process group of a real backend rejects before it sends anything, rejected with its messages.
 
 Sources: torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp, ProcessGroup.hpp and Utils.hpp, 2.11 to 2.15.
 
-Where NCCL would write past the end of a tensor instead (it has no check of sizes for lists and all_to_all), the call is refused with the
-words of the nearest call that has one. What torch checks in Python it checks here too: its code runs unchanged.
+Where NCCL would write past the end of a tensor instead (it has no check of sizes for lists and all_to_all), the call is rejected with the
+message of the closest call that has a check. torch's checks in Python run unchanged.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def check_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> N
 
 
 def check_coalescing(group: dist.ProcessGroup, device: torch.device) -> None:
-    """Raise what gloo raises where several of its calls shall be sent as one."""
+    """Raise what gloo raises if several of its calls are coalesced."""
     if _backend_on(group, device.type) == "gloo":
         raise scripts_own(RuntimeError("Backend gloo does not implement startCoalescing"))
 

@@ -191,5 +191,5 @@ ANSWERS: dict[str, Answer] = {
 
 
 def c10d_operators(context: EmulationContext) -> None:
-    """Answer them."""
+    """Register the answers."""
     context.part(Communication).answer(torch.ops.c10d, ANSWERS)

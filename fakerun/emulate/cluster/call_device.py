@@ -59,6 +59,6 @@ def _backed(group: dist.ProcessGroup) -> list[str]:
 
 
 def _prefers_host(group: dist.ProcessGroup) -> bool:
-    """Whether torch takes the host where no tensor tells the device."""
+    """Whether torch uses the host for calls without tensors."""
     backed = _backed(group)
     return "cpu" in backed or not backed

@@ -1,4 +1,4 @@
-"""What it takes to answer a communication operator: the call is reported, the result has the right shape, and nothing is sent."""
+"""Answers to communication operators: the call is reported, the result has the right shape, and nothing is sent."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -63,10 +63,10 @@ class Communication:
         on: torch.Tensor | None = None,
         device_ids: Sequence[int] = (),
     ) -> None:
-        """Tell the observer. `root` and `peer` are ranks in the group; `on` and `device_ids` tell the device of a barrier.
+        """Report the call. `root` and `peer` are ranks in the group; `on` and `device_ids` give the device of a barrier.
 
         Raises:
-            RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it refuses.
+            RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it rejects.
         """
         check_group(group, op)
         if self.peers.objects is None:
@@ -131,7 +131,7 @@ class Communication:
 
     @contextmanager
     def carrying(self, objects: ObjectFallback) -> Iterator[None]:
-        """What is communicated meanwhile are Python objects as bytes, which travel in host tensors whatever the backend."""
+        """Until the context ends, calls communicate Python objects as bytes in host tensors, whatever the backend."""
         previous, self.peers.objects = self.peers.objects, objects
         try:
             yield

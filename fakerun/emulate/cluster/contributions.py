@@ -1,4 +1,4 @@
-"""What ranks contribute to a communication call, as values: its parts, its form as bytes, and several of them reduced to one."""
+"""The values that ranks contribute to a communication call: their parts, their encoding as bytes, and their reduction."""
 
 import ctypes
 import math
@@ -18,7 +18,7 @@ Values = Sequence[torch.Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contribution:
-    """What one rank puts into a call; `splits` are an all-to-all's. `assumed` tells which assumptions the values follow from."""
+    """The input of one rank to a call; `splits` are an all-to-all's. `assumed` says which assumptions the values follow from."""
 
     values: Values
     assumed: int = NOTHING
@@ -97,11 +97,11 @@ _REDUCTIONS: dict[str | None, Callable[[Weighted], torch.Tensor]] = {
     "bor": _folded(torch.bitwise_or),
     "bxor": lambda values: reduce(torch.bitwise_xor, [value * (times % 2) for value, times in values]),
 }
-"""Of others (premul_sum, whose factor nobody tells) nothing is known."""
+"""The result of others (premul_sum, whose factor is unknown) is unknown."""
 
 
 def reduced(operation: str | None, values: Values) -> torch.Tensor | None:
-    """What NCCL's `operation` makes of one tensor of each member; None where nobody can tell."""
+    """NCCL's `operation` over one tensor of each member; None if the result is unknown."""
     if operation not in _REDUCTIONS or len({value.shape for value in values}) > 1:
         return None
     if values[0].dtype is torch.bool and operation in ("sum", "avg"):

@@ -1,4 +1,4 @@
-"""DistributedDataParallel's check that all ranks have the same model: the same communication, without the values that nobody sent."""
+"""DistributedDataParallel's check that all ranks have the same model: the same collectives, without comparing values."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ def simulated_ddp(_: EmulationContext) -> Iterator[None]:
 
 
 def _exchange_shapes(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
-    """What torch/csrc/distributed/c10d/reducer.cpp (verify_params_across_processes) sends: the number of parameters, then all shapes."""
+    """Gather the number of parameters, broadcast all shapes: reducer.cpp of torch/csrc (verify_params_across_processes)."""
     device = tensors[0].device
     count = torch.tensor([len(tensors)], device=device)
     dist.all_gather([torch.empty_like(count) for _ in range(group.size())], count, group=group)

@@ -22,7 +22,7 @@ from fakerun.torch_private import (
 
 @contextmanager
 def eager_dtensor(context: EmulationContext) -> Iterator[None]:
-    """Let DTensor and the functional collectives act as they do on a GPU, for as long as the context lasts."""
+    """Let DTensor and the functional collectives act as they do on a GPU, until the context ends."""
     with Patches() as patches:
         _deny_tracing(patches)
         _propagate_unobserved(patches, context.mode)
@@ -54,7 +54,7 @@ def _propagate_unobserved(patches: Patches, mode: DeviceMode) -> None:
 
 
 def _remember_shard_sizes(patches: Patches) -> None:
-    """Random initialisation asks for the size of a shard each time, and torch splits a range of the whole length to tell (2.13)."""
+    """Random initialisation asks for the size of a shard each time, and torch splits a range of the whole length for it (2.13)."""
     work_out = getattr(StridedShard, SHARD_SIZE_AND_OFFSET)
     known: dict[Any, tuple[int, Any]] = {}
 

@@ -1,8 +1,8 @@
-"""Works out the placements of `_foreach_` and `_fused_` operators on DTensors once for each distinct element of their lists.
+"""Computes the placements of `_foreach_` and `_fused_` operators on DTensors once for each distinct element of their lists.
 
 torch does it for each parameter of the model and each operator of the optimizer, in time that grows with the square of the list (2.13):
-3.3 s for an AdamW over Llama 3 8B, more than all else that a rank does in a step. Elements have nothing to do with each other,
-and the layers of a model are alike.
+3.3 s for an AdamW over Llama 3 8B, more than everything else in a step. The elements are independent of each other, and
+the layers of a model have equal parameters.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ _ELEMENTWISE = ("aten::_foreach_", "aten::_fused_")
 
 @contextmanager
 def deduplicated_foreach_sharding(_: EmulationContext) -> Iterator[None]:
-    """Spare torch what it has worked out for an equal element, for as long as the context lasts."""
+    """Reuse the placements of equal elements until the context ends."""
     propagate: Callable[[Any, Any], Any] = getattr(ShardingPropagator, _PROPAGATE)
 
     def propagate_distinct(self: Any, schema: Any) -> Any:
@@ -38,7 +38,7 @@ def deduplicated_foreach_sharding(_: EmulationContext) -> Iterator[None]:
 
 
 def _length_of_lists(schema: Any) -> int:
-    """How many elements the operator's lists have; 0 without a list, or where lists differ: torch shall say what it thinks of that."""
+    """How many elements the operator's lists have; 0 without a list, or where lists differ in length, which is torch's to reject."""
     lengths = {len(arg) for arg in schema.args_schema if _is_list(arg) and arg}
     in_keywords = any(_is_list(value) for value in schema.kwargs_schema.values())
     return lengths.pop() if len(lengths) == 1 and not in_keywords else 0
@@ -69,7 +69,7 @@ def _with_elements(schema: Any, length: int, indices: Sequence[int]) -> Any:
 
 
 def _for_all(found: Any, schema: Any, distinct: int, element_of: Sequence[int]) -> Any:
-    """What was found for the distinct elements, told of all of them."""
+    """The placements of the distinct elements, expanded to all elements."""
     if _is_list(found.output_spec):
         found.output_spec = type(found.output_spec)(found.output_spec[number] for number in element_of)
     if found.redistribute_schema is not None:

@@ -1,4 +1,4 @@
-"""Tells the observer what FSDP2 holds beside the script's tensors: buffers for communication, and gradients that wait for it."""
+"""Reports what FSDP2 holds besides the script's tensors: communication buffers, and gradients that are not reduced yet."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -137,7 +137,7 @@ def _wait_all(comm: Communication, call: dict[str, Any]) -> Any:
 
 
 def _wrap(comm: Communication, call: dict[str, Any]) -> Any:
-    """What eager code is given for a result under way. A custom operator since 2.13, whose rule for shapes would make a further tensor."""
+    """What eager code gets for a result in flight. A custom operator since 2.13, whose shape rule would make another tensor."""
     return AsyncCollectiveTensor(call["input"])
 
 
@@ -165,7 +165,7 @@ ANSWERS: dict[str, Answer] = {
 
 
 def _shard_dim_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
-    """DTensor's change of sharded dimension: the parts are put one after the other, exchanged, and put together along the other dimension.
+    """DTensor's change of sharded dimension: the parts are concatenated, exchanged, and concatenated along the other dimension.
 
     Each is an operator of its own that takes memory, as in torch/csrc/distributed/c10d/Functional.cpp.
     """
@@ -188,7 +188,7 @@ DTENSOR_ANSWERS: dict[str, Answer] = {"shard_dim_alltoall": _shard_dim_all_to_al
 
 
 def functional_collectives(context: EmulationContext) -> None:
-    """Answer them."""
+    """Register the answers."""
     communication = context.part(Communication)
     communication.answer(torch.ops._c10d_functional, ANSWERS)
     communication.answer(torch.ops._dtensor, DTENSOR_ANSWERS)

@@ -1,7 +1,7 @@
-"""Lists with too few or too many tensors, as gloo and torch's own fake backend refuse them: both in the same words.
+"""Lists with too few or too many tensors, which gloo and torch's own fake backend reject with the same messages.
 
 Sources: torch/csrc/distributed/c10d/ProcessGroupGloo.cpp and FakeProcessGroup.hpp, 2.13. The fake backend of 2.11 does not check the
-lists; they are refused there too, as every real backend refuses them.
+lists; they are rejected there too, as by every real backend.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
-"""Tells the observer which groups the script makes, as every rank that must make them has to: in the same order, with the same ranks.
+"""Reports the groups that the script creates. All ranks that take part must create them in the same order, with the same ranks.
 
-torch names groups by counting them, and ranks find each other by that name: what one rank leaves out moves the names of all groups after
-it. A DeviceMesh makes its groups by the same functions, under names of its own module.
+torch names groups by counting them, and ranks find each other by that name: a group that one rank skips shifts the names of all later
+groups. A DeviceMesh makes its groups by the same functions, under names of its own module.
 """
 
 import inspect
@@ -21,12 +21,12 @@ Ranks = tuple[int, ...]
 
 @contextmanager
 def observed_group_creation(context: EmulationContext) -> Iterator[None]:
-    """Tell the observer of every call of `new_group` and `split_group`, until the context ends."""
+    """Report every call of `new_group` and `split_group` until the context ends."""
     with Patches() as patches:
         for name, groups in (("new_group", _new_group), ("split_group", _split_group)):
-            told = _told(getattr(dist, name), groups, context.topology)
+            observed = _observed(getattr(dist, name), groups, context.topology)
             for owner in (dist, distributed_c10d, device_mesh):
-                patches.set(owner, name, told)
+                patches.set(owner, name, observed)
         yield
 
 
@@ -34,7 +34,7 @@ _Groups = Callable[[dict[str, Any]], tuple[list[Ranks], Ranks | None]]
 """By the arguments of a call: the ranks of each group that it makes, and the ranks that must make the call, None for all."""
 
 
-def _told(function: Callable[..., Any], groups: _Groups, topology: TopologyObserver) -> Callable[..., Any]:
+def _observed(function: Callable[..., Any], groups: _Groups, topology: TopologyObserver) -> Callable[..., Any]:
     signature = inspect.signature(function)
 
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Handles of calls under way: everything is done at once, and the observer is told which calls were waited for.
+"""Handles of calls in flight: calls complete at once, and the observer learns which calls the script waited for.
 
 A handle is waited for when its `wait` (or a synonym) is called or its future is taken: DDP's reducer waits for futures in C++, unseen.
 The result of a functional collective is waited for when `wait_tensor` sees its storage, which is what torch's own registry goes by.
@@ -46,7 +46,7 @@ class FinishedWork(dist.Work):
         self._waited()
 
     def is_completed(self) -> bool:
-        self._waited()  # a script that polls has waited when it is told yes
+        self._waited()  # a script that polls has waited once the answer is True
         return True
 
     def is_success(self) -> bool:
@@ -76,7 +76,7 @@ class Handles:
         self._first_coalesced: int | None = None
         self._on_wait: dict[int, Callable[[], None]] = {}
         self.blocking = False
-        """Whether a point-to-point call is being made that waits for itself."""
+        """Whether the point-to-point call being made is blocking."""
 
     def work(self, call: int, tensors: Sequence[torch.Tensor]) -> Any:
         """The handle of `call`, in the box that operators return."""
@@ -94,7 +94,7 @@ class Handles:
         return work
 
     def when_waited(self, call: int, action: Callable[[], None]) -> None:
-        """Do this when `call` is waited for."""
+        """Run `action` when `call` is waited for."""
         self._on_wait[call] = action
 
     def _finish(self, call: int) -> None:
@@ -107,20 +107,20 @@ class Handles:
 
     @property
     def coalesced(self) -> int | None:
-        """What calls have in common that are issued as one: the number of the first. None for a call by itself.
+        """The number of the first of the calls that are issued as one; None outside coalescing.
 
         NCCL issues nothing before the outermost of nested batches ends, so they are one.
         """
         return self._first_coalesced
 
     def start_coalescing(self) -> None:
-        """From here on one handle stands for all calls."""
+        """Issue calls from here on as one, with one handle."""
         if not self._coalesced:
             self._first_coalesced = self._observer.mark().calls
         self._coalesced.append([])
 
     def end_coalescing(self) -> FinishedWork:
-        """That handle."""
+        """The handle of the calls since `start_coalescing`."""
         calls = self._coalesced.pop() if self._coalesced else []
         if not self._coalesced:
             self._first_coalesced = None
@@ -128,7 +128,7 @@ class Handles:
 
     @contextmanager
     def coalescing(self) -> Iterator[None]:
-        """Calls made meanwhile are issued as one; each is waited for by itself."""
+        """Calls made until the context ends are issued as one; each is waited for by itself."""
         self.start_coalescing()
         try:
             yield
@@ -137,7 +137,7 @@ class Handles:
 
     @contextmanager
     def blocking_calls(self) -> Iterator[None]:
-        """Point-to-point calls made meanwhile are not asynchronous."""
+        """Point-to-point calls made until the context ends are blocking."""
         previous, self.blocking = self.blocking, True
         try:
             yield
@@ -156,7 +156,7 @@ class Handles:
             entry[1].append(call)
 
     def wait_for(self, tensor: torch.Tensor) -> None:
-        """What `tensor` receives has arrived."""
+        """The script waits for what `tensor` receives."""
         reference, calls = self._unwaited.pop(storage_id(tensor.untyped_storage()), (None, []))
         if reference is not None and reference() is not None:
             for call in calls:
@@ -170,7 +170,7 @@ class Handles:
 
 @contextmanager
 def simulated_handles(context: EmulationContext) -> Iterator[None]:
-    """Give coalesced calls their handle, and tell calls that wait for themselves, until the context ends."""
+    """Give coalesced calls their handle, and mark blocking point-to-point calls, until the context ends."""
     handles = context.part(Handles)
 
     def blocking_call(function: Callable[..., Any]) -> Callable[..., Any]:

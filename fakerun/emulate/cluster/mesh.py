@@ -1,4 +1,4 @@
-"""Gives the script the mesh that the job asks for, and learns the meshes that the script makes."""
+"""Gives the script the mesh that the job asks for, and reports the meshes that the script makes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,7 +145,7 @@ def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | N
     """
     own = _show(names, shape)
     if len(shape) == 1 and len(asked.sizes) > 1 and names is None and dist.is_initialized() and shape[0] != dist.get_world_size():
-        return shape  # a helper mesh over part of the job
+        return shape  # a mesh over part of the job
     if len(asked.sizes) != len(shape):
         raise UsageError(
             f"--mesh {asked} has {len(asked.sizes)} {_axes(len(asked.sizes))}, but the script makes a mesh with {len(shape)}: {own}. "

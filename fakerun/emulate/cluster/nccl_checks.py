@@ -1,4 +1,4 @@
-"""Calls that NCCL's process group rejects before it sends anything, in its own words.
+"""Calls that NCCL's process group rejects before it sends anything, with its messages.
 
 Sources: torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp and Utils.hpp, 2.11 to 2.15. Its checks of sizes are in `nccl_size_checks`.
 """
@@ -90,7 +90,7 @@ def _any_source(call: AttemptedCall) -> None:
 
 
 _ROOTED = {CollectiveOp.BROADCAST: "Broadcast", CollectiveOp.REDUCE: "Reduce", CollectiveOp.SEND: "Send", CollectiveOp.RECV: "Recv"}
-"""What NCCL calls the operations whose root, or peer, it checks itself."""
+"""NCCL's names of the operations whose root or peer it checks itself."""
 
 
 def _ranks(call: AttemptedCall) -> None:

@@ -1,4 +1,4 @@
-"""Sizes that NCCL's process group refuses: of lists, of gathered and scattered tensors, of the parts of an all-to-all.
+"""Sizes that NCCL's process group rejects: of lists, of gathered and scattered tensors, of the parts of an all-to-all.
 
 Source: torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp and Utils.hpp, 2.11 to 2.15.
 """
@@ -55,7 +55,7 @@ def _scattered(call: AttemptedCall) -> None:
 
 
 def _checked_one_by_one(call: AttemptedCall, listed: Sequence[torch.Tensor], own: Sequence[torch.Tensor], step: str) -> bool:
-    """A list of several sizes is gathered or reduced part by part: then only this rank's own has to fit. Whether it is one."""
+    """Whether the list has several sizes. Such a list is gathered or reduced part by part, and only this rank's part is checked."""
     if len(listed) != len(own) * call.group.size() or len({tensor.shape for tensor in listed}) == 1:
         return False
     differ = listed[call.group.rank()].numel() != own[0].numel()

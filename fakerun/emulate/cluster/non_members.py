@@ -1,4 +1,4 @@
-"""Calls on a group that this rank is not in: torch warns and does nothing, or raises; what it only warns of is told to the user."""
+"""Calls on a group that does not contain this rank: torch warns and does nothing, or raises. A warning becomes a finding, too."""
 
 import warnings
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def reported_non_members(context: EmulationContext) -> Iterator[None]:
             hint=f"Call {name} on members of the group only (`if dist.get_rank(group) >= 0`), or add this rank to the group.",
             subject=name,
         )
-        # Where torch's own function would say it, in its words (2.11 to 2.15): at the call in torch that asks for it.
+        # torch's own message (2.11 to 2.15), at the call in torch that checks the group.
         rank = dist.get_rank() if dist.is_initialized() else -1
         warnings.warn(f"Running {name} on global rank {rank} which does not belong to the given group.", stacklevel=2)
 

@@ -1,8 +1,8 @@
-"""Python objects that ranks send each other: torch's own functions, on host tensors whatever the backend.
+"""Python objects that ranks exchange: torch's own functions, on host tensors whatever the backend.
 
-On the accelerator the bytes would have no values. What all ranks exchange, and what this rank sends, comes out of torch as it is; what one
-other rank sends comes from that rank, which is simulated for it. If that rank never says anything, the list keeps what it holds, and
-what is communicated is as large as that.
+On the accelerator the bytes would have no values. Exchanges among all ranks, and what this rank sends, run unchanged in torch. What one
+other rank sends comes from that rank, which is simulated for this purpose. If it is unavailable, the list keeps its objects, and the
+recorded sizes are theirs.
 """
 
 import inspect
@@ -40,7 +40,7 @@ def _parts(objects: Sequence[Any]) -> Tensors:
 
 
 def _nothing(objects: Sequence[Any]) -> Tensors:
-    """What no single other rank sends."""
+    """No tensors: the objects do not come from one other rank."""
     return iter(())
 
 

@@ -1,10 +1,10 @@
-"""What a rank receives from its peers: values, wherever somebody knows them.
+"""The values that a rank receives from its peers, where they are known.
 
-A call says what this rank contributes to it, if that is known and small. What it receives is worked out from what the peers said. A peer
-that is not simulated, or fell silent, is taken to be like this rank: what it sends is what this rank would send in its place. That is no
-way to know what one particular peer sends (the root of a broadcast, the sender of a message): for host tensors it is simulated too.
+For each call this rank publishes what it contributes, if that is known and small, and computes what it receives from what the peers
+published. A peer that is not simulated, or is unavailable, is assumed to contribute what this rank would in its place. That assumption does
+not give what one particular peer sends (the root of a broadcast, the sender of a message): for host tensors that peer is simulated too.
 
-On the accelerator most tensors have no values, and then nothing is asked.
+On the accelerator most tensors have no values, and nothing is published or fetched.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from fakerun.records.mailbox import Unavailable
 from fakerun.torch_private import FakeTensor
 
 _LARGEST_BYTES = 2**20
-"""What ranks say to each other: above this it is data, on which no decisions are made."""
+"""The largest exchanged value: above this size it is data, on which no decisions are made."""
 
 _ROOTED = frozenset({CollectiveOp.BROADCAST, CollectiveOp.SCATTER})
 _P2P = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
@@ -35,7 +35,7 @@ _P2P = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 class ObjectFallback:
     """Python objects that may be received: `tensors` are those that would bring what is there already, in the order of the calls.
 
-    They are taken where the sender says nothing; `unavailable` then tells who that was, and why.
+    They are used if the sender is unavailable; `unavailable` then has the sender and the reason.
     """
 
     tensors: Iterator[torch.Tensor]
@@ -62,7 +62,7 @@ class _PendingCall:
 
 
 class PeerValues:
-    """Fills what communication receives, where values are known; forgets or makes up the rest.
+    """Fills what communication receives, where values are known. The rest becomes unknown, or placeholders on the host.
 
     For each call: first `begin`, then one of the methods that say what kind of call it is. An asynchronous call receives when it is
     waited for, as its buffers may not be looked at before.
@@ -80,7 +80,7 @@ class PeerValues:
         self._call: _PendingCall
 
     def begin(self, number: int, info: CommunicationCall, group: dist.ProcessGroup, inputs: Values) -> None:
-        """Say what this rank contributes to the call of that number."""
+        """Publish what this rank contributes to the call of this number."""
         rank = group.rank()
         key = self._key(info, group, rank)
         call = self._call = _PendingCall(key=key, number=number, info=info, rank=rank)
@@ -93,7 +93,7 @@ class PeerValues:
         self._mailbox.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Unavailable.UNKNOWN)
 
     def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
-        """What the call is called on every rank that takes part in it: its group, and how many came before it there."""
+        """The key of the call on every rank that takes part in it: its group, and its number there."""
         key = str(group.group_name)
         if info.op in _P2P:
             pair = (info.group_ranks[rank], info.peer) if info.op is CollectiveOp.SEND else (info.peer, info.group_ranks[rank])
@@ -191,9 +191,9 @@ class PeerValues:
         self._when_complete(call, targets, receive)
 
     def _is_observable(self, call: _PendingCall, targets: Values) -> bool:
-        """Whether somebody may look at what arrives: always on the host; on the accelerator where values are known, and counts.
+        """Whether the received values may be read: always on the host; on the accelerator where values are known, and counts.
 
-        A sender that is not simulated is troubled for the accelerator's sake only by votes: messages for a buffer of known counts.
+        For tensors on the accelerator, a sender is simulated in addition only for votes: messages for a buffer of known counts.
         """
         if call.info.nbytes > _LARGEST_BYTES or call.sender is None:
             return False
@@ -210,8 +210,8 @@ class PeerValues:
         assert call.own is not None
         absent = self._assumed_contribution(call.own)
         found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
-        spoken = call.own.nbytes <= _LARGEST_BYTES
-        others = [i for i, rank in enumerate(call.info.group_ranks) if spoken and i != call.rank and rank in self._simulated]
+        published = call.own.nbytes <= _LARGEST_BYTES
+        others = [i for i, rank in enumerate(call.info.group_ranks) if published and i != call.rank and rank in self._simulated]
         answers = self._mailbox.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
         for i, answer in zip(others, answers, strict=True):
             if answer is Unavailable.UNKNOWN:
@@ -248,7 +248,7 @@ class PeerValues:
         return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
 
     def _when_complete(self, call: _PendingCall, targets: Values, receive: Callable[[Values], None]) -> None:
-        """Now, or when the call is waited for. What lies in the buffers of a call under way is not known.
+        """Receive now, or when the call is waited for. The contents of buffers of a call in flight are unknown.
 
         Until then they are held, as NCCL holds them: the script may have passed views that nothing else refers to (`irecv(buffer[i])`).
         """

@@ -1,4 +1,4 @@
-"""Puts the fake process group behind whatever backend a script asks for.
+"""Replaces every backend that a script asks for by the fake process group.
 
 torch's own bookkeeping runs unchanged: `get_backend()` answers what was asked for, a group has one backend per device type. Only the
 classes that would open connections are replaced, and the rendezvous that would wait for the other ranks.
@@ -62,17 +62,18 @@ def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
 
 
 def _note_contradiction(asked: tuple[int, int], job: tuple[int, int], findings: FindingSink) -> None:
-    """Say that the script names another rank, or another number of ranks, than the job. Each node may be a world of its own."""
+    """Add a finding if the script names another rank or world size than the job. Each node may be a world of its own."""
     if asked != job:
         findings.note(
             FindingCode.RANK_MISMATCH,
-            f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, but the job has rank {job[0]} of {job[1]} here.",
+            f"the script initialises torch.distributed as rank {asked[0]} of {asked[1]}, "
+            f"but it runs as rank {job[0]} of {job[1]} of the job.",
             hint="In a real run such ranks wait for each other forever. Omit rank and world_size, so that torchrun's variables decide.",
         )
 
 
 class _Backends:
-    """The fake backends of this process, and what each stands for.
+    """The fake backends of this process, and which backend each replaces.
 
     They are held until the end: C++ would keep its own half of one alive only, and they are known by their Python half.
     """
@@ -81,13 +82,13 @@ class _Backends:
         self._made: dict[int, tuple[Any, str]] = {}
 
     def make(self, name: str, rank: int, size: int) -> Any:
-        """A fake backend that stands for torch's of this name: "NCCL", "Gloo"."""
+        """A fake backend that replaces torch's of this name: "NCCL", "Gloo"."""
         backend = make_fake_group(rank, size)
         self._made[id(backend)] = backend, name
         return backend
 
     def name(self, backend: Any) -> str:
-        """What the backend stands for; empty for one that the script wanted to be a fake."""
+        """The backend that it replaces; empty for a fake backend that the script asked for."""
         return self._made.get(id(backend), (None, ""))[1]
 
     def coalesces(self, backend: Any) -> bool:
@@ -99,7 +100,7 @@ _COALESCING = frozenset({"NCCL", "NCCL2", "NCCLLazy", "XCCL"})
 
 
 class _SimulatedBackend(type):
-    """Makes a stand-in for a backend class: calling it gives a fake group, and fake groups are its instances."""
+    """The metaclass of replaced backend classes: calling one makes a fake group, and fake groups are its instances."""
 
     make: Callable[[int, int], Any]
 
@@ -131,7 +132,7 @@ class _OptionsOfGroup(_Options):
 
 
 class _AnyAttributes:
-    """A bag."""
+    """An object whose attributes may all be set."""
 
 
 def _replace_backends(patches: Patches, backends: _Backends) -> None:

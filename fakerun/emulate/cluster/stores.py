@@ -1,4 +1,4 @@
-"""A script's own `TCPStore`: it would wait for the other ranks, or for the one that serves it, and nobody comes."""
+"""A script's own `TCPStore`, which would wait for other ranks that do not run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from fakerun.records.finding_code import FindingCode
 
 @contextmanager
 def simulated_stores(context: EmulationContext) -> Iterator[None]:
-    """Give a script that makes a TCPStore one of its rank's own, until the context ends."""
+    """Give a script that creates a TCPStore one that this rank serves, until the context ends."""
     original: Any = vars(dist)["TCPStore"]
 
     class TCPStore(original):  # type: ignore[misc]
-        """Served by this process itself, on a free port; says of itself what it was asked to be."""
+        """Served by this process on a free port; it reports the host and port that were asked for."""
 
         def __init__(
             self, host_name: str, port: int, world_size: int | None = None, is_master: bool = False, *more: Any, **named: Any

@@ -1,6 +1,6 @@
-"""Operators of symmetric memory: they communicate without a process group, so their shape rules alone would communicate in silence.
+"""Operators of symmetric memory: they communicate without a process group, so their communication would go unrecorded.
 
-The fused ones, of async tensor parallelism, run as what they fuse; the others end the run.
+The fused operators of async tensor parallelism run as the operators that they fuse; the others end the run.
 """
 
 from collections.abc import Mapping, Sequence

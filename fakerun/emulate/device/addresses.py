@@ -1,6 +1,6 @@
-"""Addresses of simulated storages: scripts compare them (tied weights, shared storages), nobody reads what is there.
+"""Addresses of simulated storages: scripts compare them (tied weights, shared storages) and never read from them.
 
-They are given out in the order in which they are asked for, so that the same job sees the same ones.
+Addresses are assigned on first use, in order, so that every run of a job sees the same ones.
 """
 
 import weakref

@@ -1,8 +1,8 @@
-"""What nobody can know but all must agree on: which of its candidates each token chooses, by scores that are not known.
+"""Choices by unknown scores, on which all ranks must agree: which of its candidates (experts) each token chooses.
 
-A router's experts decide how much every rank sends to every other, and how much memory that takes. `--routing` says which they are taken to
-be; the indices that `topk` and its kin return are then known, marked as assumed, and everything that follows from them is exact: counts,
-permutations, splits. Each rank assumes the same for its own tokens, so what one sends is what the other receives.
+A router's choices decide how much every rank sends to every other, and how much memory that takes. `--routing` states which choices to
+assume. The indices that `topk` and similar operators return are then known, marked as assumed, and what follows from them is exact: counts,
+permutations, splits. Every rank assumes the same for its own tokens, so that what one sends is what the other receives.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from fakerun.torch_private import FakeTensor, schema_of
 aten = torch.ops.aten
 
 Rule = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
-"""From tokens (a column), the places of their choices (a row), and how many are chosen: the candidates, before the modulus."""
+"""From tokens (a column), the positions of their choices (a row) and the number of choices, the candidates, before the modulus."""
 
 _CHOSEN: dict[Routing, Rule] = {
     Routing.BALANCED: lambda token, place, count: token * count + place,

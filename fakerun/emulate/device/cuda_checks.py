@@ -1,4 +1,4 @@
-"""Calls that CUDA refuses and torch's fake tensors let through: refused here, in the same words."""
+"""Calls that CUDA rejects and torch's fake tensors accept: rejected here with CUDA's messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,7 @@
 """Maps the device arguments that Python hands to C++.
 
-torch's C++ compares a device argument with the tensor's own (`x.to("cuda") is x` when it is there already) and refuses device types
-that the build lacks. This mode turns `cuda` into the stand-in for those functions before C++ sees it.
+torch's C++ compares a device argument with the tensor's own (`x.to("cuda") is x` when it is there already) and rejects device types
+that the build lacks. For those functions this mode replaces `cuda` by the device type that C++ sees.
 """
 
 from collections.abc import Callable, Mapping, Sequence

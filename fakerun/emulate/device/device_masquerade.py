@@ -1,6 +1,6 @@
 """Makes C++ and Python give different answers about a simulated tensor's device.
 
-C++ asks through dispatch and hears the stand-in; Python reads `.device` and hears `cuda:N`. See `devices` for why.
+C++ asks through dispatch and gets `lazy:N`; Python reads `.device` and gets `cuda:N`. See `devices` for why.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ def _answer_cpp(patches: Patches, mode: DeviceMode) -> None:
 
     patches.set(FakeTensor, "__torch_dispatch__", classmethod(dispatch))
     patches.set_item(DISPATCH_META_HANDLERS, PRIM_DEVICE, mode.device_for_cpp)
-    # It would allocate on the accelerator to make backward work there: there is none, and backward runs on the stand-in's queue.
+    # It would allocate on the accelerator to initialise backward there. There is none, and backward runs on the queue of `lazy`.
     patches.set(fake_tensor_module, "init_gpu_context", lambda device: None)
 
 
@@ -63,7 +63,7 @@ def _answer_python(patches: Patches, mode: DeviceMode) -> None:
 
 
 def _map_groups(patches: Patches, mode: DeviceMode) -> None:
-    """Name the accelerator in groups of tensors by device: whoever sorts (optimizers, gradient clipping) asks what it may do there."""
+    """Name the accelerator in groups of tensors by device: callers (optimizers, gradient clipping) check which kernels that device has."""
     group = getattr(*GROUP_TENSORS)
 
     def group_tensors(*args: Any, **kwargs: Any) -> dict[Any, Any]:

@@ -1,8 +1,8 @@
-"""The accelerators that the script sees, and the device type that stands in for them in C++.
+"""The accelerators that the script sees, and the device type by which C++ knows them.
 
 The script sees `cuda:N`. torch's C++ asks a tensor's device to find a device guard and an autograd queue; without a GPU there is
 neither for CUDA. `lazy` has a guard in every build, is served by the CPU queue (so backward runs in the calling thread, under its
-modes), and nobody uses it. The mapping between the two is a bijection, so it can be undone anywhere.
+modes), and is otherwise unused. The mapping between the two is a bijection, so it can be inverted anywhere.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ class Devices:
         return int(ordinal)
 
     def check(self, ordinal: int) -> None:
-        """Refuse an ordinal that this host does not have, in CUDA's words."""
+        """Raise CUDA's error for an ordinal that this host does not have."""
         if not 0 <= ordinal < self.count:
             error = torch.AcceleratorError(  # the class that CUDA errors have since torch 2.8
                 "CUDA error: invalid device ordinal\n"
@@ -49,7 +49,7 @@ class Devices:
             raise scripts_own(error)
 
     def to_cpp(self, device: torch.device) -> torch.device:
-        """What C++ is told. It asks some thousand times in each step."""
+        """The device as C++ sees it. C++ asks some thousand times per step."""
         known = self._cpp_devices.get(device)
         if known is not None:
             return known
@@ -60,7 +60,7 @@ class Devices:
         return self._cpp_devices.setdefault(device, torch.device(CPP_ACCELERATOR, device.index))
 
     def to_python(self, device: torch.device) -> torch.device:
-        """What Python is told: the inverse of `to_cpp`; a missing ordinal becomes the current one."""
+        """The device as Python sees it: the inverse of `to_cpp`; a missing ordinal becomes the current one."""
         if device.type == CPP_ACCELERATOR:
             return torch.device(ACCELERATOR, self.current if device.index is None else device.index)
         if device.type == ACCELERATOR and device.index is None:

@@ -1,7 +1,7 @@
-"""Unknown values are taken to be finite.
+"""Unknown values are assumed to be finite.
 
-`torch.isfinite` of a value that nobody computed would get the neutral False, and a script that skips a training step when its loss or its
-gradients are not finite would skip every one. Its answer is True, as in nearly every step of real training; the report says so.
+`torch.isfinite` of an unknown value would return the placeholder False, and a script that skips a step when its loss or gradients are not
+finite would skip every step. The answer is True, as in nearly every step of real training; the report says so.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,8 +18,8 @@ from fakerun.torch_private import FakeTensor
 class FiniteValues:
     """Handlers of the functions that ask: `isfinite`, and `all` of its answer.
 
-    What they run stays as it is, with the memory and the communication that it takes (a DTensor may have to gather); only the answer
-    becomes known. An answer too large to be kept is remembered as a whole, for `all`.
+    They run unchanged, with the memory and communication that they take (a DTensor may have to gather); only the answer becomes
+    known. An answer too large to be kept is remembered as a whole, for `all`.
     """
 
     def __init__(self, context: EmulationContext) -> None:
@@ -58,7 +58,7 @@ class FiniteValues:
 
 
 def finite_values(context: EmulationContext) -> None:
-    """Take unknown values to be finite."""
+    """Assume that unknown values are finite."""
     FiniteValues(context).register(context.arguments.table)
 
 

@@ -1,4 +1,4 @@
-"""In-place operators on lists of tensors (`_foreach_add_`): which they are, and whether their kernels can have any objection."""
+"""In-place operators on lists of tensors (`_foreach_add_`): which operators they are, and whether their kernels could reject a call."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ def is_in_place_foreach(func: Any) -> bool:
 
 
 def elements_match(args: Sequence[Any]) -> bool:
-    """Whether all lists are equally long and the tensors at each position alike: floating-point, of one size, dtype and device.
+    """Whether all lists have one length and the tensors at each position match: floating-point, of one size, dtype and device.
 
-    The numbers beside them are real. Anything else may be broadcast, promoted or refused, which is the kernel's business.
+    The numbers beside them are real. Anything else may be broadcast, promoted or rejected by the kernel.
     """
     lists = [arg for arg in args if isinstance(arg, (list, tuple))]
     numbers = [arg for arg in args if not isinstance(arg, (list, tuple))]

@@ -1,6 +1,6 @@
 """Keeps forked children out of the simulation: a DataLoader's workers do host work, and dispatch modes survive a fork.
 
-What they take from a data set that is simulated for its size are real tensors of neutral values: they travel to the rank as bytes.
+Samples that they take from a data set that is simulated for its size are real tensors of placeholders: they are sent to the rank as bytes.
 """
 
 import os
@@ -17,7 +17,7 @@ _entered: list[EmulationContext] = []
 def _leave_in_child() -> None:
     for context in _entered:
         context.mode.active = context.arguments.active = False
-        context.mode.lock = threading.RLock()  # it may be the turn of a thread that the child does not have
+        context.mode.lock = threading.RLock()  # a thread that the child does not have may hold it
 
 
 os.register_at_fork(after_in_child=_leave_in_child)
@@ -25,7 +25,7 @@ os.register_at_fork(after_in_child=_leave_in_child)
 
 @contextmanager
 def unsimulated_children(context: EmulationContext) -> Iterator[None]:
-    """Switch both modes off in every child that is forked meanwhile."""
+    """Switch both modes off in every child that is forked until the context ends."""
     _entered.append(context)
     try:
         yield

@@ -2,7 +2,7 @@
 
 Kept by storage, so that all views see it: a host storage of the same bytes, or one value that fills it, and which of its bytes are known.
 Some are known because the host knew them; some are assumed, as the scenario that the user chose says (`--routing`), or because ranks
-that are not simulated were taken to contribute what this one does: then whoever reads them says so.
+that are not simulated are assumed to contribute what this one does. A read of assumed values adds a finding.
 """
 
 import weakref
@@ -22,7 +22,7 @@ _LARGEST_BYTES = 2**24
 one of this size takes a third of a millisecond."""
 
 _LARGEST_ASSUMED_BYTES = 2**27
-"""What follows from assumed choices: twice the one-hot of 8 experts out of 128 for 8192 tokens. Were it forgotten, experts would starve."""
+"""What follows from assumed choices: twice the one-hot of 8 experts out of 128 for 8192 tokens. Without it experts get no tokens."""
 
 NOTHING, ROUTING, PEERS = 0, 1, 2
 """What known values follow from, any of these together: bits, as they are passed on with every operator."""
@@ -90,7 +90,7 @@ class KnownValues:
     def __init__(self) -> None:
         self._contents: dict[int, _Contents] = {}  # by address of the simulated storage
 
-    # -- asking --------------------------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------------------
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor: itself if it is real, a host tensor that shares the contents if they are known, else None."""
@@ -120,7 +120,7 @@ class KnownValues:
     def __bool__(self) -> bool:
         return bool(self._contents)
 
-    # -- telling -------------------------------------------------------------------------------------------------------------------
+    # -- changing -----------------------------------------------------------------------------------------------------------------
 
     def remember(self, tensor: torch.Tensor, values: torch.Tensor, *, assumed: int = NOTHING) -> None:
         """`tensor` now holds `values`. If these have another shape (embedding_bag's offsets do on the host), nothing is known."""

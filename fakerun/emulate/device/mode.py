@@ -1,4 +1,4 @@
-"""The one dispatch mode: host work runs for real, device work is simulated, observers are told.
+"""The one dispatch mode: host work runs for real, device work is simulated, allocations are reported.
 
 Every operator of the script arrives here, below autograd and autocast. Operators on accelerator tensors run their meta kernels (or
 are answered from an earlier run with the same metadata); operators on host tensors run as they would without fakerun, unless
@@ -49,7 +49,7 @@ aten = torch.ops.aten
 Handler = Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]
 
 UNHANDLED = object()
-"""What a handler returns to let the operator take its ordinary way."""
+"""What a handler returns to have the operator simulated as if it had no handler."""
 
 _ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach.default, aten.alias.default}
 """Operators that return a view though their schema does not say so, or that are so frequent that the schema need not be read."""
@@ -77,7 +77,7 @@ class DeviceMode(FakeTensorMode):
         self.handlers: dict[Any, Handler] = {}
         self.active = True
         self.lock = threading.RLock()
-        """Held by the thread whose operator is being answered: what the mode and torch's fake tensors keep meanwhile is not per thread."""
+        """Held while an operator is answered: the state of the mode and of torch's fake tensors is not per thread."""
         self.unknown: Handler = lambda func, args, kwargs: UNHANDLED
         self.known = KnownValues()
         self.mutations = MutatedArguments()
@@ -100,7 +100,7 @@ class DeviceMode(FakeTensorMode):
             return answer(func, types, args, dict(kwargs) if kwargs else {})
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
-        """The device of a simulated tensor as C++ is told it: `meta` inside a meta kernel, else the stand-in."""
+        """The device of a simulated tensor as C++ sees it: `meta` inside a meta kernel, else `lazy:N`."""
         with self.lock:
             if self.in_kernel_invocation:
                 return META
@@ -129,7 +129,7 @@ class DeviceMode(FakeTensorMode):
 
     @contextmanager
     def unobserved(self) -> Iterator[None]:
-        """What is simulated meanwhile is not the script's: it takes no device memory."""
+        """Until the context ends, simulated operators are not the script's: they take no device memory."""
         self._nested += 1
         try:
             yield
@@ -138,7 +138,7 @@ class DeviceMode(FakeTensorMode):
 
     @contextmanager
     def shapes_only(self) -> Iterator[None]:
-        """Meanwhile operators on the host, too, are run for their shapes alone, and unobserved."""
+        """Until the context ends, host operators, too, run for their shapes only, and unobserved."""
         previous, self._shapes_only = self._shapes_only, True
         try:
             with self.unobserved():
@@ -161,7 +161,7 @@ class DeviceMode(FakeTensorMode):
         return tensor
 
     def simulate(self, real: torch.Tensor) -> Any:
-        """A simulated stand-in for a real tensor: same metadata, no data, a storage of its own."""
+        """A simulated copy of a real tensor: same metadata, no data, a storage of its own."""
         if type(real) is FakeTensor:
             return real
         return self.wrap(torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device=META), real.device)
@@ -169,8 +169,8 @@ class DeviceMode(FakeTensorMode):
     # -- answering -----------------------------------------------------------------------------------------------------------------
 
     def _answer(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        # An observer of executed operations (see fakerun.records.observer) would be told here, of the result of either way, unless
-        # `_nested`; operators that `_decompose` takes apart come here part by part.
+        # An observer of executed operations (see fakerun.records.observer) would be called here, with the result of the handler or
+        # of the simulation, unless `_nested`. The parts of operators that `_decompose` runs come here one by one.
         handler = self.handlers.get(func)
         if handler is not None:
             result = handler(func, args, kwargs)
@@ -181,7 +181,7 @@ class DeviceMode(FakeTensorMode):
         return self.simulate_call(func, types, args, kwargs)
 
     def _answer_outside(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """In a forked child (a DataLoader's worker) everything is real; of a data set too large to be, it takes neutral samples."""
+        """In a forked child (a DataLoader's worker) everything is real. Samples of a simulated data set are placeholders."""
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(type(leaf) is FakeTensor for leaf in leaves):
             return func(*args, **kwargs)
@@ -193,7 +193,7 @@ class DeviceMode(FakeTensorMode):
         return placeholder_tensor(tensor) if small else tensor
 
     def simulate_call(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Answer an operator the ordinary way, whatever handler it has."""
+        """Simulate an operator without its handler."""
         signature = Signature(func)
         simulated = self._map_device(kwargs)
         try:
@@ -203,19 +203,19 @@ class DeviceMode(FakeTensorMode):
             return NotImplemented
         if not (simulated or signature.simulated or self._shapes_only):
             return self.host.run(self.wrap, func, args, kwargs, signature)
-        way = self._strategies.get(func) or self._strategies.setdefault(func, self._strategy_for(func))
-        if way == self._decompose:  # its parts come here one by one, and may need what is real to be so
-            return way(func, types, args, kwargs, signature)
+        strategy = self._strategies.get(func) or self._strategies.setdefault(func, self._strategy_for(func))
+        if strategy == self._decompose:  # its parts are dispatched one by one, and may need real arguments to stay real
+            return strategy(func, types, args, kwargs, signature)
         given = args, kwargs
         if signature.real:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
-        output = way(func, types, args, kwargs, signature)
+        output = strategy(func, types, args, kwargs, signature)
         if not self._nested:
             self._values.passed(func, *given, output)
         return output
 
     def _map_device(self, kwargs: dict[str, Any]) -> bool:
-        """Turn the stand-in back into the accelerator in a factory's `device`; tells whether the result is on an accelerator."""
+        """Replace `lazy` by the accelerator in a factory's `device`; returns whether the result is on an accelerator."""
         device = kwargs.get("device")
         if device is None or device.type not in (CPP_ACCELERATOR, ACCELERATOR):
             return False
@@ -239,7 +239,7 @@ class DeviceMode(FakeTensorMode):
         return self._change_in_place if is_in_place_foreach(func) else self._replay
 
     def _higher_order(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """An operator that calls others (random initialisation of DTensors, flex attention): what it calls is simulated in turn."""
+        """An operator that calls others (random initialisation of DTensors, flex attention): the operators that it calls are simulated."""
         rule = higher_order_rules.get(func)
         if rule is None:
             return self.dispatch(func, types, args, kwargs)
@@ -247,7 +247,7 @@ class DeviceMode(FakeTensorMode):
             return rule(*args, **kwargs)
 
     def _view(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
-        """A view operator: the meta kernel itself is the quickest way to an alias."""
+        """A view operator: running the meta kernel itself is the fastest way to make an alias."""
         source, *rest = args
         if type(source) is not FakeTensor or not _is_plain(source):
             return self._run(func, types, args, kwargs, signature)
@@ -264,7 +264,7 @@ class DeviceMode(FakeTensorMode):
         return self._run(func, types, args, kwargs, signature) if output is NotImplemented else output
 
     def _change_in_place(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
-        """An operator that changes lists of tensors in place (an optimizer's) makes nothing: its kernel could only complain."""
+        """An operator that changes lists of tensors in place (an optimizer's) makes no tensors: its kernel could only raise an error."""
         return None if elements_match(args) else self._replay(func, types, args, kwargs, signature)
 
     def _replay(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:

@@ -24,7 +24,7 @@ from fakerun.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, T
 
 @contextmanager
 def preserved_parameter_identity(context: EmulationContext) -> Iterator[None]:
-    """Let `Module._apply` swap the content of parameters, whatever refers to them."""
+    """Let `Module._apply` swap the contents of parameters, whatever references to them exist."""
     with Patches() as patches:
         patches.set(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
         patches.set(torch.utils, "swap_tensors", _swap)
@@ -54,7 +54,7 @@ def _deep_copy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
 def _set_data(mode: DeviceMode, data: Any, tensor: torch.Tensor, value: torch.Tensor) -> None:
     """`tensor.data = value`, also between host and simulated accelerator: `p.data = p.data.cuda()`."""
     if isinstance(tensor, FakeTensor) and isinstance(tensor, FlatParameter):
-        # FSDP1 with its parameters offloaded moves them to and fro in every pass, and its gradients are reduced in a hook on the graph
+        # FSDP1 with offloaded parameters moves them between host and device in every pass, and reduces gradients in a hook on the graph
         # between: once a flat parameter was on the accelerator, it is simulated on the host, too.
         value = mode.simulate(value)
     if isinstance(tensor, FakeTensor) is isinstance(value, FakeTensor):

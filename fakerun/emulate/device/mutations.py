@@ -1,4 +1,4 @@
-"""Which of its arguments an operator writes to."""
+"""Which of its arguments an operator mutates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,13 +7,13 @@ from fakerun.torch_private import FakeTensor, OpOverload, schema_of
 
 
 class MutatedArguments:
-    """The schemas, read once for each operator."""
+    """The mutated arguments of each operator, read once from its schema."""
 
     def __init__(self) -> None:
         self._arguments: dict[Any, tuple[tuple[int, str], ...]] = {}
 
     def of(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[Any]:
-        """The simulated tensors that this call of `func` writes to."""
+        """The simulated tensors that this call of `func` mutates."""
         arguments = self._arguments.get(func)
         if arguments is None:
             arguments = self._arguments[func] = _mutated_arguments(func)

@@ -1,6 +1,6 @@
-"""Nested tensors of the jagged layout: what their ragged size is called follows from their offsets, whether these are simulated or not.
+"""Nested tensors of the jagged layout: the symbol of their ragged size follows from their offsets, whether these are simulated or not.
 
-Torch keeps that name in a registry for real offsets, and on the tensor for FakeTensors, where it is a symbol of the compiler's. Without
+torch keeps that symbol in a registry for real offsets, and on the tensor for FakeTensors, where it is a symbol of the compiler's. Without
 this, `.to()` from the host fails with "'Tensor' object has no attribute 'nested_int_memo'" (torch 2.13). Here all are in the registry.
 """
 

@@ -1,4 +1,4 @@
-"""What a device tensor looks like when it is printed: as on CUDA, with neutral values where none are known."""
+"""How device tensors are printed: as on CUDA, with placeholders for unknown values."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -111,7 +111,7 @@ class Recipe:
 
 
 def recipe_for(output: Any, args: Sequence[Any]) -> Recipe | None:
-    """The recipe that reproduces `output`, or None when it shares storage in a way that only running the operator reproduces."""
+    """The recipe that reproduces `output`, or None if only running the operator reproduces how it shares storage."""
     sequence = type(output) if isinstance(output, (list, tuple)) else None
     if sequence not in (None, list, tuple):
         return None  # named tuples of `torch.return_types` are rare enough to be run
@@ -148,5 +148,5 @@ def _span_bytes(tensor: torch.Tensor) -> int:
 
 
 def unwraps_itself(kind: type) -> bool:
-    """Whether tensors of this class have ways of their own with operators, which come first."""
+    """Whether tensors of this class implement operators themselves, which has precedence."""
     return kind not in _PLAIN and _dispatch_of(kind) is not _dispatch_of(torch.Tensor)

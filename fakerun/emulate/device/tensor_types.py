@@ -32,7 +32,7 @@ class _TensorType(type):
 
 @contextmanager
 def tensor_types(_: EmulationContext) -> Iterator[None]:
-    """Answer by and to the accelerator's type names for as long as the context lasts."""
+    """Accept and return the accelerator's type names until the context ends."""
     original = torch.Tensor.type
 
     def type_of(self: torch.Tensor, dtype: Any = None, non_blocking: bool = False, **kwargs: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Answers questions about values that nobody computed.
+"""Answers operators that read unknown values.
 
-A value on the simulated accelerator is unknown. Where the script asks for one, it gets a documented neutral value (float 1.0, int 1,
-bool False), and the report says where: control flow that depends on it may differ on real hardware.
+Most values on the simulated accelerator are unknown. Where the script reads one, it gets a placeholder (float 1.0, int 1, bool False), and
+a finding has the line: control flow that depends on the value may differ on real hardware.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from fakerun.torch_private import FakeTensor, operator_name, pytree
 aten = torch.ops.aten
 
 _LARGEST_ELEMENTS = 2**26
-"""Above this a question is not answered by computing on neutral values: it would take more host memory than fakerun may."""
+"""Above this size no operator is computed on placeholders: that would take too much host memory."""
 
 _HOST = torch.device("cpu")
 
@@ -30,7 +30,7 @@ _UNVERIFIED = (
     "What depends on it is unverified: the branch for the placeholder was taken, others were not run, "
     "and with real data ranks may take different branches."
 )
-"""What follows from reading a value: what the script then does with it, a comparison in Python say, cannot be seen."""
+"""The hint of findings about a read value: what the script does with it (a comparison in Python) cannot be observed."""
 
 
 class UnknownValues:
@@ -42,7 +42,7 @@ class UnknownValues:
         self._findings = context.findings
         self._unnoted = 0
         self.made_up = False
-        """Whether a host tensor was filled with neutral values: they may be anywhere by now."""
+        """Whether a host tensor was filled with placeholders, which may have been copied anywhere since."""
 
     def register(self) -> None:
         """Answer the operators that read values."""
@@ -65,7 +65,7 @@ class UnknownValues:
         return placeholder_value(args[0].dtype)
 
     def _is_valid(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Torch asks this when it checks arguments (of distributions): what nobody computed is taken to be valid."""
+        """Called by torch to check arguments (of distributions): unknown values are assumed to be valid."""
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
         known = self._mode.known.of(args[0])
@@ -96,7 +96,7 @@ class UnknownValues:
         return placeholder_tensor(source, dtype)
 
     def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """`a.copy_(b)` between any two devices. A host tensor that receives unknown values is filled with neutral ones."""
+        """`a.copy_(b)` between any two devices. A host tensor that receives unknown values is filled with placeholders."""
         target, source = args[0], args[1]
         if type(target) is FakeTensor:
             if target.shape != source.shape:
@@ -115,18 +115,20 @@ class UnknownValues:
         return self.fill(target, "the values of a device tensor")
 
     def fill(self, target: torch.Tensor, what: str) -> torch.Tensor:
-        """Give a host tensor neutral values in the place of `what`, which is not known, and tell the user."""
+        """Fill a host tensor with placeholders for `what`, which is unknown, and add a finding."""
         self._note(what)
         self.made_up = True
         return target.fill_(placeholder_value(target.dtype))
 
     def _answer(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """What the operator gives for neutral values, computed on the host."""
+        """The operator's result for placeholders, computed on the host."""
         fakes = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if type(leaf) is FakeTensor]
         if not fakes:
             return UNHANDLED
         if sum(fake.numel() for fake in fakes) > _LARGEST_ELEMENTS:
-            raise UNKNOWN_SHAPE.error(f"torch.ops.{func}", "it depends on the values of a large device tensor, which nobody computed")
+            raise UNKNOWN_SHAPE.error(
+                f"torch.ops.{func}", "it depends on the values of a large device tensor, which a dry run does not compute"
+            )
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         self._note_deciding(func, args[1:2] if func is aten.masked_select.default else fakes)
@@ -139,7 +141,7 @@ class UnknownValues:
         return all(self._mode.known.of(tensor) is not None for tensor in tensors)
 
     def _note_deciding(self, func: Any, tensors: Sequence[torch.Tensor]) -> None:
-        """Tell the user if the shape of a result depends on values of these tensors that are not known, or assumed."""
+        """Add a finding if the shape of a result depends on unknown or assumed values of these tensors."""
         if self._all_known(tensors):
             self._note_assumed(self._mode.known.assumed_of_any(tensors))
         else:
@@ -156,7 +158,7 @@ class UnknownValues:
         return placed
 
     def to_show(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A host tensor with the values of `tensor`, or neutral ones, for printing: however large, it takes little memory."""
+        """A host tensor with the values of `tensor`, or placeholders, for printing. It takes little memory, however large it is."""
         known = self._read(tensor)
         if known is not None:
             return known
@@ -164,7 +166,7 @@ class UnknownValues:
         return torch.full((), placeholder_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """The values of a tensor that the script gets to see, if they are known or assumed."""
+        """The values of a tensor that the script reads, if they are known or assumed."""
         known = self._mode.known.of(tensor)
         if known is not None:
             self._note_assumed(self._mode.known.assumed(tensor))
@@ -172,7 +174,7 @@ class UnknownValues:
 
     @contextmanager
     def unnoted(self) -> Iterator[None]:
-        """What is asked for meanwhile is of no interest to the user."""
+        """Reads until the context ends add no findings."""
         self._unnoted += 1
         try:
             yield
@@ -196,7 +198,7 @@ class UnknownValues:
             self.report_assumed_peers()
 
     def report_assumed_peers(self) -> None:
-        """The script gets to see values that ranks were assumed to contribute."""
+        """Add a finding: the script reads values that other ranks are assumed to contribute."""
         if not self._unnoted:
             self._findings.note(
                 FindingCode.PEERS_ASSUMED,
@@ -206,5 +208,5 @@ class UnknownValues:
 
 
 def unknown_values(context: EmulationContext) -> None:
-    """Answer questions about values that nobody computed."""
+    """Answer operators that read unknown values."""
     context.part(UnknownValues).register()

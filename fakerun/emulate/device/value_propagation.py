@@ -1,4 +1,4 @@
-"""Follows known values through operators.
+"""Propagates known values through operators.
 
 A value that came from the host (sequence lengths, position ids, masks, counters) stays known through operators all of whose operands are
 known: those are also computed on the host. What an operator makes from nothing is known, and so is what it writes over. A write with
@@ -71,7 +71,7 @@ class _Kind(Enum):
 
 
 class ValuePropagation:
-    """Told of every operator that was simulated."""
+    """Called for every operator that was simulated."""
 
     def __init__(self, known: KnownValues, mutations: MutatedArguments) -> None:
         self._known = known
@@ -88,7 +88,7 @@ class ValuePropagation:
                 self._known.forget(tensor)
 
     def _followed(self, kind: _Kind, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
-        """Whether it could be told what the operator did to values."""
+        """Whether the operator's effect on values is known."""
         if kind is _Kind.COMPUTES:
             return self._may_be_known(args) and self._computed(kind, func, args, kwargs, output)
         if type(output) is not FakeTensor:

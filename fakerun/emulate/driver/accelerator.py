@@ -1,4 +1,4 @@
-"""The facade of `torch.accelerator`, the device-neutral face of the same accelerator."""
+"""The facade of `torch.accelerator`, the device-independent API of the same accelerator."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The facade of `torch.cuda`: it answers as the chosen accelerator would."""
+"""The facade of `torch.cuda`, which answers for the job's accelerator."""
 
 import contextlib
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
     visible = VisibleDevices()
 
     class DeviceContext:
-        """Stands for `torch.cuda.device` and `torch.cuda.device_of`."""
+        """Replaces `torch.cuda.device` and `torch.cuda.device_of`."""
 
         def __init__(self, device: Any) -> None:
             self.idx = devices.index(device.device if isinstance(device, torch.Tensor) else device)
@@ -158,7 +158,7 @@ def _work(streams: StreamTable, graphs: GraphTable) -> dict[str, Any]:
 
 
 class _NoRanges:
-    """Stands for NVTX: nobody is watching."""
+    """Replaces NVTX. Its ranges are ignored."""
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: 0

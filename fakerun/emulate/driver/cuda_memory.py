@@ -83,7 +83,7 @@ def memory_history(context: EmulationContext) -> dict[str, Any]:
 
 
 def _stats(allocated_bytes: int, peak_bytes: int) -> "OrderedDict[str, Any]":
-    """`torch.cuda.memory_stats()` with torch's keys; what is counted by the block or the segment is not simulated, and 0."""
+    """`torch.cuda.memory_stats()` with torch's keys; counts of blocks and segments are not simulated and are 0."""
     stats: OrderedDict[str, Any] = OrderedDict()
     for kind in ("active_bytes", "allocated_bytes", "requested_bytes", "reserved_bytes"):
         for pool in _POOLS:
@@ -102,7 +102,7 @@ def _stats(allocated_bytes: int, peak_bytes: int) -> "OrderedDict[str, Any]":
 
 
 class MemoryPool:
-    """Stands for `torch.cuda.MemPool`: where memory comes from makes no difference to how much it is."""
+    """Replaces `torch.cuda.MemPool`: the pool that memory comes from does not change how much there is."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.id = (0, 0)

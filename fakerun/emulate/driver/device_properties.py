@@ -1,7 +1,7 @@
 """What `torch.cuda.get_device_properties()` returns: every field that torch 2.13 to 2.15 have, from the hardware's data.
 
 The limits that all devices of a vendor have are those of CUDA's programming guide, "Technical Specifications per Compute Capability", and
-of AMD's CDNA 3 ISA. A figure that the data lacks is a gap: told when it is read, and answered by a placeholder.
+of AMD's CDNA 3 ISA. A figure that the data lacks is a gap: reading it adds a finding and returns a placeholder.
 """
 
 import uuid
@@ -20,7 +20,7 @@ _RELEASED_FOR = ((7, 5), (8, 0), (8, 6), (9, 0), (10, 0), (12, 0))
 
 
 class DeviceProperties:
-    """Stands for torch's class of the same purpose."""
+    """Replaces torch's class of the same purpose."""
 
     def __init__(self, hardware: Accelerator, index: int, findings: FindingSink) -> None:
         self._findings = findings

@@ -1,6 +1,6 @@
 """Random generators of the accelerator.
 
-They keep a seed and an offset, as CUDA's do, and are without effect on values that nobody computes.
+They keep a seed and an offset, as CUDA's generators do. No values are drawn from them.
 """
 
 import struct
@@ -83,7 +83,7 @@ def _default_generator(devices: Devices, device: Any) -> torch.Generator:
 
 @dataclass(slots=True)
 class _Philox:
-    """What CUDA's generator consists of. Generators may share it (`graphsafe_get_state`)."""
+    """The state of a CUDA generator, which several generators may share (`graphsafe_get_state`)."""
 
     seed: int
     offset: int = 0
@@ -94,7 +94,7 @@ _STATE = struct.Struct("<QQ")
 
 
 class _AcceleratorGenerator(torch.Generator):
-    """A host generator that says it is the accelerator's, and has the state of one."""
+    """A host generator that reports the accelerator as its device and has the state of a CUDA generator."""
 
     place: torch.device
 

@@ -1,7 +1,7 @@
-"""CUDA graphs: what is captured runs eagerly, once. That is its first replay; further ones repeat what was recorded of it.
+"""CUDA graphs: a captured region runs eagerly, once, and counts as the first replay. Later replays repeat its record.
 
-Nothing is run by a replay, so nothing is computed and no memory changes: the memory that a graph keeps for itself between replays
-is not counted. The report says so.
+A replay runs nothing, so it computes nothing and changes no memory. The memory that a graph reserves between replays is not counted;
+the report says so.
 """
 
 from types import TracebackType
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class GraphTable:
-    """The classes and functions of `torch.cuda.graphs`, by what they stand for."""
+    """The replacements of the classes and functions of `torch.cuda.graphs`."""
 
     def __init__(self, context: EmulationContext) -> None:
         self.communication = context.communication
@@ -24,18 +24,18 @@ class GraphTable:
         self.Graph: Any = type("CUDAGraph", (_Graph,), {"table": self})
 
     def pool_handle(self) -> tuple[int, int]:
-        """A new memory pool's name."""
+        """The handle of a new memory pool."""
         self._pools += 1
         return (0, self._pools)
 
 
 def make_graphed_callables(callables: Any, sample_args: Any, *args: Any, **kwargs: Any) -> Any:
-    """The callables as they are: they run at every call, so nothing is missed."""
+    """The callables unchanged: they run at every call, so everything is recorded."""
     return callables
 
 
 class _Graph:
-    """Stands for `torch.cuda.CUDAGraph`."""
+    """Replaces `torch.cuda.CUDAGraph`."""
 
     table: ClassVar[GraphTable]
 
@@ -54,10 +54,10 @@ class _Graph:
         self._ended = self.table.communication.mark()
 
     def instantiate(self) -> None:
-        """There is nothing to prepare."""
+        """Nothing to do."""
 
     def replay(self) -> None:
-        """Work ran when it was captured, which a GPU would not have done: that was the first replay."""
+        """Repeat the record of the capture. The first replay is the capture itself, which a GPU would not execute."""
         if self._replayed and self._began is not None and self._ended is not None:
             self.table.communication.repeated(self._began, self._ended)
         self._replayed = True
@@ -69,14 +69,14 @@ class _Graph:
         return self._pool
 
     def enable_debug_mode(self) -> None:
-        """There is nothing to show."""
+        """Nothing to do."""
 
     def debug_dump(self, debug_path: str) -> None:
-        """There is nothing to show."""
+        """Nothing to do."""
 
 
 class Capture:
-    """Stands for `torch.cuda.graph`."""
+    """Replaces `torch.cuda.graph`."""
 
     def __init__(self, cuda_graph: Any, pool: Any = None, stream: Any = None, **kwargs: Any) -> None:
         self.cuda_graph, self._requested_pool, self._stream = cuda_graph, pool, stream

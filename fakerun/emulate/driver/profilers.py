@@ -1,4 +1,4 @@
-"""torch's profilers see the host only: a device on which nothing happens has nothing to tell, and its times would be made up."""
+"""torch's profilers record the host only: no work runs on the device, so there is no device activity to record."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from fakerun.records.finding_code import FindingCode
 
 @contextmanager
 def host_only_profilers(context: EmulationContext) -> Iterator[None]:
-    """Let `torch.profiler` and `torch.autograd.profiler` record the host's part of what they are asked for."""
+    """Let `torch.profiler` and `torch.autograd.profiler` record host activities, whatever the script requests."""
     profiler = torch.autograd.profiler
     init = profiler.profile.__init__
 

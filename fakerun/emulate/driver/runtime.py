@@ -9,7 +9,7 @@ _SUCCESS = 0
 
 
 class Runtime:
-    """Stands for the module that `torch.cuda.cudart()` returns. What has no effect on a host without the device succeeds."""
+    """Replaces the module that `torch.cuda.cudart()` returns. Functions that have no effect without the device succeed."""
 
     def __init__(self, memory_info: Callable[[Any], tuple[int, int]]) -> None:
         self.cudaMemGetInfo = memory_info

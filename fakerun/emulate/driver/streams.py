@@ -1,4 +1,4 @@
-"""CUDA streams and events of the simulated accelerator: everything is done the moment it is asked for."""
+"""CUDA streams and events of the simulated accelerator: all work completes when it is issued."""
 
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
@@ -43,7 +43,7 @@ class StreamTable:
 
 
 class _Stream:
-    """Stands for `torch.cuda.Stream`."""
+    """Replaces `torch.cuda.Stream`."""
 
     table: ClassVar[StreamTable]
 
@@ -56,16 +56,16 @@ class _Stream:
         self.stream_id = self.cuda_stream = self.native_handle = stream_id
         self.device_type = 1
         self.priority = priority
-        self._outer: list[Any] = []  # the current streams where this one was entered: it may be entered again inside itself
+        self._outer: list[Any] = []  # the streams that were current when this one was entered, which may be nested
 
     def query(self) -> bool:
         return True
 
     def synchronize(self) -> None:
-        """Nothing is under way."""
+        """All work is complete."""
 
     def wait_event(self, event: Any) -> None:
-        """It has happened."""
+        """It is complete already."""
 
     def wait_stream(self, stream: Any) -> None:
         """It is idle."""
@@ -99,29 +99,29 @@ class _Stream:
 
 
 class _ExternalStream(_Stream):
-    """Stands for `torch.cuda.ExternalStream`."""
+    """Replaces `torch.cuda.ExternalStream`."""
 
     def __init__(self, stream_ptr: int, device: Any = None, **kwargs: Any) -> None:
         super().__init__(device, stream_id=stream_ptr)
 
 
 class Event:
-    """Stands for `torch.cuda.Event`: recorded and over. Nothing takes time here: fakerun estimates none."""
+    """Replaces `torch.cuda.Event`. It completes when it is recorded, because fakerun simulates no time."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.cuda_event = 0
 
     def record(self, stream: Any = None) -> None:
-        """It happens at once."""
+        """It completes at once."""
 
     def wait(self, stream: Any = None) -> None:
-        """It has happened."""
+        """It is complete already."""
 
     def query(self) -> bool:
         return True
 
     def synchronize(self) -> None:
-        """It has happened."""
+        """It is complete already."""
 
     def ipc_handle(self) -> NoReturn:
         raise EVENT_HANDLES.error()
@@ -134,12 +134,12 @@ class Event:
         return "<torch.cuda.Event 0x0>"
 
     def elapsed_time(self, end: "Event") -> float:
-        """Milliseconds between two events: the neutral value, since no time passes."""
+        """Milliseconds between two events: a placeholder, since no time passes."""
         return 1.0
 
 
 class StreamContext:
-    """Stands for `torch.cuda.stream(s)`; None changes nothing."""
+    """Replaces `torch.cuda.stream(s)`; None changes nothing."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

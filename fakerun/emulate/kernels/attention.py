@@ -1,10 +1,10 @@
 """Chooses the kernel of scaled_dot_product_attention as CUDA does.
 
-torch asks the device for its choice in C++, and the stand-in has none: attention would fall back to the math kernel, whose S x S
-matrices dominate memory. The rules are those of ATen/native/transformers/cuda/sdp_utils.cpp (torch 2.13).
+torch asks the device for its choice in C++, and the device type that C++ sees has none: attention would fall back to the math kernel,
+whose S x S matrices dominate memory. The rules are those of ATen/native/transformers/cuda/sdp_utils.cpp (torch 2.13).
 
-On data-centre Hopper and Blackwell torch tries cuDNN's kernel first. It needs the memory of flash attention's and of the efficient
-one's (output and one fp32 log-sum-exp per query) and is simulated by them; it stands for itself where it alone is fused: grouped
+On data-centre Hopper and Blackwell torch tries cuDNN's kernel first. It takes as much memory as flash and
+efficient attention (output and one fp32 log-sum-exp per query) and is simulated by them, except where only cuDNN's is fused: grouped
 queries with a mask.
 """
 
@@ -23,7 +23,7 @@ from fakerun.torch_private import unregister
 aten = torch.ops.aten
 
 _KEYS = ("AutogradCUDA", "AutogradLazy")
-"""Simulated tensors carry the first; wrappers around them (DTensor), made for the stand-in device, the second."""
+"""Simulated tensors have the first key. Wrappers around them (DTensor) have the key of the device type that C++ sees."""
 
 _HALF = (torch.float16, torch.bfloat16)
 _CUDNN_FIRST = ((9, 0), (10, 0))
@@ -149,7 +149,7 @@ def _whole(mask: Any, query: Any, key: Any) -> Any:
 
 
 def _aligned(mask: Any) -> Any:
-    """The efficient kernel reads rows of masks in aligned pieces: a copy with longer rows is made of one that does not allow it."""
+    """The efficient kernel reads mask rows in aligned pieces. A mask that is not aligned is copied with padded rows."""
     if all(stride % _ALIGNMENT == 0 for stride in mask.stride()[:-1]) and mask.stride(-1) == 1:
         return mask
     length = mask.shape[-1]

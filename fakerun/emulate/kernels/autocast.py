@@ -1,6 +1,6 @@
 """CUDA autocast for simulated tensors.
 
-torch's own autocast kernels ask in C++ whether a tensor is on CUDA, and hear that it is not. These kernels take their place on the
+torch's own autocast kernels check in C++ whether a tensor is on CUDA, which simulated tensors are not. These kernels replace them on the
 same dispatch key, with the same policies and the same cache of cast weights. The lists and the rules are those of
 ATen/autocast_mode.h (torch 2.13).
 """

@@ -1,4 +1,4 @@
-"""`torch.compile` gives what it gives on a GPU, but what it gives runs eagerly, and the report says so."""
+"""`torch.compile` returns the same types as on a GPU, but the compiled code runs eagerly. The report says so."""
 
 import functools
 import sys
@@ -15,13 +15,13 @@ from fakerun.torch_private import COMPILED_FROM, DYNAMO, ENABLE_COMPILED_AUTOGRA
 
 
 class Compilation:
-    """Stands for the compiler. `running` counts the compiled functions that are running, one inside the other."""
+    """Replaces the compiler. `running` is the depth of nested compiled functions that are running."""
 
     def __init__(self, context: EmulationContext) -> None:
         self._findings = context.findings
         self.running = 0
         self.replacements: dict[Any, Callable[..., Any]] = {}
-        """How certain functions run when compiled, where that makes a difference to memory."""
+        """What functions run as when they are compiled, where that changes memory."""
 
     def compile(self, model: Any = None, **options: Any) -> Any:
         """`torch.compile`, also as a decorator with options."""
@@ -29,7 +29,7 @@ class Compilation:
             return functools.partial(self.compile, **options)
         if options.get("disable"):
             return model
-        if _called_by_torch():  # some functions of torch's (flex_attention) compile what they need, whether the script asks or not
+        if _called_by_torch():  # some of torch's functions (flex_attention) always compile a part of themselves
             return self.replacements.get(model, model)
         self._note()
         if isinstance(model, torch.nn.Module):
@@ -44,14 +44,14 @@ class Compilation:
         compile_calls(module, self.eager)
 
     def eager(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, compiled in name."""
-        way = self.replacements.get(function, function)
+        """`function`, marked as compiled."""
+        replacement = self.replacements.get(function, function)
 
         @functools.wraps(function)
         def compiled(*args: Any, **kwargs: Any) -> Any:
             self.running += 1
             try:
-                return way(*args, **kwargs)
+                return replacement(*args, **kwargs)
             finally:
                 self.running -= 1
 
@@ -66,7 +66,7 @@ class Compilation:
 
 
 class _Context:
-    """What a compiled module keeps of the compiler."""
+    """The part of the compiler that a compiled module keeps."""
 
     def __init__(self, compilation: Compilation) -> None:
         self._compilation = compilation

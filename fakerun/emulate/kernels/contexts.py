@@ -1,4 +1,4 @@
-"""The emulations of kernels: operators of which torch's meta kernels do not tell what a GPU would do."""
+"""The emulations of kernels: operators that behave differently on a GPU than torch's meta kernels."""
 
 from fakerun.emulate.kernels.attention import simulated_attention
 from fakerun.emulate.kernels.autocast import simulated_autocast

@@ -1,7 +1,7 @@
-"""Control flow as operators (`torch.cond`, `while_loop`, `scan`): run as the Python that they are equivalent to.
+"""Control flow operators (`torch.cond`, `while_loop`, `scan`), run as the equivalent Python.
 
-torch would have its compiler lift what the branches close over, and fakerun compiles nothing; and a rule is missing for choosing by a
-value that nobody computed. In Python autograd follows by itself, and an unknown condition gets the neutral answer, and its note.
+torch would compile the branches, and fakerun compiles nothing; there is also no rule for a condition whose value is unknown. Run as
+Python, autograd needs no special case, and an unknown condition is answered with a placeholder and a finding.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from fakerun.torch_private import CONTROL_FLOW, pytree
 
 @contextmanager
 def python_control_flow(_: EmulationContext) -> Iterator[None]:
-    """Replace the three for as long as the context lasts."""
+    """Replace the three until the context ends."""
     answers = {"cond": _cond, "while_loop": _while_loop, "scan": _scan}
     with Patches() as patches:
         for name, places in CONTROL_FLOW.items():

@@ -53,7 +53,7 @@ def _note_unfused(findings: FindingSink, query: torch.Tensor, key: torch.Tensor)
 
 
 def _without_scores(context: EmulationContext) -> Callable[..., BlockMask]:
-    """Compiled, `create_block_mask` makes its blocks without the mask of S x S that it makes when it runs eagerly."""
+    """Run compiled, `create_block_mask` makes its blocks without the S x S mask that it makes in eager mode."""
 
     def create(*args: Any, **kwargs: Any) -> BlockMask:
         with context.mode.unobserved():
@@ -66,7 +66,7 @@ def _without_scores(context: EmulationContext) -> Callable[..., BlockMask]:
 
 
 def _captured(function: Any) -> list[torch.Tensor]:
-    """The tensors that a function closes over, or reads from its module, and that want a gradient."""
+    """The tensors that a function closes over, or reads from its module, and that require a gradient."""
     if not isinstance(function, FunctionType):
         return []
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
@@ -76,7 +76,7 @@ def _captured(function: Any) -> list[torch.Tensor]:
 
 
 class _WithGradients(torch.autograd.Function):
-    """The output, of which the captured tensors have their part."""
+    """The output, with gradients for the captured tensors."""
 
     @staticmethod
     def forward(ctx: Any, output: torch.Tensor, *captured: torch.Tensor) -> torch.Tensor:

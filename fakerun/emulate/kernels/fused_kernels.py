@@ -1,4 +1,4 @@
-"""Lets torch find the kernels that only its CUDA builds carry.
+"""Registers kernels that only CUDA builds of torch have.
 
 Nearly every operator has one autograd formula for all devices. A few have a fused kernel on CUDA, with a formula of its own, and are
 taken apart elsewhere; the dispatcher decides by whether a CUDA kernel is registered. In a CPU build none is, and the parts would be
@@ -18,12 +18,12 @@ OPERATORS = ("_fused_rms_norm", "silu_backward", "mish_backward")
 """All operators of torch 2.11 to 2.15 that have both a CUDA kernel and a composite one."""
 
 _KEYS = ("CUDA", "Lazy")
-"""Simulated tensors carry the first; wrappers around them (DTensor), made for the stand-in device, the second."""
+"""Simulated tensors have the first key. Wrappers around them (DTensor) have the key of the device type that C++ sees."""
 
 
 @contextmanager
 def fused_kernels(_: EmulationContext) -> Iterator[None]:
-    """Register the kernels that this build lacks, for as long as the context lasts."""
+    """Register the kernels that this build lacks, until the context ends."""
     library = torch.library.Library("aten", "IMPL")
     for name in OPERATORS:
         for key in _KEYS:

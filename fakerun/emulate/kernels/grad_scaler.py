@@ -1,4 +1,4 @@
-"""GradScaler decides from values whether to step; with gradients that nobody computed it takes them to be finite."""
+"""GradScaler skips a step if gradients are not finite. Simulated gradients have no values and are assumed to be finite."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from fakerun.torch_private import STEP_IF_FINITE
 
 @contextmanager
 def finite_gradients(_: EmulationContext) -> Iterator[None]:
-    """Let `GradScaler.step` always step, as it does in all but the first few steps of real training."""
+    """Let `GradScaler.step` always step, as it does in nearly every step of real training."""
 
     def step(self: Any, optimizer: torch.optim.Optimizer, state: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         return optimizer.step(*args, **kwargs)

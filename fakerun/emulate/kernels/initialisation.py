@@ -1,4 +1,4 @@
-"""Random initialisation that rejects samples: what it asks of its own samples is not worth telling, unless ranks communicate for it."""
+"""Random initialisation that rejects samples. Its checks of unknown samples add a finding only if they communicate."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +15,15 @@ from fakerun.torch_private import TRUNCATED_NORMAL, dtensors_share_random_state
 
 @contextmanager
 def accepted_samples(context: EmulationContext) -> Iterator[None]:
-    """Let `trunc_normal_` take its first samples (a neutral False answers its `.any()`), without a note about control flow.
+    """Let `trunc_normal_` accept its first samples (the placeholder False answers its `.any()`), without a finding about control flow.
 
-    2.15: for that question the ranks that share a DTensor gather its mask, once for each round of samples (2.13 asks each rank alone).
+    In torch 2.15 the ranks that share a DTensor gather its mask once per round of samples; in 2.13 each rank checks its own.
     """
     communication, values = context.communication, context.part(UnknownValues)
     original = getattr(torch.nn.init, TRUNCATED_NORMAL)
 
     def truncated_normal(*args: Any, **kwargs: Any) -> Any:
-        # The first random operation on DTensors communicates once, whatever is drawn: ranks agree on a random state.
+        # The first random operation on DTensors broadcasts a random state, whatever is drawn.
         expected = communication.mark().calls + (not dtensors_share_random_state())
         with values.unnoted():
             result = original(*args, **kwargs)

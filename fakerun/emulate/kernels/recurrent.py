@@ -1,4 +1,4 @@
-"""Recurrent networks: cuDNN runs a whole sequence in one kernel; here it is taken apart into steps, and the report says so."""
+"""Recurrent networks: cuDNN runs a whole sequence in one kernel; here it runs step by step. The report says so."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from fakerun.records.finding_code import FindingCode
 
 @contextmanager
 def unfused_rnns(context: EmulationContext) -> Iterator[None]:
-    """Leave the weights of `nn.LSTM` and its like as they are: a CUDA build would ask cuDNN to pack them, and find no driver."""
+    """Do not pack the weights of `nn.LSTM` and similar modules: a CUDA build would call cuDNN and find no driver."""
 
     def flatten_parameters(self: torch.nn.RNNBase) -> None:
         if any(weight.is_cuda for weight in self.parameters()):

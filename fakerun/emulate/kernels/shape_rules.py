@@ -1,4 +1,4 @@
-"""Shapes of what operators with a CUDA kernel return, where torch has no meta kernel or one that is wrong for the device (torch 2.13)."""
+"""Output shapes of operators that have a CUDA kernel but no meta kernel, or a meta kernel that is wrong for CUDA (torch 2.13)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -100,7 +100,7 @@ def _stepped(mode: DeviceMode) -> Handler:
 
 
 def _with_number_for_rate(mode: DeviceMode, same: Any) -> Handler:
-    """The learning rate as a tensor makes no difference to what is allocated; as a number there is a rule."""
+    """A learning rate that is a tensor allocates no more than a number, for which there is a shape rule."""
 
     def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0][0]) is not FakeTensor:
@@ -111,13 +111,13 @@ def _with_number_for_rate(mode: DeviceMode, same: Any) -> Handler:
 
 
 def _ctc_loss(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Lengths as numbers, as CUDA reads them; torch leaves them on the host for tensor subclasses, and then divides by them."""
+    """Pass the lengths as numbers, as CUDA reads them. torch leaves them on the host for tensor subclasses, and then divides by them."""
     numbers = [arg.tolist() if position in (2, 3) and isinstance(arg, torch.Tensor) else arg for position, arg in enumerate(args)]
     return func(*numbers, **kwargs)
 
 
 def _lerp_(mode: DeviceMode) -> Handler:
-    """In place it has no meta kernel; out of place it has."""
+    """`lerp_` has no meta kernel; `lerp` has."""
 
     def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
@@ -131,7 +131,7 @@ def _lerp_(mode: DeviceMode) -> Handler:
 
 
 def _packed(mode: DeviceMode) -> Handler:
-    """How much is packed follows from the lengths, which are on the host."""
+    """The packed size follows from the lengths, which are on the host."""
 
     def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         padded, lengths = args[:2]

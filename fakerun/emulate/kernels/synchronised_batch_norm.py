@@ -1,4 +1,4 @@
-"""The kernels of SyncBatchNorm, which exist on CUDA only and have no meta kernel: what they allocate and return.
+"""Outputs of the kernels of SyncBatchNorm, which exist on CUDA only and have no meta kernel.
 
 Signatures and result types are those of ATen/native/cuda/Normalization.cu (torch 2.13).
 """
@@ -50,7 +50,7 @@ def _channels(stacked: torch.Tensor) -> torch.Tensor:
 
 
 def _backward_reduce(gradient: torch.Tensor, x: torch.Tensor, mean: torch.Tensor, invstd: torch.Tensor, weight: Any, *wanted: bool) -> Any:
-    """`wanted` tells of which gradients the sums are wanted: of the input, the weight, the bias."""
+    """`wanted` has a flag for each gradient that needs the sums: input, weight, bias."""
     for_x, for_weight, for_bias = wanted
     sums = (torch.empty_like(mean), torch.empty_like(mean)) if for_x else (None, None)
     return (*sums, torch.empty_like(weight) if for_weight else None, torch.empty_like(weight) if for_bias else None)

@@ -1,6 +1,6 @@
-"""Triton kernels: a launch does nothing, what the kernel may have written is no longer known, and the report says so.
+"""Triton kernels: a launch does nothing, and the values of its tensor arguments become unknown. The report says so.
 
-Kernels write into tensors that exist already: shapes and memory are right without running them.
+Kernels write into existing tensors, so shapes and memory are exact without running them.
 """
 
 import sys
@@ -21,7 +21,7 @@ from fakerun.torch_private import TRITON_ACTIVE_DRIVER, FakeTensor
 
 @contextmanager
 def skipped_triton_kernels(context: EmulationContext) -> Iterator[None]:
-    """Answer for Triton as long as the context lasts, where it is installed: torch has imported it then."""
+    """Answer for Triton until the context ends, if it is installed; torch has imported it then."""
     triton: Any = sys.modules.get("triton")
     with Patches() as patches:
         if triton is not None:
@@ -44,13 +44,13 @@ def _launch(context: EmulationContext) -> Callable[..., None]:
 
 
 def _first_configuration(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Which configuration is the fastest is nobody's knowledge here."""
+    """Use the first configuration: a dry run cannot time them."""
     self.best_config = self.configs[0]
     return self.fn.run(*args, **kwargs, **self.best_config.all_kwargs())
 
 
 class _Driver:
-    """Stands for Triton's driver: which device and which target it compiles for."""
+    """Replaces Triton's driver: the device and the target that it compiles for."""
 
     def __init__(self, triton: Any, context: EmulationContext) -> None:
         self._compiler, self._devices, self._hardware = triton.backends.compiler, context.devices, context.job.hardware

@@ -1,1 +1,1 @@
-"""What the script is told when something cannot be done: by CUDA, in its words, or by fakerun, as a gap."""
+"""Errors that the script gets: CUDA's, with CUDA's messages, and gaps, for what fakerun does not emulate."""

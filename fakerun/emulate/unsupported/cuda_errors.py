@@ -1,6 +1,6 @@
-"""What CUDA says about a call that a real run would refuse too, where torch's fake tensors say something else or nothing.
+"""CUDA's errors for calls that a real run rejects too, where torch's fake tensors raise another error or none.
 
-Words and rules are those of torch 2.13: c10's adaption.cpp (one device for all arguments), ATen/TensorIterator.cpp (the same, for
+Messages and rules are those of torch 2.13: c10's adaption.cpp (one device for all arguments), ATen/TensorIterator.cpp (the same, for
 pointwise operators), torchgen/dest/register_dispatch_key.py (names of kernels), ATen/native/Convolution.cpp, ATen/native/LinearAlgebra.cpp,
 torch/csrc/Exceptions.cpp (names of tensor types).
 """
@@ -37,7 +37,7 @@ _NAMED_TYPES = {
 
 
 def cuda_error_for(error: Exception, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
-    """What a real run raises where the simulation of `func` raised `error`; a gap of fakerun's; or None if the words are the same."""
+    """What a real run raises where the simulation of `func` raised `error`; a gap of fakerun's; or None if the error is the same."""
     if is_device_mismatch(error):
         return scripts_own(RuntimeError(_mixed_devices(func, args, kwargs)))
     if (shapes := _REDUCTION.search(str(error))) is not None:
@@ -47,12 +47,12 @@ def cuda_error_for(error: Exception, func: Any, args: Sequence[Any], kwargs: Map
 
 
 def different_types(one: str, first: torch.Tensor, other: str, second: torch.Tensor) -> str:
-    """What convolutions say about operands of different dtype or device type."""
+    """The message of convolutions for operands of different dtype or device type."""
     return f"{one} type ({_type_name(first)}) and {other} type ({_type_name(second)}) should be the same"
 
 
 def misplaced_indices(indexed: torch.Tensor) -> str:
-    """What indexing says about indices on an accelerator where the indexed tensor is not."""
+    """The message of indexing for indices on another device than the indexed tensor."""
     return f"indices should be either on cpu or on the same device as the indexed tensor ({indexed.device})"
 
 
@@ -89,7 +89,7 @@ def _named_tensors(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
 
 
 def _checking_kernel(func: Any) -> str | None:
-    """The name of the generated CUDA kernel that checks the devices; None where TensorIterator does, or nobody knows."""
+    """The name of the generated CUDA kernel that checks the devices; None where TensorIterator checks them, or it is unknown."""
     if not isinstance(func, OpOverload) or func.namespace != "aten":
         return None
     overload = "" if overload_name(func) == "default" else overload_name(func)

@@ -1,8 +1,8 @@
-"""What is not emulated: the one list of it, from which the script is told, the report, and docs/not_emulated.md.
+"""The list of what is not emulated. Errors, findings and docs/not_emulated.md are made from it.
 
-A gap is never silent and never a guess. Either the run ends with an error that names the API, why, and a way round; or the script goes on
-with an answer that is stated here, and the report has a finding at the line that asked. The page has these entries, word for
-word; a test holds the two together. Free of torch, for whoever shows the list.
+A gap is never silent and never a guess. Either the run ends with an error that names the API, the reason and a workaround, or the script
+continues with an answer that is stated here and a finding for the line that asked. A test compares the page with this list. Free of
+torch, so that the list can be shown without loading it.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _ENDS_THE_RUN = object()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """One thing that is not emulated. `name` is an API's dotted name, or says in words what is missing."""
+    """One thing that is not emulated. `name` is an API's dotted name, or a description of what is missing."""
 
     name: str
     reason: str
@@ -27,24 +27,24 @@ class Gap:
     answer: Any = _ENDS_THE_RUN
     """What a call returns instead; without one, the run ends."""
     shown: str = ""
-    """The answer in words, where its `repr` does not do."""
+    """The answer as a sentence, where its `repr` is not enough."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether the script is given something instead, and goes on."""
+        """Whether the script gets a substitute and continues."""
         return bool(self.shown) or self.answer is not _ENDS_THE_RUN
 
     @property
     def given(self) -> str:
-        """What the script gets instead, in words."""
+        """What the script gets instead, as a sentence."""
         return self.shown or f"It gives {self.answer!r}."
 
     def error(self, what: str = "", reason: str = "") -> EmulationGapError:
-        """The error that ends the run; `what` and `reason` where this call's are more exact."""
+        """The error that ends the run; `what` and `reason` where they are more specific."""
         return EmulationGapError(f"{what or self.name} is not emulated: {reason or self.reason}. {self.workaround}")
 
     def report(self, findings: FindingSink, what: str = "") -> None:
-        """Report that the script was given something else."""
+        """Report that the script got a substitute."""
         message = f"{what or self.name} is not emulated: {self.reason}. {self.given}"
         findings.note(FindingCode.NOT_EMULATED, message, hint=self.workaround, subject=self.name)
 
@@ -126,7 +126,7 @@ UNDESCRIBED = (
     *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION),
 )
-"""Gaps that are met in the middle of other work, and raised there."""
+"""Gaps that other modules raise or report."""
 
 APIS = (
     *(
@@ -146,7 +146,7 @@ APIS = (
         for name in ("empty", "rendezvous", "get_symm_mem_workspace")
     ),
 )
-"""Gaps that are APIs of torch by their dotted names: `missing_apis` puts a stand-in there."""
+"""Gaps that are APIs of torch by their dotted names: `missing_apis` replaces them."""
 
 
 def all_gaps() -> tuple[Gap, ...]:

@@ -1,4 +1,4 @@
-"""What torch logs only because the job is simulated: kept off the script's stderr."""
+"""Log records that torch emits only because the job is simulated. They are kept off the script's stderr."""
 
 import logging
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _FAKE_TENSORS = logging.getLogger("torch._subclasses.fake_tensor")
 
 @contextmanager
 def silenced_kernel_log(_: object) -> Iterator[None]:
-    """Let no failed meta kernel be logged (torch 2.13): the script gets the exception, and on a device nothing would be logged."""
+    """Do not log failed meta kernels (torch 2.13): the script gets the exception, and a real device would log nothing."""
 
     def is_no_failure(record: logging.LogRecord) -> bool:
         return record.levelno != logging.ERROR

@@ -1,4 +1,4 @@
-"""APIs of torch that are not emulated: what the script finds in their place."""
+"""Replacements of the APIs of torch that are not emulated."""
 
 import importlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from fakerun.records.observer import FindingSink
 
 
 class HasFindings(Protocol):
-    """What is needed here of the emulation's context, which knows the devices, which know the gaps."""
+    """The part of the emulation's context that is needed here. The context itself imports the devices, which import the gaps."""
 
     @property
     def findings(self) -> FindingSink: ...
@@ -19,7 +19,7 @@ class HasFindings(Protocol):
 
 @contextmanager
 def missing_apis(context: HasFindings) -> Iterator[None]:
-    """Say so where the script calls an API that is missing. What this build of torch lacks stays absent."""
+    """Report or raise the gap where the script calls such an API. APIs that this build of torch lacks stay absent."""
     with Patches() as patches:
         for gap in APIS:
             owner, name = _place(gap.name)

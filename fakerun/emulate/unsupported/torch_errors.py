@@ -1,6 +1,6 @@
-"""What torch says about an operator that it cannot simulate, said as a gap of fakerun's: what is missing, and the way round.
+"""torch's errors for operators that it cannot simulate, restated as gaps: what is missing, and the workaround.
 
-Free of torch: errors are told by their names and words, so that whoever meets one can ask without loading torch.
+Free of torch: errors are recognised by class name and message, so that no caller has to load torch.
 """
 
 import re
@@ -16,14 +16,14 @@ _NO_DRIVER = re.compile(
     "Found no NVIDIA driver|NVIDIA driver on your system is too old|No CUDA GPUs are available|no CUDA-capable device"
     "|not linked with support for cuda devices"
 )
-"""What builds of torch with CUDA and builds without say on a host without."""
+"""Messages of torch, built with or without CUDA, on a host without a driver."""
 _NO_DATA = re.compile(r"Cannot access data pointer of Tensor|Cannot access storage of FakeTensor")
 _WITHOUT_DEVICE = "torch cannot run it without the device"
 _VALUES_NEEDED = frozenset({"DataDependentOutputException", "DynamicOutputShapeException"})
 
 
 def gap_of(error: BaseException, operator: Any = None) -> EmulationGapError | None:
-    """The gap that torch's error stands for, or None if it stands for itself. `operator` is the one being simulated, if known."""
+    """The gap that explains torch's error, or None if the error needs no explanation. `operator` is the one being simulated, if known."""
     if not isinstance(error, RuntimeError):
         return None
     message = str(error)
