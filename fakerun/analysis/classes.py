@@ -1,7 +1,7 @@
-"""Classes of ranks: those whose traces are equal up to renaming of ranks. One of a class stands for all of it.
+"""Classes of ranks: the ranks of a class have equal fingerprints, and one of them represents the class.
 
-Equal are the schedule of communication calls (`records.schedule`), the memory timeline, the number of steps and the way it ended. What
-was only assumed to be like a simulated rank belongs to that rank's class, and is kept apart.
+A fingerprint covers the schedule of communication calls (`records.schedule`), the memory timeline, the number of steps, and the failure.
+Ranks that were not simulated belong to the class of their representative, and are listed apart.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from fakerun.records.schedule import calls_of
 
 Value = TypeVar("Value")
 
-Trace = tuple[int, int, int, ProcessFailure | None]
+Fingerprint = tuple[int, int, int, ProcessFailure | None]
 """Equal for ranks of one class: numbers for the schedule and the timeline, steps, failure."""
 
 
@@ -31,33 +31,33 @@ class RankClass:
 
 def rank_classes(ranks: Iterable[RankRecord], assumed: Iterable[AssumedRanks] = ()) -> tuple[RankClass, ...]:
     """The classes, in order of their first simulated ranks."""
-    traces = Traces()
-    members: dict[Trace, list[int]] = {}
+    fingerprints = Fingerprints()
+    members: dict[Fingerprint, list[int]] = {}
     for record in ranks:
-        members.setdefault(traces.of(record), []).append(record.rank)
-    alike: dict[int, list[int]] = {}
+        members.setdefault(fingerprints.of(record), []).append(record.rank)
+    represented: dict[int, list[int]] = {}
     for each in assumed:
-        alike.setdefault(each.representative, []).extend(each.ranks)
+        represented.setdefault(each.representative, []).extend(each.ranks)
     return tuple(
-        RankClass(simulated=tuple(sorted(simulated)), assumed=tuple(sorted(rank for like in simulated for rank in alike.get(like, ()))))
+        RankClass(simulated=tuple(sorted(simulated)), assumed=tuple(sorted(rank for own in simulated for rank in represented.get(own, ()))))
         for simulated in members.values()
     )
 
 
-class Traces:
-    """Tells what class a rank is of. Records that share schedules and timelines are compared by these objects' identity first."""
+class Fingerprints:
+    """Computes fingerprints. Records that share schedules and timelines are compared by the identity of these objects first."""
 
     def __init__(self) -> None:
-        self._schedules: _Numbers[object] = _Numbers()
-        self._timelines: _Numbers[object] = _Numbers()
+        self._schedules: _Numbering[object] = _Numbering()
+        self._timelines: _Numbering[object] = _Numbering()
 
-    def of(self, record: RankRecord) -> Trace:
+    def of(self, record: RankRecord) -> Fingerprint:
         schedule = self._schedules.number(calls_of(record.rank, record.collectives).schedule)
         return schedule, self._timelines.number(record.memory), record.steps, record.failure
 
 
-class _Numbers(Generic[Value]):
-    """Numbers values, equal ones alike. A hash of a long value takes its time: it is taken once for each object."""
+class _Numbering(Generic[Value]):
+    """Numbers values; equal values have one number. Hashing a long value takes time, so it is done once for each object."""
 
     def __init__(self) -> None:
         self._by_value: dict[Value, int] = {}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import fakerun
-from fakerun.analysis.classes import Traces
+from fakerun.analysis.classes import Fingerprints
 from fakerun.analysis.representatives import Representatives
 from fakerun.job.codec import encode_job
 from fakerun.job.named_ranks import named_ranks
@@ -49,22 +49,22 @@ class RepresentativeRanks:
 
     def __init__(self, job: JobSpec) -> None:
         self._job = job
-        self._traces = Traces()
+        self._fingerprints = Fingerprints()
         self._plan: Representatives | None = None
 
     def next(self, records: Mapping[int, RankRecord]) -> Collection[int]:
         self._plan = _representatives(self._job, records.values())
-        return self._plan.next({rank: self._traces.of(record) for rank, record in records.items()})
+        return self._plan.next({rank: self._fingerprints.of(record) for rank, record in records.items()})
 
     def representative_of(self, rank: int) -> int:
-        return rank if self._plan is None else self._plan.stand_in(rank)
+        return rank if self._plan is None else self._plan.stage_rank(rank)
 
     def run_record(self, records: Mapping[int, RankRecord], *, is_complete: bool) -> RunRecord:
         run = replace(run_record_of(records.values()), is_complete=is_complete)
         if not is_complete or self._plan is None:
             return run
-        choice = self._plan.choice({rank: self._traces.of(record) for rank, record in records.items()})
-        return replace(run, assumed=choice.assumed, mesh=self._plan.mesh if choice.assumed else None, findings=choice.findings)
+        selection = self._plan.selection({rank: self._fingerprints.of(record) for rank, record in records.items()})
+        return replace(run, assumed=selection.assumed, mesh=self._plan.mesh if selection.assumed else None, findings=selection.findings)
 
 
 def selection_for(job: JobSpec) -> RankSelection:

@@ -201,6 +201,21 @@ def test_new_groups(groups: dict[int, tuple[GroupCreation, ...]], who: tuple[int
     assert found == ([] if who is None else [("group-mismatch", who, where)])
 
 
+def test_after_a_creation_mismatch_the_names_of_groups_say_nothing() -> None:
+    """Rank 2 creates a group less: what it calls group 1 is what the others call group 2."""
+    groups = {0: made((0, 1), (1, 2)), 1: made((0, 1), (1, 2)), 2: made((1, 2))}
+    calls = {0: call(5, process_group="1", group_ranks=(0, 1)), 1: call(5, process_group="1", group_ranks=(0, 1))}
+    calls[2] = call(6, process_group="1", group_ranks=(1, 2))
+    findings = matching_findings(
+        [RankRecord(rank=rank, group_creations=groups[rank], collectives=in_order([calls[rank]])) for rank in calls]
+    )
+    assert [(finding.code, finding.ranks) for finding in findings] == [("group-mismatch", (2,))]
+    assert findings[0].message == (
+        "ranks do not create the same process groups in the same order. They diverge at process group #0: "
+        "rank 2 creates a group of ranks 1-2 at groups.py:1; ranks 0-1 create a group of ranks 0-1 at groups.py:1."
+    )
+
+
 def test_a_call_on_a_group_that_the_rank_is_not_in() -> None:
     pair = call(5, process_group="1", group="pair", group_ranks=(0, 1))
     findings = matching_findings([RankRecord(rank=rank, collectives=in_order([pair, USUAL[0]])) for rank in WORLD])

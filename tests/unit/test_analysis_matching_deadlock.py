@@ -146,6 +146,54 @@ def test_order_inversions(ranks: dict[int, Calls], who: tuple[int, ...] | None) 
     )
 
 
+def codes(ranks: Mapping[int, Calls]) -> list[tuple[str, tuple[int, ...]]]:
+    return [(code, named) for code, named, _ in found(ranks)]
+
+
+def test_groups_that_are_desynchronised_are_not_looked_at_for_inversions() -> None:
+    """Rank 3 skips a call of b: its later calls of b are matched with others, in any order."""
+    calls = [pair(line, "ab"[line % 2], WORLD, **LATER) for line in range(1, 7)]
+    assert codes({rank: calls[rank == 3 :] for rank in WORLD}) == [("missing-collective", (3,))]
+
+
+def test_groups_that_disagree_on_a_dtype_alone_are() -> None:
+    ranks = {rank: both(rank, turned=rank == 3, **LATER) for rank in WORLD}
+    ranks[2] = [replace(each, dtype="int64") if each.group == "a" else each for each in ranks[2]]
+    assert codes(ranks) == [("dtype-mismatch", (2,)), ("order-inversion", (3,))]
+
+
+def test_groups_without_the_same_members_are_not() -> None:
+    """The group c10d calls a has other members for ranks 0 and 1 than for rank 2."""
+    ranks = {rank: [pair(1, "a", (0, 1, 3), **LATER), pair(2, "b", WORLD, **LATER)] for rank in (0, 1)}
+    ranks[1] = ranks[1][::-1]
+    ranks[2] = [pair(1, "a", (1, 2), **LATER), pair(2, "b", WORLD, **LATER)]
+    assert codes(ranks) == [("group-mismatch", (0, 1, 2, 3))]
+
+
+def test_calls_of_groups_without_the_same_members_are_not_compared() -> None:
+    ranks = {rank: [pair(1, "a", (0, 1, 3), dtype=("int64", "int32")[rank])] for rank in (0, 1)}
+    assert codes({**ranks, 2: [pair(1, "a", (1, 2))]}) == [("group-mismatch", (0, 1, 2, 3))]
+
+
+def test_an_inversion_that_is_a_deadlock_is_reported_as_one() -> None:
+    """Rank 0 has both calls in flight, ranks 1 and 2 wait for each of theirs, in opposite orders."""
+    a, b = pair(1, "a", (0, 1, 2)), pair(2, "b", (0, 1, 2))
+    asynchronous = [replace(each, **LATER) for each in (a, b)]
+    assert codes({0: asynchronous, 1: [b, a], 2: [a, b]}) == [("deadlock", (1, 2))]
+
+
+def test_an_inversion_names_both_groups() -> None:
+    """Two groups of all ranks have one label: c10d's names tell them apart."""
+    calls = [pair(line, "world", WORLD, **LATER) for line in (1, 2)]
+    calls = [replace(each, process_group=str(number)) for number, each in enumerate(calls)]
+    (finding,) = matching_findings([RankRecord(rank=rank, collectives=in_order(calls[:: -1 if rank == 3 else 1])) for rank in WORLD])
+    assert finding.message == (
+        "rank 3 starts all_reduce float32[8] at train.py:2 (collective #0 of group world (ranks 0-3, process group 1)) "
+        "before all_reduce float32[8] at train.py:1 (collective #0 of group world (ranks 0-3, process group 0)), "
+        "ranks 0-2 start them in the opposite order at train.py:1 and at train.py:2, and both are in flight together."
+    )
+
+
 # -- causes and consequences -------------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +299,39 @@ def test_two_bugs_are_two_findings() -> None:
     assert [(code, who) for code, who, _ in found(ranks)] == [("dtype-mismatch", (3,)), ("missing-collective", (1,))]
 
 
+def test_a_cycle_that_a_mismatch_explains_is_no_deadlock() -> None:
+    """Rank 3 skips a call of b and waits in a, where the others arrive only after b."""
+    calls = [pair(line, "ab"[line % 2], WORLD) for line in range(1, 7)]
+    assert found({rank: calls[rank == 3 :] for rank in WORLD}) == [("missing-collective", (3,), "train.py:3")]
+
+
+def test_a_cycle_that_a_mismatch_may_explain_is_no_deadlock() -> None:
+    """Which of two equal receives is missing cannot be told; that the first is missing explains why the ranks wait for each other."""
+    ranks = {
+        0: [send(1, 1), recv(2, 1), send(1, 1), recv(2, 1)],
+        1: [send(4, 0), recv(3, 0), send(4, 0)],
+    }
+    assert found(ranks) == [("send-without-recv", (0, 1), "train.py:1")]
+
+
+def test_a_rank_does_not_wait_for_one_that_waits_beside_it() -> None:
+    """Three pairs of ranks in a ring, neighbouring pairs share a group: all ranks are of one class, but 0 and 1 both wait for 2 and 3."""
+    pairs = [(0, 1), (2, 3), (4, 5)]
+    ranks: dict[int, Calls] = {}
+    for number, members in enumerate(pairs):
+        after, before = pairs[(number + 1) % 3], pairs[number - 1]
+        calls = [pair(1, f"group {number}", (*members, *after)), pair(1, f"group {(number - 1) % 3}", (*before, *members))]
+        ranks |= dict.fromkeys(members, calls)
+    assert found(ranks) == [("deadlock", (0, 2, 4), "train.py:1")]
+
+
+def test_a_rank_is_named_in_one_deadlock() -> None:
+    """Rank 0 sends to two ranks that also send to it first: fixing one of the two deadlocks shows the other."""
+    exchanges = {0: [call for peer in (1, 2) for call in (send(peer, peer, **LATER), recv(peer, peer, **LATER))]}
+    exchanges |= {rank: [send(3, 0, **LATER), recv(4, 0, **LATER)] for rank in (1, 2)}
+    assert found(exchanges) == [("deadlock", (0, 1), "train.py:1")]
+
+
 # -- many ranks --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -281,13 +362,33 @@ def test_one_of_many_leaves_a_call_out() -> None:
 LONG = tuple(range(200))
 
 
-def test_a_relay_longer_than_classes_are_parted_for_has_no_circle() -> None:
+def test_a_long_relay_has_no_cycle() -> None:
     assert found({rank: relay(rank, len(LONG), group_ranks=LONG) for rank in LONG}) == []
 
 
-def test_a_long_ring_is_a_circle() -> None:
+def test_a_long_ring_is_one_deadlock() -> None:
     ring = {rank: [send(1, (rank + 1) % 200, group_ranks=LONG), recv(2, (rank - 1) % 200, group_ranks=LONG)] for rank in LONG}
-    assert found(ring) == [("deadlock", LONG, "train.py:1")]
+    (finding,) = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in ring.items()])
+    assert (finding.code, finding.ranks, text(finding.call_site)) == ("deadlock", LONG, "train.py:1")
+    assert finding.message.startswith("ranks 0-199 wait for each other: rank 0 in send float32[8] to rank 1 at train.py:1; ")
+    assert finding.message.endswith("; rank 7 in send float32[8] to rank 8 at train.py:1; and 192 more.")
+
+
+def chain(rank: int, size: int) -> Calls:
+    """Neighbours reduce in pairs, the last pair first: each rank waits for those after it."""
+    after = [pair(1, f"pair {rank}", (rank, rank + 1))] if rank < size - 1 else []
+    before = [pair(2, f"pair {rank - 1}", (rank - 1, rank))] if rank > 0 else []
+    return [replace(each, group="pair") for each in (*after, *before)]
+
+
+def test_ranks_that_do_the_same_are_told_apart_however_far_the_cause_is() -> None:
+    """Rank 100 skips the pair with the rank before it. The ranks before it hang; those after it, which do the same calls, do not."""
+    ranks = {rank: chain(rank, 200) for rank in LONG}
+    ranks[100] = ranks[100][:1]
+    findings = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in ranks.items()])
+    (error,) = [finding for finding in findings if finding.severity is Severity.ERROR]
+    assert (error.code, error.ranks) == ("missing-collective", (100,))
+    assert error.message.endswith("As a result ranks 0-99 hang in group pair.")
 
 
 def test_differences_beyond_the_first_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""Ranks that were not simulated get the calls of the one that they are like, on the groups through their own place."""
+"""Ranks that were not simulated get the calls of their representative, on the groups through their own coordinate."""
 
 import pytest
 
@@ -30,27 +30,27 @@ def calls(rank: int) -> tuple[CollectiveRecord, ...]:
     )
 
 
-def run(*simulated: int, like: int, ranks: tuple[int, ...]) -> RunRecord:
+def run(*simulated: int, representative: int, ranks: tuple[int, ...]) -> RunRecord:
     records = tuple(RankRecord(rank=rank, collectives=calls(rank)) for rank in simulated)
-    assumed = (AssumedRanks(ranks=ranks, representative=like),)
+    assumed = (AssumedRanks(ranks=ranks, representative=representative),)
     return RunRecord(fakerun_version="0.1.0", torch_version=None, ranks=records, assumed=assumed, mesh=MESH)
 
 
-def test_groups_go_through_the_ranks_own_place() -> None:
-    for record in assumed_records(run(0, like=0, ranks=tuple(range(1, 16)))):
+def test_groups_go_through_the_coordinate_of_the_rank() -> None:
+    for record in assumed_records(run(0, representative=0, ranks=tuple(range(1, 16)))):
         found = [(call.op, call.group, call.group_ranks, call.root, call.peer) for call in record.collectives]
         assert found == [(call.op, call.group, call.group_ranks, call.root, call.peer) for call in calls(record.rank)]
 
 
 def test_a_group_that_simulated_ranks_know_goes_by_its_name() -> None:
     """Rank 1 is in the tp and pp groups of the simulated ranks 0 and 9, and in a dp group of its own."""
-    (record,) = assumed_records(run(0, 9, like=0, ranks=(1,)))
+    (record,) = assumed_records(run(0, 9, representative=0, ranks=(1,)))
     assert [call.process_group for call in record.collectives] == ["tp 0", "dp 0 for 1", "pp 1", "stage 0", "0"]
 
 
 @pytest.mark.parametrize(("ranks", "told"), [((1, 3), []), ((1,), [1])], ids=["not of its half", "of its half"])
-def test_of_a_rank_whose_groups_cannot_be_told_nothing_is_said(ranks: tuple[int, ...], told: list[int]) -> None:
-    """Half of a tp group is no axis of the grid: where the other half's group lies is not known."""
+def test_a_rank_whose_groups_are_not_known_has_no_record(ranks: tuple[int, ...], told: list[int]) -> None:
+    """Half of a tp group is no axis of the mesh: where the other half's group lies is not known."""
     half = RankRecord(rank=0, collectives=(collective(group="half", group_ranks=(0, 1)),))
     record = RunRecord(
         fakerun_version="0.1.0", torch_version=None, ranks=(half,), assumed=(AssumedRanks(ranks=ranks[-1:], representative=0),), mesh=MESH

@@ -1,78 +1,79 @@
-"""Which ranks stand for others: worlds whose ranks do what a function of their places says, and what is found out about them."""
+"""Which ranks represent others: worlds whose ranks do what a function of their coordinates says, and what is found out about them."""
 
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fakerun.analysis.representatives import Choice, Representatives
+from fakerun.analysis.representatives import Representatives, Selection
 from fakerun.job.named_ranks import NamedRank
 from fakerun.mesh import Mesh
 from fakerun.records.run import FailureKind, ProcessFailure
 
 if TYPE_CHECKING:
-    from fakerun.analysis.classes import Trace
+    from fakerun.analysis.classes import Fingerprint
 
 Does = Callable[[Mapping[str, int]], object]
 LARGE = {"pp": 4, "dp": 64, "tp": 8}
 
 
 class World:
-    """Ranks on `axes`, of which each does what `does` says of its place; a rank in `failing` fails."""
+    """Ranks on `axes`, each of which does what `does` says for its coordinate. If it `fails`, all ranks fail."""
 
     def __init__(self, axes: Mapping[str, int], does: Does, *named: NamedRank, fails: bool = False) -> None:
         self.axes = axes
         self.plan = Representatives(Mesh.of(axes), named, ranks_per_node=8, seed=7)
-        self.traces: dict[int, Trace] = {}
+        self.fingerprints: dict[int, Fingerprint] = {}
         self.rounds: list[tuple[int, ...]] = []
         numbers: dict[object, int] = {}
         failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no") if fails else None
-        while more := self.plan.next(self.traces):
+        while more := self.plan.next(self.fingerprints):
             self.rounds.append(more)
             for rank in more:
-                self.traces[rank] = (numbers.setdefault(does(self.place(rank)), len(numbers)), 0, 2, failure)
+                self.fingerprints[rank] = (numbers.setdefault(does(self.coordinate(rank)), len(numbers)), 0, 2, failure)
 
-    def place(self, rank: int) -> dict[str, int]:
-        place = {}
+    def coordinate(self, rank: int) -> dict[str, int]:
+        coordinate = {}
         for axis, size in reversed(tuple(self.axes.items())):
-            rank, place[axis] = divmod(rank, size)
-        return {"rank": rank, **place} | {axis: place[axis] for axis in self.axes}
+            rank, coordinate[axis] = divmod(rank, size)
+        return {"rank": rank, **coordinate} | {axis: coordinate[axis] for axis in self.axes}
 
-    def choice(self) -> Choice:
-        return self.plan.choice(self.traces)
+    def selection(self) -> Selection:
+        return self.plan.selection(self.fingerprints)
 
-    def like(self) -> dict[int, int]:
-        return {rank: each.representative for each in self.choice().assumed for rank in each.ranks}
+    def representatives(self) -> dict[int, int]:
+        return {rank: each.representative for each in self.selection().assumed for rank in each.ranks}
 
 
-def by_stage(place: Mapping[str, int]) -> object:
-    return place["pp"]
+def by_stage(coordinate: Mapping[str, int]) -> object:
+    return coordinate["pp"]
 
 
 def test_every_stage_is_simulated_and_few_others() -> None:
     world = World(LARGE, by_stage)
-    assert {world.place(rank)["pp"] for rank in world.rounds[0]} == {0, 1, 2, 3}
-    assert len(world.traces) < 16
-    assert not [finding for finding in world.choice().findings if finding.code == "assumption-refuted"]
+    assert {world.coordinate(rank)["pp"] for rank in world.rounds[0]} == {0, 1, 2, 3}
+    assert len(world.fingerprints) < 16
+    assert not [finding for finding in world.selection().findings if finding.code == "assumption-refuted"]
 
 
 def test_what_is_assumed_is_so() -> None:
     world = World(LARGE, by_stage)
-    like = world.like()
-    assert len(like) + len(world.traces) == 4 * 64 * 8
-    assert all(world.place(rank)["pp"] == world.place(other)["pp"] for rank, other in like.items())
+    represented = world.representatives()
+    assert len(represented) + len(world.fingerprints) == 4 * 64 * 8
+    assert all(world.coordinate(rank)["pp"] == world.coordinate(other)["pp"] for rank, other in represented.items())
 
 
 @pytest.mark.parametrize(
     "does",
     [
-        lambda place: (place["pp"], place["dp"] == 63),
-        lambda place: (place["pp"], place["dp"] == 0),
-        lambda place: (place["pp"], place["tp"] == 7, place["dp"] == 0),
-        lambda place: (place["pp"] == 3 and place["dp"] == 63, place["pp"]),
-        lambda place: (place["pp"], place["tp"]),
-        lambda place: (place["pp"], place["dp"] < 11, place["dp"] < 41),
-        lambda place: (place["pp"], min(place["dp"] // 20, 2), place["tp"] < 4),
+        lambda coordinate: (coordinate["pp"], coordinate["dp"] == 63),
+        lambda coordinate: (coordinate["pp"], coordinate["dp"] == 0),
+        lambda coordinate: (coordinate["pp"], coordinate["tp"] == 7, coordinate["dp"] == 0),
+        lambda coordinate: (coordinate["pp"] == 3 and coordinate["dp"] == 63, coordinate["pp"]),
+        lambda coordinate: (coordinate["pp"], coordinate["tp"]),
+        lambda coordinate: (coordinate["pp"], coordinate["dp"] < 11, coordinate["dp"] < 41),
+        lambda coordinate: (coordinate["pp"], min(coordinate["dp"] // 20, 2), coordinate["tp"] < 4),
     ],
     ids=[
         "last shard",
@@ -84,88 +85,154 @@ def test_what_is_assumed_is_so() -> None:
         "parts of two axes",
     ],
 )
-def test_places_that_differ_are_found(does: Does) -> None:
+def test_indices_that_differ_are_found(does: Does) -> None:
     world = World(LARGE, does)
-    assert all(does(world.place(rank)) == does(world.place(other)) for rank, other in world.like().items())
-    assert world.like()
-    assert len(world.traces) < 100
+    assert all(does(world.coordinate(rank)) == does(world.coordinate(other)) for rank, other in world.representatives().items())
+    assert world.representatives()
+    assert len(world.fingerprints) < 100
 
 
 def test_where_all_differ_nothing_is_assumed_and_that_is_said() -> None:
-    world = World(LARGE, lambda place: tuple(place.items()))
-    assert world.like() == {}
-    (finding,) = world.choice().findings
+    world = World(LARGE, lambda coordinate: tuple(coordinate.items()))
+    assert world.representatives() == {}
+    (finding,) = world.selection().findings
     assert finding.code == "assumption-refuted"
-    assert str(4 * 64 * 8 - len(world.traces)) in finding.message
+    assert str(4 * 64 * 8 - len(world.fingerprints)) in finding.message
 
 
 def test_one_in_three_is_found_by_the_spot_checks() -> None:
     """No corner, end or middle tells: ranks differ in the middle of an axis."""
-    world = World({"dp": 3000}, lambda place: 10 < place["dp"] < 1400 or 1600 < place["dp"] < 2900)
-    assert [finding.code for finding in world.choice().findings] == ["assumption-refuted"]
+    world = World({"dp": 3000}, lambda coordinate: 10 < coordinate["dp"] < 1400 or 1600 < coordinate["dp"] < 2900)
+    assert [finding.code for finding in world.selection().findings] == ["assumption-refuted"]
 
 
-def test_a_rank_that_the_script_names_stands_for_itself() -> None:
-    world = World({"dp": 4096}, lambda place: place["dp"] == 77, NamedRank("", 77))
-    assert 77 in world.traces
-    assert len(world.like()) + len(world.traces) == 4096
-    assert "rank 77 differs, and stands for itself" in world.choice().findings[0].message
+def test_a_rank_that_the_script_names_represents_itself() -> None:
+    world = World({"dp": 4096}, lambda coordinate: coordinate["dp"] == 77, NamedRank("", 77))
+    assert 77 in world.fingerprints
+    assert len(world.representatives()) + len(world.fingerprints) == 4096
+    assert "Rank 77 differs and represents no other rank." in world.selection().findings[0].message
 
 
 def test_a_rank_named_on_an_axis() -> None:
     world = World(LARGE, by_stage, NamedRank("tp", 5), NamedRank("local", 3))
-    assert any(world.place(rank)["tp"] == 5 for rank in world.traces)
-    assert {3, 11} <= world.traces.keys()
+    assert any(world.coordinate(rank)["tp"] == 5 for rank in world.fingerprints)
+    assert {3, 11} <= world.fingerprints.keys()
 
 
 def test_rank_0_may_do_more_than_others() -> None:
-    world = World(LARGE, lambda place: (place["pp"], not any(place.values())))
-    assert len(world.like()) + len(world.traces) == 4 * 64 * 8
+    world = World(LARGE, lambda coordinate: (coordinate["pp"], not any(coordinate.values())))
+    assert len(world.representatives()) + len(world.fingerprints) == 4 * 64 * 8
 
 
-def at_the_last_shard(place: Mapping[str, int]) -> bool:
-    return place["pp"] == 3 and place["dp"] == 63
+def at_the_last_shard(coordinate: Mapping[str, int]) -> bool:
+    return coordinate["pp"] == 3 and coordinate["dp"] == 63
 
 
-def test_an_end_that_differs_by_itself_stands_for_itself() -> None:
+def test_an_end_that_differs_alone_represents_itself() -> None:
     """The corner differs from what the axes by themselves tell; the rank beside it does not."""
-    world = World(LARGE, lambda place: (place["pp"], place["dp"] == 63, at_the_last_shard(place) and place["tp"] == 7))
-    like = world.like()
-    assert len(like) + len(world.traces) == 4 * 64 * 8
-    assert [finding.code for finding in world.choice().findings] == ["ranks-assumed"]
-    assert all(world.place(other)["tp"] != 7 for rank, other in like.items() if at_the_last_shard(world.place(rank)))
+    world = World(
+        LARGE, lambda coordinate: (coordinate["pp"], coordinate["dp"] == 63, at_the_last_shard(coordinate) and coordinate["tp"] == 7)
+    )
+    represented = world.representatives()
+    assert len(represented) + len(world.fingerprints) == 4 * 64 * 8
+    assert [finding.code for finding in world.selection().findings] == ["ranks-assumed"]
+    assert all(world.coordinate(other)["tp"] != 7 for rank, other in represented.items() if at_the_last_shard(world.coordinate(rank)))
 
 
 def test_a_few_ranks_in_doubt_are_simulated() -> None:
     """The corner differs, and so does the rank beside it: how far that goes is seen by simulating them all."""
-    world = World(LARGE, lambda place: (place["pp"], place["dp"] == 63, at_the_last_shard(place) and place["tp"] > 3))
-    assert {rank for rank in range(4 * 64 * 8) if at_the_last_shard(world.place(rank))} <= world.traces.keys()
-    assert [finding.code for finding in world.choice().findings] == ["ranks-assumed"]
+    world = World(
+        LARGE, lambda coordinate: (coordinate["pp"], coordinate["dp"] == 63, at_the_last_shard(coordinate) and coordinate["tp"] > 3)
+    )
+    assert {rank for rank in range(4 * 64 * 8) if at_the_last_shard(world.coordinate(rank))} <= world.fingerprints.keys()
+    assert [finding.code for finding in world.selection().findings] == ["ranks-assumed"]
 
 
-def test_stages_between_are_like_the_one_in_the_middle() -> None:
+def test_stages_between_match_the_one_in_the_middle() -> None:
     """What differs on the first and the last stage alone is not looked for on every stage."""
-    world = World({"pp": 16, "dp": 128, "tp": 8}, lambda place: (place["pp"], place["dp"] == 127 and place["pp"] in (0, 15)))
-    assert world.like()[2041] == 1033
-    assert len(world.traces) < 48
+    world = World(
+        {"pp": 16, "dp": 128, "tp": 8}, lambda coordinate: (coordinate["pp"], coordinate["dp"] == 127 and coordinate["pp"] in (0, 15))
+    )
+    assert world.representatives()[2041] == 1033
+    assert len(world.fingerprints) < 48
 
 
 def test_small_worlds_are_simulated_whole() -> None:
     world = World({"pp": 2, "dp": 4}, by_stage)
     assert world.rounds == [tuple(range(8))]
-    assert world.choice() == Choice((), ())
+    assert world.selection() == Selection((), ())
 
 
 def test_where_every_rank_fails_no_more_are_tried() -> None:
     world = World(LARGE, by_stage, fails=True)
     assert len(world.rounds) == 1
-    assert world.like() == {}
+    assert world.representatives() == {}
 
 
 def test_the_same_job_has_the_same_representatives() -> None:
     assert World(LARGE, by_stage).rounds == World(LARGE, by_stage).rounds
 
 
-def test_what_stands_for_a_rank_elsewhere_is_on_the_line_of_stages() -> None:
+def test_before_more_is_known_a_rank_is_represented_by_that_of_its_stage() -> None:
     world = World(LARGE, by_stage)
-    assert {world.plan.stand_in(rank) for rank in range(4 * 64 * 8)} == set(world.rounds[0])
+    assert {world.plan.stage_rank(rank) for rank in range(4 * 64 * 8)} == set(world.rounds[0])
+
+
+def note(world: World) -> str:
+    (finding,) = [finding for finding in world.selection().findings if finding.code == "ranks-assumed"]
+    return finding.message
+
+
+SIMULATED = " ranks were simulated (mesh corners and edges, 4 at random); the rest are assumed to match "
+
+
+@pytest.mark.parametrize(
+    ("axes", "does", "common"),
+    [
+        (LARGE, by_stage, "the simulated rank of their stage."),
+        ({"dp": 4096}, lambda coordinate: 0, "a simulated rank."),
+        (LARGE, lambda at: (at["pp"], at["dp"] > 7), "the simulated rank of their stage and part of dp (0-7 / 8-63)."),
+        (
+            LARGE,
+            lambda coordinate: (coordinate["dp"] > 7, coordinate["tp"] > 3),
+            "the simulated rank of their stage, part of dp (0-7 / 8-63) and part of tp (0-3 / 4-7).",
+        ),
+    ],
+    ids=["stages", "no stages", "parts of an axis", "parts of two axes"],
+)  # fmt: skip
+def test_the_note_says_what_ranks_have_in_common_with_their_representative(axes: Mapping[str, int], does: Does, common: str) -> None:
+    world = World(axes, does)
+    assert note(world) == f"{len(world.fingerprints)} of {prod(axes.values())}{SIMULATED}{common}"
+
+
+def test_four_ranks_are_spot_checks() -> None:
+    """A rank of each stage, the corners, the middle, and four more."""
+    assert [len(ranks) for ranks in World(LARGE, by_stage).rounds] == [4, 3 + 4]
+
+
+@pytest.mark.parametrize(("doubtful", "codes"), [(16, ["ranks-assumed"]), (17, ["ranks-assumed", "assumption-refuted"])])
+def test_at_most_16_doubtful_ranks_are_simulated(doubtful: int, codes: list[str]) -> None:
+    """Three ranks of the last dp index were simulated for other reasons: the corner, its neighbour, and the sample that represents them."""
+    size = doubtful + 3
+    world = World({"dp": 64, "tp": size}, lambda at: (at["dp"] == 63, at["dp"] == 63 and at["tp"] > size // 2))
+    assert [finding.code for finding in world.selection().findings] == codes
+
+
+@pytest.mark.parametrize(("size", "rounds"), [(64, [64]), (65, [1, 3 + 4])])
+def test_worlds_of_at_most_64_ranks_are_simulated_whole(size: int, rounds: list[int]) -> None:
+    assert [len(ranks) for ranks in World({"dp": size}, lambda coordinate: 0).rounds] == rounds
+
+
+def test_ranks_about_which_nothing_is_known_are_not_the_rest() -> None:
+    """The spot checks refute the representative of stage 1 alone."""
+    world = World({"pp": 2, "dp": 3000}, lambda at: (at["pp"], at["pp"] == 1 and 10 < at["dp"] < 2900 and at["dp"] != 1500))
+    selection = world.selection()
+    represented = len(world.representatives())
+    unknown = 6000 - len(world.fingerprints) - represented
+    assert [finding.code for finding in selection.findings] == ["ranks-assumed", "assumption-refuted"]
+    assert (
+        f"; {len(world.representatives())} others are assumed to match the simulated rank of their stage." in selection.findings[0].message
+    )
+    assert selection.findings[1].message == (
+        f"nothing is known about {unknown} ranks that were not simulated: not all ranks that rank 3001 would represent do the same."
+    )

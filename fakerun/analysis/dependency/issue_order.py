@@ -41,14 +41,12 @@ class IssuedCall:
 class IssueOrder:
     """Calls in the order in which ranks issue them, shared by all ranks that issue the same.
 
-    `p2p_queues` are its queues of p2p calls, `coalesced` the indices of the calls that are coalesced under each number, `positions` gives
-    for each call its position in its queue.
+    `p2p_queues` are its queues of p2p calls, `coalesced` the indices of the calls that are coalesced under each number.
     """
 
     calls: tuple[IssuedCall, ...]
     p2p_queues: tuple[tuple[int, Direction], ...]
     coalesced: Mapping[int | None, Sequence[int]]
-    positions: tuple[int, ...]
 
     def completing_with(self, index: int) -> Sequence[int]:
         """The indices of the calls that are coalesced with that call, itself included."""
@@ -95,12 +93,9 @@ def _queue_and_communicator(call: ScheduledCall, group: int) -> tuple[Queue | No
 
 def _issue_order(calls: tuple[IssuedCall, ...]) -> IssueOrder:
     coalesced: dict[int | None, list[int]] = defaultdict(list)
-    length: dict[Queue | None, int] = defaultdict(int)
-    positions = []
     for index, call in enumerate(calls):
-        positions.append(length[call.queue])
-        length[call.queue] += 1
         if call.coalesced is not None:
             coalesced[call.coalesced].append(index)
-    p2p_queues = tuple((queue[0], queue[1]) for queue in length if queue is not None and queue[1] is not None)
-    return IssueOrder(calls, p2p_queues, dict(coalesced), tuple(positions))
+    queues = dict.fromkeys(call.queue for call in calls)
+    p2p_queues = tuple((queue[0], queue[1]) for queue in queues if queue is not None and queue[1] is not None)
+    return IssueOrder(calls, p2p_queues, dict(coalesced))

@@ -12,9 +12,6 @@ from fakerun.analysis.dependency.issue_order import IssueOrder, IssueOrders, Que
 from fakerun.analysis.dependency.simulated_world import Direction, Group, SimulatedWorld
 from fakerun.analysis.dependency.union_find import UnionFind
 
-_ROUNDS = 64
-"""Rounds of refinement at most. A difference between two ranks spreads by one group or one p2p queue a round."""
-
 ClassQueue = tuple[int, Queue]
 """A queue of a class."""
 
@@ -63,10 +60,9 @@ class RankPartition:
         return len(numbers) > before
 
     def refine_until_stable(self) -> None:
-        """Refine until no class is split any more, or for `_ROUNDS`: a chain of thousands of ranks would take as many rounds."""
-        for _ in range(_ROUNDS):
-            if not self.refine():
-                return
+        """Refine until no class is split any more. A difference between two ranks spreads by one group or one p2p queue a round."""
+        while self.refine():
+            pass
 
     def matched_queues(self) -> UnionFind[ClassQueue]:
         """The queues of classes, merged where their calls are matched with each other."""

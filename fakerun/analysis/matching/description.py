@@ -15,8 +15,8 @@ def describe_group(record: CollectiveRecord, *, with_name: bool = False) -> str:
 
 
 def describe_label(label: str | None, ranks: Sequence[int]) -> str:
-    """`dp`, or the ranks of a group without a name."""
-    return label or name_ranks(ranks)
+    """`dp`; `of ranks 0 and 4` for a group without a name."""
+    return label or f"of {name_ranks(ranks)}"
 
 
 def describe_call(record: CollectiveRecord) -> str:

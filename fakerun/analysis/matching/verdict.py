@@ -60,12 +60,11 @@ def _compared(world: SimulatedWorld, interned: InternedCalls, unequal: set[Group
         if group_class.simulated < 2 or not unequal.isdisjoint(group_class.groups):
             continue
         divergence = first_group_divergence(group_class)
-        if divergence is not None:
-            mismatches += collective_mismatches(world, group_class, divergence)
-        agreed = divergence if divergence is not None else min(len(calls.collectives.calls) for _, calls in group_class.members())
+        found = list(collective_mismatches(world, group_class, divergence)) if divergence is not None else []
+        agreed = min(*(len(calls.collectives.calls) for _, calls in group_class.members()), *(each.position for each in found))
         call_checks.check(group_class, agreed)
         call_sites.check(group_class, agreed)
-        mismatches += p2p_mismatches(world, group_class)
+        mismatches += [*found, *p2p_mismatches(world, group_class)]
     return mismatches, (finding for checks in (call_checks, call_sites) for finding in checks.findings())
 
 

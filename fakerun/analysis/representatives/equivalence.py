@@ -1,120 +1,119 @@
-"""Which ranks of a grid do the same, as far as the simulated ones tell: on each axis the places that one place stands for.
+"""Which ranks do the same, as far as the simulated ranks tell: for each axis, which index represents which others.
 
-Each axis is looked at by itself, on the first, a middle and the last pipeline stage: at its ends, and, where two neighbours among the
-places looked at differ, between them. So it is known from which place on ranks do something else: the last shards of a tensor are smaller,
-or empty.
+Each axis is sampled by itself, on the first, a middle and the last pipeline stage: at its ends and, where two neighbouring samples differ,
+between them (bisection). This finds the index from which ranks do something else: the last shards of a tensor are smaller, or empty.
 """
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise, product
 from math import prod
 
-from fakerun.analysis.classes import Trace
-from fakerun.analysis.representatives.sample_points import Landmarks
-from fakerun.units import format_ranks
+from fakerun.analysis.classes import Fingerprint
+from fakerun.analysis.representatives.sample_points import SamplePoints
+from fakerun.units import format_ranks, join_words
 
-MOST = 64
-"""Places that are looked at on an axis, and combinations of places that matter, at most."""
+MAX_SAMPLES = 64
+"""Samples on an axis, and combinations of the indices that represent others, at most."""
 
-ByRank = Mapping[int, Trace]
-_Seen = dict[int, Trace | None]
+FingerprintByRank = Mapping[int, Fingerprint]
+"""The fingerprints of the simulated ranks, by rank."""
 
 
-class Alike:
-    """What is known when the ranks in `traces` have been simulated."""
+class Equivalence:
+    """What is known when the ranks in `fingerprints` have been simulated."""
 
-    def __init__(self, landmarks: Landmarks, traces: ByRank) -> None:
-        self._marks = landmarks
-        self._traces = traces
-        self._sizes = landmarks.mesh.sizes
-        self._standing = [
-            [self._standing_on(lookout, axis) for axis in range(len(self._sizes))] for lookout in range(len(landmarks.lookouts))
+    def __init__(self, points: SamplePoints, fingerprints: FingerprintByRank) -> None:
+        self._points = points
+        self._mesh = points.mesh
+        self._fingerprints = fingerprints
+        self._represented_by = [
+            [self._representatives_on(probe, axis) for axis in range(len(self._mesh.sizes))] for probe in range(len(points.probes))
         ]
-        """By lookout, axis and place, the place that stands for it."""
+        """By probe, axis and index the index that represents it."""
 
-    def like(self, rank: int) -> int:
-        """The rank that stands for this one."""
-        standing = self._standing[self._marks.lookout(rank)]
-        place = self._marks.mesh.coordinate(rank)
-        return self._marks.mesh.rank_at([places[here] for places, here in zip(standing, place, strict=True)])
+    def representative(self, rank: int) -> int:
+        """The rank that represents this one."""
+        represented_by = self._represented_by[self._points.probe(rank)]
+        coordinate = self._mesh.coordinate(rank)
+        return self._mesh.rank_at([on_axis[index] for on_axis, index in zip(represented_by, coordinate, strict=True)])
 
-    def odd(self) -> list[int]:
-        """Simulated ranks that do not do what the ones do that would have stood for them."""
-        traces = self._traces
-        return [rank for rank in sorted(traces) if traces.get(self.like(rank), traces[rank]) != traces[rank]]
+    def outliers(self) -> list[int]:
+        """Simulated ranks that do something else than the simulated rank that would represent them."""
+        known = self._fingerprints
+        return [rank for rank in sorted(known) if known.get(self.representative(rank), known[rank]) != known[rank]]
 
-    def to_look_at(self) -> set[int]:
+    def samples(self) -> set[int]:
         """The ranks to simulate to know the axes, as far as is known by now."""
-        lookouts = range(len(self._marks.lookouts))
         return {
-            self._marks.at(lookout, axis, place)
-            for lookout, axis in product(lookouts, self._marks.others)
-            for place in self._looked_at(lookout, axis)
+            self._points.rank_beside_probe(probe, axis, index)
+            for probe, axis in product(range(len(self._points.probes)), self._points.other_axes)
+            for index in self._sampled(probe, axis)
         }
 
     def combinations(self) -> set[int]:
-        """A rank for each combination of places that matter, on each stage; none where these are too many."""
+        """A rank for each combination of indices that represent others, on each stage; none if these are too many."""
         found: set[int] = set()
-        for on_line in self._marks.line:
-            standing, stage = self._standing[self._marks.lookout(on_line)], self._marks.mesh.coordinate(on_line)
-            choices = [sorted(set(standing[axis])) if axis in self._marks.others else [stage[axis]] for axis in range(len(self._sizes))]
-            if prod(map(len, choices)) > MOST:
+        for stage_rank in self._points.stage_ranks:
+            represented_by, stage = self._represented_by[self._points.probe(stage_rank)], self._mesh.coordinate(stage_rank)
+            choices = [
+                sorted(set(on_axis)) if axis in self._points.other_axes else [stage[axis]] for axis, on_axis in enumerate(represented_by)
+            ]
+            if prod(map(len, choices)) > MAX_SAMPLES:
                 return set()
-            found |= {self._marks.mesh.rank_at(place) for place in product(*choices)}
+            found |= {self._mesh.rank_at(coordinate) for coordinate in product(*choices)}
         return found
 
-    def in_words(self) -> str:
-        """`along tp, and within the parts 0-7 / 8-31 of dp`."""
-        whole, parts = [], []
-        for axis in self._marks.others:
-            each = sorted({tuple(_parts(standing[axis])) for standing in self._standing}, key=len)
-            if len(each[-1]) == 1:
-                whole.append(self._marks.mesh.axes[axis])
-            else:
-                parts.append(f"within the parts {' / '.join(each[-1])} of {self._marks.mesh.axes[axis]}")
-        return ", and ".join([f"along {' and '.join(whole)}"] * bool(whole) + parts)
+    def description(self) -> str:
+        """What a rank has in common with its representative: `stage and part of dp (0-7 / 8-31)`; empty if nothing need be."""
+        common = ["stage"] if self._points.stage_axes else []
+        for axis in self._points.other_axes:
+            parts = max((list(_parts(on_axes[axis])) for on_axes in self._represented_by), key=len)
+            if len(parts) > 1:
+                common.append(f"part of {self._mesh.axes[axis]} ({' / '.join(parts)})")
+        return join_words(common)
 
-    def _looked_at(self, lookout: int, axis: int) -> _Seen:
-        """The places of the axis to look at, and what ranks do there, as far as that is known.
+    def _sampled(self, probe: int, axis: int) -> dict[int, Fingerprint | None]:
+        """The indices of the axis to sample, with the fingerprints of the ranks there, None for one that was not simulated.
 
-        Ranks that were simulated for other reasons do not count: what lies between them was not looked into.
+        Ranks that were simulated for other reasons do not count: nothing was sampled between them.
         """
-        last = self._sizes[axis] - 1
-        seen: _Seen = {}
-        wanted = {0, self._marks.base[axis], last}
-        while wanted and len(seen) < MOST:
-            seen |= {place: self._traces.get(self._marks.at(lookout, axis, place)) for place in wanted}
-            if None in seen.values():
+        last = self._mesh.sizes[axis] - 1
+        sampled: dict[int, Fingerprint | None] = {}
+        wanted = {0, self._points.base[axis], last}
+        while wanted and len(sampled) < MAX_SAMPLES:
+            sampled |= {index: self._fingerprints.get(self._points.rank_beside_probe(probe, axis, index)) for index in wanted}
+            if None in sampled.values():
                 break
-            differ = [(one, other) for one, other in pairwise(sorted(seen)) if seen[one] != seen[other]]
-            # The last place alone is the usual one to differ: its neighbour is looked at before the middle.
-            wanted = {other - 1 if other == last else (one + other) // 2 for one, other in differ} - seen.keys()
-        return seen
+            different = [(one, other) for one, other in pairwise(sorted(sampled)) if sampled[one] != sampled[other]]
+            # Often only the last index differs: its neighbour is sampled before the middle.
+            wanted = {other - 1 if other == last else (one + other) // 2 for one, other in different} - sampled.keys()
+        return sampled
 
-    def _standing_on(self, lookout: int, axis: int) -> list[int]:
-        """For each place on the axis the one that stands for it: the first that does the same, the base's own before others."""
-        size, base = self._sizes[axis], self._marks.base[axis]
-        if axis in self._marks.stages:
+    def _representatives_on(self, probe: int, axis: int) -> list[int]:
+        """By index on the axis the index that represents it: the first one with its fingerprint, the base before others."""
+        size, base = self._mesh.sizes[axis], self._points.base[axis]
+        if axis in self._points.stage_axes:
             return list(range(size))
-        seen = self._looked_at(lookout, axis)
-        if None in seen.values():
-            return [base] * size  # there was no reason to look
-        if len(seen) >= MOST:
+        sampled = self._sampled(probe, axis)
+        if None in sampled.values():
+            return [base] * size  # there was no reason to sample
+        if len(sampled) >= MAX_SAMPLES:
             return list(range(size))
-        return list(_filled(seen, base, size))
+        return list(_between_samples(sampled, base, size))
 
 
-def _filled(seen: _Seen, base: int, size: int) -> Iterator[int]:
-    first = {seen[base]: base}
-    for place in sorted(seen):
-        first.setdefault(seen[place], place)
-    stands = base
-    for place in range(size):
-        stands = first[seen[place]] if place in seen else stands
-        yield stands
+def _between_samples(sampled: Mapping[int, Fingerprint | None], base: int, size: int) -> Iterator[int]:
+    """An index between two samples is represented by what represents the lower one."""
+    first = {sampled[base]: base}
+    for index in sorted(sampled):
+        first.setdefault(sampled[index], index)
+    representative = base
+    for index in range(size):
+        representative = first[sampled[index]] if index in sampled else representative
+        yield representative
 
 
-def _parts(standing: list[int]) -> Iterator[str]:
-    """The places that one place stands for, for each."""
-    for one in sorted(set(standing)):
-        yield format_ranks(place for place, stands in enumerate(standing) if stands == one)
+def _parts(represented_by: list[int]) -> Iterator[str]:
+    """For each index that represents others, all indices that it represents."""
+    for representative in sorted(set(represented_by)):
+        yield format_ranks(index for index, own in enumerate(represented_by) if own == representative)

@@ -1,13 +1,13 @@
-"""What ranks would have done that were not simulated: the schedule of the rank that they are taken to be like, on groups of their own.
+"""Records of ranks that were not simulated: the schedule of their representative, on process groups of their own.
 
-A group that fills a box of the grid has its like through every rank: the axes along which it has one place alone are moved to the rank's
-place. Other groups have no like that could be told, and then nothing is said of the rank.
+A group that fills a box of the mesh has a counterpart through every rank: on the axes on which all its members have one index, it is moved
+to the rank's index. Other groups have no known counterpart; then there is no record of the rank.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fakerun.mesh import Mesh
+from fakerun.mesh import Coordinate, Mesh
 from fakerun.records.run import RankRecord, RunRecord
 from fakerun.records.schedule import Calls, ProcessGroup, calls_of
 
@@ -15,23 +15,23 @@ Members = tuple[int, ...]
 
 
 def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
-    """A record of each assumed rank of the run that can be told, with the calls that it is taken to make."""
-    records = {record.rank: record for record in run.ranks}
+    """A record of each assumed rank of the run whose groups are known, with the calls that it is assumed to make."""
     if run.mesh is None:
         return
-    groups = _GroupsAlike(run, run.mesh)
+    records = {record.rank: record for record in run.ranks}
+    counterparts = _Counterparts(run, run.mesh)
     for each in run.assumed:
-        like = records[each.representative]
-        calls = calls_of(like.rank, like.collectives)
-        boxes = [groups.box(group) for group in calls.groups]
+        representative = records[each.representative]
+        calls = calls_of(representative.rank, representative.collectives)
+        boxes = [counterparts.box(group) for group in calls.groups]
         for rank in each.ranks:
-            moved = groups.of(rank, boxes)
-            if moved is not None:
-                yield replace(like, rank=rank, collectives=Calls(rank, calls.schedule, moved), findings=())
+            groups = counterparts.of(rank, boxes)
+            if groups is not None:
+                yield replace(representative, rank=rank, collectives=Calls(rank, calls.schedule, groups), findings=())
 
 
-class _GroupsAlike:
-    """Groups through other ranks. Those that a simulated rank is in, too, go by the name that it has for them."""
+class _Counterparts:
+    """The counterparts of groups through other ranks. A group that a simulated rank is in, too, has the name that it has there."""
 
     def __init__(self, run: RunRecord, mesh: Mesh) -> None:
         self._mesh = mesh
@@ -44,9 +44,9 @@ class _GroupsAlike:
                     names.append(group.name)
 
     def of(self, rank: int, boxes: Sequence["_Box"]) -> tuple[ProcessGroup, ...] | None:
-        """The groups of `rank` in place of those that the boxes are of; None if they cannot be told."""
-        place = self._mesh.coordinate(rank)
-        found = [box.through(place) for box in boxes]
+        """The counterparts of the groups of these boxes through `rank`; None if one of them is not known."""
+        coordinate = self._mesh.coordinate(rank)
+        found = [box.through(coordinate) for box in boxes]
         return None if None in found else tuple(group for group in found if group is not None)
 
     def box(self, group: ProcessGroup) -> "_Box":
@@ -57,28 +57,29 @@ class _GroupsAlike:
 
 
 class _Box:
-    """A group that fills a box of the grid: `through` gives the one alike through another place."""
+    """A group that fills a box of the mesh."""
 
     def __init__(self, mesh: Mesh, group: ProcessGroup, names: Mapping[Members, Sequence[str]]) -> None:
         self._mesh = mesh
         self._group = group
         self._names = names
-        self._fixed = mesh.constant_axes(group.ranks)
-        self._inside = [{mesh.coordinate(rank)[axis] for rank in group.ranks} for axis in range(len(mesh.sizes))]
-        self._moved: dict[tuple[int, ...], ProcessGroup] = {}
+        self._fixed_axes = mesh.constant_axes(group.ranks)
+        self._indices = [{mesh.coordinate(rank)[axis] for rank in group.ranks} for axis in range(len(mesh.sizes))]
+        self._moved: dict[Coordinate, ProcessGroup] = {}
 
-    def through(self, place: Sequence[int]) -> ProcessGroup | None:
-        """The group alike that a rank at `place` is in; None if there is none."""
-        if any(axis not in self._fixed and here not in inside for axis, (here, inside) in enumerate(zip(place, self._inside, strict=True))):
+    def through(self, coordinate: Coordinate) -> ProcessGroup | None:
+        """The counterpart that contains the rank at that coordinate; None if there is none."""
+        inside = zip(coordinate, self._indices, strict=True)
+        if any(axis not in self._fixed_axes and index not in indices for axis, (index, indices) in enumerate(inside)):
             return None
-        key = tuple(place[axis] for axis in self._fixed)
+        key = tuple(coordinate[axis] for axis in self._fixed_axes)
         if key not in self._moved:
-            ranks = tuple(self._mesh.moved(rank, self._fixed, place) for rank in self._group.ranks)
+            ranks = tuple(self._mesh.moved(rank, self._fixed_axes, coordinate) for rank in self._group.ranks)
             self._moved[key] = ProcessGroup(label=self._group.label, name=self._name(ranks), ranks=ranks)
         return self._moved[key]
 
     def _name(self, ranks: Members) -> str:
-        """The name of the group of `ranks` that was made when this group was made for others."""
+        """The name of the group of `ranks` that was created when this group was created for others."""
         names = self._names.get(ranks, [])
         order = self._names[self._group.ranks].index(self._group.name)
         return names[order] if order < len(names) else f"{self._group.name} for {ranks[0]}"

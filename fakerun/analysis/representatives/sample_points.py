@@ -1,64 +1,54 @@
-"""Landmarks of a grid of ranks: the line along which all pipeline stages lie, the corners, and the places of one axis by itself."""
+"""The sample points of a mesh: one rank of each pipeline stage, the corners, and the ranks along each other axis."""
 
 from itertools import product
 
 from fakerun.mesh import Coordinate, Mesh
 
-_EVERY_PLACE = frozenset({"pp", "pipe", "pipeline", "stage", "stages"})
-"""Axes on which every place does something else."""
+_STAGE_AXES = frozenset({"pp", "pipe", "pipeline", "stage", "stages"})
+"""Axes on which the rank at every index does something else."""
 
 
-class Landmarks:
-    """Of the grid with these axes.
+class SamplePoints:
+    """The sample points of a mesh.
 
-    The `base` is a place on each axis but those of stages. It is the second one: at the first rank 0 logs, saves and prints. `line` has
-    all stages, with the other axes at the base; `lookouts` are its first, middle and last rank: what is seen there of the other axes is
-    taken to hold on the first stage, on the last one, and on those between.
+    `base` has an index on each axis; on axes without stages it is the second one, because rank 0 logs, saves and prints. `stage_ranks` are
+    the ranks of all stages that are at the base on the other axes. `probes` are the first, the middle and the last of them: what is found
+    there along the other axes is assumed for the first stage, those between, and the last one.
     """
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
-        self.stages = frozenset(axis for axis, name in enumerate(mesh.axes) if name in _EVERY_PLACE)
-        self.others = [axis for axis in range(len(mesh.axes)) if axis not in self.stages]
-        self.base: Coordinate = tuple(0 if axis in self.stages else min(1, size - 1) for axis, size in enumerate(self.mesh.sizes))
-        along = product(*(range(size) if axis in self.stages else [self.base[axis]] for axis, size in enumerate(self.mesh.sizes)))
-        self.line = [self.mesh.rank_at(place) for place in along]
-        self.lookouts = sorted({self.line[0], self.line[len(self.line) // 2], self.line[-1]})
+        self.stage_axes = frozenset(axis for axis, name in enumerate(mesh.axes) if name in _STAGE_AXES)
+        self.other_axes = [axis for axis in range(len(mesh.axes)) if axis not in self.stage_axes]
+        self.base: Coordinate = tuple(0 if axis in self.stage_axes else min(1, size - 1) for axis, size in enumerate(mesh.sizes))
+        stages = product(*(range(size) if axis in self.stage_axes else [self.base[axis]] for axis, size in enumerate(mesh.sizes)))
+        self.stage_ranks = [mesh.rank_at(coordinate) for coordinate in stages]
+        self.probes = sorted({self.stage_ranks[0], self.stage_ranks[len(self.stage_ranks) // 2], self.stage_ranks[-1]})
 
-    def on_line(self, rank: int) -> int:
-        """The rank at the same stage on the line."""
-        return self.mesh.moved(rank, self.others, self.base)
+    def stage_rank(self, rank: int) -> int:
+        """The one of `stage_ranks` that is on the same stage."""
+        return self.mesh.moved(rank, self.other_axes, self.base)
 
-    def lookout(self, rank: int) -> int:
-        """Which of the lookouts the rank's stage is like, by number."""
-        on_line = self.on_line(rank)
-        return self.lookouts.index(on_line) if on_line in (self.lookouts[0], self.lookouts[-1]) else len(self.lookouts) // 2
+    def probe(self, rank: int) -> int:
+        """The number of the probe whose stage the rank's stage is assumed to match."""
+        stage_rank = self.stage_rank(rank)
+        return self.probes.index(stage_rank) if stage_rank in (self.probes[0], self.probes[-1]) else len(self.probes) // 2
 
-    def at(self, lookout: int, axis: int, place: int) -> int:
-        """The rank at a place on one axis, and otherwise where the lookout is."""
-        return self.mesh.moved(self.lookouts[lookout], [axis], (place,) * len(self.mesh.sizes))
+    def rank_beside_probe(self, probe: int, axis: int, index: int) -> int:
+        """The rank that differs from the probe in its index on one axis."""
+        return self.mesh.moved(self.probes[probe], [axis], (index,) * len(self.mesh.sizes))
 
     def corners(self) -> set[int]:
-        """The first rank, the last, and the one in the middle."""
-        return {self.mesh.rank_at([at(size) for size in self.mesh.sizes]) for at in (_first, _middle, _last)}
+        """The first rank, the last one, and the one in the middle of every axis."""
+        sizes = self.mesh.sizes
+        middle = self.mesh.rank_at([size // 2 for size in sizes])
+        return {0, middle, self.mesh.world_size - 1}
 
-    def beside(self, rank: int, other: int) -> int | None:
-        """Where two ranks differ in their places on one axis alone, and the first is at an end of it: the one before it."""
-        place, towards = self.mesh.coordinate(rank), self.mesh.coordinate(other)
-        axes = [axis for axis, (here, there) in enumerate(zip(place, towards, strict=True)) if here != there]
-        if len(axes) != 1 or place[axes[0]] not in (0, self.mesh.sizes[axes[0]] - 1):
+    def inner_neighbour(self, rank: int, other: int) -> int | None:
+        """If two ranks differ on one axis only, and `rank` is at an end of it: its neighbour on that axis. Else None."""
+        coordinate, other_coordinate = self.mesh.coordinate(rank), self.mesh.coordinate(other)
+        axes = [axis for axis, (own, theirs) in enumerate(zip(coordinate, other_coordinate, strict=True)) if own != theirs]
+        if len(axes) != 1 or coordinate[axes[0]] not in (0, self.mesh.sizes[axes[0]] - 1):
             return None
-        step = 1 if place[axes[0]] == 0 else -1
-        return self.mesh.moved(rank, axes, [here + step for here in place])
-
-
-def _first(size: int) -> int:
-    return 0
-
-
-def _middle(size: int) -> int:
-    return size // 2
-
-
-def _last(size: int) -> int:
-    return size - 1
+        step = 1 if coordinate[axes[0]] == 0 else -1
+        return self.mesh.moved(rank, axes, [index + step for index in coordinate])

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 
 _MIN_AGREEMENT = 3
 """After several missing or extra calls, or after two swapped ones, the sequences must agree for this many calls."""
@@ -76,8 +77,7 @@ def _candidates(majority: Calls, outlier: Calls, position: int) -> Iterator[tupl
 def _agreement(majority: Calls, outlier: Calls, majority_start: int, outlier_start: int) -> int:
     """For how many calls the sequences agree from those positions on, up to `_MAX_EDIT`."""
     pairs = zip(majority[majority_start : majority_start + _MAX_EDIT], outlier[outlier_start : outlier_start + _MAX_EDIT], strict=False)
-    longest = min(_MAX_EDIT, len(majority) - majority_start, len(outlier) - outlier_start)
-    return next((count for count, (one, other) in enumerate(pairs) if one != other), longest)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _is_swap(majority: Calls, outlier: Calls, position: int) -> bool:

@@ -24,7 +24,7 @@ _SHOWN = 8
 def deadlock_findings(graph: WaitForGraph, blocked: set[int]) -> Iterator[Finding]:
     """One `deadlock` for each cycle among `blocked` nodes, which no mismatch explains; equal cycles of different ranks are one finding.
 
-    In a stable partition every rank of a class is blocked where its class is; in any partition, each cycle is one of ranks that meet.
+    The partition must be stable: then every rank of a class is blocked where its class is.
     """
     equal: dict[frozenset[tuple[int, int]], list[list[RankCall]]] = {}
     reported: set[int] = set()
@@ -134,9 +134,8 @@ class _Search:
                 yield peer, theirs
 
     def _met(self, rank: int, index: int, start: Dependency) -> int | None:
-        """A rank of the class that owns that start, which the rank meets in the call: in a partition that is not stable others may not."""
-        order = self._partition.issue_orders[rank]
-        queue = order.calls[index].queue
+        """A rank of the class that owns that start, which takes part in the call with it."""
+        queue = self._partition.issue_orders[rank].calls[index].queue
         assert queue is not None
         group_index, direction = queue
         group = self._partition.world.ranks[rank].groups[group_index]
@@ -144,9 +143,8 @@ class _Search:
         others = group.slots if direction is None else [self._partition.peer(rank, group_index, direction)]
         for other in others:
             if other is not None and other != rank and self._partition.class_of[other] == self._graph.owner[start.node]:
-                theirs = self._partition.issue_orders[other]
-                is_same_queue = theirs.calls[start.call].queue == (self._partition.group_index(other, group), reverse)
-                if is_same_queue and theirs.positions[start.call] == order.positions[index]:
+                their_queue = self._partition.issue_orders[other].calls[start.call].queue
+                if their_queue == (self._partition.group_index(other, group), reverse):
                     return other
         return None
 
