@@ -52,11 +52,11 @@ UNHANDLED = object()
 """What a handler returns to have the operator simulated as if it had no handler."""
 
 _ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach.default, aten.alias.default}
-"""Operators that return a view though their schema does not say so, or that are so frequent that the schema need not be read."""
+"""Operators that return a view although their schema does not say so, or so frequent ones that reading the schema would cost time."""
 
 
 class DeviceMode(FakeTensorMode):
-    """Simulates device work in this thread. Owns the handlers and the memory of results seen; knows nothing of what is observed."""
+    """Simulates device work in this thread. Owns the handlers and the cache of results."""
 
     supports_higher_order_operators = True
 
@@ -118,7 +118,7 @@ class DeviceMode(FakeTensorMode):
 
     @contextmanager
     def in_this_thread(self) -> Iterator[None]:
-        """Simulate the device work of a further thread, too."""
+        """Simulate the device work of another thread, too."""
         with self.lock:
             self.__enter__()
         try:
@@ -258,7 +258,7 @@ class DeviceMode(FakeTensorMode):
         return self.wrap(output, source.fake_device)
 
     def _decompose(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
-        """A composite operator that autograd did not take apart (inference mode): its parts are operators of their own."""
+        """A composite operator that autograd did not decompose (inference mode): its parts are dispatched as operators of their own."""
         with self:
             output = func.decompose(*args, **kwargs)
         return self._run(func, types, args, kwargs, signature) if output is NotImplemented else output
@@ -322,7 +322,7 @@ class _Undispatched:
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether its place in its storage is all there is to a tensor. Inference mode would make `_plain` what the tensor need not be."""
+    """Whether a tensor is fully described by its storage, sizes and strides. In inference mode `_plain` would make an inference tensor."""
     return not (tensor.is_conj() or tensor.is_neg() or tensor.is_inference() or torch.is_inference_mode_enabled())
 
 

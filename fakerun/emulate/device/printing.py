@@ -14,7 +14,7 @@ from fakerun.torch_private import FakeTensor
 
 @contextmanager
 def cuda_repr(context: EmulationContext) -> Iterator[None]:
-    """Replace how simulated tensors are shown until the context ends."""
+    """Replace how simulated tensors are printed until the context ends."""
     values = context.part(UnknownValues)
 
     def shown(self: torch.Tensor, *, tensor_contents: Any = None) -> str:
