@@ -1,4 +1,4 @@
-"""Finds the line in the user's file that the program is at: asked for at every allocation, hence quick."""
+"""Finds the line of the user's file that is running. Called for every allocation, hence fast."""
 
 import sys
 from types import FrameType
@@ -13,7 +13,7 @@ class CallSiteFinder:
 
     def __init__(self, resolver: CallSiteResolver) -> None:
         self._resolver = resolver
-        # By the name of the file: a string knows its hash, a code object works it out again each time.
+        # By file name: a string caches its hash, a code object does not.
         self._owners: dict[str, Owner] = {}
         self._sites: dict[tuple[str, int], CallSite] = {}
 

@@ -15,7 +15,7 @@ from fakerun.trace.modules import plain_name, root_name
 
 
 class CategoryTracker:
-    """Looks at modules when a forward pass begins and at optimizers around their steps."""
+    """Categorises the tensors of modules when a forward pass begins, and of optimizers around their steps."""
 
     def __init__(self, memory: MemoryTrace) -> None:
         self._memory = memory

@@ -1,4 +1,4 @@
-"""Knows whether gradients are enabled as the script set it, also while torch has them off for reasons of its own."""
+"""Whether gradients are enabled as the script set it, also while torch disables them internally."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Follows every device storage from allocation to free, and learns what each is for.
+"""Follows every device storage from allocation to free, and its category.
 
 A storage is one block however many views and aliases it has; it is freed when the last of them dies; a resized storage is a new block.
 """
@@ -33,12 +33,12 @@ _STRENGTH = {
     Category.OPTIMIZER_STATE: 5,
     Category.PARAMETER: 6,
 }
-"""A block that is seen in several roles keeps the strongest."""
+"""A block with several categories keeps the strongest."""
 
 
 @dataclass(slots=True)
 class _Block:
-    """A block as it is being learnt: its category and module may change until the end."""
+    """A block whose category and module may still change."""
 
     nbytes: int
     requested_bytes: int
@@ -51,7 +51,7 @@ class _Block:
     dtype: str
     cuda_index: int
     pinned: bool = False
-    """Holds gathered data and lives only for that: no later role changes it."""
+    """Holds gathered data and lives only for that: its category is final."""
 
     def freeze(self, device: int) -> MemoryBlock:
         """As a record; `device` is the ordinal of the block's device."""
@@ -105,7 +105,7 @@ class MemoryTrace:
     def reset_peak(self, device: int) -> None:
         self._peak[device] = self._allocated[device]
 
-    # -- what happens ----------------------------------------------------------------------------------------------------------------
+    # -- allocations ----------------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -147,7 +147,7 @@ class MemoryTrace:
             step_ends=tuple(self._step_ends),
         )
 
-    # -- what it is for --------------------------------------------------------------------------------------------------------------
+    # -- categories -----------------------------------------------------------------------------------------------------------------
 
     def communication_buffers(self, tensors: Sequence[torch.Tensor]) -> None:
         """Note that the storages of these tensors hold communicated data and live only for that."""
@@ -160,7 +160,7 @@ class MemoryTrace:
             self.categorise(tensor, Category.GRADIENT)
 
     def categorise(self, tensor: torch.Tensor, category: Category, module: str | None = None, *, pin: bool = False) -> None:
-        """Note a role of a tensor's storage; of a wrapper (DTensor), of the storages it wraps. With `pin`, no later role changes it."""
+        """Categorise a tensor's storage, or the storages that a wrapper (DTensor) wraps. With `pin` the category is final."""
         for block in self._blocks_of(tensor):
             if not block.pinned and _STRENGTH[category] >= _STRENGTH[block.category]:
                 block.category = category
@@ -262,7 +262,7 @@ def _parts(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
     if hasattr(tensor, "__tensor_flatten__"):
         for name in tensor.__tensor_flatten__()[0]:
             part = getattr(tensor, name)
-            if isinstance(part, torch.Tensor):  # a DTensor names its mesh too
+            if isinstance(part, torch.Tensor):  # a DTensor lists its mesh, too
                 yield from _parts(part)
     else:
         yield tensor

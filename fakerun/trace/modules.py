@@ -1,4 +1,4 @@
-"""Knows which module the program is in, in forward and in backward, by the name a user knows it by."""
+"""The module that the program is in, in forward and in backward, by its name in the user's model."""
 
 import threading
 import weakref
@@ -125,7 +125,7 @@ class ModuleStack:
         self._stack.pop()
         self._mark()
         if not self._stack:
-            self._root = None  # the script may let it die
+            self._root = None  # do not keep it alive
 
     def _mark(self) -> None:
         """Nodes that are made from now on belong to the present module: in a part that is run again, to the one that it is part of."""

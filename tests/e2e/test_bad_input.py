@@ -117,7 +117,7 @@ IN_THE_SCRIPT = {
         exit_code=4,
         stdout=(
             "FAILED  rank 0 at train.py:3, step 0: torch.distributed.rpc.init_rpc is not emulated: remote",
-            "procedure calls need the other processes. Skip the call in a dry run, for example behind an",
+            "procedure calls need the other ranks' processes. Skip the call in a dry run, for example behind an",
             "environment variable that the job sets.",
             '    File "{place}/train.py", line 3, in <module>',
         ),

@@ -29,6 +29,7 @@ from fakerun.launch.process import RankProcess
 from fakerun.launch.server import RankServer, RankTask
 from fakerun.mesh import Mesh
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.report import build_report
 from tests.unit.records_by_hand import site
 
 FAKE_SIMULATION = str(Path(__file__).parent / "fake_simulation")
@@ -445,8 +446,10 @@ def test_the_failure_is_told_apart(place: Path, source: str, expected: ProcessFa
 
 
 def test_a_rank_without_a_record_has_its_place_on_the_mesh(place: Path) -> None:
-    record = run_script("import os; os.kill(os.getpid(), 9)").record
-    assert record.mesh == Mesh.of({"dp": 2, "tp": 2})
+    Path("train.py").write_text("import os; os.kill(os.getpid(), 9)")
+    report = build_report(JOB, run_job(JOB, open_run_directory(place.parent / "run"), show_output=False))
+    assert report.mesh == Mesh.of({"dp": 2, "tp": 2})
+    assert [rank.coordinate for rank in report.ranks] == [{"dp": 1, "tp": 1}]
 
 
 @pytest.mark.parametrize(
@@ -640,8 +643,9 @@ def test_a_stuck_script_says_where_it_is(place: Path, source: str) -> None:
 
 
 def test_a_script_that_cannot_even_say_is_killed(place: Path) -> None:
-    """Native code that does not let go of the interpreter lock."""
-    with closing(Fifo(Path("ready"))) as fifo, _started("os.write(ready, b'x') and ctypes.PyDLL(None).pause()") as (process, directory):
+    """Native code that does not let go of the interpreter lock, from before the script is ready."""
+    stuck = "ctypes.PyDLL(None).system(b'printf x > ready; tail -f /dev/null')"
+    with closing(Fifo(Path("ready"))) as fifo, _started(stuck) as (process, directory):
         assert fifo.read() == b"x"
         process.ask(FailureKind.TIMEOUT)
         assert not _ends_within(process, 0.2)

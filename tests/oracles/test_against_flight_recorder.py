@@ -216,6 +216,10 @@ def records_of(ranks: Ranks) -> list[RankRecord]:
 
 
 def theirs(records: Sequence[RankRecord], library: Library = Library.NCCL) -> list[Theirs]:
+    if torch.__version__ < "2.13" and (
+        library is not Library.NCCL or any(c.device is None for record in records for c in record.collectives)
+    ):
+        pytest.skip("the analyser of torch 2.11 reads records of NCCL alone")
     said = verdicts(records, library)
     assert said, "the analyser has no verdict"
     return [(verdict.state, verdict.position, verdict.culprits) for verdict in said if verdict.state != MATCHED]
@@ -381,8 +385,8 @@ WRONG: dict[str, Wrong] = {
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
 def test_ours_is_right_where_the_analyser_is_not(case: Wrong) -> None:
     records = records_of(case.ranks)
-    assert theirs(records, case.library) == case.theirs, case.why
     assert ours(records) == case.ours
+    assert theirs(records, case.library) == case.theirs, case.why
 
 
 def test_the_analyser_takes_equal_numbers_for_calls_issued_as_one() -> None:

@@ -36,14 +36,14 @@ def flat_optimizer_state(context: EmulationContext) -> Iterator[None]:
 
 
 class _States:
-    """Answers the two questions that FSDP1 asks all ranks: which parameters have state, and what the state of each looks like."""
+    """Replaces the two exchanges of FSDP1: which parameters have state, and the metadata of each state."""
 
     def __init__(self, simulated: Collection[int]) -> None:
         self._simulated = simulated
         self._managed: Mapping[str, Any] = {}
         """What FSDP1 knows of each parameter (its `FSDPParamInfo`), by name."""
         self._example: State = {}
-        """Any parameter's: a rank may hold nothing of a small flat parameter, and then has no state of its own to go by."""
+        """The state of any parameter: a rank whose shard of a small flat parameter is empty has none of its own."""
 
     def keys(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def map_keys(optim_state: Any, group: Any, key_to_param: Any, names_of: Any, managed: Any, merge_keys: bool = False) -> Any:

@@ -26,7 +26,7 @@ from fakerun.units import format_bytes
 
 @contextmanager
 def simulated_saving(context: EmulationContext) -> Iterator[None]:
-    """Replace `torch.save`, `torch.load` and what moves files about, until the context ends."""
+    """Replace `torch.save`, `torch.load` and the functions that move files, until the context ends."""
     saving = _Saving(context)
     with Patches() as patches:
         for module in (torch, torch.serialization):
@@ -79,7 +79,7 @@ class _Saving:
             )
         if path is None:
             return None
-        if unwritten.floating_on_host and self._values.made_up:
+        if unwritten.floating_on_host and self._values.wrote_placeholders:
             return "its tensors may hold placeholders for unknown values"
         if isinstance(f, (str, os.PathLike)) and Path(path).exists() and path not in self._written:
             return "the file existed before the dry run"
@@ -152,7 +152,7 @@ class _Saving:
 
 
 def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """A loaded object with its tensors where they belong; containers and modules keep their identity where they can."""
+    """A loaded object with its tensors on their devices; containers and modules keep their identity where possible."""
     if isinstance(obj, torch.Tensor):
         return placed(obj)
     if isinstance(obj, dict):

@@ -1,4 +1,4 @@
-"""Checkpoints that a script believes to have saved: kept without values, so that what it loads again has the right shapes.
+"""Checkpoints that were not written: kept without values, so that the script can load them again with the right shapes.
 
 An object is pickled as `torch.save` would pickle it, but tensors are set aside: a simulated one as its description, so that it
 occupies no simulated memory, a real one as it is.
@@ -18,7 +18,7 @@ from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.torch_private import FakeTensor
 
 Relocation = Callable[[str], str]
-"""From the device that a tensor was saved from to the one that it is loaded to: what `map_location` means."""
+"""`map_location` as a function: from the device that a tensor was saved from to the device that it is loaded to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class _Description:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wrapper:
-    """A tensor that wraps others (DTensor): its parts and what else it is made of."""
+    """A tensor that wraps others (DTensor): its parts and its context."""
 
     kind: Any
     parts: dict[str, Any]
@@ -122,7 +122,7 @@ class UnwrittenObject:
 
 
 class _Pickler(pickle.Pickler):
-    """Sets tensors aside."""
+    """Replaces tensors by numbers."""
 
     def __init__(self, buffer: io.BytesIO, set_aside: Callable[[Any], int | None]) -> None:
         super().__init__(buffer, protocol=2)
@@ -133,7 +133,7 @@ class _Pickler(pickle.Pickler):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Puts tensors back."""
+    """Inserts the tensors again."""
 
     def __init__(self, buffer: io.BytesIO, tensor: Callable[[int], Any]) -> None:
         super().__init__(buffer)

@@ -104,7 +104,7 @@ class PeerValues:
     # -- kinds of calls ---------------------------------------------------------------------------------------------------------------
 
     def all_reduce(self, tensors: Values) -> None:
-        """Each of `tensors` becomes the reduction of all members' own."""
+        """Each of `tensors` becomes its reduction over all members."""
         if self._call.size > 1:
             self._receive(
                 tensors, lambda call, all_: [reduced(call.info.reduce_op, [each.values[i] for each in all_]) for i in range(len(tensors))]
@@ -116,11 +116,11 @@ class PeerValues:
         self._receive(flat, lambda call, all_: [each.values[i] for i in range(len(outputs)) for each in all_])
 
     def all_gather_into(self, outputs: Values) -> None:
-        """Each output becomes all members' tensors, one after the other."""
+        """Each output becomes the concatenated tensors of all members."""
         self._receive(outputs, lambda call, all_: [torch.cat([each.values[i].flatten() for each in all_]) for i in range(len(outputs))])
 
     def reduce_scatter(self, outputs: Values) -> None:
-        """One output for each input: the reduction of what the members have for this rank."""
+        """Each output becomes the reduction of the members' parts for this rank."""
         count = len(outputs)
 
         def parts(call: _PendingCall, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
@@ -130,11 +130,11 @@ class PeerValues:
         self._receive(outputs, parts)
 
     def all_to_all(self, outputs: Values) -> None:
-        """Output j becomes what member j has for this rank."""
+        """Output j becomes member j's part for this rank."""
         self._receive(outputs, lambda call, all_: [each.part(call.rank, call.size) for each in all_])
 
     def all_to_all_single(self, output: torch.Tensor) -> None:
-        """The output becomes the rows that the members have for this rank, one after the other."""
+        """The output becomes the concatenated rows of the members for this rank."""
 
         def rows(call: _PendingCall, all_: Sequence[Contribution]) -> list[torch.Tensor | None]:
             parts = [each.part(call.rank, call.size) for each in all_]
@@ -145,21 +145,21 @@ class PeerValues:
         self._receive([output], rows)
 
     def broadcast(self, tensors: Values) -> None:
-        """`tensors` become the root's."""
+        """`tensors` become the root's tensors."""
         self._receive_from_one(tensors, lambda call, sent: sent.values, keep_if_unavailable=True)
 
     def scatter(self, outputs: Values) -> None:
-        """The one output becomes what the root has for this rank."""
+        """The output becomes the root's part for this rank."""
         self._receive_from_one(outputs, lambda call, sent: [sent.part(call.rank, call.size)])
 
     def receive(self, tensors: Values) -> None:
-        """`tensors` become what the peer of a message sends."""
+        """`tensors` become what the peer sends."""
         self._receive_from_one(tensors, lambda call, sent: sent.values)
 
     # -- receiving --------------------------------------------------------------------------------------------------------------------
 
     def _receive(self, targets: Values, made: Callable[[_PendingCall, Sequence[Contribution]], Sequence[torch.Tensor | None]]) -> None:
-        """`made` makes what `targets` become from what all members contribute."""
+        """Fill `targets` with what `made` computes from the contributions of all members."""
         call = self._call
         if call.own is None:
             self._fill(targets, None)
@@ -206,7 +206,7 @@ class PeerValues:
         return call.info.op is CollectiveOp.RECV and known and counts
 
     def _from_all(self, call: _PendingCall) -> Sequence[Contribution] | None:
-        """What each member contributes; None if one of them does not know it."""
+        """What each member contributes; None if it is unknown for one of them."""
         assert call.own is not None
         absent = self._assumed_contribution(call.own)
         found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
@@ -226,7 +226,7 @@ class PeerValues:
 
     @staticmethod
     def _assumed_contribution(own: Contribution) -> Contribution:
-        """What this rank contributes, for ranks that are not simulated. What follows from `--routing`, they assume as well."""
+        """This rank's contribution, for ranks that are not simulated. Values that follow from `--routing` are the same on every rank."""
         return own if own.assumed & ROUTING else replace(own, assumed=own.assumed | PEERS)
 
     def _note_unavailable(self, peer: int, reason: Unavailable) -> None:
@@ -258,7 +258,7 @@ class PeerValues:
         for target in targets:
             if type(target) is FakeTensor:
                 self._mode.known.forget(target)
-        self._handles.when_waited(call.number, lambda: receive(targets))
+        self._handles.on_wait(call.number, lambda: receive(targets))
 
     def _fill(self, targets: Values, values: Sequence[torch.Tensor | None] | None, *, assumed: int = NOTHING) -> None:
         for i, target in enumerate(targets):
@@ -279,7 +279,7 @@ class PeerValues:
 
 
 def _assumed(contributions: Sequence[Contribution]) -> int:
-    """Which assumptions any of them follows from."""
+    """The assumptions that any of them follows from."""
     assumed = NOTHING
     for each in contributions:
         assumed |= each.assumed

@@ -92,7 +92,7 @@ class _Backends:
         return self._made.get(id(backend), (None, ""))[1]
 
     def coalesces(self, backend: Any) -> bool:
-        """Whether it sends several calls as one."""
+        """Whether it coalesces calls."""
         return self.name(backend) in _COALESCING
 
 
@@ -112,7 +112,7 @@ class _SimulatedBackend(type):
 
 
 class _Options:
-    """What `ProcessGroupNCCL.Options()` would hold: any attribute may be set."""
+    """Replaces `ProcessGroupNCCL.Options`: any attribute may be set."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.config = _AnyAttributes()
@@ -121,7 +121,7 @@ class _Options:
 
 
 class _OptionsOfGroup(_Options):
-    """What a group's `options` are: those of NCCL, and the switches of the fake group, which 2.15 reads when it makes a further one."""
+    """The `options` of a group: NCCL's, and the switches of the fake group, which 2.15 reads when it makes another one."""
 
     def __init__(self, group: Any) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:
 
 
 def _split_and_shrink(patches: Patches, backends: _Backends) -> None:
-    """Groups made of parts of a group. torch checks the ranks and keeps the books, as it does for NCCL."""
+    """Groups made of parts of a group. torch checks the ranks and registers the groups, as for NCCL."""
 
     def split(parent: Any, *args: Any, **kwargs: Any) -> Any:
         return _split(backends, parent, *args, **kwargs)
@@ -197,7 +197,7 @@ def _split(
     group_desc: Any = None,
     device_types: Any = None,
 ) -> Any:
-    """The group of those of `parent`'s ranks, if this rank is among them. (torch's, for a fake group, dies on the store, 2.11 to 2.15.)"""
+    """The group of these ranks of `parent`, if this rank is among them. torch's own fails on the store of a fake group (2.11 to 2.15)."""
     ranks = sorted(ranks)
     if parent.rank() not in ranks:
         return None
@@ -208,6 +208,6 @@ def _split(
 
 
 def _shrunk(backends: _Backends, group: Any, excluded: Any) -> Any:
-    """The backend of the ranks of `group` that are left."""
+    """The backend of the remaining ranks of `group`."""
     left = [rank for rank in range(group.size()) if rank not in excluded]
     return backends.make(backends.name(group), left.index(group.rank()), len(left))

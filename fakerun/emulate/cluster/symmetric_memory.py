@@ -18,7 +18,7 @@ _READS_PEERS = (
     *("_low_contention_all_gather_ce_multicast", "_low_contention_all_gather_ce_multicast_out"),
     *("all_to_all_vdev_2d", "all_to_all_vdev_2d_offset", "one_shot_all_reduce", "one_shot_all_reduce_copy", "two_shot_all_reduce_"),
 )
-"""Those that have shape rules in torch 2.13 or 2.15; the others have none, and end the run for that."""
+"""Operators with shape rules in torch 2.13 or 2.15. The others have none and end the run for that reason."""
 
 
 def symmetric_memory(context: EmulationContext) -> None:

@@ -1,4 +1,4 @@
-"""The emulations of the device: tensors that are said to be on it, operators on them, and their values."""
+"""The emulations of the device: tensors on it, operators on them, and their values."""
 
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.assumed_choices import assumed_choices

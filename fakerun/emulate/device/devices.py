@@ -22,7 +22,7 @@ class Devices:
         self.count = count
         self.current = 0
         self.initialized = False
-        """Whether CUDA would be initialised: `init_device_mesh` chooses the device of a script that has not touched it."""
+        """Whether CUDA would be initialised: `init_device_mesh` sets the device of a script that has not used CUDA."""
         self._cpp_devices: dict[torch.device, torch.device] = {}
 
     def index(self, device: Any) -> int:

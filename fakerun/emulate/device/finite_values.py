@@ -16,7 +16,7 @@ from fakerun.torch_private import FakeTensor
 
 
 class FiniteValues:
-    """Handlers of the functions that ask: `isfinite`, and `all` of its answer.
+    """Handlers of `isfinite`, and of `all` of its result.
 
     They run unchanged, with the memory and communication that they take (a DTensor may have to gather); only the answer becomes
     known. An answer too large to be kept is remembered as a whole, for `all`.

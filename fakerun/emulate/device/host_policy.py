@@ -66,7 +66,7 @@ class HostPolicy:
 
 @cache
 def _makes_tensors(func: Any) -> bool:
-    """False of the marks that a profiler sets in the stream of operators, for one."""
+    """Whether an operator returns tensors. The markers of a profiler do not."""
     return not isinstance(func, OpOverload) or any("Tensor" in str(result.type) for result in schema_of(func).returns)
 
 

@@ -1,4 +1,4 @@
-"""Storages made from host bytes are real: objects that ranks exchange, and files that are read, travel in them."""
+"""Storages made from host bytes are real: exchanged objects and the contents of files are in them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from fakerun.torch_private import disable_all_modes
 
 @contextmanager
 def real_host_storages(_: EmulationContext) -> Iterator[None]:
-    """While a fake mode is active, C++ makes storages from bytes on `meta` (torch 2.13): let it see none."""
+    """While a fake mode is active, C++ makes storages from bytes on `meta` (torch 2.13): disable the mode for that call."""
     from_buffer = torch.UntypedStorage.from_buffer
 
     def from_host_bytes(*args: Any, **kwargs: Any) -> torch.UntypedStorage:

@@ -1,7 +1,7 @@
-"""Remembers what is known of the contents of device tensors.
+"""The known contents of device tensors.
 
-Kept by storage, so that all views see it: a host storage of the same bytes, or one value that fills it, and which of its bytes are known.
-Some are known because the host knew them; some are assumed, as the scenario that the user chose says (`--routing`), or because ranks
+They are kept by storage, so that all views share them: a host storage of the same bytes, or one value that fills it, with a mask of known
+bytes. Some values came from the host; others are assumed, as the scenario that the user chose says (`--routing`), or because ranks
 that are not simulated are assumed to contribute what this one does. A read of assumed values adds a finding.
 """
 
@@ -15,17 +15,17 @@ import torch
 from fakerun.torch_private import FakeTensor, storage_id
 
 _LARGEST_FLOAT_BYTES = 2**20
-"""Floating-point values decide little: counters, learning rates, weights of a loss are followed, activations are not."""
+"""The limit for floating-point values: counters, learning rates and loss weights are kept, activations are not."""
 
 _LARGEST_BYTES = 2**24
-"""Integers and truth values: token batches, index tensors, masks. A host tensor above this is not real either (`HostPolicy`); to compute
-one of this size takes a third of a millisecond."""
+"""The limit for integers and truth values: token batches, index tensors, masks. Host tensors above it are simulated, too (`HostPolicy`);
+computing one of this size takes a third of a millisecond."""
 
 _LARGEST_ASSUMED_BYTES = 2**27
-"""What follows from assumed choices: twice the one-hot of 8 experts out of 128 for 8192 tokens. Without it experts get no tokens."""
+"""The limit for values that follow from assumed choices: twice the one-hot of 8 experts out of 128 for 8192 tokens."""
 
 NOTHING, ROUTING, PEERS = 0, 1, 2
-"""What known values follow from, any of these together: bits, as they are passed on with every operator."""
+"""The assumptions that known values follow from, as bits that every operator propagates."""
 
 _ALL_BITS = -1
 
@@ -33,14 +33,14 @@ _OF_SIZE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def largest_bytes(dtype: torch.dtype, assumed: int) -> int:
-    """Up to how many bytes a tensor is remembered."""
+    """The size up to which the values of a tensor are kept, in bytes."""
     if assumed & ROUTING:
         return _LARGEST_ASSUMED_BYTES
     return _LARGEST_FLOAT_BYTES if dtype.is_floating_point or dtype.is_complex else _LARGEST_BYTES
 
 
 class _Contents:
-    """What one storage holds. `known` has all bits of a byte set where the byte is known; None where all are."""
+    """The contents of one storage. `known` is a mask with all bits of a known byte set; None if all bytes are known."""
 
     __slots__ = ("assumed", "fill", "known", "reference", "values")
 
@@ -52,7 +52,7 @@ class _Contents:
         self.known: torch.UntypedStorage | None = None
 
     def view(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """A host tensor that shares the contents; None if that is too large to be made."""
+        """A host tensor that shares the contents; None if it would be too large."""
         if self.values is None:
             nbytes = tensor.untyped_storage().nbytes()
             if nbytes > largest_bytes(tensor.dtype, self.assumed) or self.fill is None:
@@ -61,7 +61,7 @@ class _Contents:
         return _view(self.values, tensor, tensor.dtype)
 
     def marks(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """Integers of the elements' size, which share the marks of what is known; None where all is."""
+        """The mask of known elements, as integers of the elements' size; None if all are known."""
         return None if self.known is None else _view(self.known, tensor, _OF_SIZE[tensor.element_size()])
 
     def knows(self, tensor: torch.Tensor) -> bool:
@@ -75,7 +75,7 @@ class _Contents:
         return knows
 
     def forget(self, tensor: torch.Tensor) -> bool:
-        """The elements of a view are not known; False if that cannot be marked."""
+        """Mark the elements of a view as unknown; returns False if they cannot be marked."""
         if self.view(tensor) is None or self.values is None or tensor.element_size() not in _OF_SIZE:
             return False
         if self.known is None:
@@ -85,7 +85,7 @@ class _Contents:
 
 
 class KnownValues:
-    """What is known of the contents of simulated storages."""
+    """The known contents of simulated storages, by storage."""
 
     def __init__(self) -> None:
         self._contents: dict[int, _Contents] = {}  # by address of the simulated storage
@@ -100,18 +100,18 @@ class KnownValues:
         return None if entry is None or not entry.knows(tensor) else entry.view(tensor)
 
     def may_know(self, tensor: torch.Tensor) -> bool:
-        """A quick look at whether the values may be known."""
+        """Whether the values may be known: a fast check."""
         return type(tensor) is not FakeTensor or storage_id(tensor.untyped_storage()) in self._contents
 
     def assumed(self, tensor: torch.Tensor) -> int:
-        """Which assumptions what is known of a tensor follows from."""
+        """The assumptions that the known values of a tensor follow from."""
         if type(tensor) is not FakeTensor:
             return NOTHING
         entry = self._entry(tensor)
         return NOTHING if entry is None else entry.assumed
 
     def assumed_of_any(self, tensors: Iterable[torch.Tensor]) -> int:
-        """Which assumptions what is known of some of these tensors follows from."""
+        """The assumptions that the known values of these tensors follow from."""
         assumed = NOTHING
         for tensor in tensors:
             assumed |= self.assumed(tensor)
@@ -123,7 +123,7 @@ class KnownValues:
     # -- changing -----------------------------------------------------------------------------------------------------------------
 
     def remember(self, tensor: torch.Tensor, values: torch.Tensor, *, assumed: int = NOTHING) -> None:
-        """`tensor` now holds `values`. If these have another shape (embedding_bag's offsets do on the host), nothing is known."""
+        """`tensor` now holds `values`. If these have another shape (embedding_bag's offsets on the host), it becomes unknown."""
         if tensor.shape != values.size():
             self.forget(tensor)
         elif not _fills_its_storage(tensor):
@@ -136,7 +136,7 @@ class KnownValues:
             _view(entry.values, tensor, tensor.dtype).copy_(values)
 
     def remember_fill(self, tensor: torch.Tensor, value: Any) -> None:
-        """Every element of `tensor`, which may be as large as it likes, now is `value`."""
+        """Every element of `tensor`, of any size, now is `value`."""
         fill = torch.full((), value, dtype=tensor.dtype, device="cpu")
         if _fills_its_storage(tensor):
             self._new_entry(tensor, NOTHING).fill = fill
@@ -144,7 +144,7 @@ class KnownValues:
             self._remember_part(tensor, fill, NOTHING)
 
     def forget(self, tensor: torch.Tensor) -> None:
-        """`tensor` was written to with values that are not known."""
+        """`tensor` was written to with unknown values."""
         entry = self._entry(tensor)
         if entry is None:
             return
@@ -152,9 +152,9 @@ class KnownValues:
             del self._contents[storage_id(tensor.untyped_storage())]
 
     def to_write(self, tensor: torch.Tensor, *, assumed: int) -> tuple[torch.Tensor, torch.Tensor | None] | None:
-        """What a write of known values to places in `tensor` has to write to; None if so much is not remembered.
+        """The host tensors to write to for a write of known values to some elements of `tensor`; None if it is too large.
 
-        Host tensors that share the contents and the marks of what is known: integers, all bits set where it is; None where all is.
+        They share the contents, and the mask of known elements: integers, all bits set where known; None if all are known.
         """
         entry = self._entry(tensor)
         if entry is None:
@@ -168,7 +168,7 @@ class KnownValues:
         return None if values is None else (values, entry.marks(tensor))
 
     def taint(self, tensor: torch.Tensor, assumed: int) -> None:
-        """What `tensor` now holds follows from these assumptions, too."""
+        """The contents of `tensor` now follow from these assumptions, too."""
         entry = self._entry(tensor)
         if entry is not None:
             entry.assumed |= assumed

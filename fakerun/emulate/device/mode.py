@@ -52,11 +52,11 @@ UNHANDLED = object()
 """What a handler returns to have the operator simulated as if it had no handler."""
 
 _ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach.default, aten.alias.default}
-"""Operators that return a view though their schema does not say so, or that are so frequent that the schema need not be read."""
+"""Operators that return a view although their schema does not say so, or so frequent ones that reading the schema would cost time."""
 
 
 class DeviceMode(FakeTensorMode):
-    """Simulates device work in this thread. Owns the handlers and the memory of results seen; knows nothing of what is observed."""
+    """Simulates device work in this thread. Owns the handlers and the cache of results."""
 
     supports_higher_order_operators = True
 
@@ -96,7 +96,7 @@ class DeviceMode(FakeTensorMode):
         if func is PRIM_DEVICE:
             return self.device_for_cpp(args)
         with self.lock, disable_torch_function():
-            answer = self._answer if self.active else self._answer_outside
+            answer = self._answer if self.active else self._answer_in_child
             return answer(func, types, args, dict(kwargs) if kwargs else {})
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
@@ -117,8 +117,8 @@ class DeviceMode(FakeTensorMode):
         self.handlers[operator] = handler
 
     @contextmanager
-    def in_this_thread(self) -> Iterator[None]:
-        """Simulate the device work of a further thread, too."""
+    def entered_in_thread(self) -> Iterator[None]:
+        """Simulate the device work of another thread, too."""
         with self.lock:
             self.__enter__()
         try:
@@ -180,7 +180,7 @@ class DeviceMode(FakeTensorMode):
             return self._higher_order(func, types, args, kwargs)
         return self.simulate_call(func, types, args, kwargs)
 
-    def _answer_outside(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def _answer_in_child(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """In a forked child (a DataLoader's worker) everything is real. Samples of a simulated data set are placeholders."""
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(type(leaf) is FakeTensor for leaf in leaves):
@@ -258,7 +258,7 @@ class DeviceMode(FakeTensorMode):
         return self.wrap(output, source.fake_device)
 
     def _decompose(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
-        """A composite operator that autograd did not take apart (inference mode): its parts are operators of their own."""
+        """A composite operator that autograd did not decompose (inference mode): its parts are dispatched as operators of their own."""
         with self:
             output = func.decompose(*args, **kwargs)
         return self._run(func, types, args, kwargs, signature) if output is NotImplemented else output
@@ -322,7 +322,7 @@ class _Undispatched:
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether its place in its storage is all there is to a tensor. Inference mode would make `_plain` what the tensor need not be."""
+    """Whether a tensor is fully described by its storage, sizes and strides. In inference mode `_plain` would make an inference tensor."""
     return not (tensor.is_conj() or tensor.is_neg() or tensor.is_inference() or torch.is_inference_mode_enabled())
 
 

@@ -35,7 +35,7 @@ def preserved_parameter_identity(context: EmulationContext) -> Iterator[None]:
 
 
 def _deep_copy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
-    """`copy.deepcopy` of a simulated tensor (an averaged model): torch's own looks for its data (2.13)."""
+    """`copy.deepcopy` of a simulated tensor (an averaged model): torch's own reads its data (2.13)."""
     if id(tensor) in memo:
         return memo[id(tensor)]  # type: ignore[no-any-return]
     if not tensor.is_leaf:
@@ -73,7 +73,7 @@ def _set_data(mode: DeviceMode, data: Any, tensor: torch.Tensor, value: torch.Te
 
 
 def _swap(first: torch.Tensor, second: torch.Tensor) -> None:
-    """`torch.utils.swap_tensors` for tensors that others refer to weakly (the simulator does)."""
+    """`torch.utils.swap_tensors` for tensors with weak references, as the simulator's."""
     first.__class__, second.__class__ = second.__class__, first.__class__
     first.__dict__, second.__dict__ = second.__dict__, first.__dict__
     for slot in copyreg._slotnames(type(first)):  # type: ignore[attr-defined]  # DTensor keeps its local tensor in one

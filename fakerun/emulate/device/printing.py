@@ -14,11 +14,11 @@ from fakerun.torch_private import FakeTensor
 
 @contextmanager
 def cuda_repr(context: EmulationContext) -> Iterator[None]:
-    """Replace how simulated tensors are shown until the context ends."""
+    """Replace how simulated tensors are printed until the context ends."""
     values = context.part(UnknownValues)
 
     def shown(self: torch.Tensor, *, tensor_contents: Any = None) -> str:
-        text = repr(values.to_show(self))
+        text = repr(values.to_print(self))
         suffix = _suffix(self)
         head, dtype, tail = text.rpartition(", dtype=")
         text = f"{head}, device='{self.device}'{dtype}{tail}" if dtype else f"{text[:-1]}, device='{self.device}')"

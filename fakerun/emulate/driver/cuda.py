@@ -32,7 +32,7 @@ _CUDA_VERSION = "12.8"
 _HIP_VERSION = "6.4.43484"
 _CUDNN_VERSION = 91002
 _NCCL_VERSION = (2, 27, 5)
-"""Answered where the build has none: what the torch 2.13 wheels for this CUDA carry."""
+"""For builds without NCCL: the version in the torch 2.13 wheels for this CUDA."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What scripts call of the CUDA runtime itself: `torch.cuda.cudart()`."""
+"""The CUDA runtime as scripts call it: `torch.cuda.cudart()`."""
 
 from collections.abc import Callable
 from typing import Any

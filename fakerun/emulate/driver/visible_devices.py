@@ -1,4 +1,4 @@
-"""CUDA_VISIBLE_DEVICES, as far as the script sets it: what fakerun was started with is about another machine."""
+"""CUDA_VISIBLE_DEVICES as the script sets it. The value that fakerun inherits describes another machine and is ignored."""
 
 import os
 
@@ -17,7 +17,7 @@ class VisibleDevices:
         return installed if listed is None else min(installed, len(listed))
 
     def index_on_node(self, index: int) -> int:
-        """The number that the node knows the script's device `index` by; the same where it is named by something but a number."""
+        """The node's number of the script's device `index`; the same if the variable does not name it by a number."""
         listed = self._listed()
         if listed is None or index >= len(listed) or not listed[index].isdecimal():
             return index
