@@ -36,7 +36,7 @@ def direction_of(call: ScheduledCall) -> Direction | None:
 class Group:
     """A process group, shared by its members: `label` is its name in reports, `name` is c10d's, `ranks` are global ranks in group order.
 
-    `slots` maps each simulated member that uses the group to the slots of its schedule that stand for it.
+    `slots` maps each simulated member that uses the group to the slots of its schedule that are this group.
     """
 
     label: str | None

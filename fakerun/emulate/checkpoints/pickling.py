@@ -25,14 +25,14 @@ def simulated_pickling(context: EmulationContext) -> Iterator[None]:
                 hint="Use torch.save, which writes no such file in a dry run.",
             )
         described = (tuple(self.shape), self.stride(), self.dtype, str(self.device), self.requires_grad)
-        return make_again, (*described, isinstance(self, torch.nn.Parameter), None if values is None else values.clone())
+        return rebuild_tensor, (*described, isinstance(self, torch.nn.Parameter), None if values is None else values.clone())
 
     with Patches() as patches:
         patches.set(FakeTensor, "__reduce_ex__", reduce)
         yield
 
 
-def make_again(
+def rebuild_tensor(
     shape: tuple[int, ...],
     stride: tuple[int, ...],
     dtype: torch.dtype,

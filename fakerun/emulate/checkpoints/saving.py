@@ -79,7 +79,7 @@ class _Saving:
             )
         if path is None:
             return None
-        if unwritten.floating_on_host and self._values.made_up:
+        if unwritten.floating_on_host and self._values.wrote_placeholders:
             return "its tensors may hold placeholders for unknown values"
         if isinstance(f, (str, os.PathLike)) and Path(path).exists() and path not in self._written:
             return "the file existed before the dry run"

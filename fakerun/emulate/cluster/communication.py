@@ -130,7 +130,7 @@ class Communication:
         return self._call_devices.of_tensors(group, tensors[0]) if tensors else self._call_devices.of_barrier(group, on, device_ids)
 
     @contextmanager
-    def carrying(self, objects: ObjectFallback) -> Iterator[None]:
+    def communicating_objects(self, objects: ObjectFallback) -> Iterator[None]:
         """Until the context ends, calls communicate Python objects as bytes in host tensors, whatever the backend."""
         previous, self.peers.objects = self.peers.objects, objects
         try:

@@ -74,7 +74,7 @@ class Handles:
         self._unwaited: dict[int, tuple[Any, list[int]]] = {}  # functional results, by address of their storage
         self._coalesced: list[list[int]] = []  # the innermost last
         self._first_coalesced: int | None = None
-        self._on_wait: dict[int, Callable[[], None]] = {}
+        self._on_wait_actions: dict[int, Callable[[], None]] = {}
         self.blocking = False
         """Whether the point-to-point call being made is blocking."""
 
@@ -93,12 +93,12 @@ class Handles:
         self._kept_alive.append(work)
         return work
 
-    def when_waited(self, call: int, action: Callable[[], None]) -> None:
+    def on_wait(self, call: int, action: Callable[[], None]) -> None:
         """Run `action` when `call` is waited for."""
-        self._on_wait[call] = action
+        self._on_wait_actions[call] = action
 
     def _finish(self, call: int) -> None:
-        action = self._on_wait.pop(call, None)
+        action = self._on_wait_actions.pop(call, None)
         if action is not None:
             action()
         self._observer.waited_for(call)

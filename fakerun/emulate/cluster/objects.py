@@ -48,7 +48,7 @@ def _as_tensor(content: bytes) -> torch.Tensor:
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
-_CARRY_OBJECTS: dict[str, Callable[[Sequence[Any]], Tensors]] = {
+_OBJECT_FUNCTIONS: dict[str, Callable[[Sequence[Any]], Tensors]] = {
     "all_gather_object": _nothing,
     "broadcast_object_list": _sizes_and_contents,
     "gather_object": _nothing,
@@ -64,14 +64,16 @@ def simulated_objects(context: EmulationContext) -> Iterator[None]:
     """Let the functions that communicate objects use host tensors until the context ends."""
     with Patches() as patches:
         patches.set(*DEVICE_OF_OBJECTS, lambda group=None: "cpu")
-        for name, held in _CARRY_OBJECTS.items():
-            carried = _carried(context, getattr(dist, name), held)
+        for name, held in _OBJECT_FUNCTIONS.items():
+            carried = _with_host_tensors(context, getattr(dist, name), held)
             patches.set(dist, name, carried)
             patches.set(distributed_c10d, name, carried)
         yield
 
 
-def _carried(context: EmulationContext, function: Callable[..., Any], held: Callable[[Sequence[Any]], Tensors]) -> Callable[..., Any]:
+def _with_host_tensors(
+    context: EmulationContext, function: Callable[..., Any], held: Callable[[Sequence[Any]], Tensors]
+) -> Callable[..., Any]:
     communication = context.part(Communication)
     first_argument = next(iter(inspect.signature(function).parameters))
 
@@ -79,7 +81,7 @@ def _carried(context: EmulationContext, function: Callable[..., Any], held: Call
         objects: Any = args[0] if args else kwargs.get(first_argument)
         kept = list(objects) if isinstance(objects, list) else []
         in_place = ObjectFallback(held(kept))
-        with communication.carrying(in_place):
+        with communication.communicating_objects(in_place):
             result = function(*args, **kwargs)
         if in_place.unavailable is not None:
             objects[:] = kept  # the very objects, not copies

@@ -258,7 +258,7 @@ class PeerValues:
         for target in targets:
             if type(target) is FakeTensor:
                 self._mode.known.forget(target)
-        self._handles.when_waited(call.number, lambda: receive(targets))
+        self._handles.on_wait(call.number, lambda: receive(targets))
 
     def _fill(self, targets: Values, values: Sequence[torch.Tensor | None] | None, *, assumed: int = NOTHING) -> None:
         for i, target in enumerate(targets):

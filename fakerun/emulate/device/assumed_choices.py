@@ -38,7 +38,7 @@ _CHOICES = {
 }
 """Operators that choose: by which rules, and which of their results the indices are (None: the only one)."""
 
-WHAT_IS_ASSUMED = {
+ROUTING_FINDINGS = {
     Routing.BALANCED: (
         "the script reads a value that follows from choices among unknown scores (topk and similar operators, as in a router). With "
         "--routing balanced the choices are spread evenly.",

@@ -96,7 +96,7 @@ class DeviceMode(FakeTensorMode):
         if func is PRIM_DEVICE:
             return self.device_for_cpp(args)
         with self.lock, disable_torch_function():
-            answer = self._answer if self.active else self._answer_outside
+            answer = self._answer if self.active else self._answer_in_child
             return answer(func, types, args, dict(kwargs) if kwargs else {})
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
@@ -117,7 +117,7 @@ class DeviceMode(FakeTensorMode):
         self.handlers[operator] = handler
 
     @contextmanager
-    def in_this_thread(self) -> Iterator[None]:
+    def entered_in_thread(self) -> Iterator[None]:
         """Simulate the device work of another thread, too."""
         with self.lock:
             self.__enter__()
@@ -180,7 +180,7 @@ class DeviceMode(FakeTensorMode):
             return self._higher_order(func, types, args, kwargs)
         return self.simulate_call(func, types, args, kwargs)
 
-    def _answer_outside(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def _answer_in_child(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """In a forked child (a DataLoader's worker) everything is real. Samples of a simulated data set are placeholders."""
         leaves = pytree.tree_leaves((args, kwargs))
         if not any(type(leaf) is FakeTensor for leaf in leaves):

@@ -18,7 +18,7 @@ def cuda_repr(context: EmulationContext) -> Iterator[None]:
     values = context.part(UnknownValues)
 
     def shown(self: torch.Tensor, *, tensor_contents: Any = None) -> str:
-        text = repr(values.to_show(self))
+        text = repr(values.to_print(self))
         suffix = _suffix(self)
         head, dtype, tail = text.rpartition(", dtype=")
         text = f"{head}, device='{self.device}'{dtype}{tail}" if dtype else f"{text[:-1]}, device='{self.device}')"

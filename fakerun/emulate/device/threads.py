@@ -25,7 +25,7 @@ def simulated_threads(context: EmulationContext) -> Iterator[None]:
         if not context.mode.active or _is_outside(self):
             bootstrap(self)
             return
-        with context.mode.in_this_thread(), context.arguments:
+        with context.mode.entered_in_thread(), context.arguments:
             bootstrap(self)
 
     with Patches() as patches:

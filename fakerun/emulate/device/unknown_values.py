@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.assumed_choices import WHAT_IS_ASSUMED
+from fakerun.emulate.device.assumed_choices import ROUTING_FINDINGS
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.placeholders import placeholder_tensor, placeholder_value
@@ -40,8 +40,8 @@ class UnknownValues:
         self._mode = context.mode
         self._routing = context.job.routing
         self._findings = context.findings
-        self._unnoted = 0
-        self.made_up = False
+        self._silenced = 0
+        self.wrote_placeholders = False
         """Whether a host tensor was filled with placeholders, which may have been copied anywhere since."""
 
     def register(self) -> None:
@@ -92,7 +92,7 @@ class UnknownValues:
         if source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
             return UNHANDLED
         self._note("the values of a device tensor")
-        self.made_up = True
+        self.wrote_placeholders = True
         return placeholder_tensor(source, dtype)
 
     def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -117,7 +117,7 @@ class UnknownValues:
     def fill(self, target: torch.Tensor, what: str) -> torch.Tensor:
         """Fill a host tensor with placeholders for `what`, which is unknown, and add a finding."""
         self._note(what)
-        self.made_up = True
+        self.wrote_placeholders = True
         return target.fill_(placeholder_value(target.dtype))
 
     def _answer(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -131,7 +131,7 @@ class UnknownValues:
             )
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
-        self._note_deciding(func, args[1:2] if func is aten.masked_select.default else fakes)
+        self._note_shape_dependence(func, args[1:2] if func is aten.masked_select.default else fakes)
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_placeholder, (list(args), dict(kwargs)))
         output = func(*real_args, **real_kwargs)
         device = fakes[0].device
@@ -140,7 +140,7 @@ class UnknownValues:
     def _all_known(self, tensors: Sequence[torch.Tensor]) -> bool:
         return all(self._mode.known.of(tensor) is not None for tensor in tensors)
 
-    def _note_deciding(self, func: Any, tensors: Sequence[torch.Tensor]) -> None:
+    def _note_shape_dependence(self, func: Any, tensors: Sequence[torch.Tensor]) -> None:
         """Add a finding if the shape of a result depends on unknown or assumed values of these tensors."""
         if self._all_known(tensors):
             self._note_assumed(self._mode.known.assumed_of_any(tensors))
@@ -157,7 +157,7 @@ class UnknownValues:
             self._mode.known.remember(placed, values, assumed=assumed)
         return placed
 
-    def to_show(self, tensor: torch.Tensor) -> torch.Tensor:
+    def to_print(self, tensor: torch.Tensor) -> torch.Tensor:
         """A host tensor with the values of `tensor`, or placeholders, for printing. It takes little memory, however large it is."""
         known = self._read(tensor)
         if known is not None:
@@ -173,16 +173,16 @@ class UnknownValues:
         return known
 
     @contextmanager
-    def unnoted(self) -> Iterator[None]:
+    def without_findings(self) -> Iterator[None]:
         """Reads until the context ends add no findings."""
-        self._unnoted += 1
+        self._silenced += 1
         try:
             yield
         finally:
-            self._unnoted -= 1
+            self._silenced -= 1
 
     def _note(self, what: str, *, hint: str = _UNVERIFIED) -> None:
-        if self._unnoted:
+        if self._silenced:
             return
         self._findings.note(
             FindingCode.UNKNOWN_VALUE,
@@ -191,15 +191,15 @@ class UnknownValues:
         )
 
     def _note_assumed(self, assumed: int) -> None:
-        if assumed & ROUTING and not self._unnoted:
-            message, hint = WHAT_IS_ASSUMED[self._routing]
+        if assumed & ROUTING and not self._silenced:
+            message, hint = ROUTING_FINDINGS[self._routing]
             self._findings.note(FindingCode.ASSUMED_ROUTING, message, hint=hint)
         if assumed & PEERS:
             self.report_assumed_peers()
 
     def report_assumed_peers(self) -> None:
         """Add a finding: the script reads values that other ranks are assumed to contribute."""
-        if not self._unnoted:
+        if not self._silenced:
             self._findings.note(
                 FindingCode.PEERS_ASSUMED,
                 "the script reads values that depend on ranks that are not simulated. They were assumed to contribute what this rank does.",
