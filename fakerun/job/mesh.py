@@ -21,6 +21,10 @@ class MeshSpec(Mesh):
 
     named: bool
 
+    def __str__(self) -> str:
+        """As the user gave it: `2x4` if the axes are not named."""
+        return Mesh.__str__(self) if self.named else "x".join(map(str, self.sizes))
+
 
 def parse_mesh(text: str) -> MeshSpec:
     """A mesh as the user writes it: `2x4`, or `dp=2,tp=4` when the axes are named. Spaces do not matter.

@@ -35,7 +35,7 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
         mesh=mesh,
         ranks=ranks,
         devices=memory.reports(),
-        classes=_class_reports(classes, ranks, mesh),
+        classes=_class_reports(classes, ranks, mesh, memory),
         findings=findings,
         grouped_findings=_grouped_findings(findings),
         failures=_failures(run.ranks),
@@ -60,18 +60,21 @@ def _coordinate(mesh: Mesh | None, rank: int) -> Mapping[str, int]:
     return {} if mesh is None else mesh.by_axis(mesh.coordinate(rank))
 
 
-def _class_reports(classes: Sequence[RankClass], ranks: Iterable[RankReport], mesh: Mesh | None) -> tuple[ClassReport, ...]:
+def _class_reports(
+    classes: Sequence[RankClass], ranks: Iterable[RankReport], mesh: Mesh | None, memory: MemoryOfRun
+) -> tuple[ClassReport, ...]:
     reports = {rank.record.rank: rank for rank in ranks}
-    return tuple(_class_report(each, reports[each.simulated[0]], mesh) for each in classes)
+    return tuple(_class_report(each, reports[each.simulated[0]], mesh, memory.headroom_bytes(each.ranks)) for each in classes)
 
 
-def _class_report(each: RankClass, example: RankReport, mesh: Mesh | None) -> ClassReport:
+def _class_report(each: RankClass, example: RankReport, mesh: Mesh | None, headroom_bytes: int) -> ClassReport:
     volumes = example.traffic.total
     return ClassReport(
         simulated=each.simulated,
         assumed=each.assumed,
         example=example,
         mesh_box=None if mesh is None else mesh.box(each.ranks),
+        headroom_bytes=min(headroom_bytes, example.headroom_bytes),
         last_step=volumes.per_step[-1] if volumes.per_step else volumes.after,
     )
 

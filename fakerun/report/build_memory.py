@@ -1,6 +1,6 @@
 """The memory part of a Report: each rank's devices, and the devices of the nodes with what all ranks allocate there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.breakdown import by_category, by_module, by_tensor
@@ -25,6 +25,7 @@ class MemoryOfRun:
         self._job = job
         self._devices = devices
         self._reports = {(each.node, each.cuda_index): _physical_report(each, job.hardware) for each in self.physical}
+        self._headroom_by_rank = _least_headroom(self._reports.values())
         self._of_class = {
             rank: memory for each in classes for memory in [_rank_memory(footprints[each], job.hardware)] for rank in each.simulated
         }
@@ -36,6 +37,10 @@ class MemoryOfRun:
             _device_memory(MemoryFootprint(), self._job.hardware),
         )
 
+    def headroom_bytes(self, ranks: Iterable[int]) -> int:
+        """The least headroom of the devices that any of the ranks allocates on, counting all ranks that allocate there."""
+        return min(self._headroom_by_rank.get(rank, self._job.hardware.usable_bytes) for rank in ranks)
+
     def reports(self) -> tuple[PhysicalDeviceReport, ...]:
         """The devices that a simulated rank allocates on, by node and index."""
         return tuple(report for report in self._reports.values() if any(share.rank in self._of_class for share in report.device.shares))
@@ -44,6 +49,15 @@ class MemoryOfRun:
         index = self._devices[rank][ordinal]
         physical = None if index is None else self._reports.get((rank // self._job.nproc_per_node, index))
         return replace(memory, cuda_index=index, physical=physical)
+
+
+def _least_headroom(reports: Iterable[PhysicalDeviceReport]) -> Mapping[int, int]:
+    """By rank, the least headroom of the devices that it allocates on."""
+    found: dict[int, int] = {}
+    for report in reports:
+        for share in report.device.shares:
+            found[share.rank] = min(report.fit.headroom_bytes, found.get(share.rank, report.fit.headroom_bytes))
+    return found
 
 
 def _rank_memory(footprints: Mapping[int, MemoryFootprint], hardware: Accelerator) -> Mapping[int, DeviceMemory]:

@@ -83,6 +83,7 @@ class ClassReport:
     """Ranks with the same behaviour: `simulated` (at least one) and `assumed`, both in order.
 
     `example` is the first of the simulated ranks. `mesh_box` is the part of the mesh that the ranks fill, None without a mesh.
+    `headroom_bytes` is the least of the devices that any of the ranks allocates on, counting all ranks that allocate there.
     `last_step` is what one of the ranks communicates in its last completed step, or in all if it completed none.
     """
 
@@ -90,6 +91,7 @@ class ClassReport:
     assumed: tuple[int, ...]
     example: RankReport
     mesh_box: str | None
+    headroom_bytes: int
     last_step: Volume
 
     @property
@@ -143,5 +145,5 @@ class Report:
 
     @property
     def largest(self) -> RankReport | None:
-        """The rank with the highest peak, the first of equals: the one to show in detail."""
-        return max(self.ranks, key=lambda rank: rank.largest_device.footprint.peak_bytes, default=None)
+        """The rank with the least headroom on its devices, of these that with the highest peak, the first of equals: the one to show."""
+        return max(self.ranks, key=lambda rank: (-rank.headroom_bytes, rank.largest_device.footprint.peak_bytes), default=None)

@@ -63,3 +63,8 @@ def test_ranks_are_laid_out_in_row_major_order() -> None:
     assert list(mesh.by_axis(mesh.coordinate(23))) == ["pp", "dp", "tp"]
     assert mesh.by_axis(mesh.coordinate(23)) == {"pp": 1, "dp": 2, "tp": 3}
     assert str(mesh) == "pp=2,dp=3,tp=4"
+
+
+def test_a_mesh_is_shown_as_it_was_given() -> None:
+    """Names that the user did not give would look as if the script's own names were ignored."""
+    assert [str(parse_mesh(text)) for text in ("2x4", "dp=2,tp=4", "a = 8")] == ["2x4", "dp=2,tp=4", "a=8"]

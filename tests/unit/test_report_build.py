@@ -87,6 +87,27 @@ def test_the_largest_rank_is_the_first_of_equals() -> None:
     assert build_report(job(), run()).largest is None
 
 
+def test_a_device_that_several_ranks_share_decides_on_the_headroom_of_their_class_and_on_the_rank_to_show() -> None:
+    """Ranks 2 and 3 both allocate on cuda:2: what the others have left is not what these have."""
+    memory = timeline([block(GIB)], [0])
+    ranks = [RankRecord(rank=rank, devices=(min(rank, 2),), memory=memory) for rank in range(4)]
+    report = build_report(job(nproc_per_node=4), run(*ranks))
+    (only,) = report.classes
+    usable = report.job.hardware.usable_bytes
+    assert [rank.headroom_bytes for rank in report.ranks] == [usable - GIB, usable - GIB, usable - 2 * GIB, usable - 2 * GIB]
+    assert only.headroom_bytes == usable - 2 * GIB
+    assert report.largest is not None
+    assert report.largest.record.rank == 2
+
+
+def test_a_device_on_which_a_rank_is_only_assumed_counts_too() -> None:
+    memory = timeline([block(GIB)], [0])
+    ranks = [RankRecord(rank=rank, devices=(0,), memory=memory) for rank in (0, 1)]
+    record = replace(run(*ranks), assumed=(AssumedRanks(ranks=(2, 3), representative=0),))
+    report = build_report(job(nproc_per_node=4), record)
+    assert report.classes[0].headroom_bytes == report.job.hardware.usable_bytes - 4 * GIB
+
+
 def test_groups_of_one_name_and_size_are_kept_apart_by_their_ranks() -> None:
     calls = in_order([collective(CollectiveOp.ALL_REDUCE, group="undefined", group_ranks=ranks) for ranks in ((0, 1), (0, 2), (0, 1))])
     (rank,) = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))).ranks

@@ -10,7 +10,7 @@ from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankR
 from fakerun.report import Report, build_report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Findings, Section, Table, Traceback
-from tests.unit.records_by_hand import collective, in_order, job, llama_8b_job, llama_8b_rank, run
+from tests.unit.records_by_hand import GIB, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
 from tests.unit.test_report_formats_text import PAGES
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="ValueError: no")
@@ -24,7 +24,7 @@ def section(report: Report, title: str, *, trace: bool = False) -> Section:
 
 
 def table(report: Report, title: str, *, trace: bool = False) -> Table:
-    (found,) = (block for block in section(report, title, trace=trace).blocks if isinstance(block, Table))
+    (found,) = (part for part in section(report, title, trace=trace).blocks if isinstance(part, Table))
     return found
 
 
@@ -49,9 +49,9 @@ def test_no_text_knows_a_terminal(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_row_has_a_cell_for_each_column(name: str) -> None:
     for each in page_of(PAGES[name](), trace=True).sections:
-        for block in each.blocks:
-            if isinstance(block, Table):
-                assert {len(row.cells) for row in (*block.rows, *block.totals)} == {len(block.columns)}
+        for part in each.blocks:
+            if isinstance(part, Table):
+                assert {len(row.cells) for row in (*part.rows, *part.totals)} == {len(part.columns)}
 
 
 def test_what_needs_attention_comes_last() -> None:
@@ -116,3 +116,17 @@ def test_an_operation_is_a_row_of_its_own_group_only() -> None:
         rows = table(build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))), "Collectives of rank 0").rows
         assert [row.level for row in rows] == [0, 1, 0, 1]
         assert [row.cells[0].partition(": ")[2] for row in rows if not row.level] == ["ranks 0-1", "ranks 0,2"]
+
+
+def test_a_group_of_one_rank_is_not_ranks() -> None:
+    calls = in_order([collective(group="tp", group_ranks=(0,))])
+    rows = table(build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))), "Collectives of rank 0").rows
+    assert rows[0].cells[0] == "tp (1): rank 0"
+
+
+def test_the_class_with_the_least_headroom_comes_first() -> None:
+    """Each of ranks 0 and 1 allocates less than rank 2, but on one device."""
+    peaks = (2 * GIB, 2 * GIB + 512, 3 * GIB)
+    records = [RankRecord(rank=rank, devices=(max(rank, 1),), memory=timeline([block(peak)], [0])) for rank, peak in enumerate(peaks)]
+    rows = table(build_report(job(nproc_per_node=3), run(*records)), "Ranks").rows
+    assert [row.cells[0] for row in rows] == ["1", "0", "2"]

@@ -1,9 +1,12 @@
 """How findings describe calls and groups."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fakerun.records.collective import P2P_OPS, CollectiveOp, CollectiveRecord
-from fakerun.units import name_ranks
+from fakerun.units import join_words, name_ranks
+
+_MAX_LABELS = 4
+"""Groups that a sentence names."""
 
 
 def describe_group(record: CollectiveRecord, *, with_name: bool = False) -> str:
@@ -17,6 +20,21 @@ def describe_group(record: CollectiveRecord, *, with_name: bool = False) -> str:
 def describe_label(label: str | None, ranks: Sequence[int]) -> str:
     """`dp`; `of ranks 0 and 4` for a group without a name."""
     return label or f"of {name_ranks(ranks)}"
+
+
+def describe_groups(labels: Iterable[str]) -> str:
+    """Groups by label: `group dp`, `groups dp and tp`, `group world and the group of ranks 0-2`."""
+    distinct = set(labels)
+    unnamed = {label for label in distinct if label.startswith("of ")}
+    parts = ((distinct - unnamed, "group"), (unnamed, "the group"))
+    return " and ".join(f"{word}{'s' * (len(some) > 1)} {list_labels(some)}" for some, word in parts if some)
+
+
+def list_labels(labels: Iterable[str]) -> str:
+    """Labels in order, each once: `dp and tp`; many are cut short."""
+    distinct = sorted(set(labels))
+    shown = distinct[:_MAX_LABELS]
+    return join_words(shown) if len(distinct) <= _MAX_LABELS else f"{', '.join(shown)} and {len(distinct) - _MAX_LABELS} more"
 
 
 def describe_call(record: CollectiveRecord) -> str:

@@ -4,21 +4,18 @@ A mismatch is a consequence of another one if its calls wait for the calls of th
 the program.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.dependency import Group, WaitForGraph
 from fakerun.analysis.matching.compare.mismatch import Mismatch
-from fakerun.analysis.matching.description import describe_label
+from fakerun.analysis.matching.description import describe_groups, describe_label, list_labels
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
-from fakerun.units import join_words, name_ranks
+from fakerun.units import name_ranks
 
 _MAX_ANALYSED = 64
 """Mismatches that are analysed, the earliest in the program: nobody fixes more at a time."""
-
-_MAX_LABELS = 4
-"""Groups that a sentence names."""
 
 
 @dataclass(slots=True, eq=False)
@@ -140,8 +137,8 @@ def _addition(cause: _Candidate, graph: WaitForGraph) -> str:
     """In how many other groups the mismatch occurs, and who hangs because of it."""
     groups = cause.mismatch.groups
     others = len(groups) - 1
-    labels = {_label(group) for group in groups}
-    named = f" ({_list(labels)})" if len(labels) > 1 else ""
+    labels = [_label(group) for group in groups]
+    named = f" ({list_labels(labels[1:])})" if len(set(labels)) > 1 else ""
     occurs = f" The same mismatch occurs in {others} other group{'s' * (others > 1)}{named}." if others > 0 else ""
     return occurs + _consequences(cause, graph)
 
@@ -150,14 +147,14 @@ def _consequences(cause: _Candidate, graph: WaitForGraph) -> str:
     """Who hangs beside the members of the groups, or in other groups."""
     consequent = {_label(group) for each in cause.consequences for group in each.mismatch.groups}
     if not cause.mismatch.desynchronising:
-        return f" The same ranks also disagree in {_groups(consequent)}." if consequent else ""
+        return f" The same ranks also disagree in {describe_groups(consequent)}." if consequent else ""
     hanging_in = _hanging_in(cause.affected.union(*(each.affected for each in cause.consequences)), graph)
     members = _described_ranks(cause.mismatch)
     hanging = {rank for rank, number in graph.partition.class_of.items() if number in hanging_in and rank not in cause.mismatch.outliers}
     if not cause.consequences and hanging <= members:
         return ""
     hanging = hanging or members - cause.mismatch.outliers
-    return f" As a result {name_ranks(hanging)} hang{'s' * (len(hanging) == 1)} in {_groups({*hanging_in.values(), *consequent})}."
+    return f" As a result {name_ranks(hanging)} hang{'s' * (len(hanging) == 1)} in {describe_groups({*hanging_in.values(), *consequent})}."
 
 
 def _described_ranks(mismatch: Mismatch) -> set[int]:
@@ -185,14 +182,3 @@ def _hanging_in(affected: frozenset[int], graph: WaitForGraph) -> Mapping[int, s
 
 def _label(group: Group) -> str:
     return describe_label(group.label, group.ranks)
-
-
-def _groups(labels: Iterable[str]) -> str:
-    distinct = set(labels)
-    return f"group{'s' * (len(distinct) > 1)} {_list(distinct)}"
-
-
-def _list(labels: Iterable[str]) -> str:
-    distinct = sorted(labels)
-    shown = distinct[:_MAX_LABELS]
-    return join_words(shown) if len(distinct) <= _MAX_LABELS else f"{', '.join(shown)} and {len(distinct) - _MAX_LABELS} more"

@@ -159,7 +159,7 @@ def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | N
     if asked.sizes != shape:
         findings.note(
             FindingCode.MESH_RESIZED,
-            f"the script asks for the mesh {own} and gets {_show(names or asked.axes, asked.sizes)}, because of --mesh.",
+            f"the script asks for the mesh {own} and gets {_show(names, asked.sizes)}, because of --mesh.",
             hint="Sizes that the script computes itself (batch per rank, heads per rank) may still follow its own mesh.",
         )
     return asked.sizes

@@ -17,7 +17,7 @@ from fakerun.report.page.ranks import ranks_section
 
 
 def page_of(report: Report, *, trace: bool = False) -> Page:
-    """The page about the rank with the highest peak, and a line for each class of ranks if there are several. `trace` adds every call.
+    """The page about the rank with the least headroom, and a line for each class of ranks if there are several. `trace` adds every call.
 
     What needs attention comes last: that is what a terminal shows when the command has ended.
     """

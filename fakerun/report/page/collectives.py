@@ -63,7 +63,7 @@ def _rows(traffic: Traffic, shown: Sequence[TrafficRow], spans: Sequence[_Span])
         rows = [row for row in shown if (row.group, row.group_ranks) == (group.group, group.group_ranks)]
         if rows:
             ranks = format_ranks(group.group_ranks).removesuffix(f" ({group.group_size} ranks)")  # the name has the number already
-            yield Row(cells=(f"{name}: ranks {ranks}", "", *_cells(group.volumes, spans)))
+            yield Row(cells=(f"{name}: rank{'s' * (group.group_size > 1)} {ranks}", "", *_cells(group.volumes, spans)))
         for row in rows:
             yield Row(cells=(row.op, row.dtype or "-", *_cells(row.volumes, spans)), level=1)
 

@@ -1,4 +1,4 @@
-"""The section on many ranks: a line for each class of ranks with the same behaviour, the highest memory first."""
+"""The section on many ranks: a line for each class of ranks with the same behaviour, the least headroom first."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _SHOWN = 16
 
 def ranks_section(report: Report) -> Section:
     """A line for each class. Calls and bus bytes are those of its last completed step."""
-    classes = sorted(report.classes, key=lambda each: -_peak_bytes(each))
+    classes = sorted(report.classes, key=lambda each: (each.headroom_bytes, -_peak_bytes(each)))
     columns = (
         Column(heading="ranks", clip=Clip.KEEP_START, min_width=9),
         Column(heading="count", align="right", priority=2),
@@ -49,7 +49,7 @@ def _row(each: ClassReport) -> Row:
             _status(each),
             format_bytes(device.footprint.peak_bytes),
             f"step {block.step}, {block.phase}" if block else "-",
-            format_bytes(report.headroom_bytes),
+            format_bytes(each.headroom_bytes),
             str(each.last_step.calls),
             format_bytes(each.last_step.bus_bytes),
         )
@@ -67,8 +67,8 @@ def _rest(classes: Sequence[ClassReport]) -> str:
     if not classes:
         return ""
     count = sum(len(each.ranks) for each in classes)
-    highest, lowest = (format_bytes(_peak_bytes(each)) for each in (classes[0], classes[-1]))
-    return f"and {len(classes)} more with {count} ranks, peaks from {highest} to {lowest}"
+    peaks = [_peak_bytes(each) for each in classes]
+    return f"and {len(classes)} more with {count} ranks, peaks from {format_bytes(max(peaks))} to {format_bytes(min(peaks))}"
 
 
 def _peak_bytes(each: ClassReport) -> int:
