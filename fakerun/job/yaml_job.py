@@ -68,6 +68,12 @@ def _mesh_text(value: object) -> object:
     return str(value)
 
 
+def _hardware_text(value: object) -> object:
+    if not isinstance(value, str):
+        raise UsageError(f"must be a name (h200) or a mapping ({{base: h100-80gb, memory: 94GiB}}), not {_shown(value)}")
+    return value
+
+
 def _ranks(value: object) -> RankChoice:
     """`all`, `0,4-7`, a number, or a list of numbers and ranges."""
     parts = value if isinstance(value, list) else [value]
@@ -102,7 +108,7 @@ MeshMap = Annotated[dict[str, Count], _valid_if(mesh_from_axes), Tag("<map>")]
 MeshText = Annotated[str, BeforeValidator(_with_own_message(_mesh_text)), _valid_if(parse_mesh), Tag("<text>")]
 
 HardwareMap = Annotated[dict[str, Scalar], Tag("<map>")]
-HardwareText = Annotated[str, Tag("<text>")]
+HardwareText = Annotated[str, BeforeValidator(_with_own_message(_hardware_text)), Tag("<text>")]
 
 
 class JobFile(BaseModel):
