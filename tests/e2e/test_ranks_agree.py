@@ -44,7 +44,7 @@ def test_ranks_that_do_not_agree(tmp_path: Path, script: str, code: str, ranks: 
 
 @pytest.mark.parametrize(
     "words",
-    [(str(TALK), "--world-size", "4"), ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "odd", "--seq-len", "16")],
+    [(str(TALK), "--world-size", "4"), ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "uneven", "--seq-len", "16")],
     ids=["talk", "tp and fsdp"],
 )
 def test_ranks_that_agree(words: tuple[str, ...]) -> None:

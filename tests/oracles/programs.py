@@ -116,7 +116,7 @@ def identity(call: RecordedCall) -> CallIdentity:
 PROGRAMS = (
     # More than 26 MiB of parameters, so several buckets; a third step, so one that does not rebuild them.
     Program(id="ddp", script="train_ddp.py", model="small", dp=4, steps=3),
-    Program(id="fsdp-uneven", script="train_fsdp.py", model="odd", dp=4),
+    Program(id="fsdp-uneven", script="train_fsdp.py", model="uneven", dp=4),
     Program(
         id="fsdp-float32-reshard-always",
         script="train_fsdp.py",
@@ -126,7 +126,7 @@ PROGRAMS = (
         activation_checkpointing="selective",
         reshard_after_forward="always",
     ),
-    Program(id="tp-fsdp-uneven", script="train_tp_fsdp.py", model="odd", dp=2, tp=2, batch_size=3),
+    Program(id="tp-fsdp-uneven", script="train_tp_fsdp.py", model="uneven", dp=2, tp=2, batch_size=3),
     Program(id="tp-fsdp-full-checkpointing", script="train_tp_fsdp.py", model="debug", dp=2, tp=2, activation_checkpointing="full"),
     Program(
         id="tp-only-selective-checkpointing", script="train_tp_fsdp.py", model="debug", dp=1, tp=4, activation_checkpointing="selective"

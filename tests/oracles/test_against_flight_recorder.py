@@ -443,7 +443,7 @@ def run_of(program: Callable[..., None], rank: int) -> RankRecord:
 
 
 PROGRAMS = {
-    "tensor and data parallelism": ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "odd", "--seq-len", "16"),
+    "tensor and data parallelism": ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "uneven", "--seq-len", "16"),
     "experts": ("tests/compatibility/programs/expert_parallel/token_dispatch.py", "--world-size", "4"),
 }
 
