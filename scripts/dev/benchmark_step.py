@@ -9,8 +9,8 @@ memtracker  `fake` under torch's MemTracker: memory only. Run once and for one s
 meta        meta tensors, no dispatch mode, no FSDP: only the model's operators on one rank. The lower bound.
 
 Every run is its own process, and the variants alternate, so that other load affects all of them. One sample is the time from
-the end of one optimizer step to the end of the next (`register_optimizer_step_post_hook`). Importing torch, building the model and the first
-step, which fills caches, come before the first sample. AdamW has `foreach=True` everywhere, its default on CUDA but not on the CPU: all
+the end of one optimizer step to the end of the next (`register_optimizer_step_post_hook`). Importing torch, building the model and the
+first step, which fills caches, come before the first sample. AdamW has `foreach=True` everywhere, the default on CUDA only: all
 variants then issue the operators that the script issues on a GPU.
 
     python scripts/dev/benchmark_step.py                                     # all variants
