@@ -1,7 +1,7 @@
 """The FakerunError tree and the exit codes of the command.
 
 Every error that a user can cause is a `FakerunError` whose message names the input, the reason and the way out. Anything else
-that escapes is a fault of fakerun's own.
+that escapes is an internal error of fakerun.
 """
 
 from enum import IntEnum
@@ -9,7 +9,7 @@ from typing import TypeVar
 
 Error = TypeVar("Error", bound=Exception)
 
-_SCRIPTS_OWN = "_fakerun_scripts_own"
+_SCRIPT_ERROR = "_fakerun_script_error"
 
 
 class ExitCode(IntEnum):
@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
     SCRIPT_FAILED = 3
     """The script failed on some rank."""
     INTERNAL = 4
-    """A fault of fakerun's own, or an emulation it lacks."""
+    """An internal error of fakerun, or an emulation that it lacks."""
     INTERRUPTED = 130
 
 
@@ -40,20 +40,20 @@ class UsageError(FakerunError):
 
 
 class EmulationGapError(FakerunError):
-    """The script needs an emulation that fakerun lacks. The message names the torch API and a way round."""
+    """The script needs an emulation that fakerun lacks. The message names the torch API and a workaround."""
 
     exit_code = ExitCode.INTERNAL
 
 
-def scripts_own(error: Error) -> Error:
-    """Label an error that fakerun raises because a real run raises it too: the script has failed, and fakerun has not.
+def as_script_error(error: Error) -> Error:
+    """Label an error that fakerun raises because a real run raises it too: the script fails, not fakerun.
 
-    Without the label an error that comes out of fakerun's code is taken for a fault of fakerun's.
+    An error from fakerun's code without the label is reported as an internal error of fakerun.
     """
-    setattr(error, _SCRIPTS_OWN, True)
+    setattr(error, _SCRIPT_ERROR, True)
     return error
 
 
-def is_scripts_own(error: BaseException) -> bool:
+def is_script_error(error: BaseException) -> bool:
     """Whether the error has that label."""
-    return hasattr(error, _SCRIPTS_OWN)
+    return hasattr(error, _SCRIPT_ERROR)

@@ -46,7 +46,7 @@ class PhysicalDevice:
     uncounted: tuple[int, ...] = ()
 
     @property
-    def place(self) -> tuple[int, int]:
+    def location(self) -> tuple[int, int]:
         """Node and CUDA index."""
         return self.node, self.cuda_index
 
@@ -61,7 +61,7 @@ class PhysicalDevice:
         return len(self.shares) > 1
 
     @property
-    def guests(self) -> tuple[DeviceShare, ...]:
+    def foreign_shares(self) -> tuple[DeviceShare, ...]:
         """The shares of other ranks than the device's own."""
         return tuple(share for share in self.shares if share.rank != self.own_rank)
 
@@ -74,10 +74,10 @@ class PhysicalDevice:
         )
 
 
-def named(places: Iterable[tuple[int, int]]) -> str:
+def name_devices(locations: Iterable[tuple[int, int]]) -> str:
     """Devices by node and CUDA index in words: `cuda:0 of node 0`, `cuda:0 of nodes 1-31, cuda:1 of node 4`."""
     nodes: defaultdict[int, list[int]] = defaultdict(list)
-    for node, index in places:
+    for node, index in locations:
         nodes[index].append(node)
     return ", ".join(f"cuda:{index} of node{'s' * (len(nodes[index]) > 1)} {format_ranks(nodes[index])}" for index in sorted(nodes))
 

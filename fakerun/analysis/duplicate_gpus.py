@@ -8,18 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.devices import Devices, named
+from fakerun.analysis.devices import Devices, name_devices
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
-from fakerun.records.schedule import Calls, Schedule, calls_of
+from fakerun.records.schedule import RankCalls, Schedule, calls_of
 from fakerun.units import format_ranks, name_ranks
 
 _MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 _SHOWN = 4
 
-_Place = tuple[int, int]
+_Location = tuple[int, int]
 """Node and CUDA index."""
 
 _Communicator = tuple[str, tuple[int, ...], int]
@@ -32,7 +32,7 @@ class _Use:
 
     slot: int
     peer_offset: int | None
-    place_in_group: int
+    device_number: int
     device: int
     index: int
     """Of the call in the schedule."""
@@ -42,7 +42,7 @@ class _Use:
 class _Duplicate:
     """Ranks of one communicator on one device. `call` is the first that needs it, on the first of the ranks."""
 
-    place: _Place
+    location: _Location
     ranks: tuple[int, ...]
     call: CollectiveRecord
 
@@ -59,8 +59,8 @@ def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
     return Finding(
         code=FindingCode.DUPLICATE_GPU,
         message=(
-            f"Duplicate GPU detected : rank {other} and rank {one} both on CUDA device {first.place[1]}. NCCL makes no communicator for "
-            f"{first.call.op} on group {_group(first.call)}: ranks {format_ranks(first.ranks)} all use {named([first.place])}"
+            f"Duplicate GPU detected : rank {other} and rank {one} both on CUDA device {first.location[1]}. NCCL makes no communicator for "
+            f"{first.call.op} on group {_group(first.call)}: ranks {format_ranks(first.ranks)} all use {name_devices([first.location])}"
             f"{_also(duplicates)}"
         ),
         ranks=tuple(sorted({rank for each in duplicates for rank in each.ranks})),
@@ -75,9 +75,9 @@ def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
 def _also(duplicates: Sequence[_Duplicate]) -> str:
     """What is the same elsewhere: `; the same on cuda:0 of node 1, and in group dp`."""
     first = duplicates[0].call
-    places = sorted({each.place for each in duplicates} - {duplicates[0].place})
+    locations = sorted({each.location for each in duplicates} - {duplicates[0].location})
     groups = sorted({_group(each.call) for each in duplicates} - {_group(first)})
-    parts = [f"on {named(places)}"] if places else []
+    parts = [f"on {name_devices(locations)}"] if locations else []
     parts += [f"in group{'s' * (len(groups) > 1)} {_listed(groups)}"] if groups else []
     return f"; the same {' and '.join(parts)}" if parts else ""
 
@@ -95,34 +95,34 @@ def _duplicates(records: Iterable[RankRecord], devices: Mapping[int, Devices], r
     """Looks closely at ranks on the same device only: usually there are none."""
     uses = _Uses()
     calls = {record.rank: calls_of(record.rank, record.collectives) for record in records}
-    at: defaultdict[_Place, list[int]] = defaultdict(list)
+    at: defaultdict[_Location, list[int]] = defaultdict(list)
     for rank, each in calls.items():
         used = {use.device for use in uses.of(each.schedule)}
         for index in {index for device in used if (index := devices[rank][device]) is not None}:
             at[rank // ranks_per_node, index].append(rank)
-    for place, ranks in at.items():
+    for location, ranks in at.items():
         if len(ranks) > 1:
-            yield from _at(place, {rank: calls[rank] for rank in sorted(ranks)}, devices, uses)
+            yield from _at(location, {rank: calls[rank] for rank in sorted(ranks)}, devices, uses)
 
 
-def _at(place: _Place, calls: Mapping[int, Calls], devices: Mapping[int, Devices], uses: "_Uses") -> Iterator[_Duplicate]:
+def _at(location: _Location, calls: Mapping[int, RankCalls], devices: Mapping[int, Devices], uses: "_Uses") -> Iterator[_Duplicate]:
     members: defaultdict[_Communicator, dict[int, int]] = defaultdict(dict)  # by rank, the index of the call
     for rank, each in calls.items():
         for use in uses.of(each.schedule):
-            if devices[rank][use.device] == place[1]:
+            if devices[rank][use.device] == location[1]:
                 members[_communicator(rank, each, use)].setdefault(rank, use.index)
     for indices in members.values():
         if len(indices) > 1:
             ranks = tuple(indices)
-            yield _Duplicate(place, ranks, calls[ranks[0]][indices[ranks[0]]])
+            yield _Duplicate(location, ranks, calls[ranks[0]][indices[ranks[0]]])
 
 
-def _communicator(rank: int, calls: Calls, use: _Use) -> _Communicator:
+def _communicator(rank: int, calls: RankCalls, use: _Use) -> _Communicator:
     group = calls.groups[use.slot]
     if use.peer_offset is None:
-        return group.name, group.ranks, use.place_in_group
+        return group.name, group.ranks, use.device_number
     peer = calls[use.index].peer
-    return group.name, tuple(sorted((rank, rank if peer is None else peer))), use.place_in_group
+    return group.name, tuple(sorted((rank, rank if peer is None else peer))), use.device_number
 
 
 class _Uses:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
-from fakerun.analysis.devices import DeviceShare, PhysicalDevice, named
+from fakerun.analysis.devices import DeviceShare, PhysicalDevice, name_devices
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator
@@ -77,7 +77,7 @@ def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelera
     worst = max(devices, key=lambda device: device.peak_bytes)
     (share,) = worst.shares
     others = {each.shares[0].rank for each in devices} - {share.rank}
-    where = "" if share.rank == worst.own_rank else f" on {named([worst.place])}"
+    where = "" if share.rank == worst.own_rank else f" on {name_devices([worst.location])}"
     over_bytes = worst.peak_bytes - hardware.usable_bytes
     also = f"; also over on rank{'s' * (len(others) > 1)} {format_ranks(others)}" if others else ""
     yield Finding(
@@ -96,14 +96,14 @@ def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Accel
     if not devices:
         return
     worst = max(devices, key=lambda device: device.peak_bytes)
-    others = [device.place for device in devices if device is not worst]
-    also = f"; also over: {named(others)}" if others else ""
-    largest = max(worst.guests or worst.shares, key=lambda share: share.footprint.peak_bytes)
+    others = [device.location for device in devices if device is not worst]
+    also = f"; also over: {name_devices(others)}" if others else ""
+    largest = max(worst.foreign_shares or worst.shares, key=lambda share: share.footprint.peak_bytes)
     yield Finding(
         code=FindingCode.DOES_NOT_FIT,
         message=(
-            f"{named([worst.place])} needs {format_bytes(worst.peak_bytes)} (the sum of the ranks' peaks): {contributions(worst)}; "
-            f"{hardware} has {format_bytes(hardware.usable_bytes)}{also}"
+            f"{name_devices([worst.location])} needs {format_bytes(worst.peak_bytes)} (the sum of the ranks' peaks): "
+            f"{contributions(worst)}; {hardware} has {format_bytes(hardware.usable_bytes)}{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(largest),
@@ -122,7 +122,7 @@ def _call_site(share: DeviceShare) -> CallSite | None:
 
 def _out_of_place(device: PhysicalDevice) -> str:
     """Which ranks are on a device that is not theirs, and what to do about it."""
-    ranks = [share.rank for share in device.guests]
+    ranks = [share.rank for share in device.foreign_shares]
     if not ranks:
         return ""
     allocate = f"ranks {format_ranks(ranks)} allocate" if len(ranks) > 1 else f"rank {ranks[0]} allocates"

@@ -23,11 +23,11 @@ _EXIT_CODES = {
 }
 
 _SEVERITIES = tuple(Severity)
-"""Gravest first."""
+"""Most severe first."""
 
 
 def all_findings(ranks: Iterable[RankRecord], of_analyses: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings of the ranks and of the analyses, the gravest first, one that several ranks share named once with all its ranks."""
+    """Findings of the ranks and of the analyses, the most severe first, one that several ranks share named once with all its ranks."""
     of_ranks = (replace(finding, ranks=finding.ranks or (record.rank,)) for record in ranks for finding in record.findings)
     merged: dict[Finding, set[int]] = {}
     for finding in (*of_analyses, *of_ranks):

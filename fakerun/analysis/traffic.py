@@ -80,7 +80,7 @@ class Traffic:
     total: StepVolumes
 
     @property
-    def steps_alike(self) -> bool:
+    def steps_are_equal(self) -> bool:
         """Whether every completed step communicated the same."""
         return all(len(set(row.volumes.per_step)) <= 1 for row in self.rows)
 

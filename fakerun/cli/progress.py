@@ -49,7 +49,7 @@ class Progress:
             if self._bar is not None:
                 self._bar.update(self._bar.task_ids[0], failed=f"rank {record.rank} failed first")
             elif len(self._ranks) > 1:
-                say(f"rank {record.rank} failed first: {record.failure.in_a_line}")
+                say(f"rank {record.rank} failed first: {record.failure.summary_line}")
         if self._bar is not None and record.rank in self._ranks:  # others were simulated for their sake
             self._bar.advance(self._bar.task_ids[0])
 

@@ -14,7 +14,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import TypeVar
 
 from fakerun.call_site import Owner, directory, owner
-from fakerun.errors import FakerunError, is_scripts_own
+from fakerun.errors import FakerunError, is_script_error
 
 Call = TypeVar("Call")
 
@@ -61,7 +61,7 @@ def is_our_fault(error: BaseException) -> bool:
     Not so if the error was raised on purpose, or came out of native code to which fakerun had only handed on the script's call.
     """
     entries = list(_entries(error.__traceback__))
-    if not entries or not isinstance(error, Exception) or isinstance(error, FakerunError) or is_scripts_own(error):
+    if not entries or not isinstance(error, Exception) or isinstance(error, FakerunError) or is_script_error(error):
         return False
     ours = [_is_ours(entry.tb_frame.f_code) for entry in entries]
     return ours[-1] and not all(ours) and not _handed_on(entries[-1], error)

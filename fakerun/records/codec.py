@@ -21,7 +21,7 @@ from fakerun.mesh import Mesh
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
-from fakerun.records.schedule import Calls, ProcessGroup, Schedule, calls_of
+from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -154,7 +154,7 @@ class RankDecoder:
             rank=document.rank,
             mesh=document.mesh,
             steps=document.steps,
-            collectives=Calls(document.rank, schedule, groups),
+            collectives=RankCalls(document.rank, schedule, groups),
             group_creations=self._new_groups(document.group_creations),
             memory=self._part(MemoryTimeline, document.memory),
             devices=document.devices,

@@ -33,7 +33,7 @@ class RecordMark:
 class AllocationObserver(Protocol):
     """Learns of the device memory that operations take, and of the purpose of tensors where only the emulation knows it."""
 
-    def tensors_made(self, tensors: Sequence[Tensor], *, derived: bool) -> None:
+    def tensors_created(self, tensors: Sequence[Tensor], *, derived: bool) -> None:
         """An operation returned these simulated tensors; views and in-place results may be among them.
 
         `derived` is whether the operation read a simulated tensor. If not, it made the tensors from nothing or from host data.
@@ -65,13 +65,13 @@ class CommunicationObserver(Protocol):
 class TopologyObserver(Protocol):
     """Learns of process groups and device meshes."""
 
-    def process_group_made(self) -> None:
+    def process_group_created(self) -> None:
         """The script initialised torch.distributed or made a further group."""
 
-    def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
+    def groups_created(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
         """The script, or a mesh of its own, made groups of these global ranks, by a call that `callers` must make; None is all ranks."""
 
-    def mesh_made(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
+    def mesh_created(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
         """The script made a device mesh: the size of every axis in order, and the global ranks of this rank's group on each.
 
         No sizes are given for a mesh that holds other ranks than the job's, or in another order.

@@ -45,7 +45,7 @@ class ProcessFailure:
     call_site: CallSite | None = None
 
     @property
-    def in_a_line(self) -> str:
+    def summary_line(self) -> str:
         """What happened, as Python's own last line says it: `KeyError: 1`; where there was no exception of the script's, the message."""
         message = self.message.strip().partition("\n")[0]
         if self.kind in (FailureKind.GAP, FailureKind.USAGE, FailureKind.INTERRUPTED) or self.exception is None:

@@ -1,7 +1,7 @@
 """Schedule: the communication calls of a rank in order, in a form that names no rank, so that ranks which do the same have the same one.
 
 The groups of a rank are numbered in the order in which it first uses them (its slots); a root is a place in its group, and the peer of
-a message is so many places ahead in it. With the groups of one rank put in, a schedule gives that rank's records (`Calls`).
+a message is so many places ahead in it. With the groups of one rank put in, a schedule gives that rank's records (`RankCalls`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -46,7 +46,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Calls(Sequence[CollectiveRecord]):
+class RankCalls(Sequence[CollectiveRecord]):
     """The records of one rank, made from its schedule as they are asked for: `groups[i]` goes where the schedule has slot i."""
 
     rank: int
@@ -112,9 +112,9 @@ class Calls(Sequence[CollectiveRecord]):
         )
 
 
-def calls_of(rank: int, records: Iterable[CollectiveRecord]) -> Calls:
+def calls_of(rank: int, records: Iterable[CollectiveRecord]) -> RankCalls:
     """The records of a rank by schedule and groups."""
-    if isinstance(records, Calls) and records.rank == rank:
+    if isinstance(records, RankCalls) and records.rank == rank:
         return records
     numbers: dict[ProcessGroup, int] = {}
     calls = []
@@ -124,7 +124,7 @@ def calls_of(rank: int, records: Iterable[CollectiveRecord]) -> Calls:
         if slot is None:
             slot = numbers[group] = len(numbers)
         calls.append(_scheduled(record, slot, _place(group.ranks, rank) if record.peer is not None else 0))
-    return Calls(rank, Schedule(tuple(map(_slot, numbers)), tuple(calls)), tuple(numbers))
+    return RankCalls(rank, Schedule(tuple(map(_slot, numbers)), tuple(calls)), tuple(numbers))
 
 
 def _scheduled(record: CollectiveRecord, slot: int, own_place: int) -> ScheduledCall:

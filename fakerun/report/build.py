@@ -107,7 +107,7 @@ def _failures(records: Iterable[RankRecord]) -> tuple[FailureReport, ...]:
     for record in records:
         failure = record.failure
         if failure is not None:
-            key = (failure.kind, failure.in_a_line, failure.call_site, record.steps)
+            key = (failure.kind, failure.summary_line, failure.call_site, record.steps)
             alike.setdefault(key, (failure, record.steps, []))[2].append(record.rank)
     return tuple(FailureReport(ranks=tuple(ranks), steps=steps, failure=failure) for failure, steps, ranks in alike.values())
 

@@ -120,7 +120,7 @@ class Report:
 
     `mesh` is the one in effect. `ranks` are those simulated, in order; every one of them is in one of the `classes`,
     and the reports of a class's ranks differ in coordinate, record and the numbers of their devices alone. `devices` are those of the
-    nodes that a simulated rank allocates on. `findings` come gravest first; `grouped_findings` has the same ones with their places
+    nodes that a simulated rank allocates on. `findings` come most severe first; `grouped_findings` has the same ones with their places
     joined. `steps_completed` has the fewest and the most steps that a rank completed.
     """
 

@@ -121,7 +121,7 @@ class MemoryTrace:
             patches.set(torch.UntypedStorage, "resize_", resize_and_note)
             yield
 
-    def tensors_made(self, tensors: Sequence[torch.Tensor], *, derived: bool) -> None:
+    def tensors_created(self, tensors: Sequence[torch.Tensor], *, derived: bool) -> None:
         """Account for the storages of these tensors that are new or have a new size."""
         live = self._live
         for tensor in tensors:

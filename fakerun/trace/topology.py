@@ -23,11 +23,11 @@ class TopologyTrace:
         self.is_distributed = False
         """Whether the script initialised torch.distributed at any time."""
 
-    def process_group_made(self) -> None:
+    def process_group_created(self) -> None:
         self.is_distributed = True
 
-    def groups_made(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
+    def groups_created(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
         self.group_creations.add(groups, callers, len(self._collectives), self._point.call_site())
 
-    def mesh_made(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
+    def mesh_created(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
         self._groups.add_mesh(mesh, groups)

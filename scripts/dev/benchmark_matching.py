@@ -29,7 +29,7 @@ from fakerun.analysis.matching import matching_findings
 from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.run import RankRecord
-from fakerun.records.schedule import Calls, ProcessGroup, Schedule, ScheduledCall, Slot
+from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, ScheduledCall, Slot
 
 PP, DP, TP = 16, 128, 8
 VARIANTS = ("all", "a quarter", "apart", "odd")
@@ -155,7 +155,7 @@ def run(dp: int, layers: int, microbatches: int) -> list[RankRecord]:
     for rank in range(size):
         stage, place = divmod(rank, stage_size)
         groups = world, rows[stage][rank % TP], cells[rank // TP], pipelines[place]
-        ranks.append(RankRecord(rank=rank, steps=1, collectives=Calls(rank, schedules[stage], groups)))
+        ranks.append(RankRecord(rank=rank, steps=1, collectives=RankCalls(rank, schedules[stage], groups)))
     return ranks
 
 
@@ -171,13 +171,13 @@ def ranks_of(variant: str, args: argparse.Namespace) -> list[RankRecord]:
     return ranks
 
 
-def _apart(calls: Any) -> Calls:
-    return Calls(calls.rank, deepcopy(calls.schedule), calls.groups)
+def _apart(calls: Any) -> RankCalls:
+    return RankCalls(calls.rank, deepcopy(calls.schedule), calls.groups)
 
 
-def _without(calls: Any, index: int) -> Calls:
+def _without(calls: Any, index: int) -> RankCalls:
     kept = [replace(call, seq=seq) for seq, call in enumerate((*calls.schedule.calls[:index], *calls.schedule.calls[index + 1 :]))]
-    return Calls(calls.rank, Schedule(calls.schedule.slots, tuple(kept)), calls.groups)
+    return RankCalls(calls.rank, Schedule(calls.schedule.slots, tuple(kept)), calls.groups)
 
 
 def measure(variant: str, args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import _functional_collectives as functional
 
-from fakerun.errors import is_scripts_own
+from fakerun.errors import is_script_error
 from fakerun.rank.simulation import Simulation
 
 
@@ -196,7 +196,7 @@ def test_refused_as_in_a_real_run(name: str, simulation: Simulation) -> None:
     dist.init_process_group("nccl")
     with pytest.raises(error, match=message) as raised:
         call()
-    assert is_scripts_own(raised.value) or torchs_own(raised.value)
+    assert is_script_error(raised.value) or torchs_own(raised.value)
     assert not simulation.record(None).collectives
 
 
@@ -262,5 +262,5 @@ def test_refused_as_by_gloo(name: str, simulation: Simulation) -> None:
     with pytest.raises(RuntimeError) as raised:
         call()
     assert str(raised.value) == message
-    assert is_scripts_own(raised.value)
+    assert is_script_error(raised.value)
     assert not simulation.record(None).collectives

@@ -3,7 +3,7 @@
 import pytest
 
 from fakerun.analysis.classes import RankClass
-from fakerun.analysis.devices import Devices, devices_of_ranks, named, physical_devices
+from fakerun.analysis.devices import Devices, devices_of_ranks, name_devices, physical_devices
 from fakerun.analysis.memory import MemoryFootprint
 from fakerun.records.run import RankRecord
 
@@ -57,9 +57,9 @@ def test_memory_of_ranks_meets_on_a_device() -> None:
     own, left = MemoryFootprint(peak_bytes=5 * GIB), MemoryFootprint(peak_bytes=GIB)
     first, second = physical_devices({0: {0: own}, 1: {0: left, 1: own}}, {0: (0,), 1: (0, 1)}, ranks_per_node=2)
     assert (first.node, first.cuda_index, first.peak_bytes, first.is_shared) == (0, 0, 6 * GIB, True)
-    assert [share.rank for share in first.guests] == [1]
+    assert [share.rank for share in first.foreign_shares] == [1]
     assert first.ranks_by_peak == ((5 * GIB, (0,)), (GIB, (1,)))
-    assert (second.peak_bytes, second.is_shared, second.guests) == (5 * GIB, False, ())
+    assert (second.peak_bytes, second.is_shared, second.foreign_shares) == (5 * GIB, False, ())
 
 
 def test_nodes_have_devices_of_their_own() -> None:
@@ -69,8 +69,8 @@ def test_nodes_have_devices_of_their_own() -> None:
 
 
 def test_devices_in_words() -> None:
-    assert named([(3, 0)]) == "cuda:0 of node 3"
-    assert named([(2, 1), (1, 0), (2, 0), (3, 0)]) == "cuda:0 of nodes 1-3, cuda:1 of node 2"
+    assert name_devices([(3, 0)]) == "cuda:0 of node 3"
+    assert name_devices([(2, 1), (1, 0), (2, 0), (3, 0)]) == "cuda:0 of nodes 1-3, cuda:1 of node 2"
 
 
 def test_ranks_of_which_nothing_is_known_are_named() -> None:
@@ -88,4 +88,4 @@ def test_what_cannot_be_placed_or_is_nothing_is_on_no_device() -> None:
 def test_a_device_beyond_the_local_ranks_is_no_ranks_own() -> None:
     (device,) = physical_devices({0: {0: MemoryFootprint(peak_bytes=1)}}, {0: (4,)}, ranks_per_node=2)
     assert device.own_rank is None
-    assert len(device.guests) == 1
+    assert len(device.foreign_shares) == 1

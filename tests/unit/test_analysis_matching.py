@@ -106,7 +106,7 @@ LAWFUL: dict[str, dict[int, Calls]] = {
         rank: [call(1, CollectiveOp.ALL_GATHER, n=rank + 1, output_sizes=((1,), (2,), (3,), (4,)), process_group="g")] for rank in WORLD
     },
     "uneven exchange": {0: [exchange(1, (1, 2), (1, 3))], 1: [exchange(1, (3, 1), (2, 1))]},
-    "pairs that meet where one is further on": {
+    "pairs at different positions of their programs": {
         0: in_groups((0, 2), (0, 1)),
         1: in_groups((1, 3), (0, 1)),
         2: in_groups((2, 3), (0, 2)),
@@ -115,7 +115,7 @@ LAWFUL: dict[str, dict[int, Calls]] = {
     "a member that is not simulated": {0: USUAL, 3: USUAL},
     "messages to ranks that are not simulated": {0: [send(1, 3)], 1: [recv(1, 2)]},
     "one sends while the other receives": {0: [send(1, 1), recv(2, 1)], 1: [recv(3, 0), send(4, 0)]},
-    "both have receives under way": {
+    "both have receives in flight": {
         rank: [
             recv(1, 1 - rank, is_async=True, waited_before=2, device=None),
             send(2, 1 - rank, is_async=True, waited_before=2, device=None),
@@ -182,7 +182,7 @@ NEW_GROUPS: dict[str, tuple[dict[int, tuple[GroupCreation, ...]], tuple[int, ...
     "one left out": ({**dict.fromkeys((0, 1, 2), made((0, 1), WORLD)), 3: made(WORLD, line=7)}, (3,), "groups.py:7"),
     "the last left out": ({**dict.fromkeys((0, 1, 2), made((0, 1), WORLD)), 3: made((0, 1))}, (3,), "groups.py:2"),
     "another order": ({**dict.fromkeys((1, 2, 3), made((0, 1), (2, 3))), 0: made((2, 3), (0, 1))}, (0,), "groups.py:1"),
-    "no two alike": ({rank: made((rank,), line=rank) for rank in WORLD}, WORLD, "groups.py:1"),
+    "no two the same": ({rank: made((rank,), line=rank) for rank in WORLD}, WORLD, "groups.py:1"),
     "made by its members alone": (
         {rank: (GroupCreation(ranks=pair, callers=pair, before=0),) for pair in ((0, 1), (2, 3)) for rank in pair},
         None,
@@ -193,7 +193,7 @@ NEW_GROUPS: dict[str, tuple[dict[int, tuple[GroupCreation, ...]], tuple[int, ...
 
 @pytest.mark.parametrize(("groups", "who", "where"), NEW_GROUPS.values(), ids=NEW_GROUPS)
 def test_new_groups(groups: dict[int, tuple[GroupCreation, ...]], who: tuple[int, ...] | None, where: str | None) -> None:
-    """What differs after a group that is not made alike follows from it."""
+    """What differs after a group that ranks create differently is a consequence."""
     ranks = [RankRecord(rank=rank, group_creations=each, collectives=in_order(USUAL)) for rank, each in groups.items()]
     if who is not None:
         ranks[-1] = replace(ranks[-1], collectives=in_order(USUAL[:2]))

@@ -1,4 +1,4 @@
-"""Who waits for whom: circles that are some and circles that are none, calls under way together, and which difference is the cause."""
+"""Who waits for whom: deadlocks and what only looks like one, calls in flight together, and which mismatch is the root cause."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ HANG: dict[str, tuple[dict[int, Calls], tuple[int, ...]]] = {
         },
         (0, 1, 2),
     ),
-    "three groups in a circle": (
+    "a cycle through three groups": (
         {
             0: [pair(1, "a", (0, 1)), pair(2, "c", (0, 2))],
             1: [pair(2, "b", (1, 2)), pair(1, "a", (0, 1))],
@@ -72,7 +72,7 @@ HANG: dict[str, tuple[dict[int, Calls], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize(("ranks", "who"), HANG.values(), ids=HANG)
-def test_circles(ranks: dict[int, Calls], who: tuple[int, ...]) -> None:
+def test_deadlocks(ranks: dict[int, Calls], who: tuple[int, ...]) -> None:
     assert [(code, named) for code, named, _ in found(ranks) if code != "call-site-mismatch"] == [("deadlock", who)]
 
 
@@ -104,11 +104,11 @@ FINE: dict[str, dict[int, Calls]] = {
 
 
 @pytest.mark.parametrize("ranks", FINE.values(), ids=FINE)
-def test_no_circles(ranks: dict[int, Calls]) -> None:
+def test_no_deadlocks(ranks: dict[int, Calls]) -> None:
     assert found(ranks) == []
 
 
-def test_a_circle_names_each_rank_and_where_it_waits() -> None:
+def test_a_deadlock_names_each_rank_its_call_and_the_peer() -> None:
     ranks = HANG["asynchronous, both in one order"][0]
     (finding,) = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in ranks.items()])
     assert finding.message == (
@@ -117,7 +117,7 @@ def test_a_circle_names_each_rank_and_where_it_waits() -> None:
     )
 
 
-# -- calls of two groups under way together ----------------------------------------------------------------------------------------------
+# -- calls of two groups in flight together -----------------------------------------------------------------------------------------------
 
 
 def both(rank: int, *, turned: bool, **fields: Any) -> Calls:
@@ -128,7 +128,7 @@ def both(rank: int, *, turned: bool, **fields: Any) -> Calls:
 INVERTED: dict[str, tuple[dict[int, Calls], tuple[int, ...] | None]] = {
     "one of four": ({rank: both(rank, turned=rank == 3, **LATER) for rank in WORLD}, (3,)),
     "one of two": ({rank: both(rank, turned=rank == 1, **LATER) for rank in (0, 1)}, (0, 1)),
-    "all alike": ({rank: both(rank, turned=True, **LATER) for rank in WORLD}, None),
+    "all in one order": ({rank: both(rank, turned=True, **LATER) for rank in WORLD}, None),
     "on gloo": ({rank: both(rank, turned=rank == 3, device=None, **LATER) for rank in WORLD}, None),
     "the first has ended": ({rank: [pair(1, "a", WORLD), pair(2, "b", WORLD)] for rank in WORLD}, None),
     "groups that share one rank": (
@@ -306,7 +306,7 @@ def test_a_cycle_that_a_mismatch_explains_is_no_deadlock() -> None:
 
 
 def test_a_cycle_that_a_mismatch_may_explain_is_no_deadlock() -> None:
-    """Which of two equal receives is missing cannot be told; that the first is missing explains why the ranks wait for each other."""
+    """Which of two equal receives is missing is not known; that the first is missing explains why the ranks wait for each other."""
     ranks = {
         0: [send(1, 1), recv(2, 1), send(1, 1), recv(2, 1)],
         1: [send(4, 0), recv(3, 0), send(4, 0)],
@@ -345,7 +345,7 @@ def cube(rank: int) -> Calls:
     return [*received, pair(2, "tp", tp), pair(3, "tp", tp), *sent, pair(5, "dp", dp)]
 
 
-def test_groups_that_are_alike_are_compared_once() -> None:
+def test_groups_of_one_class_are_compared_once() -> None:
     """Four stages: of tp and dp as many kinds of groups as there are kinds of ranks (first, between, last), and one of pp."""
     world = SimulatedWorld([RankRecord(rank=rank, collectives=in_order(cube(rank))) for rank in range(64)])
     assert len(world.groups) == 4 * 8 + 4 * 2 + 16
@@ -402,7 +402,7 @@ def test_differences_beyond_the_first_are_counted() -> None:
 def test_the_same_bug_in_groups_that_differ_elsewhere_is_one_finding() -> None:
     """Every other tensor parallel pair of the cube leaves the call out on its second rank, whatever stage it is in."""
     ranks = {rank: cube(rank) for rank in range(64)}
-    odd = tuple(range(1, 64, 4))
-    for rank in odd:
+    outliers = tuple(range(1, 64, 4))
+    for rank in outliers:
         ranks[rank] = [each for each in ranks[rank] if str(each.call_site) != "train.py:3"]
-    assert found(ranks) == [("missing-collective", odd, "train.py:3")]
+    assert found(ranks) == [("missing-collective", outliers, "train.py:3")]

@@ -18,7 +18,7 @@ Plan = dict[int, list[CollectiveRecord]]
 
 
 class Planner:
-    """Writes one thing after the other into the programs of all ranks that take part, who so do them in one order."""
+    """Appends one operation after the other to the programs of all ranks that take part in it, so that all issue them in one order."""
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -77,7 +77,7 @@ class Planner:
             self._send(replace(call, coalesced=self._batches, is_async=True), source, target)
 
     def _awaited(self, calls: list[CollectiveRecord]) -> list[CollectiveRecord]:
-        """Some are asynchronous and waited for some calls later; what is in a batch, after the batch."""
+        """Some are asynchronous and waited for some calls later; coalesced calls are, after the last of them."""
         written = []
         for seq, call in enumerate(calls):
             ends = max(
@@ -126,7 +126,7 @@ def with_other_dtype(calls: list[CollectiveRecord], position: int) -> list[Colle
 
 
 def with_other_size(calls: list[CollectiveRecord], position: int) -> list[CollectiveRecord]:
-    """Twice as much of all, by which each call's own laws still hold."""
+    """Twice as much of all, by which each call's own sizes still add up."""
 
     def twice(call: CollectiveRecord) -> CollectiveRecord:
         inputs, outputs = (tuple((2 * n, *more) for n, *more in sizes) for sizes in (call.input_sizes, call.output_sizes))

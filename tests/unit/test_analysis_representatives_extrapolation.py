@@ -48,11 +48,11 @@ def test_a_group_that_simulated_ranks_know_goes_by_its_name() -> None:
     assert [call.process_group for call in record.collectives] == ["tp 0", "dp 0 for 1", "pp 1", "stage 0", "0"]
 
 
-@pytest.mark.parametrize(("ranks", "told"), [((1, 3), []), ((1,), [1])], ids=["not of its half", "of its half"])
-def test_a_rank_whose_groups_are_not_known_has_no_record(ranks: tuple[int, ...], told: list[int]) -> None:
+@pytest.mark.parametrize(("ranks", "known"), [((1, 3), []), ((1,), [1])], ids=["not of its half", "of its half"])
+def test_a_rank_whose_groups_are_not_known_has_no_record(ranks: tuple[int, ...], known: list[int]) -> None:
     """Half of a tp group is no axis of the mesh: where the other half's group lies is not known."""
     half = RankRecord(rank=0, collectives=(collective(group="half", group_ranks=(0, 1)),))
     record = RunRecord(
         fakerun_version="0.1.0", torch_version=None, ranks=(half,), assumed=(AssumedRanks(ranks=ranks[-1:], representative=0),), mesh=MESH
     )
-    assert [each.rank for each in assumed_records(record)] == told
+    assert [each.rank for each in assumed_records(record)] == known

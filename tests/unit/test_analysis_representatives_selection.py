@@ -129,7 +129,7 @@ def at_the_last_shard(coordinate: Mapping[str, int]) -> bool:
 
 
 def test_an_end_that_differs_alone_represents_itself() -> None:
-    """The corner differs from what the axes by themselves tell; the rank beside it does not."""
+    """The corner differs from what the samples of each axis show; the rank beside it does not."""
     world = World(
         LARGE, lambda coordinate: (coordinate["pp"], coordinate["dp"] == 63, at_the_last_shard(coordinate) and coordinate["tp"] == 7)
     )
@@ -236,3 +236,8 @@ def test_ranks_about_which_nothing_is_known_are_not_the_rest() -> None:
     assert selection.findings[1].message == (
         f"nothing is known about {unknown} ranks that were not simulated: not all ranks that rank 3001 would represent do the same."
     )
+
+
+@pytest.mark.parametrize("named", [NamedRank("", 9999), NamedRank("tp", 8), NamedRank("local", 5000)])
+def test_a_named_rank_that_the_world_does_not_have_is_ignored(named: NamedRank) -> None:
+    assert World(LARGE, by_stage, named).rounds == World(LARGE, by_stage).rounds

@@ -43,7 +43,7 @@ def test_no_calls() -> None:
     assert traffic.rows == ()
     assert traffic.groups == ()
     assert traffic.total == StepVolumes(per_step=(Volume(), Volume()))
-    assert traffic.steps_alike
+    assert traffic.steps_are_equal
 
 
 def test_rows_are_by_operation_group_and_dtype_largest_first() -> None:
@@ -78,7 +78,7 @@ def test_steps_and_what_comes_after_them() -> None:
     (row,) = traffic.rows
     assert [volume.calls for volume in row.volumes.per_step] == [2, 1]
     assert row.volumes.after == Volume(calls=2, nbytes=2000, bus_bytes=3000)
-    assert not traffic.steps_alike
+    assert not traffic.steps_are_equal
 
 
 def test_no_completed_step() -> None:
@@ -89,8 +89,8 @@ def test_no_completed_step() -> None:
 
 def test_alike_is_about_every_row_not_the_sum() -> None:
     swapped = [collective(step=0, dtype="int32"), collective(step=1, dtype="int64")]
-    assert not traffic_of(swapped, steps=2).steps_alike
-    assert traffic_of([collective(step=0), collective(step=1)], steps=2).steps_alike
+    assert not traffic_of(swapped, steps=2).steps_are_equal
+    assert traffic_of([collective(step=0), collective(step=1)], steps=2).steps_are_equal
 
 
 def test_order_is_by_the_last_step() -> None:

@@ -2,8 +2,8 @@
 
 At first, ranks with the same issue order form one class. Mapping ranks to classes, and matched calls of ranks to matched calls of classes,
 preserves who waits for whom: if no class is in a cycle, no rank is. The reverse holds once the partition is stable: when all ranks
-of a class meet the same classes, at the same index of their groups, in each of their groups and p2p queues, what happens to
-a class happens to each of its ranks.
+of a class have peers of the same classes in each of their groups and p2p queues, at the same index of their groups, what happens
+to a class happens to each of its ranks.
 """
 
 from collections.abc import Hashable, Mapping
@@ -38,13 +38,13 @@ class RankPartition:
         return first
 
     def refine(self) -> bool:
-        """Split the classes whose ranks meet different classes, or the same at other indices of their groups; whether any was split."""
+        """Split the classes whose ranks have peers of different classes, or at other indices of their groups; whether any was split."""
         before = len(set(self.class_of.values()))
-        met = {
+        peer_classes = {
             group: frozenset((self.class_of[rank], self.group_index(rank, group)) for rank in group.slots) for group in self.world.groups
         }
         sets: dict[Hashable, int] = {}
-        met_in = {group: sets.setdefault(classes, len(sets)) for group, classes in met.items()}
+        peers_in = {group: sets.setdefault(classes, len(sets)) for group, classes in peer_classes.items()}
         numbers: dict[Hashable, int] = {}
         refined = {}
         for rank, number in self.class_of.items():
@@ -54,7 +54,7 @@ class RankPartition:
                 None if peer is None else (self.class_of[peer], self.group_index(peer, groups[index]))
                 for (index, _), peer in zip(queues, self._peers[rank], strict=True)
             )
-            key = number, tuple(met_in[group] for group in groups), peers
+            key = number, tuple(peers_in[group] for group in groups), peers
             refined[rank] = numbers.setdefault(key, len(numbers))
         self.class_of = refined
         return len(numbers) > before

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.run import RankRecord
-from fakerun.records.schedule import Calls, Schedule, ScheduledCall, calls_of
+from fakerun.records.schedule import RankCalls, Schedule, ScheduledCall, calls_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def direction_of(call: ScheduledCall) -> Direction | None:
 class Group:
     """A process group, shared by its members: `label` is its name in reports, `name` is c10d's, `ranks` are global ranks in group order.
 
-    `slots` maps each simulated member that uses the group to the slots of its schedule that stand for it.
+    `slots` maps each simulated member that uses the group to the slots of its schedule that are this group.
     """
 
     label: str | None
@@ -63,7 +63,7 @@ class RankView:
     """What one simulated rank did. `groups` lists its groups once each; `group_of_slot` gives the index in it of each slot."""
 
     record: RankRecord
-    calls: Calls
+    calls: RankCalls
     schedule: UniqueSchedule
     groups: tuple[Group, ...]
     group_of_slot: tuple[int, ...]
@@ -101,7 +101,7 @@ class SimulatedWorld:
                 group.slots[record.rank] = (*group.slots.get(record.rank, ()), slot)
             group_of_slot.append(numbers.setdefault(group, len(numbers)))
         schedule = self._schedules.unique(calls.schedule, is_permanent=calls is record.collectives)
-        return RankView(record, Calls(record.rank, schedule.schedule, calls.groups), schedule, tuple(numbers), tuple(group_of_slot))
+        return RankView(record, RankCalls(record.rank, schedule.schedule, calls.groups), schedule, tuple(numbers), tuple(group_of_slot))
 
     def _group(self, label: str | None, name: str, ranks: tuple[int, ...]) -> Group:
         group_ranks = self._group_ranks_of(ranks)

@@ -1,4 +1,4 @@
-"""The findings about communication that need two or more simulated ranks; the steps are told in the docstring of the package."""
+"""The findings about communication that need two or more simulated ranks; the docstring of the package lists the steps."""
 
 from collections.abc import Iterator, Sequence
 

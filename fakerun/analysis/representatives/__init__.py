@@ -2,7 +2,7 @@
 
 1. `sample_points` places the first ranks to simulate on the mesh: every pipeline stage, corners, probes of the other axes.
 2. `equivalence` derives from the fingerprints of the simulated ranks which rank represents which others.
-3. `selection` chooses the next ranks to simulate, until another one would not tell more, and says what is assumed.
+3. `selection` chooses the next ranks to simulate, until another one would add nothing, and says what is assumed.
 4. `extrapolation` makes records of the ranks that were not simulated, for the analyses that need all ranks.
 """
 

@@ -1,4 +1,4 @@
-"""Which ranks do the same, as far as the simulated ranks tell: for each axis, which index represents which others.
+"""Which ranks do the same, as far as the simulated ranks show: for each axis, which index represents which others.
 
 Each axis is sampled by itself, on the first, a middle and the last pipeline stage: at its ends and, where two neighbouring samples differ,
 between them (bisection). This finds the index from which ranks do something else: the last shards of a tensor are smaller, or empty.

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from fakerun.mesh import Coordinate, Mesh
 from fakerun.records.run import RankRecord, RunRecord
-from fakerun.records.schedule import Calls, ProcessGroup, calls_of
+from fakerun.records.schedule import ProcessGroup, RankCalls, calls_of
 
 Members = tuple[int, ...]
 
@@ -27,7 +27,7 @@ def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
         for rank in each.ranks:
             groups = counterparts.of(rank, boxes)
             if groups is not None:
-                yield replace(representative, rank=rank, collectives=Calls(rank, calls.schedule, groups), findings=())
+                yield replace(representative, rank=rank, collectives=RankCalls(rank, calls.schedule, groups), findings=())
 
 
 class _Counterparts:

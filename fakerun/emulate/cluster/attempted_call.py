@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.records.collective import CollectiveOp
 
 
@@ -32,7 +32,7 @@ class AttemptedCall:
 def raise_if(condition: bool, kind: type[Exception], message: str) -> None:
     """Raise the exception, labelled as the script's own, if the condition holds."""
     if condition:
-        raise scripts_own(kind(message))
+        raise as_script_error(kind(message))
 
 
 def invalid_argument(detail: str) -> str:

@@ -15,7 +15,7 @@ from fakerun.emulate.cluster.attempted_call import AttemptedCall
 from fakerun.emulate.cluster.gloo_checks import check_lists, check_root
 from fakerun.emulate.cluster.nccl_checks import check_nccl_call
 from fakerun.emulate.cluster.nccl_size_checks import check_splits
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.records.collective import CollectiveOp
 from fakerun.torch_private import backend_for, device_types_of, fake_group_refuses
 
@@ -45,7 +45,7 @@ def check_group(group: dist.ProcessGroup, op: CollectiveOp) -> None:
     if op not in (CollectiveOp.SEND, CollectiveOp.RECV) and any(
         fake_group_refuses(backend_for(group, each)) for each in device_types_of(group)
     ):
-        raise scripts_own(RuntimeError("FakeProcessGroup collective operation error (error_on_collective=true)"))
+        raise as_script_error(RuntimeError("FakeProcessGroup collective operation error (error_on_collective=true)"))
 
 
 def check_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
@@ -53,13 +53,13 @@ def check_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> N
     backed = {device.type for device in device_types_of(group)}
     for tensor in tensors:
         if tensor.device.type not in backed:
-            raise scripts_own(RuntimeError(f"No backend type associated with device type {tensor.device.type}"))
+            raise as_script_error(RuntimeError(f"No backend type associated with device type {tensor.device.type}"))
 
 
 def check_coalescing(group: dist.ProcessGroup, device: torch.device) -> None:
     """Raise what gloo raises if several of its calls are coalesced."""
     if _backend_on(group, device.type) == "gloo":
-        raise scripts_own(RuntimeError("Backend gloo does not implement startCoalescing"))
+        raise as_script_error(RuntimeError("Backend gloo does not implement startCoalescing"))
 
 
 def backend_of(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> str:

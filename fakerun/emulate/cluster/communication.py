@@ -154,7 +154,7 @@ class Communication:
         """An uninitialised contiguous tensor on the device of `like`, as a functional collective allocates for its result."""
         if type(like) is FakeTensor:
             output = self._mode.wrap(torch.empty(shape, dtype=like.dtype, device="meta"), like.device)
-            self._allocations.tensors_made((output,), derived=True)
+            self._allocations.tensors_created((output,), derived=True)
             return output  # type: ignore[no-any-return]
         return torch.empty(shape, dtype=like.dtype)
 

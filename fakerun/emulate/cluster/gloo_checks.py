@@ -10,7 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.attempted_call import AttemptedCall
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.records.collective import CollectiveOp
 
 _CLASSES = {"gloo": "ProcessGroupGloo", "fake": "FakeProcessGroup"}
@@ -25,13 +25,13 @@ def check_lists(call: AttemptedCall, backend: str) -> None:
     check = _CHECKS.get(call.op)
     message = check(call, call.group.size(), backend) if check is not None else ""
     if message:
-        raise scripts_own(RuntimeError(message))
+        raise as_script_error(RuntimeError(message))
 
 
 def check_root(call: AttemptedCall) -> None:
     """Raise what gloo raises for a root that is not in the group."""
     if call.root is not None and not 0 <= call.root < call.group.size():
-        raise scripts_own(ValueError(f"ProcessGroupGloo::{call.op.value}: invalid root rank: {call.root}"))
+        raise as_script_error(ValueError(f"ProcessGroupGloo::{call.op.value}: invalid root rank: {call.root}"))
 
 
 def _gathered(call: AttemptedCall, size: int, backend: str) -> str:
@@ -79,11 +79,11 @@ def check_coalesced_lists(group: dist.ProcessGroup, outputs: Sequence[Sequence[A
         NotImplementedError, RuntimeError: as the process group does, labelled as the script's own.
     """
     if backend == "nccl":
-        raise scripts_own(NotImplementedError("ProcessGroupNCCL does not support allgather_coalesced"))
+        raise as_script_error(NotImplementedError("ProcessGroupNCCL does not support allgather_coalesced"))
     prefix = f"{_CLASSES.get(backend, 'ProcessGroup')}::allgather_coalesced:"
     if len(outputs) != group.size():
-        raise scripts_own(RuntimeError(f"{prefix} output lists should be equal to world size"))
+        raise as_script_error(RuntimeError(f"{prefix} output lists should be equal to world size"))
     for of_one_rank in outputs:
         if len(of_one_rank) != len(inputs):
             message = f"{prefix} invalid output size: (expected length {len(inputs)}, got {len(of_one_rank)})"
-            raise scripts_own(RuntimeError(message))
+            raise as_script_error(RuntimeError(message))

@@ -41,7 +41,7 @@ def _observed(function: Callable[..., Any], groups: _Groups, topology: TopologyO
         made = function(*args, **kwargs)
         ranks, callers = groups(signature.bind(*args, **kwargs).arguments)
         if callers is None or dist.get_rank() in callers:
-            topology.groups_made(ranks, callers)
+            topology.groups_created(ranks, callers)
         return made
 
     return call

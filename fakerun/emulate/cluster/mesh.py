@@ -38,7 +38,7 @@ def simulated_meshes(context: EmulationContext) -> Iterator[None]:
             made = original(device_type, shape, mesh_dim_names=mesh_dim_names, **more)
         unnamed = asked.axes if asked is not None and len(asked.axes) == len(shape) else tuple(f"dim_{i}" for i in range(len(shape)))
         mesh = Mesh(axes=tuple(mesh_dim_names or unnamed), sizes=shape)
-        topology.mesh_made(mesh if _is_whole(mesh) else None, mesh.groups(rank))
+        topology.mesh_created(mesh if _is_whole(mesh) else None, mesh.groups(rank))
         return made
 
     with Patches() as patches:
@@ -134,7 +134,7 @@ class _Constructed:
                 index = (*position[:i], slice(None), *position[i + 1 :])
                 groups[axis] = tuple(ranks[index].tolist())
         mesh = Mesh(axes=axes, sizes=tuple(ranks.shape))
-        self._topology.mesh_made(mesh if whole and _is_whole(mesh) else None, groups)
+        self._topology.mesh_created(mesh if whole and _is_whole(mesh) else None, groups)
 
 
 def _resized(asked: MeshSpec, shape: tuple[int, ...], names: tuple[str, ...] | None, findings: FindingSink) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 from fakerun.emulate.cluster.attempted_call import AttemptedCall, invalid_argument, raise_if
 from fakerun.emulate.cluster.nccl_size_checks import check_sizes
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.records.collective import CollectiveOp
 
 _REDUCING = frozenset({CollectiveOp.ALL_REDUCE, CollectiveOp.REDUCE, CollectiveOp.REDUCE_SCATTER, CollectiveOp.REDUCE_SCATTER_TENSOR})
@@ -99,5 +99,5 @@ def _ranks(call: AttemptedCall) -> None:
         return
     if call.op in _ROOTED:
         message = invalid_argument(f"{_ROOTED[call.op]} : invalid root {rank} (root should be in the 0..{size} range)")
-        raise scripts_own(dist.DistBackendError(message))
-    raise scripts_own(ValueError(f"ProcessGroupNCCL::{call.op.value}: invalid root rank: {rank}"))
+        raise as_script_error(dist.DistBackendError(message))
+    raise as_script_error(ValueError(f"ProcessGroupNCCL::{call.op.value}: invalid root rank: {rank}"))

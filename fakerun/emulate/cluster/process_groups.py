@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.observer import FindingSink
@@ -47,7 +47,7 @@ def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
         make_group = getattr(*MAKE_GROUP)
 
         def make_and_tell(*args: Any, **kwargs: Any) -> Any:
-            context.topology.process_group_made()
+            context.topology.process_group_created()
             if not args[2]:  # a list of ranks has every group but the first
                 _note_contradiction((args[1], args[0]), (rank, world_size), context.findings)
             return make_group(*args, **kwargs)
@@ -160,7 +160,9 @@ def _store() -> Any:
 
 
 def _no_mpi(cls: Any, ranks: Any) -> None:
-    raise scripts_own(RuntimeError("Distributed package doesn't have MPI built in. MPI is only included if you build PyTorch from source."))
+    raise as_script_error(
+        RuntimeError("Distributed package doesn't have MPI built in. MPI is only included if you build PyTorch from source.")
+    )
 
 
 def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:

@@ -10,7 +10,7 @@ from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import UNHANDLED, DeviceMode, Handler
 from fakerun.emulate.unsupported.cuda_errors import NO_NUMPY, different_types, misplaced_indices
 from fakerun.emulate.unsupported.gaps import NUMPY_VIEW
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.torch_private import FakeTensor
 
 aten = torch.ops.aten
@@ -38,20 +38,20 @@ def _check_convolution(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
     source, weight, bias = args[:3]
     for name, other in (("weight", weight), ("bias", bias)):
         if other is not None and (other.device.type, other.dtype) != (source.device.type, source.dtype):
-            raise scripts_own(RuntimeError(different_types("Input", source, name, other)))
+            raise as_script_error(RuntimeError(different_types("Input", source, name, other)))
 
 
 def _check_indices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     indexed, indices = args[:2]
     for index in indices:
         if index is not None and index.device.type != "cpu" and index.device != indexed.device:
-            raise scripts_own(RuntimeError(misplaced_indices(indexed)))
+            raise as_script_error(RuntimeError(misplaced_indices(indexed)))
 
 
 def _check_host(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """`x.numpy()`, `numpy.asarray(x)`: of a tensor in host memory that exists."""
     if args[0].device.type == ACCELERATOR:
-        raise scripts_own(TypeError(NO_NUMPY.format(args[0].device)))
+        raise as_script_error(TypeError(NO_NUMPY.format(args[0].device)))
     if type(args[0]) is FakeTensor:
         raise NUMPY_VIEW.error()
     return func(*args, **kwargs)

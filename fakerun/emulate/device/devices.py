@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 
 ACCELERATOR = "cuda"
 CPP_ACCELERATOR = "lazy"
@@ -46,7 +46,7 @@ class Devices:
                 "CUDA error: invalid device ordinal\n"
                 f"GPU device may be out of range, do you have enough GPUs? (cuda:{ordinal} asked for, {self.count} on this host)"
             )
-            raise scripts_own(error)
+            raise as_script_error(error)
 
     def to_cpp(self, device: torch.device) -> torch.device:
         """The device as C++ sees it. C++ asks some thousand times per step."""

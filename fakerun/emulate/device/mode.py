@@ -282,7 +282,7 @@ class DeviceMode(FakeTensorMode):
         made: list[Any] = []
         output = recipe.make(self.wrap, args, made)
         if made and not self._nested:
-            self.allocations.tensors_made(made, derived=signature.simulated)
+            self.allocations.tensors_created(made, derived=signature.simulated)
         return output
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
@@ -304,7 +304,7 @@ class DeviceMode(FakeTensorMode):
             if any(tensor.layout is not torch.strided for tensor in made):
                 raise sparse_gap(func)
             if made:
-                self.allocations.tensors_made(made, derived=signature.simulated)
+                self.allocations.tensors_created(made, derived=signature.simulated)
         return output
 
 

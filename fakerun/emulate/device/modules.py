@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FlatParameter
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.patching import Patches
 from fakerun.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 
@@ -39,7 +39,7 @@ def _deep_copy(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     if id(tensor) in memo:
         return memo[id(tensor)]  # type: ignore[no-any-return]
     if not tensor.is_leaf:
-        raise scripts_own(
+        raise as_script_error(
             RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.")
         )
     copied = tensor.detach().clone().requires_grad_(tensor.requires_grad)

@@ -17,7 +17,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import DeviceMode
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.torch_private import unregister
 
 aten = torch.ops.aten
@@ -61,7 +61,7 @@ def simulated_attention(context: EmulationContext) -> Iterator[None]:
         if (capability in _CUDNN_FIRST or not torch.backends.cuda.math_sdp_enabled()) and _cudnn_fits(query, key, value, capability):
             return _cudnn(query, key, value, attn_mask, dropout_p, is_causal, scale)
         if not torch.backends.cuda.math_sdp_enabled():
-            raise scripts_own(RuntimeError("No available kernel. Aborting execution."))
+            raise as_script_error(RuntimeError("No available kernel. Aborting execution."))
         math_kernel = aten._scaled_dot_product_attention_math
         return math_kernel(query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale, enable_gqa=enable_gqa)[0]
 

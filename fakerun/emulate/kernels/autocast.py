@@ -14,7 +14,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.patching import Patches
 from fakerun.torch_private import AUTOCAST_CUDA_KEYS, exclude_dispatch_keys, is_view, pytree, schema_of, unregister
 
@@ -173,4 +173,4 @@ def _banned(operator: Any, with_dtype: Any, args: Sequence[Any], kwargs: dict[st
         "or torch.nn.BCEWithLogitsLoss.  binary_cross_entropy_with_logits and BCEWithLogits are\n"
         "safe to autocast."
     )
-    raise scripts_own(error)
+    raise as_script_error(error)

@@ -59,7 +59,7 @@ def _without_scores(context: EmulationContext) -> Callable[..., BlockMask]:
         with context.mode.unobserved():
             mask = create_block_mask(*args, **kwargs)
         tensors = [value for value in vars(mask).values() if type(value) is FakeTensor]
-        context.allocations.tensors_made(tensors, derived=False)
+        context.allocations.tensors_created(tensors, derived=False)
         return mask
 
     return create

@@ -80,7 +80,7 @@ def _made(mode: DeviceMode, rule: Rule) -> Handler:
         shapes = rule(args)
         several = isinstance(shapes, tuple)
         made = [mode.wrap(shape, args[0].fake_device) for shape in (shapes if several else (shapes,))]
-        mode.allocations.tensors_made(made, derived=True)
+        mode.allocations.tensors_created(made, derived=True)
         return tuple(made) if several else made[0]
 
     return answer
@@ -141,7 +141,7 @@ def _packed(mode: DeviceMode) -> Handler:
         batch_sizes = (lengths[:, None] > steps).sum(0)
         shape = (int(lengths.sum()), *padded.shape[2:])
         data = mode.wrap(torch.empty(shape, dtype=padded.dtype, device="meta"), padded.fake_device)
-        mode.allocations.tensors_made([data], derived=True)
+        mode.allocations.tensors_created([data], derived=True)
         return data, batch_sizes
 
     return answer

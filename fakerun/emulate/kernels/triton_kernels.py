@@ -14,7 +14,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.unsupported.gaps import TRITON_KERNEL
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.patching import Patches
 from fakerun.torch_private import TRITON_ACTIVE_DRIVER, FakeTensor
 
@@ -38,7 +38,7 @@ def _launch(context: EmulationContext) -> Callable[..., None]:
             if type(value) is FakeTensor and value.device.type == ACCELERATOR:
                 context.mode.known.forget(value)
             elif isinstance(value, torch.Tensor) and value.device.type == "cpu":
-                raise scripts_own(ValueError(f"Pointer argument (at {position}) cannot be accessed from Triton (cpu tensor?)"))
+                raise as_script_error(ValueError(f"Pointer argument (at {position}) cannot be accessed from Triton (cpu tensor?)"))
 
     return run
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.unsupported.torch_errors import gap_of
-from fakerun.errors import scripts_own
+from fakerun.errors import as_script_error
 from fakerun.torch_private import OpOverload, is_device_mismatch, operator_name, overload_name, pytree, schema_of
 
 _SAME_DEVICE = "Expected all tensors to be on the same device, but"
@@ -39,10 +39,10 @@ _NAMED_TYPES = {
 def cuda_error_for(error: Exception, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Exception | None:
     """What a real run raises where the simulation of `func` raised `error`; a gap of fakerun's; or None if the error is the same."""
     if is_device_mismatch(error):
-        return scripts_own(RuntimeError(_mixed_devices(func, args, kwargs)))
+        return as_script_error(RuntimeError(_mixed_devices(func, args, kwargs)))
     if (shapes := _REDUCTION.search(str(error))) is not None:
         rows, inner, other, columns = shapes.groups()
-        return scripts_own(RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{inner} and {other}x{columns})"))
+        return as_script_error(RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{inner} and {other}x{columns})"))
     return gap_of(error, func)
 
 

@@ -324,7 +324,7 @@ class ReportDocument(TypedDict):
     devices: list[NodeDeviceDocument]
     """The devices that simulated ranks allocate on, by node and index."""
     findings: list[FindingDocument]
-    """All findings, gravest first."""
+    """All findings, most severe first."""
 
 
 DOCUMENTS = (

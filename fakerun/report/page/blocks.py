@@ -140,7 +140,7 @@ class FindingItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Findings, gravest first."""
+    """Findings, most severe first."""
 
     items: tuple[FindingItem, ...]
 

@@ -79,7 +79,7 @@ def _scope(traffic: Traffic) -> str:
         return "no step completed"
     if last == 0:
         return "step 0"
-    if traffic.steps_alike:
+    if traffic.steps_are_equal:
         return f"each step (steps 0 to {last} are identical)"
     return f"steps 0 and {last}" + (f" of {traffic.steps}" if last > 1 else "")
 
@@ -87,10 +87,10 @@ def _scope(traffic: Traffic) -> str:
 def _spans(traffic: Traffic) -> list[_Span]:
     last = traffic.steps - 1
     spans: list[_Span] = []
-    if last > 0 and not traffic.steps_alike:
+    if last > 0 and not traffic.steps_are_equal:
         spans.append(_Span(heading="step 0", volume=lambda volumes: volumes.per_step[0], has_bus_bytes=False, can_go=True))
     if last >= 0:
-        heading = "each step" if last and traffic.steps_alike else f"step {last}"
+        heading = "each step" if last and traffic.steps_are_equal else f"step {last}"
         spans.append(_Span(heading=heading, volume=lambda volumes: volumes.per_step[-1]))
     if traffic.total.after.calls:
         heading = f"after step {last}" if last >= 0 else "so far"

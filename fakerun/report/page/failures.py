@@ -41,7 +41,7 @@ def verdict(failure: ProcessFailure) -> str:
 def _what_happened(each: FailureReport) -> str:
     failure = each.failure
     where = f" at {failure.call_site}" if failure.call_site and str(failure.call_site) not in failure.message else ""
-    return f"{where}, step {each.steps}: {failure.in_a_line}"
+    return f"{where}, step {each.steps}: {failure.summary_line}"
 
 
 def _rest_of_message(failure: ProcessFailure) -> list[str]:

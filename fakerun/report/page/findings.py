@@ -6,7 +6,7 @@ from fakerun.units import name_ranks
 
 
 def findings_section(report: Report) -> Section:
-    """All findings of the report, gravest first."""
+    """All findings of the report, most severe first."""
     items = tuple(_item(each, several_ranks=len(report.ranks) > 1) for each in report.grouped_findings)
     return Section(title="Findings", blocks=(Findings(items=items),))
 

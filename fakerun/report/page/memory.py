@@ -52,7 +52,7 @@ def _verdicts(rank: RankReport, hardware: Accelerator) -> tuple[Prose | None, tu
 
 def _needs_explaining(device: DeviceMemory) -> bool:
     """Whether others than the device's own rank use it."""
-    return device.physical is not None and bool(device.physical.device.guests)
+    return device.physical is not None and bool(device.physical.device.foreign_shares)
 
 
 def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerator) -> Prose:
@@ -62,7 +62,8 @@ def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerato
         return verdict
     device = memory.physical.device
     shares = f"; the sum of the ranks' peaks: {memory.physical.contributions}" if device.is_shared else ""
-    unknown = f"; not counted: {name_ranks(device.uncounted)} of the node, not simulated" if device.uncounted and device.guests else ""
+    has_unknown = device.uncounted and device.foreign_shares
+    unknown = f"; not counted: {name_ranks(device.uncounted)} of the node, not simulated" if has_unknown else ""
     return Prose(text=f"cuda:{device.cuda_index} of node {device.node} {verdict.text}{shares}{unknown}", tone=verdict.tone)
 
 

@@ -10,7 +10,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import fakerun
-from fakerun.errors import EmulationGapError, UsageError, scripts_own
+from fakerun.errors import EmulationGapError, UsageError, as_script_error
 from fakerun.job.spec import JobSpec
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.mailbox import Mailbox
@@ -56,7 +56,7 @@ class Simulation:
         try:
             raise KeyError("not for the user's eyes")
         except KeyError:
-            raise scripts_own(RuntimeError("CUDA error: invalid device ordinal"))  # noqa: B904 - the context is what is to be hidden
+            raise as_script_error(RuntimeError("CUDA error: invalid device ordinal"))  # noqa: B904 - the context is what is to be hidden
 
     def hand_on(self, func: Callable[..., Any], *args: Any) -> Any:
         """What the script calls for something that fakerun passes on to native code."""

@@ -28,7 +28,7 @@ MISMATCHES = {
 """The finding's code by what `first_difference` tells."""
 
 Counts = tuple[int, ...]
-"""Elements for each member in group order; a single number stands for all members."""
+"""Elements for each member in group order; a single number if all members have the same."""
 
 
 @dataclass(frozen=True, slots=True)

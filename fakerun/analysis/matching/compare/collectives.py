@@ -47,7 +47,7 @@ class _Side:
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """What a mismatch says: `{who}`, `{s}` and `{place}` stand for the outliers, the verb's ending, and the collective of the group."""
+    """What a mismatch says. `{who}` and `{s}` are the outliers and the ending of their verb, `{collective}` where they diverge."""
 
     code: FindingCode
     text: str
@@ -72,7 +72,7 @@ def collective_mismatches(world: SimulatedWorld, group_class: GroupClass, positi
     if failed is not None:
         going_on = majority if majority.has_call(position) else next(side for side in sides.values() if side.has_call(position))
         statement = _Statement(
-            FindingCode.EARLY_EXIT, "{who} failed and never issue{s} {place}", FAILED_HINT, failure=failure_of(world, failed.ranks[0])
+            FindingCode.EARLY_EXIT, "{who} failed and never issue{s} {collective}", FAILED_HINT, failure=failure_of(world, failed.ranks[0])
         )
         yield _mismatch(world, group_class, going_on, failed, position, statement)
     by_code: dict[FindingCode, Mismatch] = {}
@@ -84,7 +84,7 @@ def collective_mismatches(world: SimulatedWorld, group_class: GroupClass, positi
 
 
 def _sides(world: SimulatedWorld, group_class: GroupClass, position: int) -> tuple[_Side | None, dict[int | None, _Side]]:
-    """The ranks that failed before that position, and the others by what they do there; None stands for no further call."""
+    """The ranks that failed before that position, and the others by what they do there; None for no further call."""
     failed: list[tuple[int, GroupCalls]] = []
     members: dict[int | None, list[tuple[int, GroupCalls]]] = defaultdict(list)
     for rank, calls in group_class.members():
@@ -116,7 +116,7 @@ def _majority(sides: Mapping[int | None, _Side]) -> _Side:
 def _explained(world: SimulatedWorld, group_class: GroupClass, majority: _Side, outlier: _Side, position: int) -> Mismatch:
     uneven = uneven_steps(world, majority.ranks[0], outlier.ranks[0], _step(majority, position), _step(outlier, position))
     if uneven is not None:
-        statement = _Statement(FindingCode.UNEVEN_STEPS, f"{uneven}, so they diverge at {{place}}", UNEVEN_HINT)
+        statement = _Statement(FindingCode.UNEVEN_STEPS, f"{uneven}, so they diverge at {{collective}}", UNEVEN_HINT)
         return _mismatch(world, group_class, majority, outlier, position, statement)
     found = _alignment(majority, outlier, position)
     statement = _statement(found, majority.sequence, outlier.sequence)
@@ -135,7 +135,7 @@ def _mismatch(
     calls = f"call{'s' * is_one} {describe_call(found)}" if found is not None else f"make{'s' * is_one} no further call"
     s = "s" * (len(majority.ranks) == 1)
     others = f"{name_ranks(majority.ranks)} {f'call{s} {describe_call(expected)}' if expected is not None else f'make{s} no further call'}"
-    what = statement.text.format(who=name_ranks(outlier.ranks), s="s" * is_one, place=describe_position(example, position))
+    what = statement.text.format(who=name_ranks(outlier.ranks), s="s" * is_one, collective=describe_position(example, position))
     outliers = group_class.ranks_of([group_class.group.group_rank_of[rank] for rank in outlier.ranks])
     failed_at = failure_site(world, outlier.ranks[0]) if statement.failure else None
     return Mismatch(
@@ -159,23 +159,25 @@ def _statement(found: Alignment, majority: CallSequence, outlier: CallSequence) 
     at, calls = found.position, found.calls
     match found.edit:
         case Edit.MISSING if at >= len(outlier.numbers):
-            return _Statement(FindingCode.MISSING_COLLECTIVE, "{who} never issue{s} {place}", _SAME_CALLS)
+            return _Statement(FindingCode.MISSING_COLLECTIVE, "{who} never issue{s} {collective}", _SAME_CALLS)
         case Edit.MISSING:
             several = f"{calls} collectives, the first of them " if calls > 1 else ""
-            return _Statement(FindingCode.MISSING_COLLECTIVE, f"{{who}} skip{{s}} {several}{{place}}", _SAME_CALLS)
+            return _Statement(FindingCode.MISSING_COLLECTIVE, f"{{who}} skip{{s}} {several}{{collective}}", _SAME_CALLS)
         case Edit.EXTRA if at >= len(majority.numbers):
-            return _Statement(FindingCode.EXTRA_COLLECTIVE, "{who} issue{s} {place}, which the others do not", _SAME_CALLS)
+            return _Statement(FindingCode.EXTRA_COLLECTIVE, "{who} issue{s} {collective}, which the others do not", _SAME_CALLS)
         case Edit.EXTRA:
             extra = f"{calls} extra collectives" if calls > 1 else "an extra collective"
-            return _Statement(FindingCode.EXTRA_COLLECTIVE, f"{{who}} issue{{s}} {extra} before {{place}}", _SAME_CALLS)
+            return _Statement(FindingCode.EXTRA_COLLECTIVE, f"{{who}} issue{{s}} {extra} before {{collective}}", _SAME_CALLS)
         case Edit.SWAPPED:
-            return _Statement(FindingCode.SWAPPED_COLLECTIVES, "{who} swap{s} {place} with the next one", _SAME_CALLS)
+            return _Statement(FindingCode.SWAPPED_COLLECTIVES, "{who} swap{s} {collective} with the next one", _SAME_CALLS)
         case Edit.REORDERED:
-            return _Statement(FindingCode.SWAPPED_COLLECTIVES, "{who} issue{s} {place} and later ones in a different order", _SAME_CALLS)
+            return _Statement(
+                FindingCode.SWAPPED_COLLECTIVES, "{who} issue{s} {collective} and later ones in a different order", _SAME_CALLS
+            )
         case _:
             code = first_difference(majority.calls[at].signature, outlier.calls[at].signature)
             name, hint = _PROPERTIES[code]
-            text = f"{{who}} disagree{{s}} on the {name} of {{place}}"
+            text = f"{{who}} disagree{{s}} on the {name} of {{collective}}"
             return _Statement(code, text, hint, desynchronising=code is FindingCode.OPERATION_MISMATCH)
 
 

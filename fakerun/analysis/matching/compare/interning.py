@@ -49,7 +49,7 @@ class CallSequence:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupCalls:
-    """What a schedule does on one group. `program` has all calls of the schedule, `slots` are those that stand for the group.
+    """What a schedule does on one group. `program` has all calls of the schedule, `slots` are those of the group.
 
     If it `receives_from_any`, its p2p calls cannot be assigned to senders.
     """

@@ -147,5 +147,5 @@ def _has_one_more(longer: Sequence[int], shorter: Sequence[int], number: int) ->
 
 
 def _first_equal(numbers: Sequence[int], number: int) -> int:
-    """The first of the equal calls that end at that position: which of them is missing on the other side cannot be told."""
+    """The first of the equal calls that end at that position: which of them is missing on the other side is not known."""
     return next((before + 1 for before in range(number - 1, -1, -1) if numbers[before] != numbers[number]), 0)
