@@ -1,4 +1,4 @@
-"""Whose memory is on which device, and ranks of one communicator on the same device: through the command."""
+"""The device of each rank's memory, and ranks of one communicator on one device: through the command."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""fakerun against what is known exactly: closed formulas, and the same program under the real torchrun, watched by another recorder."""
+"""fakerun against closed formulas, and against the same program under the real torchrun with an independent recorder."""
 
 from collections import Counter
 from typing import Any

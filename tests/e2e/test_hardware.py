@@ -1,4 +1,4 @@
-"""Hardware with figures of the user's own, and a kept run that is judged on other hardware."""
+"""Hardware with figures of the user's own, and a kept run assessed on other hardware."""
 
 import json
 from pathlib import Path

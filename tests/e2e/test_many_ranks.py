@@ -1,4 +1,4 @@
-"""Large worlds through the command: ranks that stand for others; the report of a run that was kept; going on with one that was cut off."""
+"""Large worlds through the command: representative ranks, the report of a kept run, and resuming an interrupted one."""
 
 import json
 import os

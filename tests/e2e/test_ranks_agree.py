@@ -1,4 +1,4 @@
-"""The verdict through the command: what is wrong between ranks makes it fail, with the lines of both sides."""
+"""The verdict through the command: a mismatch between ranks makes it fail, and the lines of both sides are named."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Simulated ranks that exchange values hear what real ranks hear; who is missing is simulated too; waiting in vain ends."""
+"""Simulated ranks that exchange values receive what real ranks receive; missing ranks are added; a fetch without an answer ends."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A rank alone takes its peers to be like itself, and says so where it matters: where the script gets to see what they contribute."""
+"""A rank simulated alone assumes that its peers match it, and notes it where the script reads what they contribute."""
 
 from collections.abc import Callable
 from typing import Any

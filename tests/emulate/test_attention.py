@@ -1,4 +1,4 @@
-"""Which kernel scaled_dot_product_attention takes, as declared cases: the rules of CUDA, told by the name of the backward node."""
+"""Which kernel scaled_dot_product_attention selects, by CUDA's rules; the backward node's name identifies the kernel."""
 
 from dataclasses import dataclass, field
 from typing import Any

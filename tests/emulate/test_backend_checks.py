@@ -1,4 +1,4 @@
-"""Collective calls that c10d or NCCL refuses before anything is sent, refused in the same words."""
+"""Collective calls that c10d or NCCL rejects before anything is sent are rejected with the same messages."""
 
 import traceback
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""torch.compile and what is made for it: FlexAttention, control flow as operators."""
+"""torch.compile and the APIs around it: FlexAttention and control-flow operators."""
 
 import copy
 import pickle

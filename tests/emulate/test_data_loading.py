@@ -1,4 +1,4 @@
-"""Data sets that a script makes up on the host, small enough to be real and too large to be."""
+"""Data sets that a script generates on the host, small enough to be real and too large to be real."""
 
 import pytest
 import torch

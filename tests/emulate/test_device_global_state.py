@@ -1,4 +1,4 @@
-"""A result that was kept under one setting of torch is not used under another one that changes it."""
+"""A cached result is not reused after a global setting of torch that affects it has changed."""
 
 import warnings
 from collections.abc import Callable, Iterator

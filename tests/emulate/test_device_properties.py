@@ -1,4 +1,4 @@
-"""What `torch.cuda.get_device_properties()` says: from the hardware's data, and of a card that somebody adds to it."""
+"""The values of `torch.cuda.get_device_properties()`, from the hardware's data and for an added accelerator."""
 
 from pathlib import Path
 

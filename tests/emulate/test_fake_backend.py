@@ -1,4 +1,4 @@
-"""What torch's own fake process group promises, on the simulated device: its backend, its stores, its operations, and who sees them."""
+"""The API of torch's fake process group on the simulated device: its backend, stores and operations."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""A gap where it is met: the run ends with its words, or the script goes on with its answer and the report has the line."""
+"""Gaps when they are reached: the run ends with the gap's message, or the script continues and the report has the line."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Objects that ranks send each other: exact where this rank sends or all ranks exchange them, told where another rank alone has them."""
+"""Objects that ranks send: exact where this rank sends or all ranks exchange them, noted where only another rank has them."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a rank alone receives: its peers are like itself, so each sends what this rank would send in its place."""
+"""What a rank simulated alone receives: each peer is assumed to send what this rank would send in its position."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What training scripts do with the CUDA API, each habit behaving as on a GPU."""
+"""Uses of the CUDA API in training scripts, each with the behaviour of a GPU."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""The scenario for choices that nobody can know (`--routing`), and that all ranks mean the same by it."""
+"""The scenario for choices by unknown values (`--routing`), which all ranks apply consistently."""
 
 from collections import Counter
 from collections.abc import Callable

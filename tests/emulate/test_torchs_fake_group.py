@@ -1,4 +1,4 @@
-"""The same calls under torch's own fake process group, on the host, and in a simulation, on the device: they end alike."""
+"""The same calls under torch's fake process group on the host and in a simulation on the device have the same outcome."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Which values of device tensors a script gets to see: those that follow from the host are exact, the rest are neutral and noted."""
+"""Values of device tensors that a script reads: exact if they follow from the host, else placeholders with a note."""
 
 from collections.abc import Callable
 from typing import Any

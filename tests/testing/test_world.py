@@ -1,4 +1,4 @@
-"""Fake worlds in this process: what is there inside, what is told of it, and that nothing is left behind."""
+"""Fake worlds in this process: their state, their record, and that they leave nothing behind."""
 
 import inspect
 import os

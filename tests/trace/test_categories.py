@@ -1,4 +1,4 @@
-"""What device memory is for. Where the objects that hold it can be asked, they are: the category's bytes are theirs."""
+"""Categories of device memory: a category's bytes equal those of the objects that hold them, where these can be asked."""
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""Which device each block and each call is recorded on: by ordinal, in order of first use."""
+"""The device of each block and call: recorded by ordinal, in order of first use."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Collectives that autograd passes through: what they send in backward, and that a result takes its memory once."""
+"""Collectives that autograd differentiates: their calls in backward, and one allocation per result."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""List operators on DTensors: each element goes the way it would go alone, though torch is asked once about equal ones."""
+"""List operators on DTensors: each element gets the placement that it gets alone, although torch is asked once for equal elements."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

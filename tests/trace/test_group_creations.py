@@ -1,4 +1,4 @@
-"""The groups that a script makes are in the record: with ranks, place in the program, and who must make them."""
+"""Created groups in the record: their ranks, their position in the program, and the ranks that must create them."""
 
 import inspect
 from collections.abc import Callable

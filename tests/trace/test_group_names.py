@@ -1,4 +1,4 @@
-"""What groups are called: by mesh axis where there is one."""
+"""The names of groups: the mesh axis if there is one."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""A host tensor on a group that has no backend for it: torch's exception, and a finding that names the way out."""
+"""A host tensor on a group without a backend for it: torch's exception, and a finding with the way out."""
 
 from collections.abc import Callable
 from typing import Any

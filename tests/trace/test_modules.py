@@ -1,4 +1,4 @@
-"""Which module memory and communication belong to, in forward and in backward, by the name that the user knows it by."""
+"""The module of memory and communication, in forward and backward, by the name that the user knows."""
 
 import gc
 from collections.abc import Callable

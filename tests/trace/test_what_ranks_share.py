@@ -1,4 +1,4 @@
-"""Ranks that do the same leave the same schedule and the same memory, whatever their numbers are; those that differ do so for a reason."""
+"""Ranks that do the same have equal schedules and memory timelines, whatever their numbers; differences have a reason."""
 
 from collections import defaultdict
 from collections.abc import Callable

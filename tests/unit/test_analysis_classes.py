@@ -1,4 +1,4 @@
-"""Ranks that do the same are one class."""
+"""Ranks with equal records are one class."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which device of a node each rank uses, simulated or assumed, and what all of them allocate there."""
+"""Which device of a node each simulated or assumed rank uses, and what all of them allocate there."""
 
 import pytest
 

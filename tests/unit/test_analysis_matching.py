@@ -1,4 +1,4 @@
-"""Do the ranks agree: each way in which they may not, and what they may lawfully differ in. Records by hand."""
+"""Matching of ranks: each kind of mismatch, and the differences that are allowed. Records by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace

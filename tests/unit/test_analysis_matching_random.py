@@ -1,4 +1,4 @@
-"""Programs made by chance, in which all ranks follow one plan: nothing is wrong with them, until one rank leaves the plan."""
+"""Random programs in which all ranks follow one plan: no findings, until one rank deviates from the plan."""
 
 import random
 from dataclasses import replace

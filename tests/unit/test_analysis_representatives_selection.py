@@ -1,4 +1,4 @@
-"""Which ranks represent others: worlds whose ranks do what a function of their coordinates says, and what is found out about them."""
+"""Which ranks represent others: worlds whose ranks behave as a function of their coordinates, and the choices made in them."""
 
 from collections.abc import Callable, Mapping
 from math import prod

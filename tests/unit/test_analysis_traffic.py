@@ -1,4 +1,4 @@
-"""Grouping of collective calls, and bytes on the wire."""
+"""Grouping of collective calls, and their bytes and bus bytes."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whose code a file is, and what places in it are called."""
+"""The owner of source files, and the paths of call sites."""
 
 import json
 import sysconfig

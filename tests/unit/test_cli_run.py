@@ -1,4 +1,4 @@
-"""`fakerun run`: what a command line asks for, what is refused, where the report goes. The launcher is a fake one: no rank is started."""
+"""`fakerun run`: what a command line requests, what is refused, where the report goes. The launcher is fake: no rank is started."""
 
 import json
 import os

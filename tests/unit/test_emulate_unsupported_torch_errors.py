@@ -1,4 +1,4 @@
-"""torch's words for what it cannot simulate, recognised."""
+"""torch's errors for what it cannot simulate are recognised."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The data file of accelerators: what is in it, and what is said of one that is wrong."""
+"""The data file of accelerators: its content, and the errors for a wrong one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Ranks that a script names are read from its comparisons."""
+"""Ranks that a script names, found in its comparisons."""
 
 from pathlib import Path
 

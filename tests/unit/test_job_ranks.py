@@ -1,4 +1,4 @@
-"""Ranks as they are written, and what they mean."""
+"""The syntax of ranks, and what it selects."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a crash report of Python's says about the script."""
+"""What Python's crash report says about the script."""
 
 from dataclasses import replace
 from importlib.util import find_spec

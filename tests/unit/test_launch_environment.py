@@ -1,4 +1,4 @@
-"""The worker environment is torchrun's."""
+"""The environment of a rank is torchrun's."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a rank's end means, from its status, the reason it was stopped and the record that it wrote."""
+"""The failure of a rank, from its exit status, the reason it was stopped and the record that it wrote."""
 
 import signal
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What ranks print appears while they print it, once, whole, in lines that carry the rank."""
+"""Output of ranks is shown while they run, once, in whole lines with a prefix for the rank."""
 
 import io
 import threading

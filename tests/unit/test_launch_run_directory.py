@@ -1,4 +1,4 @@
-"""The run directory takes over an earlier run's place, and never touches what is not fakerun's."""
+"""The run directory replaces an earlier run and never touches other files."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Waiting for ranks: what each is sent, and when, before it is given up."""
+"""Waiting for ranks: the signals that each is sent, and when."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The layers of the house: imports go down only, torch stays in the rooms that simulate, a test is named after its module."""
+"""The layers of the package: imports go down only, torch stays in the rooms that simulate, a test is named after its module."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Ranks on a mesh: their coordinates and groups, and where a set of them is in a few words."""
+"""Ranks on a mesh: their coordinates and groups, and the text for a set of ranks."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Changes to modules and classes: refused where the name does not exist, and undone in reverse order."""
+"""Patches of modules and classes: refused if the name does not exist, and undone in reverse order."""
 
 import sys
 from types import ModuleType

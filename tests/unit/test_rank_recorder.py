@@ -1,4 +1,4 @@
-"""A rank's record is written once, and is written although something comes between."""
+"""A rank's record is written once, also when something interrupts the writing."""
 
 import sys
 from pathlib import Path

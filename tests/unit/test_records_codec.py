@@ -1,4 +1,4 @@
-"""Records and jobs survive being written and read; what is not one is refused in words."""
+"""Records and jobs survive encoding and decoding; other bytes are refused with a message."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Ranks that do the same have one schedule; with a rank's own groups put in, it gives back that rank's records."""
+"""Ranks that issue the same calls have one schedule; with a rank's groups it gives that rank's records."""
 
 from dataclasses import replace
 

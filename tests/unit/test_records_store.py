@@ -1,4 +1,4 @@
-"""The records of a run in its directory: long parts lie there once, and what is damaged or missing is told by name."""
+"""The records in a run directory: shared parts are stored once, and damaged or missing ones are named."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What `build_report` puts into a Report besides the analyses' own results: classes, groups of failures and findings, devices."""
+"""What `build_report` adds to the results of analyses: classes, groups of failures and findings, devices."""
 
 from dataclasses import replace
 

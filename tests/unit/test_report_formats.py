@@ -1,4 +1,4 @@
-"""The registry of formats, and that choosing one costs nothing."""
+"""The registry of formats, and that importing the reports imports no expensive library."""
 
 import subprocess
 import sys

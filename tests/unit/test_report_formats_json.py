@@ -1,4 +1,4 @@
-"""The JSON report: the documented keys in the documented order, exact values, the same bytes every time."""
+"""The JSON report: the documented keys in the documented order, exact values, reproducible bytes."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The published schema: it is the one that the types give, it describes every key, reports keep to it, and it refuses all else."""
+"""The published schema: generated from the types, describes every key, accepts reports and rejects everything else."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The report as text, against pages written down in `golden/`."""
+"""The report as text, compared with pages in `golden/`."""
 
 from collections.abc import Callable
 from dataclasses import replace

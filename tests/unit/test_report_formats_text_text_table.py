@@ -1,4 +1,4 @@
-"""Tables as text: alignment, what gives way where there is little room and in which order, tables side by side."""
+"""Tables as text: alignment, which columns are clipped or dropped in narrow pages, tables side by side."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The page: which sections it has, in which order, that it is the same for all formats, and how ranks and calls are worded."""
+"""The page: its sections and their order, that it is independent of formats, and the text for ranks and calls."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
