@@ -110,7 +110,7 @@ def test_the_kernel_is_cudas(case: Case, simulate: Simulate) -> None:
         assert operand.grad.shape == operand.shape
 
 
-def test_no_kernel_left(simulate: Simulate) -> None:
+def test_no_kernel_remains_to_select(simulate: Simulate) -> None:
     simulate()
     (query, key, value), _ = operands(Case(kernel=None, dtype=torch.float32))
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION), pytest.raises(RuntimeError, match=r"No available kernel\. Aborting execution\."):

@@ -137,7 +137,7 @@ def test_a_setting_that_is_left_out_changes_no_key(setting: str) -> None:
             assert beginning_of_key(None) == usual
 
 
-def test_warnings_and_errors_of_deterministic_mode_are_told_apart() -> None:
+def test_warnings_and_errors_of_deterministic_mode_have_different_keys() -> None:
     simulation, _ = simulation_of()
     with simulation:
         values = ones(8).detach()

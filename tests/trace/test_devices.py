@@ -87,7 +87,7 @@ def objects() -> None:
         pytest.param(objects, {}, 1, id="objects: the current one"),
     ],
 )
-def test_the_device_of_calls_whose_tensors_do_not_tell(
+def test_the_device_of_calls_without_device_tensors(
     calls: Callable[[], None], options: dict[str, Any], expected: int, simulate: Simulate
 ) -> None:
     simulation = simulate(rank=2, nproc_per_node=4)

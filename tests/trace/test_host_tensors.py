@@ -44,7 +44,7 @@ def test_a_host_tensor_is_a_finding(name: str, simulate: Simulate) -> None:
 
 
 @pytest.mark.parametrize("backend", ["gloo", "cpu:gloo,cuda:nccl"])
-def test_a_host_tensor_on_a_group_for_it_is_none(backend: str, simulate: Simulate) -> None:
+def test_a_host_tensor_on_a_group_for_the_host_is_no_finding(backend: str, simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group(backend)
     dist.all_reduce(host())
@@ -53,7 +53,7 @@ def test_a_host_tensor_on_a_group_for_it_is_none(backend: str, simulate: Simulat
     assert len(simulation.seen().collectives) == 3
 
 
-def test_another_device_is_none_of_it(simulate: Simulate) -> None:
+def test_a_tensor_on_another_device_has_no_finding(simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group("nccl")
     with pytest.raises(RuntimeError, match="device type meta"):

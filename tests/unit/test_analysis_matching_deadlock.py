@@ -353,7 +353,7 @@ def test_groups_of_one_class_are_compared_once() -> None:
     assert found({rank: cube(rank) for rank in range(64)}) == []
 
 
-def test_one_of_many_leaves_a_call_out() -> None:
+def test_one_of_many_ranks_skips_a_call() -> None:
     ranks = {rank: cube(rank) for rank in range(64)}
     ranks[37] = [*ranks[37][:2], *ranks[37][3:]]
     assert found(ranks) == [("missing-collective", (37,), "train.py:3")]
@@ -381,7 +381,7 @@ def chain(rank: int, size: int) -> Calls:
     return [replace(each, group="pair") for each in (*after, *before)]
 
 
-def test_ranks_that_do_the_same_are_told_apart_however_far_the_cause_is() -> None:
+def test_equal_ranks_are_distinguished_at_any_distance_from_the_cause() -> None:
     """Rank 100 skips the pair with the rank before it. The ranks before it hang; those after it, which do the same calls, do not."""
     ranks = {rank: chain(rank, 200) for rank in LONG}
     ranks[100] = ranks[100][:1]

@@ -100,7 +100,7 @@ def test_a_plan_that_all_follow_works(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_who_leaves_the_plan_is_found(seed: int) -> None:
+def test_a_rank_that_deviates_from_the_plan_is_found(seed: int) -> None:
     """In a group of two nobody can say which of them is wrong."""
     chance = random.Random(seed)
     plan = Planner(seed).write()

@@ -260,7 +260,7 @@ def test_usage_errors(launcher: Launcher, capsys: pytest.CaptureFixture[str], li
     assert launcher.jobs == []
 
 
-def test_every_error_of_a_job_file_is_told(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_error_of_a_job_file_is_reported(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
     Path("job.yaml").write_text("script: train.py\nmesh: 2:4\nsteps: 0\n")
     assert main(["job.yaml", "--mesh", "2x4"]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -292,7 +292,7 @@ def test_report_in_a_file(capsys: pytest.CaptureFixture[str], options: str, is_j
     assert not list(Path().glob(".*.tmp"))
 
 
-def test_the_worst_is_told_where_the_report_goes_to_a_file(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_most_severe_finding_is_printed_when_the_report_goes_to_a_file(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
     launcher.findings = (
         Finding(code=FindingCode.DOES_NOT_FIT, message="by far"),
         Finding(code=FindingCode.UNKNOWN_VALUE, message="made up"),
@@ -344,7 +344,7 @@ def test_exit_codes_of_failures(launcher: Launcher, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["ranks"][0]["status"] == "failed"  # a report whatever happens
 
 
-def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_internal_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(job: JobSpec, directory: RunDirectory, **_: object) -> RunRecord:
         raise ZeroDivisionError
 

@@ -27,7 +27,7 @@ FIGURE_SOURCES = [
 ]
 
 
-def test_all_that_are_promised() -> None:
+def test_required_hardware_is_known() -> None:
     assert set(REQUIRED) <= set(known_hardware())
 
 

@@ -63,5 +63,5 @@ def test_the_scripts_directory_counts_too() -> None:
 
 
 @pytest.mark.parametrize("report", ["", "Fatal Python error: Aborted\n\n<no Python frame>\n"])
-def test_a_report_without_frames_says_nothing(report: str) -> None:
+def test_a_crash_report_without_frames_has_no_call_site(report: str) -> None:
     assert crash_site(report, JOB, Path("/home/me/work")) == CrashSite()

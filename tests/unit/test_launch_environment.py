@@ -65,7 +65,7 @@ def test_the_jobs_own_variables_win_over_inherited_ones_but_not_over_torchruns()
     assert (environment["A"], environment["OMP_NUM_THREADS"], environment["RANK"], environment["WORLD_SIZE"]) == ("2", "4", "1", "8")
 
 
-def test_a_single_process_is_left_all_its_threads() -> None:
+def test_a_single_process_keeps_all_its_threads() -> None:
     assert "OMP_NUM_THREADS" not in _environment(0, nnodes=1, nproc=1)
 
 

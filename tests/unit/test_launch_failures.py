@@ -42,7 +42,7 @@ RAISED = ProcessFailure(
 
 @pytest.mark.parametrize("failure", [None, RAISED])
 @pytest.mark.parametrize("stopped", [None, FailureKind.TIMEOUT])
-def test_the_rank_knows_best(failure: ProcessFailure | None, stopped: FailureKind | None) -> None:
+def test_the_ranks_own_record_is_preferred(failure: ProcessFailure | None, stopped: FailureKind | None) -> None:
     """A rank that wrote its record just before the time was up has ended in time."""
     written = RankRecord(rank=5, steps=2, failure=failure)
     assert finished_record(JOB, 5, RankEnd(status=0, stopped=stopped), written) is written  # type: ignore[arg-type]
@@ -92,13 +92,13 @@ def test_a_rank_without_a_record_gets_one(end: RankEnd, kind: FailureKind, messa
     assert finished_record(JOB, 5, end, None) == RankRecord(rank=5, failure=failure)
 
 
-def test_what_a_rank_wrote_to_stderr_stands_in_for_a_traceback() -> None:
+def test_stderr_replaces_a_missing_traceback() -> None:
     record = finished_record(JOB, 5, RankEnd(status=1), None, Diagnostics(stderr="Fatal error\n"))
     assert record.failure is not None
     assert record.failure.traceback == "Fatal error\n"
 
 
-def test_an_interrupted_rank_keeps_its_place_and_what_it_did() -> None:
+def test_an_interrupted_rank_keeps_its_coordinate_and_record() -> None:
     written = RankRecord(rank=5, steps=1, failure=RAISED)
     interrupted = replace(RAISED, kind=FailureKind.INTERRUPTED, message="interrupted at train.py:7")
     assert finished_record(JOB, 5, RankEnd(status=0, stopped=FailureKind.INTERRUPTED), written) == replace(written, failure=interrupted)
@@ -109,7 +109,7 @@ def test_a_script_that_swallows_the_interrupt_was_interrupted_all_the_same() -> 
     assert failure == ProcessFailure(kind=FailureKind.INTERRUPTED, exception=None, message="interrupted", exit_code=130)
 
 
-def test_a_rank_that_was_never_started_says_so() -> None:
+def test_a_rank_that_was_never_started_has_a_failure() -> None:
     record = unstarted_record(JOB, 7)
     assert record.rank == 7
     assert record.failure == ProcessFailure(

@@ -64,7 +64,7 @@ def test_without_a_name_it_is_a_fresh_temporary_one(tmp_path: Path, monkeypatch:
     assert one.path.name.startswith("fakerun-")
 
 
-def test_a_discarded_one_is_gone(tmp_path: Path) -> None:
+def test_a_discarded_run_directory_is_removed(tmp_path: Path) -> None:
     run = _earlier_run(tmp_path / "run")
     (run.path / "rank-00012" / "profile.json").write_text("of the script")
     run.discard()
@@ -83,13 +83,13 @@ def test_a_rank_without_a_record_has_none(tmp_path: Path) -> None:
     assert open_run_directory(tmp_path).records.read(0) is None
 
 
-def test_an_earlier_run_makes_way(tmp_path: Path) -> None:
+def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
     _earlier_run(tmp_path)
     open_run_directory(tmp_path)
     assert _tree(tmp_path) == {"job.json"}
 
 
-def test_what_the_user_put_beside_an_earlier_run_stays(tmp_path: Path) -> None:
+def test_files_beside_an_earlier_run_stay(tmp_path: Path) -> None:
     _earlier_run(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "rank-00012" / "profile.json").write_text("mine")

@@ -111,7 +111,7 @@ def test_equal_records_give_equal_bytes() -> None:
     assert encode_rank(FULL_RECORD) == encode_rank(decoded(encode_rank(FULL_RECORD)))
 
 
-def test_what_ranks_have_in_common_is_one_object() -> None:
+def test_shared_parts_are_one_object() -> None:
     encoded = [encode_rank(llama_8b_rank(rank)) for rank in range(8)]
     parts = dict(part for each in encoded for part in each.parts.items())
     assert len(parts) == 3
@@ -153,7 +153,7 @@ def _document(**changes: object) -> bytes:
     ],
     ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],
 )
-def test_what_is_no_record_is_refused(data: bytes, message: str) -> None:
+def test_other_bytes_are_not_a_record(data: bytes, message: str) -> None:
     with pytest.raises(UsageError, match="^" + re.escape(message)):
         RankDecoder(encode_rank(FULL_RECORD).parts.__getitem__).decode(data, source="rank.gz")
 
@@ -180,6 +180,6 @@ def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
     ],
     ids=["no json", "another program's", "other version", "damaged"],
 )
-def test_what_is_no_job_is_refused(data: bytes, message: str) -> None:
+def test_other_bytes_are_not_a_job(data: bytes, message: str) -> None:
     with pytest.raises(UsageError, match="^" + re.escape(message)):
         decode_job(data, source="job.json")
