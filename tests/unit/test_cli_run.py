@@ -177,6 +177,12 @@ def test_a_file_or_a_module_may_be_called_nearly_as_a_command(job_of: JobOf) -> 
     assert job_of("reprot -m --world-size 2").module == "reprot"
 
 
+@pytest.mark.parametrize("option", ["--run-dir kept", "--run-path", "--trace", "-r 3"])
+def test_an_option_that_comes_first_is_no_mistyped_command(option: str, job_of: JobOf) -> None:
+    """Without its dashes `--run-dir` is near to `run`."""
+    assert job_of(f"{option} --world-size 2 train.py --lr 3").args == ("--lr", "3")
+
+
 def test_torchruns_options_are_accepted_from_variables(
     job_of: JobOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
