@@ -1,4 +1,4 @@
-"""A script under fakerun runs as under `python -u script.py` in torchrun's environment, and every way in which it can end is told apart.
+"""A script under fakerun runs as under `python -u script.py` in torchrun's environment, and every kind of ending is distinguished.
 
 The simulation is the fake one of `fake_simulation/`: this is about the runner. Python itself is the oracle wherever there is one.
 """
@@ -392,7 +392,7 @@ FAILURES = {
         ),
     ),
     "a question that does not fit": (
-        "from fakerun.rank import simulation\n\nsimulation.current.wrong_question()",
+        "from fakerun.rank import simulation\n\nsimulation.current.usage_error()",
         ProcessFailure(
             kind=FailureKind.USAGE,
             exception="fakerun.errors.UsageError",
@@ -494,7 +494,7 @@ def test_an_internal_error_under_the_script_is_not_the_scripts(place: Path) -> N
     assert "in fault" in ours.stderr
 
 
-@pytest.mark.parametrize("way", ["refuse", "hand_on"])
+@pytest.mark.parametrize("way", ["refuse", "pass_through"])
 def test_what_fakerun_does_for_torch_is_hidden_but_kept(place: Path, way: str) -> None:
     """An error that it raises in torch's place, and one that native code raises to which it handed the script's arguments."""
     ours = run_script(f"from fakerun.rank import simulation\n\nsimulation.current.{way}(bytes, 'x')")
@@ -505,7 +505,7 @@ def test_what_fakerun_does_for_torch_is_hidden_but_kept(place: Path, way: str) -
     assert without_marks == TRACEBACK.format(place=place, line=f"simulation.current.{way}(bytes, 'x')") + message + "\n"
     whole = ours.directory.rank(3).full_traceback.read_text()
     assert f"in {way}" in whole
-    assert "not for the user's eyes" in whole or way == "hand_on"
+    assert "not for the user's eyes" in whole or way == "pass_through"
 
 
 # The step limit
@@ -728,10 +728,10 @@ def said(*wanted):
 
 
 SAY_RANK = "mailbox.publish('a', bytes([rank]))\n"
-EVERYBODY = str([bytes([rank]) for rank in range(4)])
+ALL_RANKS = str([bytes([rank]) for rank in range(4)])
 TALKS = {
     # One rank at a time works, but those that wait do not: all four are there at once.
-    "all to all": ((0, 1, 2, 3), SAY_RANK + "print(said(*((r, 'a') for r in range(4))))", dict.fromkeys(range(4), EVERYBODY), ()),
+    "all to all": ((0, 1, 2, 3), SAY_RANK + "print(said(*((r, 'a') for r in range(4))))", dict.fromkeys(range(4), ALL_RANKS), ()),
     "those who are needed": (
         (3,),
         SAY_RANK + "if rank: print(said((rank - 1, 'a')))",

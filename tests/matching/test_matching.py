@@ -28,9 +28,9 @@ def test_the_bug_is_found_and_nothing_else(case: Bug | Report, verdict: Verdict)
     assert verdict.status == case.status, verdict.stderr
     of_ranks = [finding for finding in verdict.findings if finding.severity is not Severity.NOTE and finding.code not in case.besides]
     found = [(finding.code, finding.severity, finding.ranks, str(finding.call_site)) for finding in of_ranks]
-    (where,) = case.program.places(BUG_MARK)
+    (where,) = case.program.lines(BUG_MARK)
     assert found == [(case.code, case.severity, case.ranks, where)], "\n".join(finding.message for finding in of_ranks)
-    for words in (*case.says, *case.program.places(PEER_MARK)):
+    for words in (*case.says, *case.program.lines(PEER_MARK)):
         assert words in of_ranks[0].message
 
 

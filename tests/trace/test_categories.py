@@ -265,7 +265,7 @@ def test_fully_sharded(reshard: bool, simulate: Simulate) -> None:
 
 
 def test_whole_gradients_of_micro_batches(simulate: Simulate) -> None:
-    """FSDP2 that is told not to communicate yet keeps whole gradients, in the dtype that it will reduce in."""
+    """FSDP2 without gradient synchronisation keeps unsharded gradients, in the dtype of the later reduction."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     simulation = simulate(nproc_per_node=2)

@@ -14,7 +14,7 @@ from fakerun.records.run import RankRecord
 from tests.in_process import Simulate, simulation_of
 
 BINDS_A_DEVICE = hasattr(dist.distributed_c10d, "_nccl2_device")
-"""Whether init_process_group binds an NCCL group to a device unless it is told one (torch 2.15): that of LOCAL_RANK."""
+"""Whether init_process_group binds an NCCL group to a device unless a device is given (torch 2.15): that of LOCAL_RANK."""
 
 
 def test_devices_are_numbered_in_order_of_first_use(simulate: Simulate) -> None:

@@ -27,7 +27,7 @@ from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunReco
 
 @dataclass
 class Launcher:
-    """A fake `run_job`: keeps the jobs that it is asked to run, and makes every rank end as told."""
+    """A fake `run_job`: records the jobs that it is asked to run, and ends every rank as specified."""
 
     failure: ProcessFailure | None = None
     findings: tuple[Finding, ...] = ()

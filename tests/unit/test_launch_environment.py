@@ -5,19 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import load_environment, worker_environment
-
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
+from tests.unit.records_by_hand import H100
 
 
 def _environment(
     rank: int, *, nnodes: int = 2, nproc: int = 4, inherited: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    job = JobSpec(script=Path("train.py"), hardware=HARDWARE, nnodes=nnodes, nproc_per_node=nproc, env=env or {})
+    job = JobSpec(script=Path("train.py"), hardware=H100, nnodes=nnodes, nproc_per_node=nproc, env=env or {})
     return worker_environment(job, rank, inherited=inherited or {}, error_file=Path("/run/error.json"))
 
 

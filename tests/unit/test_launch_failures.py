@@ -6,26 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
-from tests.unit.records_by_hand import site
+from tests.unit.records_by_hand import H100, site
 
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
 JOB = JobSpec(
     script=Path("train.py"),
-    hardware=Accelerator(
-        name="h100-80gb",
-        vendor=Vendor.NVIDIA,
-        device_name="NVIDIA H100",
-        usable_bytes=80 << 30,
-        compute_capability=(9, 0),
-        multiprocessors=132,
-    ),
+    hardware=H100,
     nproc_per_node=8,
     mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
     timeout_s=90.0,

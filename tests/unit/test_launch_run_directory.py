@@ -6,25 +6,15 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import ExitCode, UsageError
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, open_run_directory
 from fakerun.records.run import RankRecord
+from tests.unit.records_by_hand import H100
 
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
 JOB = JobSpec(
     script=Path("train.py"),
-    hardware=Accelerator(
-        name="h100-80gb",
-        vendor=Vendor.NVIDIA,
-        device_name="NVIDIA H100",
-        usable_bytes=80 << 30,
-        compute_capability=(9, 0),
-        multiprocessors=132,
-    ),
+    hardware=H100,
 )
 
 

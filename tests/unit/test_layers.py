@@ -221,7 +221,7 @@ def test_help_needs_neither_yaml_nor_rich() -> None:
 
 
 def test_a_page_knows_no_format_and_a_format_no_analysis() -> None:
-    """Analyses fill the report, the page words it, formats write it down: whoever formats computes nothing."""
+    """Analyses fill the report, the page turns it into text, formats render the page: formats compute nothing."""
     may_not_import = {"fakerun.report.page": "fakerun.report.formats", "fakerun.report.formats": "fakerun.analysis"}
     for here, there in may_not_import.items():
         files = [file for file in FILES if module_of(file).startswith(here)]

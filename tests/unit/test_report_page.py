@@ -110,7 +110,7 @@ def test_sizes_of_several_tensors() -> None:
 
 
 def test_an_operation_is_a_row_of_its_own_group_only() -> None:
-    """Groups without a name, or of one name, that have the same size are told apart by their ranks."""
+    """Groups without a name, or of one name, that have the same size are distinguished by their ranks."""
     for name in (None, "undefined"):
         calls = in_order([collective(group=name, group_ranks=ranks) for ranks in ((0, 1), (0, 2))])
         rows = table(build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))), "Collectives of rank 0").rows
