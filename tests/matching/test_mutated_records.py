@@ -1,7 +1,6 @@
-"""What a real program's ranks did is changed in one place on one rank: that is found for what it is, and nothing else.
+"""The records of a real program are changed at one call of one rank: the finding for that change is reported, and no other.
 
-The programs are those of scripts/, whose ranks agree. In groups of two nobody can say which rank is wrong: there nothing is changed but
-messages.
+The programs are those of scripts/, whose ranks match. A group of two has no majority, so only p2p calls are changed in it.
 """
 
 import random
