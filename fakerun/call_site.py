@@ -1,7 +1,7 @@
-"""CallSite: a line of the user's program, and the rule which line that is: whose code a file is, and how its path is shown.
+"""CallSite: a line of the user's program, and the rules that select it: which code owns a file, and how its path is shown.
 
-On the ground floor and free of torch, because three rooms look at frames: the trace while the script runs, the rank for its tracebacks,
-the launcher for what is left of a crash. Knows the machine's directories; knows nothing of frames.
+On the ground floor and free of torch, because three rooms inspect frames: `trace` while the script runs, `rank` for tracebacks, `launch`
+for the log of a crash. It knows the directories of the machine, but no frames.
 """
 
 import importlib.util
@@ -19,20 +19,20 @@ import fakerun
 
 
 class Owner(Enum):
-    """Whose code a file is."""
+    """The owner of a source file."""
 
     FAKERUN = auto()
     TORCH = auto()
     INSTALLED = auto()
     """Another package in site-packages."""
     PYTHON = auto()
-    """The standard library, and code that lies in no file."""
+    """The standard library, and code without a file."""
     USER = auto()
     """The rest."""
 
 
 def directory(path: str | Path) -> str:
-    """The path without links, and with a slash at its end: what paths below it start with."""
+    """The resolved path with a trailing slash: the prefix of all paths below it."""
     return os.path.join(os.path.realpath(path), "")  # noqa: PTH118
 
 
@@ -43,11 +43,11 @@ _SITE_PACKAGES = re.compile(r"^(?:.*/)?(?:site|dist)-packages/")
 
 @cache
 def owner(filename: str) -> Owner:
-    """Whose the code is that has this file name (`co_filename`)."""
+    """The owner of code with this file name (`co_filename`)."""
     if filename.startswith("<"):
         return Owner.PYTHON
     path = os.path.realpath(filename)
-    # The most specific first: torch lies below site-packages as a rule, and these may lie below the standard library.
+    # The most specific first: torch is usually below site-packages, which may be below the standard library.
     if path.startswith(_FAKERUN):
         return Owner.FAKERUN
     if path.startswith(_torch()):
@@ -59,10 +59,10 @@ def owner(filename: str) -> Owner:
 
 @cache
 def _torch() -> tuple[str, ...]:
-    """Where torch lies: found, not imported."""
+    """The directories of torch; it is not imported."""
     try:
         spec = importlib.util.find_spec("torch")
-    except ValueError:  # a script put something without a spec in its place
+    except ValueError:  # a script replaced torch by something without a spec
         return ()
     return tuple(map(directory, (spec and spec.submodule_search_locations) or ()))
 
@@ -83,7 +83,7 @@ class CallSite:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """In a record a site is one string, read once: a rank has some hundred thousand calls and blocks, and some hundred sites."""
+        """A record stores a site as one string, decoded once: a rank has some hundred thousand calls and blocks, but some hundred sites."""
         from pydantic_core import core_schema
 
         to_text = core_schema.plain_serializer_function_ser_schema(_encoded)
@@ -103,8 +103,8 @@ def _decoded(text: str | CallSite) -> CallSite:
 
 
 class CallSiteResolver:
-    """Makes call sites. A path is shown relative to the directory that the job was started in, else to the script's, else as it is
-    imported, else as the file's name alone.
+    """Creates call sites. A path is shown relative to the working directory of the job, else to the script's directory, else to
+    site-packages, else as the file name alone.
     """
 
     def __init__(self, working_directory: Path, script: Path | None) -> None:
@@ -112,24 +112,24 @@ class CallSiteResolver:
         self._bases = (directory(working_directory), directory(script_directory))
 
     def site(self, filename: str, line: int | None, function: str | None = None) -> CallSite:
-        """The site of a line, whoever's code it is."""
+        """The site of a line of any code."""
         path = os.path.realpath(filename)
         base = next((base for base in self._bases if path.startswith(base)), None)
-        # A virtual environment may lie in the directory that the job was started in.
+        # The working directory of the job may contain a virtual environment.
         file = _SITE_PACKAGES.sub("", path if base is None else path.removeprefix(base))
         return CallSite(os.path.basename(file) if file == path else file, line or 0, function)  # noqa: PTH119
 
     def innermost(self, calls: Iterable[tuple[str, int, str | None]]) -> CallSite | None:
         """The innermost call of the user's code among `calls` (file name, line and function, outermost first).
 
-        Where no call is the user's, the innermost one in an installed package is taken: the program itself may be one.
+        If no call is in the user's code, the innermost one in an installed package: the program itself may be installed.
         """
         users = installed = None
         for call in calls:
-            whose = owner(call[0])
-            if whose is Owner.USER:
+            code_owner = owner(call[0])
+            if code_owner is Owner.USER:
                 users = call
-            elif whose is Owner.INSTALLED:
+            elif code_owner is Owner.INSTALLED:
                 installed = call
         found = users or installed
         return self.site(*found) if found is not None else None

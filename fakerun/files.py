@@ -1,13 +1,13 @@
-"""Files that another process reads: they appear whole or not at all."""
+"""Atomic writes of files that another process reads."""
 
 import os
 from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step. A reader sees the old file or the new one, and a crash leaves no half of either.
+    """Write `data` to `path` atomically: a reader sees the old file or the new one, also after a crash.
 
-    The temporary file carries the process id, so that two writers of one path do not write into each other's.
+    The name of the temporary file contains the process id, so that two processes may write one path at once.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

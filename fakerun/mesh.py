@@ -1,6 +1,6 @@
-"""Mesh: the axes of a device mesh, and all that follows from them about ranks: coordinates, groups along an axis, boxes of ranks.
+"""Mesh: the axes of a device mesh, and the coordinates, groups along an axis and boxes of ranks that follow from them.
 
-The one owner of rank geometry. Ranks are laid out in row-major order, the last axis varying fastest, as `init_device_mesh` does.
+The only owner of rank geometry. Ranks are in row-major order, the last axis varying fastest, as in `init_device_mesh`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -49,12 +49,12 @@ class Mesh:
         return rank
 
     def moved(self, rank: int, axes: Iterable[int], to: Sequence[int]) -> int:
-        """The rank that has the coordinate of `rank`, but that of `to` on the axes with these numbers."""
-        moving = frozenset(axes)
-        return self.rank_at([to[axis] if axis in moving else index for axis, index in enumerate(self.coordinate(rank))])
+        """The rank with the coordinate of `rank`, except on the axes with these numbers, where it is that of `to`."""
+        replaced = frozenset(axes)
+        return self.rank_at([to[axis] if axis in replaced else index for axis, index in enumerate(self.coordinate(rank))])
 
     def group(self, axis: int, rank: int) -> tuple[int, ...]:
-        """The ranks that differ from `rank` on the axis of this number alone, in order; `rank` is one of them."""
+        """The ranks that differ from `rank` only on the axis with this number, ascending and including `rank`."""
         stride = prod(self.sizes[axis + 1 :])
         first = rank - rank // stride % self.sizes[axis] * stride
         return tuple(range(first, first + self.sizes[axis] * stride, stride))
@@ -64,17 +64,17 @@ class Mesh:
         return {axis: self.group(number, rank) for number, axis in enumerate(self.axes)}
 
     def constant_axes(self, ranks: Iterable[int]) -> tuple[int, ...]:
-        """The numbers of the axes on which all ranks have one index."""
+        """The numbers of the axes on which all given ranks have the same index."""
         return tuple(axis for axis, indices in enumerate(self._indices(ranks)) if len(indices) == 1)
 
     def is_box(self, ranks: Sequence[int]) -> bool:
-        """Whether the ranks are all that have certain indices on each axis."""
+        """Whether the ranks are the product of a set of indices on each axis."""
         return prod(map(len, self._indices(ranks))) == len(ranks)
 
     def box(self, ranks: Sequence[int]) -> str:
-        """The smallest box that holds the ranks: `pp=0, dp=1-127`; `all` for the whole mesh; `part of ...` if it holds others too.
+        """The smallest box that contains the ranks: `pp=0, dp=1-127`; `all` for the whole mesh; `part of ...` if it contains others too.
 
-        Axes on which the ranks have every index are left out.
+        Axes on which the ranks have every index are omitted.
         """
         indices = self._indices(ranks)
         bounds = [
@@ -94,10 +94,10 @@ class Mesh:
         return indices
 
 
-def mesh_in_effect(asked: Mesh | None, made: Iterable[Mesh | None]) -> Mesh | None:
-    """The mesh that names the groups of a job: the first of those that its script made, for its names are the user's own.
+def mesh_in_effect(requested: Mesh | None, created: Iterable[Mesh | None]) -> Mesh | None:
+    """The mesh that names the groups of a job: the first one that the script creates, as its axis names are the user's.
 
-    Where the job asks for a mesh, the first of that size on every axis; where the script made none, what the job asks for.
+    If the job requests a mesh, the first one of the requested sizes; if the script creates none of these, the requested mesh.
     """
-    own = next((mesh for mesh in made if mesh is not None and (asked is None or mesh.sizes == asked.sizes)), None)
-    return own if own is not None or asked is None else Mesh(axes=asked.axes, sizes=asked.sizes)
+    own = next((mesh for mesh in created if mesh is not None and (requested is None or mesh.sizes == requested.sizes)), None)
+    return own if own is not None or requested is None else Mesh(axes=requested.axes, sizes=requested.sizes)

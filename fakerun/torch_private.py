@@ -46,10 +46,10 @@ from torch.distributed._functional_collectives import AsyncCollectiveTensor
 # 2.13: whether DTensor and functional collectives are being traced: they take an active fake mode for a yes.
 from torch.distributed._functional_collectives import _are_we_tracing as are_we_tracing
 
-# 2.13: parameters that FSDP2 communicates together; keeps their gradients where it is told not to reduce them.
+# 2.13: parameters that FSDP2 communicates together; keeps their gradients if they are not to be reduced yet.
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 
-# 2.13: where DTensor keeps the random state that ranks agreed on.
+# 2.13: where DTensor keeps the random state that all ranks share.
 from torch.distributed.tensor import _random as dtensor_random
 
 # 2.13: works out DTensor placements; runs operators on whole-size fake tensors to learn their shapes.
@@ -338,7 +338,7 @@ def fake_group_options(backend: Any) -> Any:
 
 
 def fake_group_refuses(backend: Any) -> bool:
-    """Whether a fake backend was told to refuse all collectives."""
+    """Whether a fake backend was configured to refuse all collectives."""
     return bool(getattr(fake_group_options(backend), "error_on_collective", False))
 
 

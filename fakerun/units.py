@@ -1,4 +1,4 @@
-"""How quantities are written for people: bytes, ranks; and what is read as a count. Pure functions on numbers and text."""
+"""Formats quantities for people (bytes, ranks, lists), and recognises counts in text. Pure functions on numbers and text."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ _BYTE_UNITS = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 102
 
 
 def is_count(text: str) -> bool:
-    """Whether text is a whole number, and a short one: `int` reads superscripts too, and refuses thousands of digits with an error."""
+    """Whether text is a whole number of at most nine digits: `int` also accepts superscripts, and fails for thousands of digits."""
     return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
@@ -17,7 +17,7 @@ def format_bytes(n: int) -> str:
     """Binary units, three significant digits; exact below 1 KiB. `80.0 GiB`, `1.50 MiB`, `512 B`."""
     magnitude = abs(n)
     for unit, size in _BYTE_UNITS:
-        # Half a last digit below the unit would be rounded up to "1024": let it be 1.00 of this unit.
+        # A value less than half a last digit below the unit would be rounded up to "1024": show 1.00 of this unit.
         if magnitude >= size - size // 2048 and magnitude >= 1024:
             return f"{_three_digits(n / size)} {unit}"
     return f"{n} B"
@@ -31,12 +31,12 @@ def _three_digits(value: float) -> str:
 
 
 _RUNS = 8
-"""Runs of consecutive ranks that are written out; of more, the first `_RUNS_SHOWN` are."""
+"""Runs of consecutive ranks that are shown in full; of more runs, only the first `_RUNS_SHOWN` are."""
 _RUNS_SHOWN = 3
 
 
 def format_ranks(ranks: Iterable[int]) -> str:
-    """Sorted ranks with consecutive ones joined: `0,4-7`; many of them abbreviated: `0-3,8,16-19,... (137 ranks)`."""
+    """Sorted ranks with consecutive ones joined: `0,4-7`; abbreviated if there are many: `0-3,8,16-19,... (137 ranks)`."""
     numbers = sorted(set(ranks))
     shown, is_short = _shown_runs(numbers)
     return ",".join(shown) if is_short else f"{','.join(shown)},... ({len(numbers)} ranks)"
@@ -57,7 +57,7 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def _shown_runs(numbers: Sequence[int]) -> tuple[list[str], bool]:
-    """The runs to write, and whether they are all."""
+    """The runs to show, and whether they are all."""
     runs = [str(first) if first == last else f"{first}-{last}" for first, last in _runs(numbers)]
     return (runs, True) if len(runs) <= _RUNS else (runs[:_RUNS_SHOWN], False)
 

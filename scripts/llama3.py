@@ -1,8 +1,8 @@
-"""Llama 3, small enough to read: the model that the training programs beside this file share.
+"""Llama 3 in a short form: the model of the training scripts in this directory.
 
-Plain PyTorch. Nothing here knows how the model is distributed, with two concessions to those who shard it: attention counts its heads
-from the width of its projections (under tensor parallelism a rank holds only some of them), and the weights are initialised by
-`init_weights`, so that a model can be built on the meta device, sharded, and only then given memory and values.
+Plain PyTorch. The model does not depend on how it is distributed, with two exceptions for sharding: attention derives its number of heads
+from the width of its projections (under tensor parallelism a rank holds only some of them), and `init_weights` initialises the weights, so
+that a model can be built on the meta device, sharded, and only then allocated and initialised.
 """
 
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ from torch.utils.checkpoint import CheckpointPolicy, SelectiveCheckpointContext,
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """The numbers that make one Llama 3 differ from another."""
+    """The sizes of a Llama 3 model."""
 
     dim: int
     layers: int
@@ -32,15 +32,15 @@ class Shape:
 
 SHAPES = {
     "debug": Shape(dim=64, layers=2, heads=8, kv_heads=4, head_dim=8, ffn_dim=160, vocab=256),
-    # Few of its dimensions divide evenly over ranks, and some have fewer rows than a world of four has ranks to fill.
-    "odd": Shape(dim=30, layers=3, heads=6, kv_heads=2, head_dim=8, ffn_dim=6, vocab=131),
+    # Few of its dimensions divide evenly over ranks, and some have fewer rows than a world of four has ranks.
+    "uneven": Shape(dim=30, layers=3, heads=6, kv_heads=2, head_dim=8, ffn_dim=6, vocab=131),
     "small": Shape(dim=256, layers=8, heads=8, kv_heads=4, head_dim=32, ffn_dim=1024, vocab=4096),
     "1b": Shape(dim=2048, layers=16, heads=32, kv_heads=8, head_dim=64, ffn_dim=8192, vocab=128_256),
     "8b": Shape(dim=4096, layers=32, heads=32, kv_heads=8, head_dim=128, ffn_dim=14_336, vocab=128_256),
     "70b": Shape(dim=8192, layers=80, heads=64, kv_heads=8, head_dim=128, ffn_dim=28_672, vocab=128_256),
     "405b": Shape(dim=16_384, layers=126, heads=128, kv_heads=8, head_dim=128, ffn_dim=53_248, vocab=128_256),
 }
-"""Shapes by name. `1b` has the shape of Llama 3.2 1B with an output head of its own, where the original reuses the embedding."""
+"""Shapes by name. `1b` has the shape of Llama 3.2 1B with a separate output head, where the original reuses the embedding."""
 
 
 def rope_table(shape: Shape, seq_len: int, device: torch.device | None = None) -> Tensor:
@@ -57,7 +57,7 @@ def rotate(x: Tensor, rope: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal self-attention; several query heads share each key and value head."""
+    """Causal self-attention; each key and value head is shared by several query heads."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Attention(nn.Module):
         self.wo = nn.Linear(shape.heads * shape.head_dim, shape.dim, bias=False)
 
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
-        # -1 heads: as many as this rank's part of the projection yields.
+        # -1 heads: as many as this rank's part of the projection has.
         q, k, v = (w(x).view(*x.shape[:2], -1, self.head_dim) for w in (self.wq, self.wk, self.wv))
         q, k = rotate(q, rope), rotate(k, rope)
         q, k, v = (t.transpose(1, 2) for t in (q, k, v))
@@ -120,7 +120,7 @@ class Llama3(nn.Module):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Give every parameter and buffer its first value, in place, on whatever device and in whatever sharding it has."""
+        """Initialise every parameter and buffer in place, on any device and with any sharding."""
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
@@ -140,11 +140,11 @@ class Llama3(nn.Module):
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean loss over all tokens, computed in float32 whatever the model computes in."""
+    """Mean loss over all tokens, computed in float32 for any dtype of the model."""
     return nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
 
 
-# Per-operation selective checkpointing keeps the outputs of these, the costly ones, and recomputes the rest.
+# Selective checkpointing keeps the outputs of these expensive operations and recomputes the others.
 SAVED_OPERATIONS = {
     torch.ops.aten.mm.default,
     torch.ops.aten._scaled_dot_product_flash_attention.default,  # noqa: SLF001
@@ -155,8 +155,8 @@ SAVED_OPERATIONS = {
 
 
 def selective_contexts() -> tuple[AbstractContextManager[object], AbstractContextManager[object]]:
-    """Contexts for a checkpoint that keeps the outputs of SAVED_OPERATIONS, of matrix multiplications only every other one."""
-    matmuls = {False: 0, True: 0}  # seen so far, in the forward and in the recomputation
+    """Contexts for a checkpoint that keeps the outputs of SAVED_OPERATIONS, but only of every second matrix multiplication."""
+    matmuls = {False: 0, True: 0}  # count so far, in the forward and in the recomputation
 
     def policy(context: SelectiveCheckpointContext, operation: object, *args: object, **kwargs: object) -> CheckpointPolicy:
         if operation == torch.ops.aten.mm.default:

@@ -1,6 +1,6 @@
-"""Train Llama 3 in four dimensions: a pipeline (pp) of stages, each sharded by FSDP2 (dp), its sequences (cp) and matrices (tp) cut up.
+"""Train Llama 3 in four dimensions: a pipeline (pp) of stages, each sharded by FSDP2 (dp), with split sequences (cp) and matrices (tp).
 
-Ranks are laid out as pp x dp x cp x tp. The layers are spread over the stages, which pass activations on (1F1B). Within a stage, tp is
+Ranks are laid out as pp x dp x cp x tp. The layers are divided between stages, which pass activations on (1F1B). Within a stage, tp is
 tensor and sequence parallelism, cp is ring attention over parts of the sequence, and FSDP shards parameters over dp and cp together.
 
 torchrun --nnodes 8 --nproc-per-node 8 scripts/train_4d.py --model 70b --pp 4 --cp 2 --tp 4  # Llama 3 70B on 64 GPUs
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def stage_of(model: Llama3, stage: int, stages: int) -> Llama3:
-    """The part of the model that one stage holds: its share of the layers, and at the ends what comes before and after them."""
+    """The part of the model in one stage: its share of the layers; the first stage also has the embedding, the last the output."""
     count = len(model.layers)
     model.layers = model.layers[stage * count // stages : (stage + 1) * count // stages]
     if stage > 0:
@@ -49,9 +49,9 @@ def stage_of(model: Llama3, stage: int, stages: int) -> Llama3:
 
 
 def stage_tensors(shape: Shape, args: argparse.Namespace, stage: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What goes into and comes out of a stage for one microbatch, on the meta device: tokens, activations or logits.
+    """Input and output of a stage for one microbatch, on the meta device: tokens, activations or logits.
 
-    Between stages tensor parallelism leaves each rank a part of its part of the sequence.
+    Between stages, sequence parallelism splits each rank's part of the sequence once more.
     """
     dtype = torch.bfloat16 if args.dtype == "bfloat16" else torch.float32
     part = args.seq_len // args.cp
@@ -62,7 +62,7 @@ def stage_tensors(shape: Shape, args: argparse.Namespace, stage: int, device: to
 
 
 def clip_gradients(model: nn.Module, pp_group: dist.ProcessGroup, max_norm: float) -> None:
-    """Clip by the norm of the whole model's gradients: that of this stage, and then over all stages."""
+    """Clip by the norm of the whole model's gradients: of this stage first, then over all stages."""
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     total = (norm.full_tensor() if isinstance(norm, DTensor) else norm) ** 2
@@ -80,7 +80,7 @@ def main() -> None:
     shape = SHAPES[args.model]
 
     torch.manual_seed(0)
-    with torch.device("meta"):  # no memory yet: the whole model need not fit anywhere
+    with torch.device("meta"):  # no memory yet: the whole model need not fit on one device
         model = stage_of(Llama3(shape, args.seq_len), stage, args.pp)
     parallelize(model, mesh["tp"])
     checkpoint_activations(model, args.activation_checkpointing)

@@ -60,7 +60,7 @@ def main() -> None:
     rank = dist.get_rank()
 
     torch.manual_seed(0)
-    with torch.device("meta"):  # no memory yet: the whole model need not fit anywhere
+    with torch.device("meta"):  # no memory yet: the whole model need not fit on one device
         model = Llama3(SHAPES[args.model], args.seq_len)
     checkpoint_activations(model, args.activation_checkpointing)
     shard(model, mesh, args.dtype, args.reshard_after_forward)

@@ -69,13 +69,13 @@ def parallelize(model: Llama3, tp_mesh: DeviceMesh) -> None:
         "feed_forward.w2": RowwiseParallel(output_layouts=sequence),
     }
     there = {name: style for name, style in root_plan.items() if not isinstance(model.get_submodule(name), nn.Identity)}
-    parallelize_module(model, tp_mesh, there)  # a stage of a pipeline (train_4d.py) has not all of them
+    parallelize_module(model, tp_mesh, there)  # a pipeline stage (train_4d.py) does not have all of them
     for block in model.layers:
         parallelize_module(block, tp_mesh, block_plan)
 
 
 def shard(model: Llama3, dp_mesh: DeviceMesh, dtype: str) -> None:
-    """Shard what tensor parallelism left on each rank over `dp_mesh`, block by block. The last stays gathered: backward starts there."""
+    """Shard each rank's part of the model over `dp_mesh`, block by block. The last block stays gathered: backward starts there."""
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if dtype == "bfloat16" else MixedPrecisionPolicy()
     for index, block in enumerate(model.layers):
         fully_shard(block, mesh=dp_mesh, mp_policy=policy, reshard_after_forward=index < len(model.layers) - 1)
@@ -88,7 +88,7 @@ def main() -> None:
     mesh = init_device_mesh(device.type, (dist.get_world_size() // args.tp, args.tp), mesh_dim_names=("dp", "tp"))
 
     torch.manual_seed(0)
-    with torch.device("meta"):  # no memory yet: the whole model need not fit anywhere
+    with torch.device("meta"):  # no memory yet: the whole model need not fit on one device
         model = Llama3(SHAPES[args.model], args.seq_len)
     parallelize(model, mesh["tp"])
     checkpoint_activations(model, args.activation_checkpointing)

@@ -1,4 +1,4 @@
-"""Simulations inside the test process, as a rank process would set them up: fixtures for the rooms that need torch."""
+"""Simulations in the test process, set up as in a rank process: fixtures for the rooms that need torch."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ Simulate = Callable[..., Simulation]
 def simulation_of(
     rank: int = 0, *, nproc_per_node: int = 2, hardware: str | Accelerator = "h100-80gb", steps: int = 1000, **options: Any
 ) -> tuple[Simulation, JobSpec]:
-    """A simulation that has not begun, and its job; the options are those of the job."""
-    gc.freeze()  # a simulation begins by collecting garbage: let it not look at all that torch and the tests hold, for each test
+    """A simulation that has not started, and its job; `options` are fields of the job."""
+    gc.freeze()  # a simulation begins with a garbage collection, which would traverse torch's and pytest's objects each time
     job = JobSpec(
         module="test",
         nproc_per_node=nproc_per_node,
@@ -56,6 +56,6 @@ def simulation(simulate: Simulate) -> Simulation:
 
 @pytest.fixture(scope="module")
 def shared_simulation() -> Iterator[Simulation]:
-    """Rank 0 of 2, the same one for all tests of a module: for many small cases, none of which needs the others not to have been."""
+    """Rank 0 of 2, shared by all tests of a module: for many small cases that do not affect each other."""
     with simulation_of()[0] as simulation:
         yield simulation

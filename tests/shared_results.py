@@ -1,6 +1,6 @@
-"""Results that take long and that several tests need: the first worker of pytest-xdist that wants one makes it, the others read it.
+"""Expensive results that several tests need: the first worker of pytest-xdist that needs one computes it, the others read it.
 
-xdist's groups would do it too, but xdist 3.8 does not see them under pytest 9.2, and a group keeps all of its tests in one worker.
+xdist's groups would serve too, but xdist 3.8 does not see them under pytest 9.2, and a group keeps all of its tests in one worker.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class SharedResults:
-    """Results by name, for all workers of one test run. A result that could not be made is not kept."""
+    """Results by name, for all workers of one test run. A result whose computation fails is not kept."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -40,6 +40,6 @@ class SharedResults:
 
 @pytest.fixture(scope="session")
 def shared_results(tmp_path_factory: pytest.TempPathFactory) -> SharedResults:
-    """Those of this test run. Under xdist a worker's own temporary directory is in that of the run."""
+    """The results of this test run. Under xdist a worker's temporary directory is inside that of the run."""
     own = tmp_path_factory.getbasetemp()
     return SharedResults((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared")

@@ -1,1 +1,1 @@
-"""What follows from the records: pure functions, no torch, no side effects. Whatever the user should know comes back as a Finding."""
+"""Analyses of the records: pure functions without torch or side effects. What the user should know is returned as a Finding."""

@@ -1,7 +1,7 @@
 """What a set of memory blocks consists of: bytes by category, by module and by kind of tensor.
 
 Repeated layers are one row: an index in a module's name becomes `*` (`layers.0`, `layers.1`, ... are `layers.*`), and the row
-says how many there were. All bytes are allocated bytes.
+has their number. All bytes are allocated bytes.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class ModuleShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorGroup:
-    """Blocks that are alike in all but their layer's index: `count` of them, `nbytes` together."""
+    """`count` blocks that differ only in the index of their layer; `nbytes` is their sum."""
 
     category: Category
     module: str | None
@@ -35,7 +35,7 @@ class TensorGroup:
 
 
 def by_category(blocks: Iterable[MemoryBlock]) -> dict[Category, int]:
-    """Bytes of every category, in the order of `Category`, zeros included."""
+    """Bytes of every category, in the order of `Category`, including zeros."""
     totals = dict.fromkeys(Category, 0)
     for block in blocks:
         totals[block.category] += block.nbytes
@@ -43,7 +43,7 @@ def by_category(blocks: Iterable[MemoryBlock]) -> dict[Category, int]:
 
 
 def by_module(blocks: Iterable[MemoryBlock], *, depth: int = 0) -> tuple[ModuleShare, ...]:
-    """Bytes by module, rolled up with `rolled_up` and repeated layers in one row, the largest first."""
+    """Bytes by module, aggregated with `rolled_up`, with repeated layers in one row; the largest first."""
     names: dict[str | None, set[str | None]] = {}
     totals: dict[str | None, dict[Category, int]] = {}
     for block in blocks:
@@ -65,7 +65,7 @@ def by_module(blocks: Iterable[MemoryBlock], *, depth: int = 0) -> tuple[ModuleS
 
 
 def by_tensor(blocks: Iterable[MemoryBlock]) -> tuple[TensorGroup, ...]:
-    """Groups of like tensors, the largest group first."""
+    """Groups of equal tensors, the largest group first."""
     groups: dict[tuple[Category, str | None, tuple[int, ...], str, CallSite | None], list[int]] = {}
     for block in blocks:
         key = (block.category, module_pattern(block.module), block.shape, block.dtype, block.call_site)
@@ -86,10 +86,10 @@ def by_tensor(blocks: Iterable[MemoryBlock]) -> tuple[TensorGroup, ...]:
 
 
 def rolled_up(module: str | None, *, depth: int = 0) -> str | None:
-    """The ancestor that stands for the module: its layer (everything up to the first index) and `depth` names below it.
+    """The ancestor to which the module's bytes are added: its layer (the name up to the first index) and `depth` names below it.
 
-    A module that is in no layer keeps its first `depth + 2` names, so that a wrapper's prefix does not swallow it:
-    `module.layers.3.attention.wq` is `module.layers.3`, `module.tok_embeddings` stays itself.
+    A module outside any layer keeps its first `depth + 2` names, so that the prefix of a wrapper does not hide it:
+    `module.layers.3.attention.wq` becomes `module.layers.3`, `module.tok_embeddings` stays as it is.
     """
     if module is None:
         return None

@@ -1,7 +1,7 @@
 """Classes of ranks: the ranks of a class have equal fingerprints, and one of them represents the class.
 
 A fingerprint covers the schedule of communication calls (`records.schedule`), the memory timeline, the number of steps, and the failure.
-Ranks that were not simulated belong to the class of their representative, and are listed apart.
+Ranks that were not simulated belong to the class of their representative, in a field of their own.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from fakerun.records.schedule import calls_of
 Value = TypeVar("Value")
 
 Fingerprint = tuple[int, int, int, ProcessFailure | None]
-"""Equal for ranks of one class: numbers for the schedule and the timeline, steps, failure."""
+"""Equal for ranks of one class: the numbers of the schedule and the timeline, the number of steps, the failure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankClass:
-    """Ranks that do the same. `simulated` has at least one rank; both are in order."""
+    """Ranks with equal fingerprints. `simulated` has at least one rank; both tuples are ascending."""
 
     simulated: tuple[int, ...]
     assumed: tuple[int, ...] = ()
@@ -30,7 +30,7 @@ class RankClass:
 
 
 def rank_classes(ranks: Iterable[RankRecord], assumed: Iterable[AssumedRanks] = ()) -> tuple[RankClass, ...]:
-    """The classes, in order of their first simulated ranks."""
+    """The classes, by their first simulated rank."""
     fingerprints = Fingerprints()
     members: dict[Fingerprint, list[int]] = {}
     for record in ranks:
@@ -39,7 +39,10 @@ def rank_classes(ranks: Iterable[RankRecord], assumed: Iterable[AssumedRanks] = 
     for each in assumed:
         represented.setdefault(each.representative, []).extend(each.ranks)
     return tuple(
-        RankClass(simulated=tuple(sorted(simulated)), assumed=tuple(sorted(rank for own in simulated for rank in represented.get(own, ()))))
+        RankClass(
+            simulated=tuple(sorted(simulated)),
+            assumed=tuple(sorted(rank for representative in simulated for rank in represented.get(representative, ()))),
+        )
         for simulated in members.values()
     )
 
@@ -48,20 +51,20 @@ class Fingerprints:
     """Computes fingerprints. Records that share schedules and timelines are compared by the identity of these objects first."""
 
     def __init__(self) -> None:
-        self._schedules: _Numbering[object] = _Numbering()
-        self._timelines: _Numbering[object] = _Numbering()
+        self._schedules: _Interning[object] = _Interning()
+        self._timelines: _Interning[object] = _Interning()
 
     def of(self, record: RankRecord) -> Fingerprint:
         schedule = self._schedules.number(calls_of(record.rank, record.collectives).schedule)
         return schedule, self._timelines.number(record.memory), record.steps, record.failure
 
 
-class _Numbering(Generic[Value]):
-    """Numbers values; equal values have one number. Hashing a long value takes time, so it is done once for each object."""
+class _Interning(Generic[Value]):
+    """Numbers values from 0; equal values have equal numbers. Hashing a long value is slow, so each object is hashed once."""
 
     def __init__(self) -> None:
         self._by_value: dict[Value, int] = {}
-        self._by_identity: dict[int, tuple[int, Value]] = {}  # the value too: it keeps the identity from being used again
+        self._by_identity: dict[int, tuple[int, Value]] = {}  # the value keeps the identity from being reused
 
     def number(self, value: Value) -> int:
         known = self._by_identity.get(id(value))

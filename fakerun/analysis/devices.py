@@ -1,9 +1,8 @@
-"""The devices of the nodes: which ranks use each, and what each of them allocates there.
+"""The physical devices of the nodes: which ranks use each, and what each of these ranks allocates there.
 
-A record says which devices its rank used, by CUDA index. For a rank that was only assumed to match a simulated one the indices follow
-from the local ranks: the device is taken to be the one that the same line through (local rank, CUDA index) gives it. The line is that
-through the simulated ranks of the class; where they have one local rank in common, a device of that number is taken to be the rank's own,
-and any other to be the same for all.
+A record has the CUDA indices of the devices that its rank used. For an assumed rank they are extrapolated from its local rank, along the
+line through the (local rank, CUDA index) pairs of the simulated ranks of its class. If these ranks all have one local rank, a device with
+that index is taken to be each rank's own, and any other device to be the same for all ranks.
 """
 
 from collections import defaultdict
@@ -17,7 +16,7 @@ from fakerun.records.run import RankRecord
 from fakerun.units import format_ranks
 
 Devices = tuple[int | None, ...]
-"""CUDA indices of the devices that a rank uses, by ordinal; None for one that cannot be told."""
+"""CUDA indices of the devices that a rank uses, by ordinal; None for one that is unknown."""
 
 _Pair = tuple[int, int]
 """Local rank and CUDA index."""
@@ -35,8 +34,8 @@ class DeviceShare:
 class PhysicalDevice:
     """One device of a node, and the ranks that allocate memory on it, in order.
 
-    `own_rank` is the rank whose local rank is the device's index, None where there is none. `uncounted` are the ranks of the node of
-    which nothing is known: they were neither simulated nor assumed to match one that was.
+    `own_rank` is the rank with the device's index as its local rank, None if there is none. `uncounted` are the ranks of the node of
+    which nothing is known: they were neither simulated nor assumed to match a simulated rank.
     """
 
     node: int
@@ -62,7 +61,7 @@ class PhysicalDevice:
 
     @property
     def foreign_shares(self) -> tuple[DeviceShare, ...]:
-        """The shares of other ranks than the device's own."""
+        """The shares of ranks other than `own_rank`."""
         return tuple(share for share in self.shares if share.rank != self.own_rank)
 
     @property
@@ -75,7 +74,7 @@ class PhysicalDevice:
 
 
 def name_devices(locations: Iterable[tuple[int, int]]) -> str:
-    """Devices by node and CUDA index in words: `cuda:0 of node 0`, `cuda:0 of nodes 1-31, cuda:1 of node 4`."""
+    """Devices given by node and CUDA index, as text: `cuda:0 of node 0`, `cuda:0 of nodes 1-31, cuda:1 of node 4`."""
     nodes: defaultdict[int, list[int]] = defaultdict(list)
     for node, index in locations:
         nodes[index].append(node)
@@ -124,7 +123,7 @@ def _unknown_ranks(node: int, devices: Mapping[int, Devices], ranks_per_node: in
 
 
 def _pairs(ranks: Iterable[int], devices: Mapping[int, tuple[int, ...]], ranks_per_node: int) -> dict[_Pair, set[_Pair]]:
-    """By number of devices and ordinal, what is known of local ranks and their devices."""
+    """Known pairs of local rank and CUDA index, by number of devices and ordinal."""
     pairs: defaultdict[_Pair, set[_Pair]] = defaultdict(set)
     for rank in ranks:
         for ordinal, index in enumerate(devices[rank]):
@@ -135,7 +134,7 @@ def _pairs(ranks: Iterable[int], devices: Mapping[int, tuple[int, ...]], ranks_p
 def _line(here: Collection[_Pair], everywhere: Collection[_Pair]) -> _Pair | None:
     """Slope and offset of the line through the pairs of a class; None if there is none.
 
-    The pairs of one local rank lie on many lines: then those of all simulated ranks decide, if a line goes through them.
+    The pairs of a single local rank lie on many lines: then the pairs of all simulated ranks decide, if they lie on one line.
     """
     if len({local_rank for local_rank, _ in here}) > 1:
         return _through(here)

@@ -1,7 +1,8 @@
-"""Ranks of one NCCL communicator that use the same device of a node: NCCL refuses to make the communicator.
+"""Ranks of one NCCL communicator that use the same device of a node: NCCL refuses to create the communicator.
 
-torch makes a communicator of a process group for the first collective, and a further one when the ranks go on with another device; of two
-ranks, for messages that are not coalesced. Sources: ProcessGroupNCCL.cpp (`getKeyFromDevice`, `getKeySendRecv`) and NCCL's init.cc.
+torch creates a communicator of a process group for its first collective, and another one when the ranks change to another device; for p2p
+calls that are not coalesced it creates one for each pair of ranks. Sources: ProcessGroupNCCL.cpp (`getKeyFromDevice`,
+`getKeySendRecv`) and NCCL's init.cc.
 """
 
 from collections import defaultdict
@@ -9,30 +10,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.devices import Devices, name_devices
-from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.collective import P2P_OPS, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from fakerun.records.schedule import RankCalls, Schedule, calls_of
 from fakerun.units import format_ranks, name_ranks
 
-_MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 _SHOWN = 4
 
 _Location = tuple[int, int]
 """Node and CUDA index."""
 
 _Communicator = tuple[str, tuple[int, ...], int]
-"""c10d's name of the group, its ranks, and how many devices a rank used in it before. Two ranks, in order, for messages."""
+"""c10d's name of the group, its ranks (of p2p calls the two ranks, ascending), and how many devices a rank used in it before."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """The first call of a schedule that needs a communicator: of the group in `slot`, or with one peer of it."""
+    """The first call of a schedule that needs a communicator: that of the group in `slot`, or that with one peer in it."""
 
     slot: int
     peer_offset: int | None
     device_number: int
+    """How many devices the schedule used with this group or peer before."""
     device: int
     index: int
     """Of the call in the schedule."""
@@ -40,7 +41,7 @@ class _Use:
 
 @dataclass(frozen=True, slots=True)
 class _Duplicate:
-    """Ranks of one communicator on one device. `call` is the first that needs it, on the first of the ranks."""
+    """Ranks of one communicator on one device. `call` is the first one that needs the communicator, on the first of the ranks."""
 
     location: _Location
     ranks: tuple[int, ...]
@@ -48,7 +49,7 @@ class _Duplicate:
 
 
 def duplicate_gpu_findings(records: Iterable[RankRecord], devices: Mapping[int, Devices], *, ranks_per_node: int) -> tuple[Finding, ...]:
-    """One `duplicate-gpu` for all communicators with such ranks; it describes the first one that is made."""
+    """One `duplicate-gpu` for all communicators with such ranks; it describes the first one that is created."""
     duplicates = sorted(_duplicates(records, devices, ranks_per_node), key=lambda each: (each.call.seq, each.ranks))
     return (_finding(duplicates),) if duplicates else ()
 
@@ -73,7 +74,7 @@ def _finding(duplicates: Sequence[_Duplicate]) -> Finding:
 
 
 def _also(duplicates: Sequence[_Duplicate]) -> str:
-    """What is the same elsewhere: `; the same on cuda:0 of node 1, and in group dp`."""
+    """Other devices and groups with duplicates: `; the same on cuda:0 of node 1, and in group dp`."""
     first = duplicates[0].call
     locations = sorted({each.location for each in duplicates} - {duplicates[0].location})
     groups = sorted({_group(each.call) for each in duplicates} - {_group(first)})
@@ -92,7 +93,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _duplicates(records: Iterable[RankRecord], devices: Mapping[int, Devices], ranks_per_node: int) -> Iterator[_Duplicate]:
-    """Looks closely at ranks on the same device only: usually there are none."""
+    """Compares calls only of ranks that share a device: usually there are none."""
     uses = _Uses()
     calls = {record.rank: calls_of(record.rank, record.collectives) for record in records}
     at: defaultdict[_Location, list[int]] = defaultdict(list)
@@ -126,10 +127,10 @@ def _communicator(rank: int, calls: RankCalls, use: _Use) -> _Communicator:
 
 
 class _Uses:
-    """What each distinct schedule needs communicators for, found once."""
+    """The communicators that each distinct schedule needs, found once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Schedule, tuple[_Use, ...]]] = {}  # the schedule too: it keeps its identity from being used again
+        self._known: dict[int, tuple[Schedule, tuple[_Use, ...]]] = {}  # the schedule keeps its identity from being reused
 
     def of(self, schedule: Schedule) -> tuple[_Use, ...]:
         known = self._known.get(id(schedule))
@@ -143,7 +144,7 @@ def _uses(schedule: Schedule) -> Iterator[_Use]:
     for index, call in enumerate(schedule.calls):
         if call.device is None:
             continue
-        pair = call.peer_offset if call.op in _MESSAGES and call.coalesced is None else None
+        pair = call.peer_offset if call.op in P2P_OPS and call.coalesced is None else None
         before = seen[call.slot, pair]
         if call.device not in before:
             yield _Use(call.slot, pair, len(before), call.device, index)

@@ -1,7 +1,7 @@
-"""Does the job fit: peak allocated memory against what the accelerator has, for each device of each node.
+"""Whether the job fits: peak allocated memory against the memory of the accelerator, for each device of each node.
 
-The estimate is made of the storages of tensors alone, so a rank that does not fit here does not fit; one that fits narrowly may
-still run out. `NOT_COUNTED` says what is left out. Where several ranks allocate on one device, their peaks are added up.
+The peak counts only storages of tensors, so a job that does not fit here does not fit on the hardware; one that fits narrowly may still
+run out of memory. `NOT_COUNTED` says what is not counted. If several ranks allocate on one device, their peaks are added.
 """
 
 from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ class MemoryFit:
 
 
 def memory_fit(peak_bytes: int, hardware: Accelerator) -> MemoryFit:
-    """A peak against the hardware."""
+    """Compare a peak with the memory of the hardware."""
     return MemoryFit(peak_bytes=peak_bytes, usable_bytes=hardware.usable_bytes)
 
 
@@ -61,7 +61,7 @@ def fit_findings(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> tu
 
 
 def contributions(device: PhysicalDevice) -> str:
-    """Who allocates what on the device: `24.0 GiB from rank 0, 12.0 GiB from each of ranks 1-3`."""
+    """What each rank allocates on the device: `24.0 GiB from rank 0, 12.0 GiB from each of ranks 1-3`."""
     parts = [_contribution(peak_bytes, ranks) for peak_bytes, ranks in device.ranks_by_peak]
     more = len(parts) - _PEAKS_SHOWN
     return ", ".join(parts[:_PEAKS_SHOWN]) + (f" and less from {more} more" if more > 0 else "")
@@ -107,7 +107,7 @@ def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Accel
         ),
         ranks=_ranks(devices),
         call_site=_call_site(largest),
-        hint=f"{_out_of_place(worst)}{_largest(largest.footprint)}",
+        hint=f"{_foreign_ranks(worst)}{_largest(largest.footprint)}",
     )
 
 
@@ -120,8 +120,8 @@ def _call_site(share: DeviceShare) -> CallSite | None:
     return None if block is None else block.call_site
 
 
-def _out_of_place(device: PhysicalDevice) -> str:
-    """Which ranks are on a device that is not theirs, and what to do about it."""
+def _foreign_ranks(device: PhysicalDevice) -> str:
+    """Which ranks allocate on a device that is not their own, and how to avoid it."""
     ranks = [share.rank for share in device.foreign_shares]
     if not ranks:
         return ""

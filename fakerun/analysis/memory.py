@@ -13,7 +13,7 @@ from fakerun.records.memory import MemoryBlock, MemoryTimeline
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFootprint:
-    """What the device memory of one rank came to, on one device or on all of them.
+    """The allocated device memory of one rank, on one device or on all of its devices.
 
     `peak_event` is the first event after which `peak_bytes` were allocated, `peak_block` the block that this event allocated;
     both are None when nothing was ever allocated. `alive_at_peak` is in order of allocation.
@@ -38,7 +38,7 @@ def footprints_by_device(timeline: MemoryTimeline) -> Mapping[int, MemoryFootpri
 
 
 def footprint_of(timeline: MemoryTimeline) -> MemoryFootprint:
-    """Replays the timeline once and reads everything off the running sum: that of all devices, if it has several."""
+    """Replay the timeline once and derive everything from the running sum, over all devices if it has several."""
     allocated = allocated_after_each_event(timeline)
     peak_bytes = max(allocated, default=0)
     peak_event = allocated.index(peak_bytes) if peak_bytes else None
@@ -71,7 +71,7 @@ def alive_after(timeline: MemoryTimeline, event: int) -> tuple[MemoryBlock, ...]
 
 
 def _by_device(timeline: MemoryTimeline) -> Mapping[int, MemoryTimeline]:
-    """For each device the timeline of its own blocks and their events; steps end where they did."""
+    """For each device the timeline of its blocks and their events, with the same ends of steps."""
     devices = sorted({block.device for block in timeline.blocks})
     if len(devices) == 1:
         return {devices[0]: timeline}
@@ -101,5 +101,5 @@ def _unfinished_step_peak(timeline: MemoryTimeline, allocated: Sequence[int]) ->
 
 
 def _peak_within(allocated: Sequence[int], start: int, end: int) -> int:
-    """The most that was allocated from just before event `start` up to event `end`."""
+    """The maximum allocated from just before event `start` up to event `end`."""
     return max(allocated[max(start - 1, 0) : end], default=0) if end else 0

@@ -1,6 +1,6 @@
-"""How a run came out: all findings of all ranks as one list, and the exit code that findings and failures add up to.
+"""The outcome of a run: all findings of all ranks as one tuple, and the exit code that follows from findings and failures.
 
-A rank's failure is not a finding: it has a traceback and an exit code of its own, and every renderer shows it as such.
+A rank's failure is not a finding: it has a traceback and an exit code of its own, and every format shows it separately.
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ _SEVERITIES = tuple(Severity)
 
 
 def all_findings(ranks: Iterable[RankRecord], of_analyses: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Findings of the ranks and of the analyses, the most severe first, one that several ranks share named once with all its ranks."""
+    """Findings of the ranks and of the analyses, the most severe first, a finding that several ranks share once, with all its ranks."""
     of_ranks = (replace(finding, ranks=finding.ranks or (record.rank,)) for record in ranks for finding in record.findings)
     merged: dict[Finding, set[int]] = {}
     for finding in (*of_analyses, *of_ranks):
@@ -37,7 +37,7 @@ def all_findings(ranks: Iterable[RankRecord], of_analyses: Iterable[Finding]) ->
 
 
 def added_findings(added: Iterable[int]) -> tuple[Finding, ...]:
-    """One `rank-added` for each rank that another one needed."""
+    """One `rank-added` for each rank that was added because another one needed it."""
     return tuple(
         Finding(
             code=FindingCode.RANK_ADDED,
@@ -49,7 +49,7 @@ def added_findings(added: Iterable[int]) -> tuple[Finding, ...]:
 
 
 def exit_code(ranks: Iterable[RankRecord], findings: Iterable[Finding]) -> ExitCode:
-    """What the command ends with: the user's interruption, a fault of ours, a wrong question, the script's failure, findings."""
+    """The exit code of the command; in order of precedence: interruption, internal error, usage error, failure of the script, findings."""
     codes = {_EXIT_CODES[record.failure.kind] for record in ranks if record.failure is not None}
     for code in (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.SCRIPT_FAILED):
         if code in codes:

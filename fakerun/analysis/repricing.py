@@ -1,4 +1,4 @@
-"""A kept run judged on other hardware: memory against what that hardware has, and what of the run may be different there."""
+"""A kept run assessed on other hardware: its memory against that hardware's, and what of the run may differ there."""
 
 from dataclasses import replace
 
@@ -10,14 +10,14 @@ from fakerun.records.run import RunRecord
 
 
 def repriced(job: JobSpec, run: RunRecord, hardware: Accelerator) -> tuple[JobSpec, RunRecord]:
-    """The job and its run as if for `hardware`; both unchanged if the run was simulated on it."""
+    """The job and its run with `hardware` as their hardware; both unchanged if the run was simulated on it."""
     if hardware == job.hardware:
         return job, run
     return replace(job, hardware=hardware), replace(run, findings=(*run.findings, _finding(job.hardware, hardware)))
 
 
 def _finding(simulated: Accelerator, hardware: Accelerator) -> Finding:
-    """What may differ: torch chooses kernels by vendor and compute capability, a script may choose sizes by the device's properties."""
+    """State what may differ: torch selects kernels by vendor and compute capability, a script may read the device's properties."""
     if (simulated.vendor, simulated.compute_capability) == (hardware.vendor, hardware.compute_capability):
         differs = f"torch chooses the same kernels on {hardware}; a script that reads the device's properties may act differently"
     else:

@@ -30,14 +30,14 @@ class Volume:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepVolumes:
-    """The volume of each completed step, and of what came after the last one: a step cut short, or the script's end."""
+    """The volume of each completed step, and of the calls after the last one: an incomplete step, or the end of the script."""
 
     per_step: tuple[Volume, ...] = ()
     after: Volume = Volume()
 
     @property
     def by_size(self) -> tuple[int, ...]:
-        """Sorts the largest first: by bytes, then calls, of the last step, the first step and what came after."""
+        """Sort key, the largest first: bytes, then calls, of the last step, the first step and the calls after the last step."""
         parts = (*self.per_step[-1:], *self.per_step[:1], self.after)
         return tuple(-part.nbytes for part in parts) + tuple(-part.calls for part in parts)
 
@@ -81,12 +81,12 @@ class Traffic:
 
     @property
     def steps_are_equal(self) -> bool:
-        """Whether every completed step communicated the same."""
+        """Whether each row has the same volume in every completed step."""
         return all(len(set(row.volumes.per_step)) <= 1 for row in self.rows)
 
 
 def traffic_of(collectives: Iterable[CollectiveRecord], *, steps: int) -> Traffic:
-    """Groups a rank's calls; those of step `steps` and later are after the last completed step."""
+    """Group a rank's calls; those of step `steps` and later count as after the last completed step."""
     collectives = tuple(collectives)
     rows = (
         TrafficRow(op=op, group=group, group_ranks=ranks, dtype=dtype, volumes=volumes)

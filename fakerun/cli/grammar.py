@@ -42,10 +42,12 @@ class DefaultCommandGroup(TyperGroup):
         return super().parse_args(ctx, args)
 
     def _check_not_mistyped(self, args: list[str]) -> None:
-        """Refuse a first word that is meant to be a command: no file, without the suffix of a script, and near a command's name."""
-        word, near = args[0], did_you_mean(args[0], self.commands)
+        """Refuse a first word that is meant to be a command: no option, no file, without a script's suffix, and near a command's name."""
+        word = args[0]
         is_module = not {"-m", "--module"}.isdisjoint(args)
-        if near and not is_module and not Path(word).suffix and not Path(word).exists():
+        if word.startswith("-") or is_module or Path(word).suffix or Path(word).exists():
+            return
+        if near := did_you_mean(word, self.commands):
             raise UsageError(f"no such script or command: {word}{near}")
 
     def shell_complete(self, ctx: Context, incomplete: str) -> list[Any]:

@@ -55,7 +55,7 @@ class Progress:
 
 
 def _bar() -> "Bar":
-    # Imported on use: for one rank, and in a pipe, nobody needs it.
+    # Imported on use: it is not needed for one rank or in a pipe.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -24,7 +24,7 @@ _NAME_LINE = re.compile(r"^- name: (\S+)$", re.MULTILINE)
 class Figure:
     """One figure of the data file: its value, parsed (None: not known), and where it comes from.
 
-    `estimate` is given for a figure that nobody published: what it is derived from, and how far off it may be.
+    `estimate` is given for a figure that is not published: what it is derived from, and how far off it may be.
     """
 
     value: Any
@@ -42,7 +42,7 @@ class Entry:
 
 
 class DataFileError(FakerunError):
-    """The data file of accelerators is wrong: a fault of whoever changed it."""
+    """The data file of accelerators is wrong: a fault in the file, not in the input."""
 
 
 def accelerator_names() -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Amounts with units as text: what the data file, job files and the command line write for a figure, and how each is read.
 
 Every amount is kept in one unit: bytes, bytes per second, operations per second, hertz, watts, seconds. Decimal and binary prefixes are
-told apart: GB is 10^9 bytes, GiB is 2^30.
+distinguished: GB is 10^9 bytes, GiB is 2^30.
 """
 
 import re

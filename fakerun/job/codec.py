@@ -1,4 +1,4 @@
-"""JobSpec as bytes: JSON, `{"fakerun_job": 2, "job": {...}}`. The launcher writes it for the ranks; it also marks a run directory."""
+"""JobSpec as bytes: JSON, `{"fakerun_job": 2, "job": {...}}`. The launcher writes it for the ranks; it also identifies a run directory."""
 
 import json
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SCHEMA_VERSION: Literal[2] = 2
-"""Raised when a field of a job changes meaning or goes."""
+"""Incremented when a field of a job changes its meaning or is removed."""
 
-_MARK = "fakerun_job"
-"""A key that no other program's `job.json` has: what is found under it decides whether a directory is ours to write to."""
+_VERSION_KEY = "fakerun_job"
+"""A key that no other program's `job.json` has: only a directory with it is taken as a run directory and written to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class _Envelope:
 
 @cache
 def _adapter() -> "TypeAdapter[_Envelope]":
-    # Imported on use: `fakerun --help` need not wait for it.
+    # Imported on use: it is slow to import, and `fakerun --help` does not need it.
     from pydantic import TypeAdapter
 
     return TypeAdapter(_Envelope)
@@ -36,7 +36,7 @@ def encode_job(job: JobSpec) -> bytes:
     """The job as bytes; equal jobs give equal bytes.
 
     Raises:
-        UsageError: a path, an argument or a variable is no UTF-8.
+        UsageError: a path, an argument or a variable is not UTF-8.
     """
     try:
         return _adapter().dump_json(_Envelope(fakerun_job=SCHEMA_VERSION, job=job), indent=2) + b"\n"
@@ -46,10 +46,10 @@ def encode_job(job: JobSpec) -> bytes:
 
 
 def decode_job(data: bytes, *, source: str = "job") -> JobSpec:
-    """The job that `encode_job` wrote; `source` is what messages call the bytes: the path of the file.
+    """The job that `encode_job` encoded; `source` is the name of the bytes in messages: the path of the file.
 
     Raises:
-        UsageError: the bytes are no job, or one of another schema version.
+        UsageError: the bytes are not a job of this schema version.
     """
     version = job_version(data)
     if version is None:
@@ -63,15 +63,15 @@ def decode_job(data: bytes, *, source: str = "job") -> JobSpec:
 
 
 def load_job_validator() -> None:
-    """Do what is done once, on first use: import pydantic and build the validator of jobs."""
+    """Import pydantic and build the validator of jobs now instead of on first use."""
     _adapter()
 
 
 def job_version(data: bytes) -> int | None:
-    """The schema version of an encoded job; None for bytes that no fakerun wrote."""
+    """The schema version of an encoded job; None for bytes that fakerun did not write."""
     try:
         document: Any = json.loads(data)
     except ValueError:
         return None
-    version = document.get(_MARK) if isinstance(document, dict) else None
+    version = document.get(_VERSION_KEY) if isinstance(document, dict) else None
     return version if isinstance(version, int) else None

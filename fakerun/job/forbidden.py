@@ -1,4 +1,4 @@
-"""The operations that a script must not issue (`--error-on-collective`), as they are written."""
+"""Parses the operations that a script must not issue (`--error-on-collective`)."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from fakerun.spelling import did_you_mean
 EVERY_OPERATION = tuple(CollectiveOp)
 
 _SWITCHES = {"all": EVERY_OPERATION, "1": EVERY_OPERATION, "true": EVERY_OPERATION, "0": (), "false": ()}
-"""Spellings of all and none, as for other options that are on or off."""
+"""Texts for all operations and for none, as for other switches."""
 
 
 def parse_forbidden(text: str) -> tuple[CollectiveOp, ...]:
     """Operations as the user writes them: `all`, or a list such as `all_reduce,send`.
 
     Raises:
-        UsageError: no operation is named, or one that is not known.
+        UsageError: no operation is given, or an unknown one.
     """
     switched = _SWITCHES.get(text.strip().lower())
     if switched is not None:
@@ -27,10 +27,10 @@ def parse_forbidden(text: str) -> tuple[CollectiveOp, ...]:
 
 
 def operations_named(names: Iterable[str]) -> tuple[CollectiveOp, ...]:
-    """The operations of these names, each once, in the order in which they are always listed.
+    """The operations with these names, each once, in the order of `CollectiveOp`.
 
     Raises:
-        UsageError: one of them is not known.
+        UsageError: a name is unknown.
     """
     named = set(names)
     known = [op.value for op in CollectiveOp]

@@ -1,4 +1,4 @@
-"""MeshSpec: the device mesh that a job asks for, and how it is written on the command line and in job files."""
+"""MeshSpec: the device mesh that a job requests, and its syntax on the command line and in job files."""
 
 import re
 from collections import Counter
@@ -15,8 +15,8 @@ DEFAULT_AXES = {1: ("dp",), 2: ("dp", "tp"), 3: ("pp", "dp", "tp")}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSpec(Mesh):
-    """The mesh that a job asks for. `named` tells whether the user named the axes; if not, they are `DEFAULT_AXES` and the script's own
-    names replace them.
+    """The mesh that a job requests. `named` is whether the user named the axes; if not, they are `DEFAULT_AXES`, and the names in the
+    script replace them.
     """
 
     named: bool
@@ -27,10 +27,10 @@ class MeshSpec(Mesh):
 
 
 def parse_mesh(text: str) -> MeshSpec:
-    """A mesh as the user writes it: `2x4`, or `dp=2,tp=4` when the axes are named. Spaces do not matter.
+    """A mesh as the user writes it: `2x4`, or `dp=2,tp=4` when the axes are named. Spaces are ignored.
 
     Raises:
-        UsageError: names the text, what is wrong and how a mesh is written.
+        UsageError: the message has the text, the reason and the syntax of a mesh.
     """
     if "=" in text:
         return _parse_named(text)

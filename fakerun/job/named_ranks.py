@@ -1,4 +1,4 @@
-"""Ranks that a script names: numbers that it compares ranks with, as in `if rank == 3:`. They may do something of their own."""
+"""Ranks that a script names: numbers with which it compares a rank, as in `if rank == 3:`. Such ranks may act differently."""
 
 import ast
 import re
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _RANK = re.compile(r"\b(?:[a-z0-9_]*?_)??(?:([a-z0-9]+)_)?rank(?:\(.*\))?$", re.DOTALL)
-"""`rank`, `self.dp_rank`, `dist.get_rank(group)`; the word before says what the rank is counted in."""
+"""`rank`, `self.dp_rank`, `dist.get_rank(group)`; the part before `rank` names the axis."""
 _NOT_AN_AXIS = frozenset({"get", "global", "world", "my", "this", "self", "node", "group", "is"})
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class NamedRank:
-    """A number that the script compares a rank with. `axis` is what the name says that it is a rank on: `tp`, `local`; "" if nothing."""
+    """A number with which the script compares a rank. `axis` is taken from the variable's name: `tp`, `local`; "" if it has none."""
 
     axis: str
     number: int
 
 
 def named_ranks(script: Path) -> tuple[NamedRank, ...]:
-    """Those in the file itself, in order. A file that cannot be parsed names none: running it will say why."""
+    """Those in the file itself, sorted; none in a file that cannot be parsed: running it reports the error."""
     try:
         tree = ast.parse(script.read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -39,7 +39,7 @@ def _found(tree: ast.AST) -> Iterator[NamedRank]:
 
 
 def _axis(side: ast.expr) -> str | None:
-    """What a rank is counted in, if the expression is one: a name, an attribute or a call that ends in `rank`."""
+    """The axis of a rank expression (a name, an attribute or a call that ends in `rank`); None for other expressions."""
     if not isinstance(side, ast.Name | ast.Attribute | ast.Call):
         return None
     found = _RANK.search(ast.unparse(side).lower())

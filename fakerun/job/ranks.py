@@ -1,4 +1,4 @@
-"""Which ranks of a job to simulate: how they are written, and the numbers that this means in a world of a given size."""
+"""Which ranks of a job to simulate: the syntax, and the ranks that it selects in a world of a given size."""
 
 import re
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ from fakerun.units import is_count
 
 _RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
 
-HOW = "write all, auto, or numbers and ranges as in 0,4-7"
+_SYNTAX = "write all, auto, or numbers and ranges as in 0,4-7"
 
 
 @dataclass(frozen=True, slots=True)
 class RankChoice:
-    """Ranks by range, first and last included; None means all there are. `auto`: fakerun is to choose."""
+    """Ranks as ranges, first and last included; None is all ranks. `auto`: fakerun selects them."""
 
     ranges: tuple[tuple[int, int], ...] | None
     auto: bool = False
@@ -25,10 +25,10 @@ class RankChoice:
         return cls(tuple((number, number) for number in numbers))
 
     def resolve(self, world_size: int) -> tuple[int, ...]:
-        """The numbers, each once and in order; none if fakerun is to choose.
+        """The ranks, each once and ascending; empty if fakerun selects them.
 
         Raises:
-            UsageError: a rank that the world does not have.
+            UsageError: the world does not have one of the ranks.
         """
         if self.ranges is None:
             return tuple(range(world_size))
@@ -46,7 +46,7 @@ def parse_ranks(text: str) -> RankChoice:
     """Ranks as the user writes them: `all`, `auto`, `3`, `0,4-7`.
 
     Raises:
-        UsageError: names the text, what is wrong and how ranks are written.
+        UsageError: the message has the text, the reason and the syntax of ranks.
     """
     if text.strip() == "all":
         return ALL_RANKS
@@ -58,8 +58,8 @@ def parse_ranks(text: str) -> RankChoice:
 def _range(part: str, text: str) -> tuple[int, int]:
     found = _RANGE.fullmatch(part)
     if found is None or not is_count(found[1]):
-        raise UsageError(f"ranks {text!r}: {part.strip()!r} is neither a number nor a range; {HOW}")
+        raise UsageError(f"ranks {text!r}: {part.strip()!r} is neither a number nor a range; {_SYNTAX}")
     first, last = int(found[1]), int(found[2] or found[1])
     if last < first:
-        raise UsageError(f"ranks {text!r}: the range {part.strip()} is empty; {HOW}")
+        raise UsageError(f"ranks {text!r}: the range {part.strip()} is empty; {_SYNTAX}")
     return first, last

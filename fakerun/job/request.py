@@ -1,4 +1,4 @@
-"""JobRequest: what one source (command line, environment, job file) says about a job; merging sources; and the JobSpec that results."""
+"""JobRequest: what one source (command line, environment, job file) specifies of a job; sources are merged and resolved to a JobSpec."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -17,14 +17,14 @@ from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
 
 DEFAULT_STEPS = 2
-"""Two steps show the first, which makes lazy state, and the steady one."""
+"""Two steps: the first, which creates lazy state, and a steady one."""
 
 _FIRST_RANK = RankChoice.of([0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """The parts of a job that one source gives; None (or empty) where it is silent."""
+    """The parts of a job that one source specifies; None (or empty) for the others."""
 
     script: Path | None = None
     module: str | None = None
@@ -42,16 +42,16 @@ class JobRequest:
     timeout_s: float | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
-        """This request where it says something, else `below`.
+        """This request, with `below` where it specifies nothing.
 
-        The script's arguments add up instead: `below`'s first, because in argparse and its kin the last one wins.
+        Arguments of the script are concatenated instead, `below`'s first: in argparse and similar parsers the last one wins.
         """
         given: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
         sums = {"args": below.args + self.args, "env": {**below.env, **self.env}}
         return replace(self._without_contradicted_sizes(below), **given | sums)
 
     def _without_contradicted_sizes(self, below: "JobRequest") -> "JobRequest":
-        """`below` less the sizes that follow from this request's: a world size decides nodes x processes, and both decide it."""
+        """`below` without the sizes that follow from this request's: a world size decides nodes x processes, and both decide it."""
         if self.world_size is not None:
             return replace(below, nnodes=None, nproc_per_node=None)
         nnodes_known = self.nnodes is not None or below.nnodes is not None
@@ -92,7 +92,7 @@ class JobRequest:
 
 
 def check_script(script: Path) -> None:
-    """Refuse a script that cannot be run, before anything is."""
+    """Refuse a script that cannot be run, before anything runs."""
     if script.is_dir():
         raise UsageError(f"{script}: is a directory; pass the script in it, or -m for a package")
     if not script.is_file():
@@ -100,7 +100,7 @@ def check_script(script: Path) -> None:
 
 
 def check_module(module: str) -> None:
-    """Refuse what cannot be the name of a module. Whether it exists is for the rank process to find: it alone has the script's path."""
+    """Refuse what cannot be the name of a module. Only the rank process can find whether it exists: it has the script's `sys.path`."""
     if module.endswith(".py") and Path(module).is_file():
         raise UsageError(f"{module} is a file, not a module; drop -m (in a job file: use script, not module)")
     if not all(part.isidentifier() for part in module.split(".")):

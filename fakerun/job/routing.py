@@ -1,4 +1,4 @@
-"""Routing: what is assumed of choices that nobody can know, such as the experts that a router picks for each token."""
+"""Routing: what is assumed about choices by unknown values, such as the experts that a router picks for each token."""
 
 from enum import StrEnum
 
@@ -7,23 +7,23 @@ from fakerun.spelling import did_you_mean
 
 
 class Routing(StrEnum):
-    """The scenarios. Every rank assumes the same one, so that what a rank sends is what its peer receives."""
+    """The scenarios. All ranks assume the same one, so that a rank sends what its peer receives."""
 
     BALANCED = "balanced"
     """The tokens' choices are spread over all experts as evenly as their number allows."""
 
     WORST = "worst"
-    """Every token chooses the same, first experts: the rank that has expert 0 gets as much as it ever can."""
+    """Every token chooses the same, first experts: the rank with expert 0 receives the maximum."""
 
 
 DEFAULT_ROUTING = Routing.BALANCED
 
 
 def routing_named(name: str) -> Routing:
-    """The scenario of that name.
+    """The scenario with this name.
 
     Raises:
-        UsageError: no such name.
+        UsageError: the name is unknown.
     """
     known = [routing.value for routing in Routing]
     if name not in known:

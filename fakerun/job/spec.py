@@ -1,4 +1,4 @@
-"""JobSpec: one job, fully validated. Everything that runs a job starts from this, whether it came from the command line or a YAML file."""
+"""JobSpec: one job, fully validated, from the command line, a YAML file or both. Everything that runs a job starts from it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,11 @@ from fakerun.records.collective import CollectiveOp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """A distributed training job, as torchrun would start it.
+    """A distributed training job, as torchrun starts it.
 
     Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
-    ranks to simulate; with `auto_ranks` there are none, and fakerun chooses them as it goes. `env` is added to the environment of every
-    rank. `mesh` is None when the job names none.
-    `error_on_collective` are the operations that the script must not issue.
+    ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run. `env` is added to the environment of every
+    rank. `mesh` is None when the job requests none. `error_on_collective` are the operations that the script must not issue.
     """
 
     script: Path | None = None
@@ -41,5 +40,5 @@ class JobSpec:
 
     @property
     def program(self) -> str:
-        """What the report calls the program: the script as given, or the module's name."""
+        """The program as the report shows it: the script as given, or the module's name."""
         return str(self.script) if self.script is not None else f"-m {self.module}"

@@ -1,4 +1,4 @@
-"""How many ranks a job has and how they are spread over nodes, from whatever part of that the user gave."""
+"""The number of ranks of a job and of its nodes, from the parts that the user gives."""
 
 from dataclasses import dataclass
 from math import prod
@@ -7,11 +7,11 @@ from fakerun.errors import UsageError
 from fakerun.job.mesh import MeshSpec
 
 MAX_RANKS_PER_NODE = 8
-"""Ranks on one node where the user gives only their total: the size of the usual machine."""
+"""Ranks on one node if the user gives only their total: common nodes have eight GPUs."""
 
 
 MAX_RANKS = 2**20
-"""More than any machine has. Above it, lists of ranks would fill this one's memory before anyone sees the mistake."""
+"""More than any cluster has. Above it, tuples of ranks would fill the memory of this machine before the mistake is reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +27,14 @@ class World:
 
 
 def resolve_world(*, world_size: int | None, nnodes: int | None, nproc_per_node: int | None, mesh: MeshSpec | None) -> World:
-    """The world that the given parts describe.
+    """The world with the given parts.
 
     The total is `world_size`, else `nnodes` times `nproc_per_node`, else the product of the mesh. A missing part follows from the
     total; without a total, `nnodes` and `nproc_per_node` default to 1, as in torchrun. A total alone fills nodes evenly with up to
     `MAX_RANKS_PER_NODE` ranks.
 
     Raises:
-        UsageError: nothing is given, a number is below 1 or beyond reason, or the parts contradict each other.
+        UsageError: nothing is given, a number is below 1 or too large, or the parts contradict each other.
     """
     for name, number in (("world size", world_size), ("number of nodes", nnodes), ("number of processes per node", nproc_per_node)):
         if number is not None and number < 1:
@@ -54,7 +54,7 @@ def resolve_world(*, world_size: int | None, nnodes: int | None, nproc_per_node:
 
 
 def total_ranks(*, world_size: int | None, nnodes: int | None, nproc_per_node: int | None, mesh: MeshSpec | None) -> int | None:
-    """The number of ranks as far as it is decided by what is given; None if it is not."""
+    """The number of ranks that the given parts determine; None if they do not determine it."""
     if world_size is not None:
         return world_size
     if nnodes is not None and nproc_per_node is not None:

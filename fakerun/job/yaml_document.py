@@ -1,7 +1,7 @@
-"""A YAML file as plain values that remember their line, without YAML's traps. Knows nothing about jobs.
+"""A YAML file as plain values with the lines of their sources, without YAML's ambiguities. It knows nothing about jobs.
 
 YAML 1.1, which PyYAML reads, takes `no` for False, `010` for 8 and `2:4` for 124, and lets a repeated key overwrite silently. Here each
-of these is an error, as is anything that is no plain map, list or scalar. All errors of a file are collected; each is one line,
+of these is an error, as is everything except plain maps, lists and scalars. All errors of a file are collected; each is one line,
 `file:line: key: what is wrong, what is allowed`.
 """
 
@@ -27,7 +27,7 @@ _BASE_8 = re.compile(r"[-+]?0[0-7_]+")
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes as SafeLoader does, but `<<` and `=` are ordinary text: a job file has no merge keys to surprise with."""
+    """Composes nodes as SafeLoader does, but `<<` and `=` are ordinary text: job files have no merge keys."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -49,19 +49,19 @@ class YamlDocument:
     """One parsed file: its value, the line and the source text of every part, and its problems so far."""
 
     def __init__(self, path: Path) -> None:
-        """Read and parse; what is YAML but a trap is noted among the problems.
+        """Read and parse; valid YAML that is ambiguous is noted among the problems.
 
         Raises:
-            UsageError: the file cannot be read or is no YAML.
+            UsageError: the file cannot be read or is not YAML.
         """
         self.path = path
         self.problems: list[Problem] = []
         self._root = _compose(path, _read(path))
-        self._note_traps(self._root, (), set())
+        self._note_ambiguities(self._root, (), set())
         self.value = _plain(self._root, {})
 
     def line(self, path: Sequence[Key]) -> int:
-        """The line of a part; of its key, where it has one. Of the innermost part that exists, where the path leads further."""
+        """The line of a part, or of its key if it has one; of the innermost part that exists if the path continues below it."""
         node, line = self._root, _line(self._root)
         for key in path:
             found = _child(node, key)
@@ -76,7 +76,7 @@ class YamlDocument:
         return _child(self._root, key) is not None
 
     def text(self, path: Sequence[Key]) -> str:
-        """The scalar there, as it is written in the file: `1.50`, not 1.5."""
+        """The scalar at `path`, as it is written in the file: `1.50`, not 1.5."""
         node = self._root
         for key in path:
             found = _child(node, key)
@@ -90,7 +90,7 @@ class YamlDocument:
         self.problems.append(Problem(line=self.line(path), path=tuple(path), message=message))
 
     def raise_problems(self) -> None:
-        """Do nothing if there are none.
+        """Raise the problems, if there are any.
 
         Raises:
             UsageError: all problems, in order of line, one on each line.
@@ -103,30 +103,30 @@ class YamlDocument:
             key = f"{dotted(problem.path)}: " if problem.path else ""
             yield f"{self.path}:{problem.line}: {key}{problem.message}"
 
-    def _note_traps(self, node: yaml.Node, path: tuple[Key, ...], seen: set[yaml.Node]) -> None:
-        """Note the traps in a part and below, once for each place in the file: an alias is no new place, and may contain itself."""
+    def _note_ambiguities(self, node: yaml.Node, path: tuple[Key, ...], seen: set[yaml.Node]) -> None:
+        """Note the ambiguities in a part and below it, once for each node: an alias is not a new node, and may contain itself."""
         if node in seen:
             return
         seen.add(node)
-        message = _trap(node)
+        message = _ambiguity(node)
         if message is not None:
             self.refuse(path, message)
         elif isinstance(node, yaml.SequenceNode):
             for index, item in enumerate(node.value):
-                self._note_traps(item, (*path, index), seen)
+                self._note_ambiguities(item, (*path, index), seen)
         elif isinstance(node, yaml.MappingNode):
-            self._note_key_traps(node, path)
+            self._note_ambiguous_keys(node, path)
             for key, value in node.value:
-                self._note_traps(value, (*path, key.value), seen)
+                self._note_ambiguities(value, (*path, key.value), seen)
 
-    def _note_key_traps(self, node: yaml.MappingNode, path: tuple[Key, ...]) -> None:
+    def _note_ambiguous_keys(self, node: yaml.MappingNode, path: tuple[Key, ...]) -> None:
         first_lines: dict[str, int] = {}
         for key, _ in node.value:
             line = _line(key)
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.append(Problem(line=line, path=path, message="a key must be a string, not a list or a mapping"))
                 continue
-            message = _trap(key)
+            message = _ambiguity(key)
             if key.value in first_lines:
                 message = f"duplicate key (first on line {first_lines[key.value]}); keep one"
             if message is not None:
@@ -184,11 +184,11 @@ def _child(node: yaml.Node, key: Key) -> tuple[yaml.Node, yaml.Node] | None:
     return None
 
 
-def _trap(node: yaml.Node) -> str | None:
-    """Why a part cannot be taken as it looks, if so."""
+def _ambiguity(node: yaml.Node) -> str | None:
+    """Why the value of a part may differ from what it looks like; None if it cannot."""
     if node.tag not in _ALLOWED_TAGS:
         return f"the tag {node.tag} is not allowed; write a plain value"
-    if not isinstance(node, yaml.ScalarNode) or node.style is not None:  # a quoted scalar is the text that it looks like
+    if not isinstance(node, yaml.ScalarNode) or node.style is not None:  # a quoted scalar is exactly its text
         return None
     text = node.value
     if node.tag == _NULL:
@@ -202,23 +202,23 @@ def _trap(node: yaml.Node) -> str | None:
     return None
 
 
-def _plain(node: yaml.Node, made: dict[yaml.Node, object]) -> object:
-    """Maps with text keys, lists and scalars. `made` has what each node became: aliases share it, and may contain themselves."""
-    if node in made:
-        return made[node]
+def _plain(node: yaml.Node, converted: dict[yaml.Node, object]) -> object:
+    """Maps with text keys, lists and scalars. `converted` has the value of each node: aliases share it, and may contain themselves."""
+    if node in converted:
+        return converted[node]
     if isinstance(node, yaml.MappingNode):
-        made[node] = plain_map = dict[str, object]()
-        plain_map.update((key.value, _plain(value, made)) for key, value in node.value if isinstance(key, yaml.ScalarNode))
+        converted[node] = plain_map = dict[str, object]()
+        plain_map.update((key.value, _plain(value, converted)) for key, value in node.value if isinstance(key, yaml.ScalarNode))
     elif isinstance(node, yaml.SequenceNode):
-        made[node] = plain_list = list[object]()
-        plain_list.extend(_plain(item, made) for item in node.value)
+        converted[node] = plain_list = list[object]()
+        plain_list.extend(_plain(item, converted) for item in node.value)
     else:
-        made[node] = _scalar(node)
-    return made[node]
+        converted[node] = _scalar(node)
+    return converted[node]
 
 
 def _scalar(node: yaml.Node) -> object:
-    """A truth value, a number, None or text; a date stays the text that it is written as."""
+    """A truth value, a number, None or text; a date stays the text in the file."""
     if node.tag not in (_BOOL, _INT, _FLOAT, _NULL):
         return node.value
     try:

@@ -1,7 +1,7 @@
-"""A job in YAML: its schema, and JobRequest from it. Everything is checked before anything runs, and all errors are reported at once.
+"""The schema of job files in YAML, and JobRequest from one. All of it is checked before anything runs; all errors are reported at once.
 
-Paths in a job file are relative to the file's own directory, so that it means the same from everywhere; a script that is not there is
-looked for in the current directory, as torchrun would.
+Paths in a job file are relative to the file's own directory, so that it can be used from any directory; a script that is not there
+is looked up in the current directory, as torchrun does.
 """
 
 import os
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def _valid_if(check: Callable[[Any], object]) -> AfterValidator:
-    """Passes the value through `check`, whose UsageError becomes the message."""
+    """Pass the value through `check`; its UsageError becomes the message."""
     return AfterValidator(_with_own_message(check))
 
 
@@ -98,7 +98,7 @@ def _forbidden(value: object) -> tuple[CollectiveOp, ...]:
 
 
 _NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
-"""What pydantic adds to the path of an error: the form of the mesh or hardware that was chosen, and that a key is wrong, not its value."""
+"""What pydantic adds to the path of an error: the form of mesh or hardware that was selected, or that the error is in a key."""
 
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -133,7 +133,7 @@ class JobFile(BaseModel):
 
 
 def load_job(path: Path) -> JobRequest:
-    """What the job file asks for.
+    """Read the request of a job file.
 
     Raises:
         UsageError: every error in the file, a line each: `file:line: key: what is wrong, what is allowed`.
@@ -151,7 +151,7 @@ def load_job(path: Path) -> JobRequest:
 
 
 def _validated(document: YamlDocument) -> JobFile:
-    """The file's keys; what is wrong is noted in the document, and then the result is of no use."""
+    """The file's keys; errors are noted in the document, and the result is then meaningless."""
     try:
         return JobFile.model_validate(document.value)
     except ValidationError as errors:
@@ -188,7 +188,7 @@ def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as an error message has it."""
+    """A value as an error message shows it."""
     match value:
         case dict():
             return "a mapping"
@@ -203,7 +203,7 @@ def _shown(value: object) -> str:
 
 
 def _hardware(job: JobFile, document: YamlDocument) -> "Accelerator | None":
-    """The accelerator that the file asks for; what is wrong with it is noted in the document."""
+    """The accelerator that the file requests; errors are noted in the document."""
     if isinstance(job.hardware, str):
         with _noting(document, "hardware"):
             return parse_hardware(job.hardware)
@@ -213,7 +213,7 @@ def _hardware(job: JobFile, document: YamlDocument) -> "Accelerator | None":
 
 
 def _hardware_of_mapping(texts: dict[str, str], document: YamlDocument) -> "Accelerator | None":
-    """From `base` and the figures that replace its own."""
+    """The accelerator named by `base`, with the figures that replace its own."""
     if BASE not in texts:
         document.refuse(("hardware",), f"{BASE} is missing: name the accelerator whose figures are replaced")
         return None
@@ -228,7 +228,7 @@ def _hardware_of_mapping(texts: dict[str, str], document: YamlDocument) -> "Acce
 
 
 def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None") -> JobRequest:
-    """Arguments and variables are passed on as they are written: `1.50` is not 1.5."""
+    """The request; arguments and variables are passed on as they are written: `1.50` is not 1.5."""
     return JobRequest(
         script=None if job.script is None else _script_path(document.path.parent, job.script),
         module=job.module,
@@ -247,7 +247,7 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
 
 
 def _script_path(directory: Path, script: str) -> Path:
-    """Where the script is, as short as it can be said: `scripts/train.py`, not `configs/../scripts/train.py`."""
+    """The path of the script in its shortest form: `scripts/train.py`, not `configs/../scripts/train.py`."""
     beside = directory / script
     if not beside.exists():
         return Path(script) if Path(script).exists() else beside
@@ -257,7 +257,7 @@ def _script_path(directory: Path, script: str) -> Path:
 
 
 def _check_together(request: JobRequest, document: YamlDocument) -> None:
-    """Note what is wrong between keys, and with the world outside."""
+    """Note contradictions between keys, and scripts or modules that do not exist."""
     if request.script is None and request.module is None:
         document.refuse((), "neither script nor module is given; one of them is required")
     if request.script is not None and request.module is not None:
@@ -272,7 +272,7 @@ def _check_together(request: JobRequest, document: YamlDocument) -> None:
 
 
 def _check_sizes(request: JobRequest, document: YamlDocument) -> None:
-    """World size, nodes, processes, mesh and rank against each other, as far as they are given: the command line may give the rest."""
+    """Check world size, nodes, processes, mesh and rank against each other, as far as they are given: the command line may add more."""
     sizes = {"world_size": request.world_size, "nnodes": request.nnodes, "nproc_per_node": request.nproc_per_node}
     given = [key for key, size in sizes.items() if size is not None]
     with _noting(document, given[0] if given else "mesh"):

@@ -23,7 +23,7 @@ class Stoppable(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Supervision:
-    """The deadline of one running rank (None: it has no limit), and `stopped`: why it was told to end, if it was. Times are in seconds."""
+    """The deadline of one running rank (None: it has no limit), and `stopped`: why it was stopped, if it was. Times are in seconds."""
 
     process: Stoppable
     deadline: float | None

@@ -114,7 +114,7 @@ def report(error: BaseException) -> None:
 def wait_for_threads() -> None:
     """Join the script's threads, as Python does before it ends.
 
-    `threading._shutdown` rather than a loop of joins: only there are executors told to end their idle threads.
+    `threading._shutdown` rather than a loop of joins: only there do executors end their idle threads.
     """
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
 

@@ -1,1 +1,1 @@
-"""What happened on a simulated rank, as plain frozen data. Torch-free; imports nothing of fakerun but `units` and `errors`."""
+"""What happened on a simulated rank, as plain frozen data. Torch-free; imports only the ground floor of fakerun."""

@@ -1,8 +1,8 @@
-"""RankRecord as bytes: gzipped JSON; what is known of the whole run, as JSON. The only place that knows how records lie in a file.
+"""RankRecord as gzipped JSON, and what is known of the whole run as JSON. The only module that knows the file format of records.
 
-A rank's document is short: it names its groups, and refers to the long parts of the record, which other ranks may have in common with
-it, by a name that follows from their content. A long run has some hundred thousand calls and memory blocks. Their JSON is a few strings
-over and over: gzip's fastest level makes it nine times smaller in less time than the disk would take, and pydantic reads each string once.
+A rank's document is short: it names the rank's groups and refers to the long parts of the record by a hash of their content, so that ranks
+share equal parts. A long run has some hundred thousand calls and memory blocks, whose JSON repeats a few strings: gzip's fastest level
+makes it nine times smaller in less time than the disk would need, and pydantic reads each distinct string once.
 """
 
 import gzip
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 SCHEMA_VERSION: Literal[3] = 3
-"""Raised when a record's fields change meaning or go; a new field with a default does not raise it."""
+"""Incremented when a field of a record changes its meaning or is removed; a new field with a default does not increment it."""
 
 _DIGEST_BYTES = 16
 
-_Runs = tuple[tuple[int, int, int], ...]
-"""Ranks as arithmetic progressions: first, how many, by how much they grow."""
+_Progressions = tuple[tuple[int, int, int], ...]
+"""Ranks as arithmetic progressions: first rank, number of ranks, stride."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Group:
     label: str | None
     name: str
-    ranks: _Runs
+    ranks: _Progressions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _GroupCreation:
-    ranks: _Runs
+    ranks: _Progressions
     before: int
     count: int = 1
-    callers: _Runs | None = None
+    callers: _Progressions | None = None
     call_site: CallSite | None = None
 
 
@@ -69,7 +69,7 @@ class _Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Assumed:
-    ranks: _Runs
+    ranks: _Progressions
     representative: int
 
 
@@ -90,7 +90,7 @@ _Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...])
 
 @dataclass(frozen=True, slots=True)
 class EncodedRank:
-    """A rank's own document, and by name the parts that it refers to."""
+    """A rank's document, and by name the parts that it refers to."""
 
     document: bytes
     parts: Mapping[str, bytes]
@@ -98,20 +98,20 @@ class EncodedRank:
 
 @cache
 def _adapter(kind: Any) -> "TypeAdapter[Any]":
-    # Imported on use: commands that read no records need not wait for it.
+    # Imported on use: it is slow to import, and not every command reads records.
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
 
 
 def encode_rank(record: RankRecord) -> EncodedRank:
-    """The record as bytes; equal records give equal bytes, and what is equal in two records has one name."""
+    """The record as bytes. Equal records give equal bytes, and equal parts of two records have one name."""
     calls = calls_of(record.rank, record.collectives)
     parts: dict[str, bytes] = {}
 
-    def part(of: str, kind: Any, value: Any) -> str:
+    def add_part(prefix: str, kind: Any, value: Any) -> str:
         text = _json(kind, value, exclude_defaults=True)
-        name = f"{of}-{hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()}"
+        name = f"{prefix}-{hashlib.blake2b(text, digest_size=_DIGEST_BYTES).hexdigest()}"
         parts[name] = _compressed(text)
         return name
 
@@ -120,10 +120,10 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         rank=record.rank,
         mesh=record.mesh,
         steps=record.steps,
-        schedule=part("schedule", Schedule, calls.schedule),
-        groups=tuple(_Group(label=group.label, name=group.name, ranks=_runs(group.ranks)) for group in calls.groups),
-        group_creations=part("groups", tuple[_GroupCreation, ...], tuple(map(_new_group, record.group_creations))),
-        memory=part("memory", MemoryTimeline, record.memory),
+        schedule=add_part("schedule", Schedule, calls.schedule),
+        groups=tuple(_Group(label=group.label, name=group.name, ranks=_progressions(group.ranks)) for group in calls.groups),
+        group_creations=add_part("groups", tuple[_GroupCreation, ...], tuple(map(_encoded_creation, record.group_creations))),
+        memory=add_part("memory", MemoryTimeline, record.memory),
         devices=record.devices,
         findings=record.findings,
         failure=record.failure,
@@ -133,21 +133,21 @@ def encode_rank(record: RankRecord) -> EncodedRank:
 
 
 class RankDecoder:
-    """Reads records, each part once: equal parts of several records are one object. `read_part` gives the bytes of a part by name."""
+    """Decodes records, each part once: equal parts of several records are one object. `read_part` returns the bytes of a part by name."""
 
     def __init__(self, read_part: Callable[[str], bytes]) -> None:
         self._read_part = read_part
         self._parts: dict[str, Any] = {}
-        self._made: dict[str, tuple[GroupCreation, ...]] = {}
-        self._ranks: dict[_Runs, tuple[int, ...]] = {}
+        self._creations: dict[str, tuple[GroupCreation, ...]] = {}
+        self._ranks: dict[_Progressions, tuple[int, ...]] = {}
 
     def decode(self, data: bytes, *, source: str = "record") -> RankRecord:
-        """The record that `encode_rank` wrote; `source` is what messages call the bytes: the path of the file.
+        """The record that `encode_rank` encoded; `source` is the name of the bytes in messages: the path of the file.
 
         Raises:
-            UsageError: the bytes are no record, or one of another schema version; or a part is missing or damaged.
+            UsageError: the bytes are not a record of this schema version, or a part is missing or damaged.
         """
-        document: _Document = _decoded(_Document, data, source, version_matters=True)
+        document: _Document = _decoded(_Document, data, source, has_version=True)
         groups = tuple(map(self._group, document.groups))
         schedule = self._part(Schedule, document.schedule)
         return RankRecord(
@@ -155,7 +155,7 @@ class RankDecoder:
             mesh=document.mesh,
             steps=document.steps,
             collectives=RankCalls(document.rank, schedule, groups),
-            group_creations=self._new_groups(document.group_creations),
+            group_creations=self._group_creations(document.group_creations),
             memory=self._part(MemoryTimeline, document.memory),
             devices=document.devices,
             findings=document.findings,
@@ -173,10 +173,10 @@ class RankDecoder:
         part: _Part = self._parts[name]
         return part
 
-    def _new_groups(self, name: str) -> tuple[GroupCreation, ...]:
-        if name not in self._made:
-            self._made[name] = tuple(map(_as_it_was, self._part(tuple[_GroupCreation, ...], name)))
-        return self._made[name]
+    def _group_creations(self, name: str) -> tuple[GroupCreation, ...]:
+        if name not in self._creations:
+            self._creations[name] = tuple(map(_decoded_creation, self._part(tuple[_GroupCreation, ...], name)))
+        return self._creations[name]
 
     def _group(self, group: _Group) -> ProcessGroup:
         if group.ranks not in self._ranks:
@@ -186,14 +186,14 @@ class RankDecoder:
 
 
 def encode_run(run: RunRecord) -> bytes:
-    """What is known of the run beside its ranks' records."""
+    """What is known of the run, without its ranks' records."""
     document = _RunDocument(
         schema_version=SCHEMA_VERSION,
         fakerun_version=run.fakerun_version,
         torch_version=run.torch_version,
         is_complete=run.is_complete,
         added=run.added,
-        assumed=tuple(_Assumed(ranks=_runs(each.ranks), representative=each.representative) for each in run.assumed),
+        assumed=tuple(_Assumed(ranks=_progressions(each.ranks), representative=each.representative) for each in run.assumed),
         mesh=run.mesh,
         findings=run.findings,
     )
@@ -201,12 +201,12 @@ def encode_run(run: RunRecord) -> bytes:
 
 
 def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> RunRecord:
-    """The run that `encode_run` wrote, with the records of its ranks.
+    """The run that `encode_run` encoded, with the records of its ranks.
 
     Raises:
-        UsageError: the bytes are no run, or one of another schema version.
+        UsageError: the bytes are not a run of this schema version.
     """
-    document: _RunDocument = _validated(_RunDocument, data, source, version_matters=True)
+    document: _RunDocument = _validated(_RunDocument, data, source, has_version=True)
     return RunRecord(
         fakerun_version=document.fakerun_version,
         torch_version=document.torch_version,
@@ -220,7 +220,7 @@ def decode_run(data: bytes, ranks: tuple[RankRecord, ...], *, source: str) -> Ru
 
 
 def _json(kind: Any, value: Any, *, exclude_defaults: bool = False) -> bytes:
-    """As JSON. Lone surrogates, which UTF-8 cannot hold, as readable escapes: Python makes them of names of files that are no UTF-8."""
+    """The value as JSON. Lone surrogates, with which Python represents file names that are not UTF-8, become readable escapes."""
     try:
         return _adapter(kind).dump_json(value, exclude_defaults=exclude_defaults)
     except ValueError:  # pydantic's PydanticSerializationError is one
@@ -233,50 +233,54 @@ def _compressed(text: bytes) -> bytes:
     return gzip.compress(text, compresslevel=1, mtime=0)
 
 
-def _new_group(made: GroupCreation) -> _GroupCreation:
-    callers = None if made.callers is None else _runs(made.callers)
-    return _GroupCreation(ranks=_runs(made.ranks), before=made.before, count=made.count, callers=callers, call_site=made.call_site)
+def _encoded_creation(creation: GroupCreation) -> _GroupCreation:
+    callers = None if creation.callers is None else _progressions(creation.callers)
+    return _GroupCreation(
+        ranks=_progressions(creation.ranks), before=creation.before, count=creation.count, callers=callers, call_site=creation.call_site
+    )
 
 
-def _as_it_was(made: _GroupCreation) -> GroupCreation:
-    callers = None if made.callers is None else _ranks(made.callers)
-    return GroupCreation(ranks=_ranks(made.ranks), before=made.before, count=made.count, callers=callers, call_site=made.call_site)
+def _decoded_creation(creation: _GroupCreation) -> GroupCreation:
+    callers = None if creation.callers is None else _ranks(creation.callers)
+    return GroupCreation(
+        ranks=_ranks(creation.ranks), before=creation.before, count=creation.count, callers=callers, call_site=creation.call_site
+    )
 
 
-def _runs(ranks: Sequence[int]) -> _Runs:
-    runs: list[tuple[int, int, int]] = []
+def _progressions(ranks: Sequence[int]) -> _Progressions:
+    progressions: list[tuple[int, int, int]] = []
     for rank in ranks:
-        if runs:
-            first, count, stride = runs[-1]
+        if progressions:
+            first, count, stride = progressions[-1]
             if count == 1 or rank == first + count * stride:
-                runs[-1] = (first, count + 1, rank - first if count == 1 else stride)
+                progressions[-1] = (first, count + 1, rank - first if count == 1 else stride)
                 continue
-        runs.append((rank, 1, 1))
-    return tuple(runs)
+        progressions.append((rank, 1, 1))
+    return tuple(progressions)
 
 
-def _ranks(runs: _Runs) -> tuple[int, ...]:
-    return tuple(first + i * stride for first, count, stride in runs for i in range(count))
+def _ranks(progressions: _Progressions) -> tuple[int, ...]:
+    return tuple(first + i * stride for first, count, stride in progressions for i in range(count))
 
 
-def _decoded(kind: Any, data: bytes, source: str, *, version_matters: bool = False) -> Any:
+def _decoded(kind: Any, data: bytes, source: str, *, has_version: bool = False) -> Any:
     try:
         text = gzip.decompress(data)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{source}: not a fakerun record ({error}); run the job again") from error
-    return _validated(kind, text, source, version_matters=version_matters)
+    return _validated(kind, text, source, has_version=has_version)
 
 
-def _validated(kind: Any, text: bytes, source: str, *, version_matters: bool = False) -> Any:
+def _validated(kind: Any, text: bytes, source: str, *, has_version: bool = False) -> Any:
     try:
         return _adapter(kind).validate_json(text)
     except ValueError as error:  # pydantic's ValidationError is one
-        wrong = _what_is_wrong(text, error) if version_matters else f"the record is damaged ({error})"
-        raise UsageError(f"{source}: {wrong}; run the job again with this fakerun") from error
+        reason = _invalid_because(text, error) if has_version else f"the record is damaged ({error})"
+        raise UsageError(f"{source}: {reason}; run the job again with this fakerun") from error
 
 
-def _what_is_wrong(text: bytes, error: ValueError) -> str:
-    """Called only after validation failed: checking the version first would parse every good file twice."""
+def _invalid_because(text: bytes, error: ValueError) -> str:
+    """Why validation failed. Checking the version before validation would parse every valid file twice."""
     try:
         document: Any = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""CollectiveRecord: one collective or point-to-point call of one rank, in the words of c10d and nccl-tests."""
+"""CollectiveRecord: one collective or point-to-point call of one rank, with the terms of c10d and nccl-tests."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,12 +40,12 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What a communication call moves, and how: everything about it but its partners and its place in the program.
+    """What a communication call transfers, and how: everything about it except its peers and its position in the program.
 
     Sizes are per tensor, in elements; `nbytes` is the nccl-tests message size: the larger of the payload this rank sends
     and the payload it receives, in bytes. `dtype` is torch's name without `torch.`, "" for a barrier.
 
-    No field of a call has a default: whoever makes one from another names them all, and the type checker sees one that is left out.
+    No field of a call has a default: code that builds a call from another names all fields, and the type checker reports a missing one.
     """
 
     op: CollectiveOp
@@ -59,14 +59,14 @@ class Payload:
     output_splits: tuple[int, ...] | None
     is_async: bool
     coalesced: int | None
-    """Calls of a rank with the same number were issued as one (`batch_isend_irecv`, a coalescing manager); None for one by itself."""
+    """Calls of a rank with the same number were issued as one (`batch_isend_irecv`, a coalescing manager); None if issued alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommunicationCall(Payload):
     """A communication call as the process group received it, before it is placed in the program.
 
-    `root` and `peer` are global ranks. `cuda_index` is the device that it runs on (NCCL), as the script counts them; None for
+    `root` and `peer` are global ranks. `cuda_index` is the device that it runs on (NCCL), as the script numbers devices; None for
     the host (gloo).
     """
 
@@ -75,7 +75,7 @@ class CommunicationCall(Payload):
     group_description: str
     """torch's description of the process group: "default_pg", "mesh_tp", "undefined"."""
     process_group: str
-    """c10d's own name of it ("0", "1", ...): the same on all its ranks, if they made their groups in the same order."""
+    """c10d's name of it ("0", "1", ...): the same on all its ranks if they create their groups in the same order."""
     root: int | None
     peer: int | None
 
@@ -84,8 +84,8 @@ class CommunicationCall(Payload):
 class PlacedCall(Payload):
     """A call in the program of a rank: `seq` counts the rank's calls from 0, `call_site` is the line in the user's code.
 
-    `device` is an ordinal into the rank's `RankRecord.devices`, so that ranks which do the same, each on a device of its own, have the
-    same; None for a call that runs on the host (gloo).
+    `device` is an ordinal into the rank's `RankRecord.devices`, so that ranks that issue the same calls, each on its own device,
+    have equal schedules; None for a call that runs on the host (gloo).
     """
 
     seq: int
@@ -93,16 +93,16 @@ class PlacedCall(Payload):
     phase: Phase
     device: int | None
     waited: bool
-    """Whether the script, or torch for it, waited: on the handle, by taking its future, or by using the result. True if not async."""
+    """Whether the script, or torch for it, waited: on the handle, on its future, or by using the result. True if the call is not async."""
     waited_before: int | None
-    """Of an asynchronous call that was waited for: the `seq` of the first call that was made after that."""
+    """For an asynchronous call that was waited for: the `seq` of the first call that was issued after the wait."""
     module: str | None
     call_site: CallSite | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectiveRecord(PlacedCall):
-    """One communication call of one rank: what it moved, where in the program, and with whom.
+    """One communication call of one rank: what it transfers, where in the program, and with which ranks.
 
     `group` is the mesh axis whose ranks the group has, else "world" for all ranks, else torch's description of the group, None if it
     has none. `group_ranks` are global ranks in group order; `root` and `peer` are global ranks.
@@ -111,7 +111,7 @@ class CollectiveRecord(PlacedCall):
     group: str | None
     group_ranks: tuple[int, ...]
     process_group: str
-    """c10d's own name of the process group: the same on all its ranks, if they made their groups in the same order."""
+    """c10d's name of the process group: the same on all its ranks if they create their groups in the same order."""
     root: int | None
     peer: int | None
 

@@ -181,7 +181,7 @@ class FindingCode(StrEnum):
     SEND_WITHOUT_RECV = (
         "send-without-recv",
         Severity.ERROR,
-        "Message that nobody receives",
+        "Message without a receiver",
         "A rank sends a message for which the peer posts no receive.",
         "Add the receive on the peer, with the same group and tag.",
         (RecorderVerdict.NOT_ALL_JOINING,),
@@ -230,7 +230,7 @@ class FindingCode(StrEnum):
     NEVER_WAITED = (
         "never-waited",
         Severity.WARNING,
-        "Asynchronous call that nobody waits for",
+        "Asynchronous call that is never waited for",
         "An asynchronous collective is never waited for: its result may be used before it is complete.",
         "Call wait() on the handle before the result is used.",
     )
@@ -311,7 +311,7 @@ class FindingCode(StrEnum):
         "Treat what depends on the exchanged values as unverified.",
     )
 
-    # -- values that nobody computed ---------------------------------------------------------------------------------------------------
+    # -- values that are not computed ---------------------------------------------------------------------------------------------------
 
     UNKNOWN_VALUE = (
         "unknown-value",

@@ -1,4 +1,4 @@
-"""A Finding: one thing the user should know. Every analysis returns these and every format shows the same ones."""
+"""Finding: one statement to the user. Every analysis returns findings, and every format shows the same ones."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from fakerun.records.finding_code import FindingCode, Severity
 class Finding:
     """One statement about the job.
 
-    `message` is one sentence about this case, `hint` what to do about it (by default the report says nothing: `code.way_out` is the
-    general advice); `call_site` is the line in the user's code.
+    `message` is one sentence about this case, `hint` what to do about it (None: the report shows no hint; `code.way_out` is the general
+    advice); `call_site` is the line in the user's code.
     """
 
     code: FindingCode

@@ -16,12 +16,12 @@ def rounded_size_bytes(requested_bytes: int) -> int:
 
 
 class Category(StrEnum):
-    """What a block of device memory is for. A block has one category over its whole life: the strongest role it was ever seen in.
+    """What a block of device memory is for. A block keeps one category: that of the highest priority of all roles that it had.
 
     `parameter`, `buffer`: persistent storage of a module's parameters (the local shard) and buffers. `gradient`: storage of a
     parameter's `.grad`. `optimizer_state`: held in an optimizer's state. `communication`: buffers of collectives, unsharded
-    parameters of FSDP included. `input`: brought from the host, or made from nothing, outside modules, backward and optimizer; and
-    what the script computed there to hand it to a model. `activation`: created in forward with gradients enabled (the loss and
+    parameters of FSDP included. `input`: copied from the host, or created from no input, outside modules, backward and optimizer;
+    and what the script computes there and passes to a model. `activation`: created in forward with gradients enabled (the loss and
     recomputation included). `temporary`: the rest.
     """
 

@@ -1,13 +1,13 @@
-"""What passes between `emulate`, which makes things happen, and `trace`, which watches. Neither imports the other; `rank` connects them.
+"""The interface between `emulate`, which reports events, and `trace`, which records them. Neither imports the other; `rank` connects them.
 
 There is one protocol for each subject, and a module of `emulate` takes the one that it needs. A fourth is planned for the timeline: an
-`ExecutionObserver`, which gets every operation that the device would execute, with the stream that is current, after the operation was
-simulated and whether it allocates or not:
+`ExecutionObserver`, which receives every operation that the device would execute, with the current stream, after the operation was
+simulated, whether or not it allocates:
 
     def executed(self, operation: Hashable, stream: int) -> None
 
-`operation` would be the signature by which `DeviceMode` remembers results, so that each distinct operation is stored once. The place of
-the call is marked in `DeviceMode._answer`.
+`operation` would be the operator signature under which `DeviceMode` caches results, so that each distinct operation is stored once. A
+comment in `DeviceMode._answer` marks where it would be called.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,62 +24,62 @@ Tensor: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class RecordMark:
-    """A point in the record of a rank: how many communication calls and training steps it holds up to there."""
+    """A point in the record of a rank: the number of communication calls and training steps before it."""
 
     calls: int
     steps: int
 
 
 class AllocationObserver(Protocol):
-    """Learns of the device memory that operations take, and of the purpose of tensors where only the emulation knows it."""
+    """Observes the device memory that operations allocate, and the purpose of tensors where only the emulation knows it."""
 
     def tensors_created(self, tensors: Sequence[Tensor], *, derived: bool) -> None:
         """An operation returned these simulated tensors; views and in-place results may be among them.
 
-        `derived` is whether the operation read a simulated tensor. If not, it made the tensors from nothing or from host data.
+        `derived` is whether the operation read a simulated tensor. If not, it created the tensors from no input or from host data.
         """
 
     def communication_buffers(self, tensors: Sequence[Tensor]) -> None:
-        """These tensors hold what was or will be communicated, and live only for that (FSDP's gathered parameters)."""
+        """These tensors hold only what was or will be communicated (FSDP's gathered parameters)."""
 
     def gradients_kept(self, tensors: Sequence[Tensor]) -> None:
-        """These tensors are gradients that a wrapper (FSDP) keeps to add to in the next backward."""
+        """These tensors are gradients that a wrapper (FSDP) keeps to accumulate into in the next backward."""
 
 
 class CommunicationObserver(Protocol):
-    """Learns of communication calls, in the order in which they are issued."""
+    """Observes communication calls, in the order in which they are issued."""
 
     def communicated(self, call: CommunicationCall, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-        """A communication call was issued on these tensors. Returns the number that the call goes by."""
+        """A communication call was issued on these tensors. Returns the number of the call."""
 
     def waited_for(self, call: int) -> None:
         """The script waited for the asynchronous call of this number."""
 
     def mark(self) -> RecordMark:
-        """The present end of the record."""
+        """The current end of the record."""
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        """What was recorded between two marks, communication calls and ends of steps, happens again without being run."""
+        """What was recorded between two marks, communication calls and ends of steps, happens again without being executed."""
 
 
 class TopologyObserver(Protocol):
-    """Learns of process groups and device meshes."""
+    """Observes process groups and device meshes."""
 
     def process_group_created(self) -> None:
-        """The script initialised torch.distributed or made a further group."""
+        """The script initialised torch.distributed or created another group."""
 
     def groups_created(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
-        """The script, or a mesh of its own, made groups of these global ranks, by a call that `callers` must make; None is all ranks."""
+        """The script, or a mesh of its own, created groups of these global ranks, by a call that `callers` must make; None is all."""
 
     def mesh_created(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
-        """The script made a device mesh: the size of every axis in order, and the global ranks of this rank's group on each.
+        """The script created a device mesh; `groups` has the global ranks of this rank's group on each axis.
 
-        No sizes are given for a mesh that holds other ranks than the job's, or in another order.
+        `mesh` is None if the mesh holds other ranks than the job's, or holds them in another order.
         """
 
 
 class FindingSink(Protocol):
-    """Takes what the emulation has to say to the user; one finding per code, subject and call site.
+    """Receives the findings of the emulation; keeps one per code, subject and call site.
 
     `subject` distinguishes findings of one code at one line.
     """
@@ -99,7 +99,7 @@ class MemoryStatistics(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observers:
-    """Everything through which the emulation of one rank reports, and the counters that it answers the script's questions from."""
+    """What the emulation of one rank reports to, and the counters from which it answers the script's queries."""
 
     allocations: AllocationObserver
     communication: CommunicationObserver
@@ -111,7 +111,7 @@ class Observers:
 class AutogradClock(Protocol):
     """What autograd is doing in this thread.
 
-    Sequence numbers grow with every graph node made in forward; a node keeps its own in backward.
+    Sequence numbers grow with every graph node created in forward; a node keeps its number in backward.
     """
 
     def in_backward(self) -> bool: ...
@@ -120,4 +120,4 @@ class AutogradClock(Protocol):
         """The number that the next graph node will have."""
 
     def running_sequence(self) -> int | None:
-        """The number of the node that backward is running; None outside backward and in nodes that have none."""
+        """The number of the node that backward is running; None outside backward and in nodes without a number."""

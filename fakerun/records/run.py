@@ -1,4 +1,4 @@
-"""RankRecord and RunRecord: everything one simulated rank left behind, and all of them together."""
+"""RankRecord and RunRecord: everything recorded of one simulated rank, and of all simulated ranks of a run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from fakerun.records.memory import MemoryTimeline
 
 
 class FailureKind(StrEnum):
-    """How a rank ended that did not end well."""
+    """How a rank failed."""
 
     EXCEPTION = "exception"
     """The script raised (KeyboardInterrupt raised by the script itself included)."""
@@ -24,7 +24,7 @@ class FailureKind(StrEnum):
     GAP = "gap"
     """The script needs an emulation that fakerun lacks."""
     USAGE = "usage"
-    """What fakerun was asked for does not fit the script: a mesh with another number of axes."""
+    """The job does not fit the script: its mesh has another number of axes."""
     INTERRUPTED = "interrupted"
     """The user stopped fakerun (Ctrl-C)."""
     INTERNAL = "internal"
@@ -41,12 +41,12 @@ class ProcessFailure:
     message: str
     traceback: str = ""
     exit_code: int = 1
-    """As the shell would see it: a signal is 128 + its number."""
+    """As a shell reports it: 128 + the number for a signal."""
     call_site: CallSite | None = None
 
     @property
     def summary_line(self) -> str:
-        """What happened, as Python's own last line says it: `KeyError: 1`; where there was no exception of the script's, the message."""
+        """What happened, like the last line of a Python traceback: `KeyError: 1`; the message if the script raised no exception."""
         message = self.message.strip().partition("\n")[0]
         if self.kind in (FailureKind.GAP, FailureKind.USAGE, FailureKind.INTERRUPTED) or self.exception is None:
             return message
@@ -56,10 +56,10 @@ class ProcessFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupCreation:
-    """Groups that one line made, one after the other (`new_group`, `split_group`, a DeviceMesh): `count` of them, of the same size.
+    """Groups that one line creates in sequence (`new_group`, `split_group`, a DeviceMesh): `count` groups of the same size.
 
-    The ranks that must make them all make the same ones in the same order, members or not: `callers`, or all of the world if that is
-    None. `ranks` has the global ranks of all groups, group by group; `before` is the `seq` of the first communication call after them.
+    `callers` are the ranks that must create the same groups in the same order, members or not; None is all ranks of the world.
+    `ranks` has the global ranks of all groups, group by group; `before` is the `seq` of the first communication call after them.
     """
 
     ranks: tuple[int, ...]
@@ -76,7 +76,7 @@ class GroupCreation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankRecord:
-    """One simulated rank: where it sits on the mesh, what it communicated, what it allocated, how it ended.
+    """One simulated rank: its mesh, what it communicated, what it allocated, how it ended.
 
     `mesh` is the one in effect (`mesh_in_effect`), None if there was none. `steps` counts completed optimizer steps. `devices` are the
     CUDA indices of the devices that the rank used, on its node, in order of first use: blocks and collectives refer to them by ordinal.
@@ -86,14 +86,14 @@ class RankRecord:
     mesh: Mesh | None = None
     steps: int = 0
     collectives: Sequence[CollectiveRecord] = ()
-    """In order. `records.schedule.calls_of` has them in a form that ranks share."""
+    """In order. `records.schedule.calls_of` returns them in a form that ranks share."""
     group_creations: tuple[GroupCreation, ...] = ()
     memory: MemoryTimeline = field(default_factory=MemoryTimeline)
     devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
     torch_version: str | None = None
-    """None when the process died before it could say."""
+    """None if the process died before it recorded the version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,17 +106,17 @@ class AssumedRanks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """All simulated ranks of one job, in order of rank, and which versions made them."""
+    """All simulated ranks of one job, in order of rank, and the versions that produced them."""
 
     fakerun_version: str
     torch_version: str | None
     ranks: tuple[RankRecord, ...]
     is_complete: bool = True
-    """Whether the run came to its end; else it was cut off, and nothing is assumed of ranks that were not simulated."""
+    """Whether the run completed; if it was interrupted, nothing is assumed about ranks that were not simulated."""
     added: tuple[int, ...] = ()
     """Ranks that were simulated only because others waited for what they send."""
     assumed: tuple[AssumedRanks, ...] = ()
     mesh: Mesh | None = None
-    """The mesh along whose axes ranks were assumed to match; None if none was."""
+    """The mesh along whose axes ranks were assumed to match; None if no rank was assumed."""
     findings: tuple[Finding, ...] = ()
-    """What is to be said of the choice of ranks."""
+    """Findings about the selection of ranks."""

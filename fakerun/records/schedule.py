@@ -1,7 +1,7 @@
-"""Schedule: the communication calls of a rank in order, in a form that names no rank, so that ranks which do the same have the same one.
+"""Schedule: the communication calls of a rank in order, in a form that names no rank, so that ranks that issue the same calls share it.
 
-The groups of a rank are numbered in the order in which it first uses them (its slots); a root is a place in its group, and the peer of
-a message is so many places ahead in it. With the groups of one rank put in, a schedule gives that rank's records (`RankCalls`).
+The groups of a rank are numbered in the order in which it first uses them (its slots); a root is stored as its group rank, the peer of a
+p2p call as an offset of group ranks. `RankCalls` is a schedule with the groups of one rank: the records of that rank.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from fakerun.records.collective import CollectiveRecord, PlacedCall
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """A process group as records name it: its label (None: it has none), c10d's own name, and its global ranks in group order."""
+    """A process group: its label (None: it has none), c10d's name, and its global ranks in group order."""
 
     label: str | None
     name: str
@@ -22,7 +22,7 @@ class ProcessGroup:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What groups must share to take each other's place: the number of ranks, and the label."""
+    """What groups that use one slot of a schedule have in common: the number of ranks and the label."""
 
     label: str | None
     size: int
@@ -30,7 +30,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledCall(PlacedCall):
-    """One call of a schedule. `peer_offset` counts places in the group from the rank's own, modulo the size of the group."""
+    """One call of a schedule. `peer_offset` is the peer's group rank minus the rank's own, modulo the size of the group."""
 
     slot: int
     root_group_rank: int | None
@@ -39,7 +39,7 @@ class ScheduledCall(PlacedCall):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Calls in order, and what the groups have to be like that they go through."""
+    """Calls in order, and what the groups that they use must have in common."""
 
     slots: tuple[Slot, ...] = ()
     calls: tuple[ScheduledCall, ...] = ()
@@ -47,7 +47,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankCalls(Sequence[CollectiveRecord]):
-    """The records of one rank, made from its schedule as they are asked for: `groups[i]` goes where the schedule has slot i."""
+    """The records of one rank, built on access from its schedule: `groups[i]` is the group of slot i."""
 
     rank: int
     schedule: Schedule
@@ -77,13 +77,13 @@ class RankCalls(Sequence[CollectiveRecord]):
             and all(ours == theirs for ours, theirs in zip(self, other, strict=True))
         )
 
-    __hash__ = None  # type: ignore[assignment]  # equal to any sequence of the same records, which hash in other ways
+    __hash__ = None  # type: ignore[assignment]  # equal to any sequence of the same records, and these hash differently
 
     def _record(self, call: ScheduledCall) -> CollectiveRecord:
         group = self.groups[call.slot]
         ranks = group.ranks
         root = None if call.root_group_rank is None else ranks[call.root_group_rank]
-        peer = None if call.peer_offset is None else ranks[(_place(ranks, self.rank) + call.peer_offset) % len(ranks)]
+        peer = None if call.peer_offset is None else ranks[(_group_rank(ranks, self.rank) + call.peer_offset) % len(ranks)]
         return CollectiveRecord(
             seq=call.seq,
             step=call.step,
@@ -123,12 +123,12 @@ def calls_of(rank: int, records: Iterable[CollectiveRecord]) -> RankCalls:
         slot = numbers.get(group)
         if slot is None:
             slot = numbers[group] = len(numbers)
-        calls.append(_scheduled(record, slot, _place(group.ranks, rank) if record.peer is not None else 0))
+        calls.append(_scheduled(record, slot, _group_rank(group.ranks, rank) if record.peer is not None else 0))
     return RankCalls(rank, Schedule(tuple(map(_slot, numbers)), tuple(calls)), tuple(numbers))
 
 
-def _scheduled(record: CollectiveRecord, slot: int, own_place: int) -> ScheduledCall:
-    """The record without its ranks; `own_place` is the rank's place in the group."""
+def _scheduled(record: CollectiveRecord, slot: int, own_group_rank: int) -> ScheduledCall:
+    """The record without its ranks; `own_group_rank` is that of the rank in the call's group."""
     ranks = record.group_ranks
     return ScheduledCall(
         seq=record.seq,
@@ -152,7 +152,7 @@ def _scheduled(record: CollectiveRecord, slot: int, own_place: int) -> Scheduled
         waited_before=record.waited_before,
         slot=slot,
         root_group_rank=None if record.root is None else ranks.index(record.root),
-        peer_offset=None if record.peer is None else (ranks.index(record.peer) - own_place) % len(ranks),
+        peer_offset=None if record.peer is None else (ranks.index(record.peer) - own_group_rank) % len(ranks),
     )
 
 
@@ -160,6 +160,6 @@ def _slot(group: ProcessGroup) -> Slot:
     return Slot(group.label, len(group.ranks))
 
 
-def _place(ranks: Sequence[int], rank: int) -> int:
-    """Where the rank is in the group; one that is not in it counts from the group's first."""
+def _group_rank(ranks: Sequence[int], rank: int) -> int:
+    """The rank's position in the group; 0 for a rank that is not a member."""
     return ranks.index(rank) if rank in ranks else 0

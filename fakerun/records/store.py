@@ -1,10 +1,10 @@
-"""The records of a run in its directory: one file for each rank, and once each the long parts that ranks have in common.
+"""The records of a run in its directory: one file for each rank, and one for each long part that ranks share.
 
     run.json                      what is known of the whole run
-    rank-00003/record.json.gz     the rank's own
-    shared/<name>.json.gz         schedules (schedule-...), memory timelines (memory-...), groups that the script made (groups-...)
+    rank-00003/record.json.gz     the rank's document
+    shared/<name>.json.gz         schedules (schedule-...), memory timelines (memory-...), groups that the script creates (groups-...)
 
-A rank writes its own while it runs; each file appears whole or not at all, the shared ones first.
+A rank writes its files while it runs, the shared ones first; each appears whole or not at all.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from fakerun.records.run import RankRecord, RunRecord
 
 
 class RecordStore:
-    """The records in the run directory `path`, and which directory is a rank's own. Parts are read once."""
+    """The records in the run directory `path`, and the directory of each rank. Parts are read once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -37,7 +37,7 @@ class RecordStore:
         return self.directory(rank) / "record.json.gz"
 
     def write(self, record: RankRecord) -> None:
-        """Write the rank's record, in whose directory it goes."""
+        """Write the record into its rank's directory."""
         encoded = encode_rank(record)
         self.shared.mkdir(exist_ok=True)
         for name, data in encoded.parts.items():
@@ -46,10 +46,10 @@ class RecordStore:
         write_whole(self.record(record.rank), encoded.document)
 
     def read(self, rank: int) -> RankRecord | None:
-        """The rank's record; None when there is none: the rank was not simulated, or ended before it could write one.
+        """The rank's record; None if there is none: the rank was not simulated, or ended before it wrote one.
 
         Raises:
-            UsageError: what is there is not a whole record of this version.
+            UsageError: the file is not a complete record of this version.
         """
         path = self.record(rank)
         try:
@@ -61,14 +61,14 @@ class RecordStore:
         return self._decoder.decode(data, source=str(path))
 
     def write_run(self, run: RunRecord) -> None:
-        """Write what is known of the run beside its ranks' records, which are in place."""
+        """Write what is known of the run; its ranks' records are already there."""
         write_whole(self.run, encode_run(run))
 
     def read_run(self) -> RunRecord:
-        """The run with all records that there are.
+        """The run with all records in the directory.
 
         Raises:
-            UsageError: there is none, or it is damaged, or of another version.
+            UsageError: there is no run, or it is damaged, or of another version.
         """
         ranks = tuple(record for rank in self.ranks() if (record := self.read(rank)) is not None)
         try:
@@ -83,7 +83,7 @@ class RecordStore:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def remove_shared(self) -> None:
-        """Remove the parts that records of an earlier run had in common; what else lies there stays."""
+        """Remove the shared parts of an earlier run; other files stay."""
         for path in (*self.shared.glob("*.json.gz"), *self.shared.glob(".*.json.gz.*.tmp")):
             path.unlink(missing_ok=True)
         if self.shared.is_dir() and not any(self.shared.iterdir()):

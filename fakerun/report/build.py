@@ -106,13 +106,13 @@ def _grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:
 
 def _failures(records: Iterable[RankRecord]) -> tuple[FailureReport, ...]:
     """Failures with the same message at the same place in the same step are one; the traceback of its first rank is shown."""
-    alike: dict[object, tuple[ProcessFailure, int, list[int]]] = {}
+    groups: dict[object, tuple[ProcessFailure, int, list[int]]] = {}
     for record in records:
         failure = record.failure
         if failure is not None:
             key = (failure.kind, failure.summary_line, failure.call_site, record.steps)
-            alike.setdefault(key, (failure, record.steps, []))[2].append(record.rank)
-    return tuple(FailureReport(ranks=tuple(ranks), steps=steps, failure=failure) for failure, steps, ranks in alike.values())
+            groups.setdefault(key, (failure, record.steps, []))[2].append(record.rank)
+    return tuple(FailureReport(ranks=tuple(ranks), steps=steps, failure=failure) for failure, steps, ranks in groups.values())
 
 
 def _steps_completed(records: Iterable[RankRecord]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """What the analyses found in one run, as plain data. `build.py` fills it, `page/` and the formats read it.
 
-Every breakdown is here already: nobody who reads a Report groups, sums or sorts. Memory is kept by device: `RankReport.devices` has one
+Every breakdown is here already: readers of a Report do not group, sum or sort. Memory is kept by device: `RankReport.devices` has one
 entry for each CUDA device that the rank allocated on, in order of first use; `Report.devices` has the devices of the nodes, with what
 all their ranks allocate there.
 """
@@ -101,7 +101,7 @@ class ClassReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureReport:
-    """Ranks that failed alike: of the same cause, at the same place, after as many `steps`. `failure` is that of the first of them."""
+    """Ranks that failed with the same cause at the same call site after `steps` steps. `failure` is that of the first of them."""
 
     ranks: tuple[int, ...]
     steps: int

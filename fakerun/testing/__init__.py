@@ -1,4 +1,4 @@
-"""For tests of library code: a fake world of ranks in the test's own process, traced. torch is imported once a world begins."""
+"""For tests of library code: one rank of a simulated world in the process of the test. torch is imported when a world begins."""
 
 from fakerun.testing.world import FakeWorld, current_world, with_dist, with_fake_comms
 

@@ -1,7 +1,7 @@
-"""A fake world around a test: its process is one rank of a simulated job, with a process group, and what it does is recorded.
+"""A fake world around a test: the test's process becomes one rank of a simulated job, with a process group, and is recorded.
 
-Thin over `fakerun.rank.simulation`, with the environment that the launcher would give the rank. Imports torch only when a world begins: the
-pytest plugin is loaded into every run of pytest.
+A thin layer over `fakerun.rank.simulation`, with the environment that the launcher gives a rank. It imports torch only when a world begins,
+as pytest loads the plugin in every run.
 """
 
 import functools
@@ -38,16 +38,16 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 DEFAULT_WORLD_SIZE = 2
-"""The fewest ranks that have something to say to each other."""
+"""The fewest ranks that communicate."""
 
 DEFAULT_BACKEND = "cpu:gloo,cuda:nccl"
-"""Tensors of the host and of the devices can both be communicated."""
+"""Supports collectives on host tensors and on device tensors."""
 
 
 class FakeWorld:
-    """What happens in a fake world, and after its end what happened.
+    """The record of a fake world, during it and after its end.
 
-    `rank` is the one that this process is, of `world_size`. `mesh` is the mesh that was asked for, None if there was none.
+    `rank` is the rank of this process, of `world_size`. `mesh` is the requested mesh, None if none was requested.
     """
 
     def __init__(self, rank: int, world_size: int, simulation: "Simulation") -> None:
@@ -59,17 +59,17 @@ class FakeWorld:
 
     @property
     def collectives(self) -> tuple[CollectiveRecord, ...]:
-        """Every collective and point-to-point call up to now, in order."""
+        """All collectives and p2p calls so far, in order."""
         return tuple(self._record().collectives)
 
     @property
     def memory(self) -> MemoryFootprint:
-        """The memory of this rank up to now, on all its devices together: `peak_bytes`, `final_bytes` (now), `alive_at_peak` and more."""
+        """The memory of this rank so far, on all its devices together: `peak_bytes`, `final_bytes` (now), `alive_at_peak` and more."""
         return footprint_of(self._record().memory)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What one should know before believing the rest: values that were made up, APIs that are not emulated."""
+        """What limits the validity of the rest: placeholder values that were read, APIs that are not emulated."""
         return self._record().findings
 
     def _record(self) -> RankRecord:
@@ -80,14 +80,14 @@ class FakeWorld:
 
 
 _current: list[FakeWorld] = []
-"""The world that this process is in, if it is in one."""
+"""The world of this process, if it is in one."""
 
 
 def current_world() -> FakeWorld:
-    """The world that the test is in: for the inside of a function that `with_fake_comms` decorates.
+    """The world of the running test: for use in a function that `with_fake_comms` decorates.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no world has begun.
     """
     if not _current:
         raise UsageError("no fake world has begun: use `with with_dist():`, `@with_fake_comms` or the fixture `fake_world`")
@@ -103,20 +103,20 @@ def with_dist(
     hardware: str = DEFAULT_HARDWARE,
     backend: str = DEFAULT_BACKEND,
 ) -> Iterator[FakeWorld]:
-    """Be rank `rank` of `world_size` simulated ranks until the context ends; no GPU is used, and no other process.
+    """Make this process rank `rank` of `world_size` simulated ranks until the context ends, without a GPU or other processes.
 
-    Inside, `torch.distributed` is initialised, `cuda` devices are there, torchrun's variables are set. At the end the process group is
-    destroyed and everything is as before, also after an exception. The `FakeWorld` keeps the record of what the test did.
+    Inside, `torch.distributed` is initialised, `cuda` devices are available and torchrun's variables are set. At the end, also after an
+    exception, the process group is destroyed and the previous state restored. The `FakeWorld` keeps the record.
 
     Args:
-        rank: The rank to be.
-        world_size: The number of ranks; without it the mesh's, and without a mesh 2.
-        mesh: A mesh to begin with, as `"2x4"`, `"dp=2,tp=4"` or `{"dp": 2, "tp": 4}`: it is `FakeWorld.mesh`. Other meshes may be made.
-        hardware: What the devices are: what `fakerun --hardware` takes: `h100-80gb`, `h100-80gb,memory=94GiB`.
-        backend: What `init_process_group` is given.
+        rank: The rank of this process.
+        world_size: The number of ranks; by default that of the mesh, and 2 without a mesh.
+        mesh: A mesh to create at the start: `"2x4"`, `"dp=2,tp=4"` or `{"dp": 2, "tp": 4}`. It is `FakeWorld.mesh`.
+        hardware: The accelerators, as for `fakerun --hardware`: `h100-80gb`, `h100-80gb,memory=94GiB`.
+        backend: The backend passed to `init_process_group`.
 
     Raises:
-        UsageError: The arguments contradict each other, or the process is in a simulation or in a process group already.
+        UsageError: The arguments contradict each other, or the process is already in a simulation or a process group.
     """
     shape = parse_mesh(mesh) if isinstance(mesh, str) else mesh_from_axes(mesh) if mesh is not None else None
     job = _job(rank, world_size, shape, hardware)
@@ -127,7 +127,7 @@ def with_dist(
 
     if dist.is_initialized():
         raise UsageError("this process is in a process group already: call torch.distributed.destroy_process_group() before with_dist()")
-    gc.freeze()  # a simulation begins by collecting garbage: let it not look at all that torch and the tests hold, for each test
+    gc.freeze()  # a simulation begins with a garbage collection, which would traverse torch's and pytest's objects each time
     with Simulation(job, rank) as simulation, _environment(worker_environment(job, rank, inherited={}, error_file=Path(os.devnull))):
         world = FakeWorld(rank, job.world_size, simulation)
         _current.append(world)
@@ -165,13 +165,13 @@ def with_fake_comms(
     hardware: str = DEFAULT_HARDWARE,
     backend: str = DEFAULT_BACKEND,
 ) -> Callable[Parameters, Result] | Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Decorates a function or method: each call runs in a world of its own, as `with_dist` makes it, which `current_world()` returns.
+    """Decorate a function or method: each call runs in its own world, as in `with_dist`; `current_world()` returns it.
 
-    As `@with_fake_comms`, or with `with_dist`'s arguments: `@with_fake_comms(rank=1, world_size=8)`.
+    Use it as `@with_fake_comms`, or with the arguments of `with_dist`: `@with_fake_comms(rank=1, world_size=8)`.
 
     Raises:
-        TypeError: What is decorated is no function, or one whose body would run after the world's end (async, a generator).
-        UsageError: On a call, as `with_dist`.
+        TypeError: The decorated object is not a function, or its body would run after the world's end (async, a generator).
+        UsageError: When called, as `with_dist`.
     """
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -206,13 +206,13 @@ def _job(rank: int, world_size: int | None, mesh: MeshSpec | None, hardware: str
         ranks=RankChoice.of([rank]),
         steps=sys.maxsize,
     )
-    # The job's mesh would take the place of the meshes that the code under test makes.
+    # The job's mesh would replace the meshes that the code under test creates.
     return replace(request.resolve(), mesh=None)
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The variables are set until the context ends; then they are as before."""
+    """Set the variables until the context ends; then restore them."""
     with Patches() as patches:
         for name, value in variables.items():
             patches.set_item(os.environ, name, value)

@@ -1,13 +1,13 @@
-"""What matching all ranks costs: seconds and memory for a job of 16,384 ranks and more than 10 million collective records.
+"""The cost of matching all ranks: seconds and memory for a job of 16,384 ranks and more than 10 million collective records.
 
-The job is 3D-parallel, pipeline 16 x data 128 x tensor 8. Ranks of a pipeline stage do the same, so they share one schedule, as they do
+The job is 3D-parallel, pipeline 16 x data 128 x tensor 8. Ranks of a pipeline stage issue the same calls, so they share one schedule, as
 when records are read from a run directory. A stage of a step gathers, computes and scatters its layers (FSDP over dp), gathers
-and scatters activations (tp), and passes them on and gradients back (pp). Every line of the table is a process of its own:
+and scatters activations (tp), and sends them to the next stage and gradients back (pp). Each variant runs in its own process:
 
 all          every rank
-a quarter    the same with a quarter of the data-parallel ranks: memory beside the records should differ little
-apart        as many ranks as `--apart` says, each with schedule objects of its own that are equal to its stage's but not the same
-odd          every rank, and one of them leaves a call out: what a verdict costs that has to find the cause
+a quarter    a quarter of the data-parallel ranks: memory other than the records should differ little
+unshared     `--unshared` ranks, each with its own schedule object, equal to that of its stage
+mismatch     every rank, one of which skips a call: the cost of finding the root cause
 
     python scripts/dev/benchmark_matching.py
 """
@@ -32,7 +32,7 @@ from fakerun.records.run import RankRecord
 from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, ScheduledCall, Slot
 
 PP, DP, TP = 16, 128, 8
-VARIANTS = ("all", "a quarter", "apart", "odd")
+VARIANTS = ("all", "a quarter", "unshared", "mismatch")
 
 WORLD_SLOT, DP_SLOT, TP_SLOT, PP_SLOT = range(4)
 
@@ -41,13 +41,13 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Seconds and memory of matching the ranks of a large job.")
     parser.add_argument("--layers", type=int, default=8, help="of each pipeline stage")
     parser.add_argument("--microbatches", type=int, default=18)
-    parser.add_argument("--apart", type=int, default=512, help="ranks with schedules of their own")
-    parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)  # set in the processes that are measured
+    parser.add_argument("--unshared", type=int, default=512, help="ranks with their own schedule objects")
+    parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)  # set in the measured processes
     return parser.parse_args()
 
 
 def schedule(stage: int, dp: int, layers: int, microbatches: int) -> Schedule:
-    """What every rank of a stage does in one step."""
+    """The calls of a rank of a stage in one step."""
     start = _call(CollectiveOp.BROADCAST, 74, 74, WORLD_SLOT, "train.py:40", root_group_rank=0, phase=Phase.OTHER)
     end = _call(CollectiveOp.ALL_REDUCE, 1, 1, WORLD_SLOT, "train.py:60", reduce_op="sum", phase=Phase.OTHER)
     calls = (
@@ -62,24 +62,24 @@ def schedule(stage: int, dp: int, layers: int, microbatches: int) -> Schedule:
 
 
 def _placed(call: ScheduledCall, seq: int) -> ScheduledCall:
-    """FSDP gathers a layer while the one before computes."""
+    """The call at this position; FSDP gathers a layer while the previous one computes."""
     return replace(call, seq=seq, waited_before=seq + 2 if call.is_async else None)
 
 
 def _microbatch(stage: int, layers: int) -> Iterator[ScheduledCall]:
     if stage > 0:
-        yield _message(CollectiveOp.RECV, PP - 1)
+        yield _p2p(CollectiveOp.RECV, PP - 1)
     for _ in range(layers):
         yield _gather(TP_SLOT, 4096, TP, "model.py:20")
         yield _scatter(TP_SLOT, 4096, TP, "model.py:24")
     if stage < PP - 1:
-        yield _message(CollectiveOp.SEND, 1)
-        yield _message(CollectiveOp.RECV, 1)
+        yield _p2p(CollectiveOp.SEND, 1)
+        yield _p2p(CollectiveOp.RECV, 1)
     for _ in range(layers):
         yield _gather(TP_SLOT, 4096, TP, "model.py:24")
         yield _scatter(TP_SLOT, 4096, TP, "model.py:20")
     if stage > 0:
-        yield _message(CollectiveOp.SEND, PP - 1)
+        yield _p2p(CollectiveOp.SEND, PP - 1)
 
 
 def _gather(slot: int, shard: int, size: int, line: str, **fields: Any) -> ScheduledCall:
@@ -90,8 +90,8 @@ def _scatter(slot: int, shard: int, size: int, line: str) -> ScheduledCall:
     return _call(CollectiveOp.REDUCE_SCATTER_TENSOR, shard * size, shard, slot, line, reduce_op="sum")
 
 
-def _message(op: CollectiveOp, distance: int) -> ScheduledCall:
-    return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_offset=distance)
+def _p2p(op: CollectiveOp, offset: int) -> ScheduledCall:
+    return _call(op, 2_097_152, 2_097_152, PP_SLOT, "pipeline.py:30", peer_offset=offset)
 
 
 @cache
@@ -102,8 +102,8 @@ def _site(line: str) -> CallSite:
 
 def _call(
     op: CollectiveOp,
-    given: int,
-    taken: int,
+    input_size: int,
+    output_size: int,
     slot: int,
     line: str,
     *,
@@ -121,9 +121,9 @@ def _call(
         call_site=_site(line),
         op=op,
         dtype="bfloat16",
-        input_sizes=() if op is CollectiveOp.RECV else ((given,),),
-        output_sizes=() if op is CollectiveOp.SEND else ((taken,),),
-        nbytes=2 * max(given, taken),
+        input_sizes=() if op is CollectiveOp.RECV else ((input_size,),),
+        output_sizes=() if op is CollectiveOp.SEND else ((output_size,),),
+        nbytes=2 * max(input_size, output_size),
         reduce_op=reduce_op,
         tag=None,
         input_splits=None,
@@ -145,16 +145,16 @@ def run(dp: int, layers: int, microbatches: int) -> list[RankRecord]:
     stage_size = dp * TP
     size = PP * stage_size
     world = ProcessGroup("world", "0", tuple(range(size)))
-    pipelines = [ProcessGroup("pp", "1", tuple(range(place, size, stage_size))) for place in range(stage_size)]
-    rows = [
-        [ProcessGroup("dp", "2", tuple(range(first + place, first + stage_size, TP))) for place in range(TP)]
+    pp_groups = [ProcessGroup("pp", "1", tuple(range(first, size, stage_size))) for first in range(stage_size)]
+    dp_groups = [
+        [ProcessGroup("dp", "2", tuple(range(first + tp, first + stage_size, TP))) for tp in range(TP)]
         for first in range(0, size, stage_size)
     ]
-    cells = [ProcessGroup("tp", "3", tuple(range(first, first + TP))) for first in range(0, size, TP)]
+    tp_groups = [ProcessGroup("tp", "3", tuple(range(first, first + TP))) for first in range(0, size, TP)]
     ranks = []
     for rank in range(size):
-        stage, place = divmod(rank, stage_size)
-        groups = world, rows[stage][rank % TP], cells[rank // TP], pipelines[place]
+        stage, rank_in_stage = divmod(rank, stage_size)
+        groups = world, dp_groups[stage][rank % TP], tp_groups[rank // TP], pp_groups[rank_in_stage]
         ranks.append(RankRecord(rank=rank, steps=1, collectives=RankCalls(rank, schedules[stage], groups)))
     return ranks
 
@@ -162,16 +162,16 @@ def run(dp: int, layers: int, microbatches: int) -> list[RankRecord]:
 def ranks_of(variant: str, args: argparse.Namespace) -> list[RankRecord]:
     """The records to match."""
     sizes = args.layers, args.microbatches
-    if variant == "apart":
-        ranks = run(args.apart // (PP * TP), *sizes)
-        return [replace(rank, collectives=_apart(rank.collectives)) for rank in ranks]
+    if variant == "unshared":
+        ranks = run(args.unshared // (PP * TP), *sizes)
+        return [replace(rank, collectives=_unshared(rank.collectives)) for rank in ranks]
     ranks = run(DP // 4 if variant == "a quarter" else DP, *sizes)
-    if variant == "odd":
+    if variant == "mismatch":
         ranks[77] = replace(ranks[77], collectives=_without(ranks[77].collectives, 100))
     return ranks
 
 
-def _apart(calls: Any) -> RankCalls:
+def _unshared(calls: Any) -> RankCalls:
     return RankCalls(calls.rank, deepcopy(calls.schedule), calls.groups)
 
 
@@ -181,7 +181,7 @@ def _without(calls: Any, index: int) -> RankCalls:
 
 
 def measure(variant: str, args: argparse.Namespace) -> None:
-    """Match once for time, and once more for the memory that Python allocates meanwhile."""
+    """Match once to measure time, and again to measure the memory that Python allocates."""
     ranks = ranks_of(variant, args)
     start, start_cpu = time.perf_counter(), time.process_time()
     findings = matching_findings(ranks)

@@ -1,18 +1,18 @@
-"""What many ranks cost: whole jobs under the `fakerun` command, measured from outside.
+"""The cost of many ranks: complete jobs under the `fakerun` command, measured from outside.
 
-all64    scripts/train_tp_fsdp.py, Llama 3 8B, tensor parallelism in FSDP2 on 16 x 4 ranks, two steps: every one of the 64 ranks simulated.
-auto16k  configs/llama3_405b_16k.yaml, Llama 3 405B on 16,384 ranks, two steps: what `--ranks auto` chooses to simulate.
+all64    scripts/train_tp_fsdp.py, Llama 3 8B, tensor parallelism and FSDP2 on 16 x 4 ranks, two steps: all 64 ranks simulated.
+auto16k  configs/llama3_405b_16k.yaml, Llama 3 405B on 16,384 ranks, two steps: the ranks that `--ranks auto` selects.
 stages16k  the same job, the first rank of each of its 16 stages.
 
-A line for each: ranks simulated, classes that the report shows, seconds on the clock, seconds of processor time of all processes (user and
-system), processor seconds for each rank, the largest memory of all processes at one time, and the size of the run directory. The memory is
-the sum of proportional set sizes (PSS in /proc/PID/smaps_rollup: pages that processes share count once, divided between them) over the
-command and everything that descends from it, looked at every other second. Linux only.
+Per job: simulated ranks, classes in the report, wall-clock seconds, processor seconds of all processes (user and system), processor
+seconds per rank, peak memory of all processes together, and the size of the run directory. The memory is the sum of proportional set sizes
+(PSS in /proc/PID/smaps_rollup: a shared page is divided between the processes that map it) over the command and its descendants, sampled
+every two seconds. Linux only.
 
-    python scripts/dev/benchmark_scale.py                       # all of them, some minutes on two cores
+    python scripts/dev/benchmark_scale.py                       # all jobs, some minutes on two cores
     python scripts/dev/benchmark_scale.py --jobs all64 --at-a-time 2
 
-Processor seconds grow when other work shares the cores; compare figures of one quiet machine.
+Processor seconds grow when other processes share the cores; compare figures of one idle machine.
 """
 
 import argparse
@@ -37,13 +37,13 @@ JOBS = {
     "auto16k": ["configs/llama3_405b_16k.yaml", "--ranks", "auto"],
     "stages16k": ["configs/llama3_405b_16k.yaml", "--ranks", ",".join(str(stage * RANKS_OF_A_STAGE) for stage in range(STAGES))],
 }
-LOOK_EVERY_S = 2.0
-"""Seldom: adding up the pages of some dozen processes takes time of the cores that are measured."""
+SAMPLE_INTERVAL_S = 2.0
+"""Long, because adding up the pages of dozens of processes takes processor time from what is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one job took."""
+    """The cost of one job."""
 
     job: str
     ranks: int
@@ -64,7 +64,7 @@ HEADING = f"{'job':<11}{'ranks':>6}{'classes':>9}{'wall s':>9}{'cpu s':>9}{'cpu/
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time, processor time and memory of jobs with many ranks.")
     parser.add_argument("--jobs", type=lambda text: text.split(","), default=list(JOBS), help=",".join(JOBS))
-    parser.add_argument("--at-a-time", type=int, help="ranks at a time; fakerun's own choice by default")
+    parser.add_argument("--at-a-time", type=int, help="ranks at a time; by default fakerun decides")
     args = parser.parse_args()
     if unknown := set(args.jobs) - set(JOBS):
         parser.error(f"no such job: {', '.join(sorted(unknown))}; known: {', '.join(JOBS)}")
@@ -72,7 +72,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def cost_of(job: str, at_a_time: int | None) -> Cost:
-    """Run the job, keep an eye on its processes, and look at what it left."""
+    """Run the job, sample the memory of its processes, and read its report and run directory."""
     limit = [] if at_a_time is None else ["--jobs", str(at_a_time)]
     with tempfile.TemporaryDirectory() as scratch:
         directory, table = Path(scratch) / "run", Path(scratch) / "table.txt"
@@ -101,13 +101,13 @@ def fakerun() -> list[str]:
 
 
 def largest_memory_of(command: list[str]) -> int:
-    """Run the command to its end; the largest sum of its processes' proportional set sizes."""
+    """Run the command to its end and return the largest sum of its processes' proportional set sizes."""
     largest = 0
     with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL) as process:
         while True:
             largest = max(largest, sum(map(proportional_set_bytes, tree(process.pid))))
             with suppress(subprocess.TimeoutExpired):
-                code = process.wait(LOOK_EVERY_S)
+                code = process.wait(SAMPLE_INTERVAL_S)
                 break
     if code not in (0, 1):  # 1: a finding of severity error, such as a job that does not fit
         raise SystemExit(f"{' '.join(command)}\nended with {code}")
@@ -115,7 +115,7 @@ def largest_memory_of(command: list[str]) -> int:
 
 
 def tree(root: int) -> Iterator[int]:
-    """A process and its descendants. A rank leads a session of its own, but the fork server stays its parent."""
+    """A process and its descendants. A rank starts a new session, but the fork server stays its parent."""
     yield root
     with suppress(OSError):
         for task in Path(f"/proc/{root}/task").iterdir():
@@ -124,7 +124,7 @@ def tree(root: int) -> Iterator[int]:
 
 
 def proportional_set_bytes(pid: int) -> int:
-    """Its own pages, and its part of those that it shares; 0 if it has just ended."""
+    """Its private pages and its part of the shared ones; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
@@ -138,7 +138,7 @@ def cpu_of_children_s() -> float:
 
 
 def report_of(directory: Path) -> dict[str, list[dict[str, object]]]:
-    """The report of the run that is kept there."""
+    """The report of the run in this directory."""
     done = subprocess.run([*fakerun(), "report", str(directory), "--format", "json"], stdout=subprocess.PIPE, text=True, check=False)
     report: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
     return report

@@ -1,22 +1,22 @@
-"""What one training step costs: fakerun beside its alternatives, measured in one run.
+"""The cost of one training step: fakerun and its alternatives, measured in one run.
 
 The step is that of scripts/train_fsdp.py: Llama 3 8B under FSDP2 over 8 ranks, one sequence of 8192 tokens, bfloat16, every block
 recomputed in backward, gradients clipped, AdamW. Variants:
 
-fake        torch's FakeTensorMode on device `cpu` over torch's fake process group: nothing is recorded. The yardstick.
-fakerun     the `fakerun` command on device `cuda`: every collective and every byte recorded.
-memtracker  `fake`, watched by torch's own MemTracker: memory alone. Run once and for one step, which takes half a minute.
-meta        meta tensors, no dispatch mode, no FSDP: the model's own operators on one rank. The floor.
+fake        torch's FakeTensorMode on device `cpu` over torch's fake process group; nothing is recorded. The baseline.
+fakerun     the `fakerun` command on device `cuda`; every collective and allocation is recorded.
+memtracker  `fake` under torch's MemTracker: memory only. Run once and for one step, which takes half a minute.
+meta        meta tensors, no dispatch mode, no FSDP: only the model's operators on one rank. The lower bound.
 
-Every run is a process of its own, and the variants take turns, so that whatever else the machine does meets all of them. A clock hangs on
-the optimizer (`register_optimizer_step_post_hook`): from the end of one optimizer step to the end of the next is one sample. Importing
-torch, building the model and the first step, which fills caches, are before the first sample. AdamW is told `foreach=True`
-everywhere, which is its default on CUDA and not on the CPU: all variants then issue the operators that the script issues on a GPU.
+Every run is its own process, and the variants alternate, so that other load affects all of them. One sample is the time from
+the end of one optimizer step to the end of the next (`register_optimizer_step_post_hook`). Importing torch, building the model and the
+first step, which fills caches, come before the first sample. AdamW has `foreach=True` everywhere, the default on CUDA only: all
+variants then issue the operators that the script issues on a GPU.
 
-    python scripts/dev/benchmark_step.py                                     # all four
+    python scripts/dev/benchmark_step.py                                     # all variants
     python scripts/dev/benchmark_step.py --variants fake,fakerun --rounds 5
 
-Compare the ratios of one table, not the seconds of two: those are the machine's.
+Compare ratios of one table, not seconds of two tables: seconds depend on the machine.
 """
 
 import argparse
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 RANK, WORLD_SIZE = 0, 8
-YARDSTICK = "fake"
+BASELINE = "fake"
 SLOW = "memtracker"
 VARIANTS = ("fake", "fakerun", SLOW, "meta")
 
@@ -50,21 +50,21 @@ Runs: TypeAlias = list[list[float]]
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Seconds per training step under fakerun and under its alternatives.")
+    parser = argparse.ArgumentParser(description="Seconds per training step under fakerun and its alternatives.")
     parser.add_argument("--model", default="8b", help="a shape of scripts/llama3.py")
     parser.add_argument("--seq-len", type=int, default=8192)
-    parser.add_argument("--rounds", type=int, default=3, help="how often every variant is run")
-    parser.add_argument("--steps", type=int, default=3, help="steps timed in each run, after a first that is not")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of every variant")
+    parser.add_argument("--steps", type=int, default=3, help="steps timed in each run, after the first, untimed one")
     parser.add_argument("--variants", type=lambda text: text.split(","), default=list(VARIANTS), help=",".join(VARIANTS))
-    parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)  # set in the processes that are measured
-    parser.add_argument("--samples", type=Path, help=argparse.SUPPRESS)  # where they write what they measured
+    parser.add_argument("--worker", choices=VARIANTS, help=argparse.SUPPRESS)  # set in the measured processes
+    parser.add_argument("--samples", type=Path, help=argparse.SUPPRESS)  # where they write their samples
     args = parser.parse_args()
     if unknown := set(args.variants) - set(VARIANTS):
         parser.error(f"no such variant: {', '.join(sorted(unknown))}; known: {', '.join(VARIANTS)}")
     return args
 
 
-# -- the process that is measured ----------------------------------------------------------------------------------------------------
+# -- the measured process -----------------------------------------------------------------------------------------------------------
 
 
 def work(args: argparse.Namespace) -> None:
@@ -72,14 +72,14 @@ def work(args: argparse.Namespace) -> None:
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
-    sys.path.insert(0, str(SCRIPTS))  # where torchrun would have it for scripts/train_fsdp.py
+    sys.path.insert(0, str(SCRIPTS))  # as torchrun has it for scripts/train_fsdp.py
     stamps: list[float] = []
     register_optimizer_step_post_hook(lambda *_: stamps.append(time.perf_counter()))
     device = torch.device({"fakerun": "cuda", "meta": "meta"}.get(args.worker, "cpu"))
     mesh = None if args.worker == "meta" else join_group(device)
     with ExitStack() as stack:
         if args.worker in ("fake", "memtracker"):
-            # Private, and what is measured. Entered once there is a mesh, because that reads the values of a tensor of ranks.
+            # Private, but it is what is measured. Entered after the mesh is created, which reads the values of a tensor of ranks.
             from torch._subclasses.fake_tensor import FakeTensorMode
 
             stack.enter_context(FakeTensorMode())
@@ -92,7 +92,7 @@ def work(args: argparse.Namespace) -> None:
 
 
 def join_group(device: "torch.device") -> "DeviceMesh":
-    """All ranks as one mesh: over what fakerun puts in nccl's place, or over torch's fake process group."""
+    """All ranks as one mesh: over fakerun's emulation of nccl, or over torch's fake process group."""
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
 
@@ -104,7 +104,7 @@ def join_group(device: "torch.device") -> "DeviceMesh":
 
 
 def build(args: argparse.Namespace, device: "torch.device", mesh: "DeviceMesh | None") -> "nn.Module":
-    """The model of scripts/train_fsdp.py as its defaults make it; unsharded without a mesh."""
+    """The model of scripts/train_fsdp.py with its defaults; unsharded without a mesh."""
     import torch
     from llama3 import SHAPES, Llama3, checkpoint_activations
     from train_fsdp import shard
@@ -113,7 +113,7 @@ def build(args: argparse.Namespace, device: "torch.device", mesh: "DeviceMesh | 
         model = Llama3(SHAPES[args.model], args.seq_len)
     checkpoint_activations(model, "full")
     if mesh is None:
-        model.to(torch.bfloat16)  # what FSDP would compute in
+        model.to(torch.bfloat16)  # the dtype in which FSDP computes
         model.rope = model.rope.float()
         return model
     shard(model, mesh, "bfloat16", "default")
@@ -123,7 +123,7 @@ def build(args: argparse.Namespace, device: "torch.device", mesh: "DeviceMesh | 
 
 
 def train(args: argparse.Namespace, device: "torch.device", model: "nn.Module", optimizer: "torch.optim.Optimizer") -> None:
-    """The loop of scripts/train_fsdp.py, less the printing of the loss, whose value nobody but fakerun answers for."""
+    """The loop of scripts/train_fsdp.py without printing the loss, whose value only fakerun provides."""
     import torch
     from llama3 import SHAPES, cross_entropy
 
@@ -139,7 +139,7 @@ def train(args: argparse.Namespace, device: "torch.device", model: "nn.Module", 
 
 @contextmanager
 def mem_tracker(model: "nn.Module", optimizer: "torch.optim.Optimizer") -> Iterator[None]:
-    """MemTracker as its documentation has it. It follows one iteration only, so it is told to forget after each step."""
+    """MemTracker as in its documentation. It tracks only one iteration, so it is reset after each step."""
     from torch.distributed._tools.mem_tracker import MemTracker
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -151,11 +151,11 @@ def mem_tracker(model: "nn.Module", optimizer: "torch.optim.Optimizer") -> Itera
     handle.remove()
 
 
-# -- the process that measures -------------------------------------------------------------------------------------------------------
+# -- the measuring process ----------------------------------------------------------------------------------------------------------
 
 
 def measure(args: argparse.Namespace) -> dict[str, Runs]:
-    """The runs of every variant, taken in turns."""
+    """The runs of every variant; variants alternate."""
     runs: dict[str, Runs] = {variant: [] for variant in args.variants}
     for number in range(args.rounds):
         for variant in args.variants:
@@ -181,7 +181,7 @@ def samples_of(variant: str, args: argparse.Namespace) -> list[float]:
 
 
 def starter(variant: str, steps: int, directory: str) -> list[str]:
-    """What starts the worker: Python, or the `fakerun` command, whose own step limit is beyond the worker's end."""
+    """The command that starts the worker: Python, or `fakerun` with a step limit beyond the worker's steps."""
     if variant != "fakerun":
         return [sys.executable]
     beyond = str(steps + 2)
@@ -190,11 +190,11 @@ def starter(variant: str, steps: int, directory: str) -> list[str]:
 
 
 def table(runs: dict[str, Runs]) -> str:
-    """A line for each variant: the median step, its spread, and how it compares with the yardstick of the same round."""
-    lines = [f"{'variant':<12}{'s/step':>8}{'min':>8}{'max':>8}{'steps':>7}{'/ ' + YARDSTICK:>9}"]
+    """A line for each variant: the median step, its range, and its ratio to the baseline of the same round."""
+    lines = [f"{'variant':<12}{'s/step':>8}{'min':>8}{'max':>8}{'steps':>7}{'/ ' + BASELINE:>9}"]
     for variant, rounds in runs.items():
         seconds = [sample for samples in rounds for sample in samples]
-        ratios = [median(samples) / median(beside) for samples, beside in zip(rounds, runs.get(YARDSTICK, []), strict=False)]
+        ratios = [median(samples) / median(beside) for samples, beside in zip(rounds, runs.get(BASELINE, []), strict=False)]
         ratio = f"{median(ratios):.2f}" if ratios else "-"
         lines.append(f"{variant:<12}{median(seconds):>8.3f}{min(seconds):>8.3f}{max(seconds):>8.3f}{len(seconds):>7}{ratio:>9}")
     return "\n".join(lines)

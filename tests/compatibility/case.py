@@ -1,4 +1,4 @@
-"""What a case of the compatibility suite declares, and what may lawfully differ between a run on GPUs and a run over gloo."""
+"""A case of the compatibility suite, and the permitted differences between a run on GPUs and a run over gloo."""
 
 import ast
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Operations = Mapping[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class OnlyOnCuda:
-    """Calls that a program makes on CUDA and not on the CPU, and why. Whatever is recognised is left out of the comparison with gloo."""
+    """Calls that a program issues on CUDA and not on the CPU, and why. Recognised calls are excluded from the comparison with gloo."""
 
     why: str
     recognise: Callable[[CallIdentity], bool]
@@ -23,7 +23,7 @@ class OnlyOnCuda:
 
 @dataclass(frozen=True, kw_only=True)
 class OtherOnCuda:
-    """Calls for which torch takes another operation on CUDA than on the CPU, and why. `translate` makes the former of the latter."""
+    """Calls for which torch selects another operation on CUDA than on the CPU, and why. `translate` turns the CPU's call into CUDA's."""
 
     why: str
     translate: Callable[[CallIdentity], CallIdentity]
@@ -46,12 +46,12 @@ def into_one_tensor(call: CallIdentity) -> CallIdentity:
 FLAT_PARAMETERS = OtherOnCuda(why="FSDP gathers into one tensor, on the CPU into a list of its parts", translate=into_one_tensor)
 
 NO_OPTIMIZER_STEP = frozenset({"no-optimizer-step"})
-"""What is found of a program that only communicates."""
+"""The finding for a program that only communicates."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NotOnGloo:
-    """Why gloo cannot run a program, and what it says when it is asked to."""
+    """Why gloo cannot run a program, and its error message."""
 
     why: str
     says: str
@@ -59,12 +59,12 @@ class NotOnGloo:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One program, how to run it, and what it must be seen to do.
+    """One program, how to run it, and what it must issue.
 
-    `program` is a file below programs/ without its `.py`; `{directory}` in an argument is an empty directory of the run's own.
+    `program` is a file below programs/ without its `.py`; `{directory}` in an argument is an empty directory for the run.
     `operations` are those of every rank, or of each rank in turn; `findings` are the codes of the report's findings, each once.
     `operations_from_2_15` are those under torch 2.15 and later, where torch itself communicates differently there.
-    `steps` ends a program that trains longer; by default all of them run to their end, as they do under torchrun.
+    `steps` limits a program that trains longer; by default programs run to their end, as under torchrun.
     """
 
     program: str
@@ -91,13 +91,13 @@ class Case:
 
     @property
     def feature(self) -> str:
-        """The first line of the program, which says what it shows."""
+        """The first line of the program's docstring."""
         docstring = ast.get_docstring(ast.parse(self.path.read_text()))
         assert docstring, f"{self.path} has no docstring"
         return docstring.splitlines()[0]
 
     def operations_of(self, rank: int) -> Operations:
-        """With the torch that is installed."""
+        """The operations of a rank under the installed torch."""
         later = self.operations_from_2_15
         operations = self.operations if later is None or installed_torch() < (2, 15) else later
         return operations[rank] if isinstance(operations, tuple) else operations

@@ -1,4 +1,4 @@
-"""The dry side of a case: every rank of it under the fakerun command."""
+"""The dry run of a case: all its ranks under the fakerun command."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ TIMEOUT_S = 120
 
 @dataclass(frozen=True, kw_only=True)
 class DryRun:
-    """What fakerun reports of each rank, and of all of them."""
+    """fakerun's report of each rank, and the codes of all findings."""
 
     ranks: tuple[Mapping[str, Any], ...]
     findings: frozenset[str]
@@ -35,10 +35,10 @@ class DryRun:
 def dry_run(case: Case) -> DryRun:
     """Simulate all ranks of the case, which must succeed."""
     mesh = () if case.mesh is None else ("--mesh", case.mesh)
-    words = ("--nproc-per-node", str(case.world_size), "--ranks", "all", *mesh, "--steps", str(case.steps), "--format", "json")
+    options = ("--nproc-per-node", str(case.world_size), "--ranks", "all", *mesh, "--steps", str(case.steps), "--format", "json")
     with TemporaryDirectory() as directory:
         arguments = (argument.format(directory=directory) for argument in case.args)
-        command = (sys.executable, "-m", "fakerun", *words, str(case.path), *arguments)
+        command = (sys.executable, "-m", "fakerun", *options, str(case.path), *arguments)
         result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert result.returncode == 0, f"{' '.join(command[2:])} ended with {result.returncode}:\n{result.stderr}\n{result.stdout}"
     report = json.loads(result.stdout)

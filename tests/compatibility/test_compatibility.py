@@ -1,4 +1,4 @@
-"""Every case of the suite: what fakerun reports of each rank is what the case declares, and what the program does under torchrun."""
+"""Every case of the suite: fakerun's report of each rank matches the case, and so does the program under torchrun."""
 
 import tempfile
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Changelog fragments: each has a type that is collected, and says something."""
+"""Changelog fragments: each has a known type and is not empty."""
 
 import tomllib
 from pathlib import Path

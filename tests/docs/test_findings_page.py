@@ -1,4 +1,4 @@
-"""The page of findings says what the code says."""
+"""The page of findings is up to date."""
 
 from tests.docs.findings_page import PAGE, page
 

@@ -1,4 +1,4 @@
-"""Every job in configs/ runs as it is, and the command line wins over the file."""
+"""Every job in configs/ runs unchanged, and the command line overrides the file."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whose memory is on which device, and ranks of one communicator on the same device: through the command."""
+"""The device of each rank's memory, and ranks of one communicator on one device: through the command."""
 
 import json
 from typing import Any
@@ -53,7 +53,7 @@ def test_the_text_names_the_device_and_who_allocates_on_it() -> None:
     ) in " ".join(result.stdout.split())
 
 
-def test_a_wrapper_that_communicates_first_is_told_of_the_duplicate() -> None:
+def test_a_wrapper_that_communicates_first_gets_the_duplicate_finding() -> None:
     report = report_of("all_ranks_on_one_gpu.py", "--nproc-per-node", "4", "--ranks", "all", expected=1)
     found = findings(report)
     assert set(found) == {"duplicate-gpu"}
@@ -75,7 +75,7 @@ def test_the_text_has_a_verdict_for_each_device() -> None:
         assert f"cuda:{index} of node 0 fits: 50.0 GiB of 79.1 GiB" in result.stdout
 
 
-def test_what_other_ranks_leave_on_a_device_counts_there() -> None:
+def test_what_other_ranks_allocate_on_a_device_counts_there() -> None:
     report = report_of("memory_on_another_gpu.py", "--nproc-per-node", "4", "--ranks", "all", "--hardware", "a100-40gb", expected=1)
     assert on_devices(report) == {0: (60, [(24, [0]), (12, [1, 2, 3])])} | {index: (12, [(12, [index])]) for index in (1, 2, 3)}
     found = findings(report)

@@ -1,4 +1,4 @@
-"""fakerun against what is known exactly: closed formulas, and the same program under the real torchrun, watched by another recorder."""
+"""fakerun against closed formulas, and against the same program under the real torchrun with an independent recorder."""
 
 from collections import Counter
 from typing import Any
@@ -64,7 +64,7 @@ def test_collectives_are_those_of_the_formulas(program: Program, rank: int, dry:
 
 
 @pytest.mark.parametrize(("program", "rank"), EVERY_RANK + BIG)
-def test_what_stays_in_memory_is_what_the_formulas_say(program: Program, rank: int, dry: Dry) -> None:
+def test_final_memory_is_that_of_the_formulas(program: Program, rank: int, dry: Dry) -> None:
     timeline = dry.record.memory
     at_rest: dict[Category, Counter[int]] = {category: Counter() for category in Category}
     for block in alive_after(timeline, timeline.step_ends[-1] - 1):

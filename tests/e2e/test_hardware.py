@@ -1,4 +1,4 @@
-"""Hardware with figures of the user's own, and a kept run that is judged on other hardware."""
+"""Hardware with figures of the user's own, and a kept run assessed on other hardware."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_other_hardware_with_the_same_kernels(kept: Path) -> None:
     assert "torch chooses the same kernels on h200" in note["message"]
 
 
-def test_the_table_says_on_what_it_judges(kept: Path) -> None:
+def test_the_table_names_the_hardware_of_the_verdict(kept: Path) -> None:
     result = on("h100-80gb,memory=30GiB", kept, "table")
     assert result.returncode == 1
     assert "1 x h100-80gb,memory=30GiB" in result.stdout
@@ -82,7 +82,7 @@ def test_the_table_says_on_what_it_judges(kept: Path) -> None:
         ("l4,memory=24", "memory: '24' is not an amount of memory: "),
     ],
 )
-def test_what_cannot_be_judged_on(hardware: str, message: str, kept: Path) -> None:
+def test_hardware_that_cannot_be_used_for_a_verdict(hardware: str, message: str, kept: Path) -> None:
     result = on(hardware, kept)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"fakerun: error: {message}")

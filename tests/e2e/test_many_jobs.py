@@ -1,4 +1,4 @@
-"""Several jobs over one server: torch is loaded once, and each job's records are those of a run of its own."""
+"""Several jobs in one fork server: torch is imported once, and each job's records equal those of a separate run."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Large worlds through the command: ranks that stand for others; the report of a run that was kept; going on with one that was cut off."""
+"""Large worlds through the command: representative ranks, the report of a kept run, and resuming an interrupted one."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_few_ranks_stand_for_all(kept: tuple[Path, dict[str, Any]]) -> None:
     assert [len(traces) for traces in by_stage.values()] == [1, 1, 1, 1]
 
 
-def test_what_a_rank_alone_does_is_held_against_ranks_that_were_assumed(kept: tuple[Path, dict[str, Any]]) -> None:
+def test_one_simulated_rank_is_compared_with_assumed_ranks(kept: tuple[Path, dict[str, Any]]) -> None:
     _, report = kept
     (error,) = (finding for finding in report["findings"] if finding["severity"] == "error")
     assert (error["code"], error["ranks"]) == ("extra-collective", [5])
@@ -63,7 +63,7 @@ def test_what_a_rank_alone_does_is_held_against_ranks_that_were_assumed(kept: tu
     assert (error["call_site"]["path"], error["call_site"]["line"]) == ("tests/programs/pipeline_of_many.py", line)
 
 
-def test_what_was_assumed_is_said(kept: tuple[Path, dict[str, Any]]) -> None:
+def test_what_was_assumed_has_a_finding(kept: tuple[Path, dict[str, Any]]) -> None:
     _, report = kept
     (note,) = (finding for finding in report["findings"] if finding["code"] == "ranks-assumed")
     assert note["message"] == (
@@ -156,7 +156,7 @@ def _no_run(place: Path) -> tuple[str, ...]:
         (_no_run, "run: not a fakerun run directory; pass the directory you gave to --run-dir"),
     ],
 )
-def test_what_cannot_be_gone_on_with_is_refused(average: Path, prepare: Any, message: str) -> None:
+def test_a_run_that_cannot_be_resumed_is_refused(average: Path, prepare: Any, message: str) -> None:
     run(average)
     before = sorted(average.rglob("*"))
     words = prepare(average)

@@ -1,4 +1,4 @@
-"""The names that a script gives to the axes of its mesh are those of the whole report."""
+"""The whole report uses the script's names of its mesh axes."""
 
 import json
 

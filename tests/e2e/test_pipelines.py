@@ -1,4 +1,4 @@
-"""Pipelines whose stages learn their shapes from each other, all ranks at once: what one stage sends is what the next one receives."""
+"""Pipelines whose stages infer their shapes from each other, all ranks simulated: each stage receives what the previous one sends."""
 
 import json
 from collections import Counter, defaultdict

@@ -1,4 +1,4 @@
-"""The verdict through the command: what is wrong between ranks makes it fail, with the lines of both sides."""
+"""The verdict through the command: a mismatch between ranks makes it fail, and the lines of both sides are named."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.fakerun_command import fakerun
-from tests.e2e.test_ranks_talk import TALK
+from tests.e2e.test_ranks_exchange_values import VALUE_EXCHANGE
 
 PREAMBLE = """import torch, torch.distributed as dist
 dist.init_process_group()
@@ -44,8 +44,11 @@ def test_ranks_that_do_not_agree(tmp_path: Path, script: str, code: str, ranks: 
 
 @pytest.mark.parametrize(
     "words",
-    [(str(TALK), "--world-size", "4"), ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "odd", "--seq-len", "16")],
-    ids=["talk", "tp and fsdp"],
+    [
+        (str(VALUE_EXCHANGE), "--world-size", "4"),
+        ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "uneven", "--seq-len", "16"),
+    ],
+    ids=["value exchange", "tp and fsdp"],
 )
 def test_ranks_that_agree(words: tuple[str, ...]) -> None:
     result = fakerun(words[0], "--ranks", "all", "--format", "json", *words[1:])

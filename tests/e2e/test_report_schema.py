@@ -1,4 +1,4 @@
-"""Reports of real runs keep to the published schema."""
+"""Reports of real runs conform to the published schema."""
 
 import json
 from pathlib import Path

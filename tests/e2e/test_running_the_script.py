@@ -1,4 +1,4 @@
-"""A script under fakerun runs as under `python -u script.py` in torchrun's environment, and every way in which it can end is told apart.
+"""A script under fakerun runs as under `python -u script.py` in torchrun's environment, and every kind of ending is distinguished.
 
 The simulation is the fake one of `fake_simulation/`: this is about the runner. Python itself is the oracle wherever there is one.
 """
@@ -170,7 +170,7 @@ def test_the_arguments_name_the_local_rank() -> None:
     assert Program.of(job, 7).args == tuple(macros.substitute(args, "1"))
 
 
-def test_a_directory_in_the_way_does_not_shadow_what_fakerun_imports(place: Path) -> None:
+def test_a_directory_of_the_same_name_does_not_shadow_what_fakerun_imports(place: Path) -> None:
     """`python scripts/train.py` does not look in the working directory."""
     for name in ("json", "pydantic", "runpy", "fakerun"):
         Path(f"{name}.py").write_text("raise ImportError('the wrong one')")
@@ -392,7 +392,7 @@ FAILURES = {
         ),
     ),
     "a question that does not fit": (
-        "from fakerun.rank import simulation\n\nsimulation.current.wrong_question()",
+        "from fakerun.rank import simulation\n\nsimulation.current.usage_error()",
         ProcessFailure(
             kind=FailureKind.USAGE,
             exception="fakerun.errors.UsageError",
@@ -434,7 +434,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(("source", "expected"), FAILURES.values(), ids=FAILURES.keys())
-def test_the_failure_is_told_apart(place: Path, source: str, expected: ProcessFailure) -> None:
+def test_the_kind_of_failure(place: Path, source: str, expected: ProcessFailure) -> None:
     Path("sub").mkdir()
     Path("sub/part.py").write_text("def f():\n    1 / 0\n")
     failure = run_script(source.replace("{{", "{")).failure
@@ -445,7 +445,7 @@ def test_the_failure_is_told_apart(place: Path, source: str, expected: ProcessFa
     assert failure == replace(expected, traceback=expected.traceback.replace("{place}", str(place)))
 
 
-def test_a_rank_without_a_record_has_its_place_on_the_mesh(place: Path) -> None:
+def test_a_rank_without_a_record_has_its_coordinate(place: Path) -> None:
     Path("train.py").write_text("import os; os.kill(os.getpid(), 9)")
     report = build_report(JOB, run_job(JOB, open_run_directory(place.parent / "run"), show_output=False))
     assert report.mesh == Mesh.of({"dp": 2, "tp": 2})
@@ -474,7 +474,7 @@ def test_a_program_that_cannot_be_found(place: Path, program: Mapping[str, Any],
     assert failure.traceback == f"{exception}: {message}\n"
 
 
-def test_a_fault_of_fakeruns_keeps_its_whole_traceback(place: Path) -> None:
+def test_an_internal_error_keeps_its_whole_traceback(place: Path) -> None:
     failure = run_script("print('never')", FAKE_SIMULATION_FAULT="out of ideas").failure
     assert (failure.kind, failure.exception, failure.message, failure.exit_code) == (
         FailureKind.INTERNAL,
@@ -485,7 +485,7 @@ def test_a_fault_of_fakeruns_keeps_its_whole_traceback(place: Path) -> None:
     assert "sitecustomize.py" in failure.traceback
 
 
-def test_a_fault_of_fakeruns_while_the_script_uses_it_is_none_of_the_scripts(place: Path) -> None:
+def test_an_internal_error_under_the_script_is_not_the_scripts(place: Path) -> None:
     ours = run_script("from fakerun.rank import simulation\n\nsimulation.current.fault()")
     failure = ours.failure
     assert (failure.kind, failure.exception, failure.message) == (FailureKind.INTERNAL, "AttributeError", "a mistake")
@@ -494,7 +494,7 @@ def test_a_fault_of_fakeruns_while_the_script_uses_it_is_none_of_the_scripts(pla
     assert "in fault" in ours.stderr
 
 
-@pytest.mark.parametrize("way", ["refuse", "hand_on"])
+@pytest.mark.parametrize("way", ["refuse", "pass_through"])
 def test_what_fakerun_does_for_torch_is_hidden_but_kept(place: Path, way: str) -> None:
     """An error that it raises in torch's place, and one that native code raises to which it handed the script's arguments."""
     ours = run_script(f"from fakerun.rank import simulation\n\nsimulation.current.{way}(bytes, 'x')")
@@ -505,7 +505,7 @@ def test_what_fakerun_does_for_torch_is_hidden_but_kept(place: Path, way: str) -
     assert without_marks == TRACEBACK.format(place=place, line=f"simulation.current.{way}(bytes, 'x')") + message + "\n"
     whole = ours.directory.rank(3).full_traceback.read_text()
     assert f"in {way}" in whole
-    assert "not for the user's eyes" in whole or way == "hand_on"
+    assert "not for the user's eyes" in whole or way == "pass_through"
 
 
 # The step limit
@@ -569,7 +569,7 @@ def test_without_show_output_nothing_is_shown(place: Path, capfd: pytest.Capture
 # Several ranks
 
 
-def test_every_rank_runs_in_order_whatever_happens_to_the_others(place: Path) -> None:
+def test_every_rank_runs_in_order_even_if_others_fail(place: Path) -> None:
     Path("train.py").write_text("import os, sys; sys.exit(int(os.environ['RANK']) % 2)")
     result = run_job(replace(JOB, ranks=(0, 1, 3)), open_run_directory(place.parent / "run"), show_output=False)
     assert [(record.rank, record.failure and record.failure.exit_code) for record in result.ranks] == [(0, None), (1, 1), (3, 1)]
@@ -628,7 +628,7 @@ def _ends_within(process: RankProcess, seconds: float) -> bool:
 
 
 @pytest.mark.parametrize("source", STUCK.values(), ids=STUCK.keys())
-def test_a_stuck_script_says_where_it_is(place: Path, source: str) -> None:
+def test_a_stuck_script_reports_its_line(place: Path, source: str) -> None:
     with closing(Fifo(Path("ready"))) as fifo, _started(source) as (process, directory):
         assert fifo.read() == b"x"
         process.ask(FailureKind.TIMEOUT)
@@ -642,7 +642,7 @@ def test_a_stuck_script_says_where_it_is(place: Path, source: str) -> None:
     assert failure.traceback.startswith(f'Stack (most recent call last):\n  File "{place}/train.py", line {line}, in <module>\n')
 
 
-def test_a_script_that_cannot_even_say_is_killed(place: Path) -> None:
+def test_a_script_that_does_not_answer_is_killed(place: Path) -> None:
     """Native code that does not let go of the interpreter lock, from before the script is ready."""
     stuck = "ctypes.PyDLL(None).system(b'printf x > ready; tail -f /dev/null')"
     with closing(Fifo(Path("ready"))) as fifo, _started(stuck) as (process, directory):
@@ -686,7 +686,7 @@ def test_one_rank_that_fails_does_not_stop_the_others(place: Path) -> None:
     ]
 
 
-def test_a_rank_that_kills_the_fork_server_harms_nobody_else(place: Path) -> None:
+def test_a_rank_that_kills_the_fork_server_does_not_affect_others(place: Path) -> None:
     """The ranks after it get another server."""
     Path("train.py").write_text("import os\nif os.environ['RANK'] == '0': os.kill(os.getppid(), 9)\n")
     records = run_job(replace(JOB, ranks=(0, 1, 2)), open_run_directory(place.parent / "run"), show_output=False, jobs=1).ranks
@@ -728,24 +728,24 @@ def said(*wanted):
 
 
 SAY_RANK = "mailbox.publish('a', bytes([rank]))\n"
-EVERYBODY = str([bytes([rank]) for rank in range(4)])
+ALL_RANKS = str([bytes([rank]) for rank in range(4)])
 TALKS = {
     # One rank at a time works, but those that wait do not: all four are there at once.
-    "all to all": ((0, 1, 2, 3), SAY_RANK + "print(said(*((r, 'a') for r in range(4))))", dict.fromkeys(range(4), EVERYBODY), ()),
+    "all to all": ((0, 1, 2, 3), SAY_RANK + "print(said(*((r, 'a') for r in range(4))))", dict.fromkeys(range(4), ALL_RANKS), ()),
     "those who are needed": (
         (3,),
         SAY_RANK + "if rank: print(said((rank - 1, 'a')))",
         {0: "", 1: r"[b'\x00']", 2: r"[b'\x01']", 3: r"[b'\x02']"},
         (0, 1, 2),
     ),
-    "a circle": ((0, 1), "print(said((1 - rank, 'never')))", {0: "['STALLED']", 1: "['STALLED']"}, ()),
+    "a cycle": ((0, 1), "print(said((1 - rank, 'never')))", {0: "['STALLED']", 1: "['STALLED']"}, ()),
     "one that ended": ((0, 1), "if rank: sys.exit()\nprint(said((1, 'never')))", {0: "['ENDED']", 1: ""}, ()),
     "one that was killed": ((0, 1), "if rank: os.kill(os.getpid(), 9)\nprint(said((1, 'never')))", {0: "['ENDED']", 1: ""}, ()),
 }
 
 
 @pytest.mark.parametrize(("ranks", "script", "said", "added"), TALKS.values(), ids=TALKS.keys())
-def test_ranks_talk(place: Path, ranks: tuple[int, ...], script: str, said: dict[int, str], added: tuple[int, ...]) -> None:
+def test_ranks_exchange_values(place: Path, ranks: tuple[int, ...], script: str, said: dict[int, str], added: tuple[int, ...]) -> None:
     Path("train.py").write_text(TALKING + script)
     directory = open_run_directory(place.parent / "run")
     run = run_job(replace(JOB, ranks=ranks), directory, show_output=False, jobs=1)

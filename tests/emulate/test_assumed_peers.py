@@ -1,4 +1,4 @@
-"""A rank alone takes its peers to be like itself, and says so where it matters: where the script gets to see what they contribute."""
+"""A rank simulated alone assumes that its peers match it, and notes it where the script reads what they contribute."""
 
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +66,7 @@ def _peers_assumed(simulation: Simulation) -> list[Finding]:
 
 
 @pytest.mark.parametrize("name", SAYS_SO)
-def test_values_of_peers_that_are_read_are_said_to_be_assumed(name: str, simulate: Simulate) -> None:
+def test_values_of_peers_that_are_read_have_a_finding(name: str, simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group("cpu:gloo,cuda:nccl")
     SAYS_SO[name]()
@@ -77,7 +77,7 @@ def test_values_of_peers_that_are_read_are_said_to_be_assumed(name: str, simulat
 
 
 @pytest.mark.parametrize("name", SAYS_NOTHING)
-def test_values_of_peers_that_nobody_reads_are_not_worth_a_note(name: str, simulate: Simulate) -> None:
+def test_values_of_peers_that_are_not_read_have_no_finding(name: str, simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group("cpu:gloo,cuda:nccl")
     SAYS_NOTHING[name]()

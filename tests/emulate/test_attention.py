@@ -1,4 +1,4 @@
-"""Which kernel scaled_dot_product_attention takes, as declared cases: the rules of CUDA, told by the name of the backward node."""
+"""Which kernel scaled_dot_product_attention selects, by CUDA's rules; the backward node's name identifies the kernel."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +110,7 @@ def test_the_kernel_is_cudas(case: Case, simulate: Simulate) -> None:
         assert operand.grad.shape == operand.shape
 
 
-def test_no_kernel_left(simulate: Simulate) -> None:
+def test_no_kernel_remains_to_select(simulate: Simulate) -> None:
     simulate()
     (query, key, value), _ = operands(Case(kernel=None, dtype=torch.float32))
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION), pytest.raises(RuntimeError, match=r"No available kernel\. Aborting execution\."):

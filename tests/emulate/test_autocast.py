@@ -1,4 +1,4 @@
-"""What autocast casts on CUDA, as declared cases, and how long its copies of weights live."""
+"""What autocast casts on CUDA, and how long it keeps its copies of weights."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Collective calls that c10d or NCCL refuses before anything is sent, refused in the same words."""
+"""Collective calls that c10d or NCCL rejects before anything is sent are rejected with the same messages."""
 
 import traceback
 from collections.abc import Callable
@@ -208,7 +208,7 @@ def test_host_tensors_travel_where_there_is_a_backend_for_them(simulation: Simul
     assert len(simulation.record(None).collectives) == 3
 
 
-def test_objects_travel_whatever_the_backend(simulation: Simulation) -> None:
+def test_objects_are_sent_over_every_backend(simulation: Simulation) -> None:
     dist.init_process_group("nccl")
     gathered: list[Any] = [None, None]
     dist.gather_object("it", gathered)

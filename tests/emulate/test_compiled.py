@@ -1,4 +1,4 @@
-"""torch.compile and what is made for it: FlexAttention, control flow as operators."""
+"""torch.compile and the APIs around it: FlexAttention and control-flow operators."""
 
 import copy
 import pickle
@@ -142,7 +142,7 @@ def test_a_branch_is_chosen_by_a_known_value(simulation: Simulation) -> None:
     assert "unknown-value" not in codes(simulation)
 
 
-def test_a_branch_that_nobody_can_know_is_noted(simulation: Simulation) -> None:
+def test_a_branch_on_an_unknown_value_is_noted(simulation: Simulation) -> None:
     x = torch.randn(3, device="cuda")
     chosen: Any = torch.cond(x.sum() > 0, lambda x: x.sin(), lambda x: x.cos(), (x,))
     assert chosen.shape == (3,)

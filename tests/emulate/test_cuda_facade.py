@@ -1,4 +1,4 @@
-"""What `torch.cuda` answers."""
+"""The answers of `torch.cuda`."""
 
 from pathlib import Path
 from typing import Any

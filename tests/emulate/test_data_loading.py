@@ -1,4 +1,4 @@
-"""Data sets that a script makes up on the host, small enough to be real and too large to be."""
+"""Data sets that a script generates on the host, small enough to be real and too large to be real."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_batches_reach_the_device(samples: int, workers: int) -> None:
 
 
 @pytest.mark.usefixtures("simulation")
-def test_workers_take_neutral_samples_of_what_is_too_large() -> None:
+def test_workers_read_placeholder_samples_of_large_tensors() -> None:
     (batch,) = next(iter(DataLoader(TensorDataset(torch.randn(LARGE, 1024)), batch_size=2, num_workers=1)))
     assert type(batch) is torch.Tensor
     assert torch.equal(batch, torch.ones(2, 1024))

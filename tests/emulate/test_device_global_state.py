@@ -1,4 +1,4 @@
-"""A result that was kept under one setting of torch is not used under another one that changes it."""
+"""A cached result is not reused after a global setting of torch that affects it has changed."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -137,7 +137,7 @@ def test_a_setting_that_is_left_out_changes_no_key(setting: str) -> None:
             assert beginning_of_key(None) == usual
 
 
-def test_warnings_and_errors_of_deterministic_mode_are_told_apart() -> None:
+def test_warnings_and_errors_of_deterministic_mode_have_different_keys() -> None:
     simulation, _ = simulation_of()
     with simulation:
         values = ones(8).detach()

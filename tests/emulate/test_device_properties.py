@@ -1,4 +1,4 @@
-"""What `torch.cuda.get_device_properties()` says: from the hardware's data, and of a card that somebody adds to it."""
+"""The values of `torch.cuda.get_device_properties()`, from the hardware's data and for an added accelerator."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_clocks_that_are_known_are_no_gap(hardware: str, clocks: tuple[int, int,
     assert not not_emulated(simulation)
 
 
-def test_a_clock_that_is_not_known_is_told(simulate: Simulate) -> None:
+def test_an_unknown_clock_is_a_finding(simulate: Simulate) -> None:
     simulation = simulate(hardware="h100-96gb")
     assert torch.cuda.get_device_properties(0).clock_rate == 1
     (message,) = not_emulated(simulation)

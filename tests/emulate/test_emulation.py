@@ -1,4 +1,4 @@
-"""The contexts of the emulation: the stated order is obeyed and matters, no other order does, and no two contexts change the same thing."""
+"""The contexts of the emulation: the stated order is enforced and needed, no other order is, and no two contexts set one attribute."""
 
 import threading
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Every way to name a device, and modules of every kind: many small cases in one simulation."""
+"""All ways to name a device, and modules of every kind: many small cases in one simulation."""
 
 import copy
 from typing import Any

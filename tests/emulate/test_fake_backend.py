@@ -1,4 +1,4 @@
-"""What torch's own fake process group promises, on the simulated device: its backend, its stores, its operations, and who sees them."""
+"""The API of torch's fake process group on the simulated device: its backend, stores and operations."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -33,7 +33,7 @@ DEVICES = {"fake": ("cpu", "cuda"), "nccl": ("cuda",), "gloo": ("cpu",), "cpu:gl
 
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("backend", DEVICES)
-def test_a_group_is_made_of_any_store(simulation: Simulation, tmp_path: Path, backend: str, store: str) -> None:
+def test_a_group_accepts_any_store(simulation: Simulation, tmp_path: Path, backend: str, store: str) -> None:
     dist.init_process_group(backend, store=STORES[store](tmp_path), rank=0, world_size=2)
     assert (dist.get_backend(), dist.get_rank(), dist.get_world_size()) == (backend, 0, 2)
     for device in DEVICES[backend]:
@@ -63,7 +63,7 @@ def test_a_rank_that_is_not_the_jobs_is_pointed_at(simulate: Simulate, rank: int
 
 
 @pytest.mark.parametrize("is_master", [True, False])
-def test_a_store_of_the_scripts_own_waits_for_nobody(simulate: Simulate, is_master: bool) -> None:
+def test_a_store_that_the_script_creates_waits_for_no_rank(simulate: Simulate, is_master: bool) -> None:
     simulation = simulate(rank=1, nproc_per_node=4)
     store = dist.TCPStore("another-host", 29517, 4, is_master, timeout=timedelta(seconds=5))
     store.set("key", "value")
@@ -116,7 +116,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_every_operation_is_answered(simulation: Simulation, call: str) -> None:
+def test_every_operation_is_supported(simulation: Simulation, call: str) -> None:
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
     run, op = CALLS[call]
     run()

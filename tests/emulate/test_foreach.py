@@ -1,4 +1,4 @@
-"""In-place operators on lists of device tensors: what CUDA refuses is refused though no kernel runs, and known values stay known."""
+"""In-place operators on lists of device tensors: what CUDA rejects is rejected although no kernel runs, and known values stay known."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""FSDP1's flat parameters: cut without regard to the parameters in them, and moved to and fro where they are offloaded."""
+"""FSDP1's flat parameters: sharded across parameter boundaries, and moved between host and device when offloaded."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A gap where it is met: the run ends with its words, or the script goes on with its answer and the report has the line."""
+"""Gaps when they are reached: the run ends with the gap's message, or the script continues and the report has the line."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from fakerun.rank.simulation import Simulation
 from tests.in_process import Simulate
 
 
-def told(simulation: Simulation) -> list[tuple[str | None, str]]:
+def noted(simulation: Simulation) -> list[tuple[str | None, str]]:
     """Call site and message of each finding about a gap."""
     return [
         (None if finding.call_site is None else str(finding.call_site), finding.message)
@@ -24,20 +24,20 @@ def told(simulation: Simulation) -> list[tuple[str | None, str]]:
 
 
 @pytest.mark.parametrize("gap", APIS, ids=lambda gap: gap.name)
-def test_each_api_says_so(gap: Gap, simulation: Simulation) -> None:
+def test_each_api_has_a_finding(gap: Gap, simulation: Simulation) -> None:
     owner: Any = sys.modules[gap.name.rpartition(".")[0]]
     api = getattr(owner, gap.name.rpartition(".")[2])
     if gap.goes_on:
         assert api() == gap.answer
-        assert [message.partition(" is not emulated")[0] for _, message in told(simulation)] == [gap.name]
+        assert [message.partition(" is not emulated")[0] for _, message in noted(simulation)] == [gap.name]
     else:
         with pytest.raises(EmulationGapError, match=f"^{gap.name} is not emulated"):
             api()
 
 
-def test_two_gaps_of_one_line_are_both_told(simulation: Simulation) -> None:
+def test_two_gaps_of_one_line_are_two_findings(simulation: Simulation) -> None:
     assert {"load": torch.cuda.utilization(), "heat": torch.cuda.temperature(), "power": torch.cuda.power_draw()}
-    sites, messages = zip(*told(simulation), strict=True)
+    sites, messages = zip(*noted(simulation), strict=True)
     assert len(set(sites)) == 1
     assert "test_gaps.py:" in str(sites[0])
     assert len(set(messages)) == 3
@@ -50,27 +50,27 @@ def capture() -> None:
     graph.replay()
 
 
-TOLD: list[tuple[Callable[[], Any], str]] = [
+NOTED: list[tuple[Callable[[], Any], str]] = [
     (capture, "The memory pool of a CUDA graph"),
     (lambda: torch.cuda.memory_snapshot(), "torch.cuda.memory_snapshot"),
     (lambda: torch.cuda.memory._dump_snapshot("never-written.pickle"), "torch.cuda.memory._dump_snapshot"),
 ]
 
 
-@pytest.mark.parametrize(("act", "name"), TOLD, ids=[name for _, name in TOLD])
-def test_the_script_goes_on(act: Callable[[], Any], name: str, simulation: Simulation) -> None:
+@pytest.mark.parametrize(("act", "name"), NOTED, ids=[name for _, name in NOTED])
+def test_the_script_continues(act: Callable[[], Any], name: str, simulation: Simulation) -> None:
     act()
-    assert [message.partition(" is not emulated")[0] for _, message in told(simulation)] == [name]
+    assert [message.partition(" is not emulated")[0] for _, message in noted(simulation)] == [name]
     assert not Path("never-written.pickle").exists()
 
 
-def test_a_figure_of_the_device_that_is_not_known_is_told(simulate: Simulate) -> None:
+def test_an_unknown_figure_of_the_device_is_a_finding(simulate: Simulate) -> None:
     simulation = simulate(hardware="h200")
     properties = torch.cuda.get_device_properties(0)
     assert properties.clock_rate > 1
-    assert not told(simulation)
+    assert not noted(simulation)
     assert properties.memory_bus_width == 1
-    assert [message.partition(" is not emulated")[0] for _, message in told(simulation)] == [
+    assert [message.partition(" is not emulated")[0] for _, message in noted(simulation)] == [
         "torch.cuda.get_device_properties().memory_bus_width"
     ]
 
@@ -91,4 +91,4 @@ def test_what_the_runtime_has_succeeds(simulation: Simulation) -> None:
     runtime = torch.cuda.cudart()
     assert runtime.cudaProfilerStart() == runtime.cudaProfilerStop() == 0
     assert runtime.cudaMemGetInfo(0) == torch.cuda.mem_get_info()
-    assert not told(simulation)
+    assert not noted(simulation)

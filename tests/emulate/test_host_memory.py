@@ -1,4 +1,4 @@
-"""Host tensors that are too large to be real are simulated, however they are asked for."""
+"""Host tensors that are too large to be real are simulated, however they are created."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Parameters keep their identity when they move, whether their host side was real or too large to be."""
+"""Parameters keep their identity when they move, whether their host storage was real or simulated."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Nested tensors of the jagged layout, whose lengths the host knows."""
+"""Nested tensors of the jagged layout, whose lengths are known on the host."""
 
 from collections.abc import Callable
 

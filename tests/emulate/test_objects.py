@@ -1,4 +1,4 @@
-"""Objects that ranks send each other: exact where this rank sends or all ranks exchange them, told where another rank alone has them."""
+"""Objects that ranks send: exact where this rank sends or all ranks exchange them, noted where only another rank has them."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ RECEIVERS: dict[str, tuple[Callable[[list[object]], object], list[tuple[str, str
 
 
 @pytest.mark.parametrize("name", RECEIVERS)
-def test_what_another_rank_sends_is_told_and_the_list_stays(name: str, simulate: Simulate) -> None:
+def test_an_object_from_another_rank_is_noted_and_the_list_is_unchanged(name: str, simulate: Simulate) -> None:
     simulation = simulate(rank=1)
     receive, calls = RECEIVERS[name]
     assert _received(receive)[0] is KEPT
@@ -53,7 +53,7 @@ def test_what_another_rank_sends_is_told_and_the_list_stays(name: str, simulate:
     assert _calls(simulation) == calls
 
 
-def test_what_this_rank_sends_is_torchs_own_affair(simulation: Simulation) -> None:
+def test_objects_that_this_rank_sends_are_exact(simulation: Simulation) -> None:
     assert _received(lambda objects: dist.broadcast_object_list(objects, src=0)) == [KEPT]
     assert _calls(simulation) == [("broadcast", "int64"), ("broadcast", "uint8")]
     dist.scatter_object_list(received := [None], [KEPT, KEPT], src=0)
@@ -70,7 +70,7 @@ def test_what_all_ranks_exchange_comes_from_ranks_like_this_one(simulate: Simula
     assert not _codes(simulation)
 
 
-def test_a_rank_outside_the_group_takes_no_part(simulate: Simulate) -> None:
+def test_a_rank_outside_the_group_does_not_participate(simulate: Simulate) -> None:
     simulation = simulate(rank=1)
     dist.init_process_group("nccl")
     group = dist.new_group([0])

@@ -1,4 +1,4 @@
-"""A list of contexts that is in the wrong order is refused, with the reason."""
+"""A list of contexts in the wrong order is refused, with the reason."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

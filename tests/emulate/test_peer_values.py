@@ -1,4 +1,4 @@
-"""What a rank alone receives: its peers are like itself, so each sends what this rank would send in its place."""
+"""What a rank simulated alone receives: each peer is assumed to send what this rank would send in its position."""
 
 from collections.abc import Callable
 from typing import Any
@@ -98,7 +98,7 @@ def test_bits_reduced_with_equals(name: str, simulate: Simulate) -> None:
     assert reduced(getattr(dist.ReduceOp, name), "cpu") == ON_THE_HOST[name]
 
 
-def test_an_odd_number_of_equal_bits(simulate: Simulate) -> None:
+def test_bits_on_an_odd_number_of_ranks(simulate: Simulate) -> None:
     simulate(ME, nproc_per_node=3)
     dist.init_process_group("gloo")
     assert reduced(dist.ReduceOp.BXOR, "cpu") == [3, 5]

@@ -1,4 +1,4 @@
-"""What training scripts do with the CUDA API, each habit behaving as on a GPU."""
+"""Uses of the CUDA API in training scripts, each with the behaviour of a GPU."""
 
 import copy
 import io
@@ -61,7 +61,7 @@ def test_a_generator_on_the_accelerator(simulation: Simulation) -> None:
     assert torch.empty(3, device="cuda").normal_(generator=generator).is_cuda
 
 
-def test_a_mesh_chooses_the_device_of_a_script_that_has_not(simulate: Simulate) -> None:
+def test_a_mesh_sets_the_device_if_the_script_has_not(simulate: Simulate) -> None:
     simulate(rank=5, nproc_per_node=8)
     dist.init_process_group("nccl", device_id=torch.device("cuda:5"))
     assert not torch.cuda.is_initialized()
@@ -69,7 +69,7 @@ def test_a_mesh_chooses_the_device_of_a_script_that_has_not(simulate: Simulate) 
     assert torch.cuda.current_device() == 5
 
 
-def test_a_mesh_leaves_the_device_that_a_script_has_chosen(simulate: Simulate) -> None:
+def test_a_mesh_keeps_the_device_that_the_script_has_set(simulate: Simulate) -> None:
     simulate(rank=5, nproc_per_node=8)
     torch.cuda.set_device(2)
     dist.device_mesh.init_device_mesh("cuda", (8,))
@@ -122,7 +122,7 @@ def test_a_deep_copy_for_an_average_model(simulation: Simulation) -> None:
     swa.update_parameters(model)
 
 
-def test_addresses_tell_shared_storages(simulation: Simulation) -> None:
+def test_equal_addresses_mean_shared_storages(simulation: Simulation) -> None:
     x, y = torch.ones(8, device="cuda"), torch.ones(8, device="cuda")
     assert x.data_ptr() == x.view(2, 4).data_ptr() == x.untyped_storage().data_ptr() != y.data_ptr()
     assert x[2:].data_ptr() == x.data_ptr() + 8
@@ -155,7 +155,7 @@ def test_a_model_moves_there_and_back(simulation: Simulation) -> None:
 # -- asking for values -------------------------------------------------------------------------------------------------
 
 
-def test_values_that_nobody_computed_are_neutral(simulation: Simulation) -> None:
+def test_unknown_values_are_placeholders(simulation: Simulation) -> None:
     loss = network().cuda()(torch.randn(2, 16, device="cuda")).mean()
     assert loss.item() == 1.0
     assert float(loss) == 1.0
@@ -633,7 +633,7 @@ def test_what_follows_from_the_data_is_exact(simulation: Simulation) -> None:
     assert "unknown-value" not in codes(simulation)
 
 
-def test_truncated_normal_initialisation_tells_nothing(simulation: Simulation) -> None:
+def test_truncated_normal_initialisation_has_no_finding(simulation: Simulation) -> None:
     weight = torch.empty(8, 8, device="cuda")
     nn.init.trunc_normal_(weight, std=0.02)
     nn.init.trunc_normal_(weight, std=0.02, a=-0.04, b=0.04)
@@ -701,6 +701,6 @@ def test_an_asynchronous_checkpoint_needs_a_backend_for_the_host(simulation: Sim
         state_dict_saver.async_save({"step": 3}, checkpoint_id="nowhere")
 
 
-def test_an_lstm_is_said_to_run_in_steps(simulation: Simulation) -> None:
+def test_an_lstm_has_a_finding(simulation: Simulation) -> None:
     nn.LSTM(4, 4).cuda()(torch.ones(3, 1, 4, device="cuda"))[0].sum().backward()
     assert "unfused-rnn" in codes(simulation)

@@ -1,4 +1,4 @@
-"""Nothing of a simulation is left when it has ended: torch is what it was, and the next simulation starts afresh."""
+"""A simulation that has ended leaves torch unchanged, and the next one starts with fresh state."""
 
 import sys
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""The scenario for choices that nobody can know (`--routing`), and that all ranks mean the same by it."""
+"""The scenario for choices by unknown values (`--routing`), which all ranks apply consistently."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -38,7 +38,7 @@ CHOICES: dict[str, tuple[Callable[[], torch.Tensor], Any, Any]] = {
 
 
 def codes(simulation: Simulation) -> list[str]:
-    """What the user is told, less what is remarkable about a test that is no training script."""
+    """The codes of findings, without those that any test which is not a training script has."""
     found = [finding.code for finding in simulation.record(None).findings]
     return [code for code in found if code not in ("no-process-group", "no-optimizer-step")]
 
@@ -128,13 +128,13 @@ def dispatched(rank: int, routing: Routing, *, tokens: int, experts: int, k: int
 )
 def test_what_a_rank_sends_is_what_its_peer_receives(routing: Routing, tokens: int, experts: int, k: int, ranks: int) -> None:
     shape = {"tokens": tokens, "experts": experts, "k": k, "ranks": ranks}
-    told = [dispatched(rank, routing, **shape) for rank in range(ranks)]
+    dispatches = [dispatched(rank, routing, **shape) for rank in range(ranks)]
     for sender in range(ranks):
         for receiver in range(ranks):
-            assert told[sender][0][receiver] == told[receiver][1][sender]
-    assert [sum(sent) for sent, _, _ in told] == [tokens * k] * ranks
-    assert sum(received for _, _, received in told) == tokens * k * ranks
-    assert [sent for sent, _, _ in told] == [_sent_by_formula(routing, **shape)] * ranks
+            assert dispatches[sender][0][receiver] == dispatches[receiver][1][sender]
+    assert [sum(sent) for sent, _, _ in dispatches] == [tokens * k] * ranks
+    assert sum(received for _, _, received in dispatches) == tokens * k * ranks
+    assert [sent for sent, _, _ in dispatches] == [_sent_by_formula(routing, **shape)] * ranks
 
 
 def _sent_by_formula(routing: Routing, *, tokens: int, experts: int, k: int, ranks: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Operators for which torch has no shape rule on the device."""
+"""Operators without a shape rule in torch for the device."""
 
 from collections.abc import Callable
 from typing import Any

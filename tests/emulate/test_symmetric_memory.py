@@ -1,4 +1,4 @@
-"""Operators of symmetric memory communicate: what fakerun makes of them is recorded, or ends the run, never silent."""
+"""Operators of symmetric memory communicate: they are recorded or end the run, never ignored."""
 
 import pytest
 import torch

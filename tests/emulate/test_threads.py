@@ -1,4 +1,4 @@
-"""Threads of the script's own do device work; a loader's and multiprocessing's stay where they were."""
+"""The script's threads run device work in the simulation; threads of data loaders and multiprocessing stay outside."""
 
 import queue
 import threading

@@ -1,4 +1,4 @@
-"""The private names are there in this torch, and the operators that are named by strings are operators."""
+"""The private names exist in this torch, and the operators named by strings are operators."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The same calls under torch's own fake process group, on the host, and in a simulation, on the device: they end alike."""
+"""The same calls under torch's fake process group on the host and in a simulation on the device have the same outcome."""
 
 import re
 import sys
@@ -41,7 +41,7 @@ def outcome(call: Call, device: str) -> str:
     return ""
 
 
-def end_alike(call: Call, options: Callable[[], Any] = lambda: None) -> str:
+def same_outcome(call: Call, options: Callable[[], Any] = lambda: None) -> str:
     """How the call ends under both, which is the same."""
     with fake_group(options()):
         plain = outcome(call, "cpu")
@@ -82,7 +82,7 @@ CALLS: dict[str, Call] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_calls_succeed(call: str) -> None:
-    assert end_alike(CALLS[call]) == ""
+    assert same_outcome(CALLS[call]) == ""
 
 
 def _refusing() -> Any:
@@ -92,8 +92,8 @@ def _refusing() -> Any:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_group_that_was_told_to_refuses_collectives(call: str) -> None:
-    refused = end_alike(CALLS[call], _refusing)
+def test_a_group_with_error_on_collective_refuses_collectives(call: str) -> None:
+    refused = same_outcome(CALLS[call], _refusing)
     one_to_one = call in ("send", "isend", "recv", "a further group")
     assert refused == ("" if one_to_one else "RuntimeError: FakeProcessGroup collective operation error (error_on_collective=true)")
 
@@ -114,7 +114,7 @@ WRONG_LISTS: dict[str, Call] = {
 @pytest.mark.parametrize("call", WRONG_LISTS)
 @pytest.mark.skipif(torch.__version__ < "2.13", reason="torch 2.11's fake process group does not look at the lists")
 def test_lists_of_the_wrong_length_are_refused_as_torch_refuses_them(call: str) -> None:
-    assert end_alike(WRONG_LISTS[call])
+    assert same_outcome(WRONG_LISTS[call])
 
 
 @pytest.mark.parametrize("call", WRONG_LISTS)
@@ -151,7 +151,7 @@ def test_the_group_itself_may_be_called(call: str) -> None:
     assert (record.op, record.group) == (op, "world")
 
 
-def test_a_fake_group_may_be_made_without_torchs_books() -> None:
+def test_a_fake_group_may_be_created_without_registration() -> None:
     with simulation_of()[0]:
         made: Any = FakeProcessGroup._create_internal(1, 4)  # type: ignore[call-arg]
         gathered = [torch.zeros(2) for _ in range(4)]

@@ -18,19 +18,19 @@ def doubling() -> Any:
     return double
 
 
-def told(simulation: Simulation) -> list[str]:
+def noted(simulation: Simulation) -> list[str]:
     return [finding.message for finding in simulation.record(None).findings if finding.code == "not-emulated"]
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_a_launch_is_told_and_its_results_are_unknown(tuned: bool, simulation: Simulation) -> None:
+def test_a_kernel_launch_is_noted_and_its_results_are_unknown(tuned: bool, simulation: Simulation) -> None:
     kernel = doubling()
     options: dict[str, int] = {"BLOCK": 64}
     if tuned:
         kernel, options = triton.autotune(configs=[triton.Config({"BLOCK": 64})], key=["count"])(kernel), {}
     source, target = torch.ones(100, device="cuda"), torch.zeros(100, device="cuda")
     kernel[lambda meta: (triton.cdiv(100, meta["BLOCK"]),)](source, target, 100, **options)
-    assert [message.partition(" is not emulated")[0] for message in told(simulation)] == ["What the Triton kernel double computes"]
+    assert [message.partition(" is not emulated")[0] for message in noted(simulation)] == ["What the Triton kernel double computes"]
     assert target.sum().item() == 1.0
     assert "unknown-value" in {finding.code for finding in simulation.record(None).findings}
 

@@ -1,4 +1,4 @@
-"""Which values of device tensors a script gets to see: those that follow from the host are exact, the rest are neutral and noted."""
+"""Values of device tensors that a script reads: exact if they follow from the host, else placeholders with a note."""
 
 from collections.abc import Callable
 from typing import Any
@@ -196,9 +196,9 @@ def test_what_the_host_knows_is_exact(simulation: Simulation, name: str) -> None
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_what_nobody_knows_is_neutral_and_noted(simulation: Simulation, name: str) -> None:
-    ask, neutral = UNKNOWN[name]
-    assert ask() == neutral
+def test_unknown_values_are_placeholders_and_noted(simulation: Simulation, name: str) -> None:
+    ask, placeholder = UNKNOWN[name]
+    assert ask() == placeholder
     assert notes(simulation) == ["unknown-value"]
 
 
@@ -213,7 +213,7 @@ DECIDES = {
 
 
 @pytest.mark.parametrize("name", DECIDES)
-def test_what_a_decision_may_be_taken_on_is_said_to_be_unverified(simulation: Simulation, name: str) -> None:
+def test_a_read_of_an_unknown_value_is_noted_as_unverified(simulation: Simulation, name: str) -> None:
     DECIDES[name](torch.randn(4, device="cuda"))
     (note,) = simulation.seen().findings
     assert note.code == "unknown-value"
@@ -221,7 +221,7 @@ def test_what_a_decision_may_be_taken_on_is_said_to_be_unverified(simulation: Si
     assert "ranks may take different branches" in str(note.hint)
 
 
-def test_what_is_only_shown_decides_nothing(simulation: Simulation) -> None:
+def test_a_printed_value_has_its_own_hint(simulation: Simulation) -> None:
     str(torch.randn(4, device="cuda"))
     (note,) = simulation.seen().findings
     assert (note.code, note.hint) == ("unknown-value", "A real run prints other values.")

@@ -172,7 +172,7 @@ def each(cases: Iterable[Case]) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", each(CASES))
-def test_a_step_sends_what_the_formulas_say(case: Case, rank: dict[str, Any]) -> None:
+def test_collectives_of_a_step_are_those_of_the_formulas(case: Case, rank: dict[str, Any]) -> None:
     traffic: Counter[tuple[str, str]] = Counter()
     for call in rank["collectives"]:
         if call["step"] == 1 and call["nbytes"] >= SMALL_BYTES:
@@ -181,7 +181,7 @@ def test_a_step_sends_what_the_formulas_say(case: Case, rank: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("case", each(case for case in CASES if case.memory))
-def test_parameters_and_optimizer_state_take_what_the_formulas_say(case: Case, rank: dict[str, Any]) -> None:
+def test_parameters_and_optimizer_state_have_the_bytes_of_the_formulas(case: Case, rank: dict[str, Any]) -> None:
     at_peak = rank["memory"]["at_peak"]
     assert {category: at_peak[category] for category in case.memory} == case.memory
 

@@ -1,4 +1,4 @@
-"""What a case of this suite declares: a program in which ranks do not agree, and what must be found of it."""
+"""A case of this suite: a program with a mismatch between ranks, and the finding that it must cause."""
 
 import ast
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ BUG_MARK, PEER_MARK = "  # BUG", "  # PEER"
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program's file. A line that ends with `# BUG` is where the bug must be found, one with `# PEER` is the other side of it."""
+    """A program's file. A line that ends with `# BUG` is where the finding must be, one with `# PEER` is the line of the other ranks."""
 
     path: Path
 
     @property
-    def story(self) -> str:
-        """What it does, and what is wrong with that, if anything is."""
+    def description(self) -> str:
+        """What it does, and its bug, if it has one."""
         docstring = ast.get_docstring(ast.parse(self.path.read_text()))
         assert docstring, f"{self.path} has no docstring"
         return " ".join(docstring.split())
@@ -33,17 +33,17 @@ class Program:
         _, text = self.path.read_text().split('"""\n', maxsplit=1)
         return [line.removesuffix(BUG_MARK).removesuffix(PEER_MARK) for line in text.splitlines()]
 
-    def places(self, mark: str) -> list[str]:
+    def lines(self, mark: str) -> list[str]:
         """The marked lines, as findings name them."""
-        lines = self.path.read_text().splitlines()
-        return [f"{self.path.name}:{number}" for number, line in enumerate(lines, start=1) if line.endswith(mark)]
+        source = self.path.read_text().splitlines()
+        return [f"{self.path.name}:{number}" for number, line in enumerate(source, start=1) if line.endswith(mark)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A program, and the one finding that it must yield; `says` are words that tell the cause. Errors apart from it there may be none.
+    """A program, and the only error that it must cause; `says` are parts of its message.
 
-    `besides` are codes of warnings that are true as well. Where there is `no_majority`, whom the finding names is a convention.
+    `besides` are codes of expected warnings. With `no_majority`, the ranks in the finding are a convention.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Bug(Case):
-    """A class of bugs: a program that has it, and its twin that does not."""
+    """A class of bugs: a program with it, and its twin without it."""
 
     @property
     def program(self) -> Program:
@@ -72,7 +72,7 @@ class Bug(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Case):
-    """A bug that somebody has reported in public, reproduced. `at` is the report's path on GitHub."""
+    """A reproduction of a publicly reported bug. `at` is the report's path on GitHub."""
 
     at: str
 

@@ -1,10 +1,10 @@
-"""The cases: every class of bugs that the verdict knows, reports of bugs that people have met, and what looks like a bug and is none."""
+"""The cases: every class of bugs that the verdict covers, publicly reported bugs, and correct programs that resemble bugs."""
 
 from fakerun.errors import ExitCode
 from fakerun.records.finding_code import FindingCode, Severity
 from tests.matching.case import Bug, Report
 
-EVERYBODY = (0, 1, 2, 3)
+ALL_RANKS = (0, 1, 2, 3)
 
 BUGS = (
     Bug(name="missing_collective", world_size=4, code=FindingCode.MISSING_COLLECTIVE, ranks=(2,), says=("int64[]",)),
@@ -26,8 +26,8 @@ BUGS = (
     Bug(name="recv_without_send", world_size=2, code=FindingCode.RECV_WITHOUT_SEND, ranks=(0, 1), says=("message #1",)),
     Bug(name="message_size", world_size=2, code=FindingCode.SIZE_MISMATCH, ranks=(0, 1), says=("1536", "2048")),
     Bug(name="message_dtype", world_size=2, code=FindingCode.DTYPE_MISMATCH, ranks=(0, 1), says=("bfloat16", "float32")),
-    Bug(name="send_recv_cycle", world_size=4, code=FindingCode.DEADLOCK, ranks=EVERYBODY, says=("send", "to rank 1")),
-    Bug(name="cross_group_cycle", world_size=4, code=FindingCode.DEADLOCK, ranks=EVERYBODY, says=("all_reduce",)),
+    Bug(name="send_recv_cycle", world_size=4, code=FindingCode.DEADLOCK, ranks=ALL_RANKS, says=("send", "to rank 1")),
+    Bug(name="cross_group_cycle", world_size=4, code=FindingCode.DEADLOCK, ranks=ALL_RANKS, says=("all_reduce",)),
     Bug(
         name="group_order",
         world_size=2,
@@ -81,7 +81,7 @@ REPORTS = (
         ranks=(2,),
         says=("all_gather_into_tensor",),
     ),
-    Report(name="pytorch_25390", at="pytorch/pytorch/issues/25390", world_size=4, code=FindingCode.GROUP_MISMATCH, ranks=EVERYBODY),
+    Report(name="pytorch_25390", at="pytorch/pytorch/issues/25390", world_size=4, code=FindingCode.GROUP_MISMATCH, ranks=ALL_RANKS),
     Report(name="nccl_479", at="NVIDIA/nccl/issues/479", world_size=2, code=FindingCode.DEADLOCK, ranks=(0, 1), says=("send", "to rank 1")),
     Report(
         name="pippy_969", at="pytorch/PiPPy/issues/969", world_size=3, code=FindingCode.DEADLOCK, ranks=(0, 1, 2), says=("send", "recv")

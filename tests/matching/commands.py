@@ -1,4 +1,4 @@
-"""Runs programs under `fakerun --ranks all`, and reads what the report says."""
+"""Runs programs under `fakerun --ranks all`, and reads the report."""
 
 import json
 import subprocess
@@ -22,40 +22,40 @@ SERVER = Path(__file__).parent / "forked_command.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """How the command ended, what it said on stderr, the report's findings, and the records that these were made from."""
+    """The exit status of the command, its stderr, the report's findings, and the records of all ranks."""
 
     status: int
-    said: str
+    stderr: str
     findings: tuple[Finding, ...]
     ranks: tuple[RankRecord, ...]
 
 
 class Commands:
-    """Commands, one after the other."""
+    """Runs commands in sequence."""
 
     def __init__(self, server: "subprocess.Popen[str]") -> None:
         self._server = server
 
     def verdict(self, program: Path, world_size: int) -> Verdict:
-        """That of all ranks of a program, which runs to its end."""
+        """The verdict on all ranks of a program, which runs to its end."""
         return self.run(program.name, "--world-size", str(world_size), "--steps", "1000", cwd=program.parent)
 
-    def run(self, *words: str, cwd: Path = REPOSITORY) -> Verdict:
-        """That of all ranks of a script, which comes first."""
+    def run(self, *args: str, cwd: Path = REPOSITORY) -> Verdict:
+        """The verdict on all ranks of a script, the first argument."""
         with TemporaryDirectory() as directory:
             run, stdout, stderr = (Path(directory, name) for name in ("run", "stdout", "stderr"))
             options = ("--ranks", "all", "--format", "json", "--run-dir", str(run))
-            status = self._run([words[0], *options, *words[1:]], cwd, stdout, stderr)
-            said = stderr.read_text()
+            status = self._run([args[0], *options, *args[1:]], cwd, stdout, stderr)
+            errors = stderr.read_text()
             report = json.loads(stdout.read_text() or "{}")
-            assert "findings" in report, f"fakerun {' '.join(words)} ended with {status}:\n{said}"
+            assert "findings" in report, f"fakerun {' '.join(args)} ended with {status}:\n{errors}"
             findings = tuple(map(_finding, report["findings"]))
-            return Verdict(status=status, said=said, findings=findings, ranks=RecordStore(run).read_run().ranks)
+            return Verdict(status=status, stderr=errors, findings=findings, ranks=RecordStore(run).read_run().ranks)
 
-    def _run(self, words: list[str], cwd: Path, stdout: Path, stderr: Path) -> int:
+    def _run(self, args: list[str], cwd: Path, stdout: Path, stderr: Path) -> int:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        request = {"words": words, "cwd": str(cwd), "stdout": str(stdout), "stderr": str(stderr)}
+        request = {"args": args, "cwd": str(cwd), "stdout": str(stdout), "stderr": str(stderr)}
         print(json.dumps(request), file=self._server.stdin, flush=True)
         return int(json.loads(self._server.stdout.readline())["status"])
 
@@ -67,12 +67,12 @@ def commands() -> Iterator[Commands]:
         yield Commands(server)
 
 
-def _finding(said: dict[str, Any]) -> Finding:
-    where = said["call_site"]
+def _finding(document: dict[str, Any]) -> Finding:
+    where = document["call_site"]
     return Finding(
-        code=FindingCode(said["code"]),
-        message=said["message"],
-        ranks=tuple(said["ranks"]),
+        code=FindingCode(document["code"]),
+        message=document["message"],
+        ranks=tuple(document["ranks"]),
         call_site=where and CallSite(where["path"], where["line"], where["function"]),
-        hint=said["hint"],
+        hint=document["hint"],
     )

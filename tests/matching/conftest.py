@@ -1,4 +1,4 @@
-"""What the tests of this directory share."""
+"""Fixtures of this directory."""
 
 from collections.abc import Iterator
 
@@ -13,12 +13,12 @@ __all__ = ["fakerun", "shared_results", "verdict"]
 
 @pytest.fixture(scope="session")
 def fakerun() -> Iterator[Commands]:
-    """The command. It is loaded when the first test asks for it."""
+    """The command, started on first use."""
     with commands() as each:
         yield each
 
 
 @pytest.fixture
 def verdict(case: Bug | Report, fakerun: Commands, shared_results: SharedResults) -> Verdict:
-    """That of the case's program."""
+    """The verdict on the case's program."""
     return shared_results.get(f"verdict/{case.name}", lambda: fakerun.verdict(case.program.path, case.world_size))

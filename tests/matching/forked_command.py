@@ -1,11 +1,11 @@
-"""The `fakerun` command, many times over, from one process that has loaded torch: as each rank is forked there, so is each command here.
+"""The `fakerun` command, run many times from one process that has imported torch: it forks a process for each command.
 
-`python forked_command.py` is that process. One request comes on a line of its stdin, a JSON object, and is answered by one on its stdout:
+`python forked_command.py` is that process. It reads one request per line of stdin, a JSON object, and answers with one on stdout:
 
-{"words": [...], "cwd": ..., "stdout": FILE, "stderr": FILE} -> {"status": ...}
+{"args": [...], "cwd": ..., "stdout": FILE, "stderr": FILE} -> {"status": ...}
 
-All that a command does is the real one's, but for the start of its fork server, which is forked too. A command and its server take three
-seconds to load what they need; a suite of many small programs would do little else.
+A command does what the real one does, except that its fork server is forked too instead of started. The real command and its server take
+three seconds to start, which would dominate a suite of many small programs.
 """
 
 import json
@@ -26,7 +26,7 @@ TIMEOUT_S = 120
 
 
 class _Forked:
-    """The process of a server, as `ForkServer` needs it."""
+    """A server process, with the methods that `ForkServer` uses."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -39,7 +39,7 @@ class _Forked:
 
 
 class ReadyForkServer(ForkServer):
-    """A fork server that has loaded torch before it starts."""
+    """A fork server that has imported torch before it starts."""
 
     @classmethod
     def start(cls, load: Mapping[str, str]) -> Self:
@@ -55,7 +55,7 @@ class ReadyForkServer(ForkServer):
             os.environ.clear()
             os.environ.update(environment)
             sys.argv = ["fakerun.rank", str(theirs.detach())]
-            _leave_after(rank_server.main)
+            _exit_after(rank_server.main)
         theirs.close()
         return cls(_Forked(pid), ours, environment, log)  # type: ignore[arg-type]
 
@@ -77,9 +77,9 @@ def _run(request: Mapping[str, object]) -> None:
     _write_to(Path(str(request["stdout"])), 1)
     _write_to(Path(str(request["stderr"])), 2)
     ForkServer.start = ReadyForkServer.start  # type: ignore[method-assign]
-    words = request["words"]
-    assert isinstance(words, list)
-    _leave_after(lambda: main(words))
+    args = request["args"]
+    assert isinstance(args, list)
+    _exit_after(lambda: main(args))
 
 
 def _write_to(path: Path, *descriptors: int) -> None:
@@ -88,7 +88,7 @@ def _write_to(path: Path, *descriptors: int) -> None:
             os.dup2(file.fileno(), descriptor)
 
 
-def _leave_after(function: Callable[[], int | None]) -> NoReturn:
+def _exit_after(function: Callable[[], int | None]) -> NoReturn:
     status = 1
     try:
         status = function() or 0

@@ -1,20 +1,18 @@
-"""Changes of what a rank did, each in one place of its records, and what must be found of them."""
+"""Changes to a rank's records, each at one call, and the finding that each must cause."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.collective import P2P_OPS, CollectiveOp, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
 from tests.unit.records_by_hand import site
-
-MESSAGES = (CollectiveOp.SEND, CollectiveOp.RECV)
 
 Calls = tuple[CollectiveRecord, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A change of a rank's calls at a position, where it can be made, and the code of what must be found."""
+    """A change to a rank's calls at a position, the positions that it applies to, and the code of the finding that it must cause."""
 
     code: str
     make: Callable[[Calls, int], Calls]
@@ -22,7 +20,7 @@ class Change:
 
 
 def in_place(calls: Calls, change: Change, position: int) -> Calls:
-    """The calls with the change, counted anew; each is waited for where it was."""
+    """The calls with the change, renumbered; each is waited for before the same call as before."""
     new = change.make(calls, position)
     return tuple(replace(call, seq=seq, waited_before=_moved(call.waited_before, new)) for seq, call in enumerate(new))
 
@@ -34,7 +32,7 @@ def _moved(waited_before: int | None, new: Calls) -> int | None:
 
 
 def of_groups(test: Callable[[CollectiveRecord], bool]) -> Callable[[Calls, int], bool]:
-    return lambda calls, position: calls[position].op not in MESSAGES and calls[position].group_size > 2 and test(calls[position])
+    return lambda calls, position: calls[position].op not in P2P_OPS and calls[position].group_size > 2 and test(calls[position])
 
 
 def is_a(op: CollectiveOp) -> Callable[[Calls, int], bool]:
@@ -46,7 +44,7 @@ def leave_out(calls: Calls, position: int) -> Calls:
 
 
 def add(calls: Calls, position: int) -> Calls:
-    """A sum that no other rank asks for, in the same group."""
+    """An all-reduce that no other rank issues, in the same group."""
     extra = replace(
         calls[position],
         op=CollectiveOp.ALL_REDUCE,
@@ -66,11 +64,11 @@ def swap(calls: Calls, position: int) -> Calls:
 
 
 def can_be_swapped(calls: Calls, position: int) -> bool:
-    """Whether the next call is of the same group, and another one."""
+    """Whether the next call is a different one on the same group."""
     one, other = calls[position], calls[min(position + 1, len(calls) - 1)]
-    are_alike = (one.op, one.dtype, one.input_sizes, one.root) == (other.op, other.dtype, other.input_sizes, other.root)
-    are_in_step = one.group_ranks == other.group_ranks and not one.is_async and not other.is_async
-    return any_collective(calls, position) and are_in_step and not are_alike
+    are_equal = (one.op, one.dtype, one.input_sizes, one.root) == (other.op, other.dtype, other.input_sizes, other.root)
+    can_swap = one.group_ranks == other.group_ranks and not one.is_async and not other.is_async
+    return any_collective(calls, position) and can_swap and not are_equal
 
 
 def changed(change: Callable[[CollectiveRecord], CollectiveRecord]) -> Callable[[Calls, int], Calls]:
@@ -105,8 +103,8 @@ any_collective = of_groups(lambda call: True)
 
 
 def any_call(calls: Calls, position: int) -> bool:
-    """A message, or a collective of which there is a majority."""
-    return calls[position].op in MESSAGES or any_collective(calls, position)
+    """A p2p call, or a collective of a group that has a majority."""
+    return calls[position].op in P2P_OPS or any_collective(calls, position)
 
 
 CHANGES = {

@@ -41,7 +41,7 @@ What looks like a bug, and is none: nothing may be found.
 
 def page() -> str:
     return PAGE_TEXT.format(
-        bugs=_rows((f"[{bug.name}](bugs/{bug.name}/bug.py)", bug.program.story, str(bug.world_size), found(bug)) for bug in BUGS),
+        bugs=_rows((f"[{bug.name}](bugs/{bug.name}/bug.py)", bug.program.description, str(bug.world_size), found(bug)) for bug in BUGS),
         reports=_rows(
             (
                 f"[{report.program.path.stem}](reports/{report.name}.py)",
@@ -51,15 +51,15 @@ def page() -> str:
             )
             for report in REPORTS
         ),
-        legal=_rows((f"[{name}](legal/{name}.py)", Program(path=DIRECTORY_OF_LEGAL / f"{name}.py").story) for name in LEGAL),
+        legal=_rows((f"[{name}](legal/{name}.py)", Program(path=DIRECTORY_OF_LEGAL / f"{name}.py").description) for name in LEGAL),
     )
 
 
 def linked_to_the_report(report: Report) -> str:
     """Its story, in which the report's name comes first: `pytorch #77562`."""
-    match = re.match(r".+? #[0-9]+", report.program.story)
+    match = re.match(r".+? #[0-9]+", report.program.description)
     assert match, f"{report.name} does not begin with the name of its report"
-    name, story = match[0], report.program.story[match.end() :]
+    name, story = match[0], report.program.description[match.end() :]
     return f"[{name}](https://github.com/{report.at}){story}"
 
 

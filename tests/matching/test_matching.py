@@ -25,26 +25,26 @@ MOST_CHANGED_LINES = 4
 
 @pytest.mark.parametrize("case", EVERY_CASE)
 def test_the_bug_is_found_and_nothing_else(case: Bug | Report, verdict: Verdict) -> None:
-    assert verdict.status == case.status, verdict.said
+    assert verdict.status == case.status, verdict.stderr
     of_ranks = [finding for finding in verdict.findings if finding.severity is not Severity.NOTE and finding.code not in case.besides]
     found = [(finding.code, finding.severity, finding.ranks, str(finding.call_site)) for finding in of_ranks]
-    (where,) = case.program.places(BUG_MARK)
+    (where,) = case.program.lines(BUG_MARK)
     assert found == [(case.code, case.severity, case.ranks, where)], "\n".join(finding.message for finding in of_ranks)
-    for words in (*case.says, *case.program.places(PEER_MARK)):
+    for words in (*case.says, *case.program.lines(PEER_MARK)):
         assert words in of_ranks[0].message
 
 
 @pytest.mark.parametrize("case", EVERY_BUG)
 def test_its_twin_is_fine(case: Bug, fakerun: Commands) -> None:
     verdict = fakerun.verdict(case.twin.path, case.world_size)
-    assert verdict.status == ExitCode.OK, verdict.said
+    assert verdict.status == ExitCode.OK, verdict.stderr
     assert not [finding for finding in verdict.findings if finding.severity is Severity.ERROR or finding.code == case.code]
 
 
 @pytest.mark.parametrize("name", LEGAL)
-def test_what_is_legal_is_fine(name: str, fakerun: Commands) -> None:
+def test_legal_programs_have_no_findings(name: str, fakerun: Commands) -> None:
     verdict = fakerun.verdict(declared.LEGAL / f"{name}.py", 4)
-    assert verdict.status == ExitCode.OK, verdict.said
+    assert verdict.status == ExitCode.OK, verdict.stderr
     assert not [finding for finding in verdict.findings if finding.severity is not Severity.NOTE]
 
 

@@ -1,7 +1,6 @@
-"""What a real program's ranks did is changed in one place on one rank: that is found for what it is, and nothing else.
+"""The records of a real program are changed at one call of one rank: the finding for that change is reported, and no other.
 
-The programs are those of scripts/, whose ranks agree. In groups of two nobody can say which rank is wrong: there nothing is changed but
-messages.
+The programs are those of scripts/, whose ranks match. A group of two has no majority, so only p2p calls are changed in it.
 """
 
 import random
@@ -11,11 +10,12 @@ from dataclasses import replace
 import pytest
 
 from fakerun.analysis.matching import matching_findings
+from fakerun.records.collective import P2P_OPS
 from fakerun.records.finding_code import Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
 from tests.matching.commands import Commands
-from tests.matching.record_changes import CHANGES, MESSAGES, Change, in_place
+from tests.matching.record_changes import CHANGES, Change, in_place
 from tests.shared_results import SharedResults
 
 PROGRAMS = {
@@ -54,7 +54,7 @@ def test_the_change_is_found_and_nothing_else(ranks: Ranks, change: Change) -> N
         position = chance.choice(places)
         found = errors([changed_rank(each, change, position) if each is rank else each for each in ranks])
         call = calls[position]
-        named = tuple(sorted((rank.rank, call.peer))) if call.op in MESSAGES and call.peer is not None else (rank.rank,)
+        named = tuple(sorted((rank.rank, call.peer))) if call.op in P2P_OPS and call.peer is not None else (rank.rank,)
         assert [(error.code, error.ranks) for error in found] == [(change.code, named)], f"{call} of rank {rank.rank}"
 
 

@@ -42,4 +42,4 @@ if __name__ == "__main__":
     collectives(dist.get_rank())
     point_to_point(dist.get_rank())
     in_backward()
-    raise SystemExit("told to fail")
+    raise SystemExit("fails on purpose")

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fakerun.call_site import CallSite
-from fakerun.records.collective import CollectiveOp, CollectiveRecord
+from fakerun.records.collective import P2P_OPS, CollectiveOp, CollectiveRecord
 from fakerun.records.run import RankRecord
 
 VERSION = "2.10"
@@ -29,8 +29,6 @@ NOT_ALL_JOINING = "NOT_ALL_JOINING"
 MESSAGES_DIFFER = "MESSAGES_DIFFER"
 UNDECIDED = "UNDECIDED"
 """The names of torch's MatchState, and three for what the tool says without one of those."""
-
-_MESSAGES = frozenset({CollectiveOp.SEND, CollectiveOp.RECV})
 
 
 class Library(StrEnum):
@@ -87,7 +85,7 @@ def _entries(rank: RankRecord, library: Library) -> Iterator[dict[str, Any]]:
     record_id = 0
     for unit in _units(rank.collectives):
         first = unit[0]
-        is_message = first.op in _MESSAGES
+        is_message = first.op in P2P_OPS
         (messages if is_message else collectives)[first.process_group] += 1
         shared: dict[str, Any] = {
             "collective_seq_id": collectives[first.process_group],
@@ -114,7 +112,7 @@ def _operations(rank: int, unit: Sequence[CollectiveRecord], library: Library) -
     parts = [(record, part) for record in unit for part in _parts(rank, record, library)]
     for record, (name, inputs, outputs) in parts:
         yield record, _operation(library, name, record, inputs, outputs)
-    if last.op in _MESSAGES and last.coalesced is not None:
+    if last.op in P2P_OPS and last.coalesced is not None:
         yield last, _operation(library, "coalesced", last, (), ())
     elif len(parts) > 1:
         of_parts = {CollectiveOp.ALL_GATHER: "ALLGATHER_coalesced", CollectiveOp.REDUCE_SCATTER: "REDUCE_SCATTER_coalesced"}
@@ -309,7 +307,7 @@ def _places(ranks: Iterable[RankRecord]) -> Mapping[tuple[int, int], tuple[_Grou
         made: Counter[_Group] = Counter()
         for record in rank.collectives:
             group = _Group(record.process_group, record.group_ranks)
-            if record.op in _MESSAGES:
+            if record.op in P2P_OPS:
                 places[rank.rank, record.seq] = group, None
             else:
                 places[rank.rank, record.seq] = group, made[group]

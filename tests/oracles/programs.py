@@ -1,6 +1,6 @@
-"""The programs of scripts/ at small sizes, as declared data: how to run each, and what the formulas expect of it.
+"""The programs of scripts/ at small sizes: how to run each, and what the formulas expect of it.
 
-Whoever checks something against the real thing or against the formulas takes the cases from here.
+Tests against real runs and tests against the formulas take their cases from here.
 """
 
 import runpy
@@ -17,7 +17,7 @@ from tests.oracles.torchrun import Outcome, RecordedCall, Run, record_many
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 CallIdentity = tuple[str, tuple[int, ...], str | None, tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]
-"""What two accounts of one call must agree in: operation, global ranks of the group, dtype, input sizes, output sizes."""
+"""What two records of one call must have in common: operation, global ranks of the group, dtype, input sizes, output sizes."""
 
 
 @cache
@@ -95,7 +95,7 @@ class Program:
         return collectives_of_ddp(job, self.steps) if self.script == "train_ddp.py" else collectives_of_fsdp(job, rank, self.steps)
 
     def expected_calls(self, rank: int, device: str = "cpu") -> list[CallIdentity]:
-        """The same as the recorder tells it: with global ranks in place of the axis."""
+        """The same in the form of the recorder: with global ranks instead of the axis."""
         ranks = {axis: self.job().group_ranks(axis, rank) for axis in ("dp", "tp", "world")}
         collectives = self.expected_collectives(rank, device)
         return [(call.op, ranks[call.axis], call.dtype, call.input_sizes, call.output_sizes) for call in collectives]
@@ -105,7 +105,7 @@ class Program:
 
     @property
     def run(self) -> Run:
-        """How to see what it really does, on processes of this machine, over gloo."""
+        """How to record a real run of it, in processes of this machine, over gloo."""
         return Run(name=self.id, script=self.path, args=self.args, with_state=True)
 
 
@@ -116,7 +116,7 @@ def identity(call: RecordedCall) -> CallIdentity:
 PROGRAMS = (
     # More than 26 MiB of parameters, so several buckets; a third step, so one that does not rebuild them.
     Program(id="ddp", script="train_ddp.py", model="small", dp=4, steps=3),
-    Program(id="fsdp-uneven", script="train_fsdp.py", model="odd", dp=4),
+    Program(id="fsdp-uneven", script="train_fsdp.py", model="uneven", dp=4),
     Program(
         id="fsdp-float32-reshard-always",
         script="train_fsdp.py",
@@ -126,7 +126,7 @@ PROGRAMS = (
         activation_checkpointing="selective",
         reshard_after_forward="always",
     ),
-    Program(id="tp-fsdp-uneven", script="train_tp_fsdp.py", model="odd", dp=2, tp=2, batch_size=3),
+    Program(id="tp-fsdp-uneven", script="train_tp_fsdp.py", model="uneven", dp=2, tp=2, batch_size=3),
     Program(id="tp-fsdp-full-checkpointing", script="train_tp_fsdp.py", model="debug", dp=2, tp=2, activation_checkpointing="full"),
     Program(
         id="tp-only-selective-checkpointing", script="train_tp_fsdp.py", model="debug", dp=1, tp=4, activation_checkpointing="selective"
@@ -135,7 +135,7 @@ PROGRAMS = (
 
 
 def real_runs() -> Mapping[str, Outcome]:
-    """What all of them really do, by id: one torchrun for all, as they have the same world size."""
+    """The recordings of all programs, by id: one torchrun for all, as they have the same world size."""
     (world_size,) = {program.world_size for program in PROGRAMS}
     outcomes = record_many([program.run for program in PROGRAMS], world_size)
     for id, outcome in outcomes.items():

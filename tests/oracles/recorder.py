@@ -2,7 +2,7 @@
 
 torchrun --nproc-per-node 4 tests/oracles/recorder.py OUT_DIR train.py [script args]
 
-It imports nothing of fakerun and watches in another place. Every communication of `torch.distributed`, whoever starts it (Python, DTensor's
+It imports nothing of fakerun and observes another level. Every communication of `torch.distributed`, whatever starts it (Python, DTensor's
 functional collectives, autograd, DDP's reducer in C++), ends in one operator of the dispatcher's `c10d` namespace; a functional collective,
 too, shows there once, as the operator that it calls. This module puts a kernel of its own in front of each of those operators, for all
 threads and under whatever modes are active: it writes one line and calls on.

@@ -77,12 +77,12 @@ def lists(line: int, sent: Sequence[int], received: Sequence[int]) -> Collective
     return call(line, CollectiveOp.ALL_TO_ALL, [(n,) for n in sent], [(n,) for n in received], group_ranks=(0, 1))
 
 
-def with_rank(odd: int, change: Callable[[list[CollectiveRecord]], Calls]) -> Ranks:
-    return {rank: change(list(USUAL)) if rank == odd else USUAL for rank in WORLD}
+def with_rank(outlier: int, change: Callable[[list[CollectiveRecord]], Calls]) -> Ranks:
+    return {rank: change(list(USUAL)) if rank == outlier else USUAL for rank in WORLD}
 
 
-def with_field(odd: int, position: int, **fields: Any) -> Ranks:
-    return with_rank(odd, lambda calls: [replace(each, **fields) if i == position else each for i, each in enumerate(calls)])
+def with_field(outlier: int, position: int, **fields: Any) -> Ranks:
+    return with_rank(outlier, lambda calls: [replace(each, **fields) if i == position else each for i, each in enumerate(calls)])
 
 
 USUAL = (
@@ -132,7 +132,7 @@ def in_pairs(rank: int) -> Calls:
 Theirs = tuple[str, int | None, tuple[int, ...]]
 """What the analyser finds, at which collective of a group, and whom it blames."""
 Ours = tuple[str, tuple[int, ...], str]
-"""Code, ranks and place of our finding."""
+"""Code, ranks and call site of our finding."""
 
 SAME_ANSWER: dict[str, tuple[Ranks, Theirs | None, Ours | None]] = {
     "the same on all": (dict.fromkeys(WORLD, USUAL), None, None),
@@ -232,7 +232,7 @@ def ours(records: Sequence[RankRecord]) -> list[Ours]:
 
 
 @pytest.mark.parametrize(("ranks", "they_say", "we_say"), SAME_ANSWER.values(), ids=SAME_ANSWER)
-def test_both_say_the_same(ranks: Ranks, they_say: Theirs | None, we_say: Ours | None) -> None:
+def test_both_report_the_same(ranks: Ranks, they_say: Theirs | None, we_say: Ours | None) -> None:
     records = records_of(ranks)
     assert theirs(records) == ([they_say] if they_say else [])
     assert ours(records) == ([we_say] if we_say else [])
@@ -383,7 +383,7 @@ WRONG: dict[str, Wrong] = {
 
 
 @pytest.mark.parametrize("case", WRONG.values(), ids=WRONG)
-def test_ours_is_right_where_the_analyser_is_not(case: Wrong) -> None:
+def test_our_verdict_is_right_where_the_analysers_is_not(case: Wrong) -> None:
     records = records_of(case.ranks)
     assert ours(records) == case.ours
     assert theirs(records, case.library) == case.theirs, case.why
@@ -443,7 +443,7 @@ def run_of(program: Callable[..., None], rank: int) -> RankRecord:
 
 
 PROGRAMS = {
-    "tensor and data parallelism": ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "odd", "--seq-len", "16"),
+    "tensor and data parallelism": ("scripts/train_tp_fsdp.py", "--mesh", "2x2", "--", "--model", "uneven", "--seq-len", "16"),
     "experts": ("tests/compatibility/programs/expert_parallel/token_dispatch.py", "--world-size", "4"),
 }
 
@@ -522,10 +522,10 @@ def test_programs_by_chance(seed: int) -> None:
     chance = random.Random(seed)
     program = [by_chance(chance, line) for line in range(1, chance.randint(2, 12))]
     ranks = {rank: [each for each in program if rank in each.group_ranks] for rank in WORLD}
-    odd = chance.choice(WORLD)
-    positions = [i for i, each in enumerate(ranks[odd]) if each.group_ranks[0] != odd]
+    outlier = chance.choice(WORLD)
+    positions = [i for i, each in enumerate(ranks[outlier]) if each.group_ranks[0] != outlier]
     if positions:
-        change(chance, ranks[odd], chance.choice(positions))
+        change(chance, ranks[outlier], chance.choice(positions))
     records = records_of(ranks)
     faults = [verdict for verdict in verdicts(records) if verdict.state != MATCHED] if program else []
     found = [finding for finding in matching_findings(records) if finding.severity is Severity.ERROR]

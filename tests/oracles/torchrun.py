@@ -15,14 +15,14 @@ RECORDER_OF_MANY = "tests.oracles.recorder_of_many"
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 180
 _EACH_S = 30
-"""More for each program, where several are run one after the other."""
+"""Additional time for each program, where several are run in sequence."""
 
 Sizes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedCall:
-    """One line of the recorder; its module says what the fields are."""
+    """One line of the recorder, whose module documents the fields."""
 
     op: str
     group_ranks: tuple[int, ...]
@@ -44,13 +44,13 @@ class Recording:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One program of many; `name` is the directory of what it leaves, and unique among them."""
+    """One program of many; `name` is unique, and the directory of its output."""
 
     name: str
     script: Path
     args: tuple[str, ...] = ()
     with_state: bool = False
-    """Whether to record what the optimizer holds, too."""
+    """Whether to record the state of the optimizer too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ def record_many(runs: Sequence[Run], nproc: int) -> Mapping[str, Outcome]:
 
 
 def torchrun(nproc: int, *words: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
-    """`--standalone` finds a free port, so that runs beside each other do not meet."""
+    """`--standalone` finds a free port, so that concurrent runs do not collide."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc), *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -103,5 +103,5 @@ def read_state(path: Path) -> dict[str, list[int]]:
 
 
 def tuples(value: Any) -> Any:
-    """JSON's lists as tuples, to the bottom."""
+    """JSON's lists as nested tuples."""
     return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The pytest plugin, in a pytest of its own, on the test file that the documentation shows."""
+"""The pytest plugin, in a pytest process of its own, on the test file in the documentation."""
 
 import os
 import subprocess

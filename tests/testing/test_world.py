@@ -1,4 +1,4 @@
-"""Fake worlds in this process: what is there inside, what is told of it, and that nothing is left behind."""
+"""Fake worlds in this process: their state, their record, and that they leave nothing behind."""
 
 import inspect
 import os
@@ -40,7 +40,7 @@ def test_the_process_is_the_rank_asked_for(arguments: dict[str, Any], rank: int,
             assert tuple(world.mesh.get_coordinate() or ()) == divmod(rank, list(axes.values())[1])
 
 
-def test_what_is_done_is_told_while_it_lasts_and_after() -> None:
+def test_the_record_is_readable_during_and_after_the_world() -> None:
     with with_dist(rank=1, mesh="2x4") as world:
         assert world.mesh is not None
         kept = torch.ones(1024, device="cuda")
@@ -54,7 +54,7 @@ def test_what_is_done_is_told_while_it_lasts_and_after() -> None:
     assert (world.memory.peak_bytes, world.memory.final_bytes) == (8192, 4096)
 
 
-def test_what_had_to_be_made_up_is_told() -> None:
+def test_placeholders_that_were_read_are_noted() -> None:
     with with_dist() as world:
         assert torch.randn(2, device="cuda").sum().item() == 1.0
     assert [finding.code for finding in world.findings] == ["unknown-value"]
@@ -96,7 +96,7 @@ def unchanged() -> Iterator[None]:
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("times", [1, 3])
-def test_everything_is_put_back(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_is_restored(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "the test's own")
     for _ in range(times):
         with with_dist(rank=1):
@@ -105,7 +105,7 @@ def test_everything_is_put_back(times: int, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_everything_is_put_back_after_an_exception() -> None:
+def test_everything_is_restored_after_an_exception() -> None:
     with pytest.raises(ZeroDivisionError), with_dist() as world:  # noqa: PT012
         dist.all_reduce(torch.ones(2, device="cuda"))
         _ = 1 / 0

@@ -1,4 +1,4 @@
-"""What one piece of code did in a simulation that other code used before it."""
+"""What a block of code does in a simulation that other code has used before."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from fakerun.records.memory import MemoryBlock
 
 @dataclass(slots=True)
 class Seen:
-    """The blocks it allocated, what it communicated, how many training steps it completed. Filled when it is over."""
+    """The blocks that it allocated, its collectives and the training steps that it completed. Filled at its end."""
 
     blocks: tuple[MemoryBlock, ...] = ()
     collectives: tuple[CollectiveRecord, ...] = ()
@@ -29,7 +29,7 @@ class Seen:
 
 @contextmanager
 def watch(simulation: Simulation) -> Iterator[Seen]:
-    """See what the code inside does."""
+    """Record what the code in the context does."""
     before, seen = simulation.record(None), Seen()
     yield seen
     after = simulation.record(None)

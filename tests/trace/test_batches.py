@@ -16,7 +16,7 @@ from tests.trace.seen import watch
 BOTH = "cpu:gloo,cuda:nccl"
 
 BINDS_ITS_DEVICE = hasattr(dist.distributed_c10d, "_nccl2_device")
-"""Since torch 2.15 every group that has NCCL knows its device, as others do if `init_process_group` is told it: barriers run there."""
+"""Since torch 2.15 every group that has NCCL knows its device, as others do if `init_process_group` gets one: barriers run there."""
 
 
 def on(device: str) -> torch.Tensor:

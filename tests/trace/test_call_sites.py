@@ -1,4 +1,4 @@
-"""The line that a tensor, a collective or a finding is put down to: the user's, else an installed package's."""
+"""The call site of a tensor, a collective or a finding: a line of the user's code, else of an installed package."""
 
 import runpy
 import sys

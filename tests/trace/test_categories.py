@@ -1,4 +1,4 @@
-"""What device memory is for. Where the objects that hold it can be asked, they are: the category's bytes are theirs."""
+"""Categories of device memory: a category's bytes equal those of the objects that hold them, where these can be asked."""
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -265,7 +265,7 @@ def test_fully_sharded(reshard: bool, simulate: Simulate) -> None:
 
 
 def test_whole_gradients_of_micro_batches(simulate: Simulate) -> None:
-    """FSDP2 that is told not to communicate yet keeps whole gradients, in the dtype that it will reduce in."""
+    """FSDP2 without gradient synchronisation keeps unsharded gradients, in the dtype of the later reduction."""
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     simulation = simulate(nproc_per_node=2)

@@ -1,4 +1,4 @@
-"""Replays of a CUDA graph: the record holds what a GPU would have communicated, and every step."""
+"""Replays of a CUDA graph: the record has the communication and steps of a GPU."""
 
 from typing import Any
 

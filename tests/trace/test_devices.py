@@ -1,4 +1,4 @@
-"""Which device each block and each call is recorded on: by ordinal, in order of first use."""
+"""The device of each block and call: recorded by ordinal, in order of first use."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from fakerun.records.run import RankRecord
 from tests.in_process import Simulate, simulation_of
 
 BINDS_A_DEVICE = hasattr(dist.distributed_c10d, "_nccl2_device")
-"""Whether init_process_group binds an NCCL group to a device unless it is told one (torch 2.15): that of LOCAL_RANK."""
+"""Whether init_process_group binds an NCCL group to a device unless a device is given (torch 2.15): that of LOCAL_RANK."""
 
 
 def test_devices_are_numbered_in_order_of_first_use(simulate: Simulate) -> None:
@@ -87,7 +87,7 @@ def objects() -> None:
         pytest.param(objects, {}, 1, id="objects: the current one"),
     ],
 )
-def test_the_device_of_calls_whose_tensors_do_not_tell(
+def test_the_device_of_calls_without_device_tensors(
     calls: Callable[[], None], options: dict[str, Any], expected: int, simulate: Simulate
 ) -> None:
     simulation = simulate(rank=2, nproc_per_node=4)

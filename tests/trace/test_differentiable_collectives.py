@@ -1,4 +1,4 @@
-"""Collectives that autograd passes through: what they send in backward, and that a result takes its memory once."""
+"""Collectives that autograd differentiates: their calls in backward, and one allocation per result."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +49,7 @@ def test_forward_and_backward(name: str, simulate: Simulate) -> None:
     assert seen.collectives[-1].phase.value == "backward"
 
 
-def test_a_functional_result_takes_its_memory_once(simulate: Simulate) -> None:
+def test_a_functional_result_is_allocated_once(simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group("nccl")
     source = torch.tensor([3, 4], device="cuda")

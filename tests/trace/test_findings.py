@@ -1,4 +1,4 @@
-"""What the emulation has to say is said once for each place."""
+"""The emulation notes each finding once per call site."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""List operators on DTensors: each element goes the way it would go alone, though torch is asked once about equal ones."""
+"""List operators on DTensors: each element gets the placement that it gets alone, although torch is asked once for equal elements."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ OPERATORS: dict[str, Operator] = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_an_element_goes_the_way_that_it_goes_alone(simulate: Simulate, name: str) -> None:
+def test_an_element_gets_the_placement_that_it_gets_alone(simulate: Simulate, name: str) -> None:
     simulation = simulate(rank=2, nproc_per_node=4)
     operator, mesh = OPERATORS[name], init_device_mesh("cuda", (2, 2))
     whole, single = slice(None), [slice(i, i + 1) for i in range(len(FIRST))]

@@ -1,4 +1,4 @@
-"""The groups that a script makes are in the record: with ranks, place in the program, and who must make them."""
+"""Created groups in the record: their ranks, their position in the program, and the ranks that must create them."""
 
 import inspect
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def test_each_group_of_an_entry(simulate: Simulate) -> None:
     assert entry.call_site.path == "tests/trace/test_group_creations.py"
 
 
-def test_a_group_that_torch_refuses_is_not_made(simulate: Simulate) -> None:
+def test_a_group_that_torch_refuses_is_not_created(simulate: Simulate) -> None:
     simulation = simulate(nproc_per_node=4)
     dist.init_process_group("nccl")
     with pytest.raises(ValueError, match=r"out of range|should be within the world_size"):

@@ -1,4 +1,4 @@
-"""What groups are called: by mesh axis where there is one."""
+"""The names of groups: the mesh axis if there is one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -185,7 +185,7 @@ def test_the_jobs_mesh_may_be_constructed(ranks: torch.Tensor, expected: Mesh | 
     assert simulation.record(None).mesh == expected
 
 
-def test_a_split_of_other_ranks_is_none(simulate: Simulate) -> None:
+def test_a_split_that_excludes_this_rank_is_none(simulate: Simulate) -> None:
     simulate(nproc_per_node=8)
     dist.init_process_group("nccl", device_id=torch.device("cuda:0"))
     none: tuple[object, ...] = (None, dist.GroupMember.NON_GROUP_MEMBER)  # the latter since 2.15
@@ -211,7 +211,7 @@ def test_a_group_without_this_rank(simulate: Simulate) -> None:
     assert not simulation.record(None).collectives
 
 
-def test_an_axis_that_is_not() -> None:
+def test_an_unknown_axis() -> None:
     with simulation_of(nproc_per_node=8)[0], pytest.raises(KeyError, match=r"Invalid mesh_dim_names .'pp',. specified"):
         mesh(2, 4, names=("dp", "tp"))["pp"]
 

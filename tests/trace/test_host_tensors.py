@@ -1,4 +1,4 @@
-"""A host tensor on a group that has no backend for it: torch's exception, and a finding that names the way out."""
+"""A host tensor on a group without a backend for it: torch's exception, and a finding with the way out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +44,7 @@ def test_a_host_tensor_is_a_finding(name: str, simulate: Simulate) -> None:
 
 
 @pytest.mark.parametrize("backend", ["gloo", "cpu:gloo,cuda:nccl"])
-def test_a_host_tensor_on_a_group_for_it_is_none(backend: str, simulate: Simulate) -> None:
+def test_a_host_tensor_on_a_group_for_the_host_is_no_finding(backend: str, simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group(backend)
     dist.all_reduce(host())
@@ -53,7 +53,7 @@ def test_a_host_tensor_on_a_group_for_it_is_none(backend: str, simulate: Simulat
     assert len(simulation.seen().collectives) == 3
 
 
-def test_another_device_is_none_of_it(simulate: Simulate) -> None:
+def test_a_tensor_on_another_device_has_no_finding(simulate: Simulate) -> None:
     simulation = simulate()
     dist.init_process_group("nccl")
     with pytest.raises(RuntimeError, match="device type meta"):

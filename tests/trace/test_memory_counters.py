@@ -1,4 +1,4 @@
-"""`torch.cuda`'s memory functions tell what the report tells."""
+"""`torch.cuda`'s memory functions agree with the report."""
 
 import torch
 from torch import nn

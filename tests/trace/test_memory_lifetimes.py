@@ -1,4 +1,4 @@
-"""When device memory comes and goes: one block for each storage, however many tensors share it, until the last of them dies."""
+"""Lifetimes of device memory: one block per storage, until the last tensor that shares it is freed."""
 
 import gc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Which module memory and communication belong to, in forward and in backward, by the name that the user knows it by."""
+"""The module of memory and communication, in forward and backward, by the name that the user knows."""
 
 import gc
 from collections.abc import Callable
@@ -262,7 +262,7 @@ def test_collectives_of_fsdp(simulate: Simulate) -> None:
     assert ("forward", "all_gather_into_tensor", "Model") in seen
 
 
-def test_an_exception_in_a_module_leaves_no_trace(simulation: Simulation) -> None:
+def test_an_exception_in_a_module_leaves_no_state(simulation: Simulation) -> None:
     model = Model().cuda()
     with pytest.raises(RuntimeError):
         model(torch.ones(2, WIDTH + 1, device="cuda"))

@@ -1,4 +1,4 @@
-"""A call on a group that the rank is not in does what torch does: nothing, with a warning, or an exception. The former is a finding."""
+"""A call on a group that the rank is not in acts as in torch: a warning or an exception. The warning is a finding."""
 
 from collections.abc import Callable
 from pathlib import Path

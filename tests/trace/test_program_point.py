@@ -1,4 +1,4 @@
-"""Steps and phases: where one training step ends and the next begins, and what the rank was doing."""
+"""Steps and phases: the limits of training steps, and what the rank was doing."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""A DTensor sharded along another dimension: one all-to-all of equal parts, whatever the number of rows, and the memory it takes."""
+"""A DTensor resharded along another dimension: one all-to-all of equal parts for any number of rows, and its memory."""
 
 import pytest
 import torch

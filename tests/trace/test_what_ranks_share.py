@@ -1,4 +1,4 @@
-"""Ranks that do the same leave the same schedule and the same memory, whatever their numbers are; those that differ do so for a reason."""
+"""Ranks that do the same have equal schedules and memory timelines, whatever their numbers; differences have a reason."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -80,10 +80,10 @@ PROGRAMS: dict[str, tuple[Callable[[FakeWorld], None], dict[str, Any], list[list
 
 @pytest.mark.parametrize(("program", "world", "classes"), PROGRAMS.values(), ids=PROGRAMS)
 def test_ranks_that_do_the_same_share_their_records(program: Callable[..., None], world: dict[str, Any], classes: list[list[int]]) -> None:
-    alike = defaultdict(list)
+    ranks_by_parts = defaultdict(list)
     for rank in range(4):
-        alike[frozenset(parts_of(program, rank, world))].append(rank)
-    assert list(alike.values()) == classes
+        ranks_by_parts[frozenset(parts_of(program, rank, world))].append(rank)
+    assert list(ranks_by_parts.values()) == classes
 
 
 def parts_of(program: Callable[..., None], rank: int, world: dict[str, Any]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Communication calls written by hand, and what is found when ranks that make them are matched."""
+"""Communication calls for tests, and the findings when ranks that issue them are matched."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ WORLD = (0, 1, 2, 3)
 
 
 def call(line: int, op: CollectiveOp = CollectiveOp.ALL_REDUCE, n: int = 8, **fields: Any) -> CollectiveRecord:
-    """A call on all ranks, or on the group given, at that line."""
+    """A call on all ranks, or on the given group, at this line."""
     sizes: dict[str, Any] = {"input_sizes": ((n,),), "output_sizes": ((n,),)}
     return collective(op, **{"process_group": "0", "group_ranks": WORLD, "call_site": f"train.py:{line}", **sizes, **fields})
 
@@ -32,7 +32,7 @@ def exchange(line: int, sent: Sequence[int], received: Sequence[int]) -> Collect
 
 
 def in_groups(*groups: tuple[int, int]) -> Calls:
-    """A call in each of these groups, one after the other."""
+    """One call on each of these groups, in order."""
     return [call(1, process_group=f"of {ranks}", group_ranks=ranks) for ranks in groups]
 
 

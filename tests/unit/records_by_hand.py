@@ -1,4 +1,4 @@
-"""Records written by hand. Each function is named for what it builds; keywords override its fields."""
+"""Records for tests. Each function is named after what it builds; keywords override its fields."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -34,7 +34,7 @@ def site(text: str) -> CallSite:
 
 
 def text(where: CallSite | None) -> str | None:
-    """What `site` makes a call site of."""
+    """The text from which `site` builds this call site."""
     return None if where is None else str(where)
 
 
@@ -45,7 +45,7 @@ def _with_site(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -> MemoryBlock:
-    whole = MemoryBlock(
+    default = MemoryBlock(
         nbytes=rounded_size_bytes(nbytes),
         requested_bytes=nbytes,
         category=category,
@@ -57,7 +57,7 @@ def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -
         dtype="float32",
         device=0,
     )
-    return replace(whole, **_with_site(fields))
+    return replace(default, **_with_site(fields))
 
 
 def timeline(blocks: Iterable[MemoryBlock], events: Iterable[int], step_ends: Iterable[int] = ()) -> MemoryTimeline:
@@ -65,7 +65,7 @@ def timeline(blocks: Iterable[MemoryBlock], events: Iterable[int], step_ends: It
 
 
 def collective(op: CollectiveOp = CollectiveOp.ALL_REDUCE, **fields: Any) -> CollectiveRecord:
-    whole = CollectiveRecord(
+    default = CollectiveRecord(
         seq=0,
         step=0,
         phase=Phase.BACKWARD,
@@ -91,7 +91,7 @@ def collective(op: CollectiveOp = CollectiveOp.ALL_REDUCE, **fields: Any) -> Col
         root=None,
         peer=None,
     )
-    return replace(whole, **_with_site(fields))
+    return replace(default, **_with_site(fields))
 
 
 def in_order(collectives: Iterable[CollectiveRecord]) -> tuple[CollectiveRecord, ...]:
@@ -117,7 +117,7 @@ def llama_8b_job() -> JobSpec:
 
 
 def llama_8b_rank(rank: int = 0) -> RankRecord:
-    """Shapes and order of an 8B step in miniature: 32 layers gathered, computed, scattered; the optimizer's state appears in step 0."""
+    """A simplified 8B step: 32 layers gathered, computed and scattered; the optimizer's state is created in step 0."""
     mesh = Mesh.of({"dp": 2, "tp": 4})
     return RankRecord(
         rank=rank,
@@ -152,8 +152,8 @@ def _llama_collectives(rank: int) -> Iterable[CollectiveRecord]:
         nbytes=4 * _LAYER_PARAMETERS,
         reduce_op="avg",
     )
-    spread = replace(tp, op=CollectiveOp.ALL_GATHER_INTO_TENSOR, input_sizes=sequence_shard, output_sizes=sequence)
-    fold = replace(tp, op=CollectiveOp.REDUCE_SCATTER_TENSOR, input_sizes=sequence, output_sizes=sequence_shard, reduce_op="sum")
+    tp_gather = replace(tp, op=CollectiveOp.ALL_GATHER_INTO_TENSOR, input_sizes=sequence_shard, output_sizes=sequence)
+    tp_scatter = replace(tp, op=CollectiveOp.REDUCE_SCATTER_TENSOR, input_sizes=sequence, output_sizes=sequence_shard, reduce_op="sum")
     for step in range(2):
         if step == 0:
             yield replace(
@@ -162,12 +162,12 @@ def _llama_collectives(rank: int) -> Iterable[CollectiveRecord]:
         for layer in range(_LAYERS):
             yield replace(gather, step=step, phase=Phase.FORWARD, module=f"layers.{layer}")
             for part in ("attention", "feed_forward"):
-                yield replace(spread, step=step, phase=Phase.FORWARD, module=f"layers.{layer}.{part}")
-                yield replace(fold, step=step, phase=Phase.FORWARD, module=f"layers.{layer}.{part}")
+                yield replace(tp_gather, step=step, phase=Phase.FORWARD, module=f"layers.{layer}.{part}")
+                yield replace(tp_scatter, step=step, phase=Phase.FORWARD, module=f"layers.{layer}.{part}")
         for layer in reversed(range(_LAYERS)):
             for part in ("feed_forward", "attention"):
-                yield replace(spread, step=step, module=f"layers.{layer}.{part}")
-                yield replace(fold, step=step, module=f"layers.{layer}.{part}")
+                yield replace(tp_gather, step=step, module=f"layers.{layer}.{part}")
+                yield replace(tp_scatter, step=step, module=f"layers.{layer}.{part}")
             yield replace(scatter, step=step, module=f"layers.{layer}")
 
 

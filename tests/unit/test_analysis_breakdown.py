@@ -56,10 +56,10 @@ def test_repeated_layers_are_one_row() -> None:
 
 
 def test_like_tensors_of_repeated_layers_are_one_group() -> None:
-    alike = [block(1024, Category.PARAMETER, module=f"layers.{layer}.wq", shape=(16, 16)) for layer in range(3)]
+    equal = [block(1024, Category.PARAMETER, module=f"layers.{layer}.wq", shape=(16, 16)) for layer in range(3)]
     other_dtype = block(1024, Category.PARAMETER, module="layers.0.wq", shape=(16, 16), dtype="int32")
     large = block(8192, Category.ACTIVATION, module="layers.0")
-    groups = by_tensor([*alike, other_dtype, large])
+    groups = by_tensor([*equal, other_dtype, large])
     assert [(group.dtype, group.count, group.nbytes) for group in groups] == [
         ("float32", 1, 8192),
         ("float32", 3, 3072),

@@ -1,4 +1,4 @@
-"""Ranks that do the same are one class."""
+"""Ranks with equal records are one class."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def test_one_that_differs_is_a_class_of_its_own(change: dict[str, object]) -> No
     assert simulated(*rank_classes(ranks)) == [(0, 2, 3), (1,)]
 
 
-def test_what_fakerun_says_of_a_rank_makes_no_class() -> None:
+def test_findings_do_not_distinguish_classes() -> None:
     note = Finding(code=FindingCode.UNKNOWN_VALUE, message="the loss was printed")
     assert len(rank_classes([RankRecord(rank=0, findings=(note,)), RankRecord(rank=1)])) == 1
 
@@ -46,7 +46,7 @@ def test_equal_timelines_need_not_be_one_object() -> None:
     assert len(rank_classes([RankRecord(rank=rank, memory=MemoryTimeline(step_ends=(0,))) for rank in range(3)])) == 1
 
 
-def test_assumed_ranks_are_of_the_class_of_the_rank_that_they_are_like() -> None:
+def test_assumed_ranks_are_in_the_class_of_their_representative() -> None:
     ranks = [RankRecord(rank=0, steps=2), RankRecord(rank=4, steps=2), RankRecord(rank=7, steps=1)]
     (first, second) = rank_classes(ranks, [AssumedRanks(ranks=(1, 2, 3), representative=0), AssumedRanks(ranks=(5, 6), representative=4)])
     assert first == RankClass(simulated=(0, 4), assumed=(1, 2, 3, 5, 6))

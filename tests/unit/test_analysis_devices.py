@@ -1,4 +1,4 @@
-"""Which device of a node each rank uses, simulated or assumed, and what all of them allocate there."""
+"""Which device of a node each simulated or assumed rank uses, and what all of them allocate there."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def placed(simulated: dict[int, tuple[int, ...]], *classes: RankClass, ranks_per
     return devices_of_ranks(records, classes, ranks_per_node=ranks_per_node)
 
 
-def test_simulated_ranks_say_themselves() -> None:
+def test_simulated_ranks_keep_their_recorded_devices() -> None:
     assert placed({0: (0,), 1: (0, 3)}, RankClass(simulated=(0,)), RankClass(simulated=(1,))) == {0: (0,), 1: (0, 3)}
 
 
@@ -53,7 +53,7 @@ def test_other_classes_that_contradict_each_other_do_not_decide() -> None:
     assert placed({0: (1,), 1: (1,), 2: (0,), 4: (0,)}, *classes)[5] == (1,)
 
 
-def test_memory_of_ranks_meets_on_a_device() -> None:
+def test_memory_of_ranks_adds_up_on_a_device() -> None:
     own, left = MemoryFootprint(peak_bytes=5 * GIB), MemoryFootprint(peak_bytes=GIB)
     first, second = physical_devices({0: {0: own}, 1: {0: left, 1: own}}, {0: (0,), 1: (0, 1)}, ranks_per_node=2)
     assert (first.node, first.cuda_index, first.peak_bytes, first.is_shared) == (0, 0, 6 * GIB, True)
@@ -73,14 +73,14 @@ def test_devices_in_words() -> None:
     assert name_devices([(2, 1), (1, 0), (2, 0), (3, 0)]) == "cuda:0 of nodes 1-3, cuda:1 of node 2"
 
 
-def test_ranks_of_which_nothing_is_known_are_named() -> None:
+def test_unknown_ranks_are_named() -> None:
     own = MemoryFootprint(peak_bytes=GIB)
     (device,) = physical_devices({5: {0: own}}, {5: (0,), 6: ()}, ranks_per_node=4)
     assert device.own_rank == 4
     assert device.uncounted == (4, 7)
 
 
-def test_what_cannot_be_placed_or_is_nothing_is_on_no_device() -> None:
+def test_an_unknown_device_or_no_memory_gives_no_physical_device() -> None:
     own = MemoryFootprint(peak_bytes=GIB)
     assert physical_devices({0: {0: own}, 1: {0: MemoryFootprint()}}, {0: (None,), 1: (1,)}, ranks_per_node=2) == ()
 

@@ -50,7 +50,7 @@ def test_two_ranks_of_four_on_one_device() -> None:
     assert finding.ranks == (0, 1)
 
 
-def test_a_rank_whose_device_cannot_be_told_is_no_duplicate() -> None:
+def test_a_rank_with_an_unknown_device_is_no_duplicate() -> None:
     records = [RankRecord(rank=rank, devices=(0,), collectives=in_order([on(0)])) for rank in (0, 1)]
     assert duplicate_gpu_findings(records, {0: (0,), 1: (None,)}, ranks_per_node=2) == ()
 

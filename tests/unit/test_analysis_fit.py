@@ -89,7 +89,7 @@ def test_ranks_on_one_device_are_added_up() -> None:
     )
 
 
-def test_what_other_ranks_leave_on_a_device_counts_there() -> None:
+def test_what_other_ranks_allocate_on_a_device_counts_there() -> None:
     """Checkpoints loaded without map_location: the call site is that of the ranks which are out of place."""
     first = {0: {0: footprint(6)}}
     others = {rank: {0: replace(footprint(1), peak_block=block(GIB, call_site="load.py:3")), 1: footprint(5)} for rank in (1, 2)}

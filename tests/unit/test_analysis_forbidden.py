@@ -41,7 +41,7 @@ ALL_REDUCE = "all_reduce of 2.00 KiB float32 over dp (4 ranks) in step 1, backwa
         ),
     ],
 )
-def test_the_first_forbidden_call_is_told(forbidden: tuple[CollectiveOp, ...], expected: list[Finding]) -> None:
+def test_the_first_forbidden_call_is_described(forbidden: tuple[CollectiveOp, ...], expected: list[Finding]) -> None:
     assert list(forbidden_findings([RankRecord(rank=5, collectives=CALLS)], forbidden)) == expected
 
 
@@ -54,7 +54,7 @@ def test_every_rank_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize(("forbidden", "exit_code"), [(EVERY_OPERATION, 1), ((), 0)])
-def test_the_report_has_it_once_for_ranks_that_do_alike(forbidden: tuple[CollectiveOp, ...], exit_code: int) -> None:
+def test_the_report_has_one_finding_for_equal_ranks(forbidden: tuple[CollectiveOp, ...], exit_code: int) -> None:
     ranks = [RankRecord(rank=rank, devices=(rank,), collectives=CALLS) for rank in (0, 1)]
     report = build_report(job(error_on_collective=forbidden), run(*ranks))
     assert [found.ranks for found in report.findings] == [(0, 1)] * exit_code

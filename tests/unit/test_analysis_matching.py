@@ -1,4 +1,4 @@
-"""Do the ranks agree: each way in which they may not, and what they may lawfully differ in. Records by hand."""
+"""Matching of ranks: each kind of mismatch, and the differences that are allowed. Records by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,7 +94,7 @@ def test_differences(ranks: dict[int, Calls], code: str, who: tuple[int, ...], w
     assert (code, who, where) in found(ranks)
 
 
-LAWFUL: dict[str, dict[int, Calls]] = {
+ALLOWED: dict[str, dict[int, Calls]] = {
     "the same": dict.fromkeys(WORLD, USUAL),
     "one rank": {0: USUAL},
     "other shapes of as many elements": {0: [call(1, input_sizes=((2, 2),))], 1: [call(1, input_sizes=((4,),))]},
@@ -131,8 +131,8 @@ LAWFUL: dict[str, dict[int, Calls]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("ranks", LAWFUL.values(), ids=LAWFUL)
-def test_what_is_lawful(ranks: dict[int, Calls]) -> None:
+@pytest.mark.parametrize("ranks", ALLOWED.values(), ids=ALLOWED)
+def test_allowed_differences(ranks: dict[int, Calls]) -> None:
     assert found(ranks) == []
 
 
@@ -201,7 +201,7 @@ def test_new_groups(groups: dict[int, tuple[GroupCreation, ...]], who: tuple[int
     assert found == ([] if who is None else [("group-mismatch", who, where)])
 
 
-def test_after_a_creation_mismatch_the_names_of_groups_say_nothing() -> None:
+def test_after_a_creation_mismatch_names_of_groups_are_not_compared() -> None:
     """Rank 2 creates a group less: what it calls group 1 is what the others call group 2."""
     groups = {0: made((0, 1), (1, 2)), 1: made((0, 1), (1, 2)), 2: made((1, 2))}
     calls = {0: call(5, process_group="1", group_ranks=(0, 1)), 1: call(5, process_group="1", group_ranks=(0, 1))}

@@ -227,31 +227,31 @@ def in_bfloat16(rank: int, *groups: str) -> list[CollectiveRecord]:
     return [replace(each, dtype="bfloat16") if each.group in groups else each for each in two_steps(rank)]
 
 
-EVERYBODY = {rank: two_steps(rank) for rank in WORLD}
+ALL_RANKS = {rank: two_steps(rank) for rank in WORLD}
 
 HANGS = "As a result ranks 0 and 2-3 hang in groups dp and tp."
 
 CAUSES: dict[str, tuple[list[RankRecord], list[tuple[str, tuple[int, ...], str | None]], str]] = {
     "a call left out in one group": (
-        records({**EVERYBODY, 1: without(1, 3)}),
+        records({**ALL_RANKS, 1: without(1, 3)}),
         [("missing-collective", (1,), "train.py:2")],
         "rank 1 skips collective #2 of group tp (ranks 0-1): it calls all_reduce float32[4] at train.py:2 "
         "where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a whole step left out": (
-        records({**EVERYBODY, 1: step(1)}),
+        records({**ALL_RANKS, 1: step(1)}),
         [("missing-collective", (1,), "train.py:1")],
         "rank 1 never issues collective #2 of group tp (ranks 0-1): it makes no further call "
         "where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a step too few": (
-        records({**EVERYBODY, 1: step(1)}, steps=(2, 1, 2, 2)),
+        records({**ALL_RANKS, 1: step(1)}, steps=(2, 1, 2, 2)),
         [("uneven-steps", (1,), "train.py:1")],
         "rank 1 completes 1 step, the others 2, so they diverge at collective #2 of group tp (ranks 0-1): "
         "it makes no further call where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
     ),
     "a rank that fails": (
-        records({**EVERYBODY, 1: step(1)}, steps=(2, 1, 2, 2), failed={1: "train.py:9"}),
+        records({**ALL_RANKS, 1: step(1)}, steps=(2, 1, 2, 2), failed={1: "train.py:9"}),
         [("early-exit", (1,), "train.py:9")],
         "rank 1 failed and never issues collective #2 of group tp (ranks 0-1): "
         "it makes no further call where rank 0 calls all_reduce float32[4] at train.py:1. " + HANGS,
@@ -268,7 +268,7 @@ CAUSES: dict[str, tuple[list[RankRecord], list[tuple[str, tuple[int, ...], str |
         "where rank 0 calls all_reduce float32[4] at train.py:1. The same mismatch occurs in 1 other group.",
     ),
     "one rank's model in another dtype": (
-        records({**EVERYBODY, 3: in_bfloat16(3, "tp", "dp")}),
+        records({**ALL_RANKS, 3: in_bfloat16(3, "tp", "dp")}),
         [("dtype-mismatch", (3,), "train.py:1")],
         "rank 3 disagrees on the dtype of collective #0 of group tp (ranks 2-3): it calls all_reduce bfloat16[4] at train.py:1 "
         "where rank 2 calls all_reduce float32[4] at train.py:1. The same ranks also disagree in group dp.",
@@ -353,7 +353,7 @@ def test_groups_of_one_class_are_compared_once() -> None:
     assert found({rank: cube(rank) for rank in range(64)}) == []
 
 
-def test_one_of_many_leaves_a_call_out() -> None:
+def test_one_of_many_ranks_skips_a_call() -> None:
     ranks = {rank: cube(rank) for rank in range(64)}
     ranks[37] = [*ranks[37][:2], *ranks[37][3:]]
     assert found(ranks) == [("missing-collective", (37,), "train.py:3")]
@@ -381,7 +381,7 @@ def chain(rank: int, size: int) -> Calls:
     return [replace(each, group="pair") for each in (*after, *before)]
 
 
-def test_ranks_that_do_the_same_are_told_apart_however_far_the_cause_is() -> None:
+def test_equal_ranks_are_distinguished_at_any_distance_from_the_cause() -> None:
     """Rank 100 skips the pair with the rank before it. The ranks before it hang; those after it, which do the same calls, do not."""
     ranks = {rank: chain(rank, 200) for rank in LONG}
     ranks[100] = ranks[100][:1]

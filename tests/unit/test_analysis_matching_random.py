@@ -1,4 +1,4 @@
-"""Programs made by chance, in which all ranks follow one plan: nothing is wrong with them, until one rank leaves the plan."""
+"""Random programs in which all ranks follow one plan: no findings, until one rank deviates from the plan."""
 
 import random
 from dataclasses import replace
@@ -100,7 +100,7 @@ def test_a_plan_that_all_follow_works(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_who_leaves_the_plan_is_found(seed: int) -> None:
+def test_a_rank_that_deviates_from_the_plan_is_found(seed: int) -> None:
     """In a group of two nobody can say which of them is wrong."""
     chance = random.Random(seed)
     plan = Planner(seed).write()

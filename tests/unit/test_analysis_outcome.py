@@ -1,4 +1,4 @@
-"""Findings of all ranks as one list, and the exit code."""
+"""Findings of all ranks in one tuple, and the exit code."""
 
 import pytest
 

@@ -36,13 +36,13 @@ def run(*simulated: int, representative: int, ranks: tuple[int, ...]) -> RunReco
     return RunRecord(fakerun_version="0.1.0", torch_version=None, ranks=records, assumed=assumed, mesh=MESH)
 
 
-def test_groups_go_through_the_coordinate_of_the_rank() -> None:
+def test_groups_contain_the_rank() -> None:
     for record in assumed_records(run(0, representative=0, ranks=tuple(range(1, 16)))):
         found = [(call.op, call.group, call.group_ranks, call.root, call.peer) for call in record.collectives]
         assert found == [(call.op, call.group, call.group_ranks, call.root, call.peer) for call in calls(record.rank)]
 
 
-def test_a_group_that_simulated_ranks_know_goes_by_its_name() -> None:
+def test_a_group_of_simulated_ranks_has_its_name() -> None:
     """Rank 1 is in the tp and pp groups of the simulated ranks 0 and 9, and in a dp group of its own."""
     (record,) = assumed_records(run(0, 9, representative=0, ranks=(1,)))
     assert [call.process_group for call in record.collectives] == ["tp 0", "dp 0 for 1", "pp 1", "stage 0", "0"]

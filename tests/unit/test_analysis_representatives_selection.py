@@ -1,4 +1,4 @@
-"""Which ranks represent others: worlds whose ranks do what a function of their coordinates says, and what is found out about them."""
+"""Which ranks represent others: worlds whose ranks behave as a function of their coordinates, and the choices made in them."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -92,7 +92,7 @@ def test_indices_that_differ_are_found(does: Does) -> None:
     assert len(world.fingerprints) < 100
 
 
-def test_where_all_differ_nothing_is_assumed_and_that_is_said() -> None:
+def test_if_all_ranks_differ_nothing_is_assumed_and_a_finding_says_so() -> None:
     world = World(LARGE, lambda coordinate: tuple(coordinate.items()))
     assert world.representatives() == {}
     (finding,) = world.selection().findings
@@ -163,7 +163,7 @@ def test_small_worlds_are_simulated_whole() -> None:
     assert world.selection() == Selection((), ())
 
 
-def test_where_every_rank_fails_no_more_are_tried() -> None:
+def test_if_every_rank_fails_no_more_are_simulated() -> None:
     world = World(LARGE, by_stage, fails=True)
     assert len(world.rounds) == 1
     assert world.representatives() == {}
@@ -223,7 +223,7 @@ def test_worlds_of_at_most_64_ranks_are_simulated_whole(size: int, rounds: list[
     assert [len(ranks) for ranks in World({"dp": size}, lambda coordinate: 0).rounds] == rounds
 
 
-def test_ranks_about_which_nothing_is_known_are_not_the_rest() -> None:
+def test_unknown_ranks_are_not_counted_as_assumed() -> None:
     """The spot checks refute the representative of stage 1 alone."""
     world = World({"pp": 2, "dp": 3000}, lambda at: (at["pp"], at["pp"] == 1 and 10 < at["dp"] < 2900 and at["dp"] != 1500))
     selection = world.selection()

@@ -1,4 +1,4 @@
-"""A kept run judged on other hardware."""
+"""A kept run assessed on other hardware."""
 
 import pytest
 

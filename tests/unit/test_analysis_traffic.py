@@ -1,4 +1,4 @@
-"""Grouping of collective calls, and bytes on the wire."""
+"""Grouping of collective calls, and their bytes and bus bytes."""
 
 import pytest
 
@@ -87,7 +87,7 @@ def test_no_completed_step() -> None:
     assert row.volumes.after.calls == 1
 
 
-def test_alike_is_about_every_row_not_the_sum() -> None:
+def test_steps_are_compared_row_by_row_not_by_their_sum() -> None:
     swapped = [collective(step=0, dtype="int32"), collective(step=1, dtype="int64")]
     assert not traffic_of(swapped, steps=2).steps_are_equal
     assert traffic_of([collective(step=0), collective(step=1)], steps=2).steps_are_equal

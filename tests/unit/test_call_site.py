@@ -1,4 +1,4 @@
-"""Whose code a file is, and what places in it are called."""
+"""The owner of source files, and the paths of call sites."""
 
 import json
 import sysconfig
@@ -16,7 +16,7 @@ SITE_PACKAGES = sysconfig.get_path("purelib")
 
 
 @pytest.mark.parametrize(
-    ("filename", "whose"),
+    ("filename", "expected"),
     [
         (f"{Path(fakerun.__file__).parent}/emulate/device/mode.py", Owner.FAKERUN),
         (f"{TORCH}/nn/modules/linear.py", Owner.TORCH),
@@ -31,8 +31,8 @@ SITE_PACKAGES = sysconfig.get_path("purelib")
         ("/opt/site-packages.py", Owner.USER),
     ],
 )
-def test_owner(filename: str, whose: Owner) -> None:
-    assert owner(filename) is whose
+def test_owner(filename: str, expected: Owner) -> None:
+    assert owner(filename) is expected
 
 
 RESOLVER = CallSiteResolver(Path("/home/me/work"), Path("../scripts/train.py"))
@@ -70,9 +70,9 @@ def test_the_innermost_call_of_the_user(filenames: list[str], expected: str | No
     assert (found and str(found)) == expected
 
 
-def test_the_line_that_the_program_is_at_is_the_same_whoever_asks() -> None:
-    place = CallSiteResolver(Path(__file__).parent, None)
-    here = CallSiteFinder(place)
+def test_the_current_line_is_the_same_for_every_caller() -> None:
+    resolver = CallSiteResolver(Path(__file__).parent, None)
+    here = CallSiteFinder(resolver)
     program = compile("\n\nanswer = here()", "/home/me/work/train.py", "exec")
     for _ in range(2):
         seen: dict[str, object] = {"here": here.here}

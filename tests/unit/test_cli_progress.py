@@ -18,7 +18,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize(("message", "failure"), MESSAGES.items(), ids=MESSAGES)
-def test_the_first_rank_that_fails_is_named_with_what_python_says(
+def test_the_first_rank_that_fails_is_named_with_pythons_message(
     message: str, failure: ProcessFailure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = Progress(has_terminal=False)

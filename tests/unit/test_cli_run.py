@@ -1,4 +1,4 @@
-"""`fakerun run`: what a command line asks for, what is refused, where the report goes. The launcher is a fake one: no rank is started."""
+"""`fakerun run`: what a command line requests, what is refused, where the report goes. The launcher is fake: no rank is started."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunReco
 
 @dataclass
 class Launcher:
-    """A fake `run_job`: keeps the jobs that it is asked to run, and makes every rank end as told."""
+    """A fake `run_job`: records the jobs that it is asked to run, and ends every rank as specified."""
 
     failure: ProcessFailure | None = None
     findings: tuple[Finding, ...] = ()
@@ -177,6 +177,12 @@ def test_a_file_or_a_module_may_be_called_nearly_as_a_command(job_of: JobOf) -> 
     assert job_of("reprot -m --world-size 2").module == "reprot"
 
 
+@pytest.mark.parametrize("option", ["--run-dir kept", "--run-path", "--trace", "-r 3"])
+def test_an_option_that_comes_first_is_no_mistyped_command(option: str, job_of: JobOf) -> None:
+    """Without its dashes `--run-dir` is near to `run`."""
+    assert job_of(f"{option} --world-size 2 train.py --lr 3").args == ("--lr", "3")
+
+
 def test_torchruns_options_are_accepted_from_variables(
     job_of: JobOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,7 +266,7 @@ def test_usage_errors(launcher: Launcher, capsys: pytest.CaptureFixture[str], li
     assert launcher.jobs == []
 
 
-def test_every_error_of_a_job_file_is_told(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_error_of_a_job_file_is_reported(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
     Path("job.yaml").write_text("script: train.py\nmesh: 2:4\nsteps: 0\n")
     assert main(["job.yaml", "--mesh", "2x4"]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -292,7 +298,7 @@ def test_report_in_a_file(capsys: pytest.CaptureFixture[str], options: str, is_j
     assert not list(Path().glob(".*.tmp"))
 
 
-def test_the_worst_is_told_where_the_report_goes_to_a_file(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_most_severe_finding_is_printed_when_the_report_goes_to_a_file(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
     launcher.findings = (
         Finding(code=FindingCode.DOES_NOT_FIT, message="by far"),
         Finding(code=FindingCode.UNKNOWN_VALUE, message="made up"),
@@ -344,7 +350,7 @@ def test_exit_codes_of_failures(launcher: Launcher, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["ranks"][0]["status"] == "failed"  # a report whatever happens
 
 
-def test_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_internal_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(job: JobSpec, directory: RunDirectory, **_: object) -> RunRecord:
         raise ZeroDivisionError
 

@@ -64,7 +64,7 @@ def test_no_gap_is_listed_twice() -> None:
 
 
 @pytest.mark.parametrize("gap", GAPS, ids=lambda gap: gap.name)
-def test_a_gap_says_what_why_and_what_then(gap: Gap) -> None:
+def test_a_gap_names_the_api_the_reason_and_the_workaround(gap: Gap) -> None:
     assert str(gap.error()) == f"{gap.name} is not emulated: {gap.reason}. {gap.workaround}"
     assert gap.workaround.endswith(".")
     assert not gap.reason.endswith(".")

@@ -1,4 +1,4 @@
-"""torch's words for what it cannot simulate, recognised."""
+"""torch's errors for what it cannot simulate are recognised."""
 
 import pytest
 
@@ -52,7 +52,7 @@ GAPS = [
 
 
 @pytest.mark.parametrize(("error", "message"), GAPS)
-def test_a_gap_is_named_in_a_line(error: Exception, message: str) -> None:
+def test_a_gap_has_a_one_line_message(error: Exception, message: str) -> None:
     assert str(gap_of(error)) == message
 
 
@@ -65,9 +65,9 @@ def test_a_gap_is_named_in_a_line(error: Exception, message: str) -> None:
         RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 16x8)"),
     ],
 )
-def test_other_errors_stand_for_themselves(error: Exception) -> None:
+def test_other_errors_are_not_gaps(error: Exception) -> None:
     assert gap_of(error) is None
 
 
-def test_the_operator_that_is_being_simulated_goes_before_the_one_that_torch_names() -> None:
+def test_the_simulated_operator_is_preferred_to_the_one_in_torchs_error() -> None:
     assert str(gap_of(NotImplementedError(NO_KERNEL.format("Lazy")), "aten.mm.default")).startswith("torch.ops.aten.mm is not emulated")

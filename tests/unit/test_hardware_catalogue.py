@@ -1,4 +1,4 @@
-"""The data file of accelerators: what is in it, and what is said of one that is wrong."""
+"""The data file of accelerators: its content, and the errors for a wrong one."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ FIGURE_SOURCES = [
 ]
 
 
-def test_all_that_are_promised() -> None:
+def test_required_hardware_is_known() -> None:
     assert set(REQUIRED) <= set(known_hardware())
 
 

@@ -1,4 +1,4 @@
-"""What a user writes for the hardware: names, and figures of their own."""
+"""Requested hardware: names, and figures of the user's own."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a mesh is written, and where a rank sits on it."""
+"""The syntax of a mesh, and the coordinates of ranks on it."""
 
 import pytest
 

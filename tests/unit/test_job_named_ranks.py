@@ -1,4 +1,4 @@
-"""Ranks that a script names are read from its comparisons."""
+"""Ranks that a script names, found in its comparisons."""
 
 from pathlib import Path
 
@@ -30,5 +30,5 @@ def test_named(tmp_path: Path, line: str, found: list[tuple[str, int]]) -> None:
     assert named_ranks(script) == tuple(NamedRank(axis, number) for axis, number in found)
 
 
-def test_no_script_names_none(tmp_path: Path) -> None:
+def test_a_missing_script_names_no_ranks(tmp_path: Path) -> None:
     assert named_ranks(tmp_path / "absent.py") == ()

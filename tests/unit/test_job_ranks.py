@@ -1,4 +1,4 @@
-"""Ranks as they are written, and what they mean."""
+"""The syntax of ranks, and what it selects."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_ranks(text: str, ranks: tuple[int, ...]) -> None:
         ("0-99999999", "rank 99999999 does not exist: a world size of 8 has ranks 0 to 7"),
     ],
 )
-def test_ranks_that_are_none(text: str, message: str) -> None:
+def test_invalid_ranks(text: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_ranks(text).resolve(8)
     assert str(error.value) == message

@@ -1,4 +1,4 @@
-"""From what the sources of a job say to the job: sizes, defaults, which source wins."""
+"""From the sources of a job to the JobSpec: sizes, defaults, precedence of sources."""
 
 from pathlib import Path
 from typing import Any

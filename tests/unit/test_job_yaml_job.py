@@ -1,4 +1,4 @@
-"""Jobs in YAML: what a file means, and what every broken file is told."""
+"""Jobs in YAML: the meaning of a file, and the errors of invalid ones."""
 
 from pathlib import Path
 from textwrap import dedent

@@ -1,4 +1,4 @@
-"""What a crash report of Python's says about the script."""
+"""What Python's crash report says about the script."""
 
 from dataclasses import replace
 from importlib.util import find_spec
@@ -7,24 +7,13 @@ from pathlib import Path
 import pytest
 
 import fakerun
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite, crash_site
-from tests.unit.records_by_hand import site
+from tests.unit.records_by_hand import H100, site
 
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
 JOB = JobSpec(
     script=Path("../scripts/train.py"),
-    hardware=Accelerator(
-        name="h100-80gb",
-        vendor=Vendor.NVIDIA,
-        device_name="NVIDIA H100",
-        usable_bytes=80 << 30,
-        compute_capability=(9, 0),
-        multiprocessors=132,
-    ),
+    hardware=H100,
 )
 TORCH = Path(str(find_spec("torch").origin)).parent  # type: ignore[union-attr]
 OURS = f'  File "{Path(fakerun.__file__).parent}/rank/script.py", line 45 in run\n'
@@ -63,5 +52,5 @@ def test_the_scripts_directory_counts_too() -> None:
 
 
 @pytest.mark.parametrize("report", ["", "Fatal Python error: Aborted\n\n<no Python frame>\n"])
-def test_a_report_without_frames_says_nothing(report: str) -> None:
+def test_a_crash_report_without_frames_has_no_call_site(report: str) -> None:
     assert crash_site(report, JOB, Path("/home/me/work")) == CrashSite()

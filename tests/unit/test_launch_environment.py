@@ -1,23 +1,19 @@
-"""The worker environment is torchrun's."""
+"""The environment of a rank is torchrun's."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import load_environment, worker_environment
-
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
+from tests.unit.records_by_hand import H100
 
 
 def _environment(
     rank: int, *, nnodes: int = 2, nproc: int = 4, inherited: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    job = JobSpec(script=Path("train.py"), hardware=HARDWARE, nnodes=nnodes, nproc_per_node=nproc, env=env or {})
+    job = JobSpec(script=Path("train.py"), hardware=H100, nnodes=nnodes, nproc_per_node=nproc, env=env or {})
     return worker_environment(job, rank, inherited=inherited or {}, error_file=Path("/run/error.json"))
 
 
@@ -65,7 +61,7 @@ def test_the_jobs_own_variables_win_over_inherited_ones_but_not_over_torchruns()
     assert (environment["A"], environment["OMP_NUM_THREADS"], environment["RANK"], environment["WORLD_SIZE"]) == ("2", "4", "1", "8")
 
 
-def test_a_single_process_is_left_all_its_threads() -> None:
+def test_a_single_process_keeps_all_its_threads() -> None:
     assert "OMP_NUM_THREADS" not in _environment(0, nnodes=1, nproc=1)
 
 

@@ -1,4 +1,4 @@
-"""What a rank's end means, from its status, the reason it was stopped and the record that it wrote."""
+"""The failure of a rank, from its exit status, the reason it was stopped and the record that it wrote."""
 
 import signal
 from dataclasses import replace
@@ -6,26 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
-from tests.unit.records_by_hand import site
+from tests.unit.records_by_hand import H100, site
 
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
 JOB = JobSpec(
     script=Path("train.py"),
-    hardware=Accelerator(
-        name="h100-80gb",
-        vendor=Vendor.NVIDIA,
-        device_name="NVIDIA H100",
-        usable_bytes=80 << 30,
-        compute_capability=(9, 0),
-        multiprocessors=132,
-    ),
+    hardware=H100,
     nproc_per_node=8,
     mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
     timeout_s=90.0,
@@ -42,7 +31,7 @@ RAISED = ProcessFailure(
 
 @pytest.mark.parametrize("failure", [None, RAISED])
 @pytest.mark.parametrize("stopped", [None, FailureKind.TIMEOUT])
-def test_the_rank_knows_best(failure: ProcessFailure | None, stopped: FailureKind | None) -> None:
+def test_the_ranks_own_record_is_preferred(failure: ProcessFailure | None, stopped: FailureKind | None) -> None:
     """A rank that wrote its record just before the time was up has ended in time."""
     written = RankRecord(rank=5, steps=2, failure=failure)
     assert finished_record(JOB, 5, RankEnd(status=0, stopped=stopped), written) is written  # type: ignore[arg-type]
@@ -92,13 +81,13 @@ def test_a_rank_without_a_record_gets_one(end: RankEnd, kind: FailureKind, messa
     assert finished_record(JOB, 5, end, None) == RankRecord(rank=5, failure=failure)
 
 
-def test_what_a_rank_wrote_to_stderr_stands_in_for_a_traceback() -> None:
+def test_stderr_replaces_a_missing_traceback() -> None:
     record = finished_record(JOB, 5, RankEnd(status=1), None, Diagnostics(stderr="Fatal error\n"))
     assert record.failure is not None
     assert record.failure.traceback == "Fatal error\n"
 
 
-def test_an_interrupted_rank_keeps_its_place_and_what_it_did() -> None:
+def test_an_interrupted_rank_keeps_its_coordinate_and_record() -> None:
     written = RankRecord(rank=5, steps=1, failure=RAISED)
     interrupted = replace(RAISED, kind=FailureKind.INTERRUPTED, message="interrupted at train.py:7")
     assert finished_record(JOB, 5, RankEnd(status=0, stopped=FailureKind.INTERRUPTED), written) == replace(written, failure=interrupted)
@@ -109,7 +98,7 @@ def test_a_script_that_swallows_the_interrupt_was_interrupted_all_the_same() -> 
     assert failure == ProcessFailure(kind=FailureKind.INTERRUPTED, exception=None, message="interrupted", exit_code=130)
 
 
-def test_a_rank_that_was_never_started_says_so() -> None:
+def test_a_rank_that_was_never_started_has_a_failure() -> None:
     record = unstarted_record(JOB, 7)
     assert record.rank == 7
     assert record.failure == ProcessFailure(

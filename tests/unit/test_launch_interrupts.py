@@ -1,4 +1,4 @@
-"""SIGINT is counted and can be waited for; outside the context it is what it was."""
+"""SIGINT is counted and can be waited for; the previous handler is restored."""
 
 import os
 import select

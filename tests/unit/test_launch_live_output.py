@@ -1,4 +1,4 @@
-"""What ranks print appears while they print it, once, whole, in lines that carry the rank."""
+"""Output of ranks is shown while they run, once, in whole lines with a prefix for the rank."""
 
 import io
 import threading
@@ -82,7 +82,7 @@ def test_a_log_that_is_not_there_yet_does_not_hide_the_others(tmp_path: Path) ->
     assert stream.getvalue() == "[rank3]: text\n"
 
 
-def test_a_display_that_is_gone_stops_nobody(tmp_path: Path) -> None:
+def test_a_closed_terminal_stops_no_rank(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("text\n")
     stream = io.StringIO()
     stream.close()

@@ -1,4 +1,4 @@
-"""The values that ranks exchange: who gets what, who is waited for, and when waiting ends."""
+"""Values that ranks exchange: who receives what, who is waited for, and when waiting ends."""
 
 from fakerun.launch.mailbox import JobMailbox
 from fakerun.records.mailbox import Answer, Unavailable

@@ -1,4 +1,4 @@
-"""The run directory takes over an earlier run's place, and never touches what is not fakerun's."""
+"""The run directory replaces an earlier run and never touches other files."""
 
 import re
 from pathlib import Path
@@ -6,25 +6,15 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import ExitCode, UsageError
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, open_run_directory
 from fakerun.records.run import RankRecord
+from tests.unit.records_by_hand import H100
 
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
 JOB = JobSpec(
     script=Path("train.py"),
-    hardware=Accelerator(
-        name="h100-80gb",
-        vendor=Vendor.NVIDIA,
-        device_name="NVIDIA H100",
-        usable_bytes=80 << 30,
-        compute_capability=(9, 0),
-        multiprocessors=132,
-    ),
+    hardware=H100,
 )
 
 
@@ -64,7 +54,7 @@ def test_without_a_name_it_is_a_fresh_temporary_one(tmp_path: Path, monkeypatch:
     assert one.path.name.startswith("fakerun-")
 
 
-def test_a_discarded_one_is_gone(tmp_path: Path) -> None:
+def test_a_discarded_run_directory_is_removed(tmp_path: Path) -> None:
     run = _earlier_run(tmp_path / "run")
     (run.path / "rank-00012" / "profile.json").write_text("of the script")
     run.discard()
@@ -83,13 +73,13 @@ def test_a_rank_without_a_record_has_none(tmp_path: Path) -> None:
     assert open_run_directory(tmp_path).records.read(0) is None
 
 
-def test_an_earlier_run_makes_way(tmp_path: Path) -> None:
+def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
     _earlier_run(tmp_path)
     open_run_directory(tmp_path)
     assert _tree(tmp_path) == {"job.json"}
 
 
-def test_what_the_user_put_beside_an_earlier_run_stays(tmp_path: Path) -> None:
+def test_files_beside_an_earlier_run_stay(tmp_path: Path) -> None:
     _earlier_run(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "rank-00012" / "profile.json").write_text("mine")

@@ -1,4 +1,4 @@
-"""Waiting for ranks: what each is sent, and when, before it is given up."""
+"""Waiting for ranks: the signals that each is sent, and when."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_what_a_rank_is_sent(events: list[float | str], reason: FailureKind | No
     assert (supervision.stopped, process.log, overdue) == (reason, log, given_up)
 
 
-def test_waiting_for_other_ranks_takes_none_of_its_time() -> None:
+def test_waiting_for_other_ranks_does_not_count_against_the_time_limit() -> None:
     supervision = Supervision(process=Process(), deadline=LIMIT_S)
     supervision.pause(50.0)
     assert not supervision.is_over(1e9)
@@ -68,7 +68,7 @@ def test_a_rank_that_waits_can_be_interrupted() -> None:
     assert supervision.deadline == 51.0 + GRACE_S
 
 
-def test_without_a_limit_a_rank_may_take_for_ever() -> None:
+def test_without_a_limit_a_rank_may_run_for_ever() -> None:
     assert not Supervision(process=Process(), deadline=None).is_over(1e9)
 
 

@@ -1,4 +1,4 @@
-"""The layers of the house: imports go down only, torch stays in the rooms that simulate, a test is named after its module."""
+"""The layers of the package: imports go down only, torch stays in the rooms that simulate, a test is named after its module."""
 
 import ast
 import re
@@ -209,7 +209,7 @@ def test_every_room_is_known() -> None:
 @pytest.mark.parametrize(
     "module", ["fakerun.cli.app", "fakerun.launch", "fakerun.report", "fakerun.job.yaml_job", "fakerun.testing.plugin"]
 )
-def test_importing_what_is_always_loaded_leaves_torch_out(module: str) -> None:
+def test_importing_what_is_always_loaded_does_not_import_torch(module: str) -> None:
     code = f"import {module}, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -221,7 +221,7 @@ def test_help_needs_neither_yaml_nor_rich() -> None:
 
 
 def test_a_page_knows_no_format_and_a_format_no_analysis() -> None:
-    """Analyses fill the report, the page words it, formats write it down: whoever formats computes nothing."""
+    """Analyses fill the report, the page turns it into text, formats render the page: formats compute nothing."""
     may_not_import = {"fakerun.report.page": "fakerun.report.formats", "fakerun.report.formats": "fakerun.analysis"}
     for here, there in may_not_import.items():
         files = [file for file in FILES if module_of(file).startswith(here)]
@@ -229,7 +229,7 @@ def test_a_page_knows_no_format_and_a_format_no_analysis() -> None:
         assert not [(module_of(file), name) for file in files for name in imports(file) if name.startswith(there)]
 
 
-def test_the_page_takes_results_of_analyses_and_calls_none() -> None:
+def test_the_page_imports_results_of_analyses_but_calls_no_analysis() -> None:
     """Types and constants of `analysis` only: their names begin with a capital."""
     names = {
         name.rpartition(".")[2]

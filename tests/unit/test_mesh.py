@@ -1,4 +1,4 @@
-"""Ranks on a mesh: their coordinates and groups, and where a set of them is in a few words."""
+"""Ranks on a mesh: their coordinates and groups, and the text for a set of ranks."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_groups_along_each_axis() -> None:
     assert all(rank in MESH.group(axis, rank) for axis in range(3) for rank in range(16))
 
 
-def test_text_is_what_the_command_line_takes() -> None:
+def test_text_is_accepted_by_the_command_line() -> None:
     assert str(MESH) == "pp=2,dp=4,tp=2"
 
 

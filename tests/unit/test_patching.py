@@ -1,4 +1,4 @@
-"""Changes to modules and classes: refused where the name does not exist, and undone in reverse order."""
+"""Patches of modules and classes: refused if the name does not exist, and undone in reverse order."""
 
 import sys
 from types import ModuleType
@@ -135,7 +135,7 @@ def test_items_are_restored_or_removed() -> None:
     assert table == {"kept": 1}
 
 
-def test_an_item_that_somebody_removed_stays_removed() -> None:
+def test_an_item_removed_by_other_code_stays_removed() -> None:
     table: dict[str, int] = {}
     with Patches() as patches:
         patches.set_item(table, "new", 3)

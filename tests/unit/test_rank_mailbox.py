@@ -1,4 +1,4 @@
-"""What a rank sends to the launcher: unknown values are sent some hundred at a time, and before any other message."""
+"""What a rank sends to the launcher: unknown values in batches of hundreds, and before any other message."""
 
 import os
 from collections.abc import Callable, Iterator

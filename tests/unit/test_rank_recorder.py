@@ -1,4 +1,4 @@
-"""A rank's record is written once, and is written although something comes between."""
+"""A rank's record is written once, also when something interrupts the writing."""
 
 import sys
 from pathlib import Path
@@ -45,7 +45,7 @@ class _Source:
         return RankRecord(rank=3, steps=2, failure=failure)
 
 
-def test_the_first_way_out_is_the_one_recorded(store: RecordStore) -> None:
+def test_the_first_exit_is_the_one_recorded(store: RecordStore) -> None:
     recorder = Recorder(3, store)
     recorder.write(failure("first"))
     recorder.write(failure("second"))
@@ -84,7 +84,7 @@ def test_threads_run_again_after_a_record_that_failed(store: RecordStore) -> Non
     assert sys.getswitchinterval() == USUAL_S
 
 
-def test_an_interrupted_record_is_written_by_the_next_way_out(store: RecordStore) -> None:
+def test_an_interrupted_record_is_written_by_the_next_exit_hook(store: RecordStore) -> None:
     recorder = Recorder(3, store)
     recorder.observe(_Source(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
@@ -93,10 +93,10 @@ def test_an_interrupted_record_is_written_by_the_next_way_out(store: RecordStore
     assert recorded(store) == RankRecord(rank=3, steps=2, failure=failure("interrupted"))
 
 
-def test_a_simulation_that_cannot_tell_leaves_a_poorer_record(store: RecordStore) -> None:
+def test_a_simulation_that_fails_to_record_leaves_a_partial_record(store: RecordStore) -> None:
     recorder = Recorder(3, store)
     recorder.observe(_Source(ValueError("lost")))
     recorder.write(None)
-    told = recorded(store).failure
-    assert told is not None
-    assert (told.kind, told.message) == (FailureKind.INTERNAL, "lost")
+    failure = recorded(store).failure
+    assert failure is not None
+    assert (failure.kind, failure.message) == (FailureKind.INTERNAL, "lost")

@@ -1,4 +1,4 @@
-"""Records and jobs survive being written and read; what is not one is refused in words."""
+"""Records and jobs survive encoding and decoding; other bytes are refused with a message."""
 
 import gzip
 import json
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from fakerun.errors import UsageError
-from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.codec import decode_job, encode_job
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import Routing
@@ -20,7 +19,7 @@ from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
-from tests.unit.records_by_hand import collective, llama_8b_rank, site
+from tests.unit.records_by_hand import H100, collective, llama_8b_rank, site
 
 FULL_RECORD = RankRecord(
     rank=3,
@@ -82,9 +81,6 @@ FULL_RECORD = RankRecord(
     torch_version="2.13.0",
 )
 
-HARDWARE = Accelerator(
-    name="h100-80gb", vendor=Vendor.NVIDIA, device_name="NVIDIA H100", usable_bytes=80 << 30, compute_capability=(9, 0), multiprocessors=132
-)
 JOB = JobSpec(
     script=Path("dir/train.py"),
     args=("--lr", "1e-3", "${local_rank}"),
@@ -92,7 +88,7 @@ JOB = JobSpec(
     nnodes=2,
     nproc_per_node=4,
     mesh=MeshSpec(axes=("dp", "tp"), sizes=(2, 4), named=True),
-    hardware=HARDWARE,
+    hardware=H100,
     routing=Routing.WORST,
     error_on_collective=(CollectiveOp.SEND,),
     ranks=(0, 7),
@@ -111,7 +107,7 @@ def test_equal_records_give_equal_bytes() -> None:
     assert encode_rank(FULL_RECORD) == encode_rank(decoded(encode_rank(FULL_RECORD)))
 
 
-def test_what_ranks_have_in_common_is_one_object() -> None:
+def test_shared_parts_are_one_object() -> None:
     encoded = [encode_rank(llama_8b_rank(rank)) for rank in range(8)]
     parts = dict(part for each in encoded for part in each.parts.items())
     assert len(parts) == 3
@@ -153,12 +149,12 @@ def _document(**changes: object) -> bytes:
     ],
     ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],
 )
-def test_what_is_no_record_is_refused(data: bytes, message: str) -> None:
+def test_other_bytes_are_not_a_record(data: bytes, message: str) -> None:
     with pytest.raises(UsageError, match="^" + re.escape(message)):
         RankDecoder(encode_rank(FULL_RECORD).parts.__getitem__).decode(data, source="rank.gz")
 
 
-@pytest.mark.parametrize("job", [JOB, JobSpec(module="pkg.train", hardware=HARDWARE)], ids=["full", "least"])
+@pytest.mark.parametrize("job", [JOB, JobSpec(module="pkg.train", hardware=H100)], ids=["full", "least"])
 def test_a_job_comes_back_as_it_was(job: JobSpec) -> None:
     back = decode_job(encode_job(job))
     assert back == job
@@ -167,7 +163,7 @@ def test_a_job_comes_back_as_it_was(job: JobSpec) -> None:
 
 def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^the script's path, .* is not UTF-8 \('utf-8' codec .* position 2: .*\); rename it$"):
-        encode_job(JobSpec(script=Path("tr\udce9.py"), hardware=HARDWARE))
+        encode_job(JobSpec(script=Path("tr\udce9.py"), hardware=H100))
 
 
 @pytest.mark.parametrize(
@@ -180,6 +176,6 @@ def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
     ],
     ids=["no json", "another program's", "other version", "damaged"],
 )
-def test_what_is_no_job_is_refused(data: bytes, message: str) -> None:
+def test_other_bytes_are_not_a_job(data: bytes, message: str) -> None:
     with pytest.raises(UsageError, match="^" + re.escape(message)):
         decode_job(data, source="job.json")

@@ -190,7 +190,7 @@ OTHERWISE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(PlacedCall)])
-def test_whatever_is_told_of_a_call_tells_schedules_apart(name: str) -> None:
+def test_every_field_of_a_call_distinguishes_schedules(name: str) -> None:
     """What defines a call is all in here: a new field fails this test until it is."""
     other = replace(CALL, **{name: OTHERWISE[name]})
     assert calls_of(0, [CALL]).schedule != calls_of(0, [other]).schedule

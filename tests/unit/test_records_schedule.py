@@ -1,4 +1,4 @@
-"""Ranks that do the same have one schedule; with a rank's own groups put in, it gives back that rank's records."""
+"""Ranks that issue the same calls have one schedule; with a rank's groups it gives that rank's records."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_the_ranks_of_a_ring_have_one_schedule() -> None:
     assert len({calls_of(rank, ring(rank)).schedule for rank in range(8)}) == 1
 
 
-def test_a_root_is_a_place_in_the_group() -> None:
+def test_a_root_is_a_group_rank() -> None:
     to_own_root = [
         calls_of(rank, [collective(CollectiveOp.BROADCAST, group_ranks=ranks, root=ranks[0])]).schedule
         for rank, ranks in ((1, (0, 1)), (2, (2, 3)))
@@ -48,7 +48,7 @@ def test_a_root_is_a_place_in_the_group() -> None:
     assert len(set(to_itself)) == 2
 
 
-def test_a_group_without_a_name_is_as_good_as_another() -> None:
+def test_groups_without_a_name_are_interchangeable() -> None:
     pairs = [collective(group=None, group_ranks=(a, b)) for a, b in ((0, 1), (2, 3))]
     schedules = [calls_of(record.group_ranks[0], [record]).schedule for record in pairs]
     assert schedules[0] == schedules[1]

@@ -1,4 +1,4 @@
-"""The records of a run in its directory: long parts lie there once, and what is damaged or missing is told by name."""
+"""The records in a run directory: shared parts are stored once, and damaged or missing ones are named."""
 
 import re
 import shutil
@@ -22,7 +22,7 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_ranks_have_in_common_lies_there_once(kept: Path) -> None:
+def test_shared_parts_are_stored_once(kept: Path) -> None:
     assert sorted(path.name.split("-")[0] for path in (kept / "shared").iterdir()) == ["groups", "memory", "schedule"]
     store = RecordStore(kept)
     records = [store.read(rank) for rank in store.ranks()]
@@ -30,7 +30,7 @@ def test_what_ranks_have_in_common_lies_there_once(kept: Path) -> None:
     assert len({id(record.memory) for record in records if record is not None}) == 1
 
 
-def test_a_directory_put_aside_is_no_rank(kept: Path) -> None:
+def test_a_renamed_rank_directory_is_ignored(kept: Path) -> None:
     shutil.copytree(kept / "rank-00003", kept / "rank-00003.old")
     assert RecordStore(kept).ranks() == list(range(8))
 
@@ -62,7 +62,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], Callable[[Path], Path], str]] = 
 
 
 @pytest.mark.parametrize(("damage", "which", "message"), DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_told_by_name(kept: Path, damage: Callable[[Path], None], which: Callable[[Path], Path], message: str) -> None:
+def test_a_damaged_part_is_named(kept: Path, damage: Callable[[Path], None], which: Callable[[Path], Path], message: str) -> None:
     path = which(kept)
     damage(path)
     expected = message.format(path=path, name=path.name.removesuffix(".json.gz"))

@@ -1,4 +1,4 @@
-"""What `build_report` puts into a Report besides the analyses' own results: classes, groups of failures and findings, devices."""
+"""What `build_report` adds to the results of analyses: classes, groups of failures and findings, devices."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def test_without_a_mesh_a_class_has_no_part_of_it() -> None:
     assert build_report(job(), run(RankRecord(rank=0))).classes[0].mesh_box is None
 
 
-def test_ranks_that_fail_alike_are_one_failure_with_the_first_traceback() -> None:
+def test_ranks_that_fail_equally_are_one_failure_with_the_first_traceback() -> None:
     records = (
         RankRecord(rank=0, failure=NO),
         RankRecord(rank=1, failure=replace(NO, traceback="second")),
@@ -48,7 +48,7 @@ def test_ranks_that_fail_alike_are_one_failure_with_the_first_traceback() -> Non
     assert [rank.record.rank for rank in report.failed] == [0, 1, 2, 3, 4]
 
 
-def test_a_finding_has_all_its_places_in_order() -> None:
+def test_a_finding_has_all_its_call_sites_in_order() -> None:
     places = (site("train.py:9"), site("train.py:8"), None)
     findings = tuple(Finding(code=FindingCode.UNKNOWN_VALUE, message="made up", call_site=where) for where in places)
     report = build_report(job(), run(RankRecord(rank=0, findings=findings)))

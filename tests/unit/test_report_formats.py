@@ -1,4 +1,4 @@
-"""The registry of formats, and that choosing one costs nothing."""
+"""The registry of formats, and that importing the reports imports no expensive library."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_formats() -> None:
     assert all(name == each.name for name, each in FORMATS.items())
 
 
-def test_every_format_renders_text_or_bytes_as_it_says() -> None:
+def test_every_format_renders_text_or_bytes_as_declared() -> None:
     report = build_report(job(), run(RankRecord(rank=0)))
     for each in FORMATS.values():
         rendered = each.render(report)
@@ -36,6 +36,6 @@ def test_report_carries_the_exit_code() -> None:
     assert build_report(job(), run(RankRecord(rank=0, findings=(error,), failure=failure))).exit_code is ExitCode.SCRIPT_FAILED
 
 
-def test_importing_the_reports_leaves_the_costly_out() -> None:
+def test_importing_the_reports_imports_no_expensive_library() -> None:
     code = "import sys, fakerun.report; print([name for name in ('torch', 'tabulate', 'pydantic', 'rich') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The JSON report: the documented keys in the documented order, exact values, the same bytes every time."""
+"""The JSON report: the documented keys in the documented order, exact values, reproducible bytes."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_collective_calls_are_one_line_each() -> None:
     assert sum('"seq":' in line for line in lines) == len(llama_8b_rank().collectives)
 
 
-def test_text_is_ascii_whatever_a_path_holds() -> None:
+def test_text_is_ascii_for_any_path() -> None:
     assert render(build_report(job(args=("caf\u00e9", "\udcff")), run())).isascii()
 
 

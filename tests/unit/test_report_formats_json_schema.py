@@ -1,4 +1,4 @@
-"""The published schema: it is the one that the types give, it describes every key, reports keep to it, and it refuses all else."""
+"""The published schema: generated from the types, describes every key, accepts reports and rejects everything else."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def test_every_key_is_described() -> None:
         assert set(schema["required"]) == set(schema["properties"])
 
 
-def test_every_number_of_bytes_says_so() -> None:
+def test_every_number_of_bytes_is_described_as_bytes() -> None:
     for schema in (SCHEMA, *SCHEMA["$defs"].values()):
         for key, described in schema["properties"].items():
             if key.endswith("bytes") and not key.startswith("headroom"):
@@ -52,7 +52,7 @@ def test_every_number_of_bytes_says_so() -> None:
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_reports_keep_to_it(name: str) -> None:
+def test_reports_conform_to_the_schema(name: str) -> None:
     VALIDATOR.validate(json.loads(render(REPORTS[name]())))
 
 

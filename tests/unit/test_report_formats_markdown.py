@@ -1,4 +1,4 @@
-"""The report as Markdown, against pages written down in `golden/`, and what GitHub would read otherwise than it is meant."""
+"""The report as Markdown, compared with pages in `golden/`, and text that GitHub would read as markup."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The report as text, against pages written down in `golden/`."""
+"""The report as text, compared with pages in `golden/`."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -183,7 +183,7 @@ def test_operations_of_other_steps_are_named() -> None:
     assert "in other steps only: broadcast int32 on dp (4)" in page
 
 
-def test_a_finding_made_at_several_places_is_one() -> None:
+def test_a_finding_at_several_call_sites_is_one() -> None:
     notes = [
         Finding(code=FindingCode.UNKNOWN_VALUE, message="made up", call_site=site(where), hint="beware")
         for where in ("train.py:8", "train.py:9")

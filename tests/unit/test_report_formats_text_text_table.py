@@ -1,4 +1,4 @@
-"""Tables as text: alignment, what gives way where there is little room and in which order, tables side by side."""
+"""Tables as text: alignment, which columns are clipped or dropped in narrow pages, tables side by side."""
 
 from dataclasses import replace
 
@@ -40,14 +40,14 @@ def test_a_wide_page_changes_nothing() -> None:
     assert TextTable(TABLE).fitted(None).lines() == TextTable(TABLE).fitted(58).lines() == TextTable(TABLE).lines()
 
 
-def test_cells_are_clipped_before_a_column_goes() -> None:
+def test_cells_are_clipped_before_a_column_is_dropped() -> None:
     fitted = TextTable(TABLE).fitted(57)
     assert fitted.columns == TABLE.columns
     assert fitted.lines()[4] == "  send      1     4 B     8 B  .../programs/train.py:9"
 
 
 @pytest.mark.parametrize(("width", "left_out"), [(41, []), (40, ["step 0 calls"]), (33, ["step 0 calls", "step 0 bytes"])])
-def test_the_column_of_the_lowest_priority_goes_first(width: int, left_out: list[str]) -> None:
+def test_the_column_of_the_lowest_priority_is_dropped_first(width: int, left_out: list[str]) -> None:
     fitted = TextTable(TABLE).fitted(width)
     assert [column.full_heading for column in TABLE.columns if column not in fitted.columns] == left_out
     assert max(map(len, fitted.lines())) <= width

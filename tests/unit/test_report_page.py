@@ -1,4 +1,4 @@
-"""The page: which sections it has, in which order, that it is the same for all formats, and how ranks and calls are worded."""
+"""The page: its sections and their order, that it is independent of formats, and the text for ranks and calls."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
@@ -61,7 +61,7 @@ def test_what_needs_attention_comes_last() -> None:
     assert len([title for title in titles if title.startswith("Every collective call")]) == 3
 
 
-def test_sections_without_anything_to_say_are_left_out() -> None:
+def test_empty_sections_are_omitted() -> None:
     assert [each.title for each in page_of(build_report(job(), run(RankRecord(rank=0, failure=NO)))).sections] == [
         "Ranks that did not finish"
     ]
@@ -77,7 +77,7 @@ def test_ranks_that_are_assumed_are_never_plainly_ok() -> None:
     assert remark.text.startswith("2 of 8 simulated, 3 assumed to match them; all behave the same")
 
 
-def test_ranks_that_are_assumed_to_fail_say_so_too() -> None:
+def test_ranks_that_are_assumed_to_fail_are_shown_as_such() -> None:
     report = build_report(
         job(), replace(run(RankRecord(rank=0), RankRecord(rank=1, failure=NO)), assumed=(AssumedRanks(ranks=(2, 3), representative=1),))
     )
@@ -90,7 +90,7 @@ def test_only_the_first_failure_has_its_traceback() -> None:
     assert [isinstance(block, Traceback) and block.lines for block in blocks] == [("ValueError: no",), ()]
 
 
-def test_ranks_of_a_finding_go_without_saying_where_one_was_simulated() -> None:
+def test_ranks_of_a_finding_are_omitted_if_one_rank_was_simulated() -> None:
     for page, expected in (("too_large_for_its_accelerator", {""}), ("four_ranks_of_which_three_fail", {"rank 0"})):
         (block,) = section(PAGES[page](), "Findings").blocks
         assert isinstance(block, Findings)
@@ -110,7 +110,7 @@ def test_sizes_of_several_tensors() -> None:
 
 
 def test_an_operation_is_a_row_of_its_own_group_only() -> None:
-    """Groups without a name, or of one name, that have the same size are told apart by their ranks."""
+    """Groups without a name, or of one name, that have the same size are distinguished by their ranks."""
     for name in (None, "undefined"):
         calls = in_order([collective(group=name, group_ranks=ranks) for ranks in ((0, 1), (0, 2))])
         rows = table(build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))), "Collectives of rank 0").rows

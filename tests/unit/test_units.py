@@ -1,4 +1,4 @@
-"""How quantities are written."""
+"""Formatting of quantities."""
 
 import pytest
 

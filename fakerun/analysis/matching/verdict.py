@@ -61,9 +61,9 @@ def _compared(world: SimulatedWorld, interned: InternedCalls, unequal: set[Group
             continue
         divergence = first_group_divergence(group_class)
         found = list(collective_mismatches(world, group_class, divergence)) if divergence is not None else []
-        agreed = min(*(len(calls.collectives.calls) for _, calls in group_class.members()), *(each.position for each in found))
-        call_checks.check(group_class, agreed)
-        call_sites.check(group_class, agreed)
+        matched = min(*(len(calls.collectives.calls) for _, calls in group_class.members()), *(each.position for each in found))
+        call_checks.check(group_class, matched)
+        call_sites.check(group_class, matched)
         mismatches += [*found, *p2p_mismatches(world, group_class)]
     return mismatches, (finding for checks in (call_checks, call_sites) for finding in checks.findings())
 

@@ -82,7 +82,7 @@ class DeviceMode(FakeTensorMode):
         self.known = KnownValues()
         self.mutations = MutatedArguments()
         self._recipes: dict[tuple[Any, ...], Recipe | None] = {}
-        self._values = ValuePropagation(self.known, self.mutations)
+        self._propagation = ValuePropagation(self.known, self.mutations)
         self._strategies: dict[Any, Callable[..., Any]] = {}
         self._nested = 0
         self._shapes_only = False
@@ -211,7 +211,7 @@ class DeviceMode(FakeTensorMode):
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
         output = strategy(func, types, args, kwargs, signature)
         if not self._nested:
-            self._values.passed(func, *given, output)
+            self._propagation.propagate(func, *given, output)
         return output
 
     def _map_device(self, kwargs: dict[str, Any]) -> bool:

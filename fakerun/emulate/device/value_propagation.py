@@ -55,7 +55,7 @@ _ON_THE_HOST = {aten.histc.default: _histc}
 """Operators that take more dtypes on CUDA than on the host (torch 2.13: `histc` of integers)."""
 
 
-class _Kind(Enum):
+class _Effect(Enum):
     """What an operator does to values."""
 
     NOTHING = auto()
@@ -76,29 +76,29 @@ class ValuePropagation:
     def __init__(self, known: KnownValues, mutations: MutatedArguments) -> None:
         self._known = known
         self._mutations = mutations
-        self._kinds: dict[Any, _Kind] = {}
+        self._effects: dict[Any, _Effect] = {}
 
-    def passed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
+    def propagate(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """`func` returned `output`. Real arguments are still real."""
-        kind = self._kinds.get(func) or self._kinds.setdefault(func, _kind_of(func))
-        if kind is _Kind.NOTHING or self._followed(kind, func, args, kwargs, output):
+        effect = self._effects.get(func) or self._effects.setdefault(func, _effect_of(func))
+        if effect is _Effect.NOTHING or self._followed(effect, func, args, kwargs, output):
             return
         if self._known:
             for tensor in self._mutations.of(func, args, kwargs):
                 self._known.forget(tensor)
 
-    def _followed(self, kind: _Kind, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
+    def _followed(self, effect: _Effect, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
         """Whether the operator's effect on values is known."""
-        if kind is _Kind.COMPUTES:
-            return self._may_be_known(args) and self._computed(kind, func, args, kwargs, output)
+        if effect is _Effect.COMPUTES:
+            return self._may_be_known(args) and self._computed(effect, func, args, kwargs, output)
         if type(output) is not FakeTensor:
             return False
-        if kind is _Kind.FILLS:
+        if effect is _Effect.FILLS:
             self._known.remember_fill(output, _FILLING[func](args))
             return True
-        if kind is _Kind.COUNTS:
-            return self._computed(kind, func, args, kwargs, output)
-        if kind is _Kind.PLACES:
+        if effect is _Effect.COUNTS:
+            return self._computed(effect, func, args, kwargs, output)
+        if effect is _Effect.PLACES:
             return all(map(self._may_be_known, args[1:])) and self._placed(func, args, output)
         return False
 
@@ -110,7 +110,7 @@ class ValuePropagation:
             return True
         return all(map(self._may_be_known, args))
 
-    def _computed(self, kind: _Kind, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
+    def _computed(self, effect: _Effect, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> bool:
         """Compute on the host what `func` did; it also does in place there what it does in place."""
         blank = {id(tensor): _blank(tensor) for tensor in self._mutations.of(func, (), kwargs)}  # `out=`: what it held does not matter
         operands = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and id(leaf) not in blank]
@@ -119,7 +119,7 @@ class ValuePropagation:
         if any(_nbytes(tensor) > largest_bytes(tensor.dtype, assumed) for tensor in (*operands, *made)):
             return False
         host = {id(operand): self._known.of(operand) for operand in operands}
-        if any(values is None for values in host.values()) or not (host or kind is _Kind.COUNTS):
+        if any(values is None for values in host.values()) or not (host or effect is _Effect.COUNTS):
             return False
         try:
             result = _on_the_host(func, args, kwargs, host | blank)
@@ -153,16 +153,16 @@ class ValuePropagation:
         return True
 
 
-def _kind_of(func: Any) -> _Kind:
+def _effect_of(func: Any) -> _Effect:
     if func.is_view or func is aten._unsafe_view.default:
-        return _Kind.NOTHING
+        return _Effect.NOTHING
     if func in _UNDEFINED or torch.Tag.nondeterministic_seeded in func.tags or not is_builtin_operator(func):
-        return _Kind.MAKES_UNKNOWN
+        return _Effect.MAKES_UNKNOWN
     if func in _FILLING:
-        return _Kind.FILLS
+        return _Effect.FILLS
     if func in _COUNTING:
-        return _Kind.COUNTS
-    return _Kind.PLACES if func in _PLACING else _Kind.COMPUTES
+        return _Effect.COUNTS
+    return _Effect.PLACES if func in _PLACING else _Effect.COMPUTES
 
 
 def _on_the_host(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: Mapping[int, Any]) -> Any:

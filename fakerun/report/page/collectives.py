@@ -99,7 +99,7 @@ def _spans(traffic: Traffic) -> list[_Span]:
 
 
 def group_text(of: TrafficRow | GroupTraffic) -> str:
-    """`dp (4)`: the name of the group and its size; a group without a name is a plain `group`, told apart by its ranks."""
+    """`dp (4)`: the name of the group and its size; a group without a name is a plain `group`, distinguished by its ranks."""
     return f"{of.group or 'group'} ({of.group_size})"
 
 

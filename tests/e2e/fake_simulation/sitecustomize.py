@@ -1,6 +1,6 @@
-"""Puts a simulation without torch in the place of the real one.
+"""Replaces the simulation by one without torch, for tests of the runner.
 
-What is tested with it is the runner. A script reaches it as `fakerun.rank.simulation.current`.
+A script reaches it as `fakerun.rank.simulation.current`.
 """
 
 import sys
@@ -44,11 +44,11 @@ class Simulation:
         raise EmulationGapError("torch.cuda.teleport is not emulated; leave it out under fakerun")
 
     def fault(self) -> None:
-        """What the script calls for a mistake of fakerun's."""
+        """What the script calls for an internal error of fakerun."""
         raise AttributeError("a mistake")
 
-    def wrong_question(self) -> None:
-        """What the script calls for something that does not fit the job."""
+    def usage_error(self) -> None:
+        """What the script calls for a usage error."""
         raise UsageError("--mesh has three axes; give it two")
 
     def refuse(self, *args: Any) -> None:
@@ -58,7 +58,7 @@ class Simulation:
         except KeyError:
             raise as_script_error(RuntimeError("CUDA error: invalid device ordinal"))  # noqa: B904 - the context is what is to be hidden
 
-    def hand_on(self, func: Callable[..., Any], *args: Any) -> Any:
+    def pass_through(self, func: Callable[..., Any], *args: Any) -> Any:
         """What the script calls for something that fakerun passes on to native code."""
         return func(*args)
 
@@ -66,8 +66,8 @@ class Simulation:
         return RankRecord(rank=self._rank, steps=self._steps, failure=failure, torch_version="0.0-fake")
 
 
-for method in (Simulation.fault, Simulation.gap, Simulation.hand_on, Simulation.refuse, Simulation.step, Simulation.wrong_question):
-    # Frames of the simulation are fakerun's: they are told by the directory that they lie in.
+for method in (Simulation.fault, Simulation.gap, Simulation.pass_through, Simulation.refuse, Simulation.step, Simulation.usage_error):
+    # Frames of the simulation are fakerun's: frames are recognised by their directory.
     method.__code__ = method.__code__.replace(co_filename=str(Path(fakerun.__file__).parent / "rank" / "simulation.py"))
 _module = ModuleType("fakerun.rank.simulation")
 vars(_module).update(Simulation=Simulation, current=None)

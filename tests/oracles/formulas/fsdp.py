@@ -16,7 +16,7 @@ NORMS_OF_BLOCK = 2
 def collectives_of_fsdp(job: Job, rank: int, steps: int) -> list[Collective]:
     """Everything that one rank of train_fsdp.py or train_tp_fsdp.py issues, in order, in `steps` steps.
 
-    All steps are alike. Along an axis of one rank nothing is sent, neither by FSDP2 nor by DTensor.
+    All steps issue the same calls. Along an axis of one rank nothing is sent, neither by FSDP2 nor by DTensor.
     """
     peers = {"dp": job.dp > 1, "tp": job.tp > 1, "world": True}
     issued = [*setup(job), *list(TrainingStep(job=job, rank=rank).collectives()) * steps]

@@ -14,7 +14,7 @@ class Footprint:
     """Bytes of one rank's storages, one number each, after an optimizer step and before `zero_grad`.
 
     AdamW's `step_counts`, a scalar per parameter, are on the host whatever the device, unless it is `fused` or `capturable`. `buckets` are
-    DDP's own copies of the gradients, from the second step on; nobody but DDP sees them.
+    DDP's own copies of the gradients, from the second step on; only DDP sees them.
     """
 
     parameters: tuple[int, ...]
@@ -25,7 +25,7 @@ class Footprint:
 
 
 def ddp_footprint(job: Job) -> Footprint:
-    """Every rank alike: the whole model, its gradients, these again in buckets, and the whole optimizer state."""
+    """The same on every rank: the whole model, its gradients, these again in buckets, and the whole optimizer state."""
     sizes = [parameter.size for parameter in parameters(job.shape)]
     return Footprint(
         parameters=tuple(map(float32_bytes, sizes)),

@@ -1,4 +1,4 @@
-"""Rank 0 and the others send and get the weights in branches of their own; it works for as long as both are kept alike."""
+"""Rank 0 and the others send and get the weights in branches of their own; it works as long as both stay equal."""
 
 import torch
 import torch.distributed as dist

@@ -1,6 +1,6 @@
-"""Four ranks tell each other what only they know, in every way there is, and print what they hear.
+"""Four ranks exchange values that only they have, with every operation, and print what they receive.
 
-It is the same on GPUs, on gloo and in a dry run.
+The output is the same on GPUs, over gloo and in a dry run.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Simulated ranks that exchange values hear what real ranks hear; who is missing is simulated too; waiting in vain ends."""
+"""Simulated ranks that exchange values receive what real ranks receive; missing ranks are added; a fetch without an answer ends."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.oracles.torchrun import torchrun
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
-TALK = Path(__file__).parents[1] / "programs" / "talk.py"
+VALUE_EXCHANGE = Path(__file__).parents[1] / "programs" / "value_exchange.py"
 SIZE = 4
 
 
@@ -20,10 +20,10 @@ def printed(run_directory: Path, rank: int) -> list[str]:
     return (run_directory / f"rank-{rank:05}" / "stdout.log").read_text().splitlines()
 
 
-def test_ranks_hear_what_real_ranks_hear(tmp_path: Path) -> None:
-    real = torchrun(SIZE, "--tee", "3", str(TALK))
+def test_ranks_receive_what_real_ranks_receive(tmp_path: Path) -> None:
+    real = torchrun(SIZE, "--tee", "3", str(VALUE_EXCHANGE))
     assert real.returncode == 0, real.stderr
-    dry = fakerun(str(TALK), "--world-size", str(SIZE), "--ranks", "all", "--run-dir", str(tmp_path / "run"))
+    dry = fakerun(str(VALUE_EXCHANGE), "--world-size", str(SIZE), "--ranks", "all", "--run-dir", str(tmp_path / "run"))
     assert dry.returncode == 0, dry.stderr
     for rank in range(SIZE):
         prefix = f"[default{rank}]:"
@@ -32,11 +32,11 @@ def test_ranks_hear_what_real_ranks_hear(tmp_path: Path) -> None:
         assert printed(tmp_path / "run", rank) == lines
 
 
-def run_script(directory: Path, script: str, *words: str) -> "CompletedProcess[str]":
+def run_script(directory: Path, script: str, *args: str) -> "CompletedProcess[str]":
     """A script of which every rank knows its number, on 4 ranks, over gloo."""
     preamble = "import torch, torch.distributed as dist\ndist.init_process_group('cpu:gloo,cuda:nccl')\nrank = dist.get_rank()\n"
     (directory / "train.py").write_text(preamble + script)
-    return fakerun("train.py", "--world-size", str(SIZE), "--run-dir", "run", "--format", "json", *words, cwd=directory)
+    return fakerun("train.py", "--world-size", str(SIZE), "--run-dir", "run", "--format", "json", *args, cwd=directory)
 
 
 def findings(result: "CompletedProcess[str]") -> list[tuple[str, list[int]]]:
@@ -56,7 +56,7 @@ print(word[0])
 """
 
 
-def test_who_is_needed_is_simulated_too(tmp_path: Path) -> None:
+def test_ranks_that_are_needed_are_simulated_too(tmp_path: Path) -> None:
     result = run_script(tmp_path, RELAY, "--rank", "2")
     assert result.returncode == 0, result.stderr
     assert [printed(tmp_path / "run", rank) for rank in (0, 1, 2)] == [["whisper0"], ["whisper01"], ["whisper012"]]
@@ -64,7 +64,7 @@ def test_who_is_needed_is_simulated_too(tmp_path: Path) -> None:
     assert findings(result) == [("rank-added", [0]), ("rank-added", [1])]
 
 
-def test_a_rank_alone_takes_the_others_to_be_like_itself(tmp_path: Path) -> None:
+def test_a_rank_simulated_alone_assumes_that_its_peers_match_it(tmp_path: Path) -> None:
     """What all ranks give is no reason to simulate all ranks, but it is said that the sum is made up."""
     script = "votes = torch.tensor([rank])\ndist.all_reduce(votes)\nprint(votes.item())\n"
     result = run_script(tmp_path, script, "--rank", "2")
@@ -78,16 +78,16 @@ def test_a_rank_alone_takes_the_others_to_be_like_itself(tmp_path: Path) -> None
         ("word = [rank]\ndist.recv_object_list(word, src=(rank + 1) % 4)\nprint(word)", [0, 1, 2, 3], "recv-without-send"),
         ("word = [rank]\nif rank: dist.recv_object_list(word, src=0)\nprint(word)", [1, 2, 3], "recv-without-send"),
     ],
-    ids=["a circle", "a rank that ends"],
+    ids=["a cycle", "a rank that ends"],
 )  # fmt: skip
-def test_waiting_in_vain_ends(tmp_path: Path, script: str, ranks: list[int], verdict: str) -> None:
+def test_waiting_without_an_answer_ends(tmp_path: Path, script: str, ranks: list[int], verdict: str) -> None:
     """The script goes on with what it has, and the report says why it would not on a cluster."""
     result = run_script(tmp_path, script, "--ranks", "all")
     assert result.returncode == 1, result.stderr
     assert verdict in {finding["code"] for finding in json.loads(result.stdout)["findings"]}
     assert [printed(tmp_path / "run", rank) for rank in range(SIZE)] == [[f"[{rank}]"] for rank in range(SIZE)]
-    told = [finding for finding in json.loads(result.stdout)["findings"] if finding["code"] == "unknown-object"]
-    assert sorted(rank for finding in told for rank in finding["ranks"]) == ranks
+    unknown_objects = [finding for finding in json.loads(result.stdout)["findings"] if finding["code"] == "unknown-object"]
+    assert sorted(rank for finding in unknown_objects for rank in finding["ranks"]) == ranks
 
 
 PIPELINE = """
