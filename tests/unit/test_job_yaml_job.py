@@ -234,7 +234,10 @@ BROKEN = {
         "script: train.py\nhardware: {memory: 94GiB}\n",
         ["job.yaml:2: hardware: base is missing: name the accelerator whose figures are replaced"],
     ),
-    "hardware in a list": ("script: train.py\nhardware: [h200]\n", ["job.yaml:2: hardware: must be a string, not a list"]),
+    "hardware in a list": (
+        "script: train.py\nhardware: [h200]\n",
+        ["job.yaml:2: hardware: must be a name (h200) or a mapping ({base: h100-80gb, memory: 94GiB}), not a list"],
+    ),
     "routing": ("script: train.py\nrouting: even\n", ["job.yaml:2: routing: unknown routing 'even'; known: balanced, worst"]),
     "forbidden operations": (
         "script: train.py\nerror_on_collective: [all_reduce, sent]\n",
@@ -247,10 +250,6 @@ BROKEN = {
     "forbidden number": (
         "script: train.py\nerror_on_collective: 3\n",
         ["job.yaml:2: error_on_collective: must be true, or a list of operations (all_reduce, send), not the number 3"],
-    ),
-    "hardware that is no name": (
-        "script: train.py\nhardware: [h200]\n",
-        ["job.yaml:2: hardware: must be a name (h200) or a mapping ({base: h100-80gb, memory: 94GiB}), not a list"],
     ),
     "no program": ("world_size: 8\n", ["job.yaml:1: neither script nor module is given; one of them is required"]),
     "two programs": ("script: train.py\nmodule: train\n", ["job.yaml:2: module: script is also given (line 1); keep one of them"]),
