@@ -87,9 +87,9 @@ IN_THE_SCRIPT = {
         script="from torch.distributed import init_device_mesh\n\ninit_device_mesh('cuda', (2, 4), mesh_dim_names=('dp', 'tp'))\n",
         exit_code=2,
         stdout=(
-            "FAILED  rank 0 at train.py:3, step 0: --mesh pp=2,dp=2,tp=2 has 3 axes, but the script makes a mesh",
-            "with 2: dp=2,tp=4. Give --mesh as many sizes as the script's mesh has, or leave it out to take the",
-            "script's own.",
+            "FAILED  rank 0 at train.py:3, step 0: --mesh 2x2x2 has 3 axes, but the script makes a mesh with 2:",
+            "dp=2,tp=4. Give --mesh as many sizes as the script's mesh has, or leave it out to take the script's",
+            "own.",
         ),
     ),
     "never distributed": Mistake(
@@ -173,7 +173,7 @@ def test_a_question_that_does_not_fit_the_script_is_no_traceback(tmp_path: Path)
     result = fakerun("train.py", "--mesh", "2x2x2", "--format", "json", "--run-dir", "run", cwd=tmp_path)
     failure = json.loads(result.stdout)["ranks"][0]["failure"]
     assert (result.returncode, failure["kind"], failure["exit_code"], failure["traceback"]) == (2, "usage", 2, "")
-    assert failure["message"].startswith("--mesh pp=2,dp=2,tp=2 has 3 axes, but the script makes a mesh with 2: dp=2,tp=4.")
+    assert failure["message"].startswith("--mesh 2x2x2 has 3 axes, but the script makes a mesh with 2: dp=2,tp=4.")
     assert (tmp_path / "run" / "rank-00000" / "stderr.log").read_text() == f"fakerun: error: {failure['message']}\n"
 
 
