@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.devices import Devices, name_devices
+from fakerun.analysis.memory.devices import Devices, name_devices
 from fakerun.records.collective import P2P_OPS, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding

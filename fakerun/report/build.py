@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.classes import RankClass, rank_classes
-from fakerun.analysis.devices import Devices, devices_of_ranks
 from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
-from fakerun.analysis.fit import fit_findings
 from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.matching import matching_findings
+from fakerun.analysis.memory.devices import Devices, devices_of_ranks
+from fakerun.analysis.memory.fit import fit_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import traffic_of

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from fakerun.analysis.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.classes import RankClass
-from fakerun.analysis.devices import Devices, PhysicalDevice, physical_devices
-from fakerun.analysis.fit import contributions, memory_fit
-from fakerun.analysis.memory import MemoryFootprint, footprints_by_device
+from fakerun.analysis.memory.breakdown import by_category, by_module, by_tensor
+from fakerun.analysis.memory.devices import Devices, PhysicalDevice, physical_devices
+from fakerun.analysis.memory.fit import contributions, memory_fit
+from fakerun.analysis.memory.footprint import MemoryFootprint, footprints_by_device
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.spec import JobSpec
 from fakerun.records.run import RunRecord

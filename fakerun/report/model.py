@@ -8,10 +8,10 @@ all their ranks allocate there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fakerun.analysis.breakdown import ModuleShare, TensorGroup
-from fakerun.analysis.devices import PhysicalDevice
-from fakerun.analysis.fit import MemoryFit
-from fakerun.analysis.memory import MemoryFootprint
+from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup
+from fakerun.analysis.memory.devices import PhysicalDevice
+from fakerun.analysis.memory.fit import MemoryFit
+from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.analysis.traffic import Traffic, Volume
 from fakerun.call_site import CallSite
 from fakerun.errors import ExitCode

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
-from fakerun.analysis.memory import MemoryFootprint, footprint_of
+from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
 from fakerun.errors import UsageError
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE
 from fakerun.hardware.request import parse_hardware

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fakerun.analysis.memory import alive_after
+from fakerun.analysis.memory.footprint import alive_after
 from fakerun.records.memory import Category
 from tests.e2e.fakerun_command import Dry, dry_run
 from tests.oracles.formulas import Footprint

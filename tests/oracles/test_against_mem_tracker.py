@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker  # the oracle; its module is private, it is the documented tool
 
-from fakerun.analysis.memory import footprint_of
+from fakerun.analysis.memory.footprint import footprint_of
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional
 
-from fakerun.analysis.breakdown import by_category
-from fakerun.analysis.memory import alive_after
+from fakerun.analysis.memory.breakdown import by_category
+from fakerun.analysis.memory.footprint import alive_after
 from fakerun.rank.simulation import Simulation
 from fakerun.records.memory import Category, MemoryBlock, rounded_size_bytes
 from tests.in_process import Simulate

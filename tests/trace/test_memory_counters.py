@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fakerun.analysis.memory import footprint_of
+from fakerun.analysis.memory.footprint import footprint_of
 from fakerun.rank.simulation import Simulation
 
 

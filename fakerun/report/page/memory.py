@@ -2,8 +2,8 @@
 
 from itertools import groupby
 
-from fakerun.analysis.fit import COUNTED, NOT_COUNTED, MemoryFit
-from fakerun.analysis.memory import MemoryFootprint
+from fakerun.analysis.memory.fit import COUNTED, NOT_COUNTED, MemoryFit
+from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from fakerun.analysis.classes import RankClass
-from fakerun.analysis.memory import MemoryFootprint
+from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.records.run import RankRecord
 from fakerun.units import format_ranks
 

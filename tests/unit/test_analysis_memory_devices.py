@@ -3,8 +3,8 @@
 import pytest
 
 from fakerun.analysis.classes import RankClass
-from fakerun.analysis.devices import Devices, devices_of_ranks, name_devices, physical_devices
-from fakerun.analysis.memory import MemoryFootprint
+from fakerun.analysis.memory.devices import Devices, devices_of_ranks, name_devices, physical_devices
+from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.records.run import RankRecord
 
 GIB = 2**30

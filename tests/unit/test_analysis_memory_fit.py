@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fakerun.analysis.devices import PhysicalDevice, physical_devices
-from fakerun.analysis.fit import contributions, fit_findings, memory_fit
-from fakerun.analysis.memory import MemoryFootprint, footprint_of
+from fakerun.analysis.memory.devices import PhysicalDevice, physical_devices
+from fakerun.analysis.memory.fit import contributions, fit_findings, memory_fit
+from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category

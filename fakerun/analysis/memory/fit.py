@@ -7,9 +7,9 @@ run out of memory. `NOT_COUNTED` says what is not counted. If several ranks allo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fakerun.analysis.breakdown import TensorGroup, by_category, by_tensor
-from fakerun.analysis.devices import DeviceShare, PhysicalDevice, name_devices
-from fakerun.analysis.memory import MemoryFootprint
+from fakerun.analysis.memory.breakdown import TensorGroup, by_category, by_tensor
+from fakerun.analysis.memory.devices import DeviceShare, PhysicalDevice, name_devices
+from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fakerun.analysis.memory import MemoryFootprint, alive_after, allocated_after_each_event, footprint_of, footprints_by_device
+from fakerun.analysis.memory.footprint import MemoryFootprint, alive_after, allocated_after_each_event, footprint_of, footprints_by_device
 from fakerun.records.memory import MemoryBlock, MemoryTimeline
 from tests.unit.records_by_hand import block, site, timeline
 

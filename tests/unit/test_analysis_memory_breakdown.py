@@ -2,7 +2,7 @@
 
 import pytest
 
-from fakerun.analysis.breakdown import ModuleShare, TensorGroup, by_category, by_module, by_tensor, module_pattern, rolled_up
+from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup, by_category, by_module, by_tensor, module_pattern, rolled_up
 from fakerun.records.memory import Category
 from tests.unit.records_by_hand import block, site
 
