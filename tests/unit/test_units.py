@@ -1,8 +1,10 @@
 """Formatting of quantities."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from fakerun.units import format_bytes, format_ranks, is_count
+from fakerun.units import format_bytes, format_ranks, is_count, join_words, name_ranks
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,30 @@ def test_bytes(n: int, text: str) -> None:
 )
 def test_ranks(ranks: tuple[int, ...], text: str) -> None:
     assert format_ranks(ranks) == text
+
+
+MANY = (*range(4), 8, *range(16, 20), *range(30, 50, 2))
+"""Eleven runs and more, of which the first three are shown."""
+
+
+@pytest.mark.parametrize(
+    ("ranks", "in_tables", "in_sentences"),
+    [
+        ((3,), "3", "rank 3"),
+        ((0, 1, 3), "0-1,3", "ranks 0-1 and 3"),
+        (range(0, 16, 2), "0,2,4,6,8,10,12,14", "ranks 0, 2, 4, 6, 8, 10, 12 and 14"),
+        (range(0, 18, 2), "0,2,4,... (9 ranks)", "ranks 0, 2, 4, ... (9 ranks)"),
+        (MANY, "0-3,8,16-19,... (19 ranks)", "ranks 0-3, 8, 16-19, ... (19 ranks)"),
+    ],
+)
+def test_many_ranks_are_abbreviated(ranks: Sequence[int], in_tables: str, in_sentences: str) -> None:
+    """Eight runs are shown, of nine only three."""
+    assert (format_ranks(ranks), name_ranks(ranks)) == (in_tables, in_sentences)
+
+
+@pytest.mark.parametrize(("words", "text"), [((), ""), (("a",), "a"), (("a", "b"), "a and b"), (("a", "b", "c"), "a, b and c")])
+def test_words_joined(words: Sequence[str], text: str) -> None:
+    assert join_words(words) == text
 
 
 @pytest.mark.parametrize(
