@@ -79,6 +79,12 @@ class Case:
     only_on_cuda: tuple[OnlyOnCuda, ...] = ()
     other_on_cuda: tuple[OtherOnCuda, ...] = ()
     not_on_gloo: NotOnGloo | None = None
+    other_before_2_13: str = ""
+    """Why torch before 2.13 issues other calls than those declared."""
+    not_on_gloo_before_2_13: str = ""
+    """Why gloo cannot run the program under torch before 2.13."""
+    fails_before_2_13: str = ""
+    """Why the program itself fails under torch before 2.13."""
 
     @property
     def id(self) -> str:

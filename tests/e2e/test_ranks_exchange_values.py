@@ -108,6 +108,7 @@ def test_a_pipeline_stage_learns_its_shapes_from_its_neighbours(tmp_path: Path) 
     assert together.returncode == 0, together.stderr
     stages = {rank["rank"]: rank["collectives"] for rank in json.loads(together.stdout)["ranks"]}
     sizes = [call["output_sizes"] for call in stages[2] if call["op"] == "recv" and call["dtype"] == "float32" and call["peer"] == 1]
-    assert sizes == [[[4, 32]]] * 4
+    messages = [size for size in sizes if size != [[1]]]  # what torch 2.11 votes with
+    assert messages == [[[4, 32]]] * 4
     alone = json.loads(run_script(tmp_path, PIPELINE, "--rank", "2").stdout)
     assert next(rank["collectives"] for rank in alone["ranks"] if rank["rank"] == 2) == stages[2]

@@ -22,6 +22,8 @@ def communication(
     )
 
 
+NO_LISTS = "Backend gloo does not support alltoall"
+
 CASES = (
     communication("all_reduce", 2, {"all_reduce": 14}),
     communication("dtypes", 2, {"all_reduce": 7, "broadcast": 2, "all_gather_into_tensor": 1}),
@@ -46,7 +48,7 @@ CASES = (
         not_on_gloo=NotOnGloo(why="gloo knows one layout only", says="ProcessGroupGloo::allgather: invalid tensor size"),
     ),
     communication("rooted", 4, {"broadcast": 4, "reduce": 3, "scatter": 2, "gather": 2}),
-    communication("all_to_all", 2, {"all_to_all": 1, "all_to_all_single": 2}),
+    communication("all_to_all", 2, {"all_to_all": 1, "all_to_all_single": 2}, not_on_gloo_before_2_13=NO_LISTS),
     communication(
         "coalesced",
         2,
@@ -76,7 +78,10 @@ CASES = (
         {"all_reduce": 4, "all_gather_into_tensor": 5, "reduce_scatter_tensor": 5, "all_to_all_single": 3, "broadcast": 1},
     ),
     communication(
-        "differentiable", 2, {"all_gather": 3, "all_reduce": 2, "all_to_all": 4, "reduce_scatter": 1, "broadcast": 1, "reduce": 1}
+        "differentiable",
+        2,
+        {"all_gather": 3, "all_reduce": 2, "all_to_all": 4, "reduce_scatter": 1, "broadcast": 1, "reduce": 1},
+        not_on_gloo_before_2_13=NO_LISTS,
     ),
     communication(
         "subgroups",
