@@ -218,7 +218,7 @@ def test_cuda_is_quoted(tmp_path: Path) -> None:
     result = fakerun("train.py", "--world-size", "8", "--run-dir", "run", cwd=tmp_path)
     assert result.returncode == 0, result.stdout
     logs = tmp_path / "run" / "rank-00000"
-    assert (logs / "stdout.log").read_text().splitlines() == "\n".join(MISUSES.values()).splitlines()
+    assert (logs / "stdout.log").read_text().splitlines() == "".join(f"{message}\n" for message in MISUSES.values()).splitlines()
     assert (logs / "stderr.log").read_text() == ""
 
 
