@@ -69,45 +69,48 @@ class Communication:
             RuntimeError, ValueError, TypeError, NotImplementedError: as the group's backend does, for calls that it rejects.
         """
         check_group(group, op)
-        if self.peers.objects is None:
-            self._check_device(op, group, (*inputs, *outputs))
-            check_call(
-                AttemptedCall(
-                    op=op,
-                    group=group,
-                    inputs=inputs,
-                    outputs=outputs,
-                    reduce_op=_reduce_op_name(reduce_op),
-                    root=root,
-                    peer=peer,
-                    input_splits=input_splits,
-                    output_splits=output_splits,
-                )
-            )
-        ranks = tuple(dist.get_process_group_ranks(group))
-        tensors = (*inputs, *outputs)
-        cuda_index = self._cuda_index(group, tensors, on, device_ids)
-        call = CommunicationCall(
+        attempted = AttemptedCall(
             op=op,
+            group=group,
+            inputs=inputs,
+            outputs=outputs,
+            reduce_op=_reduce_op_name(reduce_op),
+            root=root,
+            peer=peer,
+            input_splits=input_splits,
+            output_splits=output_splits,
+        )
+        if self.peers.objects is None:
+            self._check_device(op, group, attempted.tensors)
+            check_call(attempted)
+        cuda_index = self._cuda_index(group, attempted.tensors, on, device_ids)
+        call = self._call(attempted, tag=tag, is_async=is_async, cuda_index=cuda_index)
+        self._last_call = self._observer.communicated(call, inputs, outputs)
+        self.peers.begin(self._last_call, call, group, inputs)
+
+    def _call(self, attempted: AttemptedCall, *, tag: int | None, is_async: bool, cuda_index: int | None) -> CommunicationCall:
+        """The call as it is recorded: sizes in place of tensors, global ranks in place of ranks in the group."""
+        ranks = tuple(dist.get_process_group_ranks(attempted.group))
+        inputs, outputs = attempted.inputs, attempted.outputs
+        return CommunicationCall(
+            op=attempted.op,
             group_ranks=ranks,
-            group_description=group.group_desc,
-            process_group=str(group.group_name),
-            dtype=_dtype_name(tensors),
+            group_description=attempted.group.group_desc,
+            process_group=str(attempted.group.group_name),
+            dtype=_dtype_name(attempted.tensors),
             input_sizes=tuple(tuple(tensor.shape) for tensor in inputs),
             output_sizes=tuple(tuple(tensor.shape) for tensor in outputs),
             nbytes=max(_nbytes(inputs), _nbytes(outputs)),
-            reduce_op=_reduce_op_name(reduce_op),
-            root=_global_rank(ranks, root),
-            peer=_global_rank(ranks, peer),
+            reduce_op=attempted.reduce_op,
+            root=_global_rank(ranks, attempted.root),
+            peer=_global_rank(ranks, attempted.peer),
             tag=tag,
-            input_splits=input_splits,
-            output_splits=output_splits,
+            input_splits=attempted.input_splits,
+            output_splits=attempted.output_splits,
             is_async=is_async,
             cuda_index=cuda_index,
             coalesced=None if cuda_index is None else self.handles.coalesced,
         )
-        self._last_call = self._observer.communicated(call, inputs, outputs)
-        self.peers.begin(self._last_call, call, group, inputs)
 
     def _check_device(self, op: CollectiveOp, group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:
         try:
