@@ -250,6 +250,17 @@ USAGE_ERRORS = {
     "--nproc-per-node all train.py": (
         "--nproc-per-node 'all': not a number; write a number (or auto, cpu, gpu, xpu, with --world-size or --mesh)"
     ),
+    "train.py --world-size 8 --max-memory lots": (
+        "--max-memory: 'lots' is not an amount of memory: give a number and a unit (KiB, MiB, GiB, TiB, MB, GB, TB), as in 94GiB, "
+        "or a share of the accelerator's memory, as in 90%"
+    ),
+    "train.py --world-size 8 --max-memory 0GiB": (
+        "--max-memory: '0GiB' is not possible: it must be above 0, or a share of the accelerator's memory, as in 90%"
+    ),
+    "train.py --world-size 8 --max-memory 101%": "--max-memory 101%: must be above 0 % and at most 100 %",
+    "train.py --world-size 8 --ignore does-not-fitt": (
+        "--ignore does-not-fitt: no finding has this code (did you mean 'does-not-fit'?); docs/findings.md lists all"
+    ),
     "-m train.py --lr 3": "train.py is a file, not a module; drop -m (in a job file: use script, not module)",
     "nope.yaml": "nope.yaml: cannot read the file: No such file or directory",
     "job.yaml --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
