@@ -64,6 +64,7 @@ class _Document:
     devices: tuple[int, ...]
     findings: tuple[Finding, ...]
     failure: ProcessFailure | None
+    stopped_at: CallSite | None = None
     torch_version: str | None
 
 
@@ -127,6 +128,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         devices=record.devices,
         findings=record.findings,
         failure=record.failure,
+        stopped_at=record.stopped_at,
         torch_version=record.torch_version,
     )
     return EncodedRank(_compressed(_json(_Document, document)), parts)
@@ -160,6 +162,7 @@ class RankDecoder:
             devices=document.devices,
             findings=document.findings,
             failure=document.failure,
+            stopped_at=document.stopped_at,
             torch_version=document.torch_version,
         )
 

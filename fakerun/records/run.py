@@ -92,6 +92,8 @@ class RankRecord:
     devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: ProcessFailure | None = None
+    stopped_at: CallSite | None = None
+    """The line that took the last optimizer step of the job's, where the script was stopped; None if it ended by itself."""
     torch_version: str | None = None
     """None if the process died before it recorded the version."""
 
