@@ -69,9 +69,10 @@ def _job(report: Report) -> JobDocument:
         "mesh": {} if report.mesh is None else report.mesh.by_axis(report.mesh.sizes),
         "hardware": job.hardware.name,
         "hardware_overrides": dict(job.hardware.overrides),
-        "steps": job.steps,
+        "steps": report.steps_completed[1] if job.steps is None else job.steps,
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],
+        "all_steps": job.steps is None,
     }
 
 
@@ -86,6 +87,7 @@ def _rank(rank: RankReport) -> RankDocument:
         "traffic": [_group_traffic(group) for group in rank.traffic.groups],
         "memory": _memory(rank),
         "failure": None if record.failure is None else _failure(record.failure),
+        "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
     }
 
 

@@ -44,11 +44,13 @@ class JobDocument(TypedDict):
     hardware_overrides: dict[str, str]
     """Figures of the accelerator that the job gives itself, by key, as they were written: `{"memory": "94GiB"}`."""
     steps: int
-    """Optimizer steps asked for."""
+    """Optimizer steps asked for; with `all_steps`, the most that a rank completed."""
     routing: str
     """How tokens were spread over experts where the script routes by value: balanced, worst."""
     error_on_collective: list[str]
     """Operations that the script must not issue."""
+    all_steps: bool
+    """Whether the script was to run to its end instead of being stopped after `steps` optimizer steps."""
 
 
 class CollectiveDocument(TypedDict):
@@ -310,6 +312,8 @@ class RankDocument(TypedDict):
     """Its device memory."""
     failure: FailureDocument | None
     """Why it did not finish; null if it did."""
+    stopped_at: CallSiteDocument | None
+    """The line that took the last of the job's steps: the script was stopped there and what follows was not run; null if it was not."""
 
 
 class ClassDocument(TypedDict):
