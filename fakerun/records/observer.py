@@ -87,6 +87,13 @@ class FindingSink(Protocol):
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...
 
 
+class ReadObserver(Protocol):
+    """Observes the values that the script gets although nobody computed them: placeholders, and what other ranks are assumed to send."""
+
+    def placeholder_read(self, what: str, *, reason: str, way_round: str) -> None:
+        """The line that is running reads `what`, and why that is not known."""
+
+
 class MemoryStatistics(Protocol):
     """The simulated allocator's counters, in bytes, per device index."""
 
@@ -105,6 +112,7 @@ class Observers:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    reads: ReadObserver
     statistics: MemoryStatistics
 
 

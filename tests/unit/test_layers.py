@@ -17,7 +17,7 @@ PRIVATE_TORCH = "fakerun.torch_private"
 
 BOTTOM = {"units", "errors", "spelling"}
 RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
-SIMULATES = {"patching", "torch_private"} | RECORDED
+SIMULATES = {"patching", "torch_private", "syntax"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
     "testing": {"rank", "launch", "analysis"} | SIMULATES,
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),
+    "syntax": {"call_site"},
     "mesh": {"units"},
     "spelling": set(),
     "patching": {"errors"},

@@ -40,7 +40,13 @@ def small() -> Report:
         devices=(0,),
         findings=(note,),
     )
-    failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="...\nValueError: no\n")
+    failure = ProcessFailure(
+        kind=FailureKind.EXCEPTION,
+        exception="ValueError",
+        message="no",
+        traceback="...\nValueError: no\n",
+        placeholder_reads=(site("train.py:11"),),
+    )
     return build_report(job(args=("--lr", "0.1"), ranks=(0, 1)), run(fine, RankRecord(rank=1, failure=failure, findings=(note,))))
 
 
