@@ -9,7 +9,7 @@ import typer
 from fakerun.cli import options
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.progress import Progress
-from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report
 from fakerun.cli.sources import job_request
 from fakerun.cli.terminal import say
 from fakerun.cli.torchrun import accepting_ignored_options
@@ -49,6 +49,7 @@ def run(
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
+    top: Top = None,
     run_dir: options.RunDirectoryPath = None,
     resume: options.Resume = False,
     timeout: options.Timeout = None,
@@ -76,7 +77,7 @@ def run(
         directory.discard()
     else:
         say(f"run directory: {directory.path}{_how_to_continue(report, directory)}")
-    show_report(report, report_format, output, trace=trace)
+    show_report(report, report_format, output, detail_of(trace=trace, top=top))
     return report.exit_code
 
 
