@@ -58,7 +58,7 @@ Ranks: TypeAlias = Annotated[
     str | None, option(metavar="all|auto|0,4-7", help="The ranks to simulate. auto: a few that represent all of them.")
 ]
 Steps: TypeAlias = Annotated[
-    int | None, option(parser=_whole_number, metavar="N", help=f"Optimizer steps to run.  [default: {DEFAULT_STEPS}]")
+    str | None, option(metavar="N|all", help=f"Optimizer steps to run. all: to the script's end.  [default: {DEFAULT_STEPS}]")
 ]
 Hardware: TypeAlias = Annotated[str | None, option(metavar="NAME[,KEY=VALUE]", help=_HARDWARE_HELP, autocompletion=_complete_hardware)]
 OtherHardware: TypeAlias = Annotated[

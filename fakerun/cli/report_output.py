@@ -15,7 +15,6 @@ import typer
 from fakerun.cli.terminal import give_up, say, stdout_takes_color, stdout_width
 from fakerun.errors import OutputError, UsageError
 from fakerun.files import write_whole
-from fakerun.records.finding_code import Severity
 from fakerun.spelling import did_you_mean
 from fakerun.units import format_ranks
 
@@ -83,7 +82,7 @@ def show_report(report: "Report", report_format: "ReportFormat", output: Path | 
 def _say_the_worst(report: "Report", output: Path) -> None:
     """Say on stderr why the exit code is not 0, so that one need not open the file."""
     for finding in report.findings:
-        if finding.severity is Severity.ERROR:
+        if finding.severity in report.failing:
             say(f"{finding.code}: {finding.message}")
     if report.failed:
         failed = format_ranks(rank.record.rank for rank in report.failed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fakerun.cli import options
+from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report, write_report
 from fakerun.cli.sources import resolved_job
@@ -21,6 +22,7 @@ from fakerun.units import format_ranks
 if TYPE_CHECKING:
     from fakerun.job.spec import JobSpec
     from fakerun.launch import RunDirectory
+    from fakerun.records.run import RunRecord
     from fakerun.report import Report
 
 # `fakerun.launch` and `fakerun.report` are imported where they are used: `fakerun --help` needs neither.
@@ -43,6 +45,9 @@ def run(
     hardware: options.Hardware = None,
     routing: options.RoutingName = None,
     error_on_collective: options.ErrorOnCollective = None,
+    max_memory: MaxMemory = None,
+    strict: Strict = False,
+    ignore: Ignore = None,
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
@@ -58,17 +63,20 @@ def run(
     torchrun's options are accepted too; those that only matter to a real launch are ignored. Every option can also be given as a variable
     FAKERUN_<OPTION>, torchrun's also as PET_<OPTION>. The command line goes before a job file, and a job file before variables.
     """
+    from fakerun.report import build_report
+
     be_quiet(quiet)
     if output is not None:
         check_output(output, inputs=(script,))
     report_format = renderer_for(format_, output)
+    gate = gate_of(max_memory, ignore, strict=strict)
     job = resolved_job(ctx)
     if output is not None:
         check_output(output, inputs=(job.script,))
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     with _directory(job, run_dir, resume=resume) as directory, _kept_if_of_use(directory, is_temporary=run_dir is None):
-        report = _simulate(job, directory, show_output=show_output, jobs=jobs)
+        report = build_report(job, _simulate(job, directory, show_output=show_output, jobs=jobs), gate)
         if output is None and format_ is None and (help_ := _help_of_script(report, directory)):
             write_report(help_, None)
         else:
@@ -125,14 +133,12 @@ def _directory(job: "JobSpec", run_dir: Path | None, *, resume: bool) -> "RunDir
     return resume_run_directory(run_dir, job)
 
 
-def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, jobs: int | None) -> "Report":
+def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, jobs: int | None) -> "RunRecord":
     from fakerun.launch import run_job
-    from fakerun.report import build_report
 
     tell(_summary(job))
     with Progress(has_terminal=not show_output) as progress:
-        run = run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
-    return build_report(job, run)
+        return run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
 
 
 def _summary(job: "JobSpec") -> str:

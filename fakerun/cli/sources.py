@@ -18,6 +18,7 @@ from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.spec import JobSpec
+from fakerun.job.steps import parse_steps
 from fakerun.spelling import did_you_mean
 
 JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
@@ -98,14 +99,14 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         return ctx.params[name] if _source(ctx, name) == source else None
 
     nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
-    hardware, forbidden = given("hardware"), given("error_on_collective")
+    hardware, forbidden, steps = given("hardware"), given("error_on_collective"), given("steps")
     return JobRequest(
         world_size=given("world_size"),
         nnodes=None if nnodes is None else torchrun.node_count(nnodes),
         nproc_per_node=None if nproc_per_node is None else torchrun.process_count(nproc_per_node),
         mesh=None if mesh is None else parse_mesh(mesh),
         hardware=None if hardware is None else parse_hardware(hardware),
-        steps=given("steps"),
+        steps=None if steps is None else parse_steps(steps),
         ranks=_ranks(given("rank"), given("ranks")),
         routing=given("routing"),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),

@@ -17,6 +17,7 @@ from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
+from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
 from fakerun.spelling import did_you_mean
@@ -43,7 +44,7 @@ class JobRequest:
     nproc_per_node: int | None = None
     mesh: MeshSpec | None = None
     hardware: Accelerator | None = None
-    steps: int | None = None
+    steps: int | AllSteps | None = None
     ranks: RankChoice | None = None
     routing: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
@@ -77,8 +78,8 @@ class JobRequest:
         world = resolve_world(world_size=self.world_size, nnodes=self.nnodes, nproc_per_node=self.nproc_per_node, mesh=self.mesh)
         choice = self.ranks or _FIRST_RANK
         steps = self.steps if self.steps is not None else DEFAULT_STEPS
-        if steps < 1:
-            raise UsageError(f"steps {steps}: must be at least 1")
+        if steps != ALL_STEPS and steps < 1:
+            raise UsageError(f"steps {steps}: must be at least 1, or all")
         if self.timeout_s is not None and not 0 < self.timeout_s < inf:
             raise UsageError(f"timeout {self.timeout_s:g} s: must be a finite number above 0")
         return JobSpec(
@@ -90,7 +91,7 @@ class JobRequest:
             nproc_per_node=world.nproc_per_node,
             mesh=self.mesh,
             hardware=self.hardware or hardware_named(DEFAULT_HARDWARE),
-            steps=steps,
+            steps=None if steps == ALL_STEPS else steps,
             ranks=choice.resolve(world.size),
             auto_ranks=choice.auto,
             routing=routing_named(self.routing or DEFAULT_ROUTING),

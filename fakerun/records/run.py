@@ -96,6 +96,8 @@ class RankRecord:
     """What the program asked of functions of the rank, each once, in order; only where the job selects its ranks (`--ranks auto`)."""
     unfollowed_uses: tuple[UnfollowedUse, ...] = ()
     failure: ProcessFailure | None = None
+    stopped_at: CallSite | None = None
+    """The line that took the last optimizer step of the job's, where the script was stopped; None if it ended by itself."""
     torch_version: str | None = None
     """None if the process died before it recorded the version."""
 

@@ -50,7 +50,7 @@ def _sections(report: Report, *, trace: bool) -> Iterator[Section]:
     if len(report.ranks) > 1:
         yield ranks_section(report)
     if rank is not None and not (rank.record.failure and not rank.record.collectives and rank.largest_device.footprint.peak_block is None):
-        yield collectives_section(rank)
+        yield collectives_section(rank, nnodes=report.job.nnodes)
         yield from memory_sections(rank, report.job.hardware)
     if trace:
         yield from (calls_section(each.example) for each in report.classes)
