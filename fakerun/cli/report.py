@@ -31,9 +31,9 @@ def report(
     from fakerun.launch import find_run_directory
     from fakerun.report import build_report
 
-    report_format = renderer_for(format_, output)
     if output is not None:
         check_output(output)
+    report_format = renderer_for(format_, output)
     gate = gate_of(max_memory, ignore, strict=strict)
     other = None if hardware is None else parse_hardware(hardware)
     directory = find_run_directory(run_dir)
