@@ -210,7 +210,7 @@ USAGE_ERRORS = {
     ". --world-size 2": ".: is a directory; pass the script in it, or -m for a package",
     "run": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "--world-size 2": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
-    "train.py": (
+    "train.py --ranks 0-3": (
         "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
     ),
     "train.py --world-size 0": "world size 0: must be at least 1",
@@ -252,6 +252,17 @@ USAGE_ERRORS = {
     "--nnodes some --nproc-per-node 2 train.py": "--nnodes 'some': neither a number nor a range; write 4 or 1:4",
     "--nproc-per-node all train.py": (
         "--nproc-per-node 'all': not a number; write a number (or auto, cpu, gpu, xpu, with --world-size or --mesh)"
+    ),
+    "train.py --world-size 8 --max-memory lots": (
+        "--max-memory: 'lots' is not an amount of memory: give a number and a unit (KiB, MiB, GiB, TiB, MB, GB, TB), as in 94GiB, "
+        "or a share of the accelerator's memory, as in 90%"
+    ),
+    "train.py --world-size 8 --max-memory 0GiB": (
+        "--max-memory: '0GiB' is not possible: it must be above 0, or a share of the accelerator's memory, as in 90%"
+    ),
+    "train.py --world-size 8 --max-memory 101%": "--max-memory 101%: must be above 0 % and at most 100 %",
+    "train.py --world-size 8 --ignore does-not-fitt": (
+        "--ignore does-not-fitt: no finding has this code (did you mean 'does-not-fit'?); docs/findings.md lists all"
     ),
     "-m train.py --lr 3": "train.py is a file, not a module; drop -m (in a job file: use script, not module)",
     "nope.yaml": "nope.yaml: cannot read the file: No such file or directory",
@@ -361,7 +372,9 @@ def test_an_internal_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert main(["train.py", "--world-size", "2"]) == 4
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error
-    assert error.splitlines()[-1] == "fakerun: error: internal error in fakerun; please report it with the traceback above"
+    last = error.splitlines()[-1]
+    assert last.startswith("fakerun: error: internal error in fakerun; please report it with the traceback above; the run directory is ")
+    assert Path(last.rpartition(" ")[2]).is_dir()
 
 
 def fakerun_process(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:

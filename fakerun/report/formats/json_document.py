@@ -100,6 +100,36 @@ class CollectiveDocument(TypedDict):
     """Calls of a rank with the same number were issued as one; null for a call of its own."""
 
 
+class VolumeDocument(TypedDict):
+    """Communication calls and their bytes."""
+
+    calls: int
+    """Number of calls."""
+    nbytes: int
+    """Their message sizes, in bytes."""
+    bus_bytes: int
+    """Their bus bytes: what crosses the rank's links."""
+    intra_node_bytes: int
+    """The part of `bus_bytes` that stays on the node."""
+    inter_node_bytes: int
+    """The part of `bus_bytes` that crosses between nodes: exact for sends between pairs, else for rings that all ranks share equally."""
+
+
+class GroupTrafficDocument(TypedDict):
+    """What one rank communicates on one process group."""
+
+    group: str | None
+    """The process group's name, as in `collectives`."""
+    group_size: int
+    """Ranks of the group."""
+    group_ranks: list[int]
+    """Global ranks of the group, in group order."""
+    per_step: list[VolumeDocument]
+    """The calls of each completed step."""
+    after_steps: VolumeDocument
+    """The calls after the last completed step."""
+
+
 class PeakDocument(TypedDict):
     """The allocation with which the peak was reached."""
 
@@ -276,6 +306,8 @@ class RankDocument(TypedDict):
     """Optimizer steps that it completed."""
     collectives: list[CollectiveDocument]
     """Its communication calls, in order."""
+    traffic: list[GroupTrafficDocument]
+    """Its calls by process group, the most bytes first."""
     memory: MemoryDocument
     """Its device memory."""
     failure: FailureDocument | None
@@ -299,7 +331,7 @@ class FindingDocument(TypedDict):
     code: str
     """What kind of finding it is; docs/findings.md lists all."""
     severity: Literal["error", "warning", "note"]
-    """An error makes the command exit with 1 or worse."""
+    """An error makes the command exit with 1 or worse, with `--strict` a warning too."""
     message: str
     """What was found."""
     ranks: list[int]
@@ -308,6 +340,15 @@ class FindingDocument(TypedDict):
     """The user's line; null where there is none."""
     hint: str | None
     """What to do about it; null where there is nothing to say."""
+
+
+class IgnoredFindingsDocument(TypedDict):
+    """Findings that are left out of the report."""
+
+    code: str
+    """Their code."""
+    count: int
+    """How many there were."""
 
 
 class ReportDocument(TypedDict):
@@ -329,12 +370,18 @@ class ReportDocument(TypedDict):
     """The devices that simulated ranks allocate on, by node and index."""
     findings: list[FindingDocument]
     """All findings, most severe first."""
+    ignored_findings: list[IgnoredFindingsDocument]
+    """Findings that are left out because they are to be ignored (`--ignore`)."""
+    exit_code: int
+    """What the command exits with: docs/command_line.md lists all."""
 
 
 DOCUMENTS = (
     CallSiteDocument,
     JobDocument,
     CollectiveDocument,
+    VolumeDocument,
+    GroupTrafficDocument,
     PeakDocument,
     CategoriesDocument,
     ModuleDocument,
@@ -347,6 +394,7 @@ DOCUMENTS = (
     RankDocument,
     ClassDocument,
     FindingDocument,
+    IgnoredFindingsDocument,
     ReportDocument,
 )
 """Every kind of object in the document."""
