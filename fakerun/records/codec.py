@@ -20,6 +20,7 @@ from fakerun.errors import UsageError
 from fakerun.mesh import Mesh
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
+from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest, UnfollowedUse
 from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of
 
@@ -52,6 +53,29 @@ class _GroupCreation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _RankFunction:
+    """Its constants are in `integers`, or in `numbers` if some are not whole: the ranks of a group are few progressions."""
+
+    operation: RankOperation
+    operands: "tuple[_RankFunction, ...]" = ()
+    integers: _Progressions = ()
+    numbers: tuple[Number, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RankTest:
+    function: _RankFunction
+    outcome: Number
+    call_site: CallSite | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RankUses:
+    tests: tuple[_RankTest, ...] = ()
+    unfollowed: tuple[UnfollowedUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
     schema_version: Literal[3]
     rank: int
@@ -63,7 +87,9 @@ class _Document:
     memory: str
     devices: tuple[int, ...]
     findings: tuple[Finding, ...]
+    rank_uses: str | None = None
     failure: ProcessFailure | None
+    stopped_at: CallSite | None = None
     torch_version: str | None
 
 
@@ -85,7 +111,7 @@ class _RunDocument:
     findings: tuple[Finding, ...]
 
 
-_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...])
+_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...], _RankUses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +141,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         parts[name] = _compressed(text)
         return name
 
+    uses = _RankUses(tests=tuple(map(_encoded_test, record.rank_tests)), unfollowed=record.unfollowed_uses)
     document = _Document(
         schema_version=SCHEMA_VERSION,
         rank=record.rank,
@@ -126,7 +153,9 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         memory=add_part("memory", MemoryTimeline, record.memory),
         devices=record.devices,
         findings=record.findings,
+        rank_uses=add_part("uses", _RankUses, uses) if uses != _RankUses() else None,
         failure=record.failure,
+        stopped_at=record.stopped_at,
         torch_version=record.torch_version,
     )
     return EncodedRank(_compressed(_json(_Document, document)), parts)
@@ -139,6 +168,7 @@ class RankDecoder:
         self._read_part = read_part
         self._parts: dict[str, Any] = {}
         self._creations: dict[str, tuple[GroupCreation, ...]] = {}
+        self._tests: dict[str, tuple[RankTest, ...]] = {}
         self._ranks: dict[_Progressions, tuple[int, ...]] = {}
 
     def decode(self, data: bytes, *, source: str = "record") -> RankRecord:
@@ -159,7 +189,10 @@ class RankDecoder:
             memory=self._part(MemoryTimeline, document.memory),
             devices=document.devices,
             findings=document.findings,
+            rank_tests=() if document.rank_uses is None else self._rank_tests(document.rank_uses),
+            unfollowed_uses=() if document.rank_uses is None else self._part(_RankUses, document.rank_uses).unfollowed,
             failure=document.failure,
+            stopped_at=document.stopped_at,
             torch_version=document.torch_version,
         )
 
@@ -177,6 +210,11 @@ class RankDecoder:
         if name not in self._creations:
             self._creations[name] = tuple(map(_decoded_creation, self._part(tuple[_GroupCreation, ...], name)))
         return self._creations[name]
+
+    def _rank_tests(self, name: str) -> tuple[RankTest, ...]:
+        if name not in self._tests:
+            self._tests[name] = tuple(map(_decoded_test, self._part(_RankUses, name).tests))
+        return self._tests[name]
 
     def _group(self, group: _Group) -> ProcessGroup:
         if group.ranks not in self._ranks:
@@ -244,6 +282,33 @@ def _decoded_creation(creation: _GroupCreation) -> GroupCreation:
     callers = None if creation.callers is None else _ranks(creation.callers)
     return GroupCreation(
         ranks=_ranks(creation.ranks), before=creation.before, count=creation.count, callers=callers, call_site=creation.call_site
+    )
+
+
+def _encoded_test(test: RankTest) -> _RankTest:
+    return _RankTest(function=_encoded_function(test.function), outcome=test.outcome, call_site=test.call_site)
+
+
+def _decoded_test(test: _RankTest) -> RankTest:
+    return RankTest(function=_decoded_function(test.function), outcome=test.outcome, call_site=test.call_site)
+
+
+def _encoded_function(function: RankFunction) -> _RankFunction:
+    integers = [number for number in function.constants if isinstance(number, int)]
+    is_whole = len(integers) == len(function.constants)
+    return _RankFunction(
+        operation=function.operation,
+        operands=tuple(map(_encoded_function, function.operands)),
+        integers=_progressions(integers) if is_whole else (),
+        numbers=() if is_whole else function.constants,
+    )
+
+
+def _decoded_function(function: _RankFunction) -> RankFunction:
+    return RankFunction(
+        operation=function.operation,
+        operands=tuple(map(_decoded_function, function.operands)),
+        constants=function.numbers or _ranks(function.integers),
     )
 
 

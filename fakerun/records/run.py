@@ -9,6 +9,7 @@ from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
+from fakerun.records.rank_function import RankTest, UnfollowedUse
 
 
 class FailureKind(StrEnum):
@@ -93,7 +94,12 @@ class RankRecord:
     memory: MemoryTimeline = field(default_factory=MemoryTimeline)
     devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
+    rank_tests: tuple[RankTest, ...] = ()
+    """What the program asked of functions of the rank, each once, in order; only where the job selects its ranks (`--ranks auto`)."""
+    unfollowed_uses: tuple[UnfollowedUse, ...] = ()
     failure: ProcessFailure | None = None
+    stopped_at: CallSite | None = None
+    """The line that took the last optimizer step of the job's, where the script was stopped; None if it ended by itself."""
     torch_version: str | None = None
     """None if the process died before it recorded the version."""
 

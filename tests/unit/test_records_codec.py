@@ -18,6 +18,7 @@ from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
+from fakerun.records.rank_function import RankFunction, RankOperation, RankTest
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import H100, collective, llama_8b_rank, site
 
@@ -179,3 +180,12 @@ def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
 def test_other_bytes_are_not_a_job(data: bytes, message: str) -> None:
     with pytest.raises(UsageError, match="^" + re.escape(message)):
         decode_job(data, source="job.json")
+
+
+def test_the_ranks_of_a_large_group_take_little_space() -> None:
+    position = RankFunction(operation=RankOperation.GROUP_RANK, constants=tuple(range(3, 16_384 * 8, 8)))
+    test = RankTest(function=position, outcome=5, call_site=site("train.py:9"))
+    encoded = encode_rank(RankRecord(rank=43, rank_tests=(test,) * 10))
+    (part,) = (part for name, part in encoded.parts.items() if name.startswith("uses"))
+    assert len(part) < 300
+    assert RankDecoder(encoded.parts.__getitem__).decode(encoded.document).rank_tests == (test,) * 10

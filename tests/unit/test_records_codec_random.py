@@ -17,6 +17,7 @@ from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase, Pl
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryTimeline
+from fakerun.records.rank_function import RankFunction, RankOperation, RankTest, UnfollowedUse
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from fakerun.records.schedule import ProcessGroup, calls_of
 from fakerun.records.store import RecordStore
@@ -81,6 +82,17 @@ def call_by_chance(chance: random.Random, seq: int, group: ProcessGroup) -> Coll
 SITES = (CallSite("train.py", 1, "main"), CallSite("dé/tr\0n.py", 2, "f.<locals>.<lambda>"), CallSite("a:b", 0))
 
 
+def function_by_chance(chance: random.Random, depth: int = 3) -> RankFunction:
+    """Of numbers as they come: ranks in progressions, out of order, negative, fractions among them."""
+    operands = tuple(function_by_chance(chance, depth - 1) for _ in range(chance.randint(0, 2) if depth else 0))
+    constants: tuple[int | float, ...] = chance.choice(((), tuple(range(0, 12, 3)), (5, -1, 2**70), (0.5,), (1, 2.0, 3)))
+    return RankFunction(operation=chance.choice(list(RankOperation)), operands=operands, constants=constants)
+
+
+def rank_test_by_chance(chance: random.Random) -> RankTest:
+    return RankTest(function=function_by_chance(chance), outcome=chance.choice((0, 1, 2.5)), call_site=maybe(chance, chance.choice(SITES)))
+
+
 def record_by_chance(seed: int) -> RankRecord:
     chance = random.Random(seed)
     rank = chance.randrange(WORLD)
@@ -101,6 +113,8 @@ def record_by_chance(seed: int) -> RankRecord:
         memory=MemoryTimeline(blocks=tuple(blocks), events=tuple(range(len(blocks))), step_ends=maybe(chance, (len(blocks),)) or ()),
         devices=tuple(chance.sample(range(8), 2)),
         findings=(Finding(code=chance.choice(list(FindingCode)), message="½", ranks=(0,)),) * chance.randint(0, 2),
+        rank_tests=tuple(rank_test_by_chance(chance) for _ in range(chance.randint(0, 3))),
+        unfollowed_uses=(UnfollowedUse(kind="seed", call_site=maybe(chance, SITES[1]), count=2),) * chance.randint(0, 1),
         failure=maybe(chance, ProcessFailure(kind=chance.choice(list(FailureKind)), exception=None, message="")),
     )
 
@@ -122,6 +136,7 @@ def test_records_come_back_from_bytes(seed: int) -> None:
     assert back == record
     assert tuple(back.collectives) == record.collectives
     assert back.mesh == record.mesh
+    assert repr(back.rank_tests) == repr(record.rank_tests)  # 2 is not 2.0
     assert encode_rank(back) == encoded
 
 

@@ -20,6 +20,7 @@ from fakerun.report.formats.json_document import (
     DeviceDocument,
     FailureDocument,
     FindingDocument,
+    GroupTrafficDocument,
     JobDocument,
     MemoryDocument,
     ModuleDocument,
@@ -28,28 +29,32 @@ from fakerun.report.formats.json_document import (
     RankDocument,
     ReportDocument,
     TensorsDocument,
+    VolumeDocument,
 )
-from fakerun.report.model import DeviceMemory, PhysicalDeviceReport, RankReport, Report
+from fakerun.report.model import DeviceMemory, GroupTraffic, PhysicalDeviceReport, RankReport, Report, Volume
+from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
 
 
-def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
-    """The whole report, one collective call, module, tensor group and finding a line; with every call, whatever `trace` says."""
-    return "".join(_lines(as_document(report), "")) + "\n"
+def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The whole report, one collective call, module, tensor group and finding a line; always with every call."""
+    return "".join(_lines(as_document(report, detail), "")) + "\n"
 
 
-def as_document(report: Report) -> ReportDocument:
+def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
     """The JSON document as plain Python data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fakerun_version": report.fakerun_version,
         "torch_version": report.torch_version,
         "job": _job(report),
-        "ranks": [_rank(rank) for rank in report.ranks],
+        "ranks": [_rank(rank, detail) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "devices": [_node_device(each) for each in report.devices],
         "findings": [_finding(finding) for finding in report.findings],
+        "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
+        "exit_code": int(report.exit_code),
     }
 
 
@@ -65,13 +70,14 @@ def _job(report: Report) -> JobDocument:
         "mesh": {} if report.mesh is None else report.mesh.by_axis(report.mesh.sizes),
         "hardware": job.hardware.name,
         "hardware_overrides": dict(job.hardware.overrides),
-        "steps": job.steps,
+        "steps": report.steps_completed[1] if job.steps is None else job.steps,
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],
+        "all_steps": job.steps is None,
     }
 
 
-def _rank(rank: RankReport) -> RankDocument:
+def _rank(rank: RankReport, detail: Detail) -> RankDocument:
     record = rank.record
     return {
         "rank": record.rank,
@@ -79,8 +85,10 @@ def _rank(rank: RankReport) -> RankDocument:
         "status": "ok" if record.failure is None else "failed",
         "steps": record.steps,
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
-        "memory": _memory(rank),
+        "traffic": [_group_traffic(group) for group in rank.traffic.groups],
+        "memory": _memory(rank, detail),
         "failure": None if record.failure is None else _failure(record.failure),
+        "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
     }
 
 
@@ -110,7 +118,27 @@ def _collective(record: CollectiveRecord, devices: Sequence[int]) -> CollectiveD
     }
 
 
-def _memory(rank: RankReport) -> MemoryDocument:
+def _group_traffic(group: GroupTraffic) -> GroupTrafficDocument:
+    return {
+        "group": group.group,
+        "group_size": group.group_size,
+        "group_ranks": list(group.group_ranks),
+        "per_step": [_volume(volume) for volume in group.volumes.per_step],
+        "after_steps": _volume(group.volumes.after),
+    }
+
+
+def _volume(volume: Volume) -> VolumeDocument:
+    return {
+        "calls": volume.calls,
+        "nbytes": volume.nbytes,
+        "bus_bytes": volume.bus_bytes,
+        "intra_node_bytes": volume.intra_node_bytes,
+        "inter_node_bytes": volume.inter_node_bytes,
+    }
+
+
+def _memory(rank: RankReport, detail: Detail) -> MemoryDocument:
     device = rank.largest_device
     footprint = device.footprint
     return {
@@ -124,7 +152,7 @@ def _memory(rank: RankReport) -> MemoryDocument:
         "per_step_peak_bytes": list(footprint.per_step_peak_bytes),
         "unfinished_step_peak_bytes": footprint.unfinished_step_peak_bytes,
         "modules_at_peak": _modules(device),
-        "largest_tensors_at_peak": _tensors(device),
+        "largest_tensors_at_peak": _tensors(device, _LARGEST_TENSORS if detail.tensors is None else detail.tensors),
         "devices": [_device(each) for each in rank.devices],
     }
 
@@ -151,7 +179,7 @@ def _modules(device: DeviceMemory) -> list[ModuleDocument]:
     return [{"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in device.modules]
 
 
-def _tensors(device: DeviceMemory) -> list[TensorsDocument]:
+def _tensors(device: DeviceMemory, shown: int) -> list[TensorsDocument]:
     return [
         {
             "category": group.category.value,
@@ -162,7 +190,7 @@ def _tensors(device: DeviceMemory) -> list[TensorsDocument]:
             "nbytes": group.nbytes,
             "call_site": _call_site(group.call_site),
         }
-        for group in device.tensors[:_LARGEST_TENSORS]
+        for group in device.tensors[:shown]
     ]
 
 
