@@ -17,6 +17,7 @@ from fakerun.records.observer import (
     MemoryStatistics,
     Observers,
     RankUseObserver,
+    ReadObserver,
     TopologyObserver,
 )
 
@@ -40,6 +41,7 @@ class EmulationContext:
     topology: TopologyObserver
     findings: FindingSink
     rank_uses: RankUseObserver
+    reads: ReadObserver
     statistics: MemoryStatistics
 
     devices: Devices
@@ -61,6 +63,7 @@ class EmulationContext:
             topology=observers.topology,
             findings=observers.findings,
             rank_uses=observers.rank_uses,
+            reads=observers.reads,
             statistics=observers.statistics,
             devices=devices,
             mode=DeviceMode(devices, observers.allocations, HostPolicy()),

@@ -26,10 +26,10 @@ Tensor: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class RecordMark:
-    """A point in the record of a rank: the number of communication calls and training steps before it."""
+    """A point in the record of a rank: the number of communication calls and optimizer steps before it."""
 
     calls: int
-    steps: int
+    optimizer_steps: int
 
 
 class AllocationObserver(Protocol):
@@ -61,7 +61,7 @@ class CommunicationObserver(Protocol):
         """The current end of the record."""
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        """What was recorded between two marks, communication calls and ends of steps, happens again without being executed."""
+        """What was recorded between two marks, communication calls and optimizer steps, happens again without being executed."""
 
 
 class TopologyObserver(Protocol):
@@ -106,6 +106,13 @@ class RankUseObserver(Protocol):
         """The program, in `frame`, used a function of the rank in a way that cannot be followed; `UnfollowedUse` has the kinds."""
 
 
+class ReadObserver(Protocol):
+    """Observes the values that the script gets although nobody computed them: placeholders, and what other ranks are assumed to send."""
+
+    def placeholder_read(self, what: str, *, reason: str, way_round: str) -> None:
+        """The line that is running reads `what`, and why that is not known."""
+
+
 class MemoryStatistics(Protocol):
     """The simulated allocator's counters, in bytes, per device index."""
 
@@ -125,6 +132,7 @@ class Observers:
     topology: TopologyObserver
     findings: FindingSink
     rank_uses: RankUseObserver
+    reads: ReadObserver
     statistics: MemoryStatistics
 
 
