@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import crash_site
-from fakerun.launch.environment import worker_environment
+from fakerun.launch.environment import with_hash_seed, worker_environment
 from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, is_exit_unexplained, unstarted_record
 from fakerun.launch.mailbox import JobMailbox
 from fakerun.launch.process import RankProcess, tail
@@ -100,8 +100,12 @@ class JobRun:
         """What the fork server needs to know of the rank; its directory exists then."""
         files = self.directory.rank(rank)
         files.make()
-        environment = worker_environment(self.job, rank, inherited=os.environ, error_file=files.error)
-        return RankTask(job_file=self.directory.job_file, rank=rank, files=files, environment=environment)
+        return RankTask(job_file=self.directory.job_file, rank=rank, files=files, environment=self.environment(rank))
+
+    def environment(self, rank: int) -> Mapping[str, str]:
+        """The rank's whole environment."""
+        error_file = self.directory.rank(rank).error
+        return with_hash_seed(worker_environment(self.job, rank, inherited=os.environ, error_file=error_file), rank)
 
     def started(self, running: RunningRank) -> None:
         """The rank runs."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 
@@ -55,6 +56,8 @@ class RankPool:
         for run in self._runs:
             if not interrupts.count:
                 run.refill()
+            if run.queue and self._has_room() and not interrupts.count:
+                self._server.prepare(map(run.environment, islice(run.queue, self._limits.working)))
             while run.queue and self._has_room() and not interrupts.count:
                 self._start(run, run.queue[0], interrupts)
                 if not run.running:
