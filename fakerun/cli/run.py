@@ -10,6 +10,7 @@ import typer
 
 from fakerun.cli import options
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
+from fakerun.cli.help import FullHelp
 from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report, write_report
 from fakerun.cli.sources import resolved_job
@@ -58,6 +59,7 @@ def run(
     show_output: options.ShowOutput = False,
     quiet: options.Quiet = False,
     no_python: options.NoPython = False,
+    help_all: FullHelp = False,
 ) -> int:
     """Simulate a job and report on its ranks.
 
