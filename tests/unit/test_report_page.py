@@ -161,7 +161,14 @@ def test_where_ranks_were_stopped(lines: list[str | None], places: tuple[str, ..
 
 @pytest.mark.parametrize(
     ("asked", "completed", "text"),
-    [(2, (2, 2), "2 steps"), (1, (1,), "1 step"), (2, (0, 1), "0-1 of 2 steps"), (None, (5,), "5 steps"), (None, (4, 5), "4-5 steps")],
+    [
+        (2, (2, 2), "2 steps"),
+        (2, (8,), "8 steps"),
+        (1, (1,), "1 step"),
+        (2, (0, 1), "0-1 of 2 steps"),
+        (None, (5,), "5 steps"),
+        (None, (4, 5), "4-5 steps"),
+    ],
 )
 def test_how_many_steps_of_those_asked_for(asked: int | None, completed: tuple[int, ...], text: str) -> None:
     records = [RankRecord(rank=rank, steps=steps) for rank, steps in enumerate(completed)]
