@@ -140,7 +140,7 @@ def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, j
     from fakerun.launch import run_job
 
     tell(_summary(job))
-    with Progress(has_terminal=not show_output) as progress:
+    with Progress(has_terminal=not show_output, is_open_ended=job.auto_ranks) as progress:
         return run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
 
 
