@@ -151,7 +151,7 @@ FORMS = {
     "torch.zeros((2, node)).numel()": ["node_rank", 2],
     "torch.full((2,), rank).numel()": [],
     "torch.ones(6).view(-1, node).shape[0]": ["node_rank", 2],
-    "torch.ones(64)[:rank].numel()": ["rank", 21],
+    "torch.ones(64, device='cuda')[:rank].numel()": ["rank", 21],
     "torch.nn.Linear(2, node).out_features == 2": ["node_rank", 2, "node_rank == 2", 1],
     "len(torch.nn.ModuleList([torch.nn.ReLU(), torch.nn.ReLU()])[:node])": ["node_rank", 2],
     # Text.
