@@ -10,7 +10,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, find_run_directory
 from fakerun.records.run import FailureKind, RankRecord
 
-_MAY_DIFFER = frozenset({"ranks", "auto_ranks", "timeout_s"})
+_MAY_DIFFER = frozenset({"ranks", "auto_ranks", "samples", "seed", "timeout_s"})
 """Fields of a job that do not change what a rank does."""
 
 _FINAL = frozenset({FailureKind.EXCEPTION, FailureKind.EXIT, FailureKind.GAP, FailureKind.USAGE})

@@ -282,11 +282,28 @@ class FindingCode(StrEnum):
 
     # -- ranks that were not simulated -------------------------------------------------------------------------------------------------
 
+    RANKS_REPRESENTED = (
+        "ranks-represented",
+        Severity.NOTE,
+        "Ranks represented",
+        "With --ranks auto some ranks are simulated. All that the program did with its rank was followed, and of every class of ranks that "
+        "it tells apart one was simulated: the others take the same branches.",
+        "Use --ranks all to simulate every rank.",
+    )
     RANKS_ASSUMED = (
         "ranks-assumed",
-        Severity.NOTE,
+        Severity.WARNING,
         "Ranks assumed",
-        "With --ranks auto some ranks are simulated, and the others are assumed to match them.",
+        "With --ranks auto some ranks are simulated, and the others are assumed to match them, although not all that depends on the rank "
+        "is known: the program used it as an index into data, as a seed or in a name, or ranks differ where no test of the rank says why.",
+        "Use --ranks all to simulate every rank, or --samples to simulate more of them.",
+    )
+    RANKS_UNKNOWN = (
+        "ranks-unknown",
+        Severity.WARNING,
+        "Ranks unknown",
+        "With --ranks auto nothing is assumed of these ranks: the program tells apart more classes of ranks than are simulated, or the "
+        "process groups of the ranks are not known. Nothing is checked of them.",
         "Use --ranks all to simulate every rank.",
     )
     ASSUMPTION_REFUTED = (
