@@ -16,6 +16,7 @@ from fakerun.records.observer import (
     FindingSink,
     MemoryStatistics,
     Observers,
+    ReadObserver,
     TopologyObserver,
 )
 
@@ -38,6 +39,7 @@ class EmulationContext:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    reads: ReadObserver
     statistics: MemoryStatistics
 
     devices: Devices
@@ -58,6 +60,7 @@ class EmulationContext:
             communication=observers.communication,
             topology=observers.topology,
             findings=observers.findings,
+            reads=observers.reads,
             statistics=observers.statistics,
             devices=devices,
             mode=DeviceMode(devices, observers.allocations, HostPolicy()),

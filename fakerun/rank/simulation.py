@@ -21,7 +21,9 @@ from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
+from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.run import ProcessFailure, RankRecord
+from fakerun.syntax.dependence import Reads
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
@@ -74,6 +76,10 @@ class Simulation:
             stopped_at=self._stopped_at,
             torch_version=torch.__version__,
         )
+
+    def placeholder_reads(self) -> Reads[PlaceholderRead]:
+        """The reads of values that nobody computed, up to now."""
+        return self._trace.reads.records()
 
     def _on_step_ended(self, completed: int) -> None:
         gc.collect()

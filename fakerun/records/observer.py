@@ -24,10 +24,10 @@ Tensor: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class RecordMark:
-    """A point in the record of a rank: the number of communication calls and training steps before it."""
+    """A point in the record of a rank: the number of communication calls and optimizer steps before it."""
 
     calls: int
-    steps: int
+    optimizer_steps: int
 
 
 class AllocationObserver(Protocol):
@@ -59,7 +59,7 @@ class CommunicationObserver(Protocol):
         """The current end of the record."""
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        """What was recorded between two marks, communication calls and ends of steps, happens again without being executed."""
+        """What was recorded between two marks, communication calls and optimizer steps, happens again without being executed."""
 
 
 class TopologyObserver(Protocol):
@@ -87,6 +87,13 @@ class FindingSink(Protocol):
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...
 
 
+class ReadObserver(Protocol):
+    """Observes the values that the script gets although nobody computed them: placeholders, and what other ranks are assumed to send."""
+
+    def placeholder_read(self, what: str, *, reason: str, way_round: str) -> None:
+        """The line that is running reads `what`, and why that is not known."""
+
+
 class MemoryStatistics(Protocol):
     """The simulated allocator's counters, in bytes, per device index."""
 
@@ -105,6 +112,7 @@ class Observers:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    reads: ReadObserver
     statistics: MemoryStatistics
 
 

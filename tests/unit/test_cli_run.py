@@ -210,7 +210,7 @@ USAGE_ERRORS = {
     ". --world-size 2": ".: is a directory; pass the script in it, or -m for a package",
     "run": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "--world-size 2": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
-    "train.py": (
+    "train.py --ranks 0-3": (
         "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
     ),
     "train.py --world-size 0": "world size 0: must be at least 1",
@@ -372,7 +372,9 @@ def test_an_internal_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert main(["train.py", "--world-size", "2"]) == 4
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error
-    assert error.splitlines()[-1] == "fakerun: error: internal error in fakerun; please report it with the traceback above"
+    last = error.splitlines()[-1]
+    assert last.startswith("fakerun: error: internal error in fakerun; please report it with the traceback above; the run directory is ")
+    assert Path(last.rpartition(" ")[2]).is_dir()
 
 
 def fakerun_process(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:

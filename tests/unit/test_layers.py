@@ -15,9 +15,9 @@ PACKAGE = Path(fakerun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.torch_private"
 
-BOTTOM = {"units", "errors", "spelling"}
+BOTTOM = {"units", "errors", "spelling", "printable"}
 RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
-SIMULATES = {"patching", "torch_private"} | RECORDED
+SIMULATES = {"patching", "torch_private", "syntax"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
     "testing": {"rank", "launch", "analysis"} | SIMULATES,
@@ -33,8 +33,10 @@ MAY_IMPORT = {
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),
+    "syntax": {"call_site"},
     "mesh": {"units"},
     "spelling": set(),
+    "printable": set(),
     "patching": {"errors"},
     "torch_private": set(),
     "units": set(),
