@@ -73,6 +73,8 @@ class Simulation:
             memory=self._trace.memory.timeline(),
             devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
             findings=self._trace.findings.records(),
+            rank_tests=self._trace.rank_uses.tests(),
+            unfollowed_uses=self._trace.rank_uses.unfollowed_uses(),
             stopped_at=self._stopped_at,
             torch_version=torch.__version__,
         )
