@@ -30,6 +30,7 @@ DEFAULT_SAMPLES = 4
 
 MOST_AUTO_RANKS = 131_072
 """With more, a rank takes a minute to list its peers alone (torch makes a tensor for each), and so does the comparison of all ranks."""
+
 _MOST_FILES = 1000
 """Of a directory, in which a name like a mistyped one is looked for."""
 

@@ -102,20 +102,24 @@ class _KnownOutcomes:
     def __init__(self, job: JobSpec) -> None:
         self._job = job
         self._mesh: Mesh | None = None
+        self._created = CreatedGroups((), job.world_size)
         self._outcomes: Outcomes | None = None
         self._taken: set[int] = set()
 
     def of(self, records: Collection[RankRecord], mesh: Mesh) -> Outcomes:
         """All that follows from these records, which include those of the last call."""
-        created = CreatedGroups(records, mesh.world_size)
+        created = self._created = CreatedGroups(records, mesh.world_size)
         if self._outcomes is None or mesh != self._mesh:
-            columns = RankColumns(mesh, ranks_per_node=self._job.nproc_per_node, is_created=created.exists)
+            columns = RankColumns(mesh, ranks_per_node=self._job.nproc_per_node, is_created=self._is_created)
             self._outcomes, self._mesh, self._taken = Outcomes(columns, mesh.world_size, limit=MAX_CLASSES), mesh, set()
         new = [record for record in sorted(records, key=lambda record: record.rank) if record.rank not in self._taken]
         self._taken |= {record.rank for record in new}
         self._outcomes.add_memberships(created.memberships())
         self._outcomes.add(test for record in new for test in record.rank_tests)
         return self._outcomes
+
+    def _is_created(self, members: tuple[int, ...]) -> bool:
+        return self._created.exists(members)
 
 
 def selection_for(job: JobSpec) -> RankSelection:

@@ -62,6 +62,7 @@ UNARY = {
     RankOperation.TRUTH,
     RankOperation.IN,
     RankOperation.ITEM,
+    RankOperation.LOOKUP,
 }
 
 
@@ -75,6 +76,11 @@ def test_tables() -> None:
     assert COLUMNS.of(rank_function(RankOperation.IN, RANK, constants=(5, 7))) == [rank in {5, 7} for rank in range(24)]
     places = COLUMNS.of(rank_function(RankOperation.ITEM, RANK, constants=(7, 5, 7)))
     assert [(rank, place) for rank, place in enumerate(places) if place != -1] == [(5, 1), (7, 0)]
+
+
+def test_an_entry_of_a_table() -> None:
+    column = COLUMNS.of(rank_function(RankOperation.LOOKUP, binary(RankOperation.SUB, 2), constants=(7, 5, 9)))
+    assert column == [5, 9, 7, 5, 9, *[None] * 19]
 
 
 def test_where_the_program_would_raise_there_is_no_value() -> None:
@@ -111,6 +117,6 @@ def test_a_group_that_fills_no_box_has_no_counterpart() -> None:
 
 
 def test_a_counterpart_that_was_not_created_is_none() -> None:
-    columns = RankColumns(MESH, ranks_per_node=4, is_created=lambda members: members[0] >= 12)
+    columns = RankColumns(MESH, ranks_per_node=4, is_created=lambda members: members[0] in {0, 12, 16, 20})
     column = columns.of(rank_function(RankOperation.GROUP_RANK, constants=(0, 1, 2, 3)))
     assert column == [0, 1, 2, 3] + [-1] * 8 + [0, 1, 2, 3] * 3

@@ -16,6 +16,9 @@ _KEPT = 16
 _LARGEST_BITS = 4096
 """Integers with more bits are not computed: a power of the rank may have more digits than there is memory for."""
 
+_FAILURES = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What an operation raises on ranks for which it has no value."""
+
 _UNARY: Mapping[RankOperation, Callable[..., Number]] = {
     RankOperation.NEG: operator.neg,
     RankOperation.ABS: abs,
@@ -50,7 +53,7 @@ class NotEvaluatedError(Exception):
 
 
 class RankColumns:
-    """Evaluates rank functions on the ranks of a mesh. `is_created` tells whether a group of these ranks exists."""
+    """Evaluates rank functions on the ranks of a mesh. `is_created` tells whether all ranks create a group of these ranks."""
 
     def __init__(self, mesh: Mesh, *, ranks_per_node: int, is_created: Callable[[tuple[int, ...]], bool] = lambda _: True) -> None:
         self._mesh = mesh
@@ -90,6 +93,8 @@ class RankColumns:
             case RankOperation.ITEM:
                 places = {constant: place for place, constant in reversed(tuple(enumerate(function.constants)))}
                 return list(map(places.get, self.of(function.operands[0]), repeat(-1)))
+            case RankOperation.LOOKUP:
+                return _mapped(function.constants.__getitem__, self.of(function.operands[0]))
             case operation if operation in _UNARY:
                 return _mapped(_UNARY[operation], self.of(function.operands[0]))
             case operation:
@@ -111,25 +116,29 @@ class RankColumns:
         return found
 
     def _counterparts(self, members: tuple[int, ...]) -> Iterable[tuple[int, ...]]:
-        """The group, and where it fills a box of the mesh, the same box at every other place, as far as these groups exist."""
+        """The group, and where it fills a box of the mesh, the same box at every other place, as far as it exists.
+
+        Of groups that only their members create it is not known which there are: then there is one at every place.
+        """
         if not members or len(members) == self._mesh.world_size or not self._mesh.is_box(members):
             return [members]
+        all_create = self._is_created(members)
         moved = (tuple(map(operator.add, members, repeat(shift))) for shift in self._mesh.translations(members))
-        return [ranks for ranks in moved if ranks == members or self._is_created(ranks)]
+        return [ranks for ranks in moved if not all_create or self._is_created(ranks)]
 
 
 def _mapped(function: Callable[..., Number], *operands: Column) -> Column:
     """The function of the operands, entry by entry; None where an operand is None or the function raises."""
     try:
         return list(map(function, *operands))
-    except (ArithmeticError, ValueError, TypeError):
+    except _FAILURES:
         return [_or_none(function, *each) for each in zip(*operands, strict=True)]
 
 
 def _or_none(function: Callable[..., Number], *operands: object) -> Number | None:
     try:
         return function(*operands)
-    except (ArithmeticError, ValueError, TypeError):
+    except _FAILURES:
         return None
 
 
