@@ -69,9 +69,9 @@ def test_what_was_assumed_has_a_finding(kept: tuple[Path, dict[str, Any]]) -> No
     _, report = kept
     (note,) = (finding for finding in report["findings"] if finding["code"] == "ranks-assumed")
     pattern = (
-        rf"{len(report['ranks'])} of 2048 ranks were simulated \(5 classes that [0-9]+ tests of the rank tell apart; mesh corners and edges; "
-        r"4 at random\); the rest are assumed to match the simulated rank of their class and stage\. [0-9]+ uses? of the rank w(as|ere) not "
-        r"followed: index at torch/distributed/pipelining/stage\.py:[0-9]+ \([0-9]+ times\).*\."
+        rf"{len(report['ranks'])} of 2048 ranks were simulated \(5 classes that [0-9]+ tests of the rank tell apart; mesh corners and "
+        r"edges; 4 at random\); the rest are assumed to match the simulated rank of their class and stage\. [0-9]+ uses? of the rank "
+        r"w(as|ere) not followed: index at torch/distributed/pipelining/stage\.py:[0-9]+ \([0-9]+ times\).*\."
     )
     assert re.fullmatch(pattern, note["message"])
 
