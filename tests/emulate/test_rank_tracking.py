@@ -292,6 +292,10 @@ mesh.get_coordinate()[1] == 1
 mesh.get_coordinate() == [0, 2, 5]
 mesh.get_rank() == 0
 mesh["tp"].get_group().rank() == 3
+from torch.distributed.device_mesh import DeviceMesh
+few = DeviceMesh("cpu", [3, 4, 21, 22])
+few.get_local_rank() == 0
+dist.get_group_rank(global_rank=rank, group=few.get_group()) == 0
 """
     tests = Program(followed, text).tests
     dp = "((rank // 8) % 4)"
@@ -301,6 +305,11 @@ mesh["tp"].get_group().rank() == 3
         (6, "(rank // 32) == 0"),
         (7, f"{dp} == 1"),
         (9, "rank == 0"),
+    ]
+    assert [test for test in tests if test[0] > 10] == [
+        (13, "rank in [3, 4, 21, 22]", 1),
+        (13, "place in [3, 4, 21, 22] == 0", 0),
+        (14, "([3, 4, 21, 22].index(rank)) == 0", 0),
     ]
     assert (10, "place in [16, 17, 18, 19, 20, 21, 22, 23] == 3", 0) in tests
 

@@ -7,7 +7,7 @@ and is data: reading it is not followed.
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import reduce
 from types import FrameType
 from typing import Any
@@ -61,9 +61,10 @@ def read(table: Any, key: Any, get: Callable[[Any], Any], tracker: RankTracker, 
     getitem = getattr(type(table), "__getitem__", None)
     if isinstance(table, dict) and getitem is dict.__getitem__:
         return _read_dict(table, key, get, tracker, frame, default)
-    if getitem in _LISTS and type(key) is RankInt:
+    is_list = getitem in _LISTS or isinstance(table, (torch.nn.ModuleList, torch.nn.Sequential))
+    if is_list and type(key) is RankInt:
         return _read_list(table, key, get, tracker, frame)
-    if getitem in _LISTS and type(key) is slice and len(table) <= MAX_CLASSES:
+    if is_list and type(key) is slice and len(table) <= MAX_CLASSES:
         _report_slice(key, tracker, frame)
         return get(plain(key))
     if _is_array(table) and type(key) is RankInt and getattr(table, "ndim", 0) == 1 and len(table) <= MAX_ENTRIES:
@@ -101,7 +102,7 @@ def report_value(expression: Expression, value: Number, tracker: RankTracker, fr
     tracker.tested(expression, value, frame)
 
 
-def _read_list(table: Sequence[Any], key: RankInt, get: Callable[[Any], Any], tracker: RankTracker, frame: FrameType) -> Any:
+def _read_list(table: Any, key: RankInt, get: Callable[[Any], Any], tracker: RankTracker, frame: FrameType) -> Any:
     expressions, size = tracker.expressions, len(table)
     if size > MAX_ENTRIES or isinstance(table, RankText):
         tracker.unfollowed("index", frame)
