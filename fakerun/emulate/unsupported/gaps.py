@@ -121,10 +121,16 @@ FUSED_COMMUNICATION = Gap(
     workaround="Disable async tensor parallelism to record the collectives at the script's own lines: they move the same bytes.",
     shown="The collective and the product run one after the other, and the collective is recorded.",
 )
+PROCESS_AS_RANK = Gap(
+    name="`multiprocessing.Process` whose target initialises torch.distributed",
+    reason="fakerun starts the ranks itself, and this process is none of them",
+    workaround="Start the ranks with torchrun, or with torch.multiprocessing.spawn(function, nprocs=N): fakerun then calls the function "
+    "in the rank's own process.",
+)
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
-    *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION),
+    *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
 )
 """Gaps that other modules raise or report."""
 
