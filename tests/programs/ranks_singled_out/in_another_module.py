@@ -2,7 +2,7 @@
 
 import os
 
-import other_module
+import other_module  # type: ignore[import-not-found]  # found beside the script
 import torch
 import torch.distributed as dist
 

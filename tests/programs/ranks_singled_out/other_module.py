@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 
 
-def sync():
+def sync() -> None:
     rank = dist.get_rank()
     if rank == 300:
         return
