@@ -10,6 +10,7 @@ import typer
 
 from fakerun.cli import options
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
+from fakerun.cli.help import FullHelp
 from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report, write_report
 from fakerun.cli.sources import resolved_job
@@ -58,6 +59,7 @@ def run(
     show_output: options.ShowOutput = False,
     quiet: options.Quiet = False,
     no_python: options.NoPython = False,
+    help_all: FullHelp = False,
 ) -> int:
     """Simulate a job and report on its ranks.
 
@@ -138,7 +140,7 @@ def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, j
     from fakerun.launch import run_job
 
     tell(_summary(job))
-    with Progress(has_terminal=not show_output) as progress:
+    with Progress(has_terminal=not show_output, is_open_ended=job.auto_ranks) as progress:
         return run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
 
 

@@ -17,6 +17,7 @@ from fakerun.records.observer import (
     FindingSink,
     MemoryStatistics,
     Observers,
+    RankUseObserver,
     ReadObserver,
     TopologyObserver,
 )
@@ -40,6 +41,7 @@ class EmulationContext:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    rank_uses: RankUseObserver
     reads: ReadObserver
     statistics: MemoryStatistics
 
@@ -62,6 +64,7 @@ class EmulationContext:
             communication=observers.communication,
             topology=observers.topology,
             findings=observers.findings,
+            rank_uses=observers.rank_uses,
             reads=observers.reads,
             statistics=observers.statistics,
             devices=devices,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 from fakerun.records.mailbox import Answer, Unavailable
+from fakerun.records.position import RankPosition
 
 _BUFFER_SIZE = 256
 
@@ -65,6 +66,11 @@ class ConnectedMailbox:
             self._connection.send(("fetch", tuple(wanted)))
         answers: list[Answer] = self._connection.recv()
         return answers
+
+    def send_position(self, position: RankPosition) -> None:
+        """Tell the launcher where the rank is; in the process that made this object only."""
+        with self._lock:
+            self._connection.send(("position", position))
 
     def _send_unknown(self) -> None:
         if self._unknown:

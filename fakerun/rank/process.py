@@ -13,6 +13,7 @@ from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.rank import script_outcome
 from fakerun.rank.exit_hooks import exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
 from fakerun.records.mailbox import Mailbox
@@ -25,15 +26,15 @@ _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
 
 
-def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoReturn:
-    """Run one rank, and end the process. `control` is the pipe on which the launcher may ask it to end; `mailbox` reaches other ranks."""
+def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox) -> NoReturn:
+    """Run one rank, and end the process. `control` is the pipe on which the launcher makes requests; `mailbox` reaches other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server blocks it
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
-        follow_launcher(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
+        follow_launcher(control, recorder, mailbox, timeout_s=job.timeout_s, resolver=resolver)
         _simulate(job, rank, mailbox, recorder, resolver)
     except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
         recorder.write(script_outcome.internal_failure(error))

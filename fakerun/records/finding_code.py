@@ -89,7 +89,8 @@ class FindingCode(StrEnum):
         Severity.ERROR,
         "Missing collective",
         "A rank skips a collective that the other ranks of the group call. The others wait for it, or meet it in a later call.",
-        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data.",
+        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data, "
+        "or a loop over a set.",
         (RecorderVerdict.NOT_ALL_JOINING, RecorderVerdict.TYPE, RecorderVerdict.SIZE, RecorderVerdict.DTYPE),
     )
     EXTRA_COLLECTIVE = (
@@ -97,7 +98,8 @@ class FindingCode(StrEnum):
         Severity.ERROR,
         "Extra collective",
         "A rank calls a collective that no other rank of the group calls.",
-        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data.",
+        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data, "
+        "or a loop over a set.",
         (RecorderVerdict.NOT_ALL_JOINING, RecorderVerdict.TYPE, RecorderVerdict.SIZE, RecorderVerdict.DTYPE),
     )
     SWAPPED_COLLECTIVES = (

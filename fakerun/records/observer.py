@@ -12,11 +12,13 @@ comment in `DeviceMode._answer` marks where it would be called.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CommunicationCall
 from fakerun.records.finding_code import FindingCode
+from fakerun.records.rank_function import Number, RankFunction
 
 Tensor: TypeAlias = Any
 """A torch.Tensor; this room is torch-free."""
@@ -87,6 +89,23 @@ class FindingSink(Protocol):
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...
 
 
+class RankExpression(Protocol):
+    """A function of the rank. Within a simulation equal ones are one object, as far as their number allows."""
+
+    @property
+    def function(self) -> RankFunction: ...
+
+
+class RankUseObserver(Protocol):
+    """Observes what the program asks of its rank."""
+
+    def tested(self, expression: RankExpression, outcome: Number, frame: FrameType) -> None:
+        """The program, in `frame`, tested the expression, whose value is `outcome`."""
+
+    def unfollowed(self, kind: str, frame: FrameType) -> None:
+        """The program, in `frame`, used a function of the rank in a way that cannot be followed; `UnfollowedUse` has the kinds."""
+
+
 class ReadObserver(Protocol):
     """Observes the values that the script gets although nobody computed them: placeholders, and what other ranks are assumed to send."""
 
@@ -112,6 +131,7 @@ class Observers:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    rank_uses: RankUseObserver
     reads: ReadObserver
     statistics: MemoryStatistics
 

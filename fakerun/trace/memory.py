@@ -141,6 +141,11 @@ class MemoryTrace:
     def optimizer_stepped(self) -> None:
         self._optimizer_step_ends.append(len(self._events))
 
+    @property
+    def event_count(self) -> int:
+        """Allocations and frees so far."""
+        return len(self._events)
+
     def timeline(self) -> MemoryTimeline:
         """Everything so far."""
         steps = self._point.training_steps()

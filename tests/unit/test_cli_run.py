@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ import pytest
 
 import fakerun
 from fakerun.cli.app import main
+from fakerun.cli.help import BRIEF
+from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.routing import Routing
@@ -388,23 +391,40 @@ def test_version() -> None:
     assert (process.returncode, process.stdout, process.stderr) == (0, f"fakerun {fakerun.__version__}\n", "")
 
 
+HELP = {"fakerun": "run", "run": "run", "train.py": "run", "report": "report"}
+_OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+
+
+@pytest.mark.parametrize(("first", "command"), HELP.items())
+def test_help_fits_a_terminal_and_ends_with_the_exit_codes(capsys: pytest.CaptureFixture[str], first: str, command: str) -> None:
+    assert main([*([] if first == "fakerun" else [first]), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "\n".join(lines) == BRIEF[command].rstrip()
+    assert any(line.startswith("Example: fakerun ") for line in lines)
+    text = " ".join(lines)
+    assert all(f" {int(code)} " in text for code in ExitCode)
+
+
+@pytest.mark.parametrize("command", BRIEF)
+def test_help_names_only_options_that_there_are(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "--help-all"]) == 0
+    known = set(_OPTION.findall(capsys.readouterr().out))
+    assert set(_OPTION.findall(BRIEF[command])) - {"--run-dir"} <= known
+
+
 @pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])
-def test_help_of_the_whole_command_has_the_options_of_run(args: tuple[str, ...]) -> None:
+def test_help_of_the_whole_command_is_that_of_run(args: tuple[str, ...]) -> None:
     process = fakerun_process(*args)
-    assert process.returncode == 0
-    assert process.stdout.startswith("Usage: fakerun [run] SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
-    assert "--world-size N" in process.stdout
-    assert "--rdzv-backend" not in process.stdout
+    assert (process.returncode, process.stdout) == (0, BRIEF["run"])
 
 
-def test_help_of_run() -> None:
-    process = fakerun_process("train.py", "--help")
-    assert process.returncode == 0
-    assert process.stdout.startswith("Usage: fakerun run SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
-
-
-def test_help_names_the_hardware() -> None:
-    text = " ".join(fakerun_process("--help").stdout.split())
+def test_the_full_help_has_all_options_but_those_of_torchrun_that_do_nothing() -> None:
+    text = " ".join(fakerun_process("--help-all").stdout.split())
+    assert text.startswith("Usage: fakerun [run] SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]")
+    assert all(option in text for option in ("--world-size N", "--error-on-collective", "--version", "report"))
+    assert "--rdzv-backend" not in text
     assert f"(h100-80gb,memory=94GiB): {', '.join(accelerator_names())}. [default: {DEFAULT_HARDWARE}]" in text
 
 

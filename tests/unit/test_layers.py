@@ -64,6 +64,8 @@ NO_ATTRIBUTES = {
     "fakerun.emulate.driver.nvml": {"_handle", "_name", "_nvml_functions", "_v2", "_v3"},
     # Attributes of `threading.Thread`.
     "fakerun.emulate.device.threads": {"_bootstrap_inner", "_target"},
+    # Where `os.environ` keeps the values.
+    "fakerun.emulate.rank_tracking.sources": {"_data"},
 }
 """Strings that look like private names and are no attributes of torch's."""
 
@@ -253,6 +255,7 @@ EMULATE_MAY_IMPORT = {
     "kernels": {"device", "unsupported"},
     "cluster": {"device", "unsupported"},
     "checkpoints": {"device", "unsupported"},
+    "rank_tracking": set(),
 }
 """What each room inside `emulate` may import of the others."""
 
