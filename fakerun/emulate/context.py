@@ -9,6 +9,7 @@ from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.pinned_storages import PinnedStorages
+from fakerun.errors import FakerunError
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import (
@@ -36,6 +37,8 @@ class EmulationContext:
     job: JobSpec
     rank: int
     mailbox: Mailbox
+    abort: Callable[[FakerunError], None]
+    """Ends the rank from any thread, whatever the script is doing, with this error as the reason."""
 
     allocations: AllocationObserver
     communication: CommunicationObserver
@@ -53,13 +56,14 @@ class EmulationContext:
     _parts: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers) -> Self:
+    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, abort: Callable[[FakerunError], None]) -> Self:
         """The context of rank `rank` of `job`, with new devices and modes."""
         devices, pinned = Devices(job.nproc_per_node), PinnedStorages()
         return cls(
             job=job,
             rank=rank,
             mailbox=mailbox,
+            abort=abort,
             allocations=observers.allocations,
             communication=observers.communication,
             topology=observers.topology,

@@ -147,10 +147,16 @@ NVIDIA_SMI_FIGURES = Gap(
     workaround=_LOG_SOMETHING_ELSE,
     shown="Memory is what this rank has allocated, and sensors give 1.",
 )
+PROCESS_AS_RANK = Gap(
+    name="`multiprocessing.Process` whose target initialises torch.distributed",
+    reason="fakerun starts the ranks itself, and this process is none of them",
+    workaround="Start the ranks with torchrun, or with torch.multiprocessing.spawn(function, nprocs=N): fakerun then calls the function "
+    "in the rank's own process.",
+)
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
-    *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION),
+    *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )
 """Gaps that other modules raise or report."""
