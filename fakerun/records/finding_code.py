@@ -392,6 +392,14 @@ class FindingCode(StrEnum):
         "The script uses an API that is not emulated; it gets the stated answer and goes on.",
         "See the list of what is not emulated for what the answer means.",
     )
+    OWN_FAKE_MODE = (
+        "own-fake-mode",
+        Severity.NOTE,
+        "FakeTensorMode of the script's own",
+        "The script makes tensors under a FakeTensorMode of its own, such as a memory estimator's. They take no device memory on a GPU "
+        "either, and are not counted; what they communicate is recorded.",
+        "Run the part of the script that trains for real to have its memory counted.",
+    )
     OTHER_HARDWARE = (
         "other-hardware",
         Severity.NOTE,
