@@ -16,7 +16,10 @@ from fakerun.job.request import JobRequest
 from fakerun.job.yaml_job import load_job
 from fakerun.records.collective import CollectiveOp
 
-KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, error_on_collective, rank, ranks"
+KEYS = (
+    "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, error_on_collective, rank, "
+    "ranks, samples, seed"
+)
 
 
 @pytest.fixture(autouse=True)

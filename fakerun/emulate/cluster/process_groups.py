@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from fakerun.emulate.cluster.started_ranks import StartedRanks
 from fakerun.emulate.context import EmulationContext
 from fakerun.errors import as_script_error
 from fakerun.patching import Patches
@@ -39,6 +40,7 @@ from fakerun.torch_private import (
 def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
     """Make every process group of this process a fake one of the emulated rank, until the context ends."""
     rank, world_size = context.rank, context.job.world_size
+    started = context.part(StartedRanks)
     with Patches() as patches:
         patches.set(sys, "excepthook", sys.excepthook)  # init_process_group sets one that names the rank, and leaves it there
         backends = _Backends()
@@ -47,6 +49,8 @@ def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
         make_group = getattr(*MAKE_GROUP)
 
         def make_and_tell(*args: Any, **kwargs: Any) -> Any:
+            if started.is_child:
+                started.report_child()
             context.topology.process_group_created()
             if not args[2]:  # a list of ranks has every group but the first
                 _note_contradiction((args[1], args[0]), (rank, world_size), context.findings)
