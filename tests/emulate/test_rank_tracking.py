@@ -446,7 +446,7 @@ traced = torch.fx.symbolic_trace(lambda x: x[0] + x[len(source) * 0])(torch.ones
 
 
 def test_modules_keep_what_their_loader_tells(followed: Simulation) -> None:
-    Path("package_of_ranks_of_ranks").mkdir(exist_ok=True)
+    Path("package_of_ranks").mkdir(exist_ok=True)
     Path("package_of_ranks/__init__.py").write_text("def f(a, b): return a in b\n")
     Path("package_of_ranks/__main__.py").write_text("import sys\nprint(sys.argv[0], __spec__.name, [1, 2][len(__name__) % 2])\n")
     Path("namespace_of_ranks").mkdir(exist_ok=True)
