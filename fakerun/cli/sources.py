@@ -109,6 +109,7 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         steps=None if steps is None else parse_steps(steps),
         ranks=_ranks(given("rank"), given("ranks")),
         routing=given("routing"),
+        launcher=given("launcher"),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         timeout_s=given("timeout"),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
+from fakerun.job.launcher import DEFAULT_LAUNCHER, launcher_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
@@ -47,6 +48,7 @@ class JobRequest:
     steps: int | AllSteps | None = None
     ranks: RankChoice | None = None
     routing: str | None = None
+    launcher: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
 
@@ -95,6 +97,7 @@ class JobRequest:
             ranks=choice.resolve(world.size),
             auto_ranks=choice.auto,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
+            launcher=launcher_named(self.launcher or DEFAULT_LAUNCHER),
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
         )
