@@ -9,7 +9,7 @@ import typer
 from fakerun.cli.report_output import option
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
-from fakerun.job.request import DEFAULT_STEPS
+from fakerun.job.request import DEFAULT_SAMPLES, DEFAULT_STEPS
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.printable import cut
 
@@ -61,6 +61,13 @@ Mesh: TypeAlias = Annotated[str | None, option(metavar="2x4|dp=2,tp=4", help="De
 Rank: TypeAlias = Annotated[int | None, option(parser=_whole_number, metavar="R", help="The rank to simulate.  [default: 0]")]
 Ranks: TypeAlias = Annotated[
     str | None, option(metavar="all|auto|0,4-7", help="The ranks to simulate. auto: a few that represent all of them.")
+]
+Samples: TypeAlias = Annotated[
+    int | None,
+    option(parser=_whole_number, metavar="N", help=f"With --ranks auto: ranks to simulate at random.  [default: {DEFAULT_SAMPLES}]"),
+]
+Seed: TypeAlias = Annotated[
+    int | None, option(parser=_whole_number, metavar="S", help="With --ranks auto: chooses the random ranks.  [default: by the job]")
 ]
 Steps: TypeAlias = Annotated[
     str | None, option(metavar="N|all", help=f"Optimizer steps to run. all: to the script's end.  [default: {DEFAULT_STEPS}]")

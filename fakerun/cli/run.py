@@ -41,6 +41,8 @@ def run(
     mesh: options.Mesh = None,
     rank: options.Rank = None,
     ranks: options.Ranks = None,
+    samples: options.Samples = None,
+    seed: options.Seed = None,
     jobs: options.Jobs = None,
     steps: options.Steps = None,
     hardware: options.Hardware = None,

@@ -16,7 +16,8 @@ class JobSpec:
     """A distributed training job, as `launcher` starts it.
 
     Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
-    ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run. `env` is added to the environment of every
+    ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run: among them `samples` random ones, which
+    `seed` chooses, or the job itself without one. `env` is added to the environment of every
     rank. `mesh` is None when the job requests none. After `steps` optimizer steps the script is stopped; with None it runs to its end.
     `error_on_collective` are the operations that the script must not issue.
     """
@@ -35,6 +36,8 @@ class JobSpec:
     error_on_collective: tuple[CollectiveOp, ...] = ()
     ranks: tuple[int, ...] = (0,)
     auto_ranks: bool = False
+    samples: int = 4
+    seed: int | None = None
     timeout_s: float | None = None
 
     @property

@@ -148,6 +148,8 @@ class JobFile(BaseModel):
     error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, _valid_if(_ranks)] | None = None
+    samples: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
 
 def load_job(path: Path) -> JobRequest:
@@ -259,6 +261,8 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
         hardware=hardware,
         steps=cast("int | AllSteps | None", job.steps),
         ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
+        samples=job.samples,
+        seed=job.seed,
         routing=job.routing,
         launcher=job.launcher,
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),

@@ -18,8 +18,8 @@ from fakerun.cli.app import main
 from fakerun.cli.help import BRIEF
 from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
-from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job import launcher as job_launcher
+from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.launch.job_run import RunWatcher

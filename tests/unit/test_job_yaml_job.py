@@ -18,7 +18,7 @@ from fakerun.records.collective import CollectiveOp
 
 KEYS = (
     "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, error_on_collective, "
-    "rank, ranks"
+    "rank, ranks, samples, seed"
 )
 
 

@@ -11,6 +11,7 @@ from fakerun.emulate.cluster.handles import simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
 from fakerun.emulate.cluster.non_members import reported_non_members
 from fakerun.emulate.cluster.objects import simulated_objects
+from fakerun.emulate.cluster.own_fake_modes import own_fake_modes
 from fakerun.emulate.cluster.process_groups import simulated_process_groups
 from fakerun.emulate.cluster.started_ranks import started_ranks
 from fakerun.emulate.cluster.stores import simulated_stores
@@ -37,4 +38,5 @@ CONTEXTS: tuple[Enter, ...] = (
     accumulated_gradients,
     eager_dtensor,
     deduplicated_foreach_sharding,
+    own_fake_modes,
 )
