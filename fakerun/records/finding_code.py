@@ -408,6 +408,13 @@ class FindingCode(StrEnum):
         "script by the device's properties is what they chose for the hardware that it was simulated on.",
         "Run the job again with that --hardware to be sure.",
     )
+    OTHER_LAUNCHER = (
+        "other-launcher",
+        Severity.WARNING,
+        "Variable of another launcher",
+        "The script fails at an environment variable that another launcher sets than the one whose variables it is given.",
+        "Run it with --launcher slurm or --launcher mpi.",
+    )
     NOT_SAVED = (
         "not-saved",
         Severity.NOTE,
