@@ -14,6 +14,7 @@ from fakerun.files import write_whole
 from fakerun.job.codec import decode_job, encode_job, job_version
 from fakerun.job.spec import JobSpec
 from fakerun.records.store import RecordStore
+from fakerun.records.unwritten_files import UnwrittenFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class RunDirectory:
     @cached_property
     def records(self) -> RecordStore:
         return RecordStore(self.path)
+
+    @property
+    def unwritten(self) -> UnwrittenFiles:
+        """The files that the script believes to have written."""
+        return UnwrittenFiles(self.path)
 
     def rank(self, rank: int) -> RankFiles:
         return RankFiles(self.records.directory(rank))
@@ -143,6 +149,7 @@ def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
         )
     directory.records.run.unlink(missing_ok=True)
     directory.records.remove_shared()
+    directory.unwritten.discard()
     for rank_directory in sorted(directory.path.glob("rank-[0-9][0-9][0-9][0-9][0-9]")):
         if rank_directory.is_dir():
             RankFiles(rank_directory).remove()
