@@ -27,6 +27,7 @@ if on_gpu:
     torch.cuda.set_device(device)
 model = nn.Linear(8, 8).to(device)
 print("a fresh start", (directory / "step-3.pt").exists(), os.path.exists(directory / "latest"))
+dist.barrier()
 
 
 def say(what: str, *values: object) -> None:
