@@ -10,7 +10,7 @@ operator is an `attrgetter`, which costs as much as the attribute.
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import torch
@@ -171,6 +171,13 @@ SHARD_SIZE_AND_OFFSET = "_local_shard_size_and_offset"
 # 2.13: how FSDP2 joins meshes; the argument with which torch makes a mesh that has no process groups.
 CONCATENATE_MESHES = "_concatenate"
 INIT_BACKEND = "_init_backend"
+
+# 2.13: how DTensor asks a mesh for this rank's coordinate on an axis, and where the mesh keeps all of them.
+MESH_COORDINATE = "_sym_get_coordinate"
+MESH_COORDINATES = "_coordinate_on_dim"
+
+# 2.13: the mesh that a mesh is a part of; itself if it is none.
+root_of_mesh: Callable[[Any], Any] = methodcaller("_get_root_mesh")
 
 # 2.13: where a mesh keeps by which thread it was made, for torch's own tests, in which threads are ranks and must not share a mesh.
 THREAD_OF_MESH = "_thread_id"
@@ -389,6 +396,8 @@ __all__ = [
     "GROUP_TENSORS",
     "INIT_BACKEND",
     "MAKE_GROUP",
+    "MESH_COORDINATE",
+    "MESH_COORDINATES",
     "MODULE_PARTS",
     "NVTX_FUNCTIONS",
     "PARSE_TO",
@@ -461,6 +470,7 @@ __all__ = [
     "pytree",
     "ragged_sizes",
     "resolve_process_group",
+    "root_of_mesh",
     "schema_of",
     "sequence_number_of",
     "storage_id",

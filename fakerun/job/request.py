@@ -1,7 +1,11 @@
 """JobRequest: what one source (command line, environment, job file) specifies of a job; sources are merged and resolved to a JobSpec."""
 
+import errno
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,13 @@ from fakerun.job.spec import JobSpec
 from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
+from fakerun.spelling import did_you_mean
 
 DEFAULT_STEPS = 2
 """Two steps: the first, which creates lazy state, and a steady one."""
+
+_MOST_FILES = 1000
+"""Of a directory, in which a name like a mistyped one is looked for."""
 
 _FIRST_RANK = RankChoice.of([0])
 
@@ -94,10 +102,34 @@ class JobRequest:
 
 def check_script(script: Path) -> None:
     """Refuse a script that cannot be run, before anything runs."""
-    if script.is_dir():
+    try:
+        mode = script.stat().st_mode
+    except FileNotFoundError as error:
+        raise UsageError(_not_there(script)) from error
+    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a null byte
+        raise UsageError(f"{script}: {getattr(error, 'strerror', error)}; pass the path of a script") from error
+    if stat.S_ISDIR(mode):
         raise UsageError(f"{script}: is a directory; pass the script in it, or -m for a package")
-    if not script.is_file():
-        raise UsageError(f"no such script: {script}")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{script}: is a device or a pipe, which cannot be read by every rank; pass a file")
+    if not os.access(script, os.R_OK):
+        raise UsageError(f"{script}: cannot be read: {os.strerror(errno.EACCES)}; change its permissions")
+
+
+def _not_there(script: Path) -> str:
+    if script.is_symlink():
+        return f"{script}: is a link to {script.readlink()}, which does not exist"
+    return f"no such script: {script}{near_files(script)}"
+
+
+def near_files(path: Path) -> str:
+    """` (did you mean 'train.py'?)`, where the directory of a file that is missing has one with a name like that."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_FILES)]
+    except OSError:
+        return ""
+    return did_you_mean(path.name, sorted(names))
 
 
 def check_module(module: str) -> None:

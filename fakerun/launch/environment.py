@@ -14,6 +14,11 @@ MASTER_ADDR = "localhost"
 MASTER_PORT = "29500"
 """torchrun's default for a static rendezvous. Nothing listens there: a simulated rank has no peers."""
 
+HASH_SEED = "PYTHONHASHSEED"
+
+_HASH_SEEDS = ("1", "2")
+"""Any two."""
+
 _READ_AT_LOAD = re.compile(
     r"PYTHON|LD_|MALLOC_|GLIBC_|LC_|LANG"  # the interpreter and the C library
     r"|OMP_|GOMP_|GOTO_|KMP_|MKL|OPENBLAS_|DNNL_|ONEDNN_|ACC_|NPY_|NUMPY_|SYMPY_|MPMATH_"  # libraries that torch loads
@@ -50,6 +55,19 @@ def worker_environment(job: JobSpec, rank: int, *, inherited: Mapping[str, str],
         "TORCHELASTIC_USE_AGENT_STORE": "True",
         "TORCHELASTIC_ERROR_FILE": str(error_file),
     }
+
+
+def with_hash_seed(environment: Mapping[str, str], rank: int) -> dict[str, str]:
+    """The rank's environment with a seed for the hashes of its strings, unless the user has set one: it orders the rank's sets.
+
+    Under torchrun every rank draws a seed of its own, and what depends on the order of a set differs between ranks. A seed must be set
+    before Python starts, so each costs a fork server that imports torch; two show that ranks differ. Ranks whose numbers differ in one
+    bit have different seeds: neighbours along every axis of a mesh whose sizes are powers of two. A seed depends on the rank alone:
+    a rank does the same however many are simulated, and the fork servers can serve any number of jobs.
+    """
+    if environment.get(HASH_SEED, "") not in ("", "random"):
+        return dict(environment)
+    return {**environment, HASH_SEED: _HASH_SEEDS[rank.bit_count() % len(_HASH_SEEDS)]}
 
 
 def is_read_at_load(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf, isinf
 from typing import Protocol
 
 from fakerun.launch.process import StopReason
@@ -61,7 +62,8 @@ class Supervision:
         self.deadline = now + GRACE_S
 
 
-def until_next_deadline(supervised: Iterable[Supervision], now: float) -> float | None:
-    """Seconds until something is due; None if nothing ever is."""
+def until_next_deadline(supervised: Iterable[Supervision], others: Iterable[float], now: float) -> float | None:
+    """Seconds until a deadline of a rank, or another time at which something is due; None if nothing ever is."""
     deadlines = [each.deadline for each in supervised if each.deadline is not None]
-    return max(0.0, min(deadlines) - now) if deadlines else None
+    deadline = min([*deadlines, *others], default=inf)
+    return None if isinf(deadline) else max(0.0, deadline - now)

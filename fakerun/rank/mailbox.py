@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from fakerun.records.mailbox import Answer, Unavailable
+from fakerun.records.position import RankPosition
 
 _BUFFER_SIZE = 256
 
@@ -78,6 +79,11 @@ class ConnectedMailbox:
             self._connection.send((message, tuple(wanted)))
         answers: list[Answer] = self._connection.recv()
         return answers
+
+    def send_position(self, position: RankPosition) -> None:
+        """Tell the launcher where the rank is; in the process that made this object only."""
+        with self._lock:
+            self._connection.send(("position", position))
 
     def _send_unknown(self) -> None:
         if self._unknown:

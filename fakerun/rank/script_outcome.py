@@ -14,13 +14,20 @@ from typing import SupportsIndex
 from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
+from fakerun.printable import cut
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
+from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.run import FailureKind, ProcessFailure
+from fakerun.syntax.dependence import Reads, cause
+
+_NO_READS: Reads[PlaceholderRead] = Reads()
 
 _TIMED_OUT_STATUS = 124
 """What timeout(1) ends with."""
 _INTERRUPTED_STATUS = 128 + signal.SIGINT
+_MOST_OF_A_MESSAGE = 10_000
+_MOST_OF_A_TRACEBACK = 100_000
 
 
 def was_stopped(error: BaseException | None) -> bool:
@@ -28,8 +35,8 @@ def was_stopped(error: BaseException | None) -> bool:
     return error is not None and any(isinstance(each, StepLimitReached) for each in chain(error))
 
 
-def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> ProcessFailure | None:
-    """The failure of a script that ended with `error`; None when it ended well.
+def failure_of(error: BaseException | None, resolver: CallSiteResolver, reads: Reads[PlaceholderRead] = _NO_READS) -> ProcessFailure | None:
+    """The failure of a script that ended with `error`; None when it ended well. `reads` are those of values that nobody computed.
 
     Takes the simulation's frames out of the traceback, except where they are what is wrong.
     """
@@ -41,16 +48,8 @@ def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> Proce
     ours = next((each for each in map(_as_ours, chain(error)) if each is not None), None)
     if ours is not None:
         return _failure_of_ours(ours, error, resolver)
-    if isinstance(error, SystemExit):
-        return _exit_failure(error, resolver)
-    return ProcessFailure(
-        kind=FailureKind.EXCEPTION,
-        exception=_class_name(error),
-        message=_message(error),
-        traceback=_traceback(error),
-        exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
-        call_site=_call_site(error, resolver),
-    )
+    failure = _exit_failure(error, resolver) if isinstance(error, SystemExit) else _exception_failure(error, resolver)
+    return failure and _explained(failure, error, reads)
 
 
 def traceback_through_fakerun(error: BaseException | None) -> str | None:
@@ -68,6 +67,11 @@ def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallS
     return ProcessFailure(
         kind=FailureKind.EXIT, exception=None, message=f"exited with status {code} (os._exit)", exit_code=code, call_site=call_site
     )
+
+
+def call_site_of(frame: FrameType | None, resolver: CallSiteResolver) -> CallSite | None:
+    """The user's line that the frame is in or was called from; None if there is none."""
+    return None if frame is None else resolver.innermost(_named(stack_of(frame)))
 
 
 def timeout_failure(timeout_s: float | None, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
@@ -124,6 +128,31 @@ def run_exit_handlers() -> None:
     atexit._run_exitfuncs()  # noqa: SLF001
 
 
+def _exception_failure(error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
+    return ProcessFailure(
+        kind=FailureKind.EXCEPTION,
+        exception=_class_name(error),
+        message=_message(error),
+        traceback=_traceback(error),
+        exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
+        call_site=_call_site(error, resolver),
+    )
+
+
+def _explained(failure: ProcessFailure, error: BaseException, reads: Reads[PlaceholderRead]) -> ProcessFailure:
+    """The failure, with the reads of values that nobody computed: one that follows from such a read is not the script's."""
+    read = cause(error, reads)
+    if read is None:
+        sites = (each.call_site for each in reads)
+        return replace(failure, placeholder_reads=tuple(dict.fromkeys(site for site in sites if site is not None)))
+    return replace(
+        failure,
+        kind=FailureKind.GAP,
+        message=f"{failure.summary_line.rstrip('.')}. It follows from a value that was made up: {read}. {read.way_round}",
+        exit_code=int(EmulationGapError.exit_code),
+    )
+
+
 def _as_ours(error: BaseException) -> FakerunError | None:
     """The error as one of fakerun's, if it is one; torch's message for a gap is replaced."""
     if isinstance(error, FakerunError):
@@ -150,7 +179,7 @@ def _exit_failure(error: SystemExit, resolver: CallSiteResolver) -> ProcessFailu
     status = _status(error.code)
     if status == 0:
         return None
-    said = None if error.code is None or isinstance(error.code, int) else _encodable(str(error.code))
+    said = None if error.code is None or isinstance(error.code, int) else cut(_encodable(str(error.code)), _MOST_OF_A_MESSAGE)
     return ProcessFailure(
         kind=FailureKind.EXIT,
         exception=_class_name(error),
@@ -198,7 +227,15 @@ def _named(stack: list[tuple[FrameType, int]]) -> Iterator[tuple[str, int, str |
 
 
 def _traceback(error: BaseException) -> str:
-    return _encodable("".join(traceback.format_exception(error)))
+    """As Python prints it, without the middle of a message of megabytes: the rank's stderr has all of it."""
+    return _without_middle(_encodable("".join(traceback.format_exception(error))), _MOST_OF_A_TRACEBACK)
+
+
+def _without_middle(text: str, most: int) -> str:
+    left_out = len(text) - most
+    if left_out <= 0:
+        return text
+    return f"{text[: most // 2]}\n... {left_out} characters left out; the rank's stderr.log has them ...\n{text[-most // 2 :]}"
 
 
 def _class_name(error: BaseException) -> str:
@@ -209,7 +246,7 @@ def _class_name(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return _encodable(str(error)) or type(error).__name__
+        return cut(_encodable(str(error)), _MOST_OF_A_MESSAGE) or type(error).__name__
     except Exception:  # a class of the script's
         return f"<{type(error).__name__}, and its __str__ failed>"
 

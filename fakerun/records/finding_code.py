@@ -89,7 +89,8 @@ class FindingCode(StrEnum):
         Severity.ERROR,
         "Missing collective",
         "A rank skips a collective that the other ranks of the group call. The others wait for it, or meet it in a later call.",
-        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data.",
+        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data, "
+        "or a loop over a set.",
         (RecorderVerdict.NOT_ALL_JOINING, RecorderVerdict.TYPE, RecorderVerdict.SIZE, RecorderVerdict.DTYPE),
     )
     EXTRA_COLLECTIVE = (
@@ -97,7 +98,8 @@ class FindingCode(StrEnum):
         Severity.ERROR,
         "Extra collective",
         "A rank calls a collective that no other rank of the group calls.",
-        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data.",
+        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data, "
+        "or a loop over a set.",
         (RecorderVerdict.NOT_ALL_JOINING, RecorderVerdict.TYPE, RecorderVerdict.SIZE, RecorderVerdict.DTYPE),
     )
     SWAPPED_COLLECTIVES = (
@@ -341,6 +343,14 @@ class FindingCode(StrEnum):
         "The script chooses by unknown scores, such as a router's experts. The choice follows --routing.",
         "Run both --routing balanced and --routing worst to see how much depends on it.",
     )
+    ASSUMED_CHECK = (
+        "assumed-check",
+        Severity.NOTE,
+        "Check assumed to pass",
+        "The script checks a value that only a GPU could compute, in an assertion or a condition of which one branch only raises. "
+        "The check is assumed to pass.",
+        "Treat the check as not made: on real data it may fail.",
+    )
     ASSUMED_FINITE = (
         "assumed-finite",
         Severity.NOTE,
@@ -377,8 +387,8 @@ class FindingCode(StrEnum):
         "not-saved",
         Severity.NOTE,
         "Checkpoint not written",
-        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours. The ranks of this run "
-        "find and load a stand-in with shapes, dtypes, devices and what is known of values.",
+        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours. The ranks of this "
+        "run find and load a stand-in with shapes, dtypes, devices and what is known of values.",
         "Nothing needs to be done: the dry run goes on as if the file were there.",
     )
     NOT_LOADED = (

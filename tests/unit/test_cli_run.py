@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ import pytest
 
 import fakerun
 from fakerun.cli.app import main
+from fakerun.cli.help import BRIEF
+from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.routing import Routing
@@ -210,7 +213,7 @@ USAGE_ERRORS = {
     ". --world-size 2": ".: is a directory; pass the script in it, or -m for a package",
     "run": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "--world-size 2": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
-    "train.py": (
+    "train.py --ranks 0-3": (
         "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
     ),
     "train.py --world-size 0": "world size 0: must be at least 1",
@@ -372,7 +375,9 @@ def test_an_internal_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert main(["train.py", "--world-size", "2"]) == 4
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error
-    assert error.splitlines()[-1] == "fakerun: error: internal error in fakerun; please report it with the traceback above"
+    last = error.splitlines()[-1]
+    assert last.startswith("fakerun: error: internal error in fakerun; please report it with the traceback above; the run directory is ")
+    assert Path(last.rpartition(" ")[2]).is_dir()
 
 
 def fakerun_process(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -386,23 +391,40 @@ def test_version() -> None:
     assert (process.returncode, process.stdout, process.stderr) == (0, f"fakerun {fakerun.__version__}\n", "")
 
 
+HELP = {"fakerun": "run", "run": "run", "train.py": "run", "report": "report"}
+_OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+
+
+@pytest.mark.parametrize(("first", "command"), HELP.items())
+def test_help_fits_a_terminal_and_ends_with_the_exit_codes(capsys: pytest.CaptureFixture[str], first: str, command: str) -> None:
+    assert main([*([] if first == "fakerun" else [first]), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "\n".join(lines) == BRIEF[command].rstrip()
+    assert any(line.startswith("Example: fakerun ") for line in lines)
+    text = " ".join(lines)
+    assert all(f" {int(code)} " in text for code in ExitCode)
+
+
+@pytest.mark.parametrize("command", BRIEF)
+def test_help_names_only_options_that_there_are(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "--help-all"]) == 0
+    known = set(_OPTION.findall(capsys.readouterr().out))
+    assert set(_OPTION.findall(BRIEF[command])) - {"--run-dir"} <= known
+
+
 @pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])
-def test_help_of_the_whole_command_has_the_options_of_run(args: tuple[str, ...]) -> None:
+def test_help_of_the_whole_command_is_that_of_run(args: tuple[str, ...]) -> None:
     process = fakerun_process(*args)
-    assert process.returncode == 0
-    assert process.stdout.startswith("Usage: fakerun [run] SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
-    assert "--world-size N" in process.stdout
-    assert "--rdzv-backend" not in process.stdout
+    assert (process.returncode, process.stdout) == (0, BRIEF["run"])
 
 
-def test_help_of_run() -> None:
-    process = fakerun_process("train.py", "--help")
-    assert process.returncode == 0
-    assert process.stdout.startswith("Usage: fakerun run SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
-
-
-def test_help_names_the_hardware() -> None:
-    text = " ".join(fakerun_process("--help").stdout.split())
+def test_the_full_help_has_all_options_but_those_of_torchrun_that_do_nothing() -> None:
+    text = " ".join(fakerun_process("--help-all").stdout.split())
+    assert text.startswith("Usage: fakerun [run] SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]")
+    assert all(option in text for option in ("--world-size N", "--error-on-collective", "--version", "report"))
+    assert "--rdzv-backend" not in text
     assert f"(h100-80gb,memory=94GiB): {', '.join(accelerator_names())}. [default: {DEFAULT_HARDWARE}]" in text
 
 

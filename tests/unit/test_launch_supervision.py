@@ -1,5 +1,7 @@
 """Waiting for ranks: the signals that each is sent, and when."""
 
+from math import inf
+
 import pytest
 
 from fakerun.launch.process import StopReason
@@ -78,4 +80,10 @@ def test_without_a_limit_a_rank_may_run_for_ever() -> None:
     ids=["nobody", "no limit", "the first", "overdue"],
 )
 def test_how_long_nothing_is_due(deadlines: list[float | None], seconds: float | None) -> None:
-    assert until_next_deadline([Supervision(process=Process(), deadline=deadline) for deadline in deadlines], now=2.0) == seconds
+    assert until_next_deadline([Supervision(process=Process(), deadline=deadline) for deadline in deadlines], [], now=2.0) == seconds
+
+
+def test_something_else_may_be_due_earlier() -> None:
+    supervised = [Supervision(process=Process(), deadline=9.0), Supervision(process=Process(), deadline=None)]
+    assert until_next_deadline(supervised, [inf, 6.0], now=2.0) == 4.0
+    assert until_next_deadline(supervised[1:], [inf], now=2.0) is None
