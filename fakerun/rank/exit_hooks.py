@@ -6,16 +6,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from fakerun.call_site import CallSiteResolver
+from fakerun.errors import FakerunError
 from fakerun.patching import Patches
 from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
-from fakerun.rank.script_outcome import call_site_of, exit_failure, interruption_failure, timeout_failure
+from fakerun.rank.script_outcome import aborted_failure, call_site_of, exit_failure, interruption_failure, timeout_failure
 from fakerun.records.position import POSITION_REQUEST
 from fakerun.records.run import FailureKind
 
@@ -76,6 +77,17 @@ def _requests(control: int) -> Iterator[str]:
     while data := os.read(control, 256):
         *lines, begun = (begun + data).split(b"\n")
         yield from (line.decode() for line in lines)
+
+
+def abort_of(recorder: Recorder, resolver: CallSiteResolver) -> Callable[[FakerunError], None]:
+    """A function that ends this rank from any thread, with an error of ours as the failure of the main thread."""
+    main_thread = threading.get_ident()
+
+    def abort(error: FakerunError) -> None:
+        recorder.write(aborted_failure(error, sys._current_frames().get(main_thread), resolver))  # noqa: SLF001
+        exit_now(0)
+
+    return abort
 
 
 def _end_with_launcher() -> None:

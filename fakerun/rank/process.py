@@ -12,7 +12,7 @@ from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.rank import script_outcome
-from fakerun.rank.exit_hooks import exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.exit_hooks import abort_of, exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
 from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
@@ -45,7 +45,7 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox)
 def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
-    with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, resolver):
+    with Simulation(job, rank, mailbox, abort_of(recorder, resolver)) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
         _run_to_end(Program.of(job, rank), simulation, recorder, resolver)
 

@@ -85,6 +85,17 @@ def interruption_failure(frame: FrameType | None, resolver: CallSiteResolver) ->
     return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, resolver, exit_code=_INTERRUPTED_STATUS)
 
 
+def aborted_failure(error: FakerunError, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank that `error` ended while the main thread was in `frame`."""
+    return ProcessFailure(
+        kind=_kind(error),
+        exception=_class_name(error),
+        message=_message(error),
+        exit_code=int(error.exit_code),
+        call_site=resolver.innermost(_named(stack_of(frame))),
+    )
+
+
 def internal_failure(error: BaseException) -> ProcessFailure:
     """The failure of a rank in which fakerun itself raised `error`; its frames are kept."""
     return ProcessFailure(
@@ -164,15 +175,20 @@ def _as_ours(error: BaseException) -> FakerunError | None:
 
 
 def _failure_of_ours(ours: FakerunError, error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
-    is_usage = isinstance(ours, UsageError)
     return ProcessFailure(
-        kind=FailureKind.USAGE if is_usage else FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL,
+        kind=_kind(ours),
         exception=_class_name(ours),
         message=_message(ours),
-        traceback="" if is_usage else _traceback(error),
+        traceback="" if isinstance(ours, UsageError) else _traceback(error),
         exit_code=int(ours.exit_code),
         call_site=_call_site(ours, resolver) or _call_site(error, resolver),
     )
+
+
+def _kind(ours: FakerunError) -> FailureKind:
+    if isinstance(ours, UsageError):
+        return FailureKind.USAGE
+    return FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL
 
 
 def _exit_failure(error: SystemExit, resolver: CallSiteResolver) -> ProcessFailure | None:

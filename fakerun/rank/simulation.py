@@ -1,7 +1,8 @@
 """The simulation of one rank: the emulation and the trace, wired together around the script."""
 
+import _thread
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
-from fakerun.errors import UsageError
+from fakerun.errors import FakerunError, UsageError
 from fakerun.job.spec import JobSpec
 from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
@@ -33,8 +34,10 @@ from fakerun.trace.trace import RankTrace
 class Simulation:
     """A context manager: inside it this process is rank `rank` of `job`, watched. `record` tells what was seen."""
 
-    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox = NO_PEERS) -> None:
+    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox = NO_PEERS, abort: Callable[[FakerunError], None] | None = None) -> None:
+        """`abort` ends the rank from another thread; without it the main thread is interrupted."""
         self._job = job
+        self._abort = abort or _interrupt
         self._mailbox = mailbox
         self._rank = rank
         self._groups = GroupNames(rank, job.world_size, job.mesh)
@@ -49,7 +52,7 @@ class Simulation:
             stack.enter_context(_the_only_one())
             stack.enter_context(_predictable_collection())
             stack.enter_context(self._trace.watching())
-            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers))
+            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers, self._abort))
             self._stack = stack.pop_all()
         return self
 
@@ -111,6 +114,10 @@ class Simulation:
                 message="the script ended without an optimizer step: the report covers all of it as one unfinished step.",
                 ranks=(self._rank,),
             )
+
+
+def _interrupt(error: FakerunError) -> None:
+    _thread.interrupt_main()
 
 
 _running: list[None] = []

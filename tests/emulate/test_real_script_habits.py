@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,43 @@ def test_pinned_memory(simulation: Simulation) -> None:
     pinned = torch.ones(3).pin_memory()
     assert pinned.to("cuda", non_blocking=True).is_cuda
     assert torch.empty(3, pin_memory=True).shape == (3,)
+
+
+PINNED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "pinned": lambda pinned: pinned,
+    "a view": lambda pinned: pinned[1:],
+    "already on the host": lambda pinned: pinned.cpu(),
+    "pinned again": lambda pinned: pinned.pin_memory(),
+    "of numbers": lambda pinned: torch.tensor([1.0], pin_memory=True),
+    "empty": lambda pinned: torch.empty(3, pin_memory=True),
+    "large": lambda pinned: torch.zeros(2**23, pin_memory=True),
+    "like a device tensor": lambda pinned: torch.empty_like(pinned.cuda(), device="cpu", pin_memory=True),
+    "new": lambda pinned: pinned.new_ones(3, pin_memory=True),
+    "copied without waiting": lambda pinned: pinned.cuda().to("cpu", non_blocking=True),
+    "a batch": lambda pinned: next(iter(DataLoader(TensorDataset(pinned), pin_memory=True)))[0],
+}
+NOT_PINNED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "pageable": lambda pinned: torch.ones(3),
+    "a copy": lambda pinned: pinned.clone(),
+    "on the device": lambda pinned: pinned.cuda(),
+    "copied from the device": lambda pinned: pinned.cuda().cpu(),
+}
+
+
+@pytest.mark.parametrize("name", [*PINNED, *NOT_PINNED])
+def test_host_memory_knows_that_it_is_pinned(simulation: Simulation, name: str) -> None:
+    host = torch.ones(3)
+    pinned = host.pin_memory()
+    pinned[0] = 2.0
+    assert host.tolist() == [1.0] * 3, "pin_memory copies"
+    tensor = (PINNED | NOT_PINNED)[name](pinned)
+    assert tensor.is_pinned() == (name in PINNED)
+    assert tensor.untyped_storage().is_pinned() == (name in PINNED)
+
+
+def test_device_memory_cannot_be_pinned(simulation: Simulation) -> None:
+    with pytest.raises(RuntimeError, match=r"cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned"):
+        torch.ones(3, device="cuda").pin_memory()
 
 
 # -- the CUDA API ------------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class UnknownValues:
         self._routing = context.job.routing
         self._findings = context.findings
         self._reads = context.reads
+        self._pinned = context.pinned
         self._silenced = 0
         self.wrote_placeholders = False
         """Whether a host tensor was filled with placeholders, which may have been copied anywhere since."""
@@ -56,7 +57,6 @@ class UnknownValues:
         mode.handle(aten._local_scalar_dense.default, self._scalar)
         mode.handle(aten._to_copy.default, self._copy)
         mode.handle(aten.copy_.default, self._copy_into)
-        mode.handle(aten.is_pinned.default, lambda func, args, kwargs: False)
         mode.handle(aten.equal.default, self._equal)
         mode.handle(aten._is_all_true.default, self._is_valid)
 
@@ -101,7 +101,10 @@ class UnknownValues:
         if device is None or device.type == source.device.type:
             return UNHANDLED
         if device.type == "cpu" and type(source) is FakeTensor:
-            return self._to_host(source, kwargs.get("dtype") or source.dtype)
+            received = self._to_host(source, kwargs.get("dtype") or source.dtype)
+            if received is not UNHANDLED and kwargs.get("non_blocking"):
+                self._pinned.add(received)  # as ATen/native/TensorConversions.cpp does, so that the copy need not wait (2.13)
+            return received
         if type(source) is FakeTensor or source.device.type != "cpu":
             return UNHANDLED
         copy = self._mode.simulate_call(func, (), args, dict(kwargs))
