@@ -184,6 +184,12 @@ INIT_BACKEND = "_init_backend"
 MESH_COORDINATE = "_sym_get_coordinate"
 MESH_COORDINATES = "_coordinate_on_dim"
 
+# 2.13: how FSDP2 divides a parameter among ranks.
+CHUNKS_OF_PARAMETER = (torch.distributed.fsdp._fully_shard._fsdp_param, "_chunk_with_empty")
+
+# 2.13: how DTensor divides a tensor among ranks.
+SPLIT_TENSOR = "_split_tensor"
+
 # 2.13: the mesh that a mesh is a part of; itself if it is none.
 root_of_mesh: Callable[[Any], Any] = methodcaller("_get_root_mesh")
 
@@ -372,6 +378,7 @@ __all__ = [
     "AUTOCAST_CUDA_KEYS",
     "BACKENDS_AVAILABLE",
     "CHECKPOINT_WRAPPED",
+    "CHUNKS_OF_PARAMETER",
     "COMPILED_FROM",
     "COMPILED_MODULE",
     "CONCATENATE_MESHES",
@@ -415,6 +422,7 @@ __all__ = [
     "SET_SEQUENCE_NUMBER",
     "SHARD_SIZE_AND_OFFSET",
     "SPLIT_SOURCE",
+    "SPLIT_TENSOR",
     "START_COALESCING",
     "STEP_IF_FINITE",
     "STORE_BARRIER",

@@ -284,11 +284,28 @@ class FindingCode(StrEnum):
 
     # -- ranks that were not simulated -------------------------------------------------------------------------------------------------
 
+    RANKS_REPRESENTED = (
+        "ranks-represented",
+        Severity.NOTE,
+        "Ranks represented",
+        "With --ranks auto some ranks are simulated. All that the program did with its rank was followed, and of every class of ranks that "
+        "it tells apart one was simulated: the others take the same branches.",
+        "Use --ranks all to simulate every rank.",
+    )
     RANKS_ASSUMED = (
         "ranks-assumed",
-        Severity.NOTE,
+        Severity.WARNING,
         "Ranks assumed",
-        "With --ranks auto some ranks are simulated, and the others are assumed to match them.",
+        "With --ranks auto some ranks are simulated, and the others are assumed to match them, although not all that depends on the rank "
+        "is known: the program used it as an index into data, as a seed or in a name, or ranks differ where no test of the rank says why.",
+        "Use --ranks all to simulate every rank, or --samples to simulate more of them.",
+    )
+    RANKS_UNKNOWN = (
+        "ranks-unknown",
+        Severity.WARNING,
+        "Ranks unknown",
+        "With --ranks auto nothing is assumed of these ranks: the program tells apart more classes of ranks than are simulated, or the "
+        "process groups of the ranks are not known. Nothing is checked of them.",
         "Use --ranks all to simulate every rank.",
     )
     ASSUMPTION_REFUTED = (
@@ -391,18 +408,26 @@ class FindingCode(StrEnum):
         "script by the device's properties is what they chose for the hardware that it was simulated on.",
         "Run the job again with that --hardware to be sure.",
     )
+    OTHER_LAUNCHER = (
+        "other-launcher",
+        Severity.WARNING,
+        "Variable of another launcher",
+        "The script fails at an environment variable that another launcher sets than the one whose variables it is given.",
+        "Run it with --launcher slurm or --launcher mpi.",
+    )
     NOT_SAVED = (
         "not-saved",
         Severity.NOTE,
         "Checkpoint not written",
-        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours.",
+        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours. The ranks of this "
+        "run find and load a stand-in with shapes, dtypes, devices and what is known of values.",
         "Nothing needs to be done: the dry run goes on as if the file were there.",
     )
     NOT_LOADED = (
         "not-loaded",
         Severity.NOTE,
         "Checkpoint not loaded",
-        "A sharded checkpoint is not loaded; the state stays as it is.",
+        "A sharded checkpoint that this run has not saved is not loaded; the state stays as it is.",
         "A script that continues from the step of its checkpoint starts from the beginning here.",
     )
     COMPILED_EAGERLY = (

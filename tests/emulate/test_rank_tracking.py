@@ -147,6 +147,13 @@ FORMS = {
     "__import__('numpy').int64(3) == rank": ["3 == rank", 0],
     "rank == __import__('numpy').int64(3)": ["3 == rank", 0],
     "rank in __import__('numpy').arange(3)": ["rank in [0, 1, 2]", 0],
+    "torch.empty(rank % 3 + 1).sum() * 0": ["(rank % 3) + 1", 1],
+    "torch.zeros((2, node)).numel()": ["node_rank", 2],
+    "torch.full((2,), rank).numel()": [],
+    "torch.ones(6).view(-1, node).shape[0]": ["node_rank", 2],
+    "torch.ones(64, device='cuda')[:rank].numel()": ["rank", 21],
+    "torch.nn.Linear(2, node).out_features == 2": ["node_rank", 2, "node_rank == 2", 1],
+    "len(torch.nn.ModuleList([torch.nn.ReLU(), torch.nn.ReLU()])[:node])": ["node_rank", 2],
     # Text.
     "os.environ['RANK'] == '21'": ["rank == 21", 1],
     "os.environ.get('LOCAL_RANK', '0') in ('0', '5', 'x')": ["local_rank in [0, 5]", 1],
@@ -177,7 +184,7 @@ def test_forms(followed: Simulation, form: str) -> None:
     assert program.tests == [(2, text, outcome) for text, outcome in zip(expected[::2], expected[1::2], strict=True)]
     assert program.unfollowed == []
     # The value is what it is with a plain rank.
-    plain = {"rank": RANK, "local_rank": 5, "node": 2, "os": os, "dist": dist}
+    plain = {"rank": RANK, "local_rank": 5, "node": 2, "os": os, "dist": dist, "torch": torch}
     assert program.values["value"] == eval(form, {**plain, "print": program.values.get("print", print)})
 
 
@@ -196,6 +203,9 @@ UNFOLLOWED = {
     "'%d' % rank == '3'": "text",
     "'{}'.format(rank) == '3'": "text",
     "f'{rank}-{local_rank}' == '3-3'": "text",
+    "open(f'part_{rank}.txt') if os.path.isdir('x') else os.path.exists(f'./part_{rank}.txt')": "text",
+    "__import__('pathlib').Path('parts', str(rank), 'x.txt').exists()": "text",
+    "next(iter(torch.utils.data.DistributedSampler(range(99))), None)": "index",
     "round(rank / 8)": "argument",
     "rank.bit_length()": "argument",
     "[0] * rank": "argument",
@@ -227,6 +237,9 @@ HARMLESS = (
     "isinstance(rank, int) and type(rank) is int and type(os.environ['RANK']) == str",
     "{rank: 1}",
     "hash(rank)",
+    "open(f'out_{rank}.txt', 'w').close()",
+    "open('program_0.py').close()",
+    "torch.save({}, f'saved_{rank}.pt')",
 )
 
 
@@ -299,19 +312,19 @@ dist.get_group_rank(global_rank=rank, group=few.get_group()) == 0
 """
     tests = Program(followed, text).tests
     dp = "((rank // 8) % 4)"
-    assert [(line, test) for line, test, _ in tests if line in (4, 5, 6, 7, 9)] == [
+    assert [(line, test) for line, test, _ in tests if line in (4, 5, 6, 7, 9, 10)] == [
         (4, f"{dp} == 2"),
         (5, "(rank % 8) == 5"),
         (6, "(rank // 32) == 0"),
         (7, f"{dp} == 1"),
         (9, "rank == 0"),
+        (10, "(rank % 8) == 3"),
     ]
     assert [test for test in tests if test[0] > 10] == [
         (13, "rank in [3, 4, 21, 22]", 1),
         (13, "place in [3, 4, 21, 22] == 0", 0),
         (14, "([3, 4, 21, 22].index(rank)) == 0", 0),
     ]
-    assert (10, "place in [16, 17, 18, 19, 20, 21, 22, 23] == 3", 0) in tests
 
 
 def test_groups_tell_positions(followed: Simulation) -> None:
@@ -330,6 +343,31 @@ def test_library_modules_and_modules_that_import_them(followed: Simulation) -> N
     tests = [test for test in followed.seen().rank_tests if str(test.call_site) == "library_of_ranks.py:3"]
     assert [text_of(test.function) for test in tests] == ["rank in [1, 2]"]
     assert not list(Path("__pycache__").glob("library_of_ranks*"))
+
+
+def test_an_option_of_argparse_is_followed(followed: Simulation) -> None:
+    text = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--local-rank", type=int, default=os.environ["LOCAL_RANK"])
+parser.parse_args([]).local_rank == 0
+"""
+    assert Program(followed, text).tests == [(5, "local_rank == 0", 0)]
+
+
+def test_shards_that_differ_in_size_are_tests(followed: Simulation) -> None:
+    """10 rows on 8 ranks: five have two, three have none; as shards of DTensor, the padding differs."""
+    text = """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard, distribute_tensor
+mesh = init_device_mesh("cuda", (8, 8), mesh_dim_names=("dp", "tp"))
+fully_shard(torch.nn.Linear(10, 10, device="cuda"), mesh=mesh["tp"])
+distribute_tensor(torch.randn(10, 3, device="cuda"), mesh["tp"], [Shard(0)])
+fully_shard(torch.nn.Linear(16, 16, device="cuda"), mesh=mesh["tp"])
+"""
+    tests = Program(followed, text).tests
+    assert set(tests) == {(line, "[0, 0, 0, 0, 0, 1, 1, 1][rank % 8]", 1) for line in (6, 7)}
 
 
 def test_a_test_in_every_step_is_recorded_once(followed: Simulation) -> None:

@@ -66,6 +66,8 @@ NO_ATTRIBUTES = {
     "fakerun.emulate.device.threads": {"_bootstrap_inner", "_target"},
     # Where `os.environ` keeps the values.
     "fakerun.emulate.rank_tracking.sources": {"_data"},
+    # How argparse converts the text of an option.
+    "fakerun.emulate.rank_tracking.uses": {"_get_value"},
 }
 """Strings that look like private names and are no attributes of torch's."""
 

@@ -8,6 +8,7 @@ from fakerun.emulate.order import Enter
 from fakerun.emulate.rank_tracking.imports import followed_modules
 from fakerun.emulate.rank_tracking.sources import followed_sources
 from fakerun.emulate.rank_tracking.tracker import RankTracker, active
+from fakerun.emulate.rank_tracking.uses import observed_uses
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def followed_rank(context: EmulationContext) -> Iterator[None]:
     tracker = RankTracker(context.rank_uses)
     active.tracker = tracker
     try:
-        with followed_modules(), followed_sources(context, tracker):
+        with followed_modules(), followed_sources(context, tracker), observed_uses(context, tracker):
             yield
     finally:
         active.tracker = None

@@ -74,6 +74,11 @@ class RankSources:
             self._in_groups[group] = follow(value, self._position(ranks), self._tracker, frame)
         return self._in_groups[group]
 
+    def is_axis(self, group: Any, place: Any) -> None:
+        """The group is one along an axis of a mesh, on which this rank has that coordinate."""
+        if type(place) is RankInt and group not in self._in_groups and dist.get_group_rank(group, self._rank) == place.plain:
+            self._in_groups[group] = place
+
     def coordinate(self, mesh: DeviceMesh, known: Any, frame: FrameType) -> Any:
         """The mesh's coordinate of this rank, of the type that it has, kept by the mesh; None stays None, but is a test."""
         if known is None or type(known[0]) is int:
@@ -187,6 +192,7 @@ def _is_plumbing(frame: FrameType) -> bool:
 
 def _follow_meshes(patches: Patches, sources: RankSources) -> None:
     get_coordinate, get_local_rank, get_rank = DeviceMesh.get_coordinate, DeviceMesh.get_local_rank, DeviceMesh.get_rank
+    get_group = DeviceMesh.get_group
     private_coordinate = getattr(DeviceMesh, MESH_COORDINATE)
 
     def followed_get_coordinate(mesh: DeviceMesh) -> Any:
@@ -197,21 +203,33 @@ def _follow_meshes(patches: Patches, sources: RankSources) -> None:
         return private_coordinate(mesh, index)
 
     def followed_get_local_rank(mesh: DeviceMesh, mesh_dim: Any = None) -> Any:
-        value, coordinate = get_local_rank(mesh, mesh_dim), get_coordinate(mesh)
-        if coordinate is None:
-            return value
-        names = mesh.mesh_dim_names or ()
-        axis = names.index(mesh_dim) if mesh_dim in names else mesh_dim or 0
-        followed = sources.coordinate(mesh, coordinate, sys._getframe(1))
-        return followed[axis] if isinstance(axis, int) and coordinate[axis] == value else value
+        followed = sources.coordinate(mesh, get_coordinate(mesh), sys._getframe(1))
+        value, axis = get_local_rank(mesh, mesh_dim), _axis(mesh, mesh_dim)
+        return value if followed is None or axis is None or followed[axis].plain != value else followed[axis]
 
     def followed_get_rank(mesh: DeviceMesh) -> Any:
         return sources.known(RankOperation.RANK, get_rank(mesh), sys._getframe(1))
 
+    def followed_get_group(mesh: DeviceMesh, mesh_dim: Any = None) -> Any:
+        group, coordinate = get_group(mesh, mesh_dim), get_coordinate(mesh)
+        if coordinate is not None:
+            axis = _axis(mesh, mesh_dim)
+            place = sources.coordinate(mesh, coordinate, sys._getframe(1))[axis] if axis is not None else None
+            sources.is_axis(group, place)
+        return group
+
+    patches.set(DeviceMesh, "get_group", followed_get_group)
     patches.set(DeviceMesh, "get_coordinate", followed_get_coordinate)
     patches.set(DeviceMesh, MESH_COORDINATE, followed_private_coordinate)
     patches.set(DeviceMesh, "get_local_rank", followed_get_local_rank)
     patches.set(DeviceMesh, "get_rank", followed_get_rank)
+
+
+def _axis(mesh: DeviceMesh, name: Any) -> int | None:
+    """The number of the axis; None if the mesh has none of this name: it may have been flattened."""
+    names = mesh.mesh_dim_names or ()
+    axis = names.index(name) if name in names else name or 0
+    return axis if isinstance(axis, int) else None
 
 
 class _RankBytes(bytes):

@@ -27,6 +27,8 @@ class RankText(str):
     def of(cls, text: str, parts: Parts | None) -> "RankText":
         made = str.__new__(cls, text)
         made.parts = parts
+        if active.tracker is not None:
+            active.tracker.file_names.add(text, None if parts is None else [isinstance(part, Expression) or part for part in parts])
         return made
 
     @property
