@@ -419,14 +419,15 @@ class FindingCode(StrEnum):
         "not-saved",
         Severity.NOTE,
         "Checkpoint not written",
-        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours.",
+        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours. The ranks of this "
+        "run find and load a stand-in with shapes, dtypes, devices and what is known of values.",
         "Nothing needs to be done: the dry run goes on as if the file were there.",
     )
     NOT_LOADED = (
         "not-loaded",
         Severity.NOTE,
         "Checkpoint not loaded",
-        "A sharded checkpoint is not loaded; the state stays as it is.",
+        "A sharded checkpoint that this run has not saved is not loaded; the state stays as it is.",
         "A script that continues from the step of its checkpoint starts from the beginning here.",
     )
     COMPILED_EAGERLY = (
