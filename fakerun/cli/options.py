@@ -8,6 +8,7 @@ import typer
 
 from fakerun.cli.report_output import option
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
+from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.request import DEFAULT_SAMPLES, DEFAULT_STEPS
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.printable import cut
@@ -32,6 +33,10 @@ def _seconds(text: str) -> float:
 
 def _complete_hardware(incomplete: str) -> list[str]:
     return [name for name in accelerator_names() if name.startswith(incomplete)]
+
+
+def _complete_launcher(incomplete: str) -> list[str]:
+    return [name for name in Launcher if name.startswith(incomplete)]
 
 
 def _complete_routing(incomplete: str) -> list[str]:
@@ -85,6 +90,15 @@ RoutingName: TypeAlias = Annotated[
         metavar="|".join(Routing),
         help=f"Where choices depend on unknown scores, such as a router's experts: how they fall.  [default: {DEFAULT_ROUTING}]",
         autocompletion=_complete_routing,
+    ),
+]
+LauncherName: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--launcher",
+        metavar="|".join(Launcher),
+        help=f"Whose environment variables the ranks find.  [default: {DEFAULT_LAUNCHER}]",
+        autocompletion=_complete_launcher,
     ),
 ]
 ErrorOnCollective: TypeAlias = Annotated[

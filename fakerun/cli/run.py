@@ -47,6 +47,7 @@ def run(
     steps: options.Steps = None,
     hardware: options.Hardware = None,
     routing: options.RoutingName = None,
+    launcher: options.LauncherName = None,
     error_on_collective: options.ErrorOnCollective = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,

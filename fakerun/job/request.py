@@ -13,6 +13,7 @@ from typing import Any
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
+from fakerun.job.launcher import DEFAULT_LAUNCHER, launcher_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
@@ -55,6 +56,7 @@ class JobRequest:
     samples: int | None = None
     seed: int | None = None
     routing: str | None = None
+    launcher: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
 
@@ -114,6 +116,7 @@ class JobRequest:
             samples=samples,
             seed=self.seed,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
+            launcher=launcher_named(self.launcher or DEFAULT_LAUNCHER),
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
         )

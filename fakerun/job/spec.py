@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.records.collective import CollectiveOp
@@ -12,7 +13,7 @@ from fakerun.records.collective import CollectiveOp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """A distributed training job, as torchrun starts it.
+    """A distributed training job, as `launcher` starts it.
 
     Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
     ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run: among them `samples` random ones, which
@@ -31,6 +32,7 @@ class JobSpec:
     hardware: Accelerator
     steps: int | None = 2
     routing: Routing = DEFAULT_ROUTING
+    launcher: Launcher = DEFAULT_LAUNCHER
     error_on_collective: tuple[CollectiveOp, ...] = ()
     ranks: tuple[int, ...] = (0,)
     auto_ranks: bool = False

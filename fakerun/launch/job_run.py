@@ -92,6 +92,7 @@ class JobRun:
         """Keep the job in the directory, and take over the records of ranks that an earlier run has finished there."""
         self._records = {record.rank: record for record in finished_ranks(self.directory)}
         self.directory.write_job(self.job)
+        self.directory.unwritten.begin()
         self.directory.records.write_run(replace(run_record_of(()), is_complete=False))
         self.watcher.planned(self.job.ranks or tuple(self._records))
         for record in self._records.values():
@@ -154,6 +155,7 @@ class JobRun:
             self.directory.rank(rank).make()
             self._keep(unstarted_record(self.job, rank))
         self.queue.clear()
+        self.directory.unwritten.end()
         run = self._selection.run_record(self._records, is_complete=self.is_done)
         self.directory.records.write_run(run)
         return run

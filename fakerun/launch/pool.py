@@ -158,6 +158,9 @@ def _receive(run: JobRun, sender: RunningRank) -> None:
                 case ("fetch", wanted):
                     run.mailbox.fetch(sender.rank, wanted)
                     sender.supervision.pause(time.monotonic())
+                case ("wait", wanted):
+                    run.mailbox.wait(sender.rank, wanted)
+                    sender.supervision.pause(time.monotonic())
     except (EOFError, ConnectionResetError):
         sender.is_connected = False
 

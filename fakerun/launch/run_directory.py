@@ -19,6 +19,7 @@ from fakerun.files import write_whole
 from fakerun.job.codec import decode_job, encode_job, job_version
 from fakerun.job.spec import JobSpec
 from fakerun.records.store import RecordStore
+from fakerun.records.unwritten_files import UnwrittenFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ class RunDirectory:
     @cached_property
     def records(self) -> RecordStore:
         return RecordStore(self.path)
+
+    @property
+    def unwritten(self) -> UnwrittenFiles:
+        """The files that the script believes to have written."""
+        return UnwrittenFiles(self.path)
 
     def rank(self, rank: int) -> RankFiles:
         return RankFiles(self.records.directory(rank))

@@ -408,18 +408,26 @@ class FindingCode(StrEnum):
         "script by the device's properties is what they chose for the hardware that it was simulated on.",
         "Run the job again with that --hardware to be sure.",
     )
+    OTHER_LAUNCHER = (
+        "other-launcher",
+        Severity.WARNING,
+        "Variable of another launcher",
+        "The script fails at an environment variable that another launcher sets than the one whose variables it is given.",
+        "Run it with --launcher slurm or --launcher mpi.",
+    )
     NOT_SAVED = (
         "not-saved",
         Severity.NOTE,
         "Checkpoint not written",
-        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours.",
+        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours. The ranks of this "
+        "run find and load a stand-in with shapes, dtypes, devices and what is known of values.",
         "Nothing needs to be done: the dry run goes on as if the file were there.",
     )
     NOT_LOADED = (
         "not-loaded",
         Severity.NOTE,
         "Checkpoint not loaded",
-        "A sharded checkpoint is not loaded; the state stays as it is.",
+        "A sharded checkpoint that this run has not saved is not loaded; the state stays as it is.",
         "A script that continues from the step of its checkpoint starts from the beginning here.",
     )
     COMPILED_EAGERLY = (

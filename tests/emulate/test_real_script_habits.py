@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from fakerun.rank.simulation import Simulation
-from tests.in_process import Simulate
+from tests.in_process import Simulate, really
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -496,7 +496,7 @@ def test_what_was_saved_can_be_loaded_again(location: Any, where: str, tmp_path:
     optimizer.step()
     path = tmp_path / "checkpoint.pt"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "rng": torch.get_rng_state()}, path)
-    assert not path.exists()
+    assert not really(tmp_path)
     before = torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1)
     loaded = torch.load(path, map_location=location, weights_only=True)
     after = torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1)
@@ -520,17 +520,18 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path, simulation: Simulat
     on_host = {name: value.cpu() for name, value in model.state_dict().items()}
     for state in (model.state_dict(), on_host, {"epoch": 3}, model):
         torch.save(state, path)
+        assert type(torch.load(path, weights_only=False)) is type(state)
         torch.save(state, str(path) + ".tmp")
-        if (tmp_path / "checkpoint.pt.tmp").exists():
-            assert state == {"epoch": 3}
+        assert ("checkpoint.pt.tmp" in really(tmp_path)) == (state == {"epoch": 3})
+        if "checkpoint.pt.tmp" in really(tmp_path):
             Path(str(path) + ".tmp").unlink()
         else:
             Path(str(path) + ".tmp").replace(path)
-            assert torch.load(path, weights_only=False) is not None
-        assert path.read_bytes() == b"precious"
+        assert really(tmp_path) == {"checkpoint.pt": b"precious"}
     with path.with_name("other.pt").open("wb") as file:
         torch.save(on_host, file)
-    assert path.with_name("other.pt").stat().st_size == 0
+    assert really(tmp_path)["other.pt"] == b""
+    assert torch.load(path.with_name("other.pt"))["0.weight"].shape == (32, 16)
 
 
 def test_saving_what_is_on_the_host_happens(tmp_path: Path, simulation: Simulation) -> None:
@@ -714,7 +715,9 @@ def test_sharded_checkpoints_are_neither_written_nor_read(tmp_path: Path, simula
     dcp.save(state, checkpoint_id=tmp_path / "sharded")
     dcp.async_save(state, checkpoint_id=tmp_path / "sharded").result()
     dcp.load(state, checkpoint_id=tmp_path / "sharded")
-    assert not (tmp_path / "sharded").exists()
+    assert not really(tmp_path)
+    assert "not-loaded" not in codes(simulation)
+    dcp.load(state, checkpoint_id=tmp_path / "another")
     assert {"not-saved", "not-loaded"} <= codes(simulation)
 
 

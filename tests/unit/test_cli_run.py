@@ -18,6 +18,7 @@ from fakerun.cli.app import main
 from fakerun.cli.help import BRIEF
 from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
+from fakerun.job import launcher as job_launcher
 from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
@@ -117,6 +118,8 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --mesh 2x4 --steps 3 --timeout 1.5", {"nproc_per_node": 8, "steps": 3, "timeout_s": 1.5}),
         ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8, "routing": Routing.BALANCED}),
         ("train.py --world-size 8 --routing worst", {"routing": Routing.WORST}),
+        ("train.py --world-size 8", {"launcher": job_launcher.Launcher.TORCHRUN}),
+        ("--nproc-per-node 8 --launcher mpi train.py", {"launcher": job_launcher.Launcher.MPI}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
         ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),
@@ -231,6 +234,7 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --mesh 3x3": ("mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them"),
     "train.py --mesh 2by4": "mesh '2by4' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4",
     "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
+    "train.py --world-size 8 --launcher srun": "unknown launcher 'srun'; known: torchrun, slurm, mpi",
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
         "unknown operation 'all_reduc' (did you mean 'all_reduce' or 'reduce'?); known: all_reduce, all_gather, all_gather_into_tensor, "
@@ -440,6 +444,7 @@ COMPLETIONS = {
     "fakerun train.py --hardware h": ["h100-80gb", "h100-pcie", "h100-96gb", "h200", "h20"],
     "fakerun train.py --format ": ["table", "json", "markdown"],
     "fakerun train.py --routing ": ["balanced", "worst"],
+    "fakerun train.py --launcher ": ["torchrun", "slurm", "mpi"],
     "fakerun run train.py --nn": ["--nnodes"],
 }
 

@@ -80,6 +80,16 @@ MAP_LOCATION = Gap(
     reason="there is no storage to move",
     workaround="Pass the device instead: torch.load(..., map_location='cuda:0').",
 )
+FILE_OF_ANOTHER_RANK = Gap(
+    name="Reading a file that a rank which is not simulated would have written, beside checkpoints that are not written",
+    reason="checkpoints are not written in a dry run, and a rank that is not simulated leaves no stand-in for what it saves",
+    workaround="Simulate that rank too (--ranks all, or a list).",
+)
+FILE_WAITED_FOR = Gap(
+    name="Waiting for a file that no simulated rank writes",
+    reason="the script has looked for it 100 times, with pauses, and no simulated rank is left that could write it",
+    workaround="Simulate the rank that writes it too (--ranks all, or a list); what other programs write must be there before the dry run.",
+)
 DEVICE_FIGURES = Gap(
     name="A field of `torch.cuda.get_device_properties()` that is unknown for the accelerator (clocks or `memory_bus_width`, for some)",
     reason="the vendor does not publish it, or boards of the same name differ",
@@ -155,6 +165,7 @@ PROCESS_AS_RANK = Gap(
 )
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
+    *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR),
     *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
