@@ -68,7 +68,7 @@ class Program:
     def record(self, rank: int) -> RankRecord:
         """A rank that leaves out the call makes one step less."""
         uses = Uses()
-        active.tracker = tracker = RankTracker(uses)
+        active.tracker = tracker = RankTracker(uses, {})
         values: dict[str, Any] = {"__file__": self._file, "__name__": "choosing"}
         exec(self._code, values)
         frame = sys._getframe()
