@@ -165,6 +165,11 @@ class Overlay:
             really = os.path.isdir(parent)  # noqa: PTH112
         return not (self.is_directory(parent) or (really and entry is None))
 
+    def is_special(self, path: str) -> bool:
+        """Whether something other than a file is really there: a device, a pipe."""
+        with self.real():
+            return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
+
     def can_hold(self, path: str) -> bool:
         """Whether a file can be made at `path`, if need be because a peer has made its directory."""
         place = self.place(path)
