@@ -112,9 +112,15 @@ class _Reading:
             if name is None:
                 return original(path, dir_fd=dir_fd, **kwargs)
             follow = bool(kwargs.get("follow_symlinks", follows))
-            return self._answer(name, follow, lambda: original(path, **kwargs), original, fails=False)  # type: ignore[no-any-return]
+            return self._answer(name, follow, lambda: self._really(original, path, **kwargs), original, fails=False)  # type: ignore[no-any-return]
 
         return examine
+
+    def _really(self, original: Callable[..., os.stat_result], path: Any, **kwargs: Any) -> os.stat_result:
+        found = original(path, **kwargs)
+        if stat.S_ISDIR(found.st_mode) and self._overlay.is_yet_to_be_made(str(named(path)), found.st_ctime_ns):
+            raise not_found(path)
+        return found
 
     def accessing(self, original: Callable[..., bool]) -> Callable[..., bool]:
         def access(path: Any, mode: int, **kwargs: Any) -> bool:
@@ -207,20 +213,23 @@ class _Directories:
                 return original(path)
             self._overlay.look_into(name)
             changed = self._overlay.names_in(name)
-            if not changed:
+            if not changed and not self._overlay.has_peers:
                 return original(path)
             try:
                 with original(self._overlay.place(name)) as really:
-                    there = {entry.name for entry in really}
+                    there = {entry.name for entry in really if not self._is_hidden(entry)}
             except FileNotFoundError:
                 if all(entry is not None and entry.change is Change.REMOVED for entry in changed.values()):
-                    raise
+                    raise  # also without any
                 there = set()
             there = {each for each in there if changed.get(each) is None}
             added = [each for each, entry in changed.items() if each not in there and (entry is None or entry.change is not Change.REMOVED)]
             return _Listing([_Entry(name, each) for each in sorted((*there, *added))])
 
         return scandir
+
+    def _is_hidden(self, entry: "os.DirEntry[str]") -> bool:
+        return entry.is_dir(follow_symlinks=False) and self._overlay.is_yet_to_be_made(entry.path, entry.stat().st_ctime_ns)
 
     def making(self, original: Callable[..., None]) -> Callable[..., None]:
         def mkdir(path: Any, *args: Any, **kwargs: Any) -> None:
@@ -237,7 +246,10 @@ class _Directories:
             elif self._overlay.is_directory(name):
                 raise as_script_error(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path))
             make_parent_real(self._overlay, name)
-            original(path, *args, **kwargs)
+            with self._overlay.real():
+                there = os.stat(place) if os.path.isdir(place) else None  # noqa: PTH112, PTH116
+            if there is None or not self._overlay.is_yet_to_be_made(place, there.st_ctime_ns):
+                original(path, *args, **kwargs)
             self._overlay.change(place, Change.DIRECTORY)
 
         return mkdir
