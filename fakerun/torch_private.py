@@ -112,6 +112,14 @@ TRUNCATED_NORMAL = "_no_grad_trunc_normal_"
 # 2.13: sorts tensors into lists of one device and dtype, for operators on lists; (owner, name) because it is replaced.
 GROUP_TENSORS = (torch._C, "_group_tensors_by_device_and_dtype")
 
+# 2.13: the owner of the functions that torch.nn.parallel.comm calls (`_scatter`, `_gather`, ...): builds without CUDA lack them.
+MULTI_GPU_COPIES = torch._C
+
+# 2.13: how torch.nn.parallel.comm puts tensors into flat buffers.
+flatten_dense_tensors: Callable[..., Any] = torch._utils._flatten_dense_tensors
+take_tensors: Callable[..., Any] = torch._utils._take_tensors
+unflatten_dense_tensors: Callable[..., Any] = torch._utils._unflatten_dense_tensors
+
 # 2.13: the NVTX functions that torch.cuda.nvtx calls; (owner, name) because they are replaced.
 NVTX_FUNCTIONS = (torch.cuda.nvtx, "_nvtx")
 
@@ -406,6 +414,7 @@ __all__ = [
     "MESH_COORDINATE",
     "MESH_COORDINATES",
     "MODULE_PARTS",
+    "MULTI_GPU_COPIES",
     "NVTX_FUNCTIONS",
     "PARSE_TO",
     "PRIM_DEVICE",
@@ -462,6 +471,7 @@ __all__ = [
     "fake_group_refuses",
     "fake_tensor_module",
     "flat_parameter_shards",
+    "flatten_dense_tensors",
     "forbid_data_access",
     "has_kernel_for_key",
     "higher_order_rules",
@@ -483,6 +493,7 @@ __all__ = [
     "sequence_number_of",
     "storage_id",
     "swap_tensor_impl",
+    "unflatten_dense_tensors",
     "unregister",
     "unsharded_gradient",
 ]

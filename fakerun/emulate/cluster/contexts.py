@@ -1,6 +1,7 @@
 """The emulations of the cluster: process groups, meshes, and what is communicated over them."""
 
 from fakerun.emulate.cluster.c10d import c10d_operators
+from fakerun.emulate.cluster.data_parallel import data_parallel
 from fakerun.emulate.cluster.ddp import simulated_ddp
 from fakerun.emulate.cluster.dtensor import eager_dtensor
 from fakerun.emulate.cluster.foreach_sharding import deduplicated_foreach_sharding
@@ -39,4 +40,5 @@ CONTEXTS: tuple[Enter, ...] = (
     eager_dtensor,
     deduplicated_foreach_sharding,
     own_fake_modes,
+    data_parallel,
 )
