@@ -24,10 +24,10 @@ Tensor: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class RecordMark:
-    """A point in the record of a rank: the number of communication calls and training steps before it."""
+    """A point in the record of a rank: the number of communication calls and optimizer steps before it."""
 
     calls: int
-    steps: int
+    optimizer_steps: int
 
 
 class AllocationObserver(Protocol):
@@ -59,7 +59,7 @@ class CommunicationObserver(Protocol):
         """The current end of the record."""
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        """What was recorded between two marks, communication calls and ends of steps, happens again without being executed."""
+        """What was recorded between two marks, communication calls and optimizer steps, happens again without being executed."""
 
 
 class TopologyObserver(Protocol):

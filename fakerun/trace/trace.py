@@ -36,7 +36,7 @@ class RankTrace:
         self.modules.root_given.append(self._categories.categorise_inputs)
         self.steps.started.append(lambda optimizer: self._categories.categorise_gradients([optimizer]))
         self.steps.stepped.append(self._categories.categorise_state)
-        self.steps.ended.append(lambda completed: self.memory.step_ended())
+        self.steps.taken_one.append(self.memory.optimizer_stepped)
 
     @property
     def observers(self) -> Observers:
