@@ -42,11 +42,16 @@ class Diagnostics:
 
 
 def finished_record(
-    job: JobSpec, rank: int, end: RankEnd, written: RankRecord | None, diagnostics: Diagnostics = Diagnostics()
+    job: JobSpec,
+    rank: int,
+    end: RankEnd,
+    written: RankRecord | None,
+    diagnostics: Diagnostics = Diagnostics(),
+    until_then: RankRecord | None = None,
 ) -> RankRecord:
-    """The record of a rank that has ended: `written` if it wrote one."""
+    """The record of a rank that has ended: `written` if it wrote one, else what its journal holds `until_then`."""
     if written is None:
-        return RankRecord(rank=rank, failure=_failure_without_record(job, end, diagnostics))
+        return replace(until_then or RankRecord(rank=rank), failure=_failure_without_record(job, end, diagnostics))
     if end.stopped is FailureKind.INTERRUPTED:
         return replace(written, failure=_interrupted(written.failure))
     if written.failure is not None and is_exit_unexplained(written.failure) and diagnostics.stderr:

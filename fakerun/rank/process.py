@@ -15,6 +15,7 @@ from fakerun.rank import script_outcome
 from fakerun.rank.exit_hooks import exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
+from fakerun.records.journal import JOURNAL, Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.store import RecordStore
 
@@ -41,7 +42,7 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoRet
 def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
-    with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, resolver):
+    with Simulation(job, rank, mailbox, Journal(recorder.directory / JOURNAL)) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
         _run_to_end(Program.of(job, rank), recorder, resolver)
 
