@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite
 from fakerun.launch.process import StopReason
+from fakerun.launch.supervision import SUSPENDED_S
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 
 _SIGNAL_HINTS: Mapping[int, str] = {
@@ -87,9 +88,16 @@ def _failure_without_record(job: JobSpec, end: RankEnd, diagnostics: Diagnostics
     if end.stopped is FailureKind.TIMEOUT:
         message = f"timed out after {job.timeout_s:g} s; the rank did not respond when asked for its stack"
         return ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message=message, exit_code=_TIMED_OUT_STATUS)
+    if end.stopped is FailureKind.SIGNAL:
+        return _suspended()
     if end.status < 0:
         return _killed(-end.status, diagnostics.crash)
     return _ended_unseen(end.status, diagnostics.stderr)
+
+
+def _suspended() -> ProcessFailure:
+    message = f"suspended by SIGSTOP, and killed because nothing let it go on for {SUSPENDED_S:g} s (kill -CONT does)"
+    return ProcessFailure(kind=FailureKind.SIGNAL, exception=None, message=message, exit_code=128 + signal.SIGSTOP)
 
 
 def _killed(number: int, crash: CrashSite) -> ProcessFailure:

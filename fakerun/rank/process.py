@@ -6,7 +6,7 @@ The process ends with status 0 once the record is written: how the script ended 
 import signal
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
@@ -18,6 +18,9 @@ from fakerun.rank.script import Program
 from fakerun.records.journal import JOURNAL, Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from fakerun.rank.simulation import Simulation
 
 _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
@@ -44,17 +47,17 @@ def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, res
 
     with Simulation(job, rank, mailbox, Journal(recorder.directory / JOURNAL)) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
-        _run_to_end(Program.of(job, rank), recorder, resolver)
+        _run_to_end(Program.of(job, rank), simulation, recorder, resolver)
 
 
-def _run_to_end(program: Program, recorder: Recorder, resolver: CallSiteResolver) -> None:
+def _run_to_end(program: Program, simulation: "Simulation", recorder: Recorder, resolver: CallSiteResolver) -> None:
     """Run the program and end it as Python would, then write the record."""
     error = _run(program)
     if not recorder.in_own_process:
         _end_forked_child(error, resolver)
     if (whole := script_outcome.traceback_through_fakerun(error)) is not None:
         recorder.keep("full_traceback.txt", whole)
-    failure = script_outcome.failure_of(error, resolver)
+    failure = script_outcome.failure_of(error, resolver, simulation.placeholder_reads())
     if script_outcome.was_stopped(error):
         recorder.write(failure)
         # Its threads are not joined: the code that would have ended them did not run.

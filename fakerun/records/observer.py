@@ -12,11 +12,13 @@ comment in `DeviceMode._answer` marks where it would be called.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CommunicationCall
 from fakerun.records.finding_code import FindingCode
+from fakerun.records.rank_function import Number, RankFunction
 
 Tensor: TypeAlias = Any
 """A torch.Tensor; this room is torch-free."""
@@ -87,6 +89,30 @@ class FindingSink(Protocol):
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...
 
 
+class RankExpression(Protocol):
+    """A function of the rank. Within a simulation equal ones are one object, as far as their number allows."""
+
+    @property
+    def function(self) -> RankFunction: ...
+
+
+class RankUseObserver(Protocol):
+    """Observes what the program asks of its rank."""
+
+    def tested(self, expression: RankExpression, outcome: Number, frame: FrameType) -> None:
+        """The program, in `frame`, tested the expression, whose value is `outcome`."""
+
+    def unfollowed(self, kind: str, frame: FrameType) -> None:
+        """The program, in `frame`, used a function of the rank in a way that cannot be followed; `UnfollowedUse` has the kinds."""
+
+
+class ReadObserver(Protocol):
+    """Observes the values that the script gets although nobody computed them: placeholders, and what other ranks are assumed to send."""
+
+    def placeholder_read(self, what: str, *, reason: str, way_round: str) -> None:
+        """The line that is running reads `what`, and why that is not known."""
+
+
 class MemoryStatistics(Protocol):
     """The simulated allocator's counters, in bytes, per device index."""
 
@@ -105,6 +131,8 @@ class Observers:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    rank_uses: RankUseObserver
+    reads: ReadObserver
     statistics: MemoryStatistics
 
 

@@ -14,7 +14,9 @@ from fakerun.trace.findings import FindingTrace
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
+from fakerun.trace.placeholder_reads import PlaceholderReads
 from fakerun.trace.program_point import ProgramPoint
+from fakerun.trace.rank_uses import RankUseTrace
 from fakerun.trace.steps import StepCounter
 from fakerun.trace.topology import TopologyTrace
 
@@ -32,6 +34,8 @@ class RankTrace:
         self.collectives = CollectiveTrace(self.point, groups, self.memory, self.steps, self._devices, journal)
         self.topology = TopologyTrace(self.point, groups, self.collectives, journal)
         self.findings = FindingTrace(self.point, rank, journal)
+        self.rank_uses = RankUseTrace(call_sites)
+        self.reads = PlaceholderReads(self.point)
         self._categories = CategoryTracker(self.memory)
         self.modules.root_entered.append(self._categories.categorise_module)
         self.modules.root_given.append(self._categories.categorise_inputs)
@@ -48,6 +52,8 @@ class RankTrace:
             communication=self.collectives,
             topology=self.topology,
             findings=self.findings,
+            rank_uses=self.rank_uses,
+            reads=self.reads,
             statistics=self.memory,
         )
 

@@ -42,7 +42,13 @@ def small() -> Report:
         findings=(note,),
         stopped_at=site("train.py:30"),
     )
-    failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="...\nValueError: no\n")
+    failure = ProcessFailure(
+        kind=FailureKind.EXCEPTION,
+        exception="ValueError",
+        message="no",
+        traceback="...\nValueError: no\n",
+        placeholder_reads=(site("train.py:11"),),
+    )
     return build_report(job(args=("--lr", "0.1"), ranks=(0, 1)), run(fine, RankRecord(rank=1, failure=failure, findings=(note,))))
 
 

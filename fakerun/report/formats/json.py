@@ -230,6 +230,7 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
         "traceback": failure.traceback,
         "exit_code": failure.exit_code,
         "call_site": _call_site(failure.call_site),
+        "placeholder_reads": [_site(site) for site in failure.placeholder_reads],
     }
 
 
@@ -245,7 +246,11 @@ def _finding(finding: Finding) -> FindingDocument:
 
 
 def _call_site(site: CallSite | None) -> CallSiteDocument | None:
-    return None if site is None else {"path": site.path, "line": site.line, "function": site.function}
+    return None if site is None else _site(site)
+
+
+def _site(site: CallSite) -> CallSiteDocument:
+    return {"path": site.path, "line": site.line, "function": site.function}
 
 
 def _lines(value: Any, indent: str) -> Iterator[str]:
