@@ -11,7 +11,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite
 from fakerun.launch.process import StopReason
 from fakerun.launch.supervision import SUSPENDED_S
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import UNRECORDED_STATUS, FailureKind, ProcessFailure, RankRecord
 
 _SIGNAL_HINTS: Mapping[int, str] = {
     signal.SIGKILL: "probably by the out-of-memory killer: this machine ran out of memory, or the process hit a limit",
@@ -124,4 +124,7 @@ def _ended_unseen(status: int, stderr: str) -> ProcessFailure:
     """Python was left without its knowledge: native code called exit(), or exec() put another program in its place."""
     message = f"the process ended with status {status} without passing through Python's exit (it called exec, or exit in native code)"
     kind = FailureKind.EXIT if status else FailureKind.INTERNAL
+    if status == UNRECORDED_STATUS:
+        kind = FailureKind.USAGE
+        message = "could not write its record: the disk is full, or the limit on the size of files (RLIMIT_FSIZE, ulimit -f) was reached"
     return ProcessFailure(kind=kind, exception=None, message=message, traceback=stderr, exit_code=status)

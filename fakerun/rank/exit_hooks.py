@@ -14,7 +14,7 @@ from typing import NoReturn
 from fakerun.call_site import CallSiteResolver
 from fakerun.patching import Patches
 from fakerun.rank.recorder import Recorder
-from fakerun.rank.script_outcome import exit_failure, interruption_failure, timeout_failure
+from fakerun.rank.script_outcome import RunningFrame, exit_failure, interruption_failure, timeout_failure
 from fakerun.records.run import FailureKind
 
 exit_now = os._exit
@@ -50,16 +50,24 @@ def follow_launcher(control: int, recorder: Recorder, *, timeout_s: float | None
 
     def wait_for_request() -> None:
         request = os.read(control, 64).decode()
-        frame = sys._current_frames().get(main_thread)  # noqa: SLF001
+        frames = _running_frames(main_thread)
         if not request:
             _end_with_launcher()
         elif request == FailureKind.TIMEOUT:
-            recorder.write(timeout_failure(timeout_s, frame, resolver))
+            recorder.write(timeout_failure(timeout_s, frames, resolver))
         else:
-            recorder.write(interruption_failure(frame, resolver))
+            recorder.write(interruption_failure(frames, resolver))
         exit_now(0)
 
     _thread.start_new_thread(wait_for_request, ())
+
+
+def _running_frames(main_thread: int) -> tuple[RunningFrame, ...]:
+    """What the main thread is doing, and then the threads for which Python waits when the script has ended."""
+    frames = sys._current_frames()  # noqa: SLF001
+    waited_for = {thread.ident: thread.name for thread in threading.enumerate() if not thread.daemon and thread.ident != main_thread}
+    others = (RunningFrame(frames[ident], name) for ident, name in waited_for.items() if ident in frames)
+    return (RunningFrame(frames[main_thread]), *others)
 
 
 def _end_with_launcher() -> None:
