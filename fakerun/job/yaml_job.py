@@ -19,11 +19,13 @@ from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
+from fakerun.job.launcher import launcher_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import MOST_PROBLEMS, Key, YamlDocument
 from fakerun.records.collective import CollectiveOp
@@ -55,6 +57,10 @@ def _text_or_number(value: object) -> object:
     if isinstance(value, str) and "\0" in value:
         raise UsageError("must not contain a null byte: no argument or variable can")
     return value
+
+
+def _variable_value(value: object) -> object:
+    return check_value(value) if isinstance(value, str) else value
 
 
 def _variable_name(name: str) -> str:
@@ -136,7 +142,7 @@ class JobFile(BaseModel):
     script: Text | None = None
     module: Text | None = None
     args: list[Scalar] = []
-    env: dict[VariableName, Scalar] = {}
+    env: dict[VariableName, Annotated[Scalar, _valid_if(_variable_value)]] = {}
     world_size: Count | None = None
     nnodes: Count | None = None
     nproc_per_node: Count | None = None
@@ -144,9 +150,12 @@ class JobFile(BaseModel):
     hardware: Annotated[HardwareMap | HardwareText, Discriminator(_mapping_or_text)] | None = None
     steps: Annotated[object, _valid_if(_steps)] | None = None
     routing: Annotated[str, _valid_if(routing_named)] | None = None
+    launcher: Annotated[str, _valid_if(launcher_named)] | None = None
     error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, _valid_if(_ranks)] | None = None
+    samples: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
 
 def load_job(path: Path) -> JobRequest:
@@ -262,7 +271,10 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
         hardware=hardware,
         steps=cast("int | AllSteps | None", job.steps),
         ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
+        samples=job.samples,
+        seed=job.seed,
         routing=job.routing,
+        launcher=job.launcher,
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
     )
 

@@ -22,6 +22,7 @@ from fakerun.records.damage import read_recorded
 from fakerun.records.journal import JOURNAL
 from fakerun.records.run import RunRecord
 from fakerun.records.store import RecordStore
+from fakerun.records.unwritten_files import UnwrittenFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,11 @@ class RunDirectory:
     @cached_property
     def records(self) -> RecordStore:
         return RecordStore(self.path)
+
+    @property
+    def unwritten(self) -> UnwrittenFiles:
+        """The files that the script believes to have written."""
+        return UnwrittenFiles(self.path)
 
     def rank(self, rank: int) -> RankFiles:
         return RankFiles(self.records.directory(rank))

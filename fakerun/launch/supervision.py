@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import inf, isinf
 from typing import Protocol
 
 from fakerun.launch.process import StopReason
@@ -90,7 +91,7 @@ class Supervision:
         self.deadline = now + GRACE_S
 
 
-def until_next_deadline(supervised: Iterable[Supervision], now: float) -> float | None:
-    """Seconds until something is due; None if no rank is supervised."""
-    due = [time for each in supervised for time in each.due()]
-    return max(0.0, min(due) - now) if due else None
+def until_next_deadline(supervised: Iterable[Supervision], others: Iterable[float], now: float) -> float | None:
+    """Seconds until something is due for a rank, or another time at which something is due; None if nothing ever is."""
+    due = min([*(time for each in supervised for time in each.due()), *others], default=inf)
+    return None if isinf(due) else max(0.0, due - now)

@@ -14,7 +14,8 @@ from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.rank import script_outcome
-from fakerun.rank.exit_hooks import exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.exit_hooks import abort_of, exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
 from fakerun.records.journal import JOURNAL, Journal
@@ -30,8 +31,8 @@ _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
 
 
-def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoReturn:
-    """Run one rank, and end the process. `control` is the pipe on which the launcher may ask it to end; `mailbox` reaches other ranks."""
+def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox) -> NoReturn:
+    """Run one rank, and end the process. `control` is the pipe on which the launcher makes requests; `mailbox` reaches other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
         _run_recorded(job_file, rank, control, mailbox, recorder)
@@ -43,13 +44,13 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoRet
     exit_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
-def _run_recorded(job_file: Path, rank: int, control: int, mailbox: Mailbox, recorder: Recorder) -> None:
+def _run_recorded(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox, recorder: Recorder) -> None:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server blocks it
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
-        follow_launcher(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
+        follow_launcher(control, recorder, mailbox, timeout_s=job.timeout_s, resolver=resolver)
         _simulate(job, rank, mailbox, recorder, resolver)
     except KeyboardInterrupt:
         recorder.write(script_outcome.early_interruption())
@@ -60,7 +61,8 @@ def _run_recorded(job_file: Path, rank: int, control: int, mailbox: Mailbox, rec
 def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
-    with Simulation(job, rank, mailbox, Journal(recorder.directory / JOURNAL)) as simulation, os_exit_recorded(recorder, resolver):
+    journal = Journal(recorder.directory / JOURNAL)
+    with Simulation(job, rank, mailbox, abort_of(recorder, resolver), journal) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
         _run_to_end(Program.of(job, rank), simulation, recorder, resolver)
 

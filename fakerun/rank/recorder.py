@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from fakerun.call_site import CallSite
 from fakerun.files import write_whole
 from fakerun.rank.script_outcome import internal_failure
+from fakerun.records.position import RankPosition
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 
@@ -21,6 +23,8 @@ class RecordSource(Protocol):
     """The simulation, as far as its record is concerned."""
 
     def record(self, failure: ProcessFailure | None) -> RankRecord: ...
+
+    def position(self, call_site: CallSite | None) -> RankPosition: ...
 
 
 class Recorder:
@@ -61,6 +65,10 @@ class Recorder:
                 except Exception as error:  # a poorer record is better than none
                     self._store.write(RankRecord(rank=self._rank, failure=internal_failure(error)))
             self._done = True  # not before: what interrupts the writing and ends the process still has to leave a record
+
+    def position(self, call_site: CallSite | None) -> RankPosition:
+        """Where the rank is, its main thread being at `call_site`."""
+        return RankPosition(steps=0, events=0, call_site=call_site) if self._source is None else self._source.position(call_site)
 
     def keep(self, name: str, text: str) -> None:
         """Write a file for people beside the record."""

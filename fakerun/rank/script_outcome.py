@@ -79,6 +79,11 @@ def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallS
     )
 
 
+def call_site_of(frame: FrameType | None, resolver: CallSiteResolver) -> CallSite | None:
+    """The user's line that the frame is in or was called from; None if there is none."""
+    return None if frame is None else resolver.innermost(_named(stack_of(frame)))
+
+
 def timeout_failure(timeout_s: float | None, running: Sequence[RunningFrame], resolver: CallSiteResolver) -> ProcessFailure:
     """The failure of a rank whose time limit was reached while its threads, the main one first, were there."""
     limit = "" if timeout_s is None else f" after {timeout_s:g} s"
@@ -94,6 +99,17 @@ def early_interruption() -> ProcessFailure:
     """The failure of a rank that got a SIGINT before it began to run the script."""
     return ProcessFailure(
         kind=FailureKind.INTERRUPTED, exception=None, message="interrupted before the script began", exit_code=_INTERRUPTED_STATUS
+    )
+
+
+def aborted_failure(error: FakerunError, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank that `error` ended while the main thread was in `frame`."""
+    return ProcessFailure(
+        kind=_kind(error),
+        exception=_class_name(error),
+        message=_message(error),
+        exit_code=int(error.exit_code),
+        call_site=resolver.innermost(_named(stack_of(frame))),
     )
 
 
@@ -176,15 +192,20 @@ def _as_ours(error: BaseException) -> FakerunError | None:
 
 
 def _failure_of_ours(ours: FakerunError, error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
-    is_usage = isinstance(ours, UsageError)
     return ProcessFailure(
-        kind=FailureKind.USAGE if is_usage else FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL,
+        kind=_kind(ours),
         exception=_class_name(ours),
         message=_message(ours),
-        traceback="" if is_usage else _traceback(error),
+        traceback="" if isinstance(ours, UsageError) else _traceback(error),
         exit_code=int(ours.exit_code),
         call_site=_call_site(ours, resolver) or _call_site(error, resolver),
     )
+
+
+def _kind(ours: FakerunError) -> FailureKind:
+    if isinstance(ours, UsageError):
+        return FailureKind.USAGE
+    return FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL
 
 
 def _exit_failure(error: SystemExit, resolver: CallSiteResolver) -> ProcessFailure | None:

@@ -146,6 +146,11 @@ class MemoryTrace:
         self._optimizer_step_ends.append(len(self._events))
         self._journal.optimizer_stepped()
 
+    @property
+    def event_count(self) -> int:
+        """Allocations and frees so far."""
+        return len(self._events)
+
     def timeline(self) -> MemoryTimeline:
         """Everything so far."""
         steps = self._point.training_steps()

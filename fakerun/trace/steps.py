@@ -59,6 +59,11 @@ class StepCounter:
         return len(self.training_steps().ends)
 
     @property
+    def rounds(self) -> int:
+        """Training steps that are known to be completed; unlike `completed`, it may be asked from another thread."""
+        return len(self._ends)
+
+    @property
     def in_optimizer(self) -> bool:
         return self.depth > 0
 

@@ -71,6 +71,11 @@ class RankTrace:
         self._categories.categorise_gradients(self.steps.optimizers)
 
     @property
+    def event_count(self) -> int:
+        """Allocations, frees and communication calls so far. May be asked from another thread."""
+        return self.memory.event_count + self.collectives.mark().calls
+
+    @property
     def devices(self) -> tuple[int, ...]:
         """The CUDA indices, as the script counts them, of the devices that were used, in order of first use."""
         return tuple(self._devices)

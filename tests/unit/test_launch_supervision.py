@@ -1,5 +1,7 @@
 """Waiting for ranks: the signals that each is sent, and when."""
 
+from math import inf
+
 import pytest
 
 from fakerun.launch.process import StopReason
@@ -108,4 +110,12 @@ def test_how_long_nothing_is_due(deadlines: list[float | None], seconds: float |
     supervised = [Supervision(process=Process(), deadline=deadline) for deadline in deadlines]
     for each in supervised:
         each.is_over(0.0)
-    assert until_next_deadline(supervised, now=0.0 if seconds == LOOK_S else 2.0) == seconds
+    assert until_next_deadline(supervised, [], now=0.0 if seconds == LOOK_S else 2.0) == seconds
+
+
+def test_something_else_may_be_due_earlier() -> None:
+    supervised = [Supervision(process=Process(), deadline=9.0), Supervision(process=Process(), deadline=None)]
+    for each in supervised:
+        each.is_over(2.0)
+    assert until_next_deadline(supervised, [inf, 6.0], now=2.0) == 4.0
+    assert until_next_deadline([], [inf], now=2.0) is None

@@ -20,17 +20,20 @@ def placeholder_value(dtype: torch.dtype) -> Any:
     return 1.0 if dtype.is_floating_point or dtype.is_complex else 1
 
 
-def placeholder_for_check(dtype: torch.dtype) -> Any:
-    """The value of this dtype with which the check that the program is making passes; None if it makes none, or no value is found."""
+def placeholder_for_check(dtype: torch.dtype, assumed: Any) -> Any:
+    """The value of this dtype with which the check that the program is making passes: the assumed one, if it does.
+
+    None if the program makes no check, or no such value is found.
+    """
     needed = wanted(program_frames(_CALLERS))
-    return None if needed is None else next(filter(needed.holds, _candidates(dtype, needed)), None)
+    return None if needed is None else next(filter(needed.holds, _candidates(dtype, assumed, needed)), None)
 
 
-def _candidates(dtype: torch.dtype, needed: Wanted) -> Iterator[Any]:
-    """Values to try: the ordinary placeholder, and those at which truth, or the comparison, changes."""
-    yield placeholder_value(dtype)
+def _candidates(dtype: torch.dtype, assumed: Any, needed: Wanted) -> Iterator[Any]:
+    """Values to try: the assumed one, and those at which truth, or the comparison, changes."""
+    yield assumed
     if dtype is torch.bool:
-        yield True
+        yield not assumed
         return
     as_dtype = float if dtype.is_floating_point or dtype.is_complex else int
     yield as_dtype(0)
