@@ -5,11 +5,15 @@ Rank 21 of 64, on nodes of 8, so that it is 5 on its node and its node is 2.
 
 import copy
 import ctypes
+import importlib
+import importlib.machinery
 import json
 import os
 import pickle
+import runpy
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -21,6 +25,7 @@ import torch.distributed as dist
 
 from fakerun.launch.environment import worker_environment
 from fakerun.rank.simulation import Simulation
+from fakerun.rank.tracebacks import strip_simulation
 from tests.in_process import simulation_of
 from tests.rank_functions import text_of
 
@@ -29,6 +34,7 @@ PROLOGUE = """import os; import torch; import torch.distributed as dist; \
 rank = dist.get_rank(); local_rank = int(os.environ["LOCAL_RANK"]); node = int(os.getenv("GROUP_RANK"))
 """
 _numbers = count()
+_compile_plain = compile
 
 Run = Callable[..., dict[str, Any]]
 
@@ -368,6 +374,101 @@ fully_shard(torch.nn.Linear(16, 16, device="cuda"), mesh=mesh["tp"])
 """
     tests = Program(followed, text).tests
     assert set(tests) == {(line, "[0, 0, 0, 0, 0, 1, 1, 1][rank % 8]", 1) for line in (6, 7)}
+
+
+FAILING = """'The docstring.'
+from __future__ import annotations
+import os
+
+def fails(table, place, value):
+    return [f"{value}", table[place], "between"]
+
+class Holder:
+    __slots__ = ("table",)
+    def get(self, place, default=None):
+        return self.table[place] if place in self.table else int(place)
+
+def annotated(value: list[undefined]) -> undefined: ...
+"""
+
+
+@pytest.mark.parametrize(
+    "call", ["fails({}, 'absent', 1)", "fails([], 3, 1)", "fails([1], 0, Holder().table)", "Holder.get(Holder(), 1)", "int(int('x'))"]
+)
+def test_tracebacks_are_those_of_the_program_as_it_is_written(followed: Simulation, call: str) -> None:
+    file = Path("failing.py").absolute()
+    file.write_text(f"{FAILING}{call}\n")
+
+    def traceback_of(code: Any) -> list[str]:
+        try:
+            exec(code, {})
+        except Exception as error:
+            strip_simulation(error)
+            return traceback.format_exception(error)[2:]  # without the line above
+        raise AssertionError("it does not fail")
+
+    rewritten = compile(file.read_bytes(), str(file), "exec")
+    assert "__fakerun_ranks__" in rewritten.co_names
+    plain = _compile_plain(file.read_bytes(), str(file), "exec", dont_inherit=True)
+    assert traceback_of(rewritten) == traceback_of(plain)
+    assert rewritten.co_flags == plain.co_flags
+    assert rewritten.co_consts[0] == plain.co_consts[0] == "The docstring."
+
+
+def test_yaml_writes_numbers(followed: Simulation) -> None:
+    """Loaded before the simulation or while it runs."""
+    text = "import yaml\nvalue = yaml.safe_dump({'a': rank, 'b': f'r{rank}', 'c': rank / 2}) + yaml.dump([rank])"
+    assert Program(followed, text).values["value"] == "a: 21\nb: r21\nc: 10.5\n- 21\n"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "yaml"]:
+        del sys.modules[name]
+    assert Program(followed, text).values["value"] == "a: 21\nb: r21\nc: 10.5\n- 21\n"
+
+
+def test_what_other_compilers_read_is_left_as_it_is(followed: Simulation) -> None:
+    text = """
+import functools
+jit = functools.cache
+@jit
+def kernel(x): return (1, 2)[x]
+def function(x): return (1, 2)[x]
+"""
+    values = Program(followed, text).values
+    assert "__fakerun_ranks__" not in values["kernel"].__wrapped__.__code__.co_names
+    assert "__fakerun_ranks__" in values["function"].__code__.co_names
+
+
+def test_torch_compile_and_script_read_rewritten_functions(followed: Simulation) -> None:
+    text = """
+def scaled(x: torch.Tensor, i: int):
+    sizes = [1, 2, 3]
+    return x * sizes[i]
+scripted = torch.jit.script(scaled)(torch.ones(1), 2)
+compiled = torch.compile(scaled)(torch.ones(1), 2)
+import inspect
+source = inspect.getsource(scaled)
+traced = torch.fx.symbolic_trace(lambda x: x[0] + x[len(source) * 0])(torch.ones(2))
+"""
+    values = Program(followed, text).values
+    assert values["scripted"] == values["compiled"] == 3
+    assert values["source"].endswith("return x * sizes[i]\n")
+    assert values["traced"] == 2
+
+
+def test_modules_keep_what_their_loader_tells(followed: Simulation) -> None:
+    Path("package_of_ranks").mkdir(exist_ok=True)
+    Path("package_of_ranks/__init__.py").write_text("def f(a, b): return a in b\n")
+    Path("package_of_ranks/__main__.py").write_text("import sys\nprint(sys.argv[0], __spec__.name, [1, 2][len(__name__) % 2])\n")
+    Path("namespace_of_ranks").mkdir(exist_ok=True)
+    Path("namespace_of_ranks/part.py").write_text("value = {1: 2}[int('1')]\n")
+    module = importlib.import_module("package_of_ranks")
+    assert module.__spec__ is not None
+    assert module.__file__ == module.__spec__.origin == str(Path("package_of_ranks/__init__.py").absolute())
+    assert isinstance(module.__loader__, importlib.machinery.SourceFileLoader)
+    assert module.__loader__.get_source("package_of_ranks") == Path("package_of_ranks/__init__.py").read_text()
+    assert importlib.import_module("namespace_of_ranks.part").value == 2
+    assert "__fakerun_ranks__" in vars(module)
+    assert runpy.run_module("package_of_ranks", run_name="__main__")["__name__"] == "__main__"
+    assert runpy.run_path("namespace_of_ranks/part.py")["value"] == 2
 
 
 def test_a_test_in_every_step_is_recorded_once(followed: Simulation) -> None:

@@ -65,7 +65,7 @@ NO_ATTRIBUTES = {
     # Attributes of `threading.Thread`.
     "fakerun.emulate.device.threads": {"_bootstrap_inner", "_target"},
     # Where `os.environ` keeps the values.
-    "fakerun.emulate.rank_tracking.sources": {"_data"},
+    "fakerun.emulate.rank_tracking.variables": {"_data"},
     # How argparse converts the text of an option.
     "fakerun.emulate.rank_tracking.uses": {"_get_value"},
 }

@@ -1,10 +1,9 @@
-"""Where a program finds its rank: torch.distributed, the mesh, the launcher's variables. Here they answer with followed numbers.
+"""Where a program asks torch for its rank: torch.distributed and the mesh. Here they answer with followed numbers.
 
 `distributed_c10d` itself asks for its rank in every call, and looks for it in lists of all ranks: it gets plain integers, as fakerun does.
 """
 
 import functools
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,22 +17,11 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.rank_tracking.expressions import Expression
-from fakerun.emulate.rank_tracking.text import RankText
 from fakerun.emulate.rank_tracking.tracker import RankTracker
 from fakerun.emulate.rank_tracking.values import RankInt, follow
 from fakerun.patching import Patches
 from fakerun.records.rank_function import RankOperation
 from fakerun.torch_private import MESH_COORDINATE, MESH_COORDINATES, root_of_mesh
-
-VARIABLES: dict[str, RankOperation] = {
-    **dict.fromkeys(("RANK", "ROLE_RANK", "SLURM_PROCID", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"), RankOperation.RANK),
-    **dict.fromkeys(
-        ("LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_NODE_RANK"),
-        RankOperation.LOCAL_RANK,
-    ),
-    **dict.fromkeys(("GROUP_RANK", "SLURM_NODEID"), RankOperation.NODE_RANK),
-}
-"""The variables of the launchers, by what they tell."""
 
 
 class RankSources:
@@ -42,22 +30,16 @@ class RankSources:
     def __init__(self, context: EmulationContext, tracker: RankTracker) -> None:
         self._rank = context.rank
         self._world_size = context.job.world_size
-        node, local = divmod(context.rank, context.job.nproc_per_node)
-        self._values = {RankOperation.RANK: context.rank, RankOperation.LOCAL_RANK: local, RankOperation.NODE_RANK: node}
         self._tracker = tracker
         self._in_groups: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
-    def value(self, operation: RankOperation) -> int:
-        """The number that the operation gives for this rank."""
-        return self._values[operation]
-
-    def expression(self, operation: RankOperation) -> Expression:
+    def _expression(self, operation: RankOperation) -> Expression:
         return self._tracker.expressions.leaf(operation)
 
     def known(self, operation: RankOperation, value: Any, frame: FrameType) -> Any:
         """The value as what the operation tells of this rank, if it is that."""
-        is_it = type(value) is int and value == self._values[operation]
-        return follow(value, self.expression(operation), self._tracker, frame) if is_it else value
+        is_it = type(value) is int and value == self._tracker.values[operation]
+        return follow(value, self._expression(operation), self._tracker, frame) if is_it else value
 
     def found(self, value: Any, key: RankInt, ranks: list[int], operation: RankOperation, frame: FrameType) -> Any:
         """What was found in a list of ranks."""
@@ -91,7 +73,7 @@ class RankSources:
 
     def _position(self, ranks: tuple[int, ...]) -> Expression:
         if ranks == tuple(range(self._world_size)):
-            return self.expression(RankOperation.RANK)
+            return self._expression(RankOperation.RANK)
         return self._tracker.expressions.leaf(RankOperation.GROUP_RANK, ranks)
 
     def _on_axis(self, layout: Any, axis: int, place: int, frame: FrameType) -> Any:
@@ -108,7 +90,7 @@ class RankSources:
         # As in a mesh of all ranks in order: `rank // stride % size`.
         if not regular or ranks[0] % (stride * size) >= stride or self._world_size % (stride * size):
             return expressions.leaf(RankOperation.GROUP_RANK, ranks)
-        position = self.expression(RankOperation.RANK)
+        position = self._expression(RankOperation.RANK)
         if stride > 1:
             position = expressions.binary(RankOperation.FLOORDIV, position, expressions.constant(stride))
         if size * stride < self._world_size:
@@ -120,19 +102,18 @@ class RankSources:
         ranks = tuple(layout.flatten().tolist())
         if len(ranks) == self._world_size:
             return
-        expression = self._tracker.expressions.unary(RankOperation.IN, self.expression(RankOperation.RANK), ranks)
+        expression = self._tracker.expressions.unary(RankOperation.IN, self._expression(RankOperation.RANK), ranks)
         self._tracker.tested(expression, int(self._rank in ranks), frame)
 
 
 @contextmanager
 def followed_sources(context: EmulationContext, tracker: RankTracker) -> Iterator[None]:
-    """Answer with followed numbers wherever the program may ask for its rank."""
+    """Answer with followed numbers wherever the program may ask torch for its rank."""
     sources = RankSources(context, tracker)
     with Patches() as patches:
         _follow_functions(patches, sources)
         _follow_lookups(patches, sources)
         _follow_meshes(patches, sources)
-        _follow_variables(patches, sources)
         yield
 
 
@@ -230,37 +211,3 @@ def _axis(mesh: DeviceMesh, name: Any) -> int | None:
     names = mesh.mesh_dim_names or ()
     axis = names.index(name) if name in names else name or 0
     return axis if isinstance(axis, int) else None
-
-
-class _RankBytes(bytes):
-    """The value of a variable, as `os.environ` keeps it, that is read as a followed text."""
-
-    text: RankText
-
-
-def _follow_variables(patches: Patches, sources: RankSources) -> None:
-    """Values of `os.environ`; what is set later is followed if it is a followed text."""
-    encode: Any = os.environ.encodevalue  # str to bytes on POSIX
-    decode: Any = os.environ.decodevalue
-
-    def encodevalue(value: str) -> Any:
-        encoded = encode(value.plain if type(value) is RankText else value)
-        return _marked(encoded, value) if type(value) is RankText else encoded
-
-    def decodevalue(value: bytes) -> Any:
-        return value.text if type(value) is _RankBytes else decode(value)
-
-    patches.set(os.environ, "encodevalue", encodevalue)
-    patches.set(os.environ, "decodevalue", decodevalue)
-    table = getattr(os.environ, "_data")  # noqa: B009 - of Python's
-    for name, operation in VARIABLES.items():
-        written = os.environ.get(name)
-        key: Any = os.environ.encodekey(name)
-        if written is not None and written == str(sources.value(operation)):
-            patches.set_item(table, key, _marked(encode(written), RankText.of(written, (sources.expression(operation),))))
-
-
-def _marked(encoded: bytes, text: RankText) -> _RankBytes:
-    marked = _RankBytes(encoded)
-    marked.text = text
-    return marked

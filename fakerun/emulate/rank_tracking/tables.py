@@ -214,9 +214,8 @@ def _report_membership(entries: Collection[Any], value: Any, outcome: bool, trac
     if type(value) is tuple:
         _report_tuple(entries, value, outcome, tracker, frame)
     elif type(value) is RankText and value.number is None:
-        for entry in entries:
-            if isinstance(entry, str):
-                report_equality(value, entry, tracker, frame)
+        for entry in sorted(entry for entry in entries if isinstance(entry, str)):
+            report_equality(value, entry, tracker, frame)
     elif (operand := _number_of(value)) is not None:
         for entry in entries:
             if isinstance(entry, FOLLOWED):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -39,9 +40,10 @@ def _without_digits(part: "str | bool") -> str:
 
 
 class RankTracker:
-    """Makes expressions, and reports the tests and the other uses of them."""
+    """Makes expressions, and reports the tests and the other uses of them. `values` has the rank's own numbers."""
 
-    def __init__(self, observer: RankUseObserver) -> None:
+    def __init__(self, observer: RankUseObserver, values: Mapping[RankOperation, int]) -> None:
+        self.values = values
         self.expressions = ExpressionTable()
         self.file_names = FileNames()
         self.tested = observer.tested

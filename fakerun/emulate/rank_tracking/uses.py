@@ -52,6 +52,7 @@ def observed_uses(context: EmulationContext, tracker: RankTracker) -> Iterator[N
         patches.set(builtins, "open", opened)
         patches.set(io, "open", opened)
         patches.set(os, "stat", _status(os.stat, tracker))
+        _let_yaml_write(patches)
         yield
 
 
@@ -138,6 +139,14 @@ def _typed_value(original: Any) -> Any:
         return original(parser, action, text)
 
     return get_value
+
+
+def _let_yaml_write(patches: Patches) -> None:
+    """PyYAML chooses by the type of a value how to write it; if it is loaded already, it is not rewritten."""
+    yaml = sys.modules.get("yaml")
+    for representer in () if yaml is None else (yaml.representer.SafeRepresenter, yaml.representer.Representer):
+        for kind in (*FOLLOWED, RankText):
+            patches.set_item(representer.yaml_representers, kind, lambda self, value: self.represent_data(value.plain))
 
 
 def _opened(original: Any, tracker: RankTracker) -> Any:
