@@ -39,7 +39,8 @@ def report(
     gate = gate_of(max_memory, ignore, strict=strict)
     other = None if hardware is None else parse_hardware(hardware)
     directory = find_run_directory(run_dir)
-    job, run = directory.read_job(), directory.records.read_run()
+    job = directory.read_job()
+    run = directory.read_run(job)
     missing = sorted(set(job.ranks) - {record.rank for record in run.ranks})
     if missing:
         note(f"the run was interrupted: no record of rank{'s' * (len(missing) > 1)} {format_ranks(missing)}; {_CONTINUE}")

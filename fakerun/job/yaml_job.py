@@ -27,7 +27,7 @@ from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
-from fakerun.job.yaml_document import Key, YamlDocument
+from fakerun.job.yaml_document import MOST_PROBLEMS, Key, YamlDocument
 from fakerun.records.collective import CollectiveOp
 from fakerun.spelling import did_you_mean
 
@@ -128,6 +128,12 @@ HardwareMap = Annotated[dict[str, Scalar], Tag("<map>")]
 HardwareText = Annotated[str, BeforeValidator(_with_own_message(_hardware_text)), Tag("<text>")]
 
 
+COMMAND_LINE_ONLY = frozenset(
+    {"jobs", "timeout", "run_dir", "resume", "format", "output", "trace", "show_output", "quiet", "max_memory", "strict", "ignore"}
+)
+"""Options about running a job and reading its report: how it is done, not what the job is."""
+
+
 class JobFile(BaseModel):
     """The keys of a job file."""
 
@@ -176,7 +182,9 @@ def _validated(document: YamlDocument) -> JobFile:
         return JobFile.model_validate(document.value)
     except ValidationError as errors:
         noted = {problem.path for problem in document.problems}
-        for error in errors.errors(include_url=False):
+        found = errors.errors(include_url=False)
+        document.more_problems += len(found[MOST_PROBLEMS:])
+        for error in found[:MOST_PROBLEMS]:
             path = tuple(key for key in error["loc"] if key not in _NOT_KEYS)
             if path not in noted:
                 document.refuse(path, _message(error, path))
@@ -187,6 +195,8 @@ def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
     """The message for a validation error of pydantic."""
     shown = _shown(error["input"])
     match error["type"]:
+        case "extra_forbidden" if path[-1] in COMMAND_LINE_ONLY:
+            return f"is an option of the command line only: pass --{str(path[-1]).replace('_', '-')}"
         case "extra_forbidden":
             return f"unknown key{did_you_mean(str(path[-1]), JobFile.model_fields)}; allowed: {', '.join(JobFile.model_fields)}"
         case "model_type":

@@ -21,6 +21,7 @@ from fakerun.launch.resume import finished_ranks
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.launch.server import RankTask
 from fakerun.launch.supervision import Supervision
+from fakerun.records.journal_reader import recorded_in
 from fakerun.records.position import RankPosition
 from fakerun.records.run import RankRecord, RunRecord
 
@@ -138,9 +139,11 @@ class JobRun:
         supervision = self.running.pop(rank).supervision
         self.mailbox.end(rank)
         written = self.directory.records.read(rank)
+        until_then = self._recorded_until_death(rank) if written is None else None
+        self.directory.rank(rank).journal.unlink(missing_ok=True)
         is_explained = written is not None and not (written.failure is not None and is_exit_unexplained(written.failure))
         diagnostics = Diagnostics() if is_explained else self._diagnostics(rank)
-        record = finished_record(self.job, rank, RankEnd(status=status, stopped=supervision.stopped), written, diagnostics)
+        record = finished_record(self.job, rank, RankEnd(status=status, stopped=supervision.stopped), written, diagnostics, until_then)
         self._keep(record, is_written=record is written)
 
     def could_not_start(self, rank: int, status: int, log: str) -> None:
@@ -165,6 +168,10 @@ class JobRun:
             self.directory.records.write(record)
         self._records[record.rank] = record
         self.watcher.ended(record)
+
+    def _recorded_until_death(self, rank: int) -> RankRecord | None:
+        job = self.job
+        return recorded_in(self.directory.rank(rank).journal, rank, world_size=job.world_size, asked=job.mesh)
 
     def _diagnostics(self, rank: int) -> Diagnostics:
         files = self.directory.rank(rank)

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self, TypeAlias
 
@@ -19,8 +20,8 @@ from fakerun.records.run import FailureKind
 
 _TAIL_BYTES = 4096
 
-StopReason: TypeAlias = Literal[FailureKind.TIMEOUT, FailureKind.INTERRUPTED]
-"""Why fakerun asks a rank to stop."""
+StopReason: TypeAlias = Literal[FailureKind.TIMEOUT, FailureKind.INTERRUPTED, FailureKind.SIGNAL]
+"""Why fakerun ends a rank. `SIGNAL`: somebody suspended it (SIGSTOP), and nobody let it go on."""
 
 
 class RankProcess:
@@ -59,6 +60,14 @@ class RankProcess:
         """Give the script the KeyboardInterrupt that it would get in a terminal."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGINT)
+
+    def is_suspended(self) -> bool:
+        """Whether a signal (SIGSTOP, SIGTSTP) has stopped the rank, which can then do nothing, not even end."""
+        try:
+            state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(") ")[2]
+        except OSError:
+            return False
+        return state.startswith("T")  # a debugger's is t
 
     def close(self) -> int:
         """Kill what is left of the rank and its children; the rank's status, negative for a signal."""

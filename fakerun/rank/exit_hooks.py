@@ -16,7 +16,14 @@ from fakerun.errors import FakerunError
 from fakerun.patching import Patches
 from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
-from fakerun.rank.script_outcome import aborted_failure, call_site_of, exit_failure, interruption_failure, timeout_failure
+from fakerun.rank.script_outcome import (
+    RunningFrame,
+    aborted_failure,
+    call_site_of,
+    exit_failure,
+    interruption_failure,
+    timeout_failure,
+)
 from fakerun.records.position import POSITION_REQUEST
 from fakerun.records.run import FailureKind
 
@@ -55,15 +62,15 @@ def follow_launcher(
 
     def follow() -> None:
         for request in _requests(control):
-            frame = sys._current_frames().get(main_thread)  # noqa: SLF001
+            running = _running_frames(main_thread)
             if request == POSITION_REQUEST:
                 with suppress(Exception):  # later requests must be followed
-                    mailbox.send_position(recorder.position(call_site_of(frame, resolver)))
+                    mailbox.send_position(recorder.position(call_site_of(running[0].frame, resolver)))
                 continue
             if request == FailureKind.TIMEOUT:
-                recorder.write(timeout_failure(timeout_s, frame, resolver))
+                recorder.write(timeout_failure(timeout_s, running, resolver))
             else:
-                recorder.write(interruption_failure(frame, resolver))
+                recorder.write(interruption_failure(running, resolver))
             exit_now(0)
         _end_with_launcher()
         exit_now(0)
@@ -88,6 +95,14 @@ def abort_of(recorder: Recorder, resolver: CallSiteResolver) -> Callable[[Fakeru
         exit_now(0)
 
     return abort
+
+
+def _running_frames(main_thread: int) -> tuple[RunningFrame, ...]:
+    """What the main thread is doing, and then the threads for which Python waits when the script has ended."""
+    frames = sys._current_frames()  # noqa: SLF001
+    waited_for = {thread.ident: thread.name for thread in threading.enumerate() if not thread.daemon and thread.ident != main_thread}
+    others = (RunningFrame(frames[ident], name) for ident, name in waited_for.items() if ident in frames)
+    return (RunningFrame(frames[main_thread]), *others)
 
 
 def _end_with_launcher() -> None:

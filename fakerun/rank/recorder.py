@@ -1,6 +1,7 @@
 """The rank's record: written once, however the rank ends, and never by a child that the script forked."""
 
 import os
+import resource
 import sys
 import threading
 from collections.abc import Iterator
@@ -56,12 +57,13 @@ class Recorder:
         with self._lock:
             if self._done or not self.in_own_process:
                 return
-            try:
-                self._store.write(self._record(failure))
-            except OSError:
-                raise
-            except Exception as error:  # a poorer record is better than none
-                self._store.write(RankRecord(rank=self._rank, failure=internal_failure(error)))
+            with _files_unlimited():
+                try:
+                    self._store.write(self._record(failure))
+                except OSError:
+                    raise
+                except Exception as error:  # a poorer record is better than none
+                    self._store.write(RankRecord(rank=self._rank, failure=internal_failure(error)))
             self._done = True  # not before: what interrupts the writing and ends the process still has to leave a record
 
     def position(self, call_site: CallSite | None) -> RankPosition:
@@ -77,6 +79,17 @@ class Recorder:
             return RankRecord(rank=self._rank, failure=failure)
         with _undisturbed():
             return self._source.record(failure)
+
+
+@contextmanager
+def _files_unlimited() -> Iterator[None]:
+    """The limit on the size of files is the script's own, as far as it can be lifted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

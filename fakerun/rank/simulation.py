@@ -21,29 +21,39 @@ from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
+from fakerun.records.group_names import GroupNames
+from fakerun.records.journal import NO_JOURNAL, Event, Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.position import RankPosition
 from fakerun.records.run import ProcessFailure, RankRecord
 from fakerun.syntax.dependence import Reads
 from fakerun.trace.call_sites import CallSiteFinder
-from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
 
 
 class Simulation:
     """A context manager: inside it this process is rank `rank` of `job`, watched. `record` tells what was seen."""
 
-    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox = NO_PEERS, abort: Callable[[FakerunError], None] | None = None) -> None:
+    def __init__(
+        self,
+        job: JobSpec,
+        rank: int,
+        mailbox: Mailbox = NO_PEERS,
+        abort: Callable[[FakerunError], None] | None = None,
+        journal: Journal = NO_JOURNAL,
+    ) -> None:
         """`abort` ends the rank from another thread; without it the main thread is interrupted."""
         self._job = job
         self._abort = abort or _interrupt
         self._mailbox = mailbox
         self._rank = rank
         self._groups = GroupNames(rank, job.world_size, job.mesh)
-        self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank)
+        self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank, journal)
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
+        self._trace.device_first_used.append(lambda index: journal.event(Event.DEVICE, index, self._visible_devices.index_on_node(index)))
+        journal.event(Event.VERSION, torch.__version__)
         self._stopped_at: CallSite | None = None
         self._stack = ExitStack()
 

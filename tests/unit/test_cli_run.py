@@ -272,7 +272,7 @@ USAGE_ERRORS = {
         "--ignore does-not-fitt: no finding has this code (did you mean 'does-not-fit'?); docs/findings.md lists all"
     ),
     "-m train.py --lr 3": "train.py is a file, not a module; drop -m (in a job file: use script, not module)",
-    "nope.yaml": "nope.yaml: cannot read the file: No such file or directory",
+    "nope.yaml": "nope.yaml: cannot read the file: No such file or directory (did you mean 'job.yaml'?)",
     "job.yaml --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
     "job.yaml --world-size 16": ("mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16; change one of them"),
 }

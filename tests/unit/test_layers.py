@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "emulate": SIMULATES,
     "trace": SIMULATES,
     "records": {"files", "call_site", "mesh"} | BOTTOM,
-    "job": {"records", "hardware", "mesh"} | BOTTOM,
+    "job": {"records", "hardware", "files", "mesh"} | BOTTOM,
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),

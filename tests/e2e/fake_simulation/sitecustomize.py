@@ -14,13 +14,14 @@ from fakerun.call_site import CallSite
 from fakerun.errors import EmulationGapError, UsageError, as_script_error
 from fakerun.job.spec import JobSpec
 from fakerun.rank.step_limit import StepLimitReached
+from fakerun.records.journal import Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.position import RankPosition
 from fakerun.records.run import ProcessFailure, RankRecord
 
 
 class Simulation:
-    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox) -> None:
+    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox, abort: object, journal: Journal) -> None:
         self.mailbox = mailbox
         self._job = job
         self._rank = rank
