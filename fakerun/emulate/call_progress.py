@@ -66,6 +66,10 @@ class CallProgress:
         """Whether `peer` had done by now what it did when it had begun so many calls."""
         return any(peer in ahead and counts.get(group, 0) < self._counts[group] for group, ahead in self._ahead.items())
 
+    def will_happen(self, peer: int, counts: Mapping[str, int]) -> bool:
+        """Whether `peer` does only after calls that this rank has yet to begin what it did when it had begun so many."""
+        return any(peer in ahead and counts.get(group, 0) > self._counts[group] for group, ahead in self._ahead.items())
+
     def wait_for_peers(self, which: Peers) -> tuple[int, ...]:
         """Wait until these peers have begun the calls that this rank has completed with them; which ranks those are."""
         wanted: dict[tuple[int, str], int] = {}

@@ -21,6 +21,7 @@ from fakerun.job.codec import encode_job
 from fakerun.job.request import DEFAULT_SAMPLES
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh, mesh_in_effect
+from fakerun.records.rank_function import UnfollowedUse
 from fakerun.records.run import RankRecord, RunRecord
 
 
@@ -82,7 +83,9 @@ class RepresentativeRanks:
         if not is_complete or self._plan is None:
             return run
         counterparts = Counterparts(run.ranks, self._plan.mesh)
-        selection = self._plan.selection(self._by_rank(records), unfollowed=unfollowed_uses(run.ranks), groupless=counterparts.unknown)
+        selection = self._plan.selection(
+            self._by_rank(records), unfollowed=(*unfollowed_uses(run.ranks), *self._outcomes.lookups), groupless=counterparts.unknown
+        )
         return replace(run, assumed=selection.assumed, mesh=self._plan.mesh if selection.assumed else None, findings=selection.findings)
 
     def _by_rank(self, records: Mapping[int, RankRecord]) -> dict[int, Fingerprint]:
@@ -117,6 +120,11 @@ class _KnownOutcomes:
         self._outcomes.add_memberships(created.memberships())
         self._outcomes.add(test for record in new for test in record.rank_tests)
         return self._outcomes
+
+    @property
+    def lookups(self) -> tuple[UnfollowedUse, ...]:
+        """Uses of the rank that only the tests of many ranks show to be such."""
+        return () if self._outcomes is None else self._outcomes.lookups
 
     def _is_created(self, members: tuple[int, ...]) -> bool:
         return self._created.exists(members)

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -239,10 +240,43 @@ def test_what_holds_bytes_holds_the_stand_in(tmp_path: Path, simulation: Simulat
     torch.save(state(5), buffer)
     (tmp_path / "sent.pt").write_bytes(buffer.getvalue())
     assert step_of(tmp_path / "sent.pt") == 5
+    with tempfile.NamedTemporaryFile(dir=tmp_path, delete=False) as temporary:
+        temporary.write(buffer.getvalue())
+    os.replace(temporary.name, tmp_path / "moved.pt")
+    assert step_of(tmp_path / "moved.pt") == 5
+    assert really(tmp_path) == {}
     with gzip.open(tmp_path / "model.pt.gz", "wb") as file:
         torch.save(state(6), cast("IO[bytes]", file))
     with gzip.open(tmp_path / "model.pt.gz", "rb") as file:
         assert torch.load(cast("IO[bytes]", file))["step"] == 6
+
+
+def test_a_file_is_emptied_by_what_is_written_to_it(tmp_path: Path, simulate: Simulate) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    simulate()
+    buffer = io.BytesIO()
+    torch.save(state(5), buffer)
+    with path.open("wb") as file:
+        file.write(buffer.getvalue()[:100])
+        file.write(buffer.getvalue()[100:])
+    assert (step_of(path), really(tmp_path)) == (5, {"file": b"before"})
+    written: list[tuple[Callable[[Any], Any], bytes]] = [
+        (lambda file: file.write(b"new"), b"new"),
+        (lambda file: None, b""),
+        (lambda file: file.writelines([b"a", b"b"]), b"ab"),
+        (lambda file: os.write(file.fileno(), b"raw"), b"raw"),
+        (lambda file: np.arange(2, dtype="uint8").tofile(file), b"\0\1"),
+        (lambda file: (file.seek(2), file.write(b"x")), b"\0\0x"),
+        (lambda file: pickle.dump(1, file), pickle.dumps(1)),
+    ]
+    for write, content in written:
+        with open(path, "wb") as file:
+            write(file)
+        assert path.read_bytes() == content
+        assert really(tmp_path) == {"file": content}
+    with open(os.devnull, "wb") as file:
+        file.write(b"x")
 
 
 # -- torch.distributed.checkpoint --------------------------------------------------------------------------------------

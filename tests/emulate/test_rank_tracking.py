@@ -329,13 +329,21 @@ dist.get_group_rank(global_rank=rank, group=few.get_group()) == 0
     assert [test for test in tests if test[0] > 10] == [
         (13, "rank in [3, 4, 21, 22]", 1),
         (13, "place in [3, 4, 21, 22] == 0", 0),
-        (14, "([3, 4, 21, 22].index(rank)) == 0", 0),
+        (14, "place in [3, 4, 21, 22] == 0", 0),
     ]
 
 
 def test_groups_tell_positions(followed: Simulation) -> None:
     tests = Program(followed, "group = dist.new_group([3, 21, 7])\ndist.get_rank(group) == 0").tests
     assert tests == [(2, "place in [3, 7, 21] == 0", 0)]
+
+
+def test_the_place_of_the_own_rank_is_looked_up_without_a_test(followed: Simulation) -> None:
+    """torch finds it in a dictionary; compared with its keys it would be a test that singles out this rank."""
+    program = Program(followed, "group = dist.new_group([3, 21, 7])\ndist.get_group_rank(group, rank) == 0")
+    assert program.tests == [(2, "place in [3, 7, 21] == 0", 0)]
+    sites = {test.call_site.path for test in followed.seen().rank_tests if test.call_site is not None}
+    assert not [path for path in sites if path.endswith("distributed_c10d.py")]
 
 
 def test_ranks_of_a_new_group_are_no_tests(followed: Simulation) -> None:

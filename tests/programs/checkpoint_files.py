@@ -21,7 +21,7 @@ directory = Path(sys.argv[1])
 rank, last = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]) - 1
 on_gpu = torch.cuda.is_available()
 device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
-print("before the group", (directory / "step-3.pt").exists())
+print("before the group", (directory / "step-3.pt").exists(), (directory / "sharded").exists(), sorted(os.listdir(directory)))
 dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
 if on_gpu:
     torch.cuda.set_device(device)

@@ -157,6 +157,15 @@ def test_of_too_many_classes_those_that_a_line_singles_out_alike_are_one() -> No
     assert "singles them out equally often" in finding.message
 
 
+def test_ranks_that_find_themselves_in_a_table_are_no_classes() -> None:
+    """Each rank compares with its own number alone, as a dictionary does; what the others would find there is not known."""
+    own = [RankTest(function=is_rank(rank), outcome=1, call_site=CallSite(path="a.py", line=1, function="f")) for rank in range(512)]
+    world = World({"dp": 512}, lambda _: 0, lambda rank: own[rank])
+    assert len(world.fingerprints) < 30
+    assert [(use.kind, str(use.call_site)) for use in world.outcomes.lookups] == [("index", "a.py:1")]
+    assert world.outcomes.classes == 1
+
+
 def test_more_classes_than_are_simulated_are_unknown() -> None:
     """Each rank takes a branch of its own on a line of its own."""
     tests = [RankTest(function=is_rank(rank), outcome=0, call_site=CallSite(path="a.py", line=rank, function="f")) for rank in range(300)]

@@ -13,10 +13,12 @@ from typing import Any
 
 from fakerun.analysis.representatives.rank_columns import Column, NotEvaluatedError, RankColumns
 from fakerun.call_site import CallSite
-from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest
+from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest, UnfollowedUse
 
 _MOST_VALUES = 100_000_000
 """Values of rank functions that are computed in all: some ten seconds."""
+_MOST_FOUND = 16
+"""Numbers by which ranks find themselves at one line, and that are taken for classes: pipeline stages may be the keys of a dictionary."""
 _MOST_CONSTANTS = 5_000_000
 """Constants in all tests together."""
 
@@ -32,6 +34,8 @@ _TRUTH_VALUES = frozenset(
 
 Key = tuple[RankFunction, CallSite | None]
 """A test: its function, and where the program made it."""
+_Place = tuple[RankFunction, CallSite | None]
+"""A function that is compared with numbers, and where."""
 _Label = tuple[int, int]
 """A constant of a test, by the numbers of both."""
 
@@ -53,7 +57,10 @@ class Outcomes:
         self._columns = columns
         self._world_size = world_size
         self._limit = limit
+        self._all_tests: dict[Key, None] = {}
         self._tests: dict[Key, None] = {}
+        """Without those that are lookups."""
+        self._lookups = _Lookups()
         self._groups: set[object] = set()
         self._not_evaluated: set[Key] = set()
         self._evaluations = self._constants = 0
@@ -89,11 +96,26 @@ class Outcomes:
         """Tests whose outcomes on other ranks are not known: they would take too long, or too much memory."""
         return len(self._not_evaluated)
 
+    @property
+    def lookups(self) -> tuple[UnfollowedUse, ...]:
+        """Lines at which each rank compares with a number of its own alone: it looks itself up in a table that is not known."""
+        return tuple(UnfollowedUse(kind="index", call_site=site, count=1) for _, site in self._lookups.places)
+
     def add(self, tests: Iterable[RankTest]) -> None:
         """Take these tests into account."""
+        tests = tuple(tests)
+        known = self._lookups.places
+        self._lookups.add(tests)
         new = {(test.function, test.call_site): None for test in tests}
         new |= {(membership, None): None for function, _ in tuple(new) for membership in _memberships(function)}
-        added = [key for key in new if key not in self._tests]
+        added = [key for key in new if key not in self._all_tests]
+        self._all_tests |= dict.fromkeys(added)
+        if self._lookups.places != known:
+            self._numbers, self._merged, self._tests = [0] * self._world_size, None, {}
+            for column in self._memberships:
+                self._numbers = refined(self._numbers, column)
+            added = list(self._all_tests)
+        added = [key for key in added if _place_of(key) not in self._lookups.places]
         self._tests |= dict.fromkeys(added)
         if not added:
             return
@@ -181,6 +203,33 @@ class Outcomes:
                 pass
         self._not_evaluated.update(keys)
         return None
+
+
+class _Lookups:
+    """Finds lines at which ranks compare with their own number and with no other: Python does so where it finds them in a dictionary."""
+
+    def __init__(self) -> None:
+        self.places: frozenset[_Place] = frozenset()
+        self._found: defaultdict[_Place, set[RankFunction]] = defaultdict(set)
+        self._others: set[_Place] = set()
+
+    def add(self, tests: Iterable[RankTest]) -> None:
+        for test in tests:
+            place = _place_of((test.function, test.call_site))
+            if place is not None and test.outcome:
+                self._found[place].add(test.function)
+            elif place is not None:
+                self._others.add(place)
+        self.places = frozenset(
+            place for place, functions in self._found.items() if len(functions) > _MOST_FOUND and place not in self._others
+        )
+
+
+def _place_of(key: Key) -> _Place | None:
+    """What a test for equality compares with a number, and where; None for any other test."""
+    function = _without_truth(key[0])
+    operand = _compared(function) if function.operation is RankOperation.EQ else None
+    return None if operand is None else (operand, key[1])
 
 
 @dataclass(slots=True)

@@ -18,7 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fakerun.emulate.checkpoints.binary_files import BinaryFile
 from fakerun.emulate.checkpoints.overlay import Entry, Overlay, not_found
+from fakerun.emulate.checkpoints.unwritten import MARK
 from fakerun.emulate.context import EmulationContext
 from fakerun.errors import as_script_error
 from fakerun.patching import Patches
@@ -97,6 +99,8 @@ class _Reading:
                 return original(file, mode, *args, **kwargs)
             if isinstance(mode, str) and set(mode) & set("wax+"):
                 _prepare_to_write(self._overlay, path, mode)
+                if set(mode) == {"w", "b"} and {*args, *kwargs.values()} <= {-1, None} and not self._overlay.is_special(path):
+                    return BinaryFile(self._overlay, path)
                 return original(file, mode, *args, **kwargs)
             return self._answer(path, True, lambda: original(file, mode, *args, **kwargs), lambda at: original(at, mode, *args, **kwargs))
 
@@ -108,9 +112,15 @@ class _Reading:
             if name is None:
                 return original(path, dir_fd=dir_fd, **kwargs)
             follow = bool(kwargs.get("follow_symlinks", follows))
-            return self._answer(name, follow, lambda: original(path, **kwargs), original, fails=False)  # type: ignore[no-any-return]
+            return self._answer(name, follow, lambda: self._really(original, path, **kwargs), original, fails=False)  # type: ignore[no-any-return]
 
         return examine
+
+    def _really(self, original: Callable[..., os.stat_result], path: Any, **kwargs: Any) -> os.stat_result:
+        found = original(path, **kwargs)
+        if stat.S_ISDIR(found.st_mode) and self._overlay.is_yet_to_be_made(str(named(path)), found.st_ctime_ns):
+            raise not_found(path)
+        return found
 
     def accessing(self, original: Callable[..., bool]) -> Callable[..., bool]:
         def access(path: Any, mode: int, **kwargs: Any) -> bool:
@@ -187,8 +197,8 @@ class _Directories:
         self._overlay = overlay
 
     def listing(self, original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-        def listdir(path: Any = ".") -> list[Any]:
-            name = None if self._overlay.is_real else named(path)
+        def listdir(path: Any = None) -> list[Any]:
+            name = None if self._overlay.is_real else named("." if path is None else path)
             if name is None:
                 return original(path)
             with os.scandir(name) as entries:
@@ -197,26 +207,29 @@ class _Directories:
         return listdir
 
     def scanning(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def scandir(path: Any = ".") -> Any:
-            name = None if self._overlay.is_real else named(path)
+        def scandir(path: Any = None) -> Any:
+            name = None if self._overlay.is_real else named("." if path is None else path)
             if name is None:
                 return original(path)
             self._overlay.look_into(name)
             changed = self._overlay.names_in(name)
-            if not changed:
+            if not changed and not self._overlay.has_peers:
                 return original(path)
             try:
                 with original(self._overlay.place(name)) as really:
-                    there = {entry.name for entry in really}
+                    there = {entry.name for entry in really if not self._is_hidden(entry)}
             except FileNotFoundError:
                 if all(entry is not None and entry.change is Change.REMOVED for entry in changed.values()):
-                    raise
+                    raise  # also without any
                 there = set()
             there = {each for each in there if changed.get(each) is None}
             added = [each for each, entry in changed.items() if each not in there and (entry is None or entry.change is not Change.REMOVED)]
             return _Listing([_Entry(name, each) for each in sorted((*there, *added))])
 
         return scandir
+
+    def _is_hidden(self, entry: "os.DirEntry[str]") -> bool:
+        return entry.is_dir(follow_symlinks=False) and self._overlay.is_yet_to_be_made(entry.path, entry.stat().st_ctime_ns)
 
     def making(self, original: Callable[..., None]) -> Callable[..., None]:
         def mkdir(path: Any, *args: Any, **kwargs: Any) -> None:
@@ -233,7 +246,10 @@ class _Directories:
             elif self._overlay.is_directory(name):
                 raise as_script_error(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path))
             make_parent_real(self._overlay, name)
-            original(path, *args, **kwargs)
+            with self._overlay.real():
+                there = os.stat(place) if os.path.isdir(place) else None  # noqa: PTH112, PTH116
+            if there is None or not self._overlay.is_yet_to_be_made(place, there.st_ctime_ns):
+                original(path, *args, **kwargs)
             self._overlay.change(place, Change.DIRECTORY)
 
         return mkdir
@@ -364,6 +380,12 @@ class _Writing:
 
     def _move_really(self, at: str, to: str, original: Callable[..., None]) -> None:
         """Move what really is there; what was there before the run, in the overlay only."""
+        stand_in = self._stand_in_at(at)
+        if stand_in is not None:
+            self._overlay.stand_in(to, stand_in)
+            with self._overlay.real():
+                os.unlink(at)  # noqa: PTH108
+            return
         if not self._overlay.is_the_users(at):
             make_parent_real(self._overlay, to)
             original(at, to)
@@ -376,6 +398,18 @@ class _Writing:
                 self._overlay.change(to + each[len(at) :], Change.STAND_IN, each)
                 self._overlay.change(each, Change.REMOVED)
         self._overlay.change(at, Change.REMOVED)
+
+    def _stand_in_at(self, place: str) -> Path | None:
+        """A copy of the stand-in that the script wrote into this file (a temporary one) itself."""
+        with self._overlay.real():
+            if not os.path.isfile(place):  # noqa: PTH113
+                return None
+            with Path(place).open("rb") as file:
+                if file.read(len(MARK)) != MARK:
+                    return None
+            content = self._overlay.new_stand_in()
+            shutil.copyfile(place, content)
+            return content
 
     def removing(self, original: Callable[..., None]) -> Callable[..., None]:
         """`os.remove`: scripts keep the last few checkpoints."""

@@ -152,6 +152,27 @@ class Overlay:
             except OSError:
                 return False
 
+    def is_yet_to_be_made(self, directory: str, ctime_ns: int) -> bool:
+        """Whether a peer that has come further made this directory, which is really there, later than this rank looks for it."""
+        if self.is_real or ctime_ns < self._began_ns:
+            return False
+        place = self.place(directory)
+        if any(change.path == place for changes in self._seen.values() for change in changes if change.change is Change.DIRECTORY):
+            return False
+        with self.real():
+            unseen = [(peer, change) for peer in self._store.ranks() for change in self._store.changes(peer, len(self._seen.get(peer, ())))]
+        return any(
+            change.order[0] > self._progress.of_all_ranks or self._progress.will_happen(peer, change.counts)
+            for peer, change in unseen
+            if change.path == place and change.change is Change.DIRECTORY
+        )
+
+    @property
+    def has_peers(self) -> bool:
+        """Whether any rank has changed something."""
+        with self.real():
+            return bool(self._store.ranks())
+
     def has_no_real(self, place: str) -> bool:
         """Whether nothing is really there."""
         with self.real():
@@ -164,6 +185,11 @@ class Overlay:
         with self.real():
             really = os.path.isdir(parent)  # noqa: PTH112
         return not (self.is_directory(parent) or (really and entry is None))
+
+    def is_special(self, path: str) -> bool:
+        """Whether something other than a file is really there: a device, a pipe."""
+        with self.real():
+            return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113
 
     def can_hold(self, path: str) -> bool:
         """Whether a file can be made at `path`, if need be because a peer has made its directory."""
@@ -367,9 +393,8 @@ class Overlay:
                 missing.append(directory)
                 directory = os.path.dirname(directory)  # noqa: PTH120
             for each in reversed(missing):
+                self.change(each, Change.DIRECTORY)  # first, so that no peer sees one whose maker is unknown
                 os.mkdir(each)  # noqa: PTH102
-        for each in missing:
-            self.change(each, Change.DIRECTORY)
 
     def _rebuild(self) -> None:
         """All changes that are seen, in the order of the calls; those that no call orders, in the order of the ranks."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.call_progress import Peers
+from fakerun.emulate.checkpoints.binary_files import BinaryFile
 from fakerun.emulate.checkpoints.file_functions import make_parent_real, named
 from fakerun.emulate.checkpoints.overlay import Overlay, not_found
 from fakerun.emulate.checkpoints.unwritten import LARGEST_VALUES, MARK, Relocation, UnwrittenObject, is_accelerator
@@ -86,6 +87,9 @@ class _Saving:
 
     def _stand_in(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> None:
         """Leave a stand-in at the path, or in the object that the script would write to."""
+        if isinstance(f, BinaryFile):
+            f.become(unwritten.encode())
+            return
         if path is None:
             f.write(unwritten.encode())
             return

@@ -4,6 +4,7 @@
 """
 
 import functools
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,10 @@ class RankSources:
         if type(value) is not int:
             return value
         return follow(value, self._tracker.expressions.unary(operation, key.expression, tuple(ranks)), self._tracker, frame)
+
+    def is_own(self, rank: RankInt) -> bool:
+        """Whether the number is this rank, and not one that follows from it."""
+        return rank.expression is self._expression(RankOperation.RANK)
 
     def in_group(self, group: Any, value: Any, frame: FrameType) -> Any:
         """The position of this rank in a group."""
@@ -152,14 +157,17 @@ def _follow_lookups(patches: Patches, sources: RankSources) -> None:
 
 
 def _following_lookup(original: Any, operation: RankOperation, sources: RankSources) -> Any:
-    names = ("group", "global_rank" if operation is RankOperation.ITEM else "group_rank")
+    signature = inspect.signature(original)
 
     @functools.wraps(original)
     def following(*args: Any, **more: Any) -> Any:
-        frame, value = sys._getframe(1), original(*args, **more)
-        group, rank = (*args, *(more[name] for name in names[len(args) :]))
+        frame = sys._getframe(1)
+        group, rank = signature.bind(*args, **more).args
+        value = original(group, getattr(rank, "plain", rank))  # torch looks it up in a dictionary: a test that singles out this rank
         if _is_plumbing(frame) or type(rank) is not RankInt:
             return value
+        if operation is RankOperation.ITEM and sources.is_own(rank):
+            return sources.in_group(group, value, frame)
         return sources.found(value, rank, dist.get_process_group_ranks(group), operation, frame)
 
     return following
