@@ -50,10 +50,13 @@ def _with_default_size(request: JobRequest, ctx: typer.Context) -> JobRequest:
 
 
 def _warn_of_unknown_variables(ctx: typer.Context) -> None:
-    known = {name for parameter in ctx.command.params for name in parameter.envvar or ()}
+    parameters = ctx.command.params
+    known = {name for parameter in parameters for name in parameter.envvar or ()}
+    options = [option for parameter in parameters for option in parameter.opts if option.startswith("--")]
     for name in sorted(os.environ):
         if name.startswith(_VARIABLE_PREFIX) and name not in known:
-            warn(f"variable {name}{did_you_mean(name, known)}: no option is called so; it has no effect")
+            option = f"--{name.removeprefix(_VARIABLE_PREFIX).lower().replace('_', '-')}"
+            warn(f"variable {name} has no effect: there is no option {option}{did_you_mean(option, options)}")
 
 
 def job_request(ctx: typer.Context) -> JobRequest:

@@ -505,9 +505,7 @@ def by_shell(line: str, place: Path) -> "subprocess.CompletedProcess[str]":
 def test_an_unknown_variable_is_warned_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FAKERUN_WORLD_SIEZ", "3")
     assert main(["train.py", "--jobs", "0"]) == 2
-    expected = (
-        "fakerun: warning: variable FAKERUN_WORLD_SIEZ (did you mean 'FAKERUN_WORLD_SIZE'?): no option is called so; it has no effect"
-    )
+    expected = "fakerun: warning: variable FAKERUN_WORLD_SIEZ has no effect: there is no option --world-siez (did you mean '--world-size'?)"
     assert capsys.readouterr().err.splitlines()[0] == expected
 
 
