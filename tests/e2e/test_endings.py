@@ -28,6 +28,6 @@ def test_what_was_recorded_until_a_rank_was_killed(tmp_path: Path) -> None:
     assert [rank["failure"]["message"].split()[2] for rank in ranks] == ["SIGKILL", "SIGSEGV", "SIGABRT", "SIGTERM"]
     for rank in ranks:
         assert [call["op"] for call in rank["collectives"]] == ["all_reduce"]
-        assert rank["memory"]["peak_bytes"] == 4096 + 1024
+        assert rank["memory"]["peak_allocated_bytes"] == 4096 + 1024
     assert not list((tmp_path / "run").glob("rank-*/journal"))
     assert result.stderr.splitlines()[-1].startswith("fakerun: run directory: ")
