@@ -6,13 +6,13 @@ calls it, not when it is entered.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from fakerun.emulate.checkpoints import contexts as checkpoints
 from fakerun.emulate.cluster import contexts as cluster
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device import contexts as device
-from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.device.device_ordinals import device_ordinals
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
 from fakerun.emulate.kernels import contexts as kernels
@@ -27,8 +27,12 @@ def _device_mode(context: EmulationContext) -> DeviceMode:
     return context.mode
 
 
-def _device_arguments(context: EmulationContext) -> DeviceArguments:
-    return context.arguments
+def _torch_functions(context: EmulationContext) -> AbstractContextManager[None]:
+    return context.functions.installed()
+
+
+def _device_ordinals(context: EmulationContext) -> AbstractContextManager[None]:
+    return device_ordinals()
 
 
 HANDLERS: tuple[Register, ...] = (*device.HANDLERS, *kernels.HANDLERS, *cluster.HANDLERS)
@@ -40,8 +44,9 @@ CONTEXTS: tuple[Enter, ...] = (
     *cluster.CONTEXTS,
     *checkpoints.CONTEXTS,
     *unsupported.CONTEXTS,
+    _torch_functions,
     _device_mode,
-    _device_arguments,
+    _device_ordinals,
 )
 
 ORDER: tuple[Precedence, ...] = driver.ORDER
