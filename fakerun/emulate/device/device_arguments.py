@@ -12,10 +12,10 @@ import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.unsupported.gaps import LAZY_MODULE
 from fakerun.patching import Patches
-from fakerun.torch_private import OPERATOR_IN_CPP, FakeTensor
+from fakerun.torch_private import OPERATOR_IN_CPP, FakeTensor, disable_all_modes
 
 aten = torch.ops.aten
 
@@ -33,7 +33,7 @@ _MOVE = torch.Tensor.to
 
 def device_arguments(context: EmulationContext) -> None:
     """Handle the functions that take a device."""
-    functions, arguments = context.functions, _DeviceArguments(context.devices)
+    functions, arguments = context.functions, _DeviceArguments(context)
     for name in FACTORIES:
         functions.handle(torch, name, arguments.mapped)
     for name in METHODS:
@@ -48,7 +48,7 @@ def device_arguments(context: EmulationContext) -> None:
 @contextmanager
 def device_arguments_of_operators(context: EmulationContext) -> Iterator[None]:
     """Map the device of the operators behind `x.to(...)`, too, which compare it: dispatch modes call them again, as Python sees them."""
-    arguments = _DeviceArguments(context.devices)
+    arguments = _DeviceArguments(context)
     with Patches() as patches:
         for operator in (aten.to.device, aten.to.dtype_layout, aten.to):
             patches.set(operator, OPERATOR_IN_CPP, arguments.operator(getattr(operator, OPERATOR_IN_CPP)))
@@ -58,8 +58,9 @@ def device_arguments_of_operators(context: EmulationContext) -> Iterator[None]:
 class _DeviceArguments:
     """Handlers of the functions that take a device."""
 
-    def __init__(self, devices: Devices) -> None:
-        self._devices = devices
+    def __init__(self, context: EmulationContext) -> None:
+        self._devices = context.devices
+        self._mode = context.mode
 
     def operator(self, in_cpp: Any) -> Any:
         """An operator with its devices mapped."""
@@ -94,14 +95,17 @@ class _DeviceArguments:
         return _MOVE(tensor, self._devices.to_cpp(torch.device(ACCELERATOR, ordinal)), **layout)
 
     def tensor(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """`torch.tensor(data, device=...)`: the data is on the host, so build it there and copy."""
+        """`torch.tensor(data, device=...)`: the data is on the host, so build it there and copy, which the script's modes do not see."""
         args, kwargs = _with_values_read(args), _named_values_read(kwargs)
         device = kwargs.pop("device", None)
         kwargs.pop("pin_memory", None)
         if device is None:
             return func(*args, **kwargs)
         requires_grad = kwargs.pop("requires_grad", False)
-        return _MOVE(func(*args, device="cpu", **kwargs), self._of_any(device)).requires_grad_(requires_grad)
+        with disable_all_modes(), self._mode:
+            tensor = _MOVE(func(*args, device="cpu", **kwargs), self._of_any(device))
+        tensor = aten.lift_fresh.default(tensor)
+        return tensor.requires_grad_() if requires_grad else tensor  # a functional transform refuses the call, also with False
 
     def of_values(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """`torch.as_tensor(data)`, `tensor.new_tensor(data)`: like the other factories, of numbers."""
