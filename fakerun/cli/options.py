@@ -8,13 +8,19 @@ import typer
 
 from fakerun.cli.report_output import option
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
-from fakerun.job.request import DEFAULT_STEPS
+from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
+from fakerun.job.request import DEFAULT_SAMPLES, DEFAULT_STEPS
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
+from fakerun.printable import cut
+
+_MOST_DIGITS = 18
 
 
 def _whole_number(text: str) -> int:
-    if not re.fullmatch("-?[0-9]{1,18}", text):
+    if not re.fullmatch("-?[0-9]+", text):
         raise typer.BadParameter(f"{text!r} is not a whole number")
+    if len(text) > _MOST_DIGITS:
+        raise typer.BadParameter(f"{cut(text, _MOST_DIGITS)!r} is too large")
     return int(text)
 
 
@@ -27,6 +33,10 @@ def _seconds(text: str) -> float:
 
 def _complete_hardware(incomplete: str) -> list[str]:
     return [name for name in accelerator_names() if name.startswith(incomplete)]
+
+
+def _complete_launcher(incomplete: str) -> list[str]:
+    return [name for name in Launcher if name.startswith(incomplete)]
 
 
 def _complete_routing(incomplete: str) -> list[str]:
@@ -52,6 +62,13 @@ Rank: TypeAlias = Annotated[int | None, option(parser=_whole_number, metavar="R"
 Ranks: TypeAlias = Annotated[
     str | None, option(metavar="all|auto|0,4-7", help="The ranks to simulate. auto: a few that represent all of them.")
 ]
+Samples: TypeAlias = Annotated[
+    int | None,
+    option(parser=_whole_number, metavar="N", help=f"With --ranks auto: ranks to simulate at random.  [default: {DEFAULT_SAMPLES}]"),
+]
+Seed: TypeAlias = Annotated[
+    int | None, option(parser=_whole_number, metavar="S", help="With --ranks auto: chooses the random ranks.  [default: by the job]")
+]
 Steps: TypeAlias = Annotated[
     str | None, option(metavar="N|all", help=f"Optimizer steps to run. all: to the script's end.  [default: {DEFAULT_STEPS}]")
 ]
@@ -75,6 +92,15 @@ RoutingName: TypeAlias = Annotated[
         autocompletion=_complete_routing,
     ),
 ]
+LauncherName: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--launcher",
+        metavar="|".join(Launcher),
+        help=f"Whose environment variables the ranks find.  [default: {DEFAULT_LAUNCHER}]",
+        autocompletion=_complete_launcher,
+    ),
+]
 ErrorOnCollective: TypeAlias = Annotated[
     str | None,
     option(metavar="[=OPERATIONS]", help="Exit with 1 if the script issues a collective, or one of these (all_reduce,send)."),
@@ -88,4 +114,5 @@ RunDirectoryPath: TypeAlias = Annotated[
     Path | None, option(metavar="DIRECTORY", help="Keep records and output here.  [default: kept only if a rank fails]")
 ]
 Resume: TypeAlias = Annotated[bool, option("--resume", help="Continue the run in --run-dir: simulate the ranks that it lacks.")]
-ShowOutput: TypeAlias = Annotated[bool, option("--show-output", help="Show what the script prints, on stderr.")]
+ShowOutput: TypeAlias = Annotated[bool, option("-v", "--show-output", help="Show what the script prints, on stderr.")]
+Quiet: TypeAlias = Annotated[bool, option("-q", "--quiet", help="Print the report, warnings and errors only.")]

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
+from fakerun.cli.help import FullHelp
 from fakerun.cli.options import OtherHardware
-from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report
 from fakerun.cli.terminal import note
 from fakerun.hardware.request import parse_hardware
 from fakerun.units import format_ranks
@@ -24,19 +25,22 @@ def report(
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
+    top: Top = None,
+    help_all: FullHelp = False,
 ) -> int:
     """Show the report of a run that was kept (--run-dir), without running it again; with --hardware, as if for another accelerator."""
     from fakerun.analysis.repricing import repriced
     from fakerun.launch import find_run_directory
     from fakerun.report import build_report
 
-    report_format = renderer_for(format_, output)
     if output is not None:
         check_output(output)
+    report_format = renderer_for(format_, output)
     gate = gate_of(max_memory, ignore, strict=strict)
     other = None if hardware is None else parse_hardware(hardware)
     directory = find_run_directory(run_dir)
-    job, run = directory.read_job(), directory.records.read_run()
+    job = directory.read_job()
+    run = directory.read_run(job)
     missing = sorted(set(job.ranks) - {record.rank for record in run.ranks})
     if missing:
         note(f"the run was interrupted: no record of rank{'s' * (len(missing) > 1)} {format_ranks(missing)}; {_CONTINUE}")
@@ -45,5 +49,5 @@ def report(
     if other is not None:
         job, run = repriced(job, run, other)
     shown = build_report(job, run, gate)
-    show_report(shown, report_format, output, trace=trace)
+    show_report(shown, report_format, output, detail_of(trace=trace, top=top))
     return shown.exit_code

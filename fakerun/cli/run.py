@@ -1,6 +1,8 @@
 """`fakerun run`, the default command: simulate a job, report what its ranks communicate and how much memory they need."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,12 +10,13 @@ import typer
 
 from fakerun.cli import options
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
+from fakerun.cli.help import FullHelp
 from fakerun.cli.progress import Progress
-from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report
-from fakerun.cli.sources import job_request
-from fakerun.cli.terminal import say
+from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report, write_report
+from fakerun.cli.sources import resolved_job
+from fakerun.cli.terminal import be_quiet, say, tell
 from fakerun.cli.torchrun import accepting_ignored_options
-from fakerun.errors import UsageError
+from fakerun.errors import OutputError, UsageError
 from fakerun.records.run import FailureKind
 from fakerun.units import format_ranks
 
@@ -38,10 +41,13 @@ def run(
     mesh: options.Mesh = None,
     rank: options.Rank = None,
     ranks: options.Ranks = None,
+    samples: options.Samples = None,
+    seed: options.Seed = None,
     jobs: options.Jobs = None,
     steps: options.Steps = None,
     hardware: options.Hardware = None,
     routing: options.RoutingName = None,
+    launcher: options.LauncherName = None,
     error_on_collective: options.ErrorOnCollective = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,
@@ -49,11 +55,14 @@ def run(
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
+    top: Top = None,
     run_dir: options.RunDirectoryPath = None,
     resume: options.Resume = False,
     timeout: options.Timeout = None,
     show_output: options.ShowOutput = False,
+    quiet: options.Quiet = False,
     no_python: options.NoPython = False,
+    help_all: FullHelp = False,
 ) -> int:
     """Simulate a job and report on its ranks.
 
@@ -62,22 +71,56 @@ def run(
     """
     from fakerun.report import build_report
 
-    report_format = renderer_for(format_, output)
+    be_quiet(quiet)
     if output is not None:
-        check_output(output)
+        check_output(output, inputs=(script,))
+    report_format = renderer_for(format_, output)
     gate = gate_of(max_memory, ignore, strict=strict)
-    job = job_request(ctx).resolve()
+    job = resolved_job(ctx)
+    if output is not None:
+        check_output(output, inputs=(job.script,))
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
-    directory = _directory(job, run_dir, resume=resume)
-    run = _simulate(job, directory, show_output=show_output, jobs=jobs)
-    report = build_report(job, run, gate)
-    if run_dir is None and not report.failed:
-        directory.discard()
-    else:
-        say(f"run directory: {directory.path}{_how_to_continue(report, directory)}")
-    show_report(report, report_format, output, trace=trace)
+    with _directory(job, run_dir, resume=resume) as directory, _kept_if_of_use(directory, is_temporary=run_dir is None):
+        report = build_report(job, _simulate(job, directory, show_output=show_output, jobs=jobs), gate)
+        if output is None and format_ is None and (help_ := _help_of_script(report, directory)):
+            write_report(help_, None)
+        else:
+            show_report(report, report_format, output, detail_of(trace=trace, top=top))
+        if run_dir is None and not report.failed:
+            directory.discard()
+        else:
+            say(f"run directory: {directory.path}{_how_to_continue(report, directory)}")
     return report.exit_code
+
+
+@contextmanager
+def _kept_if_of_use(directory: "RunDirectory", *, is_temporary: bool) -> Iterator[None]:
+    """Where the run ends without a report: a temporary directory goes if nothing can be made of it, otherwise the user learns its name."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_temporary:
+            directory.discard()
+        raise
+    except OutputError as error:
+        raise OutputError(f"{error}; the run is kept: fakerun report {shlex.quote(str(directory.path))}") from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        what = f"run directory {directory.path}: {error.strerror}"
+        raise OutputError(f"{what}; free some space, or pass another directory to --run-dir, and remove this one") from error
+    except Exception as error:
+        error.add_note(f"the run directory is {directory.path}")
+        raise
+
+
+def _help_of_script(report: "Report", directory: "RunDirectory") -> bytes | None:
+    """What a script prints that is asked for its help, which is then what the user wants to see."""
+    if report.failed or {"-h", "--help"}.isdisjoint(report.job.args):
+        return None
+    record = report.ranks[0].record
+    return None if record.steps or record.collectives else directory.rank(record.rank).stdout.read_bytes()
 
 
 def _how_to_continue(report: "Report", directory: "RunDirectory") -> str:
@@ -99,8 +142,8 @@ def _directory(job: "JobSpec", run_dir: Path | None, *, resume: bool) -> "RunDir
 def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, jobs: int | None) -> "RunRecord":
     from fakerun.launch import run_job
 
-    say(_summary(job))
-    with Progress(has_terminal=not show_output) as progress:
+    tell(_summary(job))
+    with Progress(has_terminal=not show_output, is_open_ended=job.auto_ranks) as progress:
         return run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
 
 

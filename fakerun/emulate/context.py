@@ -7,7 +7,9 @@ from typing import Any, Self, TypeVar
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.device.pinned_storages import PinnedStorages
 from fakerun.emulate.device.torch_functions import TorchFunctions
+from fakerun.errors import FakerunError
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import (
@@ -16,6 +18,8 @@ from fakerun.records.observer import (
     FindingSink,
     MemoryStatistics,
     Observers,
+    RankUseObserver,
+    ReadObserver,
     TopologyObserver,
 )
 
@@ -33,33 +37,42 @@ class EmulationContext:
     job: JobSpec
     rank: int
     mailbox: Mailbox
+    abort: Callable[[FakerunError], None]
+    """Ends the rank from any thread, whatever the script is doing, with this error as the reason."""
 
     allocations: AllocationObserver
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    rank_uses: RankUseObserver
+    reads: ReadObserver
     statistics: MemoryStatistics
 
     devices: Devices
+    pinned: PinnedStorages
     mode: DeviceMode
     functions: TorchFunctions
 
     _parts: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers) -> Self:
+    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, abort: Callable[[FakerunError], None]) -> Self:
         """The context of rank `rank` of `job`, with new devices and modes."""
-        devices = Devices(job.nproc_per_node)
+        devices, pinned = Devices(job.nproc_per_node), PinnedStorages()
         return cls(
             job=job,
             rank=rank,
             mailbox=mailbox,
+            abort=abort,
             allocations=observers.allocations,
             communication=observers.communication,
             topology=observers.topology,
             findings=observers.findings,
+            rank_uses=observers.rank_uses,
+            reads=observers.reads,
             statistics=observers.statistics,
             devices=devices,
+            pinned=pinned,
             mode=DeviceMode(devices, observers.allocations, HostPolicy()),
             functions=TorchFunctions(),
         )

@@ -5,7 +5,7 @@ other order matters: no two contexts change the same attribute of torch, and a c
 calls it, not when it is entered.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from fakerun.emulate.checkpoints import contexts as checkpoints
@@ -17,7 +17,10 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
 from fakerun.emulate.kernels import contexts as kernels
 from fakerun.emulate.order import Enter, Precedence, Register, check_order
+from fakerun.emulate.rank_tracking import contexts as rank_tracking
+from fakerun.emulate.rank_tracking.contexts import followed_rank
 from fakerun.emulate.unsupported import contexts as unsupported
+from fakerun.errors import FakerunError
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import Observers
@@ -44,20 +47,24 @@ CONTEXTS: tuple[Enter, ...] = (
     *cluster.CONTEXTS,
     *checkpoints.CONTEXTS,
     *unsupported.CONTEXTS,
+    *rank_tracking.CONTEXTS,
     _torch_functions,
     _device_mode,
     _device_ordinals,
 )
 
-ORDER: tuple[Precedence, ...] = driver.ORDER
+ORDER: tuple[Precedence, ...] = (
+    *driver.ORDER,
+    Precedence(first=followed_rank, then=_torch_functions, reason="it observes functions of torch, which are then put into their places"),
+)
 
 check_order(CONTEXTS, ORDER)
 
 
 @contextmanager
-def emulation(job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers) -> Iterator[None]:
+def emulation(job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, abort: Callable[[FakerunError], None]) -> Iterator[None]:
     """Make this process look like rank `rank` of `job` on its hardware. Everything is put back when the context ends."""
-    context = EmulationContext.of(job, rank, mailbox, observers)
+    context = EmulationContext.of(job, rank, mailbox, observers, abort)
     for register in HANDLERS:
         register(context)
     with ExitStack() as stack:

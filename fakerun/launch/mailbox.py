@@ -25,6 +25,7 @@ class JobMailbox:
         self._published: dict[Wanted, Answer] = {}
         self._fetches: dict[int, list[Sequence[Wanted]]] = defaultdict(list)
         self._pending: dict[int, Sequence[Wanted]] = {}
+        self._waits_for_themselves: set[int] = set()
         self._ended: set[int] = set()
 
     def publish(self, rank: int, key: str, data: Answer) -> None:
@@ -34,7 +35,13 @@ class JobMailbox:
     def fetch(self, rank: int, wanted: Sequence[Wanted]) -> None:
         """`rank` waits until all of this is available; `answers` then has it."""
         self._pending[rank] = wanted
+        self._waits_for_themselves.discard(rank)
         self._fetches[rank].append(wanted)
+
+    def wait(self, rank: int, wanted: Sequence[Wanted]) -> None:
+        """As `fetch`, but only the ranks that are named can answer, not their representatives."""
+        self._pending[rank] = wanted
+        self._waits_for_themselves.add(rank)
 
     def end(self, rank: int) -> None:
         """`rank` has ended: it publishes nothing more and waits for nothing."""
@@ -69,7 +76,9 @@ class JobMailbox:
         found = self._published.get(wanted)
         if found is None and wanted[0] in self._ended:
             return Unavailable.ENDED
-        return self._representatives_answer(rank, index, wanted[0]) if found is None else found
+        if found is None and rank not in self._waits_for_themselves:
+            return self._representatives_answer(rank, index, wanted[0])
+        return found
 
     def _representatives_answer(self, rank: int, index: int, peer: int) -> Answer | None:
         """Item `index` of what the representative of `rank` fetched in the fetch with the same number, if it was from `peer`'s."""

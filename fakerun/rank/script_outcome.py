@@ -1,26 +1,43 @@
 """How the script ended: what Python would print and do about it, and the same as a `ProcessFailure`."""
 
 import atexit
+import errno
 import operator
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import SupportsIndex
 
 from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
+from fakerun.printable import cut
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
+from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.run import FailureKind, ProcessFailure
+from fakerun.syntax.dependence import Reads, cause
+
+_NO_READS: Reads[PlaceholderRead] = Reads()
 
 _TIMED_OUT_STATUS = 124
 """What timeout(1) ends with."""
 _INTERRUPTED_STATUS = 128 + signal.SIGINT
+_FILE_LIMIT = " (a file reached the limit on the size of files: RLIMIT_FSIZE, ulimit -f)"
+_MOST_OF_A_MESSAGE = 10_000
+_MOST_OF_A_TRACEBACK = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunningFrame:
+    """Where a thread is, and its name unless it is the main one."""
+
+    frame: FrameType
+    thread: str | None = None
 
 
 def was_stopped(error: BaseException | None) -> bool:
@@ -28,8 +45,8 @@ def was_stopped(error: BaseException | None) -> bool:
     return error is not None and any(isinstance(each, StepLimitReached) for each in chain(error))
 
 
-def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> ProcessFailure | None:
-    """The failure of a script that ended with `error`; None when it ended well.
+def failure_of(error: BaseException | None, resolver: CallSiteResolver, reads: Reads[PlaceholderRead] = _NO_READS) -> ProcessFailure | None:
+    """The failure of a script that ended with `error`; None when it ended well. `reads` are those of values that nobody computed.
 
     Takes the simulation's frames out of the traceback, except where they are what is wrong.
     """
@@ -41,16 +58,8 @@ def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> Proce
     ours = next((each for each in map(_as_ours, chain(error)) if each is not None), None)
     if ours is not None:
         return _failure_of_ours(ours, error, resolver)
-    if isinstance(error, SystemExit):
-        return _exit_failure(error, resolver)
-    return ProcessFailure(
-        kind=FailureKind.EXCEPTION,
-        exception=_class_name(error),
-        message=_message(error),
-        traceback=_traceback(error),
-        exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
-        call_site=_call_site(error, resolver),
-    )
+    failure = _exit_failure(error, resolver) if isinstance(error, SystemExit) else _exception_failure(error, resolver)
+    return failure and _explained(failure, error, reads)
 
 
 def traceback_through_fakerun(error: BaseException | None) -> str | None:
@@ -70,15 +79,38 @@ def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallS
     )
 
 
-def timeout_failure(timeout_s: float | None, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
-    """The failure of a rank whose time limit was reached while the main thread was in `frame`."""
+def call_site_of(frame: FrameType | None, resolver: CallSiteResolver) -> CallSite | None:
+    """The user's line that the frame is in or was called from; None if there is none."""
+    return None if frame is None else resolver.innermost(_named(stack_of(frame)))
+
+
+def timeout_failure(timeout_s: float | None, running: Sequence[RunningFrame], resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank whose time limit was reached while its threads, the main one first, were there."""
     limit = "" if timeout_s is None else f" after {timeout_s:g} s"
-    return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", frame, resolver, exit_code=_TIMED_OUT_STATUS)
+    return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", running, resolver, exit_code=_TIMED_OUT_STATUS)
 
 
-def interruption_failure(frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
-    """The failure of a rank that the user interrupted while the main thread was in `frame`."""
-    return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, resolver, exit_code=_INTERRUPTED_STATUS)
+def interruption_failure(running: Sequence[RunningFrame], resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank that the user interrupted while its threads, the main one first, were there."""
+    return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", running, resolver, exit_code=_INTERRUPTED_STATUS)
+
+
+def early_interruption() -> ProcessFailure:
+    """The failure of a rank that got a SIGINT before it began to run the script."""
+    return ProcessFailure(
+        kind=FailureKind.INTERRUPTED, exception=None, message="interrupted before the script began", exit_code=_INTERRUPTED_STATUS
+    )
+
+
+def aborted_failure(error: FakerunError, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank that `error` ended while the main thread was in `frame`."""
+    return ProcessFailure(
+        kind=_kind(error),
+        exception=_class_name(error),
+        message=_message(error),
+        exit_code=int(error.exit_code),
+        call_site=resolver.innermost(_named(stack_of(frame))),
+    )
 
 
 def internal_failure(error: BaseException) -> ProcessFailure:
@@ -124,6 +156,31 @@ def run_exit_handlers() -> None:
     atexit._run_exitfuncs()  # noqa: SLF001
 
 
+def _exception_failure(error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
+    return ProcessFailure(
+        kind=FailureKind.EXCEPTION,
+        exception=_class_name(error),
+        message=_message(error),
+        traceback=_traceback(error),
+        exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
+        call_site=_call_site(error, resolver),
+    )
+
+
+def _explained(failure: ProcessFailure, error: BaseException, reads: Reads[PlaceholderRead]) -> ProcessFailure:
+    """The failure, with the reads of values that nobody computed: one that follows from such a read is not the script's."""
+    read = cause(error, reads)
+    if read is None:
+        sites = (each.call_site for each in reads)
+        return replace(failure, placeholder_reads=tuple(dict.fromkeys(site for site in sites if site is not None)))
+    return replace(
+        failure,
+        kind=FailureKind.GAP,
+        message=f"{failure.summary_line.rstrip('.')}. It follows from a value that was made up: {read}. {read.way_round}",
+        exit_code=int(EmulationGapError.exit_code),
+    )
+
+
 def _as_ours(error: BaseException) -> FakerunError | None:
     """The error as one of fakerun's, if it is one; torch's message for a gap is replaced."""
     if isinstance(error, FakerunError):
@@ -135,22 +192,27 @@ def _as_ours(error: BaseException) -> FakerunError | None:
 
 
 def _failure_of_ours(ours: FakerunError, error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
-    is_usage = isinstance(ours, UsageError)
     return ProcessFailure(
-        kind=FailureKind.USAGE if is_usage else FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL,
+        kind=_kind(ours),
         exception=_class_name(ours),
         message=_message(ours),
-        traceback="" if is_usage else _traceback(error),
+        traceback="" if isinstance(ours, UsageError) else _traceback(error),
         exit_code=int(ours.exit_code),
         call_site=_call_site(ours, resolver) or _call_site(error, resolver),
     )
+
+
+def _kind(ours: FakerunError) -> FailureKind:
+    if isinstance(ours, UsageError):
+        return FailureKind.USAGE
+    return FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL
 
 
 def _exit_failure(error: SystemExit, resolver: CallSiteResolver) -> ProcessFailure | None:
     status = _status(error.code)
     if status == 0:
         return None
-    said = None if error.code is None or isinstance(error.code, int) else _encodable(str(error.code))
+    said = None if error.code is None or isinstance(error.code, int) else cut(_encodable(str(error.code)), _MOST_OF_A_MESSAGE)
     return ProcessFailure(
         kind=FailureKind.EXIT,
         exception=_class_name(error),
@@ -171,15 +233,19 @@ def _status(code: object) -> int:
 
 
 def _stopped_failure(
-    kind: FailureKind, what: str, frame: FrameType | None, resolver: CallSiteResolver, *, exit_code: int
+    kind: FailureKind, what: str, running: Sequence[RunningFrame], resolver: CallSiteResolver, *, exit_code: int
 ) -> ProcessFailure:
-    stack = stack_of(frame)
-    call_site = resolver.innermost(_named(stack))
+    """Where the first of the threads is that is in the user's code."""
+    stacks = [(each.thread, stack_of(each.frame)) for each in running]
+    sites = [(thread, stack, resolver.innermost(_named(stack))) for thread, stack in stacks]
+    thread, stack, call_site = next((each for each in sites if each[2] is not None), (None, [], None))
+    where = f"at {call_site}" if call_site else "outside of the script: it was being started, or had ended"
+    in_thread = f" in thread {thread!r}, which the script has left running" if thread else ""
     lines = traceback.StackSummary.extract(iter(stack)).format()
     return ProcessFailure(
         kind=kind,
         exception=None,
-        message=f"{what} at {call_site}" if call_site else f"{what} before the script began",
+        message=f"{what} {where}{in_thread}",
         traceback=_encodable("".join(["Stack (most recent call last):\n", *lines])) if lines else "",
         exit_code=exit_code,
         call_site=call_site,
@@ -198,7 +264,15 @@ def _named(stack: list[tuple[FrameType, int]]) -> Iterator[tuple[str, int, str |
 
 
 def _traceback(error: BaseException) -> str:
-    return _encodable("".join(traceback.format_exception(error)))
+    """As Python prints it, without the middle of a message of megabytes: the rank's stderr has all of it."""
+    return _without_middle(_encodable("".join(traceback.format_exception(error))), _MOST_OF_A_TRACEBACK)
+
+
+def _without_middle(text: str, most: int) -> str:
+    left_out = len(text) - most
+    if left_out <= 0:
+        return text
+    return f"{text[: most // 2]}\n... {left_out} characters left out; the rank's stderr.log has them ...\n{text[-most // 2 :]}"
 
 
 def _class_name(error: BaseException) -> str:
@@ -209,7 +283,8 @@ def _class_name(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return _encodable(str(error)) or type(error).__name__
+        message = cut(_encodable(str(error)), _MOST_OF_A_MESSAGE) or type(error).__name__
+        return f"{message}{_FILE_LIMIT}" if isinstance(error, OSError) and error.errno == errno.EFBIG else message
     except Exception:  # a class of the script's
         return f"<{type(error).__name__}, and its __str__ failed>"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 
@@ -21,6 +22,10 @@ Answer: TypeAlias = bytes | Unavailable
 class Mailbox(Protocol):
     """The mailbox of one rank."""
 
+    @property
+    def directory(self) -> Path | None:
+        """A directory that all ranks of the job see until the run is over; None for a rank that is simulated alone."""
+
     def publish(self, key: str, data: Answer) -> None:
         """Make `data` available to the other ranks under `key`. Returns at once; `Unavailable.UNKNOWN` may be buffered until `flush`."""
 
@@ -29,3 +34,6 @@ class Mailbox(Protocol):
 
     def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         """What the given ranks published under the given keys, in the order of `wanted`; blocks until all of it is available."""
+
+    def wait(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        """As `fetch`, but no other rank answers for those that are not simulated: it is about what that very rank has done."""

@@ -11,6 +11,9 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.rank_function import RankTest, UnfollowedUse
 
+UNRECORDED_STATUS = 74
+"""What the process of a rank ends with that could not write its record (EX_IOERR of sysexits.h)."""
+
 
 class FailureKind(StrEnum):
     """How a rank failed."""
@@ -44,6 +47,8 @@ class ProcessFailure:
     exit_code: int = 1
     """As a shell reports it: 128 + the number for a signal."""
     call_site: CallSite | None = None
+    placeholder_reads: tuple[CallSite, ...] = ()
+    """Lines that had read values which nobody computed: the failure may follow from them. Empty where it is known to, or nothing had."""
 
     @property
     def summary_line(self) -> str:

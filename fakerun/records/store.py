@@ -12,6 +12,7 @@ from pathlib import Path
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
 from fakerun.records.codec import RankDecoder, decode_run, encode_rank, encode_run
+from fakerun.records.damage import read_recorded
 from fakerun.records.run import RankRecord, RunRecord
 
 
@@ -20,7 +21,7 @@ class RecordStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._decoder = RankDecoder(lambda name: self._part(name).read_bytes())
+        self._decoder = RankDecoder(lambda name: read_recorded(self._part(name)))
 
     @property
     def run(self) -> Path:
@@ -53,12 +54,15 @@ class RecordStore:
         """
         path = self.record(rank)
         try:
-            data = path.read_bytes()
+            data = read_recorded(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
-        return self._decoder.decode(data, source=str(path))
+        record = self._decoder.decode(data, source=str(path))
+        if record.rank != rank:
+            raise UsageError(f"{path}: is the record of rank {record.rank}; run the job again")
+        return record
 
     def write_run(self, run: RunRecord) -> None:
         """Write what is known of the run; its ranks' records are already there."""
@@ -72,7 +76,7 @@ class RecordStore:
         """
         ranks = tuple(record for rank in self.ranks() if (record := self.read(rank)) is not None)
         try:
-            data = self.run.read_bytes()
+            data = read_recorded(self.run)
         except OSError as error:
             raise UsageError(f"{self.run}: {error.strerror}; pass the directory you gave to --run-dir") from error
         return decode_run(data, ranks, source=str(self.run))
@@ -81,13 +85,6 @@ class RecordStore:
         """The ranks that have a record; a directory that a user has renamed (`rank-00003.old`) is not one."""
         names = (path.parent.name.removeprefix("rank-") for path in self._path.glob("rank-*/record.json.gz"))
         return sorted(int(name) for name in names if name.isdecimal())
-
-    def remove_shared(self) -> None:
-        """Remove the shared parts of an earlier run; other files stay."""
-        for path in (*self.shared.glob("*.json.gz"), *self.shared.glob(".*.json.gz.*.tmp")):
-            path.unlink(missing_ok=True)
-        if self.shared.is_dir() and not any(self.shared.iterdir()):
-            self.shared.rmdir()
 
     def _part(self, name: str) -> Path:
         return self.shared / f"{name}.json.gz"

@@ -1,16 +1,18 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
-from fakerun.call_site import CallSite
-from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall, Phase
+from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall
+from fakerun.records.group_names import GroupNames
+from fakerun.records.issued_call import IssuedCall
+from fakerun.records.journal import Event, Journal
 from fakerun.records.memory import Category
 from fakerun.records.observer import RecordMark
+from fakerun.records.training_steps import TrainingSteps
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.program_point import ProgramPoint
 from fakerun.trace.steps import StepCounter
@@ -19,29 +21,19 @@ _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENS
 """Operations whose outputs are buffers that live only for what was gathered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PlacedCall:
-    """A call and its place in the program. Its group is named at the end: the mesh that names it may be made after the call."""
-
-    call: CommunicationCall
-    step: int
-    phase: Phase
-    module: str | None
-    call_site: CallSite | None
-    coalesced: int | None
-    device: int | None
-
-
 class CollectiveTrace:
     """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
-    def __init__(self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
+    def __init__(
+        self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals, journal: Journal
+    ) -> None:
+        self._journal = journal
         self._point = point
         self._devices = devices
         self._groups = groups
         self._memory = memory
         self._steps = steps
-        self._calls: list[_PlacedCall] = []
+        self._calls: list[IssuedCall] = []
         self._waited_before: dict[int, int | None] = {}
         """Of each asynchronous call: the number of the first call after it was waited for, None until then."""
 
@@ -59,29 +51,27 @@ class CollectiveTrace:
     def waited_for(self, call: int) -> None:
         if call in self._waited_before and self._waited_before[call] is None:
             self._waited_before[call] = len(self._calls)
+            self._journal.waited(call)
 
     def mark(self) -> RecordMark:
-        return RecordMark(calls=len(self._calls), steps=self._steps.completed)
+        return RecordMark(calls=len(self._calls), optimizer_steps=self._steps.taken)
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        ended = since.steps
+        taken = since.optimizer_steps
         for number in range(since.calls, until.calls):
-            for _ in range(ended, step := self._calls[number].step):
-                self._steps.end_step()
-            ended = step
+            self._repeat_steps(taken, taken := self._calls[number].optimizer_steps)
             self._repeat(number)
-        for _ in range(ended, until.steps):
-            self._steps.end_step()
+        self._repeat_steps(taken, until.optimizer_steps)
 
     # -- records -----------------------------------------------------------------------------------------------------------------------
 
     def _add(self, call: CommunicationCall) -> int:
         point = self._point
         number = len(self._calls)
-        self._calls.append(
-            _PlacedCall(
+        self._append(
+            IssuedCall(
                 call=call,
-                step=point.step,
+                optimizer_steps=point.optimizer_steps,
                 phase=point.phase(),
                 module=point.module(),
                 call_site=point.call_site(),
@@ -93,54 +83,46 @@ class CollectiveTrace:
             self._waited_before[number] = None
         return number
 
+    def _append(self, issued: IssuedCall) -> None:
+        self._calls.append(issued)
+        if self._journal.is_written:
+            call = issued.call
+            group = self._journal.group(call.group_ranks, call.group_description, call.process_group)
+            # Without its ranks, of which there may be thousands.
+            self._journal.event(Event.CALL, replace(issued, call=replace(call, group_ranks=())), group)
+
     def __len__(self) -> int:
         """How many calls there were so far."""
         return len(self._calls)
+
+    def _repeat_steps(self, since: int, until: int) -> None:
+        for number in range(since + 1, until + 1):
+            self._steps.repeat(number)
 
     def _repeat(self, number: int) -> None:
         """Record the call of this number once more, from the same place in the program, waited for as it was."""
         again = len(self._calls)
         placed = self._calls[number]
         coalesced = None if placed.coalesced is None else placed.coalesced + again - number
-        self._calls.append(replace(placed, step=self._point.step, coalesced=coalesced))
+        self._append(replace(placed, optimizer_steps=self._point.optimizer_steps, coalesced=coalesced))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number
+            if waited_before is not None:
+                self._journal.waited(again)
 
     def records(self) -> tuple[CollectiveRecord, ...]:
         """All records so far."""
         names: dict[tuple[tuple[int, ...], str], str | None] = {}
-        return tuple(self._record(number, placed, names) for number, placed in enumerate(self._calls))
+        steps = self._steps.training_steps()
+        return tuple(self._record(number, placed, names, steps) for number, placed in enumerate(self._calls))
 
-    def _record(self, number: int, placed: _PlacedCall, names: dict[tuple[tuple[int, ...], str], str | None]) -> CollectiveRecord:
-        call = placed.call
-        group = call.group_ranks, call.group_description
+    def _record(
+        self, number: int, placed: IssuedCall, names: dict[tuple[tuple[int, ...], str], str | None], steps: TrainingSteps
+    ) -> CollectiveRecord:
+        group = placed.call.group_ranks, placed.call.group_description
         if group not in names:
             names[group] = self._groups.name(*group)
-        waited_before = self._waited_before.get(number)
-        return CollectiveRecord(
-            seq=number,
-            step=placed.step,
-            phase=placed.phase,
-            module=placed.module,
-            call_site=placed.call_site,
-            op=call.op,
-            dtype=call.dtype,
-            input_sizes=call.input_sizes,
-            output_sizes=call.output_sizes,
-            nbytes=call.nbytes,
-            reduce_op=call.reduce_op,
-            tag=call.tag,
-            input_splits=call.input_splits,
-            output_splits=call.output_splits,
-            is_async=call.is_async,
-            coalesced=placed.coalesced,
-            device=placed.device,
-            waited=not call.is_async or waited_before is not None,
-            waited_before=waited_before,
-            group=names[group],
-            group_ranks=call.group_ranks,
-            process_group=call.process_group,
-            root=call.root,
-            peer=call.peer,
+        return placed.record(
+            seq=number, step=steps.of(placed.optimizer_steps), group=names[group], waited_before=self._waited_before.get(number)
         )

@@ -15,9 +15,9 @@ PACKAGE = Path(fakerun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.torch_private"
 
-BOTTOM = {"units", "errors", "spelling"}
+BOTTOM = {"units", "errors", "spelling", "printable"}
 RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
-SIMULATES = {"patching", "torch_private"} | RECORDED
+SIMULATES = {"patching", "torch_private", "syntax"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
     "testing": {"rank", "launch", "analysis"} | SIMULATES,
@@ -29,12 +29,14 @@ MAY_IMPORT = {
     "emulate": SIMULATES,
     "trace": SIMULATES,
     "records": {"files", "call_site", "mesh"} | BOTTOM,
-    "job": {"records", "hardware", "mesh"} | BOTTOM,
+    "job": {"records", "hardware", "files", "mesh"} | BOTTOM,
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),
+    "syntax": {"call_site"},
     "mesh": {"units"},
     "spelling": set(),
+    "printable": set(),
     "patching": {"errors"},
     "torch_private": set(),
     "units": set(),
@@ -58,8 +60,14 @@ NO_ATTRIBUTES = {
     "fakerun.emulate.kernels.fused_kernels": {"_fused_rms_norm"},
     # Functions of NCCL's process group, quoted in its errors.
     "fakerun.emulate.cluster.nccl_size_checks": {"_broadcast_oop", "_reduce_oop"},
+    # Of `ctypes.CDLL`, and versions of NVML's functions.
+    "fakerun.emulate.driver.nvml": {"_handle", "_name", "_nvml_functions", "_v2", "_v3"},
     # Attributes of `threading.Thread`.
     "fakerun.emulate.device.threads": {"_bootstrap_inner", "_target"},
+    # Where `os.environ` keeps the values.
+    "fakerun.emulate.rank_tracking.variables": {"_data"},
+    # How argparse converts the text of an option.
+    "fakerun.emulate.rank_tracking.uses": {"_get_value"},
 }
 """Strings that look like private names and are no attributes of torch's."""
 
@@ -249,6 +257,7 @@ EMULATE_MAY_IMPORT = {
     "kernels": {"device", "unsupported"},
     "cluster": {"device", "unsupported"},
     "checkpoints": {"device", "unsupported"},
+    "rank_tracking": set(),
 }
 """What each room inside `emulate` may import of the others."""
 

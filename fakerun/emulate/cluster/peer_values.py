@@ -7,13 +7,13 @@ not give what one particular peer sends (the root of a broadcast, the sender of 
 On the accelerator most tensors have no values, and nothing is published or fetched.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.call_progress import CallProgress
 from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
@@ -76,7 +76,7 @@ class PeerValues:
         self._handles = context.part(Handles)
         self._mailbox = context.mailbox
         self._simulated = frozenset(context.job.ranks)
-        self._calls: Counter[str] = Counter()
+        self._progress = context.part(CallProgress)
         self._call: _PendingCall
 
     def begin(self, number: int, info: CommunicationCall, group: dist.ProcessGroup, inputs: Values) -> None:
@@ -85,6 +85,7 @@ class PeerValues:
         key = self._key(info, group, rank)
         call = self._call = _PendingCall(key=key, number=number, info=info, rank=rank)
         if info.op in (CollectiveOp.RECV, CollectiveOp.BARRIER) or (info.op in _ROOTED and info.root != info.group_ranks[rank]):
+            self._mailbox.publish(key, Unavailable.UNKNOWN)  # no value, but how far this rank has come
             return
         known = [self._mode.known.of(tensor) for tensor in inputs]
         values = [each.clone() for each in known if each is not None]
@@ -95,11 +96,12 @@ class PeerValues:
     def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
         """The key of the call on every rank that takes part in it: its group, and its number there."""
         key = str(group.group_name)
-        if info.op in _P2P:
-            pair = (info.group_ranks[rank], info.peer) if info.op is CollectiveOp.SEND else (info.peer, info.group_ranks[rank])
-            key = f"{key} {pair[0]}>{pair[1]} {info.tag}"
-        self._calls[key] += 1
-        return f"{key} #{self._calls[key]}"
+        if info.op not in _P2P:
+            return self._progress.begin(key, info.group_ranks, info.group_ranks)
+        own, peer = info.group_ranks[rank], info.peer
+        sender, receiver = (own, peer) if info.op is CollectiveOp.SEND else (peer, own)
+        ahead = (sender,) if info.op is CollectiveOp.RECV and sender is not None else ()
+        return self._progress.begin(f"{key} {sender}>{receiver} {info.tag}", (own,), ahead)
 
     # -- kinds of calls ---------------------------------------------------------------------------------------------------------------
 

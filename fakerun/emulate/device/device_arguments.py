@@ -61,6 +61,7 @@ class _DeviceArguments:
     def __init__(self, context: EmulationContext) -> None:
         self._devices = context.devices
         self._mode = context.mode
+        self._pinned = context.pinned
 
     def operator(self, in_cpp: Any) -> Any:
         """An operator with its devices mapped."""
@@ -71,9 +72,16 @@ class _DeviceArguments:
         kwargs = dict(kwargs)
         if "device" in kwargs:
             kwargs["device"] = self._of_any(kwargs["device"])
-        if kwargs.get("pin_memory"):
-            del kwargs["pin_memory"]
-        return func(*[self._of_name(arg) for arg in args], **kwargs)
+        return self._made(func, [self._of_name(arg) for arg in args], kwargs)
+
+    def _made(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Page-locked memory needs a driver; here it is ordinary memory of which is remembered that it is pinned."""
+        if not kwargs.pop("pin_memory", False):
+            return func(*args, **kwargs)
+        made = func(*args, **kwargs)
+        if made.device.type == "cpu":
+            self._pinned.add(made)
+        return made
 
     def moved(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """`x.to(...)`, whose first argument may be a device ordinal."""
@@ -98,12 +106,11 @@ class _DeviceArguments:
         """`torch.tensor(data, device=...)`: the data is on the host, so build it there and copy, which the script's modes do not see."""
         args, kwargs = _with_values_read(args), _named_values_read(kwargs)
         device = kwargs.pop("device", None)
-        kwargs.pop("pin_memory", None)
         if device is None:
-            return func(*args, **kwargs)
+            return self._made(func, args, kwargs)
         requires_grad = kwargs.pop("requires_grad", False)
         with disable_all_modes(), self._mode:
-            tensor = _MOVE(func(*args, device="cpu", **kwargs), self._of_any(device))
+            tensor = _MOVE(self._made(func, args, {**kwargs, "device": "cpu"}), self._of_any(device))
         tensor = aten.lift_fresh.default(tensor)
         return tensor.requires_grad_() if requires_grad else tensor  # a functional transform refuses the call, also with False
 
@@ -117,7 +124,7 @@ class _DeviceArguments:
 
     def _of_name(self, value: Any) -> Any:
         """The device for C++ that is meant by a name or a device; anything else as it is."""
-        if type(value) is str and value.startswith(ACCELERATOR):
+        if isinstance(value, str) and value.startswith(ACCELERATOR):
             value = torch.device(value)
         if isinstance(value, torch.device) and value.type == ACCELERATOR:
             self._devices.index(value)

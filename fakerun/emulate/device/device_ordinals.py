@@ -21,7 +21,7 @@ class DeviceOrdinals(TorchFunctionMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Pass every other call on."""
-        if func is torch.device and len(args) == 1 and isinstance(args[0], int) and not kwargs:
+        if func is torch.device and len(args) == 1 and isinstance(args[0], int) and not isinstance(args[0], bool) and not kwargs:
             return torch.device(ACCELERATOR, args[0])
         return func(*args, **kwargs) if kwargs else func(*args)
 

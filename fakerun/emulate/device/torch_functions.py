@@ -50,6 +50,16 @@ class TorchFunctions:
             raise ValueError(f"{name} of {owner} has a handler already")
         self._handlers[owner, name] = handler
 
+    def observe(self, owner: Any, name: str, observer: Callable[[Sequence[Any], Mapping[str, Any]], None]) -> None:
+        """Tell `observer` the arguments of each call of `owner.name` first."""
+        handler = self._handlers.get((owner, name), _unchanged)
+
+        def observed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+            observer(args, kwargs)
+            return handler(func, args, kwargs)
+
+        self._handlers[owner, name] = observed
+
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Put the functions into their places until the context ends, also in the tables in which torch looks functions up."""
@@ -82,6 +92,10 @@ class TorchFunctions:
             return handler(original, args, kwargs) if self.active else original(*args, **kwargs)
 
         return function
+
+
+def _unchanged(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    return func(*args, **kwargs)
 
 
 def _only_ours(values: Sequence[Any]) -> bool:

@@ -32,23 +32,24 @@ from fakerun.report.formats.json_document import (
     VolumeDocument,
 )
 from fakerun.report.model import DeviceMemory, GroupTraffic, PhysicalDeviceReport, RankReport, Report, Volume
+from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
 
 
-def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
-    """The whole report, one collective call, module, tensor group and finding a line; with every call, whatever `trace` says."""
-    return "".join(_lines(as_document(report), "")) + "\n"
+def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The whole report, one collective call, module, tensor group and finding a line; always with every call."""
+    return "".join(_lines(as_document(report, detail), "")) + "\n"
 
 
-def as_document(report: Report) -> ReportDocument:
+def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
     """The JSON document as plain Python data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fakerun_version": report.fakerun_version,
         "torch_version": report.torch_version,
         "job": _job(report),
-        "ranks": [_rank(rank) for rank in report.ranks],
+        "ranks": [_rank(rank, detail) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "devices": [_node_device(each) for each in report.devices],
         "findings": [_finding(finding) for finding in report.findings],
@@ -73,10 +74,11 @@ def _job(report: Report) -> JobDocument:
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],
         "all_steps": job.steps is None,
+        "launcher": job.launcher.value,
     }
 
 
-def _rank(rank: RankReport) -> RankDocument:
+def _rank(rank: RankReport, detail: Detail) -> RankDocument:
     record = rank.record
     return {
         "rank": record.rank,
@@ -85,7 +87,7 @@ def _rank(rank: RankReport) -> RankDocument:
         "steps": record.steps,
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "traffic": [_group_traffic(group) for group in rank.traffic.groups],
-        "memory": _memory(rank),
+        "memory": _memory(rank, detail),
         "failure": None if record.failure is None else _failure(record.failure),
         "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
     }
@@ -137,7 +139,7 @@ def _volume(volume: Volume) -> VolumeDocument:
     }
 
 
-def _memory(rank: RankReport) -> MemoryDocument:
+def _memory(rank: RankReport, detail: Detail) -> MemoryDocument:
     device = rank.largest_device
     footprint = device.footprint
     return {
@@ -151,7 +153,7 @@ def _memory(rank: RankReport) -> MemoryDocument:
         "per_step_peak_bytes": list(footprint.per_step_peak_bytes),
         "unfinished_step_peak_bytes": footprint.unfinished_step_peak_bytes,
         "modules_at_peak": _modules(device),
-        "largest_tensors_at_peak": _tensors(device),
+        "largest_tensors_at_peak": _tensors(device, _LARGEST_TENSORS if detail.tensors is None else detail.tensors),
         "devices": [_device(each) for each in rank.devices],
     }
 
@@ -178,7 +180,7 @@ def _modules(device: DeviceMemory) -> list[ModuleDocument]:
     return [{"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in device.modules]
 
 
-def _tensors(device: DeviceMemory) -> list[TensorsDocument]:
+def _tensors(device: DeviceMemory, shown: int) -> list[TensorsDocument]:
     return [
         {
             "category": group.category.value,
@@ -189,7 +191,7 @@ def _tensors(device: DeviceMemory) -> list[TensorsDocument]:
             "nbytes": group.nbytes,
             "call_site": _call_site(group.call_site),
         }
-        for group in device.tensors[:_LARGEST_TENSORS]
+        for group in device.tensors[:shown]
     ]
 
 
@@ -229,6 +231,7 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
         "traceback": failure.traceback,
         "exit_code": failure.exit_code,
         "call_site": _call_site(failure.call_site),
+        "placeholder_reads": [_site(site) for site in failure.placeholder_reads],
     }
 
 
@@ -244,7 +247,11 @@ def _finding(finding: Finding) -> FindingDocument:
 
 
 def _call_site(site: CallSite | None) -> CallSiteDocument | None:
-    return None if site is None else {"path": site.path, "line": site.line, "function": site.function}
+    return None if site is None else _site(site)
+
+
+def _site(site: CallSite) -> CallSiteDocument:
+    return {"path": site.path, "line": site.line, "function": site.function}
 
 
 def _lines(value: Any, indent: str) -> Iterator[str]:

@@ -51,6 +51,8 @@ class JobDocument(TypedDict):
     """Operations that the script must not issue."""
     all_steps: bool
     """Whether the script was to run to its end instead of being stopped after `steps` optimizer steps."""
+    launcher: str
+    """Whose environment variables the ranks found: torchrun, slurm, mpi."""
 
 
 class CollectiveDocument(TypedDict):
@@ -291,6 +293,8 @@ class FailureDocument(TypedDict):
     """As the shell would see it: 128 plus the number for a signal."""
     call_site: CallSiteDocument | None
     """The user's line; null where it is not known."""
+    placeholder_reads: list[CallSiteDocument]
+    """Lines that had read values which nobody computed: the failure may follow from them. Empty where it is known to, or none had."""
 
 
 class RankDocument(TypedDict):

@@ -1,30 +1,52 @@
 """The section of ranks that failed: a line for what happened, and the traceback of the first of them, made short."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from fakerun.call_site import CallSite
+from fakerun.printable import cut, printable
 from fakerun.records.run import FailureKind, ProcessFailure
 from fakerun.report.model import FailureReport, Report
-from fakerun.report.page.blocks import Section, Traceback
-from fakerun.units import name_ranks
+from fakerun.report.page.blocks import Prose, Section, Traceback
+from fakerun.units import join_words, name_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
+_SITES_SHOWN = 3
 _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
+
+
+_MOST_OF_A_HEADING = 500
+_MOST_OF_A_LINE = 2000
+
+_END_OF_STDERR = "The end of its stderr:"
 
 
 def failures_section(report: Report) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
     first, *others = report.failures
-    return Section(
-        title="Ranks that did not finish", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others))
-    )
+    tracebacks = (_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others))
+    return Section(title="Ranks that did not finish", blocks=(*tracebacks, *_placeholder_reads(first)))
+
+
+def _placeholder_reads(each: FailureReport) -> Iterator[Prose]:
+    sites = each.failure.placeholder_reads
+    if sites:
+        yield Prose(
+            text=f"Before it failed, {name_ranks(each.ranks[:1])} had read values that a dry run does not compute, at "
+            f"{_some_of(sites)}: the failure may follow from them."
+        )
+
+
+def _some_of(sites: Sequence[CallSite]) -> str:
+    shown = [*map(str, sites[:_SITES_SHOWN]), *([f"{len(sites) - _SITES_SHOWN} others"] if len(sites) > _SITES_SHOWN else [])]
+    return join_words(shown)
 
 
 def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
     failure = each.failure
-    lines = _traceback_lines(failure) if in_full else []
+    lines = _lines_of(failure) if in_full else []
     return Traceback(
         verdict=verdict(failure),
         what_happened=f"{name_ranks(each.ranks)}{_what_happened(each)}",
@@ -41,17 +63,24 @@ def verdict(failure: ProcessFailure) -> str:
 def _what_happened(each: FailureReport) -> str:
     failure = each.failure
     where = f" at {failure.call_site}" if failure.call_site and str(failure.call_site) not in failure.message else ""
-    return f"{where}, step {each.steps}: {failure.summary_line}"
+    return f"{where}, step {each.steps}: {cut(printable(failure.summary_line), _MOST_OF_A_HEADING)}"
 
 
 def _rest_of_message(failure: ProcessFailure) -> list[str]:
     """What `sys.exit("...")` says in further lines."""
-    return failure.message.strip().splitlines()[1:]
+    return printable(failure.message).strip().split("\n")[1:]
 
 
 def _ends_traceback(failure: ProcessFailure) -> bool:
     """Whether the traceback is shown with its message, so that the heading need not have all of it."""
-    return failure.kind is not FailureKind.GAP
+    return failure.kind not in (FailureKind.GAP, FailureKind.EXIT)
+
+
+def _lines_of(failure: ProcessFailure) -> list[str]:
+    """The traceback; of a script that ended itself, what it wrote last."""
+    if failure.kind is FailureKind.EXIT and failure.traceback:
+        return [_END_OF_STDERR, *printable(failure.traceback).rstrip().split("\n")]
+    return _traceback_lines(failure)
 
 
 def _traceback_lines(failure: ProcessFailure) -> list[str]:
@@ -59,7 +88,7 @@ def _traceback_lines(failure: ProcessFailure) -> list[str]:
     text = failure.traceback.rstrip()
     if not _ends_traceback(failure):
         text = text.removesuffix(f"{failure.exception}: {failure.message}".rstrip()).rstrip()
-    return list(_without_underlining(text.splitlines()))
+    return list(_without_underlining(printable(text).split("\n"))) if text else []
 
 
 def _without_underlining(lines: Iterable[str]) -> Iterator[str]:
@@ -72,6 +101,7 @@ def _without_underlining(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _shortened(lines: list[str]) -> list[str]:
+    lines = [cut(line, _MOST_OF_A_LINE) for line in lines]
     left_out = len(lines) - _FIRST_LINES - _LAST_LINES
     if left_out <= 1:
         return lines

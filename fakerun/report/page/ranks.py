@@ -16,23 +16,26 @@ def ranks_section(report: Report) -> Section:
     columns = (
         Column(heading="ranks", clip=Clip.KEEP_START, min_width=9),
         Column(heading="count", align="right", priority=2),
-        *((Column(heading="position", clip=Clip.KEEP_START, min_width=12),) if report.mesh else ()),
+        *((Column(heading="position", clip=Clip.KEEP_START, min_width=12, priority=5),) if report.mesh else ()),
         Column(heading="status"),
         Column(heading="allocated", span="peak", align="right"),
         Column(heading="in", span="peak", priority=1),
         Column(heading="headroom", align="right"),
         Column(heading="calls", span="last step", align="right", priority=3),
-        Column(heading="bus bytes", span="last step", align="right"),
+        Column(heading="bus bytes", span="last step", align="right", priority=4),
     )
     table = Table(columns=columns, rows=tuple(_row(each) for each in classes[:_SHOWN]), note=_rest(classes[_SHOWN:]))
     return Section(title="Ranks", remark=Prose(text=_counts(report)), blocks=(table,))
 
 
 def _counts(report: Report) -> str:
-    """`12 of 2048 simulated, 2036 assumed to match them; 5 distinct behaviours`."""
+    """`12 of 2048 simulated, 2030 assumed to match them, 6 unknown; 5 distinct behaviours`."""
     assumed = sum(len(each.assumed) for each in report.classes)
+    unknown = report.job.world_size - len(report.ranks) - assumed if report.job.auto_ranks else 0
     match = f", {assumed} assumed to match them" if assumed else ""
-    behaviours = f"{len(report.classes)} distinct behaviours" if len(report.classes) > 1 else "all behave the same"
+    match += f", {unknown} unknown" if unknown else ""
+    same = "all that were simulated behave the same" if match else "all behave the same"
+    behaviours = f"{len(report.classes)} distinct behaviours" if len(report.classes) > 1 else same
     return f"{len(report.ranks)} of {report.job.world_size} simulated{match}; {behaviours}"
 
 
