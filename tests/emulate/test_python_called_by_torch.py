@@ -13,6 +13,8 @@ from fakerun.rank.simulation import Simulation
 from tests.emulate.places import DISTRIBUTED, PLACES, Place
 from tests.in_process import simulation_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # torch.func.jvp scripts its decompositions (torch 2.14)
+
 Observed = tuple[Any, ...]
 
 
