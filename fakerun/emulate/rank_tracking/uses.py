@@ -21,7 +21,6 @@ from torch.utils.data import DistributedSampler
 
 from fakerun.call_site import Owner, owner
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.torch_functions import TorchFunctions
 from fakerun.emulate.rank_tracking.operations import callee
 from fakerun.emulate.rank_tracking.tables import report_entries
 from fakerun.emulate.rank_tracking.text import RankText
@@ -44,7 +43,7 @@ Arguments = Sequence[Any]
 def observed_uses(context: EmulationContext, tracker: RankTracker) -> Iterator[None]:
     """Report the uses that functions of torch and of Python make of followed numbers and texts."""
     with Patches() as patches:
-        _observe_sizes(context.functions, tracker)
+        _observe_sizes(context, tracker)
         for divide in (CHUNKS_OF_PARAMETER, *((placement, SPLIT_TENSOR) for placement in (Shard, StridedShard))):
             patches.set(*divide, _divided(getattr(*divide), tracker))
         patches.set(DistributedSampler, "__iter__", _sharded_data(DistributedSampler.__iter__))
@@ -57,9 +56,9 @@ def observed_uses(context: EmulationContext, tracker: RankTracker) -> Iterator[N
         yield
 
 
-def _observe_sizes(functions: TorchFunctions, tracker: RankTracker) -> None:
+def _observe_sizes(context: EmulationContext, tracker: RankTracker) -> None:
     def observe(owner: Any, name: str, sizes: Callable[[Arguments], Iterable[Any]]) -> None:
-        functions.observe(owner, name, _sized(sizes, tracker))
+        context.functions.observe(owner, name, _sized(sizes, tracker))
 
     for name in _SIZED:
         observe(torch, name, lambda args: args)
