@@ -55,8 +55,9 @@ def finished_record(
         return replace(until_then or RankRecord(rank=rank), failure=_failure_without_record(job, end, diagnostics))
     if end.stopped is FailureKind.INTERRUPTED:
         return replace(written, failure=_interrupted(written.failure))
-    if written.failure is not None and is_exit_unexplained(written.failure) and diagnostics.stderr:
-        return replace(written, failure=replace(written.failure, traceback=diagnostics.stderr))
+    failure = written.failure
+    if failure is not None and is_exit_unexplained(failure) and diagnostics.stderr.strip() not in ("", failure.message.strip()):
+        return replace(written, failure=replace(failure, traceback=diagnostics.stderr))
     return written
 
 

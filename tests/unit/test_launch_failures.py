@@ -9,7 +9,7 @@ import pytest
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import UNRECORDED_STATUS, FailureKind, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import H100, site
 
 JOB = JobSpec(
@@ -85,6 +85,43 @@ def test_stderr_replaces_a_missing_traceback() -> None:
     record = finished_record(JOB, 5, RankEnd(status=1), None, Diagnostics(stderr="Fatal error\n"))
     assert record.failure is not None
     assert record.failure.traceback == "Fatal error\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "stderr", "shown"),
+    [
+        ("exited with status 3", "no such file\n", "no such file\n"),
+        ("exited with status 3", "", ""),
+        ("no data", "no data\n", ""),
+        ("no data", "looking for it\nno data\n", "looking for it\nno data\n"),
+    ],
+)
+def test_what_a_script_wrote_before_it_ended_itself_tells_why(message: str, stderr: str, shown: str) -> None:
+    """But not what the message says already."""
+    exited = ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message=message, exit_code=3)
+    record = finished_record(JOB, 5, RankEnd(status=0), RankRecord(rank=5, failure=exited), Diagnostics(stderr=stderr))
+    assert record.failure == replace(exited, traceback=shown)
+
+
+def test_a_rank_that_died_keeps_what_its_journal_holds() -> None:
+    until_then = RankRecord(rank=5, steps=3, torch_version="2.13")
+    record = finished_record(JOB, 5, RankEnd(status=-signal.SIGKILL), None, Diagnostics(), until_then)
+    assert record.failure is not None
+    assert replace(record, failure=None) == until_then
+
+
+def test_a_suspended_rank_is_called_so() -> None:
+    failure = finished_record(JOB, 5, RankEnd(status=-signal.SIGKILL, stopped=FailureKind.SIGNAL), None).failure
+    assert failure is not None
+    assert failure.message == "suspended by SIGSTOP, and killed because nothing let it go on for 20 s (kill -CONT does)"
+    assert failure.exit_code == 128 + signal.SIGSTOP
+
+
+def test_a_rank_that_could_not_write_its_record_is_no_fault_of_fakeruns() -> None:
+    failure = finished_record(JOB, 5, RankEnd(status=UNRECORDED_STATUS), None, Diagnostics(stderr="File too large\n")).failure
+    assert failure is not None
+    assert (failure.kind, failure.traceback) == (FailureKind.USAGE, "File too large\n")
+    assert "RLIMIT_FSIZE" in failure.message
 
 
 def test_an_interrupted_rank_keeps_its_coordinate_and_record() -> None:
