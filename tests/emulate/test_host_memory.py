@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -44,9 +43,8 @@ def test_a_large_file_of_tokens_is_read_into_a_tensor(tmp_path: Path, shared_sim
     shard = tmp_path / "tokens.bin"
     np.arange(12_000_000, dtype=np.uint16).tofile(shard)
     tokens = torch.empty(12_000_000, dtype=torch.uint16, pin_memory=True)
-    values: Any = tokens.numpy()
     with shard.open("rb", buffering=0) as file:
-        assert file.readinto(values) == 24_000_000
+        assert file.readinto(tokens.numpy().data) == 24_000_000
     assert tokens[70_000] == 70_000 % 2**16
     batch = tokens[:1024].to(device="cuda", dtype=torch.int64)
     assert (batch.device.type, batch[1023].item()) == ("cuda", 1023)

@@ -445,6 +445,7 @@ def function(x): return (1, 2)[x]
     assert "__fakerun_ranks__" in values["function"].__code__.co_names
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # 2.15
 def test_torch_compile_and_script_read_rewritten_functions(followed: Simulation) -> None:
     text = """
 def scaled(x: torch.Tensor, i: int):

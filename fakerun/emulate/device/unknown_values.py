@@ -15,7 +15,7 @@ from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.assumed_choices import ROUTING_FINDINGS
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
-from fakerun.emulate.device.placeholders import placeholder_for_check, placeholder_tensor, placeholder_value
+from fakerun.emulate.device.placeholders import Checks, placeholder_tensor, placeholder_value
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
 from fakerun.records.finding_code import FindingCode
 from fakerun.torch_private import FakeTensor, operator_name, pytree
@@ -45,6 +45,7 @@ class UnknownValues:
         self._routing = context.job.routing
         self._findings = context.findings
         self._reads = context.reads
+        self._checks = Checks()
         self._pinned = context.pinned
         self._silenced = 0
         self.wrote_placeholders = False
@@ -76,14 +77,14 @@ class UnknownValues:
 
     def _known_checked(self, dtype: torch.dtype, value: Any, assumed: int) -> Any:
         """A value that is known. If it is that of assumed peers, it is not certain enough to fail a check of the script."""
-        if assumed & PEERS and not self._silenced and placeholder_for_check(dtype, value) not in (None, value):
+        if assumed & PEERS and not self._silenced and self._checks.passing_value(dtype, value) not in (None, value):
             return self._checked("a value that depends on ranks that are not simulated", dtype, value)
         self._note_assumed(assumed)
         return value
 
     def _checked(self, what: str, dtype: torch.dtype, placeholder: Any) -> Any:
         """The value with which a check of the script passes, or the placeholder, and a finding about it."""
-        value = None if self._silenced else placeholder_for_check(dtype, placeholder)
+        value = None if self._silenced else self._checks.passing_value(dtype, placeholder)
         if value is None:
             self._note(what)
             return placeholder

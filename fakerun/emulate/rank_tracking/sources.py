@@ -185,7 +185,10 @@ def _follow_meshes(patches: Patches, sources: RankSources) -> None:
     private_coordinate = getattr(DeviceMesh, MESH_COORDINATE)
 
     def followed_get_coordinate(mesh: DeviceMesh) -> Any:
-        return sources.coordinate(mesh, get_coordinate(mesh), sys._getframe(1))
+        known = get_coordinate(mesh)
+        if known and type(known[0]) is RankInt:  # DTensor asks in every operator
+            return known
+        return sources.coordinate(mesh, known, sys._getframe(1))
 
     def followed_private_coordinate(mesh: DeviceMesh, index: int) -> Any:
         sources.coordinate(mesh, get_coordinate(mesh), sys._getframe(1))
