@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Never, Self
+from typing import Any, Self
 
 import fakerun
 from fakerun.call_site import CallSite
@@ -43,9 +43,6 @@ class Simulation:
 
     def position(self, call_site: CallSite | None) -> RankPosition:
         return RankPosition(steps=self._steps, events=0, call_site=call_site)
-
-    def placeholder_reads(self) -> Reads[Never]:
-        return Reads()
 
     def step(self) -> None:
         """What the script calls for an optimizer step."""
