@@ -32,11 +32,11 @@ def test_ranks_receive_what_real_ranks_receive(tmp_path: Path) -> None:
         assert printed(tmp_path / "run", rank) == lines
 
 
-def run_script(directory: Path, script: str, *args: str) -> "CompletedProcess[str]":
+def run_script(directory: Path, script: str, *args: str, run: str = "run") -> "CompletedProcess[str]":
     """A script of which every rank knows its number, on 4 ranks, over gloo."""
     preamble = "import torch, torch.distributed as dist\ndist.init_process_group('cpu:gloo,cuda:nccl')\nrank = dist.get_rank()\n"
     (directory / "train.py").write_text(preamble + script)
-    return fakerun("train.py", "--world-size", str(SIZE), "--run-dir", "run", "--format", "json", *args, cwd=directory)
+    return fakerun("train.py", "--world-size", str(SIZE), "--run-dir", run, "--format", "json", *args, cwd=directory)
 
 
 def findings(result: "CompletedProcess[str]") -> list[tuple[str, list[int]]]:
@@ -110,5 +110,5 @@ def test_a_pipeline_stage_learns_its_shapes_from_its_neighbours(tmp_path: Path) 
     sizes = [call["output_sizes"] for call in stages[2] if call["op"] == "recv" and call["dtype"] == "float32" and call["peer"] == 1]
     messages = [size for size in sizes if size != [[1]]]  # what torch 2.11 votes with
     assert messages == [[[4, 32]]] * 4
-    alone = json.loads(run_script(tmp_path, PIPELINE, "--rank", "2").stdout)
+    alone = json.loads(run_script(tmp_path, PIPELINE, "--rank", "2", run="alone").stdout)
     assert next(rank["collectives"] for rank in alone["ranks"] if rank["rank"] == 2) == stages[2]
