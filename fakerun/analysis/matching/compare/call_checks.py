@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.dependency import SimulatedWorld
-from fakerun.analysis.matching.compare.call_signature import Counts
+from fakerun.records.call_signature import Counts
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence
 from fakerun.analysis.matching.description import at, describe_call, describe_position

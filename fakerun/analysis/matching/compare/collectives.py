@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fakerun.analysis.dependency import SimulatedWorld
 from fakerun.analysis.matching.compare.alignment import Alignment, Edit, align, first_divergence
-from fakerun.analysis.matching.compare.call_signature import first_difference
+from fakerun.records.call_signature import first_difference
 from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failure_of, failure_site, uneven_steps
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence, GroupCalls
