@@ -59,16 +59,16 @@ class JobMailbox:
                 del self._pending[rank]
                 yield rank, [answer for answer in answers if answer is not None]
 
-    def fail_pending(self, reason: Unavailable) -> None:
-        """Answer everything that is waited for and has not been published with `reason`."""
+    def give_up(self) -> None:
+        """Answer that everything which is waited for and has not been published never will be."""
         for wanted in self._pending.values():
             for each in wanted:
-                self._published.setdefault(each, reason)
+                self._published.setdefault(each, Unavailable.NEVER)
 
     def _answer(self, rank: int, index: int, wanted: Wanted) -> Answer | None:
         found = self._published.get(wanted)
         if found is None and wanted[0] in self._ended:
-            return Unavailable.ENDED
+            return Unavailable.NEVER
         return self._representatives_answer(rank, index, wanted[0]) if found is None else found
 
     def _representatives_answer(self, rank: int, index: int, peer: int) -> Answer | None:

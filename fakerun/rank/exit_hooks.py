@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +14,7 @@ from typing import NoReturn
 from fakerun.call_site import CallSiteResolver
 from fakerun.patching import Patches
 from fakerun.rank.recorder import Recorder
-from fakerun.rank.script_outcome import exit_failure, interruption_failure, timeout_failure
+from fakerun.rank.script_outcome import blocked_in, exit_failure, interruption_failure, timeout_failure
 from fakerun.records.run import FailureKind
 
 exit_now = os._exit
@@ -60,6 +60,15 @@ def follow_launcher(control: int, recorder: Recorder, *, timeout_s: float | None
         exit_now(0)
 
     _thread.start_new_thread(wait_for_request, ())
+
+
+def end_blocked(recorder: Recorder, resolver: CallSiteResolver, call: int, waits_for: Sequence[int]) -> NoReturn:
+    """Write the record of this rank, which waits for ever in that call for these ranks, and end the process.
+
+    Not by an exception: a rank that hangs runs no handler of the script's, and native code (DDP's reducer) makes other errors of it.
+    """
+    recorder.write(blocked_in(call, waits_for, sys._getframe(1), resolver))  # noqa: SLF001
+    exit_now(0)
 
 
 def _end_with_launcher() -> None:

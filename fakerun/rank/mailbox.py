@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import NoReturn
 
 from fakerun.records.mailbox import Answer, Unavailable
 
@@ -19,7 +20,7 @@ class NoPeers:
     def flush(self) -> None:
         """Do nothing: nothing is buffered."""
 
-    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+    def fetch(self, call: int, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         return [Unavailable.NOT_SIMULATED] * len(wanted)
 
 
@@ -32,6 +33,9 @@ class ConnectedMailbox:
     A rank publishes `Unavailable.UNKNOWN` for nearly every call. Each message wakes the launcher, which costs more than the call itself, so
     these are buffered and sent some hundred at a time, and always before any other message.
     """
+
+    on_blocked: Callable[[int, Sequence[int]], NoReturn]
+    """Ends this rank, which waits for ever: the number of the call, and the ranks that never make it. Set before the script runs."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
@@ -57,13 +61,15 @@ class ConnectedMailbox:
             with self._lock:
                 self._send_unknown()
 
-    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+    def fetch(self, call: int, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         if os.getpid() != self._process:
             return [Unavailable.NOT_SIMULATED] * len(wanted)
         with self._lock:
             self._send_unknown()
             self._connection.send(("fetch", tuple(wanted)))
         answers: list[Answer] = self._connection.recv()
+        if never := {rank for (rank, _), answer in zip(wanted, answers, strict=True) if answer is Unavailable.NEVER}:
+            self.on_blocked(call, sorted(never))
         return answers
 
     def _send_unknown(self) -> None:

@@ -5,6 +5,7 @@ The process ends with status 0 once the record is written: how the script ended 
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,17 +13,17 @@ from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.rank import script_outcome
-from fakerun.rank.exit_hooks import exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.exit_hooks import end_blocked, exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
-from fakerun.records.mailbox import Mailbox
 from fakerun.records.store import RecordStore
 
 _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
 
 
-def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoReturn:
+def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox) -> NoReturn:
     """Run one rank, and end the process. `control` is the pipe on which the launcher may ask it to end; `mailbox` reaches other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
     try:
@@ -31,6 +32,7 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoRet
         resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
         follow_launcher(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
+        mailbox.on_blocked = partial(end_blocked, recorder, resolver)
         _simulate(job, rank, mailbox, recorder, resolver)
     except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
         recorder.write(script_outcome.internal_failure(error))
@@ -38,7 +40,7 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: Mailbox) -> NoRet
     exit_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
-def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
+def _simulate(job: JobSpec, rank: int, mailbox: ConnectedMailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
     with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, resolver):

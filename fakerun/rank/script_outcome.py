@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import SupportsIndex
@@ -16,7 +16,7 @@ from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
-from fakerun.records.run import FailureKind, ProcessFailure
+from fakerun.records.run import Blocked, FailureKind, ProcessFailure
 
 _TIMED_OUT_STATUS = 124
 """What timeout(1) ends with."""
@@ -79,6 +79,12 @@ def timeout_failure(timeout_s: float | None, frame: FrameType | None, resolver: 
 def interruption_failure(frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
     """The failure of a rank that the user interrupted while the main thread was in `frame`."""
     return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, resolver, exit_code=_INTERRUPTED_STATUS)
+
+
+def blocked_in(call: int, waits_for: Sequence[int], frame: FrameType | None, resolver: CallSiteResolver) -> Blocked:
+    """The end of a rank that waits for ever in its communication call of that number, the thread that waits being in `frame`."""
+    stack = stack_of(frame)
+    return Blocked(call=call, waits_for=tuple(waits_for), call_site=resolver.innermost(_named(stack)), stack=_formatted(stack))
 
 
 def internal_failure(error: BaseException) -> ProcessFailure:
@@ -175,15 +181,19 @@ def _stopped_failure(
 ) -> ProcessFailure:
     stack = stack_of(frame)
     call_site = resolver.innermost(_named(stack))
-    lines = traceback.StackSummary.extract(iter(stack)).format()
     return ProcessFailure(
         kind=kind,
         exception=None,
         message=f"{what} at {call_site}" if call_site else f"{what} before the script began",
-        traceback=_encodable("".join(["Stack (most recent call last):\n", *lines])) if lines else "",
+        traceback=_formatted(stack),
         exit_code=exit_code,
         call_site=call_site,
     )
+
+
+def _formatted(stack: list[tuple[FrameType, int]]) -> str:
+    lines = traceback.StackSummary.extract(iter(stack)).format()
+    return _encodable("".join(["Stack (most recent call last):\n", *lines])) if lines else ""
 
 
 def _call_site(error: BaseException, resolver: CallSiteResolver) -> CallSite | None:

@@ -21,7 +21,7 @@ from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
-from fakerun.records.run import ProcessFailure, RankRecord
+from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
@@ -52,11 +52,15 @@ class Simulation:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()
 
-    def record(self, failure: ProcessFailure | None) -> RankRecord:
-        """What the rank did, the script having ended with `failure`, or well."""
+    def record(self, ending: Ending) -> RankRecord:
+        """What the rank did, the script having ended like that."""
         self._mailbox.flush()
         seen = self.seen()
-        return replace(seen, findings=(*seen.findings, *self._observations(failure)), failure=failure)
+        if isinstance(ending, ProcessFailure):
+            return replace(seen, failure=ending)
+        if isinstance(ending, Blocked):
+            return replace(seen, blocked=ending)
+        return replace(seen, findings=(*seen.findings, *self._observations()))
 
     def seen(self) -> RankRecord:
         """What the rank did up to now."""
@@ -78,10 +82,8 @@ class Simulation:
         if completed >= self._job.steps:
             raise StepLimitReached(completed)
 
-    def _observations(self, failure: ProcessFailure | None) -> Iterator[Finding]:
-        """What is remarkable about a script that ended without failing."""
-        if failure is not None:
-            return
+    def _observations(self) -> Iterator[Finding]:
+        """What is remarkable about a script that reached its end."""
         if not self._trace.topology.is_distributed:
             yield Finding(
                 code=FindingCode.NO_PROCESS_GROUP,

@@ -21,7 +21,7 @@ from fakerun.mesh import Mesh
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest, UnfollowedUse
-from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
+from fakerun.records.run import AssumedRanks, Blocked, GroupCreation, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class _Document:
     findings: tuple[Finding, ...]
     rank_uses: str | None = None
     failure: ProcessFailure | None
+    blocked: Blocked | None = None
     torch_version: str | None
 
 
@@ -154,6 +155,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         findings=record.findings,
         rank_uses=add_part("uses", _RankUses, uses) if uses != _RankUses() else None,
         failure=record.failure,
+        blocked=record.blocked,
         torch_version=record.torch_version,
     )
     return EncodedRank(_compressed(_json(_Document, document)), parts)
@@ -190,6 +192,7 @@ class RankDecoder:
             rank_tests=() if document.rank_uses is None else self._rank_tests(document.rank_uses),
             unfollowed_uses=() if document.rank_uses is None else self._part(_RankUses, document.rank_uses).unfollowed,
             failure=document.failure,
+            blocked=document.blocked,
             torch_version=document.torch_version,
         )
 

@@ -9,10 +9,8 @@ class Unavailable(Enum):
     """Why a value that a rank fetches is not available, as a clause about the rank that should have published it."""
 
     UNKNOWN = "it does not know the values either"
-    ENDED = "it ended first"
     NOT_SIMULATED = "it is not simulated"
-    STALLED = "all ranks were waiting for each other"
-    NO_MEMORY = "this machine has no memory to run more ranks at once"
+    NEVER = "it never makes the call"
 
 
 Answer: TypeAlias = bytes | Unavailable
@@ -27,5 +25,9 @@ class Mailbox(Protocol):
     def flush(self) -> None:
         """Send everything that is buffered."""
 
-    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
-        """What the given ranks published under the given keys, in the order of `wanted`; blocks until all of it is available."""
+    def fetch(self, call: int, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        """What the given ranks published under the given keys, in the order of `wanted`; waits until all of it is available.
+
+        `call` is the number of the communication call that needs it. A rank that would wait for ever ends here, as `Blocked` in it: the
+        result never has `Unavailable.NEVER`.
+        """

@@ -7,6 +7,7 @@ from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
 from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.matching import matching_findings
+from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks
 from fakerun.analysis.memory.fit import fit_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
@@ -17,7 +18,8 @@ from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_memory import MemoryOfRun
-from fakerun.report.model import ClassReport, FailureReport, FindingReport, RankReport, Report
+from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, RankReport, Report
+from fakerun.units import name_ranks
 
 
 def build_report(job: JobSpec, run: RunRecord) -> Report:
@@ -39,6 +41,7 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
         findings=findings,
         grouped_findings=_grouped_findings(findings),
         failures=_failures(run.ranks),
+        blocked=_blocked(run.ranks),
         steps_completed=_steps_completed(run.ranks),
         exit_code=exit_code(run.ranks, findings),
     )
@@ -113,6 +116,27 @@ def _failures(records: Iterable[RankRecord]) -> tuple[FailureReport, ...]:
             key = (failure.kind, failure.summary_line, failure.call_site, record.steps)
             groups.setdefault(key, (failure, record.steps, []))[2].append(record.rank)
     return tuple(FailureReport(ranks=tuple(ranks), steps=steps, failure=failure) for failure, steps, ranks in groups.values())
+
+
+def _blocked(records: Iterable[RankRecord]) -> tuple[BlockedReport, ...]:
+    """Ranks that wait in the same call from the same line, in the same step, are one."""
+    groups: dict[object, list[RankRecord]] = {}
+    for record in records:
+        if record.blocked is not None:
+            key = (record.blocked.call, record.blocked.key, record.blocked.call_site, record.steps)
+            groups.setdefault(key, []).append(record)
+    return tuple(map(_blocked_report, groups.values()))
+
+
+def _blocked_report(records: Sequence[RankRecord]) -> BlockedReport:
+    first, blocked = records[0], [record.blocked for record in records if record.blocked is not None]
+    verb = f"wait{'s' * (len(records) == 1)}"
+    if (number := blocked[0].call) is None:
+        waiting = f"{verb} for the key {blocked[0].key!r} of a store"
+    else:
+        call, peers = first.collectives[number], name_ranks({rank for each in blocked for rank in each.waits_for})
+        waiting = f"{verb} for {peers} in {describe_call(call)}, {describe_group(call)}"
+    return BlockedReport(ranks=tuple(record.rank for record in records), steps=first.steps, call_site=blocked[0].call_site, waiting=waiting)
 
 
 def _steps_completed(records: Iterable[RankRecord]) -> tuple[int, int]:

@@ -31,7 +31,7 @@ class World:
         while more := self.plan.next(self.fingerprints):
             self.rounds.append(more)
             for rank in more:
-                self.fingerprints[rank] = (numbers.setdefault(does(self.coordinate(rank)), len(numbers)), 0, 2, failure)
+                self.fingerprints[rank] = (numbers.setdefault(does(self.coordinate(rank)), len(numbers)), 0, 2, failure, None)
 
     def coordinate(self, rank: int) -> dict[str, int]:
         coordinate = {}

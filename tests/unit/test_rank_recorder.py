@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakerun.rank.recorder import Recorder
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import Ending, FailureKind, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 
 USUAL_S = 0.005
@@ -36,13 +36,13 @@ class _Source:
     def __init__(self, *happens: object) -> None:
         self._happens = list(happens)
 
-    def record(self, failure: ProcessFailure | None) -> RankRecord:
+    def record(self, ending: Ending) -> RankRecord:
         event = self._happens.pop(0) if self._happens else None
         if isinstance(event, BaseException):
             raise event
         if callable(event):
             event()
-        return RankRecord(rank=3, steps=2, failure=failure)
+        return RankRecord(rank=3, steps=2, failure=ending if isinstance(ending, ProcessFailure) else None)
 
 
 def test_the_first_exit_is_the_one_recorded(store: RecordStore) -> None:

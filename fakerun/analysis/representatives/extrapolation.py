@@ -27,7 +27,13 @@ def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
         for rank in each.ranks:
             groups = counterparts.of(rank, boxes)
             if groups is not None:
-                yield replace(representative, rank=rank, collectives=RankCalls(rank, calls.schedule, groups), findings=())
+                yield replace(
+                    representative,
+                    rank=rank,
+                    collectives=RankCalls(rank, calls.schedule, groups),
+                    findings=(),
+                    blocked=representative.blocked and replace(representative.blocked, waits_for=()),
+                )
 
 
 class _Counterparts:

@@ -1,8 +1,9 @@
 """The values that a rank receives from its peers, where they are known.
 
 For each call this rank publishes what it contributes, if that is known and small, and computes what it receives from what the peers
-published. A peer that is not simulated, or is unavailable, is assumed to contribute what this rank would in its place. That assumption does
-not give what one particular peer sends (the root of a broadcast, the sender of a message): for host tensors that peer is simulated too.
+published. A peer that is not simulated is assumed to contribute what this rank would in its place. That assumption does not give what one
+particular peer sends (the root of a broadcast, the sender of a message): for host tensors that peer is simulated too. A peer that never
+makes the call, or makes another one in its place, blocks this rank.
 
 On the accelerator most tensors have no values, and nothing is published or fetched.
 """
@@ -19,8 +20,8 @@ from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.unknown_values import UnknownValues
+from fakerun.records.call_signature import signature_of
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.finding_code import FindingCode
 from fakerun.records.mailbox import Unavailable
 from fakerun.torch_private import FakeTensor
 
@@ -69,7 +70,6 @@ class PeerValues:
     """
 
     def __init__(self, context: EmulationContext) -> None:
-        self._findings = context.findings
         self.objects: ObjectFallback | None = None
         self._mode = context.mode
         self._values = context.part(UnknownValues)
@@ -93,13 +93,18 @@ class PeerValues:
         self._mailbox.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Unavailable.UNKNOWN)
 
     def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
-        """The key of the call on every rank that takes part in it: its group, and its number there."""
+        """The key of the call on every rank that takes part in it: its group, its number there, and what the ranks must agree on.
+
+        All of that but the reduction, on which ranks may differ without waiting for each other.
+        """
         key = str(group.group_name)
         if info.op in _P2P:
             pair = (info.group_ranks[rank], info.peer) if info.op is CollectiveOp.SEND else (info.peer, info.group_ranks[rank])
             key = f"{key} {pair[0]}>{pair[1]} {info.tag}"
         self._calls[key] += 1
-        return f"{key} #{self._calls[key]}"
+        root = None if info.root is None else info.group_ranks.index(info.root)
+        signature = signature_of(info, root)
+        return f"{key} #{self._calls[key]} {signature.op} {signature.dtype} {signature.counts} {signature.root}"
 
     # -- kinds of calls ---------------------------------------------------------------------------------------------------------------
 
@@ -212,16 +217,11 @@ class PeerValues:
         found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
         published = call.own.nbytes <= _LARGEST_BYTES
         others = [i for i, rank in enumerate(call.info.group_ranks) if published and i != call.rank and rank in self._simulated]
-        answers = self._mailbox.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
+        answers = self._mailbox.fetch(call.number, [(call.info.group_ranks[i], call.key) for i in others]) if others else []
         for i, answer in zip(others, answers, strict=True):
             if answer is Unavailable.UNKNOWN:
                 return None
-            if isinstance(answer, bytes):
-                found[i] = decode(answer)
-            elif answer is Unavailable.NOT_SIMULATED:
-                found[i] = absent
-            else:
-                self._note_unavailable(call.info.group_ranks[i], answer)
+            found[i] = decode(answer) if isinstance(answer, bytes) else absent
         return found
 
     @staticmethod
@@ -229,16 +229,9 @@ class PeerValues:
         """This rank's contribution, for ranks that are not simulated. Values that follow from `--routing` are the same on every rank."""
         return own if own.assumed & ROUTING else replace(own, assumed=own.assumed | PEERS)
 
-    def _note_unavailable(self, peer: int, reason: Unavailable) -> None:
-        self._findings.note(
-            FindingCode.PEER_UNAVAILABLE,
-            f"the contribution of rank {peer} is unavailable ({reason.value}). It was assumed to equal this rank's.",
-            hint="Exchanged values, and what depends on them, may differ on real hardware.",
-        )
-
     def _from_sender(self, call: _PendingCall) -> Contribution | None:
         assert call.sender is not None
-        (answer,) = self._mailbox.fetch([(call.sender, call.key)])
+        (answer,) = self._mailbox.fetch(call.number, [(call.sender, call.key)])
         if isinstance(answer, bytes):
             return decode(answer)
         if self.objects is None:

@@ -1,10 +1,13 @@
-"""The section of ranks that failed: a line for what happened, and the traceback of the first of them, made short."""
+"""The section of ranks that did not finish: a line for what happened, and the traceback of the first that failed, made short.
+
+Ranks that failed come before those that are blocked, which may wait for them.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
 
-from fakerun.records.run import FailureKind, ProcessFailure
-from fakerun.report.model import FailureReport, Report
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.report.model import BlockedReport, FailureReport, Report
 from fakerun.report.page.blocks import Section, Traceback
 from fakerun.units import name_ranks
 
@@ -16,25 +19,39 @@ _FIRST_LINES, _LAST_LINES = 12, 48
 
 def failures_section(report: Report) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
-    first, *others = report.failures
-    return Section(
-        title="Ranks that did not finish", blocks=(_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others))
-    )
+    failures = [_traceback(each, in_full=number == 0) for number, each in enumerate(report.failures)]
+    return Section(title="Ranks that did not finish", blocks=(*failures, *map(_blocked, report.blocked)))
 
 
 def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
     failure = each.failure
     lines = _traceback_lines(failure) if in_full else []
     return Traceback(
-        verdict=verdict(failure),
+        verdict=_verdict(failure),
         what_happened=f"{name_ranks(each.ranks)}{_what_happened(each)}",
         lines=tuple(_shortened(lines or _rest_of_message(failure))),
         lines_end_with_message=bool(lines) and _ends_traceback(failure),
     )
 
 
-def verdict(failure: ProcessFailure) -> str:
-    """An interruption by the user is no failure of the script."""
+def _blocked(each: BlockedReport) -> Traceback:
+    where = f" at {each.call_site}" if each.call_site and str(each.call_site) not in each.waiting else ""
+    return Traceback(
+        verdict="BLOCKED",
+        what_happened=f"{name_ranks(each.ranks)}{where}, step {each.steps}: {each.waiting}",
+        lines=(),
+        lines_end_with_message=False,
+    )
+
+
+def verdict(record: RankRecord) -> str:
+    """`ok`, or how the rank ended otherwise. An interruption by the user is no failure of the script."""
+    if record.blocked is not None:
+        return "BLOCKED"
+    return "ok" if record.failure is None else _verdict(record.failure)
+
+
+def _verdict(failure: ProcessFailure) -> str:
     return "INTERRUPTED" if failure.kind is FailureKind.INTERRUPTED else "FAILED"
 
 
