@@ -156,8 +156,8 @@ class Representatives:
 
 
 def _some_succeeded(fingerprints: FingerprintByRank) -> bool:
-    """If all ranks fail there is nothing to learn about others."""
-    return any(fingerprint[-1] is None for fingerprint in fingerprints.values())
+    """If all ranks fail there is nothing to learn about others. Those that are blocked may wait for others."""
+    return any(failure is None for *_, failure, _ in fingerprints.values())
 
 
 def _unknown_findings(ranks: Sequence[int], refuted: Collection[int]) -> Iterator[Finding]:
