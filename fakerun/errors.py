@@ -19,7 +19,7 @@ class ExitCode(IntEnum):
     FINDINGS = 1
     """The run is complete and at least one finding has severity error (does not fit, mismatch, budget, drift)."""
     USAGE = 2
-    """The command line or the job file is wrong; nothing was run."""
+    """The command line, the job file or this machine (a full disk) is wrong; there is no verdict."""
     SCRIPT_FAILED = 3
     """The script failed on some rank."""
     INTERNAL = 4
@@ -37,6 +37,17 @@ class UsageError(FakerunError):
     """Bad input: command line, job file, hardware name, run directory."""
 
     exit_code = ExitCode.USAGE
+
+
+class OutputError(FakerunError):
+    """What is to be written cannot be: a full disk, a closed stdout, a limit on the size of files."""
+
+    exit_code = ExitCode.USAGE
+
+    @classmethod
+    def of(cls, error: OSError, what: str, way_out: str) -> "OutputError":
+        """`what` could not be written because of `error`."""
+        return cls(f"{what}: {error.strerror or error}; {way_out}")
 
 
 class EmulationGapError(FakerunError):

@@ -8,9 +8,18 @@ GIB = 1024**3
 _BYTE_UNITS = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
 
 
+_MOST_DIGITS = 18
+
+
 def is_count(text: str) -> bool:
-    """Whether text is a whole number of at most nine digits: `int` also accepts superscripts, and fails for thousands of digits."""
-    return re.fullmatch("[0-9]{1,9}", text) is not None
+    """Whether text is a whole number of at most 18 digits: `int` also accepts superscripts, and fails for thousands of digits."""
+    return re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", text) is not None
+
+
+def why_no_count(text: str, otherwise: str) -> str:
+    """The reason why `is_count` is false of `text`: it is too large, or else `otherwise`."""
+    digits = re.fullmatch("[0-9]+", text)
+    return otherwise if digits is None else f"is too large: a number has at most {_MOST_DIGITS} digits"
 
 
 def format_bytes(n: int) -> str:

@@ -1,6 +1,9 @@
 """The entry point of the command: the group of subcommands, and the message and exit code of anything that goes wrong."""
 
+import errno
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,7 +14,7 @@ import fakerun
 from fakerun.cli.grammar import DefaultCommandGroup, ProgramCommand, either_spelling
 from fakerun.cli.report import report
 from fakerun.cli.run import run
-from fakerun.cli.terminal import say
+from fakerun.cli.terminal import be_quiet, give_up, occupy_closed_streams, say
 from fakerun.errors import ExitCode, FakerunError
 
 app = typer.Typer(
@@ -33,7 +36,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def group(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("-V", "--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Dry-run a distributed PyTorch job without a GPU: its collectives, its memory, and whether its ranks agree.
 
@@ -44,6 +49,9 @@ def group(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (by default the process's own) and return its exit code."""
+    occupy_closed_streams()
+    _terminate_like_interrupt()
+    be_quiet(False)
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name="fakerun", standalone_mode=False)
@@ -51,10 +59,39 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error), error.exit_code)
     except typer.TyperException as error:  # the command line could not be parsed
         return _failed(error.format_message(), ExitCode.USAGE)
-    except Exception:
-        traceback.print_exc()
-        return _failed("internal error in fakerun; please report it with the traceback above", ExitCode.INTERNAL)
+    except (KeyboardInterrupt, typer.Abort):  # typer makes the one of the other
+        return _failed("interrupted", ExitCode.INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return _internal_error(error)
+        return _failed(f"{_named(error)}: {error.strerror}; free some space, or write elsewhere", ExitCode.USAGE)
+    except Exception as error:
+        return _internal_error(error)
     return int(code or ExitCode.OK)
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""A full disk, a user's share of it, and the limit on the size of a file (`ulimit -f`)."""
+
+
+def _named(error: OSError) -> str:
+    """What could not be written; only stdout has no name: help and version are written there."""
+    if error.filename is None and sys.stdout is not None:
+        give_up(sys.stdout)
+    return str(error.filename or "standard output")
+
+
+def _terminate_like_interrupt() -> None:
+    """SIGTERM, from a scheduler or timeout(1), is a Ctrl-C: the run is reported, and no rank is left behind."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _internal_error(error: Exception) -> int:
+    if sys.stderr is not None:
+        traceback.print_exception(error)
+    kept = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    return _failed(f"internal error in fakerun; please report it with the traceback above{kept}", ExitCode.INTERNAL)
 
 
 def _failed(message: str, code: ExitCode) -> int:

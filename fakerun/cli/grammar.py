@@ -4,6 +4,7 @@ If the script comes first, the options are fakerun's until `--`. If an option co
 script is the script's.
 """
 
+import os
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -86,6 +87,9 @@ class ProgramCommand(TyperCommand):
             _as_written(ctx.params)
             return rest
         except typer.TyperException as error:
+            parameter = getattr(error, "param", None)
+            if parameter is not None and (variable := set_variable(ctx, parameter.name)) is not None:
+                raise UsageError(f"variable {variable}: {error.format_message().partition(': ')[2]}") from error
             # Typer exports no class for this error alone, and it is the only one with this attribute.
             if not hasattr(error, "possibilities"):
                 raise
@@ -100,6 +104,14 @@ class ProgramCommand(TyperCommand):
     def format_usage(self, ctx: Context, formatter: Any) -> None:
         for usage in _USAGES:
             formatter.write_usage(ctx.command_path, usage)
+
+
+def set_variable(ctx: Context, name: str) -> str | None:
+    """`FAKERUN_STEPS=3`, where the value of that parameter comes from the environment."""
+    source = ctx.get_parameter_source(name)
+    if source is None or source.name != "ENVIRONMENT":
+        return None
+    return next((f"{each}={os.environ[each]}" for each in environment_variables(name) if os.environ.get(each)), None)
 
 
 _VALUE_OPTIONAL = "--error-on-collective"

@@ -10,11 +10,16 @@ from fakerun.cli.report_output import option
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.request import DEFAULT_STEPS
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
+from fakerun.printable import cut
+
+_MOST_DIGITS = 18
 
 
 def _whole_number(text: str) -> int:
-    if not re.fullmatch("-?[0-9]{1,18}", text):
+    if not re.fullmatch("-?[0-9]+", text):
         raise typer.BadParameter(f"{text!r} is not a whole number")
+    if len(text) > _MOST_DIGITS:
+        raise typer.BadParameter(f"{cut(text, _MOST_DIGITS)!r} is too large")
     return int(text)
 
 
@@ -53,7 +58,7 @@ Ranks: TypeAlias = Annotated[
     str | None, option(metavar="all|auto|0,4-7", help="The ranks to simulate. auto: a few that represent all of them.")
 ]
 Steps: TypeAlias = Annotated[
-    int | None, option(parser=_whole_number, metavar="N", help=f"Optimizer steps to run.  [default: {DEFAULT_STEPS}]")
+    str | None, option(metavar="N|all", help=f"Optimizer steps to run. all: to the script's end.  [default: {DEFAULT_STEPS}]")
 ]
 Hardware: TypeAlias = Annotated[str | None, option(metavar="NAME[,KEY=VALUE]", help=_HARDWARE_HELP, autocompletion=_complete_hardware)]
 OtherHardware: TypeAlias = Annotated[
@@ -88,4 +93,5 @@ RunDirectoryPath: TypeAlias = Annotated[
     Path | None, option(metavar="DIRECTORY", help="Keep records and output here.  [default: kept only if a rank fails]")
 ]
 Resume: TypeAlias = Annotated[bool, option("--resume", help="Continue the run in --run-dir: simulate the ranks that it lacks.")]
-ShowOutput: TypeAlias = Annotated[bool, option("--show-output", help="Show what the script prints, on stderr.")]
+ShowOutput: TypeAlias = Annotated[bool, option("-v", "--show-output", help="Show what the script prints, on stderr.")]
+Quiet: TypeAlias = Annotated[bool, option("-q", "--quiet", help="Print the report, warnings and errors only.")]

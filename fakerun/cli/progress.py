@@ -1,11 +1,13 @@
 """Progress of a run of several ranks: a bar on stderr if that is a terminal, otherwise only the first rank that fails."""
 
-import sys
 from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from fakerun.cli.terminal import say
+from fakerun.cli.terminal import stderr_is_terminal, tell
+from fakerun.printable import cut
+
+_MOST_OF_A_MESSAGE = 300
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -21,7 +23,7 @@ class Progress:
 
     def __init__(self, *, has_terminal: bool) -> None:
         self._ranks: set[int] = set()
-        self._has_terminal = has_terminal and sys.stderr.isatty()
+        self._has_terminal = has_terminal and stderr_is_terminal()
         self._failed_first: int | None = None
         self._bar: Bar | None = None
 
@@ -49,7 +51,7 @@ class Progress:
             if self._bar is not None:
                 self._bar.update(self._bar.task_ids[0], failed=f"rank {record.rank} failed first")
             elif len(self._ranks) > 1:
-                say(f"rank {record.rank} failed first: {record.failure.summary_line}")
+                tell(f"rank {record.rank} failed first: {cut(record.failure.summary_line, _MOST_OF_A_MESSAGE)}")
         if self._bar is not None and record.rank in self._ranks:  # others were simulated for their sake
             self._bar.advance(self._bar.task_ids[0])
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.options import OtherHardware
 from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report
 from fakerun.cli.terminal import note
@@ -17,6 +18,9 @@ _CONTINUE = "to continue it, repeat the command of the run with --resume"
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIRECTORY", show_default=False)],
     hardware: OtherHardware = None,
+    max_memory: MaxMemory = None,
+    strict: Strict = False,
+    ignore: Ignore = None,
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
@@ -26,9 +30,10 @@ def report(
     from fakerun.launch import find_run_directory
     from fakerun.report import build_report
 
-    report_format = renderer_for(format_, output)
     if output is not None:
         check_output(output)
+    report_format = renderer_for(format_, output)
+    gate = gate_of(max_memory, ignore, strict=strict)
     other = None if hardware is None else parse_hardware(hardware)
     directory = find_run_directory(run_dir)
     job, run = directory.read_job(), directory.records.read_run()
@@ -39,6 +44,6 @@ def report(
         note(f"the run was interrupted; {_CONTINUE}")
     if other is not None:
         job, run = repriced(job, run, other)
-    shown = build_report(job, run)
+    shown = build_report(job, run, gate)
     show_report(shown, report_format, output, trace=trace)
     return shown.exit_code

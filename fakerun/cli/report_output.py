@@ -5,16 +5,16 @@ Refuses an impossible file before the run, and never leaves half a report.
 
 import os
 import sys
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from fakerun.cli.terminal import say, stdout_takes_color, stdout_width
-from fakerun.errors import UsageError
+from fakerun.cli.terminal import give_up, say, stdout_takes_color, stdout_width
+from fakerun.errors import OutputError, UsageError
 from fakerun.files import write_whole
-from fakerun.records.finding_code import Severity
 from fakerun.spelling import did_you_mean
 from fakerun.units import format_ranks
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fakerun.report import Report, ReportFormat
 
 DEFAULT_FORMAT = "table"
+
+_DEVICES = Path("/dev")
 
 option = partial(typer.Option, show_envvar=False)
 """All have variables by the same rule: no need to list them."""
@@ -45,16 +47,27 @@ def renderer_for(name: str | None, output: Path | None) -> "ReportFormat":
     """The format that is asked for, else the one that OUTPUT is named for.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or none with such an ending.
     """
     from fakerun.report import FORMATS
 
     if name is None:
-        extension = output.suffix.removeprefix(".") if output is not None else ""
-        return next((each for each in FORMATS.values() if each.extension == extension), FORMATS[DEFAULT_FORMAT])
+        return _format_of(output) if output is not None and output.suffix else FORMATS[DEFAULT_FORMAT]
     if name not in FORMATS:
         raise UsageError(f"unknown format {name!r}{did_you_mean(name, FORMATS)}; known: {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def _format_of(output: Path) -> "ReportFormat":
+    """The format whose files end as this one does."""
+    from fakerun.report import FORMATS
+
+    by_extension = {each.extension: each for each in FORMATS.values()}
+    extension = output.suffix.removeprefix(".")
+    if extension not in by_extension:
+        known = ", ".join(f".{each}" for each in by_extension)
+        raise UsageError(f"output {output}: no format has the ending .{extension}; known: {known}; or choose one with --format")
+    return by_extension[extension]
 
 
 def show_report(report: "Report", report_format: "ReportFormat", output: Path | None, *, trace: bool) -> None:
@@ -69,45 +82,68 @@ def show_report(report: "Report", report_format: "ReportFormat", output: Path | 
 def _say_the_worst(report: "Report", output: Path) -> None:
     """Say on stderr why the exit code is not 0, so that one need not open the file."""
     for finding in report.findings:
-        if finding.severity is Severity.ERROR:
+        if finding.severity in report.failing:
             say(f"{finding.code}: {finding.message}")
     if report.failed:
         failed = format_ranks(rank.record.rank for rank in report.failed)
         say(f"rank{'s' * (len(report.failed) > 1)} {failed} failed: see {output}")
 
 
-def check_output(path: Path) -> None:
-    """Refuse a file that could not be written after a run that may take minutes.
+def check_output(path: Path, *, inputs: Iterable[Path | str | None] = ()) -> None:
+    """Refuse a file that could not be written after a run that may take minutes, or must not be: one of `inputs`, or a link.
 
     Raises:
-        UsageError: a directory, or in a directory that is not there or cannot be written to.
+        UsageError: an input, a link, a directory, or in a directory that is not there or cannot be written to.
     """
     if path.is_dir():
         raise UsageError(f"output {path}: is a directory; pass a file in it, as in {path / 'report.json'}")
     if path.exists() and not path.is_file():
         return  # a device or a pipe is written to, not replaced
+    if any(each is not None and _are_one_file(path, Path(each)) for each in inputs):
+        raise UsageError(f"output {path}: is the script or the job file, which the report would replace; pass another file")
+    if path.is_symlink() and _DEVICES not in path.parents:  # but /dev/stdout
+        raise UsageError(f"output {path}: is a symbolic link, which the report would replace; pass the file it leads to: {path.resolve()}")
     if not path.parent.is_dir():
         raise UsageError(f"output {path}: no such directory: {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"output {path}: directory {path.parent} is not writable; pass a file in another one")
 
 
+def _are_one_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # one of them is not there, or cannot be
+        return False
+
+
 def write_report(content: str | bytes, path: Path | None) -> None:
-    """To the file, or to stdout without one. A reader of stdout that has seen enough (`| head`) is no error."""
-    data = content.encode() if isinstance(content, str) else content
-    if path is not None and path.exists() and not path.is_file():
-        path.write_bytes(data)
-    elif path is not None:
-        write_whole(path, data)
-    else:
+    """To the file, or to stdout without one. A reader of stdout that has seen enough (`| head`) is no error.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    if path is None:
         _write_stdout(data)
+        return
+    try:
+        if path.exists() and (not path.is_file() or path.is_symlink()):
+            path.write_bytes(data)
+        else:
+            write_whole(path, data)
+    except OSError as error:
+        raise OutputError.of(error, f"output {path}", "pass a file on a disk with room to -o") from error
 
 
 def _write_stdout(data: bytes) -> None:
+    if sys.stdout is None:
+        raise OutputError("standard output is closed: the report cannot be written; pass a file to -o")
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more on exit, and would complain there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)
+    except OSError as error:
+        give_up(sys.stdout)
+        raise OutputError.of(error, "standard output", "the report cannot be written; pass a file on a disk with room to -o") from error

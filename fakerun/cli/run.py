@@ -1,24 +1,28 @@
 """`fakerun run`, the default command: simulate a job, report what its ranks communicate and how much memory they need."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from fakerun.cli import options
+from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.progress import Progress
-from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report
-from fakerun.cli.sources import job_request
-from fakerun.cli.terminal import say
+from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report, write_report
+from fakerun.cli.sources import resolved_job
+from fakerun.cli.terminal import be_quiet, say, tell
 from fakerun.cli.torchrun import accepting_ignored_options
-from fakerun.errors import UsageError
+from fakerun.errors import OutputError, UsageError
 from fakerun.records.run import FailureKind
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
     from fakerun.job.spec import JobSpec
     from fakerun.launch import RunDirectory
+    from fakerun.records.run import RunRecord
     from fakerun.report import Report
 
 # `fakerun.launch` and `fakerun.report` are imported where they are used: `fakerun --help` needs neither.
@@ -41,6 +45,9 @@ def run(
     hardware: options.Hardware = None,
     routing: options.RoutingName = None,
     error_on_collective: options.ErrorOnCollective = None,
+    max_memory: MaxMemory = None,
+    strict: Strict = False,
+    ignore: Ignore = None,
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
@@ -48,6 +55,7 @@ def run(
     resume: options.Resume = False,
     timeout: options.Timeout = None,
     show_output: options.ShowOutput = False,
+    quiet: options.Quiet = False,
     no_python: options.NoPython = False,
 ) -> int:
     """Simulate a job and report on its ranks.
@@ -55,20 +63,58 @@ def run(
     torchrun's options are accepted too; those that only matter to a real launch are ignored. Every option can also be given as a variable
     FAKERUN_<OPTION>, torchrun's also as PET_<OPTION>. The command line goes before a job file, and a job file before variables.
     """
-    report_format = renderer_for(format_, output)
+    from fakerun.report import build_report
+
+    be_quiet(quiet)
     if output is not None:
-        check_output(output)
-    job = job_request(ctx).resolve()
+        check_output(output, inputs=(script,))
+    report_format = renderer_for(format_, output)
+    gate = gate_of(max_memory, ignore, strict=strict)
+    job = resolved_job(ctx)
+    if output is not None:
+        check_output(output, inputs=(job.script,))
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
-    directory = _directory(job, run_dir, resume=resume)
-    report = _simulate(job, directory, show_output=show_output, jobs=jobs)
-    if run_dir is None and not report.failed:
-        directory.discard()
-    else:
-        say(f"run directory: {directory.path}{_how_to_continue(report, directory)}")
-    show_report(report, report_format, output, trace=trace)
+    with _directory(job, run_dir, resume=resume) as directory, _kept_if_of_use(directory, is_temporary=run_dir is None):
+        report = build_report(job, _simulate(job, directory, show_output=show_output, jobs=jobs), gate)
+        if output is None and format_ is None and (help_ := _help_of_script(report, directory)):
+            write_report(help_, None)
+        else:
+            show_report(report, report_format, output, trace=trace)
+        if run_dir is None and not report.failed:
+            directory.discard()
+        else:
+            say(f"run directory: {directory.path}{_how_to_continue(report, directory)}")
     return report.exit_code
+
+
+@contextmanager
+def _kept_if_of_use(directory: "RunDirectory", *, is_temporary: bool) -> Iterator[None]:
+    """Where the run ends without a report: a temporary directory goes if nothing can be made of it, otherwise the user learns its name."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if is_temporary:
+            directory.discard()
+        raise
+    except OutputError as error:
+        raise OutputError(f"{error}; the run is kept: fakerun report {shlex.quote(str(directory.path))}") from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        what = f"run directory {directory.path}: {error.strerror}"
+        raise OutputError(f"{what}; free some space, or pass another directory to --run-dir, and remove this one") from error
+    except Exception as error:
+        error.add_note(f"the run directory is {directory.path}")
+        raise
+
+
+def _help_of_script(report: "Report", directory: "RunDirectory") -> bytes | None:
+    """What a script prints that is asked for its help, which is then what the user wants to see."""
+    if report.failed or {"-h", "--help"}.isdisjoint(report.job.args):
+        return None
+    record = report.ranks[0].record
+    return None if record.steps or record.collectives else directory.rank(record.rank).stdout.read_bytes()
 
 
 def _how_to_continue(report: "Report", directory: "RunDirectory") -> str:
@@ -87,14 +133,12 @@ def _directory(job: "JobSpec", run_dir: Path | None, *, resume: bool) -> "RunDir
     return resume_run_directory(run_dir, job)
 
 
-def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, jobs: int | None) -> "Report":
+def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, jobs: int | None) -> "RunRecord":
     from fakerun.launch import run_job
-    from fakerun.report import build_report
 
-    say(_summary(job))
+    tell(_summary(job))
     with Progress(has_terminal=not show_output) as progress:
-        run = run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
-    return build_report(job, run)
+        return run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
 
 
 def _summary(job: "JobSpec") -> str:

@@ -1,25 +1,63 @@
 """The sources of a job, merged: the command line goes before the job file, and the job file before variables."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import typer
 
 from fakerun.cli import torchrun
-from fakerun.cli.grammar import either_spelling
-from fakerun.cli.terminal import note
+from fakerun.cli.grammar import either_spelling, set_variable
+from fakerun.cli.terminal import note, warn
 from fakerun.errors import UsageError
 from fakerun.hardware.request import parse_hardware
 from fakerun.job.forbidden import parse_forbidden
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
+from fakerun.job.spec import JobSpec
+from fakerun.job.steps import parse_steps
+from fakerun.spelling import did_you_mean
 
 JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
 """What makes a SCRIPT a job file."""
 
+_VARIABLE_PREFIX = "FAKERUN_"
+
 _SIZE_OPTIONS = frozenset({"--world-size", "--nnodes", "--nproc-per-node", "--mesh"})
+
+
+def resolved_job(ctx: typer.Context) -> JobSpec:
+    """The job that is asked for, complete. A script alone, without any size, is one rank.
+
+    Raises:
+        UsageError: one of the sources is wrong; the message names the variables that take part.
+    """
+    _warn_of_unknown_variables(ctx)
+    try:
+        return _with_default_size(job_request(ctx), ctx).resolve()
+    except UsageError as error:
+        variables = [each for name in ctx.params if (each := set_variable(ctx, name)) is not None]
+        raise UsageError(f"{error} (set in the environment: {', '.join(variables)})" if variables else str(error)) from error
+
+
+def _with_default_size(request: JobRequest, ctx: typer.Context) -> JobRequest:
+    """One rank where nothing was said of sizes or ranks; who names ranks, or devices that are to be counted, expects several."""
+    sizes = request.world_size, request.nnodes, request.nproc_per_node, request.mesh, request.ranks
+    is_job_file = Path(ctx.params["script"]).suffix in JOB_FILE_SUFFIXES and not ctx.params["module"]
+    if is_job_file or any(each is not None for each in sizes) or _source(ctx, "nproc_per_node") != "DEFAULT":
+        return request
+    note("no number of ranks is given: simulating 1; pass --world-size N for more")
+    return replace(request, world_size=1)
+
+
+def _warn_of_unknown_variables(ctx: typer.Context) -> None:
+    known = {name for parameter in ctx.command.params for name in parameter.envvar or ()}
+    for name in sorted(os.environ):
+        if name.startswith(_VARIABLE_PREFIX) and name not in known:
+            warn(f"variable {name}{did_you_mean(name, known)}: no option is called so; it has no effect")
 
 
 def job_request(ctx: typer.Context) -> JobRequest:
@@ -61,14 +99,14 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         return ctx.params[name] if _source(ctx, name) == source else None
 
     nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
-    hardware, forbidden = given("hardware"), given("error_on_collective")
+    hardware, forbidden, steps = given("hardware"), given("error_on_collective"), given("steps")
     return JobRequest(
         world_size=given("world_size"),
         nnodes=None if nnodes is None else torchrun.node_count(nnodes),
         nproc_per_node=None if nproc_per_node is None else torchrun.process_count(nproc_per_node),
         mesh=None if mesh is None else parse_mesh(mesh),
         hardware=None if hardware is None else parse_hardware(hardware),
-        steps=given("steps"),
+        steps=None if steps is None else parse_steps(steps),
         ranks=_ranks(given("rank"), given("ranks")),
         routing=given("routing"),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),

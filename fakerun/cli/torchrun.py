@@ -13,7 +13,7 @@ import typer
 
 from fakerun.cli.terminal import note
 from fakerun.errors import UsageError
-from fakerun.units import is_count
+from fakerun.units import is_count, why_no_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +107,10 @@ def note_ignored(given: Iterable[str]) -> None:
 def node_count(text: str) -> int:
     """`--nnodes 4`, or `1:4` for an elastic job, which is simulated at its largest: what it is meant to run on."""
     smallest, colon, largest = text.partition(":")
-    if not all(map(is_count, (smallest, largest if colon else smallest))):
-        raise UsageError(f"--nnodes {text!r}: neither a number nor a range; write 4 or 1:4")
+    for number in (smallest, largest) if colon else (smallest,):
+        if not is_count(number):
+            reason = why_no_count(number, "neither a number nor a range; write 4 or 1:4")
+            raise UsageError(f"--nnodes {text!r}: {reason}")
     if not colon:
         return int(text)
     if not 0 < int(smallest) <= int(largest):
@@ -125,7 +127,8 @@ def process_count(text: str) -> int | None:
         return None
     if not is_count(text):
         words = ", ".join(_COUNTED_ON_THE_MACHINE)
-        raise UsageError(f"--nproc-per-node {text!r}: not a number; write a number (or {words}, with --world-size or --mesh)")
+        reason = why_no_count(text, f"not a number; write a number (or {words}, with --world-size or --mesh)")
+        raise UsageError(f"--nproc-per-node {text!r}: {reason}")
     return int(text)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fakerun.errors import UsageError
 from fakerun.mesh import Mesh
-from fakerun.units import is_count
+from fakerun.units import is_count, why_no_count
 
 DEFAULT_AXES = {1: ("dp",), 2: ("dp", "tp"), 3: ("pp", "dp", "tp")}
 """Names for a mesh given by sizes alone, outermost first, by number of axes."""
@@ -35,6 +35,9 @@ def parse_mesh(text: str) -> MeshSpec:
     if "=" in text:
         return _parse_named(text)
     sizes = [part.strip() for part in re.split("[xX]", text)]
+    for size in filter(str.isdecimal, sizes):
+        if not is_count(size):
+            raise UsageError(f"mesh {text!r}: {size} {why_no_count(size, 'is not a number')}")
     if not all(map(is_count, sizes)):
         raise UsageError(f"mesh {text!r} is neither sizes nor named sizes; write 2x4 or dp=2,tp=4")
     return _checked(f"mesh {text!r}", tuple(map(int, sizes)), axes=None)
@@ -51,7 +54,7 @@ def _parse_named(text: str) -> MeshSpec:
     for part in text.split(","):
         axis, equals, size = (piece.strip() for piece in part.partition("="))
         if not equals or not is_count(size):
-            reason = "has no size" if not equals or not size else f"has size {size!r}, which is not a whole number"
+            reason = "has no size" if not equals or not size else f"has size {size!r}, which {why_no_count(size, 'is not a whole number')}"
             raise UsageError(f"mesh {text!r}: axis {axis!r} {reason}; give every axis a name and a size, as in dp=2,tp=4")
         axes.append(axis)
         sizes.append(int(size))

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from fakerun.errors import UsageError
 from fakerun.job.world import check_rank
-from fakerun.units import is_count
+from fakerun.units import is_count, why_no_count
 
-_RANGE = re.compile(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9})\s*)?")
+_RANGE = re.compile(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?")
 
 _SYNTAX = "write all, auto, or numbers and ranges as in 0,4-7"
 
@@ -57,8 +57,11 @@ def parse_ranks(text: str) -> RankChoice:
 
 def _range(part: str, text: str) -> tuple[int, int]:
     found = _RANGE.fullmatch(part)
-    if found is None or not is_count(found[1]):
+    if found is None:
         raise UsageError(f"ranks {text!r}: {part.strip()!r} is neither a number nor a range; {_SYNTAX}")
+    for number in filter(None, found.groups()):
+        if not is_count(number):
+            raise UsageError(f"ranks {text!r}: {number} {why_no_count(number, 'is not a number')}")
     first, last = int(found[1]), int(found[2] or found[1])
     if last < first:
         raise UsageError(f"ranks {text!r}: the range {part.strip()} is empty; {_SYNTAX}")

@@ -1,7 +1,11 @@
 """JobRequest: what one source (command line, environment, job file) specifies of a job; sources are merged and resolved to a JobSpec."""
 
+import errno
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -13,11 +17,16 @@ from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
+from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
+from fakerun.spelling import did_you_mean
 
 DEFAULT_STEPS = 2
 """Two steps: the first, which creates lazy state, and a steady one."""
+
+_MOST_FILES = 1000
+"""Of a directory, in which a name like a mistyped one is looked for."""
 
 _FIRST_RANK = RankChoice.of([0])
 
@@ -35,7 +44,7 @@ class JobRequest:
     nproc_per_node: int | None = None
     mesh: MeshSpec | None = None
     hardware: Accelerator | None = None
-    steps: int | None = None
+    steps: int | AllSteps | None = None
     ranks: RankChoice | None = None
     routing: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
@@ -69,8 +78,8 @@ class JobRequest:
         world = resolve_world(world_size=self.world_size, nnodes=self.nnodes, nproc_per_node=self.nproc_per_node, mesh=self.mesh)
         choice = self.ranks or _FIRST_RANK
         steps = self.steps if self.steps is not None else DEFAULT_STEPS
-        if steps < 1:
-            raise UsageError(f"steps {steps}: must be at least 1")
+        if steps != ALL_STEPS and steps < 1:
+            raise UsageError(f"steps {steps}: must be at least 1, or all")
         if self.timeout_s is not None and not 0 < self.timeout_s < inf:
             raise UsageError(f"timeout {self.timeout_s:g} s: must be a finite number above 0")
         return JobSpec(
@@ -82,7 +91,7 @@ class JobRequest:
             nproc_per_node=world.nproc_per_node,
             mesh=self.mesh,
             hardware=self.hardware or hardware_named(DEFAULT_HARDWARE),
-            steps=steps,
+            steps=None if steps == ALL_STEPS else steps,
             ranks=choice.resolve(world.size),
             auto_ranks=choice.auto,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
@@ -93,10 +102,34 @@ class JobRequest:
 
 def check_script(script: Path) -> None:
     """Refuse a script that cannot be run, before anything runs."""
-    if script.is_dir():
+    try:
+        mode = script.stat().st_mode
+    except FileNotFoundError as error:
+        raise UsageError(_not_there(script)) from error
+    except (OSError, ValueError) as error:  # a loop of links, a name that is too long, a null byte
+        raise UsageError(f"{script}: {getattr(error, 'strerror', error)}; pass the path of a script") from error
+    if stat.S_ISDIR(mode):
         raise UsageError(f"{script}: is a directory; pass the script in it, or -m for a package")
-    if not script.is_file():
-        raise UsageError(f"no such script: {script}")
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"{script}: is a device or a pipe, which cannot be read by every rank; pass a file")
+    if not os.access(script, os.R_OK):
+        raise UsageError(f"{script}: cannot be read: {os.strerror(errno.EACCES)}; change its permissions")
+
+
+def _not_there(script: Path) -> str:
+    if script.is_symlink():
+        return f"{script}: is a link to {script.readlink()}, which does not exist"
+    return f"no such script: {script}{near_files(script)}"
+
+
+def near_files(path: Path) -> str:
+    """` (did you mean 'train.py'?)`, where the directory of a file that is missing has one with a name like that."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_FILES)]
+    except OSError:
+        return ""
+    return did_you_mean(path.name, sorted(names))
 
 
 def check_module(module: str) -> None:

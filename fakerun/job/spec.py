@@ -16,7 +16,8 @@ class JobSpec:
 
     Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
     ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run. `env` is added to the environment of every
-    rank. `mesh` is None when the job requests none. `error_on_collective` are the operations that the script must not issue.
+    rank. `mesh` is None when the job requests none. After `steps` optimizer steps the script is stopped; with None it runs to its end.
+    `error_on_collective` are the operations that the script must not issue.
     """
 
     script: Path | None = None
@@ -27,7 +28,7 @@ class JobSpec:
     nproc_per_node: int = 1
     mesh: MeshSpec | None = None
     hardware: Accelerator
-    steps: int = 2
+    steps: int | None = 2
     routing: Routing = DEFAULT_ROUTING
     error_on_collective: tuple[CollectiveOp, ...] = ()
     ranks: tuple[int, ...] = (0,)

@@ -23,6 +23,7 @@ from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
+from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import Key, YamlDocument
 from fakerun.records.collective import CollectiveOp
@@ -82,6 +83,16 @@ def _ranks(value: object) -> RankChoice:
     return parse_ranks(",".join(map(str, parts)))
 
 
+def _steps(value: object) -> int | AllSteps:
+    if value == ALL_STEPS:
+        return ALL_STEPS
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UsageError(f"must be a whole number or all, not {_shown(value)}")
+    if value < 1:
+        raise UsageError(f"must be at least 1, or all, not {value}")
+    return value
+
+
 def _mapping_or_text(value: object) -> str:
     return "<map>" if isinstance(value, dict) else "<text>"
 
@@ -125,7 +136,7 @@ class JobFile(BaseModel):
     nproc_per_node: Count | None = None
     mesh: Annotated[MeshMap | MeshText, Discriminator(_mapping_or_text)] | None = None
     hardware: Annotated[HardwareMap | HardwareText, Discriminator(_mapping_or_text)] | None = None
-    steps: Count | None = None
+    steps: Annotated[object, _valid_if(_steps)] | None = None
     routing: Annotated[str, _valid_if(routing_named)] | None = None
     error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
@@ -239,7 +250,7 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
         nproc_per_node=job.nproc_per_node,
         mesh=cast("MeshSpec | None", job.mesh),  # what the validators of both forms return
         hardware=hardware,
-        steps=job.steps,
+        steps=cast("int | AllSteps | None", job.steps),
         ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
         routing=job.routing,
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),

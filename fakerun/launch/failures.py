@@ -17,6 +17,8 @@ _SIGNAL_HINTS: Mapping[int, str] = {
     signal.SIGTERM: "from outside fakerun, for example by a scheduler",
     signal.SIGSEGV: "a crash in native code",
     signal.SIGABRT: "native code aborted; see the rank's stderr.log",
+    signal.SIGXFSZ: "a file grew beyond the limit on the size of files: RLIMIT_FSIZE, ulimit -f",
+    signal.SIGXCPU: "the limit on processor time was reached: RLIMIT_CPU, ulimit -t",
 }
 _INTERRUPTED_STATUS = 128 + signal.SIGINT
 _TIMED_OUT_STATUS = 124
@@ -33,7 +35,7 @@ class RankEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostics:
-    """What is known of a rank that wrote no record: the end of its stderr, and where it crashed if it did."""
+    """What the launcher knows of a rank that its record does not tell: the end of its stderr, and where it crashed if it did."""
 
     stderr: str = ""
     crash: CrashSite = field(default_factory=CrashSite)
@@ -47,7 +49,14 @@ def finished_record(
         return RankRecord(rank=rank, failure=_failure_without_record(job, end, diagnostics))
     if end.stopped is FailureKind.INTERRUPTED:
         return replace(written, failure=_interrupted(written), blocked=None)
+    if written.failure is not None and is_exit_unexplained(written.failure) and diagnostics.stderr:
+        return replace(written, failure=replace(written.failure, traceback=diagnostics.stderr))
     return written
+
+
+def is_exit_unexplained(failure: ProcessFailure) -> bool:
+    """Of a script that ended itself with a status alone: what it wrote before is all that tells why."""
+    return failure.kind is FailureKind.EXIT and not failure.traceback
 
 
 def unstarted_record(job: JobSpec, rank: int) -> RankRecord:

@@ -11,7 +11,7 @@ from typing import Protocol
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import crash_site
 from fakerun.launch.environment import worker_environment
-from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, unstarted_record
+from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, is_exit_unexplained, unstarted_record
 from fakerun.launch.mailbox import JobMailbox
 from fakerun.launch.process import RankProcess, tail
 from fakerun.launch.rank_selection import run_record_of, selection_for
@@ -113,7 +113,8 @@ class JobRun:
         supervision = self.running.pop(rank).supervision
         self.mailbox.end(rank)
         written = self.directory.records.read(rank)
-        diagnostics = Diagnostics() if written is not None else self._diagnostics(rank)
+        is_explained = written is not None and not (written.failure is not None and is_exit_unexplained(written.failure))
+        diagnostics = Diagnostics() if is_explained else self._diagnostics(rank)
         record = finished_record(self.job, rank, RankEnd(status=status, stopped=supervision.stopped), written, diagnostics)
         self._keep(record, is_written=record is written)
 

@@ -1,13 +1,18 @@
 """The run directory: the files of one run, its job, and the record and output of each rank.
 
-Owns their names and layout, and the rule of what may be overwritten: the files of an earlier run, and nothing else.
+Owns their names and layout, and the rule that a run is begun in a directory of its own: nothing is overwritten, and no two runs share one.
 """
 
+import fcntl
+import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
@@ -48,20 +53,44 @@ class RankFiles:
     def make(self) -> None:
         self.directory.mkdir(exist_ok=True)
 
-    def remove(self) -> None:
-        """Remove the files of an earlier run; what else lies there stays."""
-        records = (*self.directory.glob("record.json.gz"), *self.directory.glob(".record.json.gz.*.tmp"))  # the latter of a killed rank
-        for path in (*records, self.stdout, self.stderr, self.error, self.crash, self.full_traceback):
-            path.unlink(missing_ok=True)
-        if not any(self.directory.iterdir()):
-            self.directory.rmdir()
+
+class DirectoryLock:
+    """Keeps other runs out of a directory until it is released or this process has ended, however it does. Leaves no file there."""
+
+    def __init__(self, path: Path, *, named: Path) -> None:
+        """Lock the directory `path`, which the user calls `named`.
+
+        Raises:
+            UsageError: another run has locked it.
+        """
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            raise UsageError(f"run directory {named}: another run uses it; wait for its end, or pass another directory") from error
+        except OSError:  # a file system without locks
+            return
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A directory that holds one run. `open_run_directory` makes it."""
+    """A directory that holds one run. `open_run_directory` makes it, for the duration of a context if it is to be written."""
 
     path: Path
+    lock: DirectoryLock | None = field(default=None, compare=False, repr=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     @property
     def job_file(self) -> Path:
@@ -91,21 +120,30 @@ class RunDirectory:
 
 
 def open_run_directory(path: Path | None) -> RunDirectory:
-    """The directory for a run that is about to begin: `path`, or a fresh temporary directory.
-
-    `path` may be absent, empty, or hold an earlier run, whose files are removed. Opening the same path twice is harmless.
+    """The directory for a run that is about to begin: `path`, which is absent or empty, or a fresh temporary directory. It is locked.
 
     Raises:
-        UsageError: the directory cannot be written to, or holds something that is not fakerun's.
+        UsageError: the directory cannot be written to, is in use, or holds an earlier run or something that is not fakerun's.
     """
     try:
         if path is None:
-            return RunDirectory(Path(tempfile.mkdtemp(prefix="fakerun-")))
+            fresh = Path(tempfile.mkdtemp(prefix="fakerun-"))
+            return RunDirectory(fresh, DirectoryLock(fresh, named=fresh))
         return _prepared(path)
     except OSError as error:
         # Without a path it is the temporary directory that cannot be made; the error knows which.
         where = path if path is not None else error.filename
         raise UsageError(f"run directory {where}: {error.strerror}; pass a writable directory to --run-dir") from error
+
+
+def reopen_run_directory(path: Path) -> RunDirectory:
+    """The directory of an earlier run, locked, to write what it lacks.
+
+    Raises:
+        UsageError: there is none at `path`, or another run uses it.
+    """
+    found = find_run_directory(path)
+    return RunDirectory(found.path, DirectoryLock(found.path, named=path))
 
 
 def find_run_directory(path: Path) -> RunDirectory:
@@ -126,23 +164,20 @@ def _holds_a_run(directory: RunDirectory) -> bool:
 
 def _prepared(path: Path) -> RunDirectory:
     # Absolute, because the script may change the working directory while its rank still has to write here.
-    directory = RunDirectory(path.absolute())
     path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()):
-        _remove_earlier_run(directory, named=path)
-    # Reported now, and not when the first rank has run.
-    with tempfile.TemporaryFile(dir=path):
-        pass
+    directory = RunDirectory(path.absolute(), DirectoryLock(path, named=path))
+    with ExitStack() as on_failure:
+        on_failure.enter_context(directory)
+        if any(path.iterdir()):
+            raise UsageError(f"run directory {path}: {_why_not_empty(directory)}")
+        # Reported now, and not when the first rank has run.
+        with tempfile.TemporaryFile(dir=path):
+            pass
+        on_failure.pop_all()
     return directory
 
 
-def _remove_earlier_run(directory: RunDirectory, *, named: Path) -> None:
-    if not _holds_a_run(directory):
-        raise UsageError(
-            f"run directory {named}: contains files that are not from a fakerun run; pass a new or empty directory to --run-dir"
-        )
-    directory.records.run.unlink(missing_ok=True)
-    directory.records.remove_shared()
-    for rank_directory in sorted(directory.path.glob("rank-[0-9][0-9][0-9][0-9][0-9]")):
-        if rank_directory.is_dir():
-            RankFiles(rank_directory).remove()
+def _why_not_empty(directory: RunDirectory) -> str:
+    if _holds_a_run(directory):
+        return "holds an earlier run; continue that with --resume, or pass a new directory (or remove this one) to start over"
+    return "contains files that are not from a fakerun run; pass a new or empty directory to --run-dir"

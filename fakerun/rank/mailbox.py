@@ -20,8 +20,11 @@ class NoPeers:
     def flush(self) -> None:
         """Do nothing: nothing is buffered."""
 
-    def fetch(self, call: int, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         return [Unavailable.NOT_SIMULATED] * len(wanted)
+
+    def block(self, call: int, waits_for: Sequence[int]) -> NoReturn:
+        raise AssertionError(f"call {call}: a rank that is simulated alone waits for ranks {waits_for}")
 
 
 NO_PEERS = NoPeers()
@@ -34,8 +37,8 @@ class ConnectedMailbox:
     these are buffered and sent some hundred at a time, and always before any other message.
     """
 
-    on_blocked: Callable[[int, Sequence[int]], NoReturn]
-    """Ends this rank, which waits for ever: the number of the call, and the ranks that never make it. Set before the script runs."""
+    block: Callable[[int, Sequence[int]], NoReturn]
+    """As in `Mailbox`. Set before the script runs."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
@@ -61,15 +64,13 @@ class ConnectedMailbox:
             with self._lock:
                 self._send_unknown()
 
-    def fetch(self, call: int, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         if os.getpid() != self._process:
             return [Unavailable.NOT_SIMULATED] * len(wanted)
         with self._lock:
             self._send_unknown()
             self._connection.send(("fetch", tuple(wanted)))
         answers: list[Answer] = self._connection.recv()
-        if never := {rank for (rank, _), answer in zip(wanted, answers, strict=True) if answer is Unavailable.NEVER}:
-            self.on_blocked(call, sorted(never))
         return answers
 
     def _send_unknown(self) -> None:

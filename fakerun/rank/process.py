@@ -32,7 +32,7 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox)
         resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
         follow_launcher(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
-        mailbox.on_blocked = partial(end_blocked, recorder, resolver)
+        mailbox.block = partial(end_blocked, recorder, resolver)
         _simulate(job, rank, mailbox, recorder, resolver)
     except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
         recorder.write(script_outcome.internal_failure(error))

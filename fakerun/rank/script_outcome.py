@@ -14,6 +14,7 @@ from typing import SupportsIndex
 from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.unsupported.torch_errors import gap_of
 from fakerun.errors import EmulationGapError, FakerunError, UsageError
+from fakerun.printable import cut
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
 from fakerun.records.run import Blocked, FailureKind, ProcessFailure
@@ -21,6 +22,8 @@ from fakerun.records.run import Blocked, FailureKind, ProcessFailure
 _TIMED_OUT_STATUS = 124
 """What timeout(1) ends with."""
 _INTERRUPTED_STATUS = 128 + signal.SIGINT
+_MOST_OF_A_MESSAGE = 10_000
+_MOST_OF_A_TRACEBACK = 100_000
 
 
 def was_stopped(error: BaseException | None) -> bool:
@@ -156,7 +159,7 @@ def _exit_failure(error: SystemExit, resolver: CallSiteResolver) -> ProcessFailu
     status = _status(error.code)
     if status == 0:
         return None
-    said = None if error.code is None or isinstance(error.code, int) else _encodable(str(error.code))
+    said = None if error.code is None or isinstance(error.code, int) else cut(_encodable(str(error.code)), _MOST_OF_A_MESSAGE)
     return ProcessFailure(
         kind=FailureKind.EXIT,
         exception=_class_name(error),
@@ -208,7 +211,15 @@ def _named(stack: list[tuple[FrameType, int]]) -> Iterator[tuple[str, int, str |
 
 
 def _traceback(error: BaseException) -> str:
-    return _encodable("".join(traceback.format_exception(error)))
+    """As Python prints it, without the middle of a message of megabytes: the rank's stderr has all of it."""
+    return _without_middle(_encodable("".join(traceback.format_exception(error))), _MOST_OF_A_TRACEBACK)
+
+
+def _without_middle(text: str, most: int) -> str:
+    left_out = len(text) - most
+    if left_out <= 0:
+        return text
+    return f"{text[: most // 2]}\n... {left_out} characters left out; the rank's stderr.log has them ...\n{text[-most // 2 :]}"
 
 
 def _class_name(error: BaseException) -> str:
@@ -219,7 +230,7 @@ def _class_name(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return _encodable(str(error)) or type(error).__name__
+        return cut(_encodable(str(error)), _MOST_OF_A_MESSAGE) or type(error).__name__
     except Exception:  # a class of the script's
         return f"<{type(error).__name__}, and its __str__ failed>"
 

@@ -10,7 +10,7 @@ from typing import Self
 
 import torch
 
-from fakerun.call_site import CallSiteResolver
+from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
@@ -38,6 +38,7 @@ class Simulation:
         self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank)
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
+        self._stopped_at: CallSite | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -74,12 +75,14 @@ class Simulation:
             memory=self._trace.memory.timeline(),
             devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
             findings=self._trace.findings.records(),
+            stopped_at=self._stopped_at,
             torch_version=torch.__version__,
         )
 
     def _on_step_ended(self, completed: int) -> None:
         gc.collect()
-        if completed >= self._job.steps:
+        if self._job.steps is not None and completed >= self._job.steps:
+            self._stopped_at = self._trace.point.call_site() or CallSite(self._job.program, 0)
             raise StepLimitReached(completed)
 
     def _observations(self) -> Iterator[Finding]:

@@ -90,6 +90,7 @@ class _Document:
     rank_uses: str | None = None
     failure: ProcessFailure | None
     blocked: Blocked | None = None
+    stopped_at: CallSite | None = None
     torch_version: str | None
 
 
@@ -156,6 +157,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         rank_uses=add_part("uses", _RankUses, uses) if uses != _RankUses() else None,
         failure=record.failure,
         blocked=record.blocked,
+        stopped_at=record.stopped_at,
         torch_version=record.torch_version,
     )
     return EncodedRank(_compressed(_json(_Document, document)), parts)
@@ -193,6 +195,7 @@ class RankDecoder:
             unfollowed_uses=() if document.rank_uses is None else self._part(_RankUses, document.rank_uses).unfollowed,
             failure=document.failure,
             blocked=document.blocked,
+            stopped_at=document.stopped_at,
             torch_version=document.torch_version,
         )
 

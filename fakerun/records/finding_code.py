@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """An error makes the command exit with 1; a warning or a note does not. The most severe comes first."""
+    """An error makes the command exit with 1, with --strict a warning too; a note never. The most severe comes first."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -66,6 +66,13 @@ class FindingCode(StrEnum):
         "The peak of the memory that ranks allocate on one GPU is above what the GPU has.",
         "Shard over more ranks, checkpoint activations, use smaller batches, or choose hardware with more memory. The report lists what is "
         "alive at the peak.",
+    )
+    MEMORY_LIMIT = (
+        "memory-limit",
+        Severity.ERROR,
+        "Above the memory limit",
+        "The peak of the memory that ranks allocate on one GPU is above what --max-memory allows.",
+        "Look at what is alive at the peak; or raise the limit, if the growth is meant.",
     )
     DUPLICATE_GPU = (
         "duplicate-gpu",

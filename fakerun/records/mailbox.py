@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 
 class Unavailable(Enum):
@@ -25,9 +25,11 @@ class Mailbox(Protocol):
     def flush(self) -> None:
         """Send everything that is buffered."""
 
-    def fetch(self, call: int, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+    def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         """What the given ranks published under the given keys, in the order of `wanted`; waits until all of it is available.
 
-        `call` is the number of the communication call that needs it. A rank that would wait for ever ends here, as `Blocked` in it: the
-        result never has `Unavailable.NEVER`.
+        A rank that waits for what is `Unavailable.NEVER` is blocked, in the call that needs it.
         """
+
+    def block(self, call: int, waits_for: Sequence[int]) -> NoReturn:
+        """End this rank: it waits for ever in the communication call of that number, which these ranks never make."""

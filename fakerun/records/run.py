@@ -121,6 +121,8 @@ class RankRecord:
     failure: ProcessFailure | None = None
     blocked: Blocked | None = None
     """Where it waited for ever; None if it failed or reached its end."""
+    stopped_at: CallSite | None = None
+    """The line that took the last optimizer step of the job's, where the script was stopped; None if it ended by itself."""
     torch_version: str | None = None
     """None if the process died before it recorded the version."""
 

@@ -82,12 +82,5 @@ class RecordStore:
         names = (path.parent.name.removeprefix("rank-") for path in self._path.glob("rank-*/record.json.gz"))
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def remove_shared(self) -> None:
-        """Remove the shared parts of an earlier run; other files stay."""
-        for path in (*self.shared.glob("*.json.gz"), *self.shared.glob(".*.json.gz.*.tmp")):
-            path.unlink(missing_ok=True)
-        if self.shared.is_dir() and not any(self.shared.iterdir()):
-            self.shared.rmdir()
-
     def _part(self, name: str) -> Path:
         return self.shared / f"{name}.json.gz"

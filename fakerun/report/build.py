@@ -6,13 +6,15 @@ from dataclasses import replace
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
 from fakerun.analysis.forbidden import forbidden_findings
+from fakerun.analysis.gate import Gate, memory_limit_findings, without_ignored
+from fakerun.analysis.links import NodeOfRank
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks
 from fakerun.analysis.memory.fit import fit_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
-from fakerun.analysis.traffic import traffic_of
+from fakerun.analysis.traffic import Traffic, traffic_of
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.findings import Finding
@@ -21,15 +23,17 @@ from fakerun.report.build_memory import MemoryOfRun
 from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, RankReport, Report
 from fakerun.units import name_ranks
 
+_NO_GATE = Gate()
 
-def build_report(job: JobSpec, run: RunRecord) -> Report:
-    """Run every analysis on the records of a run."""
+
+def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE) -> Report:
+    """Run every analysis on the records of a run; `gate` says what it must hold to pass."""
     classes = rank_classes(run.ranks, run.assumed)
     mesh = mesh_in_effect(job.mesh, (record.mesh for record in run.ranks))
     devices = devices_of_ranks(run.ranks, classes, ranks_per_node=job.nproc_per_node)
     memory = MemoryOfRun(job, run, classes, devices)
-    ranks = _rank_reports(run, mesh, classes, memory)
-    findings = _findings(job, run, devices, memory)
+    ranks = _rank_reports(job, run, mesh, classes, memory)
+    findings, ignored = without_ignored(_findings(job, run, devices, memory, gate), gate)
     return Report(
         job=job,
         fakerun_version=run.fakerun_version,
@@ -43,19 +47,25 @@ def build_report(job: JobSpec, run: RunRecord) -> Report:
         failures=_failures(run.ranks),
         blocked=_blocked(run.ranks),
         steps_completed=_steps_completed(run.ranks),
-        exit_code=exit_code(run.ranks, findings),
+        ignored_findings=ignored,
+        failing=gate.failing,
+        exit_code=exit_code(run.ranks, findings, gate.failing),
     )
 
 
-def _rank_reports(run: RunRecord, mesh: Mesh | None, classes: Sequence[RankClass], memory: MemoryOfRun) -> tuple[RankReport, ...]:
-    """Analyse one rank of each class."""
+def _rank_reports(
+    job: JobSpec, run: RunRecord, mesh: Mesh | None, classes: Sequence[RankClass], memory: MemoryOfRun
+) -> tuple[RankReport, ...]:
+    """Analyse each rank. The traffic of one rank of a class is that of all, unless there are nodes: which peers are remote differs."""
     records = {record.rank: record for record in run.ranks}
     reports: dict[int, RankReport] = {}
     for each in classes:
-        record = records[each.simulated[0]]
-        traffic = traffic_of(record.collectives, steps=record.steps)
+        known: Traffic | None = None
         for rank in each.simulated:
-            reports[rank] = RankReport(record=records[rank], coordinate=_coordinate(mesh, rank), devices=memory.of(rank), traffic=traffic)
+            if known is None or job.nnodes > 1:
+                node = NodeOfRank(rank=rank, ranks_per_node=job.nproc_per_node)
+                known = traffic_of(records[rank].collectives, node, steps=records[rank].steps)
+            reports[rank] = RankReport(record=records[rank], coordinate=_coordinate(mesh, rank), devices=memory.of(rank), traffic=known)
     return tuple(reports[rank] for rank in sorted(reports))
 
 
@@ -82,7 +92,7 @@ def _class_report(each: RankClass, example: RankReport, mesh: Mesh | None, headr
     )
 
 
-def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memory: MemoryOfRun) -> tuple[Finding, ...]:
+def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memory: MemoryOfRun, gate: Gate) -> tuple[Finding, ...]:
     records = [*run.ranks, *assumed_records(run)]
     return all_findings(
         run.ranks,
@@ -90,6 +100,7 @@ def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memo
             *duplicate_gpu_findings(records, devices, ranks_per_node=job.nproc_per_node),
             *matching_findings(records),
             *fit_findings(memory.physical, job.hardware),
+            *memory_limit_findings(memory.physical, gate, job.hardware),
             *forbidden_findings(run.ranks, job.error_on_collective),
             *added_findings(run.added),
             *run.findings,

@@ -12,11 +12,14 @@ from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup
 from fakerun.analysis.memory.devices import PhysicalDevice
 from fakerun.analysis.memory.fit import MemoryFit
 from fakerun.analysis.memory.footprint import MemoryFootprint
-from fakerun.analysis.traffic import Traffic, Volume
+from fakerun.analysis.traffic import GroupTraffic as GroupTraffic
+from fakerun.analysis.traffic import Traffic
+from fakerun.analysis.traffic import Volume as Volume
 from fakerun.call_site import CallSite
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
+from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import ProcessFailure, RankRecord
@@ -133,7 +136,8 @@ class Report:
     `mesh` is the one in effect. `ranks` are those simulated, in order; every one of them is in one of the `classes`,
     and the reports of a class's ranks differ in coordinate, record and the numbers of their devices alone. `devices` are those of the
     nodes that a simulated rank allocates on. `findings` come most severe first; `grouped_findings` has the same ones with their places
-    joined. `steps_completed` has the fewest and the most steps that a rank completed.
+    joined; `ignored_findings` has by code how many do not count, since they are to be ignored; findings of the severities `failing` fail
+    the run. `steps_completed` has the fewest and the most steps that a rank completed.
     """
 
     job: JobSpec
@@ -148,6 +152,8 @@ class Report:
     failures: tuple[FailureReport, ...]
     blocked: tuple[BlockedReport, ...]
     steps_completed: tuple[int, int]
+    ignored_findings: Mapping[FindingCode, int]
+    failing: frozenset[Severity]
     exit_code: ExitCode
 
     @property

@@ -8,7 +8,6 @@ import functools
 import gc
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from fakerun.job.mesh import MeshSpec, mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.job.spec import JobSpec
+from fakerun.job.steps import ALL_STEPS
 from fakerun.launch.environment import worker_environment
 from fakerun.patching import Patches
 from fakerun.records.collective import CollectiveRecord
@@ -204,7 +204,7 @@ def _job(rank: int, world_size: int | None, mesh: MeshSpec | None, hardware: str
         mesh=mesh,
         hardware=parse_hardware(hardware),
         ranks=RankChoice.of([rank]),
-        steps=sys.maxsize,
+        steps=ALL_STEPS,
     )
     # The job's mesh would replace the meshes that the code under test creates.
     return replace(request.resolve(), mesh=None)

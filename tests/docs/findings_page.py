@@ -11,7 +11,7 @@ _INTRODUCTION = """\
 # Findings
 
 A finding is something you should know about the job. Its code is stable: reports, job files and CI annotations use it. An **error** makes
-the command exit with 1; a **warning** or a **note** does not.
+the command exit with 1, with `--strict` a **warning** too; a **note** never does. `--ignore CODE` leaves findings out.
 
 *Flight recorder* says what torch's flight-recorder analyser (`torchfrtrace`, torch 2.13 and 2.15) may say of the dump of such a run: its
 `MatchState`, "not all ranks joining", or "mismatched p2p operations". Where nothing is given, the analyser sees nothing wrong.

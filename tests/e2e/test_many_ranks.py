@@ -148,11 +148,17 @@ def _no_run(place: Path) -> tuple[str, ...]:
     return ()
 
 
+START_OVER = "pass a new directory without --resume to start over"
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (_another_job, "run directory run: steps was 2 in that run and is 3 now; drop --resume to start over"),
-        (_another_script, "run directory run: train.py has changed since that run began; drop --resume to start over"),
+        (_another_job, f"run directory run: steps was 2 in that run and is 3 now; {START_OVER}"),
+        (
+            _another_script,
+            "run directory run: train.py has changed since that run began; pass a new directory without --resume to start over",
+        ),
         (_no_run, "run: not a fakerun run directory; pass the directory you gave to --run-dir"),
     ],
 )

@@ -723,7 +723,7 @@ import os, sys
 from fakerun.rank.simulation import current
 rank, mailbox = int(os.environ["RANK"]), current.mailbox
 def said(*wanted):
-    return [getattr(answer, "name", answer) for answer in mailbox.fetch(0, wanted)]
+    return [getattr(answer, "name", answer) for answer in mailbox.fetch(wanted)]
 """
 
 
@@ -738,9 +738,9 @@ TALKS = {
         {0: "", 1: r"[b'\x00']", 2: r"[b'\x01']", 3: r"[b'\x02']"},
         (0, 1, 2),
     ),
-    "a cycle": ((0, 1), "print(said((1 - rank, 'never')))", {0: "", 1: ""}, ()),
-    "one that ended": ((0, 1), "if rank: sys.exit()\nprint(said((1, 'never')))", {0: "", 1: ""}, ()),
-    "one that was killed": ((0, 1), "if rank: os.kill(os.getpid(), 9)\nprint(said((1, 'never')))", {0: "", 1: ""}, ()),
+    "a cycle": ((0, 1), "print(said((1 - rank, 'never')))", {0: "['NEVER']", 1: "['NEVER']"}, ()),
+    "one that ended": ((0, 1), "if rank: sys.exit()\nprint(said((1, 'never')))", {0: "['NEVER']", 1: ""}, ()),
+    "one that was killed": ((0, 1), "if rank: os.kill(os.getpid(), 9)\nprint(said((1, 'never')))", {0: "['NEVER']", 1: ""}, ()),
 }
 
 

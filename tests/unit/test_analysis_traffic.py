@@ -2,9 +2,12 @@
 
 import pytest
 
+from fakerun.analysis.links import NodeOfRank
 from fakerun.analysis.traffic import StepVolumes, Volume, traffic_of
 from fakerun.records.collective import CollectiveOp
 from tests.unit.records_by_hand import collective
+
+NODE = NodeOfRank(rank=0, ranks_per_node=8)
 
 WIRE_BYTES_OF_1000_ON_4_RANKS = {
     CollectiveOp.ALL_REDUCE: 1500,
@@ -26,7 +29,7 @@ WIRE_BYTES_OF_1000_ON_4_RANKS = {
 
 @pytest.mark.parametrize("op", CollectiveOp)
 def test_bus_bytes(op: CollectiveOp) -> None:
-    (row,) = traffic_of([collective(op)], steps=1).rows
+    (row,) = traffic_of([collective(op)], NODE, steps=1).rows
     assert row.volumes.per_step == (Volume(calls=1, nbytes=1000, bus_bytes=WIRE_BYTES_OF_1000_ON_4_RANKS[op]),)
 
 
@@ -39,7 +42,7 @@ def test_bus_bytes_are_rounded_down() -> None:
 
 
 def test_no_calls() -> None:
-    traffic = traffic_of([], steps=2)
+    traffic = traffic_of([], NODE, steps=2)
     assert traffic.rows == ()
     assert traffic.groups == ()
     assert traffic.total == StepVolumes(per_step=(Volume(), Volume()))
@@ -55,6 +58,7 @@ def test_rows_are_by_operation_group_and_dtype_largest_first() -> None:
             collective(CollectiveOp.BROADCAST, nbytes=50),
             collective(nbytes=100),
         ],
+        NODE,
         steps=1,
     )
     assert [(row.op, row.group, row.group_size, row.dtype, row.volumes.per_step[0].calls) for row in traffic.rows] == [
@@ -68,13 +72,13 @@ def test_rows_are_by_operation_group_and_dtype_largest_first() -> None:
 
 
 def test_groups_of_one_name_and_different_sizes_stay_apart() -> None:
-    traffic = traffic_of([collective(), collective(group_ranks=(0, 1))], steps=1)
+    traffic = traffic_of([collective(), collective(group_ranks=(0, 1))], NODE, steps=1)
     assert [row.group_size for row in traffic.rows] == [2, 4]
 
 
 def test_steps_and_what_comes_after_them() -> None:
     records = [collective(step=0), collective(step=0), collective(step=1), collective(step=2), collective(step=3)]
-    traffic = traffic_of(records, steps=2)
+    traffic = traffic_of(records, NODE, steps=2)
     (row,) = traffic.rows
     assert [volume.calls for volume in row.volumes.per_step] == [2, 1]
     assert row.volumes.after == Volume(calls=2, nbytes=2000, bus_bytes=3000)
@@ -82,18 +86,18 @@ def test_steps_and_what_comes_after_them() -> None:
 
 
 def test_no_completed_step() -> None:
-    (row,) = traffic_of([collective(step=0)], steps=0).rows
+    (row,) = traffic_of([collective(step=0)], NODE, steps=0).rows
     assert row.volumes.per_step == ()
     assert row.volumes.after.calls == 1
 
 
 def test_steps_are_compared_row_by_row_not_by_their_sum() -> None:
     swapped = [collective(step=0, dtype="int32"), collective(step=1, dtype="int64")]
-    assert not traffic_of(swapped, steps=2).steps_are_equal
-    assert traffic_of([collective(step=0), collective(step=1)], steps=2).steps_are_equal
+    assert not traffic_of(swapped, NODE, steps=2).steps_are_equal
+    assert traffic_of([collective(step=0), collective(step=1)], NODE, steps=2).steps_are_equal
 
 
 def test_order_is_by_the_last_step() -> None:
     setup = collective(CollectiveOp.BROADCAST, nbytes=10**9)
     steady = [collective(step=step) for step in range(2)]
-    assert [row.op for row in traffic_of([setup, *steady], steps=2).rows] == [CollectiveOp.ALL_REDUCE, CollectiveOp.BROADCAST]
+    assert [row.op for row in traffic_of([setup, *steady], NODE, steps=2).rows] == [CollectiveOp.ALL_REDUCE, CollectiveOp.BROADCAST]

@@ -104,6 +104,7 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
     ("line", "expected"),
     [
         ("train.py --world-size 16", {"nnodes": 2, "nproc_per_node": 8, "ranks": (0,), "steps": 2}),
+        ("train.py --world-size 8 --steps all", {"steps": None}),
         ("train.py --world-size 8 --ranks 0,4-7", {"ranks": (0, 4, 5, 6, 7)}),
         ("train.py --world-size 4 --ranks=all", {"ranks": (0, 1, 2, 3)}),
         ("job.yaml --ranks 1-2", {"ranks": (1, 2)}),
@@ -209,10 +210,12 @@ USAGE_ERRORS = {
     ". --world-size 2": ".: is a directory; pass the script in it, or -m for a package",
     "run": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "--world-size 2": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
-    "train.py": (
+    "train.py --ranks 0-3": (
         "the number of ranks is unknown; pass --world-size N, or --nnodes N --nproc-per-node N, or --mesh (in a job file: world_size)"
     ),
     "train.py --world-size 0": "world size 0: must be at least 1",
+    "train.py --world-size 8 --steps al": "steps 'al': must be a whole number of at least 1, or all",
+    "train.py --world-size 8 --steps -1": "steps '-1': must be a whole number of at least 1, or all",
     "train.py --world-size eight": "Invalid value for '--world-size': 'eight' is not a whole number",
     "train.py --world-size": "Option '--world-size' requires an argument.",
     "train.py --world-size 8 --ranks 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
@@ -250,6 +253,17 @@ USAGE_ERRORS = {
     "--nproc-per-node all train.py": (
         "--nproc-per-node 'all': not a number; write a number (or auto, cpu, gpu, xpu, with --world-size or --mesh)"
     ),
+    "train.py --world-size 8 --max-memory lots": (
+        "--max-memory: 'lots' is not an amount of memory: give a number and a unit (KiB, MiB, GiB, TiB, MB, GB, TB), as in 94GiB, "
+        "or a share of the accelerator's memory, as in 90%"
+    ),
+    "train.py --world-size 8 --max-memory 0GiB": (
+        "--max-memory: '0GiB' is not possible: it must be above 0, or a share of the accelerator's memory, as in 90%"
+    ),
+    "train.py --world-size 8 --max-memory 101%": "--max-memory 101%: must be above 0 % and at most 100 %",
+    "train.py --world-size 8 --ignore does-not-fitt": (
+        "--ignore does-not-fitt: no finding has this code (did you mean 'does-not-fit'?); docs/findings.md lists all"
+    ),
     "-m train.py --lr 3": "train.py is a file, not a module; drop -m (in a job file: use script, not module)",
     "nope.yaml": "nope.yaml: cannot read the file: No such file or directory",
     "job.yaml --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
@@ -271,7 +285,7 @@ def test_every_error_of_a_job_file_is_reported(launcher: Launcher, capsys: pytes
     assert main(["job.yaml", "--mesh", "2x4"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "fakerun: error: job.yaml:2: mesh: 2:4 is a base-60 number in YAML; quote it ('2:4'), or write a mesh as 2x4",
-        "fakerun: error: job.yaml:3: steps: must be at least 1, not 0",
+        "fakerun: error: job.yaml:3: steps: must be at least 1, or all, not 0",
     ]
     assert launcher.jobs == []
 
@@ -358,7 +372,9 @@ def test_an_internal_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert main(["train.py", "--world-size", "2"]) == 4
     error = capsys.readouterr().err
     assert "ZeroDivisionError" in error
-    assert error.splitlines()[-1] == "fakerun: error: internal error in fakerun; please report it with the traceback above"
+    last = error.splitlines()[-1]
+    assert last.startswith("fakerun: error: internal error in fakerun; please report it with the traceback above; the run directory is ")
+    assert Path(last.rpartition(" ")[2]).is_dir()
 
 
 def fakerun_process(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:

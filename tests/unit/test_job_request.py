@@ -71,7 +71,7 @@ def test_world(parts: dict[str, Any], nnodes: int, nproc_per_node: int) -> None:
         ),
         ({"world_size": 8, "ranks": RankChoice.of([8])}, "rank 8 does not exist: a world size of 8 has ranks 0 to 7"),
         ({"world_size": 8, "ranks": RankChoice.of([-1])}, "rank -1 does not exist: a world size of 8 has ranks 0 to 7"),
-        ({"world_size": 8, "steps": 0}, "steps 0: must be at least 1"),
+        ({"world_size": 8, "steps": 0}, "steps 0: must be at least 1, or all"),
         ({"world_size": 8, "routing": "skewed"}, "unknown routing 'skewed'; known: balanced, worst"),
         ({"world_size": 8, "timeout_s": 0.0}, "timeout 0 s: must be a finite number above 0"),
         ({"world_size": 8, "timeout_s": float("nan")}, "timeout nan s: must be a finite number above 0"),

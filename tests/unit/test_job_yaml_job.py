@@ -174,8 +174,9 @@ BROKEN = {
         ["job.yaml:2: world_size: must be a whole number, not the string 'eight'"],
     ),
     "quoted number": ("script: train.py\nworld_size: '8'\n", ["job.yaml:2: world_size: must be a whole number, not the string '8'"]),
-    "float": ("script: train.py\nsteps: 2.5\n", ["job.yaml:2: steps: must be a whole number, not the number 2.5"]),
-    "truth value": ("script: train.py\nsteps: true\n", ["job.yaml:2: steps: must be a whole number, not true"]),
+    "float": ("script: train.py\nsteps: 2.5\n", ["job.yaml:2: steps: must be a whole number or all, not the number 2.5"]),
+    "a word for steps": ("script: train.py\nsteps: al\n", ["job.yaml:2: steps: must be a whole number or all, not the string 'al'"]),
+    "truth value": ("script: train.py\nsteps: true\n", ["job.yaml:2: steps: must be a whole number or all, not true"]),
     "number for text": ("script: 7\n", ["job.yaml:1: script: must be a string, not the number 7"]),
     "zero": ("script: train.py\nworld_size: 0\n", ["job.yaml:2: world_size: must be at least 1, not 0"]),
     "text for a list": ("script: train.py\nargs: --lr 3\n", ["job.yaml:2: args: must be a list, not the string '--lr 3'"]),
@@ -259,7 +260,7 @@ BROKEN = {
     "all at once, in order of line": (
         "steps: -1\nscrpt: train.py\nargs: [yes]\nrank: x\n",
         [
-            "job.yaml:1: steps: must be at least 1, not -1",
+            "job.yaml:1: steps: must be at least 1, or all, not -1",
             f"job.yaml:2: scrpt: unknown key (did you mean 'script'?); allowed: {KEYS}",
             "job.yaml:3: args[0]: yes is a boolean in YAML; write true or false, or quote it ('yes')",
             "job.yaml:4: rank: must be a whole number, not the string 'x'",

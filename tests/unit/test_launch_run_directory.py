@@ -1,6 +1,7 @@
-"""The run directory replaces an earlier run and never touches other files."""
+"""The run directory holds one run, is locked while it is written, and is refused where something else is there."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fakerun.errors import ExitCode, UsageError
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
-from fakerun.launch.run_directory import RunDirectory, open_run_directory
+from fakerun.launch.run_directory import RunDirectory, open_run_directory, reopen_run_directory
 from fakerun.records.run import RankRecord
 from tests.unit.records_by_hand import H100
 
@@ -35,7 +36,6 @@ def _earlier_run(directory: Path) -> RunDirectory:
             files.error,
             files.crash,
             files.full_traceback,
-            files.directory / ".record.json.gz.123.tmp",
         ):
             path.write_text("x")
     return run
@@ -73,18 +73,30 @@ def test_a_rank_without_a_record_has_none(tmp_path: Path) -> None:
     assert open_run_directory(tmp_path).records.read(0) is None
 
 
-def test_an_earlier_run_is_replaced(tmp_path: Path) -> None:
-    _earlier_run(tmp_path)
-    open_run_directory(tmp_path)
-    assert _tree(tmp_path) == {"job.json"}
+def test_an_earlier_run_is_refused_untouched(tmp_path: Path) -> None:
+    with _earlier_run(tmp_path):
+        before = _tree(tmp_path)
+    message = "holds an earlier run; continue that with --resume, or pass a new directory (or remove this one) to start over"
+    with pytest.raises(UsageError) as raised:
+        open_run_directory(tmp_path)
+    assert str(raised.value) == f"run directory {tmp_path}: {message}"
+    assert _tree(tmp_path) == before
 
 
-def test_files_beside_an_earlier_run_stay(tmp_path: Path) -> None:
-    _earlier_run(tmp_path)
+@pytest.mark.parametrize("open_again", [open_run_directory, reopen_run_directory])
+def test_no_two_runs_share_a_directory(tmp_path: Path, open_again: Callable[[Path], RunDirectory]) -> None:
+    with _earlier_run(tmp_path), pytest.raises(UsageError) as raised:
+        open_again(tmp_path)
+    assert str(raised.value) == f"run directory {tmp_path}: another run uses it; wait for its end, or pass another directory"
+    with reopen_run_directory(tmp_path) as again:
+        assert again.read_job() == JOB
+
+
+def test_a_refused_directory_is_not_locked(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "rank-00012" / "profile.json").write_text("mine")
-    open_run_directory(tmp_path)
-    assert _tree(tmp_path) == {"job.json", "notes.txt", "rank-00012", "rank-00012/profile.json"}
+    for _ in range(2):
+        with pytest.raises(UsageError, match="contains files"):
+            open_run_directory(tmp_path)
 
 
 def test_the_path_stays_valid_when_the_working_directory_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

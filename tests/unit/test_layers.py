@@ -15,7 +15,7 @@ PACKAGE = Path(fakerun.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 PRIVATE_TORCH = "fakerun.torch_private"
 
-BOTTOM = {"units", "errors", "spelling"}
+BOTTOM = {"units", "errors", "spelling", "printable"}
 RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
 SIMULATES = {"patching", "torch_private"} | RECORDED
 MAY_IMPORT = {
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "call_site": set(),
     "mesh": {"units"},
     "spelling": set(),
+    "printable": set(),
     "patching": {"errors"},
     "torch_private": set(),
     "units": set(),

@@ -1,9 +1,9 @@
 """What a rank sends to the launcher: unknown values in batches of hundreds, and before any other message."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, Pipe
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -24,7 +24,7 @@ def connected() -> Iterator[tuple[ConnectedMailbox, Connection]]:
 
 def fetch(mailbox: ConnectedMailbox, launcher: Connection) -> None:
     launcher.send([b"answer"])
-    assert mailbox.fetch(0, [(1, "wanted")]) == [b"answer"]
+    assert mailbox.fetch([(1, "wanted")]) == [b"answer"]
 
 
 THEN: dict[str, tuple[Callable[[ConnectedMailbox, Connection], None], list[Any]]] = {
@@ -54,21 +54,6 @@ def test_many_unknown_values_are_sent_in_parts(connected: tuple[ConnectedMailbox
     assert len(before_flush) > 1
     mailbox.flush()
     assert [key for _, part in (*before_flush, *received_by(launcher)) for key in part] == keys
-
-
-def test_a_rank_that_waits_for_ever_ends_instead_of_going_on(connected: tuple[ConnectedMailbox, Connection]) -> None:
-    mailbox, launcher = connected
-    ended: list[tuple[int, Sequence[int]]] = []
-
-    def end(call: int, waits_for: Sequence[int]) -> NoReturn:
-        ended.append((call, waits_for))
-        raise SystemExit
-
-    mailbox.on_blocked = end
-    launcher.send([Unavailable.NEVER, b"answer", Unavailable.NEVER])
-    with pytest.raises(SystemExit):
-        mailbox.fetch(7, [(3, "a"), (2, "b"), (1, "c")])
-    assert ended == [(7, [1, 3])]
 
 
 def received_by(launcher: Connection) -> Iterator[Any]:

@@ -39,6 +39,7 @@ def small() -> Report:
         memory=timeline(blocks, [0, 1, 2, ~2], [2, 4]),
         devices=(0,),
         findings=(note,),
+        stopped_at=site("train.py:30"),
     )
     failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="...\nValueError: no\n")
     return build_report(job(args=("--lr", "0.1"), ranks=(0, 1)), run(fine, RankRecord(rank=1, failure=failure, findings=(note,))))

@@ -10,7 +10,7 @@ from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankR
 from fakerun.report import Report, build_report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Findings, Section, Table, Traceback
-from tests.unit.records_by_hand import GIB, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, timeline
+from tests.unit.records_by_hand import GIB, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
 from tests.unit.test_report_formats_text import PAGES
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="ValueError: no")
@@ -130,3 +130,36 @@ def test_the_class_with_the_least_headroom_comes_first() -> None:
     records = [RankRecord(rank=rank, devices=(max(rank, 1),), memory=timeline([block(peak)], [0])) for rank, peak in enumerate(peaks)]
     rows = table(build_report(job(nproc_per_node=3), run(*records)), "Ranks").rows
     assert [row.cells[0] for row in rows] == ["1", "0", "2"]
+
+
+STOPPED = {
+    "no rank": ([None, None], ()),
+    "every rank at one line": (["train.py:9", "train.py:9"], ("after step 1 at train.py:9",)),
+    "one rank": ([None, "train.py:9"], ("after step 1 at train.py:9 (rank 1)",)),
+    "ranks at different lines": (
+        ["train.py:9", "train.py:7", "train.py:9"],
+        ("after step 1 at train.py:9 (ranks 0 and 2)", "after step 1 at train.py:7 (rank 1)"),
+    ),
+    "many lines": (
+        [f"train.py:{line}" for line in range(5)],
+        (*(f"after step 1 at train.py:{line} (rank {line})" for line in range(3)), "and 2 others"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "places"), STOPPED.values(), ids=STOPPED)
+def test_where_ranks_were_stopped(lines: list[str | None], places: tuple[str, ...]) -> None:
+    records = [RankRecord(rank=rank, steps=2, stopped_at=None if line is None else site(line)) for rank, line in enumerate(lines)]
+    facts = {fact.label: fact.values for fact in page_of(build_report(job(), run(*records))).facts.facts}
+    expected = (*places, "what follows was not checked (--steps all)") if places else None
+    assert facts.get("stopped") == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "completed", "text"),
+    [(2, (2, 2), "2 steps"), (1, (1,), "1 step"), (2, (0, 1), "0-1 of 2 steps"), (None, (5,), "5 steps"), (None, (4, 5), "4-5 steps")],
+)
+def test_how_many_steps_of_those_asked_for(asked: int | None, completed: tuple[int, ...], text: str) -> None:
+    records = [RankRecord(rank=rank, steps=steps) for rank, steps in enumerate(completed)]
+    (values,) = (fact.values for fact in page_of(build_report(job(steps=asked), run(*records))).facts.facts if fact.label == "simulated")
+    assert values[1] == text

@@ -3,7 +3,7 @@
 For each call this rank publishes what it contributes, if that is known and small, and computes what it receives from what the peers
 published. A peer that is not simulated is assumed to contribute what this rank would in its place. That assumption does not give what one
 particular peer sends (the root of a broadcast, the sender of a message): for host tensors that peer is simulated too. A peer that never
-makes the call, or makes another one in its place, blocks this rank.
+makes the call, or makes another one in its place, blocks this rank: at once on the host, where it waits for the accelerator otherwise.
 
 On the accelerator most tensors have no values, and nothing is published or fetched.
 """
@@ -18,11 +18,12 @@ import torch.distributed as dist
 from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.unknown_values import UnknownValues
 from fakerun.records.call_signature import signature_of
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.mailbox import Unavailable
+from fakerun.records.mailbox import Answer, Unavailable
 from fakerun.torch_private import FakeTensor
 
 _LARGEST_BYTES = 2**20
@@ -74,6 +75,7 @@ class PeerValues:
         self._mode = context.mode
         self._values = context.part(UnknownValues)
         self._handles = context.part(Handles)
+        self._host_waits = context.part(HostWaits)
         self._mailbox = context.mailbox
         self._simulated = frozenset(context.job.ranks)
         self._calls: Counter[str] = Counter()
@@ -217,7 +219,9 @@ class PeerValues:
         found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
         published = call.own.nbytes <= _LARGEST_BYTES
         others = [i for i, rank in enumerate(call.info.group_ranks) if published and i != call.rank and rank in self._simulated]
-        answers = self._mailbox.fetch(call.number, [(call.info.group_ranks[i], call.key) for i in others]) if others else []
+        answers = self._fetch(call, [call.info.group_ranks[i] for i in others])
+        if answers is None:
+            return None
         for i, answer in zip(others, answers, strict=True):
             if answer is Unavailable.UNKNOWN:
                 return None
@@ -231,7 +235,7 @@ class PeerValues:
 
     def _from_sender(self, call: _PendingCall) -> Contribution | None:
         assert call.sender is not None
-        (answer,) = self._mailbox.fetch(call.number, [(call.sender, call.key)])
+        (answer,) = self._fetch(call, [call.sender]) or (Unavailable.UNKNOWN,)
         if isinstance(answer, bytes):
             return decode(answer)
         if self.objects is None:
@@ -239,6 +243,17 @@ class PeerValues:
         self.objects.unavailable = (call.sender, answer)
         held = next(self.objects.tensors)
         return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
+
+    def _fetch(self, call: _PendingCall, ranks: Sequence[int]) -> Sequence[Answer] | None:
+        """What these ranks contribute to the call. If one of them never makes it, None on the accelerator; on the host this rank ends."""
+        answers = self._mailbox.fetch([(rank, call.key) for rank in ranks]) if ranks else []
+        never = [rank for rank, answer in zip(ranks, answers, strict=True) if answer is Unavailable.NEVER]
+        if not never:
+            return answers
+        if call.info.cuda_index is None or self.objects is not None:
+            self._mailbox.block(call.number, never)
+        self._host_waits.never_completes(call.number, never)
+        return None
 
     def _when_complete(self, call: _PendingCall, targets: Values, receive: Callable[[Values], None]) -> None:
         """Receive now, or when the call is waited for. The contents of buffers of a call in flight are unknown.

@@ -12,6 +12,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.assumed_choices import ROUTING_FINDINGS
+from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.placeholders import placeholder_tensor, placeholder_value
@@ -40,6 +41,7 @@ class UnknownValues:
         self._mode = context.mode
         self._routing = context.job.routing
         self._findings = context.findings
+        self._host_waits = context.part(HostWaits)
         self._silenced = 0
         self.wrote_placeholders = False
         """Whether a host tensor was filled with placeholders, which may have been copied anywhere since."""
@@ -129,6 +131,7 @@ class UnknownValues:
             raise UNKNOWN_SHAPE.error(
                 f"torch.ops.{func}", "it depends on the values of a large device tensor, which a dry run does not compute"
             )
+        self._host_waits.wait()
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         self._note_shape_dependence(func, args[1:2] if func is aten.masked_select.default else fakes)
@@ -167,6 +170,7 @@ class UnknownValues:
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor that the script reads, if they are known or assumed."""
+        self._host_waits.wait()
         known = self._mode.known.of(tensor)
         if known is not None:
             self._note_assumed(self._mode.known.assumed(tensor))

@@ -21,6 +21,7 @@ from fakerun.report.formats.json_document import (
     DeviceDocument,
     FailureDocument,
     FindingDocument,
+    GroupTrafficDocument,
     JobDocument,
     MemoryDocument,
     ModuleDocument,
@@ -29,8 +30,9 @@ from fakerun.report.formats.json_document import (
     RankDocument,
     ReportDocument,
     TensorsDocument,
+    VolumeDocument,
 )
-from fakerun.report.model import DeviceMemory, PhysicalDeviceReport, RankReport, Report
+from fakerun.report.model import DeviceMemory, GroupTraffic, PhysicalDeviceReport, RankReport, Report, Volume
 
 _LARGEST_TENSORS = 20
 
@@ -51,6 +53,8 @@ def as_document(report: Report) -> ReportDocument:
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "devices": [_node_device(each) for each in report.devices],
         "findings": [_finding(finding) for finding in report.findings],
+        "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
+        "exit_code": int(report.exit_code),
     }
 
 
@@ -66,9 +70,10 @@ def _job(report: Report) -> JobDocument:
         "mesh": {} if report.mesh is None else report.mesh.by_axis(report.mesh.sizes),
         "hardware": job.hardware.name,
         "hardware_overrides": dict(job.hardware.overrides),
-        "steps": job.steps,
+        "steps": report.steps_completed[1] if job.steps is None else job.steps,
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],
+        "all_steps": job.steps is None,
     }
 
 
@@ -80,9 +85,11 @@ def _rank(rank: RankReport) -> RankDocument:
         "status": "blocked" if record.blocked is not None else "ok" if record.failure is None else "failed",
         "steps": record.steps,
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
+        "traffic": [_group_traffic(group) for group in rank.traffic.groups],
         "memory": _memory(rank),
         "failure": None if record.failure is None else _failure(record.failure),
         "blocked": None if record.blocked is None else _blocked(record.blocked),
+        "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
     }
 
 
@@ -109,6 +116,26 @@ def _collective(record: CollectiveRecord, devices: Sequence[int]) -> CollectiveD
         "call_site": _call_site(record.call_site),
         "device": "cpu" if record.device is None else f"cuda:{devices[record.device]}",
         "coalesced": record.coalesced,
+    }
+
+
+def _group_traffic(group: GroupTraffic) -> GroupTrafficDocument:
+    return {
+        "group": group.group,
+        "group_size": group.group_size,
+        "group_ranks": list(group.group_ranks),
+        "per_step": [_volume(volume) for volume in group.volumes.per_step],
+        "after_steps": _volume(group.volumes.after),
+    }
+
+
+def _volume(volume: Volume) -> VolumeDocument:
+    return {
+        "calls": volume.calls,
+        "nbytes": volume.nbytes,
+        "bus_bytes": volume.bus_bytes,
+        "intra_node_bytes": volume.intra_node_bytes,
+        "inter_node_bytes": volume.inter_node_bytes,
     }
 
 

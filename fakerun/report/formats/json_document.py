@@ -44,11 +44,13 @@ class JobDocument(TypedDict):
     hardware_overrides: dict[str, str]
     """Figures of the accelerator that the job gives itself, by key, as they were written: `{"memory": "94GiB"}`."""
     steps: int
-    """Optimizer steps asked for."""
+    """Optimizer steps asked for; with `all_steps`, the most that a rank completed."""
     routing: str
     """How tokens were spread over experts where the script routes by value: balanced, worst."""
     error_on_collective: list[str]
     """Operations that the script must not issue."""
+    all_steps: bool
+    """Whether the script was to run to its end instead of being stopped after `steps` optimizer steps."""
 
 
 class CollectiveDocument(TypedDict):
@@ -96,6 +98,36 @@ class CollectiveDocument(TypedDict):
     """The device that the call runs on: cuda:N (NCCL), N counted on the node, or cpu (gloo)."""
     coalesced: int | None
     """Calls of a rank with the same number were issued as one; null for a call of its own."""
+
+
+class VolumeDocument(TypedDict):
+    """Communication calls and their bytes."""
+
+    calls: int
+    """Number of calls."""
+    nbytes: int
+    """Their message sizes, in bytes."""
+    bus_bytes: int
+    """Their bus bytes: what crosses the rank's links."""
+    intra_node_bytes: int
+    """The part of `bus_bytes` that stays on the node."""
+    inter_node_bytes: int
+    """The part of `bus_bytes` that crosses between nodes: exact for sends between pairs, else for rings that all ranks share equally."""
+
+
+class GroupTrafficDocument(TypedDict):
+    """What one rank communicates on one process group."""
+
+    group: str | None
+    """The process group's name, as in `collectives`."""
+    group_size: int
+    """Ranks of the group."""
+    group_ranks: list[int]
+    """Global ranks of the group, in group order."""
+    per_step: list[VolumeDocument]
+    """The calls of each completed step."""
+    after_steps: VolumeDocument
+    """The calls after the last completed step."""
 
 
 class PeakDocument(TypedDict):
@@ -289,12 +321,16 @@ class RankDocument(TypedDict):
     """Optimizer steps that it completed."""
     collectives: list[CollectiveDocument]
     """Its communication calls, in order."""
+    traffic: list[GroupTrafficDocument]
+    """Its calls by process group, the most bytes first."""
     memory: MemoryDocument
     """Its device memory."""
     failure: FailureDocument | None
     """Why it failed; null if it did not."""
     blocked: BlockedDocument | None
     """Where it waits for ever; null if it does not."""
+    stopped_at: CallSiteDocument | None
+    """The line that took the last of the job's steps: the script was stopped there and what follows was not run; null if it was not."""
 
 
 class ClassDocument(TypedDict):
@@ -312,7 +348,7 @@ class FindingDocument(TypedDict):
     code: str
     """What kind of finding it is; docs/findings.md lists all."""
     severity: Literal["error", "warning", "note"]
-    """An error makes the command exit with 1 or worse."""
+    """An error makes the command exit with 1 or worse, with `--strict` a warning too."""
     message: str
     """What was found."""
     ranks: list[int]
@@ -321,6 +357,15 @@ class FindingDocument(TypedDict):
     """The user's line; null where there is none."""
     hint: str | None
     """What to do about it; null where there is nothing to say."""
+
+
+class IgnoredFindingsDocument(TypedDict):
+    """Findings that are left out of the report."""
+
+    code: str
+    """Their code."""
+    count: int
+    """How many there were."""
 
 
 class ReportDocument(TypedDict):
@@ -342,12 +387,19 @@ class ReportDocument(TypedDict):
     """The devices that simulated ranks allocate on, by node and index."""
     findings: list[FindingDocument]
     """All findings, most severe first."""
+    ignored_findings: list[IgnoredFindingsDocument]
+    """Findings that are left out because they are to be ignored (`--ignore`)."""
+    exit_code: int
+    """What the command exits with: docs/command_line.md lists all."""
 
 
 DOCUMENTS = (
+    BlockedDocument,
     CallSiteDocument,
     JobDocument,
     CollectiveDocument,
+    VolumeDocument,
+    GroupTrafficDocument,
     PeakDocument,
     CategoriesDocument,
     ModuleDocument,
@@ -360,6 +412,7 @@ DOCUMENTS = (
     RankDocument,
     ClassDocument,
     FindingDocument,
+    IgnoredFindingsDocument,
     ReportDocument,
 )
 """Every kind of object in the document."""

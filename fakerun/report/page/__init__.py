@@ -4,7 +4,11 @@ Knows no format, no width and no colour: the formats write the same page as text
 """
 
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from enum import Enum
+from typing import Any, cast
 
+from fakerun.printable import printable
 from fakerun.report.model import Report
 from fakerun.report.page.blocks import Page, Section
 from fakerun.report.page.calls import calls_section
@@ -21,7 +25,24 @@ def page_of(report: Report, *, trace: bool = False) -> Page:
 
     What needs attention comes last: that is what a terminal shows when the command has ended.
     """
-    return Page(title=title(report), facts=header_facts(report), sections=tuple(_sections(report, trace=trace)))
+    page = Page(title=title(report), facts=header_facts(report), sections=tuple(_sections(report, trace=trace)))
+    return cast("Page", _printable(page))
+
+
+def _printable(part: Any) -> Any:
+    """The same with every text printable: messages, names of files and of groups come from outside."""
+    if isinstance(part, str) and not isinstance(part, Enum):
+        return printable(part)
+    if isinstance(part, tuple):
+        return part if _is_plain(part) else tuple(map(_printable, part))
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{each.name: _printable(getattr(part, each.name)) for each in fields(part)})
+    return part
+
+
+def _is_plain(part: tuple[Any, ...]) -> bool:
+    """Of the cells of a row, of which a listing has some hundred thousand."""
+    return all(type(each) is str for each in part) and "".join(part).isprintable()
 
 
 def _sections(report: Report, *, trace: bool) -> Iterator[Section]:
@@ -29,7 +50,7 @@ def _sections(report: Report, *, trace: bool) -> Iterator[Section]:
     if len(report.ranks) > 1:
         yield ranks_section(report)
     if rank is not None and not (rank.record.failure and not rank.record.collectives and rank.largest_device.footprint.peak_block is None):
-        yield collectives_section(rank)
+        yield collectives_section(rank, nnodes=report.job.nnodes)
         yield from memory_sections(rank, report.job.hardware)
     if trace:
         yield from (calls_section(each.example) for each in report.classes)

@@ -12,35 +12,55 @@ _GROUP_WIDTH = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _BusBytes:
+    """A column of bus bytes, all of them or those on one kind of link."""
+
+    heading: str
+    of: Callable[[Volume], int]
+    priority: int = ESSENTIAL
+
+
+_ON_ONE_NODE = (_BusBytes(heading="bus bytes", of=lambda volume: volume.bus_bytes),)
+_ON_SEVERAL_NODES = (
+    _BusBytes(heading="bus bytes", of=lambda volume: volume.bus_bytes),
+    _BusBytes(heading="intra-node", of=lambda volume: volume.intra_node_bytes, priority=3),
+    _BusBytes(heading="inter-node", of=lambda volume: volume.inter_node_bytes),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
     """The columns for one step, or for what came after the last."""
 
     heading: str
     volume: Callable[[StepVolumes], Volume]
-    has_bus_bytes: bool = True
+    bus_bytes: tuple[_BusBytes, ...] = ()
     can_go: bool = False
 
     def columns(self) -> list[Column]:
-        first, second = (1, 2) if self.can_go else (ESSENTIAL, ESSENTIAL)
-        columns = [
+        first, second = (1, 2) if self.can_go else (4, 5)
+        return [
             Column(heading="calls", span=self.heading, align="right", priority=first),
             Column(heading="bytes", span=self.heading, align="right", priority=second),
+            *(Column(heading=each.heading, span=self.heading, align="right", priority=each.priority) for each in self.bus_bytes),
         ]
-        return [*columns, Column(heading="bus bytes", span=self.heading, align="right")] if self.has_bus_bytes else columns
 
     def cells(self, volumes: StepVolumes) -> list[str]:
         volume = self.volume(volumes)
-        bus_bytes = [bytes_or_dash(volume.bus_bytes)] if self.has_bus_bytes else []
-        return [str(volume.calls or "-"), bytes_or_dash(volume.nbytes), *bus_bytes]
+        return [
+            str(volume.calls or "-"),
+            bytes_or_dash(volume.nbytes),
+            *(bytes_or_dash(each.of(volume)) for each in self.bus_bytes),
+        ]
 
 
-def collectives_section(rank: RankReport) -> Section:
-    """One set of columns if all steps are identical, else of the first and the last step."""
+def collectives_section(rank: RankReport, *, nnodes: int) -> Section:
+    """One set of columns if all steps are identical, else of the first and the last step; on several nodes, what crosses between them."""
     traffic = rank.traffic
     title = f"Collectives of rank {rank.record.rank}"
     if not traffic.rows:
         return Section(title=title, blocks=(Prose(text="none"),))
-    spans = _spans(traffic)
+    spans = _spans(traffic, _ON_SEVERAL_NODES if nnodes > 1 else _ON_ONE_NODE)
     shown = [row for row in traffic.rows if any(span.volume(row.volumes).calls for span in spans)]
     others = [f"{row.op} {row.dtype} on {group_text(row)}" for row in traffic.rows if row not in shown]
     table = Table(
@@ -84,17 +104,17 @@ def _scope(traffic: Traffic) -> str:
     return f"steps 0 and {last}" + (f" of {traffic.steps}" if last > 1 else "")
 
 
-def _spans(traffic: Traffic) -> list[_Span]:
+def _spans(traffic: Traffic, bus_bytes: tuple[_BusBytes, ...]) -> list[_Span]:
     last = traffic.steps - 1
     spans: list[_Span] = []
     if last > 0 and not traffic.steps_are_equal:
-        spans.append(_Span(heading="step 0", volume=lambda volumes: volumes.per_step[0], has_bus_bytes=False, can_go=True))
+        spans.append(_Span(heading="step 0", volume=lambda volumes: volumes.per_step[0], can_go=True))
     if last >= 0:
         heading = "each step" if last and traffic.steps_are_equal else f"step {last}"
-        spans.append(_Span(heading=heading, volume=lambda volumes: volumes.per_step[-1]))
+        spans.append(_Span(heading=heading, volume=lambda volumes: volumes.per_step[-1], bus_bytes=bus_bytes))
     if traffic.total.after.calls:
         heading = f"after step {last}" if last >= 0 else "so far"
-        spans.append(_Span(heading=heading, volume=lambda volumes: volumes.after, has_bus_bytes=last < 0))
+        spans.append(_Span(heading=heading, volume=lambda volumes: volumes.after, bus_bytes=bus_bytes if last < 0 else ()))
     return spans
 
 

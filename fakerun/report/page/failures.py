@@ -6,6 +6,7 @@ Ranks that failed come before those that are blocked, which may wait for them.
 import re
 from collections.abc import Iterable, Iterator
 
+from fakerun.printable import cut, printable
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report.model import BlockedReport, FailureReport, Report
 from fakerun.report.page.blocks import Section, Traceback
@@ -17,6 +18,12 @@ _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
 
 
+_MOST_OF_A_HEADING = 500
+_MOST_OF_A_LINE = 2000
+
+_END_OF_STDERR = "The end of its stderr:"
+
+
 def failures_section(report: Report) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
     failures = [_traceback(each, in_full=number == 0) for number, each in enumerate(report.failures)]
@@ -25,7 +32,7 @@ def failures_section(report: Report) -> Section:
 
 def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
     failure = each.failure
-    lines = _traceback_lines(failure) if in_full else []
+    lines = _lines_of(failure) if in_full else []
     return Traceback(
         verdict=_verdict(failure),
         what_happened=f"{name_ranks(each.ranks)}{_what_happened(each)}",
@@ -58,17 +65,24 @@ def _verdict(failure: ProcessFailure) -> str:
 def _what_happened(each: FailureReport) -> str:
     failure = each.failure
     where = f" at {failure.call_site}" if failure.call_site and str(failure.call_site) not in failure.message else ""
-    return f"{where}, step {each.steps}: {failure.summary_line}"
+    return f"{where}, step {each.steps}: {cut(printable(failure.summary_line), _MOST_OF_A_HEADING)}"
 
 
 def _rest_of_message(failure: ProcessFailure) -> list[str]:
     """What `sys.exit("...")` says in further lines."""
-    return failure.message.strip().splitlines()[1:]
+    return printable(failure.message).strip().split("\n")[1:]
 
 
 def _ends_traceback(failure: ProcessFailure) -> bool:
     """Whether the traceback is shown with its message, so that the heading need not have all of it."""
-    return failure.kind is not FailureKind.GAP
+    return failure.kind not in (FailureKind.GAP, FailureKind.EXIT)
+
+
+def _lines_of(failure: ProcessFailure) -> list[str]:
+    """The traceback; of a script that ended itself, what it wrote last."""
+    if failure.kind is FailureKind.EXIT and failure.traceback:
+        return [_END_OF_STDERR, *printable(failure.traceback).rstrip().split("\n")]
+    return _traceback_lines(failure)
 
 
 def _traceback_lines(failure: ProcessFailure) -> list[str]:
@@ -76,7 +90,7 @@ def _traceback_lines(failure: ProcessFailure) -> list[str]:
     text = failure.traceback.rstrip()
     if not _ends_traceback(failure):
         text = text.removesuffix(f"{failure.exception}: {failure.message}".rstrip()).rstrip()
-    return list(_without_underlining(text.splitlines()))
+    return list(_without_underlining(printable(text).split("\n"))) if text else []
 
 
 def _without_underlining(lines: Iterable[str]) -> Iterator[str]:
@@ -89,6 +103,7 @@ def _without_underlining(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _shortened(lines: list[str]) -> list[str]:
+    lines = [cut(line, _MOST_OF_A_LINE) for line in lines]
     left_out = len(lines) - _FIRST_LINES - _LAST_LINES
     if left_out <= 1:
         return lines

@@ -35,8 +35,10 @@ class Simulation:
 
     def step(self) -> None:
         """What the script calls for an optimizer step."""
-        self._steps = min(self._steps + 1, self._job.steps)
-        if self._steps == self._job.steps:
+        limit = self._job.steps
+        if limit is None or self._steps < limit:
+            self._steps += 1
+        if self._steps == limit:
             raise StepLimitReached(self._steps)
 
     def gap(self) -> None:

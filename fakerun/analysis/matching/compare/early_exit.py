@@ -26,6 +26,8 @@ def uneven_steps(world: SimulatedWorld, majority: int, outlier: int, majority_st
     """
     if failure_of(world, majority) is not None or failure_of(world, outlier) is not None:
         return None
+    if (outlier in world.blocked and majority_step is not None) or (majority in world.blocked and outlier_step is not None):
+        return None  # the other one has not ended there: it is elsewhere in its program
     steps, others = _begun_steps(world, outlier, majority), _begun_steps(world, majority, outlier)
     fewer = steps < others and majority_step is not None and majority_step >= steps
     more = steps > others and outlier_step is not None and outlier_step >= others
