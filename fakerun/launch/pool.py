@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 
-from fakerun.errors import FakerunError
+from fakerun.errors import HostMemoryError
 from fakerun.launch.host_memory import available_bytes
 from fakerun.launch.interrupts import Interrupts
 from fakerun.launch.job_run import JobRun, RunningRank
@@ -19,10 +19,6 @@ from fakerun.units import GIB, format_bytes
 
 RANK_BYTES = GIB // 2
 """Host memory that a rank of a large model takes: 0.4 GB measured for 70B parameters, much of it shared with other ranks."""
-
-
-class HostMemoryError(FakerunError):
-    """This machine has no memory for a rank that others wait for."""
 
 
 class RankPool:
@@ -93,7 +89,7 @@ class RankPool:
             return False
         raise HostMemoryError(
             f"this machine has {format_bytes(available)} of memory left, and a rank may need {format_bytes(RANK_BYTES)}: "
-            f"{waiting} ranks wait for values of ranks that cannot be started. "
+            f"{waiting} rank{'s wait' if waiting > 1 else ' waits'} for values of ranks that cannot be started. "
             "Free memory, use a larger machine, or simulate fewer ranks (--ranks auto, or a list)."
         )
 

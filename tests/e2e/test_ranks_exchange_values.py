@@ -140,6 +140,38 @@ def test_a_rank_that_fails_blocks_the_others(tmp_path: Path) -> None:
     )
 
 
+EXCHANGE = """
+import torch, torch.distributed as dist
+from torch import nn
+dist.init_process_group("cpu:gloo,cuda:nccl")
+rank, size = dist.get_rank(), dist.get_world_size()
+names = [None] * size
+dist.all_gather_object(names, f"rank {rank}")
+votes = torch.tensor([rank], device="cuda")
+dist.all_reduce(votes)
+print(names, votes.item())
+word = [rank]
+if rank:
+    dist.recv_object_list(word, src=rank - 1)
+if rank < size - 1:
+    dist.send_object_list(word, dst=rank + 1)
+if rank != 3:
+    dist.all_gather_object(names, rank)
+    print("blocked ranks do not come here")
+"""
+
+
+def test_the_report_does_not_depend_on_how_many_ranks_there_is_room_for(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(EXCHANGE)
+    reports = []
+    for jobs in (1, 2, 6):
+        result = fakerun("train.py", "--world-size", "6", "--ranks", "all", "--format", "json", "--jobs", str(jobs), cwd=tmp_path)
+        assert result.returncode == 1, result.stderr
+        reports.append(result.stdout)
+    assert reports[0].count('"status": "blocked"') == 5
+    assert reports[1:] == [reports[0]] * 2
+
+
 PIPELINE = """
 from torch import nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B

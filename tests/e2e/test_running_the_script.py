@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
+from fakerun.errors import HostMemoryError
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
-from fakerun.launch import RunDirectory, open_run_directory, run_job
+from fakerun.launch import RunDirectory, open_run_directory, pool, run_job
 from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import RankEnd, finished_record
 from fakerun.launch.process import RankProcess
@@ -751,6 +752,16 @@ def test_ranks_exchange_values(place: Path, ranks: tuple[int, ...], script: str,
     run = run_job(replace(JOB, ranks=ranks), directory, show_output=False, jobs=1)
     assert {record.rank: directory.rank(record.rank).stdout.read_text().strip() for record in run.ranks} == said
     assert run.added == added
+
+
+def test_without_memory_for_a_rank_that_others_wait_for_there_is_no_verdict(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "available_bytes", lambda: 100 * 2**20)
+    Path("train.py").write_text(TALKING + SAY_RANK + "print(said(*((r, 'a') for r in range(4))))")
+    with pytest.raises(
+        HostMemoryError, match="this machine has 100 MiB of memory left, and a rank may need 512 MiB: 1 rank waits"
+    ) as error:
+        run_job(replace(JOB, ranks=(0, 1, 2, 3)), open_run_directory(place.parent / "run"), show_output=False, jobs=1)
+    assert error.value.exit_code == 4
 
 
 DRIVER = f"""

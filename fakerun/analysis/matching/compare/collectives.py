@@ -250,14 +250,18 @@ def _aligned_with_call_sites(majority: GroupCalls, outlier: GroupCalls, limit: i
 def _aligned_by_lines(majority: GroupCalls, outlier: GroupCalls, different: Alignment) -> Alignment:
     """Calls that differ: an extra one where only the outlier calls from its line, and from the majority's too, in another place.
 
-    And vice versa a missing one. Where each side has a line of its own, these are two branches of one exchange, and do differ.
+    A missing one where the outlier calls from a line that the majority calls from, too, in another place. Where each side has a line of
+    its own, these are two branches of one exchange, and what they exchange does differ.
     """
     there, here = _sites(majority), _sites(outlier)
     expected, found = (_collective_sites(calls)[different.position :] for calls in (majority, outlier))
-    if found[0] not in there and expected[0] in here:
+    if expected[0] == found[0]:
+        return different
+    if found[0] in there:
+        skipped = list(takewhile(lambda site: site not in here, expected)) or expected[:1]
+        return Alignment(Edit.MISSING, different.position, len(skipped))
+    if expected[0] in here:
         return Alignment(Edit.EXTRA, different.position, len(list(takewhile(lambda site: site not in there, found))))
-    if expected[0] not in here and found[0] in there:
-        return Alignment(Edit.MISSING, different.position, len(list(takewhile(lambda site: site not in here, expected))))
     return different
 
 
