@@ -172,6 +172,9 @@ SHARD_SIZE_AND_OFFSET = "_local_shard_size_and_offset"
 CONCATENATE_MESHES = "_concatenate"
 INIT_BACKEND = "_init_backend"
 
+# 2.13: how DTensor asks a mesh for this rank's coordinate on an axis.
+MESH_COORDINATE = "_sym_get_coordinate"
+
 # 2.13: where a mesh keeps by which thread it was made, for torch's own tests, in which threads are ranks and must not share a mesh.
 THREAD_OF_MESH = "_thread_id"
 
@@ -389,6 +392,7 @@ __all__ = [
     "GROUP_TENSORS",
     "INIT_BACKEND",
     "MAKE_GROUP",
+    "MESH_COORDINATE",
     "MODULE_PARTS",
     "NVTX_FUNCTIONS",
     "PARSE_TO",

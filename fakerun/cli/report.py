@@ -7,7 +7,7 @@ import typer
 
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.options import OtherHardware
-from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report
 from fakerun.cli.terminal import note
 from fakerun.hardware.request import parse_hardware
 from fakerun.units import format_ranks
@@ -24,6 +24,7 @@ def report(
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
+    top: Top = None,
 ) -> int:
     """Show the report of a run that was kept (--run-dir), without running it again; with --hardware, as if for another accelerator."""
     from fakerun.analysis.repricing import repriced
@@ -45,5 +46,5 @@ def report(
     if other is not None:
         job, run = repriced(job, run, other)
     shown = build_report(job, run, gate)
-    show_report(shown, report_format, output, trace=trace)
+    show_report(shown, report_format, output, detail_of(trace=trace, top=top))
     return shown.exit_code

@@ -20,6 +20,7 @@ from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
     from fakerun.report import Report, ReportFormat
+    from fakerun.report.page.detail import Detail
 
 DEFAULT_FORMAT = "table"
 
@@ -41,6 +42,16 @@ Format: TypeAlias = Annotated[
 ]
 Output: TypeAlias = Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report to this file, not to stdout.")]
 Trace: TypeAlias = Annotated[bool, option("--trace", help="Also list every collective, in order.")]
+Top: TypeAlias = Annotated[
+    int | None, option(metavar="N", min=1, max=1_000_000, help="List the N largest tensors at the peak.  [default: 8, JSON: 20]")
+]
+
+
+def detail_of(*, trace: bool, top: int | None) -> "Detail":
+    """How much the options ask to be shown."""
+    from fakerun.report.page.detail import Detail
+
+    return Detail(trace=trace, tensors=top)
 
 
 def renderer_for(name: str | None, output: Path | None) -> "ReportFormat":
@@ -70,12 +81,12 @@ def _format_of(output: Path) -> "ReportFormat":
     return by_extension[extension]
 
 
-def show_report(report: "Report", report_format: "ReportFormat", output: Path | None, *, trace: bool) -> None:
+def show_report(report: "Report", report_format: "ReportFormat", output: Path | None, detail: "Detail") -> None:
     """Render the report, to OUTPUT or stdout."""
     if output is None:
-        write_report(report_format.render(report, trace=trace, color=stdout_takes_color(), width=stdout_width()), None)
+        write_report(report_format.render(report, detail=detail, color=stdout_takes_color(), width=stdout_width()), None)
     else:
-        write_report(report_format.render(report, trace=trace), output)
+        write_report(report_format.render(report, detail=detail), output)
         _say_the_worst(report, output)
 
 

@@ -11,7 +11,7 @@ import typer
 from fakerun.cli import options
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.progress import Progress
-from fakerun.cli.report_output import Format, Output, Trace, check_output, renderer_for, show_report, write_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report, write_report
 from fakerun.cli.sources import resolved_job
 from fakerun.cli.terminal import be_quiet, say, tell
 from fakerun.cli.torchrun import accepting_ignored_options
@@ -51,6 +51,7 @@ def run(
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
+    top: Top = None,
     run_dir: options.RunDirectoryPath = None,
     resume: options.Resume = False,
     timeout: options.Timeout = None,
@@ -80,7 +81,7 @@ def run(
         if output is None and format_ is None and (help_ := _help_of_script(report, directory)):
             write_report(help_, None)
         else:
-            show_report(report, report_format, output, trace=trace)
+            show_report(report, report_format, output, detail_of(trace=trace, top=top))
         if run_dir is None and not report.failed:
             directory.discard()
         else:

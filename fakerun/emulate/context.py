@@ -16,6 +16,8 @@ from fakerun.records.observer import (
     FindingSink,
     MemoryStatistics,
     Observers,
+    RankUseObserver,
+    ReadObserver,
     TopologyObserver,
 )
 
@@ -38,6 +40,8 @@ class EmulationContext:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    rank_uses: RankUseObserver
+    reads: ReadObserver
     statistics: MemoryStatistics
 
     devices: Devices
@@ -58,6 +62,8 @@ class EmulationContext:
             communication=observers.communication,
             topology=observers.topology,
             findings=observers.findings,
+            rank_uses=observers.rank_uses,
+            reads=observers.reads,
             statistics=observers.statistics,
             devices=devices,
             mode=DeviceMode(devices, observers.allocations, HostPolicy()),

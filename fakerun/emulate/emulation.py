@@ -17,6 +17,7 @@ from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
 from fakerun.emulate.kernels import contexts as kernels
 from fakerun.emulate.order import Enter, Precedence, Register, check_order
+from fakerun.emulate.rank_tracking import contexts as rank_tracking
 from fakerun.emulate.unsupported import contexts as unsupported
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
@@ -40,6 +41,7 @@ CONTEXTS: tuple[Enter, ...] = (
     *cluster.CONTEXTS,
     *checkpoints.CONTEXTS,
     *unsupported.CONTEXTS,
+    *rank_tracking.CONTEXTS,
     _device_mode,
     _device_arguments,
 )

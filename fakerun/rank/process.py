@@ -7,7 +7,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
@@ -18,6 +18,9 @@ from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
 from fakerun.records.store import RecordStore
+
+if TYPE_CHECKING:
+    from fakerun.rank.simulation import Simulation
 
 _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
@@ -45,17 +48,17 @@ def _simulate(job: JobSpec, rank: int, mailbox: ConnectedMailbox, recorder: Reco
 
     with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
-        _run_to_end(Program.of(job, rank), recorder, resolver)
+        _run_to_end(Program.of(job, rank), simulation, recorder, resolver)
 
 
-def _run_to_end(program: Program, recorder: Recorder, resolver: CallSiteResolver) -> None:
+def _run_to_end(program: Program, simulation: "Simulation", recorder: Recorder, resolver: CallSiteResolver) -> None:
     """Run the program and end it as Python would, then write the record."""
     error = _run(program)
     if not recorder.in_own_process:
         _end_forked_child(error, resolver)
     if (whole := script_outcome.traceback_through_fakerun(error)) is not None:
         recorder.keep("full_traceback.txt", whole)
-    failure = script_outcome.failure_of(error, resolver)
+    failure = script_outcome.failure_of(error, resolver, simulation.placeholder_reads())
     if script_outcome.was_stopped(error):
         recorder.write(failure)
         # Its threads are not joined: the code that would have ended them did not run.

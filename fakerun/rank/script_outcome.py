@@ -17,7 +17,11 @@ from fakerun.errors import EmulationGapError, FakerunError, UsageError
 from fakerun.printable import cut
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
+from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.run import Blocked, FailureKind, ProcessFailure
+from fakerun.syntax.dependence import Reads, cause
+
+_NO_READS: Reads[PlaceholderRead] = Reads()
 
 _TIMED_OUT_STATUS = 124
 """What timeout(1) ends with."""
@@ -31,8 +35,8 @@ def was_stopped(error: BaseException | None) -> bool:
     return error is not None and any(isinstance(each, StepLimitReached) for each in chain(error))
 
 
-def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> ProcessFailure | None:
-    """The failure of a script that ended with `error`; None when it ended well.
+def failure_of(error: BaseException | None, resolver: CallSiteResolver, reads: Reads[PlaceholderRead] = _NO_READS) -> ProcessFailure | None:
+    """The failure of a script that ended with `error`; None when it ended well. `reads` are those of values that nobody computed.
 
     Takes the simulation's frames out of the traceback, except where they are what is wrong.
     """
@@ -44,16 +48,8 @@ def failure_of(error: BaseException | None, resolver: CallSiteResolver) -> Proce
     ours = next((each for each in map(_as_ours, chain(error)) if each is not None), None)
     if ours is not None:
         return _failure_of_ours(ours, error, resolver)
-    if isinstance(error, SystemExit):
-        return _exit_failure(error, resolver)
-    return ProcessFailure(
-        kind=FailureKind.EXCEPTION,
-        exception=_class_name(error),
-        message=_message(error),
-        traceback=_traceback(error),
-        exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
-        call_site=_call_site(error, resolver),
-    )
+    failure = _exit_failure(error, resolver) if isinstance(error, SystemExit) else _exception_failure(error, resolver)
+    return failure and _explained(failure, error, reads)
 
 
 def traceback_through_fakerun(error: BaseException | None) -> str | None:
@@ -131,6 +127,31 @@ def wait_for_threads() -> None:
 def run_exit_handlers() -> None:
     """Run what the script registered with `atexit`, inside the simulation; Python prints what a handler raises."""
     atexit._run_exitfuncs()  # noqa: SLF001
+
+
+def _exception_failure(error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
+    return ProcessFailure(
+        kind=FailureKind.EXCEPTION,
+        exception=_class_name(error),
+        message=_message(error),
+        traceback=_traceback(error),
+        exit_code=_INTERRUPTED_STATUS if isinstance(error, KeyboardInterrupt) else 1,
+        call_site=_call_site(error, resolver),
+    )
+
+
+def _explained(failure: ProcessFailure, error: BaseException, reads: Reads[PlaceholderRead]) -> ProcessFailure:
+    """The failure, with the reads of values that nobody computed: one that follows from such a read is not the script's."""
+    read = cause(error, reads)
+    if read is None:
+        sites = (each.call_site for each in reads)
+        return replace(failure, placeholder_reads=tuple(dict.fromkeys(site for site in sites if site is not None)))
+    return replace(
+        failure,
+        kind=FailureKind.GAP,
+        message=f"{failure.summary_line.rstrip('.')}. It follows from a value that was made up: {read}. {read.way_round}",
+        exit_code=int(EmulationGapError.exit_code),
+    )
 
 
 def _as_ours(error: BaseException) -> FakerunError | None:

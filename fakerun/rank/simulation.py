@@ -21,7 +21,9 @@ from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.mailbox import Mailbox
+from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
+from fakerun.syntax.dependence import Reads
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
@@ -75,9 +77,15 @@ class Simulation:
             memory=self._trace.memory.timeline(),
             devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
             findings=self._trace.findings.records(),
+            rank_tests=self._trace.rank_uses.tests(),
+            unfollowed_uses=self._trace.rank_uses.unfollowed_uses(),
             stopped_at=self._stopped_at,
             torch_version=torch.__version__,
         )
+
+    def placeholder_reads(self) -> Reads[PlaceholderRead]:
+        """The reads of values that nobody computed, up to now."""
+        return self._trace.reads.records()
 
     def _on_step_ended(self, completed: int) -> None:
         gc.collect()

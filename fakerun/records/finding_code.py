@@ -341,6 +341,14 @@ class FindingCode(StrEnum):
         "The script chooses by unknown scores, such as a router's experts. The choice follows --routing.",
         "Run both --routing balanced and --routing worst to see how much depends on it.",
     )
+    ASSUMED_CHECK = (
+        "assumed-check",
+        Severity.NOTE,
+        "Check assumed to pass",
+        "The script checks a value that only a GPU could compute, in an assertion or a condition of which one branch only raises. "
+        "The check is assumed to pass.",
+        "Treat the check as not made: on real data it may fail.",
+    )
     ASSUMED_FINITE = (
         "assumed-finite",
         Severity.NOTE,

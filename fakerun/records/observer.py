@@ -12,11 +12,13 @@ comment in `DeviceMode._answer` marks where it would be called.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CommunicationCall
 from fakerun.records.finding_code import FindingCode
+from fakerun.records.rank_function import Number, RankFunction
 
 Tensor: TypeAlias = Any
 """A torch.Tensor; this room is torch-free."""
@@ -24,10 +26,10 @@ Tensor: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class RecordMark:
-    """A point in the record of a rank: the number of communication calls and training steps before it."""
+    """A point in the record of a rank: the number of communication calls and optimizer steps before it."""
 
     calls: int
-    steps: int
+    optimizer_steps: int
 
 
 class AllocationObserver(Protocol):
@@ -59,7 +61,7 @@ class CommunicationObserver(Protocol):
         """The current end of the record."""
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        """What was recorded between two marks, communication calls and ends of steps, happens again without being executed."""
+        """What was recorded between two marks, communication calls and optimizer steps, happens again without being executed."""
 
 
 class TopologyObserver(Protocol):
@@ -87,6 +89,30 @@ class FindingSink(Protocol):
     def note(self, code: FindingCode, message: str, *, hint: str | None = None, subject: str = "") -> None: ...
 
 
+class RankExpression(Protocol):
+    """A function of the rank. Within a simulation equal ones are one object, as far as their number allows."""
+
+    @property
+    def function(self) -> RankFunction: ...
+
+
+class RankUseObserver(Protocol):
+    """Observes what the program asks of its rank."""
+
+    def tested(self, expression: RankExpression, outcome: Number, frame: FrameType) -> None:
+        """The program, in `frame`, tested the expression, whose value is `outcome`."""
+
+    def unfollowed(self, kind: str, frame: FrameType) -> None:
+        """The program, in `frame`, used a function of the rank in a way that cannot be followed; `UnfollowedUse` has the kinds."""
+
+
+class ReadObserver(Protocol):
+    """Observes the values that the script gets although nobody computed them: placeholders, and what other ranks are assumed to send."""
+
+    def placeholder_read(self, what: str, *, reason: str, way_round: str) -> None:
+        """The line that is running reads `what`, and why that is not known."""
+
+
 class MemoryStatistics(Protocol):
     """The simulated allocator's counters, in bytes, per device index."""
 
@@ -105,6 +131,8 @@ class Observers:
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
+    rank_uses: RankUseObserver
+    reads: ReadObserver
     statistics: MemoryStatistics
 
 

@@ -56,11 +56,20 @@ class RankOperation(StrEnum):
     """Whether the operand is one of `constants`."""
     ITEM = "item"
     """The operand's place in `constants`, as `constants.index(operand)`; -1 if it is not there: which entry of a table was read."""
+    LOOKUP = "lookup"
+    """`constants[operand]`, with Python's meaning of negative places: the entry of a table that was read.
+
+    Entries that are no numbers are numbered: equal entries have one number. Of a table that answers for keys that it does not have, the
+    answer is the last constant, which the operation ITEM over the keys finds at -1.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankFunction:
-    """An integer, a float or a truth value that depends on the rank."""
+    """An integer, a float or a truth value that depends on the rank.
+
+    Evaluation may fail for some ranks (`100 // rank` on rank 0, an index behind the end of a table): they do something else.
+    """
 
     operation: RankOperation
     operands: tuple["RankFunction", ...] = ()
@@ -81,9 +90,11 @@ class RankTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfollowedUse:
-    """A use of a function of the rank after which it is not known what depends on it: `index`, `seed`, `text`, `argument`.
+    """A use of a function of the rank after which it is not known what depends on it; `count` is how often it was made at `call_site`.
 
-    `count` is how often the program did so at `call_site`.
+    `kind` is one of `index` (into data, or of a range), `seed` (of random numbers), `text` (a file name, a part of a text), `argument` (of
+    a function that cannot be followed, or too long an expression), and `scan`: at this place so many tests were made, each of another
+    number, that they distinguish ranks one by one. None of these tests is recorded.
     """
 
     kind: str

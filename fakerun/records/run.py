@@ -45,6 +45,8 @@ class ProcessFailure:
     exit_code: int = 1
     """As a shell reports it: 128 + the number for a signal."""
     call_site: CallSite | None = None
+    placeholder_reads: tuple[CallSite, ...] = ()
+    """Lines that had read values which nobody computed: the failure may follow from them. Empty where it is known to, or nothing had."""
 
     @property
     def summary_line(self) -> str:

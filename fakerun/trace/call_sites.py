@@ -5,7 +5,7 @@ from types import FrameType
 
 from fakerun.call_site import CallSite, CallSiteResolver, Owner, owner
 
-_USER, _INSTALLED = Owner.USER, Owner.INSTALLED
+_USER, _INSTALLED, _PYTHON = Owner.USER, Owner.INSTALLED, Owner.PYTHON
 
 
 class CallSiteFinder:
@@ -34,6 +34,25 @@ class CallSiteFinder:
                 installed = frame
             frame = frame.f_back
         return None if installed is None else self._site(installed)
+
+    def running(self, frame: FrameType | None) -> tuple[FrameType, Owner] | None:
+        """The innermost frame from this one on that is not of Python's own code, and whose it is."""
+        while frame is not None:
+            whose = self._owner(frame.f_code.co_filename)
+            if whose is not _PYTHON:
+                return frame, whose
+            frame = frame.f_back
+        return None
+
+    def site(self, frame: FrameType) -> CallSite:
+        """The site of the line that runs in the frame."""
+        return self._site(frame)
+
+    def _owner(self, filename: str) -> Owner:
+        whose = self._owners.get(filename)
+        if whose is None:
+            whose = self._owners[filename] = owner(filename)
+        return whose
 
     def _site(self, frame: FrameType) -> CallSite:
         key = (frame.f_code.co_filename, frame.f_lineno)

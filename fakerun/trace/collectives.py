@@ -13,7 +13,7 @@ from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.program_point import ProgramPoint
-from fakerun.trace.steps import StepCounter
+from fakerun.trace.steps import StepCounter, TrainingSteps
 
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
 """Operations whose outputs are buffers that live only for what was gathered."""
@@ -24,7 +24,8 @@ class _PlacedCall:
     """A call and its place in the program. Its group is named at the end: the mesh that names it may be made after the call."""
 
     call: CommunicationCall
-    step: int
+    optimizer_steps: int
+    """How many the script had taken before."""
     phase: Phase
     module: str | None
     call_site: CallSite | None
@@ -61,17 +62,14 @@ class CollectiveTrace:
             self._waited_before[call] = len(self._calls)
 
     def mark(self) -> RecordMark:
-        return RecordMark(calls=len(self._calls), steps=self._steps.completed)
+        return RecordMark(calls=len(self._calls), optimizer_steps=self._steps.taken)
 
     def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        ended = since.steps
+        taken = since.optimizer_steps
         for number in range(since.calls, until.calls):
-            for _ in range(ended, step := self._calls[number].step):
-                self._steps.end_step()
-            ended = step
+            self._repeat_steps(taken, taken := self._calls[number].optimizer_steps)
             self._repeat(number)
-        for _ in range(ended, until.steps):
-            self._steps.end_step()
+        self._repeat_steps(taken, until.optimizer_steps)
 
     # -- records -----------------------------------------------------------------------------------------------------------------------
 
@@ -81,7 +79,7 @@ class CollectiveTrace:
         self._calls.append(
             _PlacedCall(
                 call=call,
-                step=point.step,
+                optimizer_steps=point.optimizer_steps,
                 phase=point.phase(),
                 module=point.module(),
                 call_site=point.call_site(),
@@ -97,12 +95,16 @@ class CollectiveTrace:
         """How many calls there were so far."""
         return len(self._calls)
 
+    def _repeat_steps(self, since: int, until: int) -> None:
+        for number in range(since + 1, until + 1):
+            self._steps.repeat(number)
+
     def _repeat(self, number: int) -> None:
         """Record the call of this number once more, from the same place in the program, waited for as it was."""
         again = len(self._calls)
         placed = self._calls[number]
         coalesced = None if placed.coalesced is None else placed.coalesced + again - number
-        self._calls.append(replace(placed, step=self._point.step, coalesced=coalesced))
+        self._calls.append(replace(placed, optimizer_steps=self._point.optimizer_steps, coalesced=coalesced))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number
@@ -110,9 +112,12 @@ class CollectiveTrace:
     def records(self) -> tuple[CollectiveRecord, ...]:
         """All records so far."""
         names: dict[tuple[tuple[int, ...], str], str | None] = {}
-        return tuple(self._record(number, placed, names) for number, placed in enumerate(self._calls))
+        steps = self._steps.training_steps()
+        return tuple(self._record(number, placed, names, steps) for number, placed in enumerate(self._calls))
 
-    def _record(self, number: int, placed: _PlacedCall, names: dict[tuple[tuple[int, ...], str], str | None]) -> CollectiveRecord:
+    def _record(
+        self, number: int, placed: _PlacedCall, names: dict[tuple[tuple[int, ...], str], str | None], steps: TrainingSteps
+    ) -> CollectiveRecord:
         call = placed.call
         group = call.group_ranks, call.group_description
         if group not in names:
@@ -120,7 +125,7 @@ class CollectiveTrace:
         waited_before = self._waited_before.get(number)
         return CollectiveRecord(
             seq=number,
-            step=placed.step,
+            step=steps.of(placed.optimizer_steps),
             phase=placed.phase,
             module=placed.module,
             call_site=placed.call_site,

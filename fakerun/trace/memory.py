@@ -20,6 +20,7 @@ from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounde
 from fakerun.torch_private import storage_id
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.program_point import ProgramPoint
+from fakerun.trace.steps import TrainingSteps
 
 _DEVICE = "cuda"
 
@@ -43,7 +44,8 @@ class _Block:
     nbytes: int
     requested_bytes: int
     category: Category
-    step: int
+    optimizer_steps: int
+    """How many the script had taken before."""
     phase: Phase
     module: str | None
     call_site: CallSite | None
@@ -53,13 +55,13 @@ class _Block:
     pinned: bool = False
     """Holds gathered data and lives only for that: its category is final."""
 
-    def freeze(self, device: int) -> MemoryBlock:
+    def freeze(self, device: int, steps: TrainingSteps) -> MemoryBlock:
         """As a record; `device` is the ordinal of the block's device."""
         return MemoryBlock(
             nbytes=self.nbytes,
             requested_bytes=self.requested_bytes,
             category=self.category,
-            step=self.step,
+            step=steps.of(self.optimizer_steps),
             phase=self.phase,
             module=self.module,
             call_site=self.call_site,
@@ -89,7 +91,7 @@ class MemoryTrace:
         self._devices = devices
         self._blocks: list[_Block] = []
         self._events: list[int] = []
-        self._step_ends: list[int] = []
+        self._optimizer_step_ends: list[int] = []
         self._live: dict[int, _Storage] = {}  # by address
         self._allocated: defaultdict[int, int] = defaultdict(int)
         self._peak: defaultdict[int, int] = defaultdict(int)
@@ -136,15 +138,16 @@ class MemoryTrace:
             block = self._first_look(tensor, derived)
             live[address] = _Storage(weakref.ref(storage, partial(self._died, address)), self._allocate(block), block)
 
-    def step_ended(self) -> None:
-        self._step_ends.append(len(self._events))
+    def optimizer_stepped(self) -> None:
+        self._optimizer_step_ends.append(len(self._events))
 
     def timeline(self) -> MemoryTimeline:
         """Everything so far."""
+        steps = self._point.training_steps()
         return MemoryTimeline(
-            blocks=tuple(block.freeze(self._devices[block.cuda_index]) for block in self._blocks),
+            blocks=tuple(block.freeze(self._devices[block.cuda_index], steps) for block in self._blocks),
             events=tuple(self._events),
-            step_ends=tuple(self._step_ends),
+            step_ends=tuple(self._optimizer_step_ends[taken - 1] for taken in steps.ends),
         )
 
     # -- categories -----------------------------------------------------------------------------------------------------------------
@@ -194,7 +197,7 @@ class MemoryTrace:
             nbytes=rounded_size_bytes(requested),
             requested_bytes=requested,
             category=self._first_guess(phase, derived),
-            step=point.step,
+            optimizer_steps=point.optimizer_steps,
             phase=phase,
             module=point.module(),
             call_site=point.call_site(),
@@ -248,7 +251,7 @@ class MemoryTrace:
                 storage.last,
                 nbytes=rounded_size_bytes(size),
                 requested_bytes=size,
-                step=point.step,
+                optimizer_steps=point.optimizer_steps,
                 phase=point.phase(),
                 call_site=point.call_site(),
             )

@@ -11,7 +11,7 @@ from fakerun.records.observer import AutogradClock
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.modules import ModuleStack
-from fakerun.trace.steps import StepCounter
+from fakerun.trace.steps import StepCounter, TrainingSteps
 
 
 class _Stage(Enum):
@@ -45,8 +45,12 @@ class ProgramPoint:
         steps.ended.append(self._on_step_ended)
 
     @property
-    def step(self) -> int:
-        return self._steps.completed
+    def optimizer_steps(self) -> int:
+        """How many the script has taken; `training_steps` says which training step that is."""
+        return self._steps.taken
+
+    def training_steps(self) -> TrainingSteps:
+        return self._steps.training_steps()
 
     @property
     def in_module(self) -> bool:

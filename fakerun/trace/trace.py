@@ -13,7 +13,9 @@ from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
+from fakerun.trace.placeholder_reads import PlaceholderReads
 from fakerun.trace.program_point import ProgramPoint
+from fakerun.trace.rank_uses import RankUseTrace
 from fakerun.trace.steps import StepCounter
 from fakerun.trace.topology import TopologyTrace
 
@@ -31,12 +33,14 @@ class RankTrace:
         self.collectives = CollectiveTrace(self.point, groups, self.memory, self.steps, self._devices)
         self.topology = TopologyTrace(self.point, groups, self.collectives)
         self.findings = FindingTrace(self.point, rank)
+        self.rank_uses = RankUseTrace(call_sites)
+        self.reads = PlaceholderReads(self.point)
         self._categories = CategoryTracker(self.memory)
         self.modules.root_entered.append(self._categories.categorise_module)
         self.modules.root_given.append(self._categories.categorise_inputs)
         self.steps.started.append(lambda optimizer: self._categories.categorise_gradients([optimizer]))
         self.steps.stepped.append(self._categories.categorise_state)
-        self.steps.ended.append(lambda completed: self.memory.step_ended())
+        self.steps.taken_one.append(self.memory.optimizer_stepped)
 
     @property
     def observers(self) -> Observers:
@@ -45,6 +49,8 @@ class RankTrace:
             communication=self.collectives,
             topology=self.topology,
             findings=self.findings,
+            rank_uses=self.rank_uses,
+            reads=self.reads,
             statistics=self.memory,
         )
 

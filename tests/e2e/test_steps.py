@@ -28,3 +28,11 @@ def test_all_steps_run_the_script_to_its_end() -> None:
     assert [(rank["steps"], rank["stopped_at"]) for rank in report["ranks"]] == [(2, None)] * 4
     errors = [(each["code"], each["ranks"]) for each in report["findings"] if each["severity"] == "error"]
     assert errors == [("extra-collective", [0])]
+
+
+def test_the_step_that_torch_takes_for_a_checkpoint_is_no_training_step() -> None:
+    report = report_of("checkpoint_before_the_first_step.py", "--nproc-per-node", "4", expected=0)
+    (rank,) = report["ranks"]
+    calls = [(call["step"], call["op"]) for call in rank["collectives"]]
+    assert calls == [(step, op) for step in (0, 1) for op in ("all_gather_into_tensor", "reduce_scatter_tensor")]
+    assert (rank["steps"], rank["stopped_at"]["line"]) == (2, 20)

@@ -198,7 +198,8 @@ def test_what_the_host_knows_is_exact(simulation: Simulation, name: str) -> None
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_unknown_values_are_placeholders_and_noted(simulation: Simulation, name: str) -> None:
     ask, placeholder = UNKNOWN[name]
-    assert ask() == placeholder
+    answers = [ask()]  # what a check reads, it passes
+    assert answers == [placeholder]
     assert notes(simulation) == ["unknown-value"]
 
 

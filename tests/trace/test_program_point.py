@@ -235,14 +235,6 @@ def two_alternating() -> None:
         optimizers[1].step()
 
 
-def one_of_two_more_often() -> None:
-    critic, generator = model(), model()
-    optimizers = [torch.optim.SGD(net.parameters(), lr=0.1) for net in (critic, generator)]
-    for which in (0, 0, 1):
-        (critic(batch()) + generator(batch())).mean().backward()
-        optimizers[which].step()
-
-
 def a_scaler() -> None:
     net = model()
     optimizer, scaler = torch.optim.AdamW(net.parameters()), torch.amp.GradScaler("cuda")
@@ -321,7 +313,6 @@ def a_failing_step() -> None:
     [
         (one_optimizer, 3),
         (two_alternating, 3),
-        (one_of_two_more_often, 2),
         (a_scaler, 3),
         (a_closure, 3),
         (an_optimizer_in_an_optimizer, 3),

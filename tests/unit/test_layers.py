@@ -17,7 +17,7 @@ PRIVATE_TORCH = "fakerun.torch_private"
 
 BOTTOM = {"units", "errors", "spelling", "printable"}
 RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
-SIMULATES = {"patching", "torch_private"} | RECORDED
+SIMULATES = {"patching", "torch_private", "syntax"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
     "testing": {"rank", "launch", "analysis"} | SIMULATES,
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),
+    "syntax": {"call_site"},
     "mesh": {"units"},
     "spelling": set(),
     "printable": set(),
@@ -61,6 +62,8 @@ NO_ATTRIBUTES = {
     "fakerun.emulate.cluster.nccl_size_checks": {"_broadcast_oop", "_reduce_oop"},
     # Attributes of `threading.Thread`.
     "fakerun.emulate.device.threads": {"_bootstrap_inner", "_target"},
+    # Where `os.environ` keeps the values.
+    "fakerun.emulate.rank_tracking.sources": {"_data"},
 }
 """Strings that look like private names and are no attributes of torch's."""
 
@@ -250,6 +253,7 @@ EMULATE_MAY_IMPORT = {
     "kernels": {"device", "unsupported"},
     "cluster": {"device", "unsupported"},
     "checkpoints": {"device", "unsupported"},
+    "rank_tracking": set(),
 }
 """What each room inside `emulate` may import of the others."""
 

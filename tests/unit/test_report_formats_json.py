@@ -12,6 +12,7 @@ from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
 from fakerun.report.formats.json import as_document, render
+from fakerun.report.page.detail import Detail
 from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,7 +42,13 @@ def small() -> Report:
         findings=(note,),
         stopped_at=site("train.py:30"),
     )
-    failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="...\nValueError: no\n")
+    failure = ProcessFailure(
+        kind=FailureKind.EXCEPTION,
+        exception="ValueError",
+        message="no",
+        traceback="...\nValueError: no\n",
+        placeholder_reads=(site("train.py:11"),),
+    )
     return build_report(job(args=("--lr", "0.1"), ranks=(0, 1)), run(fine, RankRecord(rank=1, failure=failure, findings=(note,))))
 
 
@@ -60,7 +67,7 @@ def test_same_records_give_the_same_bytes() -> None:
 
 
 def test_every_call_is_in_it_with_or_without_trace() -> None:
-    assert render(small(), trace=True, color=True) == render(small())
+    assert render(small(), detail=Detail(trace=True), color=True) == render(small())
 
 
 def test_collective_calls_are_one_line_each() -> None:

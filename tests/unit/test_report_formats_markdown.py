@@ -11,6 +11,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
 from fakerun.report.formats.markdown import render
+from fakerun.report.page.detail import Detail
 from tests.unit.records_by_hand import collective, in_order, job, run, site
 from tests.unit.test_report_formats_text import PAGES, traced
 
@@ -43,13 +44,13 @@ def test_neither_width_nor_colour_changes_it() -> None:
 def test_nothing_is_clipped() -> None:
     place = f"{'directory/' * 20}train.py:9"
     calls = in_order([collective(call_site=place, module=f"{'layers.0.' * 20}w1")])
-    page = render(build_report(job(), run(RankRecord(rank=0, devices=(0,), collectives=calls))), trace=True)
+    page = render(build_report(job(), run(RankRecord(rank=0, devices=(0,), collectives=calls))), detail=Detail(trace=True))
     assert place in page
     assert f"{'layers.0.' * 20}w1" in page
 
 
 def test_trace_adds_the_calls() -> None:
-    assert render(traced(), trace=True).count("| broadcast |") == 1
+    assert render(traced(), detail=Detail(trace=True)).count("| broadcast |") == 1
     assert "| broadcast |" not in render(traced())
 
 

@@ -17,6 +17,7 @@ from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankR
 from fakerun.report import Report, build_report
 from fakerun.report.formats.text import render
 from fakerun.report.formats.text.style import FILE_WIDTH
+from fakerun.report.page.detail import Detail
 from tests.unit.records_by_hand import GIB, H100, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -120,7 +121,7 @@ def traced() -> Report:
 
 def test_trace_has_every_call_in_order() -> None:
     report = traced()
-    assert render(report, trace=True) == (GOLDEN / "trace.txt").read_text(encoding="utf-8")
+    assert render(report, detail=Detail(trace=True)) == (GOLDEN / "trace.txt").read_text(encoding="utf-8")
     assert "in order" not in render(report)
 
 
@@ -128,20 +129,29 @@ def test_trace_has_everything_in_a_file_and_says_what_is_missing_in_a_narrow_ter
     place: dict[str, Any] = {"module": "layers.0.feed_forward.w1", "call_site": "scripts/programs/llama/feed_forward.py:88"}
     calls = in_order([collective(step=0, **place), collective(step=1, **place)])
     report = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=2, collectives=calls)))
-    in_a_file = render(report, trace=True)
+    in_a_file = render(report, detail=Detail(trace=True))
     assert in_a_file.count(place["module"]) == in_a_file.count(place["call_site"]) == 2
-    narrow = render(report, trace=True, width=100)
+    narrow = render(report, detail=Detail(trace=True), width=100)
     assert "\nnot shown in 100 columns: module\n" in narrow
     assert narrow.count(" .../feed_forward.py:88\n") == 2
     assert max(map(len, narrow.splitlines())) <= 100
 
 
-@pytest.mark.parametrize("width", [None, 80, 100, 140])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("width", [None, 60, 80, 100, 140])
+@pytest.mark.parametrize("name", [*PAGES, "many_ranks"])
 def test_page_fits_a_terminal(name: str, width: int | None) -> None:
-    lines = render(PAGES[name](), width=width).splitlines()
-    assert max(map(len, lines)) <= (width or FILE_WIDTH)
-    assert len(lines) <= 66
+    lines = render({**PAGES, "many_ranks": many_ranks}[name](), width=width).splitlines()
+    own_width = [line for line in lines if line.strip() not in TRACEBACK and line != lines[0]]
+    assert max(map(len, own_width)) <= (width or FILE_WIDTH)
+    if width != 60:
+        assert len(lines) <= 72
+
+
+@pytest.mark.parametrize("name", [*PAGES, "many_ranks"])
+def test_the_summary_is_the_first_and_the_last_line(name: str) -> None:
+    lines = render({**PAGES, "many_ranks": many_ranks}[name]()).splitlines()
+    assert lines[0] == lines[-1]
+    assert lines[0].startswith(("OK  peak", "OK  no device memory", "NOT OK  peak", "SCRIPT FAILED  peak"))
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -190,11 +200,11 @@ def test_a_finding_at_several_call_sites_is_one() -> None:
     ]
     other = replace(notes[0], message="something else")
     page = render(build_report(job(), run(RankRecord(rank=0, findings=(notes[0], other, notes[1])))))
-    assert page.endswith(
-        "Findings\n"
+    assert (
+        "\nFindings\n"
         "note  unknown-value  at train.py:8, train.py:9\n  made up\n  hint: beware\n"
-        "note  unknown-value  at train.py:8\n  something else\n  hint: beware\n"
-    )
+        "note  unknown-value  at train.py:8\n  something else\n  hint: beware\n\n"
+    ) in page
 
 
 def test_an_interruption_is_no_failure_of_the_script() -> None:

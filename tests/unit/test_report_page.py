@@ -6,20 +6,24 @@ from typing import Any
 
 import pytest
 
+from fakerun.analysis.gate import Gate
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
+from fakerun.records.memory import Category
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Findings, Section, Table, Traceback
+from fakerun.report.page.detail import Detail
 from tests.unit.records_by_hand import GIB, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
-from tests.unit.test_report_formats_text import PAGES
+from tests.unit.test_report_formats_text import PAGES, many_ranks
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="ValueError: no")
 
 
 def section(report: Report, title: str, *, trace: bool = False) -> Section:
-    (found,) = (
-        each for each in page_of(report, trace=trace).sections if each.title == title or each.title.startswith(f"{title} collective")
-    )
+    sections = page_of(report, Detail(trace=trace)).sections
+    (found,) = (each for each in sections if each.title == title or each.title.startswith(f"{title} collective"))
     return found
 
 
@@ -41,21 +45,21 @@ def texts(value: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_text_knows_a_terminal(name: str) -> None:
-    found = list(texts(page_of(PAGES[name](), trace=True)))
+    found = list(texts(page_of(PAGES[name](), Detail(trace=True))))
     assert found
     assert not [text for text in found if "\x1b" in text or "\u00a0" in text or "\n" in text]
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_row_has_a_cell_for_each_column(name: str) -> None:
-    for each in page_of(PAGES[name](), trace=True).sections:
+    for each in page_of(PAGES[name](), Detail(trace=True)).sections:
         for part in each.blocks:
             if isinstance(part, Table):
                 assert {len(row.cells) for row in (*part.rows, *part.totals)} == {len(part.columns)}
 
 
 def test_what_needs_attention_comes_last() -> None:
-    titles = [each.title for each in page_of(PAGES["four_ranks_of_which_three_fail"](), trace=True).sections]
+    titles = [each.title for each in page_of(PAGES["four_ranks_of_which_three_fail"](), Detail(trace=True)).sections]
     assert titles[:2] == ["Ranks", "Collectives of rank 0"]
     assert titles[-2:] == ["Findings", "Ranks that did not finish"]
     assert len([title for title in titles if title.startswith("Every collective call")]) == 3
@@ -157,9 +161,66 @@ def test_where_ranks_were_stopped(lines: list[str | None], places: tuple[str, ..
 
 @pytest.mark.parametrize(
     ("asked", "completed", "text"),
-    [(2, (2, 2), "2 steps"), (1, (1,), "1 step"), (2, (0, 1), "0-1 of 2 steps"), (None, (5,), "5 steps"), (None, (4, 5), "4-5 steps")],
+    [
+        (2, (2, 2), "2 steps"),
+        (2, (8,), "8 steps"),
+        (1, (1,), "1 step"),
+        (2, (0, 1), "0-1 of 2 steps"),
+        (None, (5,), "5 steps"),
+        (None, (4, 5), "4-5 steps"),
+    ],
 )
 def test_how_many_steps_of_those_asked_for(asked: int | None, completed: tuple[int, ...], text: str) -> None:
     records = [RankRecord(rank=rank, steps=steps) for rank, steps in enumerate(completed)]
     (values,) = (fact.values for fact in page_of(build_report(job(steps=asked), run(*records))).facts.facts if fact.label == "simulated")
     assert values[1] == text
+
+
+def summary_of(report: Report) -> str:
+    summary = page_of(report).summary
+    return f"{summary.verdict}  {summary.text}"
+
+
+def report_of_rank(**fields: Any) -> Report:
+    weights = timeline([block(GIB, Category.PARAMETER, module="layer")], [0])
+    rank = RankRecord(rank=0, devices=(0,), memory=weights, **fields)
+    return build_report(job(), run(rank), Gate(ignored=frozenset({FindingCode.MESH_RESIZED})))
+
+
+def test_the_summary_of_a_run_without_findings() -> None:
+    calls = in_order([collective(step=0), collective(step=1, nbytes=2 * GIB)])
+    assert summary_of(report_of_rank(steps=2, collectives=calls)) == (
+        "OK  peak 1.00 GiB of 79.1 GiB, 3.00 GiB bus bytes per step, no errors; not checked: 3 of 4 ranks"
+    )
+
+
+def test_the_summary_says_what_is_ignored_and_what_was_not_run() -> None:
+    findings = tuple(
+        Finding(code=code, message="one") for code in (FindingCode.NON_MEMBER, FindingCode.MESH_RESIZED, FindingCode.NOT_SAVED)
+    )
+    assert summary_of(report_of_rank(steps=2, findings=findings, stopped_at=site("train.py:9"))) == (
+        "OK  peak 1.00 GiB of 79.1 GiB, 0 B bus bytes per step, no errors, 1 warning, 1 ignored; "
+        "not checked: 3 of 4 ranks, what follows step 1"
+    )
+
+
+def test_the_summary_of_ranks_that_failed() -> None:
+    assert summary_of(report_of_rank(failure=NO)) == (
+        "SCRIPT FAILED  peak 1.00 GiB of 79.1 GiB, 1 rank failed, no errors; not checked: 3 of 4 ranks"
+    )
+
+
+def test_the_summary_counts_ranks_that_are_only_assumed() -> None:
+    assert summary_of(many_ranks()).endswith("; not checked: 2044 of 2048 ranks (assumed)")
+
+
+def test_as_many_tensors_as_asked_for() -> None:
+    blocks = [block(GIB - i, Category.PARAMETER, module=f"layer{i}", shape=(i + 1,)) for i in range(12)]
+    report = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, memory=timeline(blocks, range(12)))))
+
+    def listed(detail: Detail) -> int:
+        (peak,) = (each for each in page_of(report, detail).sections if each.title == "Allocated at the peak")
+        (tensors,) = (each for each in peak.blocks if isinstance(each, Table))
+        return sum("smaller tensors" not in row.cells for row in tensors.rows)
+
+    assert [listed(detail) for detail in (Detail(), Detail(tensors=3), Detail(tensors=100))] == [8, 3, 12]

@@ -64,9 +64,9 @@ class DeviceArguments(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _map(self, value: Any, *, ordinal: bool) -> Any:
-        if type(value) is int and ordinal:
+        if ordinal and isinstance(value, int) and not isinstance(value, bool):
             value = torch.device(ACCELERATOR, value)
-        elif type(value) is str and value.startswith(ACCELERATOR):
+        elif isinstance(value, str) and value.startswith(ACCELERATOR):
             value = torch.device(value)
         if isinstance(value, torch.device) and value.type == ACCELERATOR:
             self._devices.index(value)
@@ -92,7 +92,7 @@ class DeviceArguments(TorchFunctionMode):
 
     def _device(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """`torch.device(1)` means the accelerator's ordinal."""
-        if len(args) == 1 and type(args[0]) is int and not kwargs:
+        if len(args) == 1 and isinstance(args[0], int) and not isinstance(args[0], bool) and not kwargs:
             return torch.device(ACCELERATOR, args[0])
         return func(*args, **kwargs)
 

@@ -1,8 +1,16 @@
-"""Placeholders for unknown values, as documented: float 1.0, int 1, bool False."""
+"""Placeholders for unknown values, as documented: float 1.0, int 1, bool False; in a check of the program, what lets it pass."""
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+
+from fakerun.syntax.checks import Wanted, wanted
+from fakerun.syntax.frames import program_frames
+
+_CALLERS = 12
+"""How many calls a value is followed through, from the read to the check."""
 
 
 def placeholder_value(dtype: torch.dtype) -> Any:
@@ -10,6 +18,25 @@ def placeholder_value(dtype: torch.dtype) -> Any:
     if dtype is torch.bool:
         return False
     return 1.0 if dtype.is_floating_point or dtype.is_complex else 1
+
+
+def placeholder_for_check(dtype: torch.dtype) -> Any:
+    """The value of this dtype with which the check that the program is making passes; None if it makes none, or no value is found."""
+    needed = wanted(program_frames(_CALLERS))
+    return None if needed is None else next(filter(needed.holds, _candidates(dtype, needed)), None)
+
+
+def _candidates(dtype: torch.dtype, needed: Wanted) -> Iterator[Any]:
+    """Values to try: the ordinary placeholder, and those at which truth, or the comparison, changes."""
+    yield placeholder_value(dtype)
+    if dtype is torch.bool:
+        yield True
+        return
+    as_dtype = float if dtype.is_floating_point or dtype.is_complex else int
+    yield as_dtype(0)
+    if needed.comparison is not None and math.isfinite(needed.comparison.other):
+        other = as_dtype(needed.comparison.other)
+        yield from (other, other + 1, other - 1, 2 * other, other / 2 if as_dtype is float else other // 2)
 
 
 def placeholder_tensor(like: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:

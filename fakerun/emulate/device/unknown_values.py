@@ -1,7 +1,8 @@
 """Answers operators that read unknown values.
 
 Most values on the simulated accelerator are unknown. Where the script reads one, it gets a placeholder (float 1.0, int 1, bool False), and
-a finding has the line: control flow that depends on the value may differ on real hardware.
+a finding has the line: control flow that depends on the value may differ on real hardware. Where the script checks one (an assertion, a
+condition of which a branch only raises), the check passes: on most data it does, and there is nothing to simulate after a failure.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from fakerun.emulate.device.assumed_choices import ROUTING_FINDINGS
 from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
-from fakerun.emulate.device.placeholders import placeholder_tensor, placeholder_value
+from fakerun.emulate.device.placeholders import placeholder_for_check, placeholder_tensor, placeholder_value
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
 from fakerun.records.finding_code import FindingCode
 from fakerun.torch_private import FakeTensor, operator_name, pytree
@@ -33,6 +34,9 @@ _UNVERIFIED = (
 )
 """The hint of findings about a read value: what the script does with it (a comparison in Python) cannot be observed."""
 
+_NOT_COMPUTED = "which a dry run does not compute"
+_SKIP_CHECK = "Skip what depends on the value in a dry run, for example behind an environment variable that the job sets."
+
 
 class UnknownValues:
     """Handlers for operators that read values: `.item()`, copies to the host, results whose shape depends on data."""
@@ -42,6 +46,7 @@ class UnknownValues:
         self._routing = context.job.routing
         self._findings = context.findings
         self._host_waits = context.part(HostWaits)
+        self._reads = context.reads
         self._silenced = 0
         self.wrote_placeholders = False
         """Whether a host tensor was filled with placeholders, which may have been copied anywhere since."""
@@ -54,7 +59,7 @@ class UnknownValues:
         mode.handle(aten._to_copy.default, self._copy)
         mode.handle(aten.copy_.default, self._copy_into)
         mode.handle(aten.is_pinned.default, lambda func, args, kwargs: False)
-        mode.handle(aten.equal.default, self._answer)
+        mode.handle(aten.equal.default, self._equal)
         mode.handle(aten._is_all_true.default, self._is_valid)
 
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -63,8 +68,27 @@ class UnknownValues:
         known = self._read(args[0])
         if known is not None:
             return known.item()
-        self._note("the value of a device tensor")
-        return placeholder_value(args[0].dtype)
+        return self._checked("the value of a device tensor", args[0].dtype, placeholder_value(args[0].dtype))
+
+    def _equal(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Whether two tensors are equal. Tensors of different shapes are not, whatever they hold."""
+        if args[0].shape == args[1].shape:
+            return self._answer(func, args, kwargs)
+        return func(*map(placeholder_tensor, args))
+
+    def _checked(self, what: str, dtype: torch.dtype, placeholder: Any) -> Any:
+        """The value with which a check of the script passes, or the placeholder, and a finding about it."""
+        value = None if self._silenced else placeholder_for_check(dtype)
+        if value is None:
+            self._note(what)
+            return placeholder
+        self._reads.placeholder_read(what, reason=_NOT_COMPUTED, way_round=_SKIP_CHECK)
+        self._findings.note(
+            FindingCode.ASSUMED_CHECK,
+            f"the script checks {what}, {_NOT_COMPUTED}. The check was assumed to pass.",
+            hint="On a GPU the check may fail. What the script does then was not run.",
+        )
+        return value
 
     def _is_valid(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Called by torch to check arguments (of distributions): unknown values are assumed to be valid."""
@@ -134,9 +158,11 @@ class UnknownValues:
         self._host_waits.wait()
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
-        self._note_shape_dependence(func, args[1:2] if func is aten.masked_select.default else fakes)
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_placeholder, (list(args), dict(kwargs)))
         output = func(*real_args, **real_kwargs)
+        if isinstance(output, bool) and not exact:
+            return self._checked(f"the result of {operator_name(func)}", torch.bool, output)
+        self._note_shape_dependence(func, args[1:2] if func is aten.masked_select.default else fakes)
         device = fakes[0].device
         return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device, exact, assumed), output)
 
@@ -165,7 +191,7 @@ class UnknownValues:
         known = self._read(tensor)
         if known is not None:
             return known
-        self._note("the values of a device tensor", hint="A real run prints other values.")
+        self._note("the values of a device tensor", hint="A real run prints other values.", printed=True)
         return torch.full((), placeholder_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -185,30 +211,41 @@ class UnknownValues:
         finally:
             self._silenced -= 1
 
-    def _note(self, what: str, *, hint: str = _UNVERIFIED) -> None:
+    def _note(self, what: str, *, hint: str = _UNVERIFIED, printed: bool = False) -> None:
         if self._silenced:
             return
+        if not printed:
+            self._reads.placeholder_read(what, reason=_NOT_COMPUTED, way_round=_SKIP_CHECK)
         self._findings.note(
             FindingCode.UNKNOWN_VALUE,
-            f"the script reads {what}, which a dry run does not compute. It gets a placeholder (float 1.0, int 1, bool False).",
+            f"the script reads {what}, {_NOT_COMPUTED}. It gets a placeholder (float 1.0, int 1, bool False).",
             hint=hint,
         )
 
     def _note_assumed(self, assumed: int) -> None:
         if assumed & ROUTING and not self._silenced:
             message, hint = ROUTING_FINDINGS[self._routing]
+            self._reads.placeholder_read(
+                "a value that follows from choices among unknown scores", reason="which --routing decides", way_round=_SKIP_CHECK
+            )
             self._findings.note(FindingCode.ASSUMED_ROUTING, message, hint=hint)
         if assumed & PEERS:
             self.report_assumed_peers()
 
     def report_assumed_peers(self) -> None:
         """Add a finding: the script reads values that other ranks are assumed to contribute."""
-        if not self._silenced:
-            self._findings.note(
-                FindingCode.PEERS_ASSUMED,
-                "the script reads values that depend on ranks that are not simulated. They were assumed to contribute what this rank does.",
-                hint="What depends on the values is unverified. Simulate these ranks too (--ranks all, or a list) to make them exact.",
-            )
+        if self._silenced:
+            return
+        self._reads.placeholder_read(
+            "values that depend on ranks that are not simulated",
+            reason="which were assumed to contribute what this rank does",
+            way_round="Simulate these ranks too (--ranks all, or a list).",
+        )
+        self._findings.note(
+            FindingCode.PEERS_ASSUMED,
+            "the script reads values that depend on ranks that are not simulated. They were assumed to contribute what this rank does.",
+            hint="What depends on the values is unverified. Simulate these ranks too (--ranks all, or a list) to make them exact.",
+        )
 
 
 def unknown_values(context: EmulationContext) -> None:

@@ -33,23 +33,24 @@ from fakerun.report.formats.json_document import (
     VolumeDocument,
 )
 from fakerun.report.model import DeviceMemory, GroupTraffic, PhysicalDeviceReport, RankReport, Report, Volume
+from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
 
 
-def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
-    """The whole report, one collective call, module, tensor group and finding a line; with every call, whatever `trace` says."""
-    return "".join(_lines(as_document(report), "")) + "\n"
+def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The whole report, one collective call, module, tensor group and finding a line; always with every call."""
+    return "".join(_lines(as_document(report, detail), "")) + "\n"
 
 
-def as_document(report: Report) -> ReportDocument:
+def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
     """The JSON document as plain Python data."""
     return {
         "schema_version": SCHEMA_VERSION,
         "fakerun_version": report.fakerun_version,
         "torch_version": report.torch_version,
         "job": _job(report),
-        "ranks": [_rank(rank) for rank in report.ranks],
+        "ranks": [_rank(rank, detail) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "devices": [_node_device(each) for each in report.devices],
         "findings": [_finding(finding) for finding in report.findings],
@@ -77,7 +78,7 @@ def _job(report: Report) -> JobDocument:
     }
 
 
-def _rank(rank: RankReport) -> RankDocument:
+def _rank(rank: RankReport, detail: Detail) -> RankDocument:
     record = rank.record
     return {
         "rank": record.rank,
@@ -86,7 +87,7 @@ def _rank(rank: RankReport) -> RankDocument:
         "steps": record.steps,
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "traffic": [_group_traffic(group) for group in rank.traffic.groups],
-        "memory": _memory(rank),
+        "memory": _memory(rank, detail),
         "failure": None if record.failure is None else _failure(record.failure),
         "blocked": None if record.blocked is None else _blocked(record.blocked),
         "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
@@ -139,7 +140,7 @@ def _volume(volume: Volume) -> VolumeDocument:
     }
 
 
-def _memory(rank: RankReport) -> MemoryDocument:
+def _memory(rank: RankReport, detail: Detail) -> MemoryDocument:
     device = rank.largest_device
     footprint = device.footprint
     return {
@@ -153,7 +154,7 @@ def _memory(rank: RankReport) -> MemoryDocument:
         "per_step_peak_bytes": list(footprint.per_step_peak_bytes),
         "unfinished_step_peak_bytes": footprint.unfinished_step_peak_bytes,
         "modules_at_peak": _modules(device),
-        "largest_tensors_at_peak": _tensors(device),
+        "largest_tensors_at_peak": _tensors(device, _LARGEST_TENSORS if detail.tensors is None else detail.tensors),
         "devices": [_device(each) for each in rank.devices],
     }
 
@@ -180,7 +181,7 @@ def _modules(device: DeviceMemory) -> list[ModuleDocument]:
     return [{"module": share.module, "instances": share.instances, "nbytes": share.nbytes} for share in device.modules]
 
 
-def _tensors(device: DeviceMemory) -> list[TensorsDocument]:
+def _tensors(device: DeviceMemory, shown: int) -> list[TensorsDocument]:
     return [
         {
             "category": group.category.value,
@@ -191,7 +192,7 @@ def _tensors(device: DeviceMemory) -> list[TensorsDocument]:
             "nbytes": group.nbytes,
             "call_site": _call_site(group.call_site),
         }
-        for group in device.tensors[:_LARGEST_TENSORS]
+        for group in device.tensors[:shown]
     ]
 
 
@@ -231,6 +232,7 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
         "traceback": failure.traceback,
         "exit_code": failure.exit_code,
         "call_site": _call_site(failure.call_site),
+        "placeholder_reads": [_site(site) for site in failure.placeholder_reads],
     }
 
 
@@ -256,7 +258,11 @@ def _finding(finding: Finding) -> FindingDocument:
 
 
 def _call_site(site: CallSite | None) -> CallSiteDocument | None:
-    return None if site is None else {"path": site.path, "line": site.line, "function": site.function}
+    return None if site is None else _site(site)
+
+
+def _site(site: CallSite) -> CallSiteDocument:
+    return {"path": site.path, "line": site.line, "function": site.function}
 
 
 def _lines(value: Any, indent: str) -> Iterator[str]:

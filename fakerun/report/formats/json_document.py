@@ -291,6 +291,8 @@ class FailureDocument(TypedDict):
     """As the shell would see it: 128 plus the number for a signal."""
     call_site: CallSiteDocument | None
     """The user's line; null where it is not known."""
+    placeholder_reads: list[CallSiteDocument]
+    """Lines that had read values which nobody computed: the failure may follow from them. Empty where it is known to, or none had."""
 
 
 class BlockedDocument(TypedDict):

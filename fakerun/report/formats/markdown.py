@@ -6,8 +6,9 @@ from itertools import pairwise
 
 from fakerun.report.model import Report
 from fakerun.report.page import page_of
-from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Table, Tone
+from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Summary, Table, Tone
 from fakerun.report.page.blocks import Traceback as TracebackBlock
+from fakerun.report.page.detail import SHORT, Detail
 
 _SPECIAL = re.compile(r"[\\`*\[<|~]|(?<!\w)_|_(?!\w)")
 _NUMBER_SIGN = re.compile(r"#(?=\d)")
@@ -16,10 +17,10 @@ _INDENT = "&emsp;"
 _TONES = {Tone.GOOD: "**{}**", Tone.BAD: "**{}**", Tone.MUTED: "<sub>{}</sub>"}
 
 
-def render(report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str:
+def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The same page as the text format, with headings, tables and fenced tracebacks."""
-    page = page_of(report, trace=trace)
-    parts = [f"# {_escaped(page.title)}", *_blocks([page.facts])]
+    page = page_of(report, detail)
+    parts = [f"# {_escaped(page.title)}", _summary(page.summary), *_blocks([page.facts])]
     for section in page.sections:
         parts += _section(section)
     return "".join(f"{_gap(before, part)}{part}" for before, part in pairwise(("", *parts))) + "\n"
@@ -56,6 +57,10 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
                 yield from map(_finding, block.items)
             case TracebackBlock():
                 yield from _traceback(block)
+
+
+def _summary(summary: Summary) -> str:
+    return f"**{_escaped(summary.verdict)}** {_escaped(summary.text)}"
 
 
 def _prose(prose: Prose) -> str:

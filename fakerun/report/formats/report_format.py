@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fakerun.report.model import Report
+from fakerun.report.page.detail import SHORT, Detail
 
 
 class Render(Protocol):
     """The same report always gives the same text.
 
-    `trace` asks for every collective call as well as sums where the format makes the choice; `color` allows ANSI colours; `width` is
+    `detail` says how much to show where the format makes the choice; `color` allows ANSI colours; `width` is
     that of the terminal, None for a file or a pipe. A text ends with a newline.
     """
 
-    def __call__(self, report: Report, /, *, trace: bool = False, color: bool = False, width: int | None = None) -> str | bytes: ...
+    def __call__(self, report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,19 +13,23 @@ from fakerun.report.model import Report
 from fakerun.report.page.blocks import Page, Section
 from fakerun.report.page.calls import calls_section
 from fakerun.report.page.collectives import collectives_section
+from fakerun.report.page.detail import SHORT, Detail
 from fakerun.report.page.failures import failures_section
 from fakerun.report.page.findings import findings_section
 from fakerun.report.page.header import header_facts, title
 from fakerun.report.page.memory import memory_sections
 from fakerun.report.page.ranks import ranks_section
+from fakerun.report.page.summary import summary
+
+_TENSORS_SHOWN = 8
 
 
-def page_of(report: Report, *, trace: bool = False) -> Page:
-    """The page about the rank with the least headroom, and a line for each class of ranks if there are several. `trace` adds every call.
+def page_of(report: Report, detail: Detail = SHORT) -> Page:
+    """The page about the rank with the least headroom, and a line for each class of ranks if there are several.
 
     What needs attention comes last: that is what a terminal shows when the command has ended.
     """
-    page = Page(title=title(report), facts=header_facts(report), sections=tuple(_sections(report, trace=trace)))
+    page = Page(summary=summary(report), title=title(report), facts=header_facts(report), sections=tuple(_sections(report, detail)))
     return cast("Page", _printable(page))
 
 
@@ -45,14 +49,14 @@ def _is_plain(part: tuple[Any, ...]) -> bool:
     return all(type(each) is str for each in part) and "".join(part).isprintable()
 
 
-def _sections(report: Report, *, trace: bool) -> Iterator[Section]:
+def _sections(report: Report, detail: Detail) -> Iterator[Section]:
     rank = report.largest
     if len(report.ranks) > 1:
         yield ranks_section(report)
     if rank is not None and not (rank.record.failure and not rank.record.collectives and rank.largest_device.footprint.peak_block is None):
         yield collectives_section(rank, nnodes=report.job.nnodes)
-        yield from memory_sections(rank, report.job.hardware)
-    if trace:
+        yield from memory_sections(rank, report.job.hardware, tensors_shown=_TENSORS_SHOWN if detail.tensors is None else detail.tensors)
+    if detail.trace:
         yield from (calls_section(each.example) for each in report.classes)
     if report.findings:
         yield findings_section(report)

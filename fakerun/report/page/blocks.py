@@ -172,9 +172,19 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A title, facts that say what the page is about, and sections in order; what needs attention comes last."""
+class Summary:
+    """The result in one line: `OK` or another verdict, and the figures."""
 
+    verdict: str
+    tone: Tone
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The result in a line, a title, facts that say what the page is about, and sections in order; what needs attention comes last."""
+
+    summary: Summary
     title: str
     facts: Facts
     sections: tuple[Section, ...]

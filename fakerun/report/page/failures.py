@@ -4,16 +4,18 @@ Ranks that failed come before those that are blocked, which may wait for them.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from fakerun.call_site import CallSite
 from fakerun.printable import cut, printable
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report.model import BlockedReport, FailureReport, Report
-from fakerun.report.page.blocks import Section, Traceback
-from fakerun.units import name_ranks
+from fakerun.report.page.blocks import Prose, Section, Traceback
+from fakerun.units import join_words, name_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
+_SITES_SHOWN = 3
 _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
 
@@ -27,7 +29,22 @@ _END_OF_STDERR = "The end of its stderr:"
 def failures_section(report: Report) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
     failures = [_traceback(each, in_full=number == 0) for number, each in enumerate(report.failures)]
-    return Section(title="Ranks that did not finish", blocks=(*failures, *map(_blocked, report.blocked)))
+    reads = [read for each in report.failures[:1] for read in _placeholder_reads(each)]
+    return Section(title="Ranks that did not finish", blocks=(*failures, *reads, *map(_blocked, report.blocked)))
+
+
+def _placeholder_reads(each: FailureReport) -> Iterator[Prose]:
+    sites = each.failure.placeholder_reads
+    if sites:
+        yield Prose(
+            text=f"Before it failed, {name_ranks(each.ranks[:1])} had read values that a dry run does not compute, at "
+            f"{_some_of(sites)}: the failure may follow from them."
+        )
+
+
+def _some_of(sites: Sequence[CallSite]) -> str:
+    shown = [*map(str, sites[:_SITES_SHOWN]), *([f"{len(sites) - _SITES_SHOWN} others"] if len(sites) > _SITES_SHOWN else [])]
+    return join_words(shown)
 
 
 def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:

@@ -53,7 +53,7 @@ def _steps(report: Report) -> str:
     fewest, most = report.steps_completed
     asked = most if report.job.steps is None else report.job.steps
     done = str(most) if fewest == most else f"{fewest}-{most}"
-    if fewest == most == asked or report.job.steps is None:
+    if fewest >= asked or report.job.steps is None:
         return f"{done} step{'s' * (most != 1)}"
     return f"{done} of {asked} step{'s' * (asked != 1)}"
 

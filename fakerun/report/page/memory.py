@@ -12,10 +12,9 @@ from fakerun.units import format_bytes, name_ranks
 
 _MODULES_SHOWN = 8
 _MODULE_WIDTH = 22
-_TENSORS_SHOWN = 8
 
 
-def memory_sections(rank: RankReport, hardware: Accelerator) -> tuple[Section, ...]:
+def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: int) -> tuple[Section, ...]:
     """The verdict on the rank's largest device, where its peak was, and what was allocated then by category, module and tensor."""
     title = f"Memory of rank {rank.record.rank}"
     device = rank.largest_device
@@ -35,7 +34,7 @@ def memory_sections(rank: RankReport, hardware: Accelerator) -> tuple[Section, .
             remark=Prose(text="by category, by module, and the largest tensors"),
             blocks=(
                 SideBySide(left=_categories(device), right=_modules(device)),
-                _tensors(device),
+                _tensors(device, tensors_shown),
                 Prose(text=f"Counted: {COUNTED}. Not counted: {NOT_COUNTED}.", tone=Tone.MUTED),
             ),
             level=2,
@@ -133,12 +132,12 @@ def _modules(device: DeviceMemory) -> Table:
     return Table(columns=columns, rows=tuple(rows))
 
 
-def _tensors(device: DeviceMemory) -> Table:
+def _tensors(device: DeviceMemory, shown: int) -> Table:
     columns = (
         Column(heading="tensor", clip=Clip.KEEP_START, min_width=28),
         Column(heading="", align="right"),
         Column(heading="bytes", align="right"),
-        Column(heading="category"),
+        Column(heading="category", priority=2),
         Column(heading="module", clip=Clip.KEEP_MODULE, min_width=18, priority=1),
         Column(heading="allocated at", clip=Clip.KEEP_FILE, min_width=16),
     )
@@ -153,9 +152,9 @@ def _tensors(device: DeviceMemory) -> Table:
                 str(group.call_site or "-"),
             )
         )
-        for group in device.tensors[:_TENSORS_SHOWN]
+        for group in device.tensors[:shown]
     ]
-    rest = device.tensors[_TENSORS_SHOWN:]
+    rest = device.tensors[shown:]
     if rest:
         count, nbytes = sum(group.count for group in rest), sum(group.nbytes for group in rest)
         rows.append(Row(cells=("smaller tensors", f"x {count}", format_bytes(nbytes), "", "", "")))

@@ -16,13 +16,13 @@ def ranks_section(report: Report) -> Section:
     columns = (
         Column(heading="ranks", clip=Clip.KEEP_START, min_width=9),
         Column(heading="count", align="right", priority=2),
-        *((Column(heading="position", clip=Clip.KEEP_START, min_width=12),) if report.mesh else ()),
+        *((Column(heading="position", clip=Clip.KEEP_START, min_width=12, priority=5),) if report.mesh else ()),
         Column(heading="status"),
         Column(heading="allocated", span="peak", align="right"),
         Column(heading="in", span="peak", priority=1),
         Column(heading="headroom", align="right"),
         Column(heading="calls", span="last step", align="right", priority=3),
-        Column(heading="bus bytes", span="last step", align="right"),
+        Column(heading="bus bytes", span="last step", align="right", priority=4),
     )
     table = Table(columns=columns, rows=tuple(_row(each) for each in classes[:_SHOWN]), note=_rest(classes[_SHOWN:]))
     return Section(title="Ranks", remark=Prose(text=_counts(report)), blocks=(table,))

@@ -15,6 +15,7 @@ from fakerun.report.page.blocks import (
     Section,
     Series,
     SideBySide,
+    Summary,
     Table,
     Tone,
     Traceback,
@@ -25,11 +26,21 @@ _HEADING_LINES = 2
 
 
 def page_lines(page: Page, style: Style) -> list[str]:
-    """The title and its facts, then the sections, a blank line before each."""
-    lines = [style.bold(clip_end(page.title, style.width)), *_block(page.facts, style, _label_width([page.facts]))]
+    """The summary, the title and its facts, then the sections, a blank line before each, and the summary again: terminals show the end."""
+    summary = _summary(page.summary, style)
+    lines = [*summary, style.bold(clip_end(page.title, style.width)), *_block(page.facts, style, _label_width([page.facts]))]
     for section in page.sections:
         lines += ["", *_section(section, style)]
-    return lines
+    return [*lines, "", *summary]
+
+
+def _summary(summary: Summary, style: Style) -> list[str]:
+    """The verdict, and the figures behind it: one line in a file, where `head -1` shows it; on a terminal they go on below."""
+    if style.terminal_width is None:
+        return [f"{_toned(summary.verdict, summary.tone, style)}  {summary.text}"]
+    room = " " * (len(summary.verdict) + 2)
+    first, *rest = style.wrapped(summary.text, indent="  ", first_indent=room)
+    return [f"{_toned(summary.verdict, summary.tone, style)}  {first.removeprefix(room)}", *rest]
 
 
 def _section(section: Section, style: Style) -> list[str]:

@@ -1,0 +1,205 @@
+"""What rewritten modules call instead of the operations of Python that would read a followed number unseen.
+
+Each does what the operation does; the names are those by which `rewriting.py` calls them. The caller is the program's own frame.
+"""
+
+import functools
+import itertools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fakerun.emulate.rank_tracking.tables import contains as _contains
+from fakerun.emulate.rank_tracking.tables import is_followed, plain, read, report_value
+from fakerun.emulate.rank_tracking.text import RankText, joined
+from fakerun.emulate.rank_tracking.tracker import active, note
+from fakerun.emulate.rank_tracking.values import FOLLOWED, RankFloat, RankInt, follow, whole
+from fakerun.records.rank_function import RankOperation
+
+__all__ = ["callee", "contains", "item", "join", "key", "method", "percent", "seed", "slice_of"]
+
+join = joined
+key = plain
+slice_of = slice
+
+
+def contains(value: Any, collection: Any) -> bool:
+    """`value in collection`."""
+    if active.tracker is not None and is_followed(value):
+        return _contains(collection, value, active.tracker, sys._getframe(1))
+    return value in collection
+
+
+def item(table: Any, place: Any) -> Any:
+    """`table[place]`."""
+    if active.tracker is not None and is_followed(place):
+        return read(table, place, table.__getitem__, active.tracker, sys._getframe(1))
+    return table[place]
+
+
+def percent(text: Any, values: Any) -> Any:
+    """`text % values`."""
+    written = text % values
+    parts = values if isinstance(values, tuple) else values.values() if isinstance(values, dict) else (values,)
+    return RankText.of(written, None) if any(map(is_followed, parts)) else written
+
+
+def seed(value: Any) -> Any:
+    """The seed of random numbers."""
+    if is_followed(value):
+        note("seed")
+        return plain(value)
+    return value
+
+
+def callee(function: Any) -> Any:
+    """The function that a name of one of Python's functions stands for where it is called; the program may have given it another one."""
+    try:
+        return _FUNCTIONS.get(function, function)
+    except TypeError:  # it has no hash
+        return function
+
+
+def method(owner: Any, name: str) -> Any:
+    """A method of an object where it is called: of Python's own collections and texts one that follows its arguments."""
+    own: Callable[..., Any] = getattr(owner, name)
+    if type(own) is not _BUILTIN_METHOD:
+        return own
+    following = _METHODS.get((type(owner), name))
+    if following is None:
+        return own
+    if following is _joined:
+        return functools.partial(_joined, own)
+
+    def follows(*args: Any, **more: Any) -> Any:
+        if active.tracker is None or not (any(map(is_followed, args)) or any(map(is_followed, more.values()))):
+            return own(*args, **more)
+        return following(own, *args, **more)
+
+    return follows
+
+
+def _get(own: Any, wanted: Any, *default: Any) -> Any:
+    assert active.tracker is not None
+    answer = default[0] if default else None
+    return read(own.__self__, wanted, lambda place: own(place, *default), active.tracker, sys._getframe(2), default=answer)
+
+
+def _pop(own: Any, wanted: Any, *default: Any) -> Any:
+    assert active.tracker is not None
+    answer = {"default": default[0]} if default else {}
+    return read(own.__self__, wanted, lambda place: own(place, *default), active.tracker, sys._getframe(2), **answer)
+
+
+def _index(own: Any, value: Any, *bounds: Any) -> Any:
+    """`table.index(rank)`: the place goes on as a function of the rank."""
+    place, tracker = own(plain(value), *map(plain, bounds)), active.tracker
+    table = own.__self__
+    assert tracker is not None
+    if bounds or not isinstance(value, FOLLOWED) or not all(type(entry) is int for entry in table):
+        tracker.unfollowed("index", sys._getframe(2))
+        return place
+    return follow(place, tracker.expressions.unary(RankOperation.ITEM, value.expression, tuple(table)), tracker, sys._getframe(2))
+
+
+def _count(own: Any, value: Any) -> Any:
+    assert active.tracker is not None
+    _contains(own.__self__, value, active.tracker, sys._getframe(2))
+    return own(plain(value))
+
+
+def _text(own: Any, *args: Any, **more: Any) -> Any:
+    return RankText.of(own(*args, **more), None)
+
+
+def _joined(own: Any, parts: Any) -> Any:
+    texts = list(parts)
+    if not any(type(text) is RankText for text in texts):
+        return own(texts)
+    between = [own.__self__] * (2 * len(texts) - 1)
+    between[::2] = texts
+    return joined(*between)
+
+
+def _int(value: Any = 0, *base: Any, **more: Any) -> Any:
+    frame, tracker = sys._getframe(1), active.tracker
+    if type(value) is RankInt:
+        return value
+    if type(value) is RankFloat:
+        return whole(value, frame)
+    if type(value) is RankText and tracker is not None:
+        text = value.plain
+        if value.number is not None and not base and not more:
+            return follow(int(text), value.number, tracker, frame)
+        tracker.unfollowed("text", frame)
+        return int(text, *base, **more)
+    return int(value, *base, **more)
+
+
+def _float(value: Any = 0.0) -> Any:
+    if type(value) is RankText:
+        value = _int(value)
+    if type(value) is RankInt and active.tracker is not None:
+        expressions = active.tracker.expressions
+        divided = expressions.binary(RankOperation.TRUEDIV, value.expression, expressions.constant(1))
+        return follow(float(value.plain), divided, active.tracker, sys._getframe(1))
+    return value if type(value) is RankFloat else float(value)
+
+
+def _str(*args: Any, **more: Any) -> Any:
+    return args[0] if len(args) == 1 and type(args[0]) is RankText else str(*args, **more)
+
+
+def _type(*args: Any, **more: Any) -> Any:
+    kind = type(*args, **more)
+    return _PLAIN_TYPES.get(kind, kind) if len(args) == 1 else kind
+
+
+def _range(*bounds: Any) -> range:
+    """A range: how many numbers it has is tested; which ones they are is not followed."""
+    made, tracker = range(*map(plain, bounds)), active.tracker
+    if tracker is None or not any(map(is_followed, bounds)):
+        return made
+    frame = sys._getframe(1)
+    start, stop = (0, bounds[0]) if len(bounds) == 1 else bounds[:2]
+    step = 1 if len(bounds) < 3 else bounds[2]
+    # As many as -((start - stop) // step).
+    length = -((start - stop) // step)
+    if isinstance(length, FOLLOWED):
+        report_value(length.expression, length.plain, tracker, frame)
+    if is_followed(start) or is_followed(step):
+        tracker.unfollowed("index", frame)
+    return made
+
+
+def _islice(iterable: Any, *bounds: Any) -> Any:
+    if any(map(is_followed, bounds)):
+        note("index")
+    return itertools.islice(iterable, *map(plain, bounds))
+
+
+_BUILTIN_METHOD: type = type([].append)
+
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    int: _int,
+    float: _float,
+    str: _str,
+    type: _type,
+    range: _range,
+    itertools.islice: _islice,
+}
+
+_PLAIN_TYPES: dict[type, type] = {RankInt: int, RankFloat: float, RankText: str}
+
+_METHODS: dict[tuple[type, str], Callable[..., Any]] = {
+    (dict, "get"): _get,
+    (dict, "setdefault"): _get,
+    (dict, "pop"): _pop,
+    (list, "pop"): _pop,
+    (list, "index"): _index,
+    (tuple, "index"): _index,
+    (list, "count"): _count,
+    (tuple, "count"): _count,
+    (str, "format"): _text,
+    (str, "join"): _joined,
+}

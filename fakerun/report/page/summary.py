@@ -1,0 +1,69 @@
+"""The result in one line: the verdict, the peak, the bus bytes, ranks that failed, how many findings, and what was not checked."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+from fakerun.errors import ExitCode
+from fakerun.records.finding_code import Severity
+from fakerun.report.model import Report
+from fakerun.report.page.blocks import Summary, Tone
+from fakerun.units import format_bytes
+
+_VERDICTS: Mapping[ExitCode, str] = MappingProxyType(
+    {
+        ExitCode.OK: "OK",
+        ExitCode.FINDINGS: "NOT OK",
+        ExitCode.USAGE: "WRONG USAGE",
+        ExitCode.SCRIPT_FAILED: "SCRIPT FAILED",
+        ExitCode.INTERNAL: "NOT SIMULATED",
+        ExitCode.INTERRUPTED: "INTERRUPTED",
+    }
+)
+
+
+def summary(report: Report) -> Summary:
+    """`OK  peak 12.8 of 79.1 GiB, 10.9 GiB bus bytes per step, no errors, 1 warning; not checked: 7 of 8 ranks, what follows step 1`."""
+    unchecked = ", ".join(_unchecked(report))
+    text = ", ".join((_peak(report), *_bus_bytes(report), *_counts(report)))
+    return Summary(
+        verdict=_VERDICTS[report.exit_code],
+        tone=Tone.GOOD if report.exit_code is ExitCode.OK else Tone.BAD,
+        text=text + (f"; not checked: {unchecked}" if unchecked else ""),
+    )
+
+
+def _peak(report: Report) -> str:
+    """That of the device with the least headroom, all its ranks counted."""
+    if not report.devices:
+        return "no device memory"
+    fit = min((device.fit for device in report.devices), key=lambda fit: (fit.headroom_bytes, -fit.peak_bytes))
+    return f"peak {format_bytes(fit.peak_bytes)} of {format_bytes(fit.usable_bytes)}"
+
+
+def _bus_bytes(report: Report) -> Iterator[str]:
+    """The most that a rank has in its last completed step."""
+    completed = [each.last_step.bus_bytes for each in report.classes if each.example.record.steps]
+    if completed:
+        yield f"{format_bytes(max(completed))} bus bytes per step"
+
+
+def _counts(report: Report) -> Iterator[str]:
+    if failed := len(report.failed):
+        yield f"{failed} rank{'s' * (failed > 1)} failed"
+    errors, warnings = (sum(each.severity is severity for each in report.findings) for severity in (Severity.ERROR, Severity.WARNING))
+    yield f"{errors or 'no'} error{'s' * (errors != 1)}"
+    if warnings:
+        yield f"{warnings} warning{'s' * (warnings > 1)}"
+    if ignored := sum(report.ignored_findings.values()):
+        yield f"{ignored} ignored"
+
+
+def _unchecked(report: Report) -> Iterator[str]:
+    """Ranks that were not simulated, and what comes after the step at which the script was stopped."""
+    world_size = report.job.world_size
+    if assumed := sum(len(each.assumed) for each in report.classes):
+        yield f"{assumed} of {world_size} ranks (assumed)"
+    if unknown := world_size - assumed - len(report.ranks):
+        yield f"{unknown} of {world_size} ranks"
+    if stopped := {rank.record.steps for rank in report.ranks if rank.record.stopped_at is not None}:
+        yield f"what follows step {max(stopped) - 1}"
