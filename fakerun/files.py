@@ -1,6 +1,7 @@
-"""Atomic writes of files that another process reads."""
+"""Writing a file whole or not at all; reading one that may be anything."""
 
 import os
+import stat
 from pathlib import Path
 
 
@@ -13,6 +14,24 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         temporary.write_bytes(data)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # what write(2) raises
+            error.filename = str(path)
         raise
+
+
+def read_regular(path: Path, *, most_bytes: int) -> bytes:
+    """The bytes of a file; never waits for a pipe, and reads no device and no file without end.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        ValueError: it is no file, or larger than `most_bytes`. The message says so.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("is a device or a pipe, not a file")
+        if status.st_size > most_bytes:
+            raise ValueError(f"has {status.st_size} bytes; at most {most_bytes} are read")
+        return file.read(most_bytes)

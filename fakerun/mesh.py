@@ -3,7 +3,7 @@
 The only owner of rank geometry. Ranks are in row-major order, the last axis varying fastest, as in `init_device_mesh`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -55,9 +55,7 @@ class Mesh:
 
     def group(self, axis: int, rank: int) -> tuple[int, ...]:
         """The ranks that differ from `rank` only on the axis with this number, ascending and including `rank`."""
-        stride = prod(self.sizes[axis + 1 :])
-        first = rank - rank // stride % self.sizes[axis] * stride
-        return tuple(range(first, first + self.sizes[axis] * stride, stride))
+        return tuple(self.line(axis, rank))
 
     def groups(self, rank: int) -> dict[str, tuple[int, ...]]:
         """The rank's group along each axis, by the axis's name."""
@@ -70,6 +68,34 @@ class Mesh:
     def is_box(self, ranks: Sequence[int]) -> bool:
         """Whether the ranks are the product of a set of indices on each axis."""
         return prod(map(len, self._indices(ranks))) == len(ranks)
+
+    def translations(self, ranks: Sequence[int]) -> list[int]:
+        """What to add to the ranks to move them, on the axes on which they all have the same index, to every index; ascending."""
+        coordinate = self.coordinate(ranks[0])
+        found = [0]
+        for axis in self.constant_axes(ranks):
+            stride = prod(self.sizes[axis + 1 :])
+            found = [shift + (index - coordinate[axis]) * stride for shift in found for index in range(self.sizes[axis])]
+        return found
+
+    def shift_along(self, axes: Sequence[int], start: int) -> Callable[[int], int]:
+        """What to add to the rank `start` to move it, on these axes, to the index of the rank that is passed."""
+        on_axes = [(prod(self.sizes[axis + 1 :]), self.sizes[axis]) for axis in axes]
+        origin = self.coordinate(start)
+        offset = sum(origin[axis] * stride for axis, (stride, _) in zip(axes, on_axes, strict=True))
+        return lambda rank: sum(rank // stride % size * stride for stride, size in on_axes) - offset
+
+    def indices_on(self, axis: int) -> list[int]:
+        """The index of every rank on the axis with this number."""
+        stride = prod(self.sizes[axis + 1 :])
+        indices = [index for index in range(self.sizes[axis]) for _ in range(stride)]
+        return indices * (self.world_size // len(indices))
+
+    def line(self, axis: int, rank: int) -> range:
+        """The ranks that differ from `rank` only on the axis with this number, ascending and including `rank`."""
+        stride = prod(self.sizes[axis + 1 :])
+        first = rank - rank // stride % self.sizes[axis] * stride
+        return range(first, first + self.sizes[axis] * stride, stride)
 
     def box(self, ranks: Sequence[int]) -> str:
         """The smallest box that contains the ranks: `pp=0, dp=1-127`; `all` for the whole mesh; `part of ...` if it contains others too.

@@ -10,7 +10,7 @@ operator is an `attrgetter`, which costs as much as the attribute.
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import torch
@@ -112,6 +112,14 @@ TRUNCATED_NORMAL = "_no_grad_trunc_normal_"
 # 2.13: sorts tensors into lists of one device and dtype, for operators on lists; (owner, name) because it is replaced.
 GROUP_TENSORS = (torch._C, "_group_tensors_by_device_and_dtype")
 
+# 2.13: the owner of the functions that torch.nn.parallel.comm calls (`_scatter`, `_gather`, ...): builds without CUDA lack them.
+MULTI_GPU_COPIES = torch._C
+
+# 2.13: how torch.nn.parallel.comm puts tensors into flat buffers.
+flatten_dense_tensors: Callable[..., Any] = torch._utils._flatten_dense_tensors
+take_tensors: Callable[..., Any] = torch._utils._take_tensors
+unflatten_dense_tensors: Callable[..., Any] = torch._utils._unflatten_dense_tensors
+
 # 2.13: the NVTX functions that torch.cuda.nvtx calls; (owner, name) because they are replaced.
 NVTX_FUNCTIONS = (torch.cuda.nvtx, "_nvtx")
 
@@ -172,8 +180,18 @@ SHARD_SIZE_AND_OFFSET = "_local_shard_size_and_offset"
 CONCATENATE_MESHES = "_concatenate"
 INIT_BACKEND = "_init_backend"
 
-# 2.13: how DTensor asks a mesh for this rank's coordinate on an axis.
+# 2.13: how DTensor asks a mesh for this rank's coordinate on an axis, and where the mesh keeps all of them.
 MESH_COORDINATE = "_sym_get_coordinate"
+MESH_COORDINATES = "_coordinate_on_dim"
+
+# 2.13: how FSDP2 divides a parameter among ranks.
+CHUNKS_OF_PARAMETER = (torch.distributed.fsdp._fully_shard._fsdp_param, "_chunk_with_empty")
+
+# 2.13: how DTensor divides a tensor among ranks.
+SPLIT_TENSOR = "_split_tensor"
+
+# 2.13: the mesh that a mesh is a part of; itself if it is none.
+root_of_mesh: Callable[[Any], Any] = methodcaller("_get_root_mesh")
 
 # 2.13: where a mesh keeps by which thread it was made, for torch's own tests, in which threads are ranks and must not share a mesh.
 THREAD_OF_MESH = "_thread_id"
@@ -360,6 +378,7 @@ __all__ = [
     "AUTOCAST_CUDA_KEYS",
     "BACKENDS_AVAILABLE",
     "CHECKPOINT_WRAPPED",
+    "CHUNKS_OF_PARAMETER",
     "COMPILED_FROM",
     "COMPILED_MODULE",
     "CONCATENATE_MESHES",
@@ -393,7 +412,9 @@ __all__ = [
     "INIT_BACKEND",
     "MAKE_GROUP",
     "MESH_COORDINATE",
+    "MESH_COORDINATES",
     "MODULE_PARTS",
+    "MULTI_GPU_COPIES",
     "NVTX_FUNCTIONS",
     "PARSE_TO",
     "PRIM_DEVICE",
@@ -401,6 +422,7 @@ __all__ = [
     "SET_SEQUENCE_NUMBER",
     "SHARD_SIZE_AND_OFFSET",
     "SPLIT_SOURCE",
+    "SPLIT_TENSOR",
     "START_COALESCING",
     "STEP_IF_FINITE",
     "STORE_BARRIER",
@@ -449,6 +471,7 @@ __all__ = [
     "fake_group_refuses",
     "fake_tensor_module",
     "flat_parameter_shards",
+    "flatten_dense_tensors",
     "forbid_data_access",
     "has_kernel_for_key",
     "higher_order_rules",
@@ -465,10 +488,12 @@ __all__ = [
     "pytree",
     "ragged_sizes",
     "resolve_process_group",
+    "root_of_mesh",
     "schema_of",
     "sequence_number_of",
     "storage_id",
     "swap_tensor_impl",
+    "unflatten_dense_tensors",
     "unregister",
     "unsharded_gradient",
 ]

@@ -1,6 +1,9 @@
 """Simulations in the test process, set up as in a rank process: fixtures for the rooms that need torch."""
 
 import gc
+import os
+import posix
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +17,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 from fakerun.rank.simulation import Simulation
 
-__all__ = ["Simulate", "shared_simulation", "simulate", "simulation", "simulation_of"]
+__all__ = ["Simulate", "really", "shared_simulation", "simulate", "simulation", "simulation_of"]
 
 Simulate = Callable[..., Simulation]
 
@@ -59,3 +62,13 @@ def shared_simulation() -> Iterator[Simulation]:
     """Rank 0 of 2, shared by all tests of a module: for many small cases that do not affect each other."""
     with simulation_of()[0] as simulation:
         yield simulation
+
+
+def really(directory: Path) -> dict[str, bytes]:
+    """The names in the directory, and the content of files, as they are outside of the simulation."""
+    content = {}
+    for name in sorted(posix.listdir(directory)):
+        descriptor = os.open(directory / name, os.O_RDONLY)
+        content[name] = b"" if stat.S_ISDIR(posix.fstat(descriptor).st_mode) else os.read(descriptor, 2**20)
+        os.close(descriptor)
+    return content

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 import fakerun
-from fakerun.cli.grammar import DefaultCommandGroup, ProgramCommand, either_spelling
+from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramCommand, either_spelling
+from fakerun.cli.help import FullHelp
 from fakerun.cli.report import report
 from fakerun.cli.run import run
 from fakerun.cli.terminal import be_quiet, give_up, occupy_closed_streams, say
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=ProgramCommand)(run)
-app.command()(report)
+app.command(cls=BriefCommand)(report)
 
 
 def _print_version(wanted: bool) -> None:
@@ -39,6 +40,7 @@ def group(
     version: Annotated[
         bool, typer.Option("-V", "--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    help_all: FullHelp = False,
 ) -> None:
     """Dry-run a distributed PyTorch job without a GPU: its collectives, its memory, and whether its ranks agree.
 

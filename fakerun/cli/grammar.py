@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from fakerun.cli.help import BRIEF
 from fakerun.cli.torchrun import environment_variables
 from fakerun.errors import UsageError
 from fakerun.spelling import did_you_mean
@@ -27,6 +28,17 @@ _USAGES = ("SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]", "[OPTIONS] SCRIPT [SCRIPT A
 def either_spelling(option: str) -> str:
     """`--nproc_per_node` is `--nproc-per-node`, as in torchrun."""
     return option.replace("_", "-")
+
+
+class BriefCommand(TyperCommand):
+    """A command whose `--help` is a screen of text."""
+
+    def get_help(self, ctx: Context) -> str:
+        return BRIEF[self.name or DEFAULT_COMMAND].rstrip()
+
+    def full_help(self, ctx: Context) -> str:
+        """Every option, as typer describes it."""
+        return super().get_help(ctx)
 
 
 class DefaultCommandGroup(TyperGroup):
@@ -55,12 +67,19 @@ class DefaultCommandGroup(TyperGroup):
         default = self.commands[DEFAULT_COMMAND]
         return [*super().shell_complete(ctx, incomplete), *default.shell_complete(_context(default, ctx), incomplete)]
 
+    def get_help(self, ctx: Context) -> str:
+        return BRIEF[DEFAULT_COMMAND].rstrip()
+
+    def full_help(self, ctx: Context) -> str:
+        """Every option of the default command, the other commands, and the group's own options."""
+        return super().get_help(ctx)
+
     def format_usage(self, ctx: Context, formatter: Any) -> None:
         for usage in _USAGES:
             formatter.write_usage(f"{ctx.command_path} [{DEFAULT_COMMAND}]", usage)
 
     def format_options(self, ctx: Context, formatter: Any) -> None:
-        """The default command's options too: a newcomer's `fakerun --help` should be enough."""
+        """The default command's options too."""
         default = self.commands[DEFAULT_COMMAND]
         default.format_options(_context(default, ctx), formatter)
         with formatter.section("Other commands"):
@@ -70,7 +89,7 @@ class DefaultCommandGroup(TyperGroup):
             formatter.write_dl([record for parameter in self.params if (record := parameter.get_help_record(ctx))])
 
 
-class ProgramCommand(TyperCommand):
+class ProgramCommand(BriefCommand):
     """A command that runs a program with arguments of its own. Its options can also be given as environment variables."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -8,7 +8,8 @@ import typer
 
 from fakerun.cli.report_output import option
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
-from fakerun.job.request import DEFAULT_STEPS
+from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
+from fakerun.job.request import DEFAULT_SAMPLES, DEFAULT_STEPS
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.printable import cut
 
@@ -34,6 +35,10 @@ def _complete_hardware(incomplete: str) -> list[str]:
     return [name for name in accelerator_names() if name.startswith(incomplete)]
 
 
+def _complete_launcher(incomplete: str) -> list[str]:
+    return [name for name in Launcher if name.startswith(incomplete)]
+
+
 def _complete_routing(incomplete: str) -> list[str]:
     return [name for name in Routing if name.startswith(incomplete)]
 
@@ -57,6 +62,13 @@ Rank: TypeAlias = Annotated[int | None, option(parser=_whole_number, metavar="R"
 Ranks: TypeAlias = Annotated[
     str | None, option(metavar="all|auto|0,4-7", help="The ranks to simulate. auto: a few that represent all of them.")
 ]
+Samples: TypeAlias = Annotated[
+    int | None,
+    option(parser=_whole_number, metavar="N", help=f"With --ranks auto: ranks to simulate at random.  [default: {DEFAULT_SAMPLES}]"),
+]
+Seed: TypeAlias = Annotated[
+    int | None, option(parser=_whole_number, metavar="S", help="With --ranks auto: chooses the random ranks.  [default: by the job]")
+]
 Steps: TypeAlias = Annotated[
     str | None, option(metavar="N|all", help=f"Optimizer steps to run. all: to the script's end.  [default: {DEFAULT_STEPS}]")
 ]
@@ -78,6 +90,15 @@ RoutingName: TypeAlias = Annotated[
         metavar="|".join(Routing),
         help=f"Where choices depend on unknown scores, such as a router's experts: how they fall.  [default: {DEFAULT_ROUTING}]",
         autocompletion=_complete_routing,
+    ),
+]
+LauncherName: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--launcher",
+        metavar="|".join(Launcher),
+        help=f"Whose environment variables the ranks find.  [default: {DEFAULT_LAUNCHER}]",
+        autocompletion=_complete_launcher,
     ),
 ]
 ErrorOnCollective: TypeAlias = Annotated[

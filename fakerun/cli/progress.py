@@ -1,30 +1,37 @@
-"""Progress of a run of several ranks: a bar on stderr if that is a terminal, otherwise only the first rank that fails."""
+"""Progress of a run, on stderr: on a terminal how many ranks have ended, what one does, and the time; elsewhere what is remarkable."""
 
 from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from fakerun.cli.terminal import stderr_is_terminal, tell
-from fakerun.printable import cut
+from fakerun.printable import cut, printable
 
 _MOST_OF_A_MESSAGE = 300
+_ON_A_TERMINAL_S, _ELSEWHERE_S = 1.0, 15.0
+"""How often ranks are asked where they are."""
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from fakerun.records.position import RankPosition
     from fakerun.records.run import RankRecord
 
 
 class Progress:
-    """Shows how many of the ranks have ended, the time left, and which rank failed first.
+    """Shows how many of the ranks have ended, the time, where a rank is, and which rank failed first. It is a `launch.RunWatcher`.
 
-    `has_terminal` is false if stderr shows what ranks print: there is no place for a bar then.
+    `has_terminal` is false if stderr shows what ranks print: there is no place for a bar then. `is_open_ended` says that further ranks
+    may follow from what the first ones do (`--ranks auto`).
     """
 
-    def __init__(self, *, has_terminal: bool) -> None:
+    def __init__(self, *, has_terminal: bool, is_open_ended: bool = False) -> None:
         self._ranks: set[int] = set()
+        self._ended: set[int] = set()
         self._has_terminal = has_terminal and stderr_is_terminal()
+        self._is_open_ended = is_open_ended
         self._failed_first: int | None = None
+        self._at, self._failed = "loading torch", ""
         self._bar: Bar | None = None
 
     def __enter__(self) -> Self:
@@ -34,38 +41,71 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    @property
+    def position_interval_s(self) -> float:
+        return _ON_A_TERMINAL_S if self._has_terminal else _ELSEWHERE_S
+
     def planned(self, ranks: Collection[int]) -> None:
         """These ranks are to be simulated too."""
         self._ranks.update(ranks)
-        if self._bar is None and self._has_terminal and len(self._ranks) > 1:
+        if self._bar is None and self._has_terminal and self._ranks:
             self._bar = _bar()
             self._bar.start()
-            self._bar.add_task("ranks", total=None, failed="")
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], total=len(self._ranks))
+            self._bar.add_task("ranks", total=None, count="", at="loading torch", failed="")
+        self._update()
 
     def ended(self, record: "RankRecord") -> None:
         """A rank has ended."""
         if record.failure is not None and self._failed_first is None:
             self._failed_first = record.rank
             if self._bar is not None:
-                self._bar.update(self._bar.task_ids[0], failed=f"rank {record.rank} failed first")
+                self._update(failed=f"rank {record.rank} failed first")
             elif len(self._ranks) > 1:
                 tell(f"rank {record.rank} failed first: {cut(record.failure.summary_line, _MOST_OF_A_MESSAGE)}")
-        if self._bar is not None and record.rank in self._ranks:  # others were simulated for their sake
-            self._bar.advance(self._bar.task_ids[0])
+        if record.rank in self._ranks:  # others were simulated for their sake
+            self._ended.add(record.rank)
+        self._update(at="")
+
+    def at(self, rank: int, position: "RankPosition") -> None:
+        """A rank is there."""
+        self._update(at=f"rank {rank}: {_where(position)}")
+
+    def silent(self, rank: int, position: "RankPosition | None", seconds: float) -> None:
+        """There has been no news of a rank for that long."""
+        is_at = "has not said where it is" if position is None else f"is still at {_line(position)}, in step {position.steps}"
+        tell(f"rank {rank} {is_at}: no collective, allocation or step for {seconds:.0f} s")
+
+    def _update(self, *, at: str | None = None, failed: str | None = None) -> None:
+        """Draw the bar again; what is None stays."""
+        if self._bar is None:
+            return
+        so_far = " so far" if self._is_open_ended else ""
+        count = f"{len(self._ended)}/{len(self._ranks)} ranks{so_far}" if len(self._ranks) > 1 else ""
+        self._at = self._at if at is None else at
+        self._failed = self._failed if failed is None else failed
+        (task,) = self._bar.task_ids
+        self._bar.update(task, total=len(self._ranks), completed=len(self._ended), count=count, at=self._at, failed=self._failed)
+
+
+def _where(position: "RankPosition") -> str:
+    return f"step {position.steps}, {_line(position)}"
+
+
+def _line(position: "RankPosition") -> str:
+    return printable(str(position.call_site or "no line of the script"))
 
 
 def _bar() -> "Bar":
-    # Imported on use: it is not needed for one rank or in a pipe.
+    # Imported on use: it is not needed in a pipe.
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("fakerun: ranks"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("fakerun:"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[count]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[at]}", markup=False),
         TextColumn("[red]{task.fields[failed]}"),
     )
     return Progress(*columns, console=Console(stderr=True), transient=True)

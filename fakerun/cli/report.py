@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
+from fakerun.cli.help import FullHelp
 from fakerun.cli.options import OtherHardware
 from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report
 from fakerun.cli.terminal import note
@@ -25,6 +26,7 @@ def report(
     output: Output = None,
     trace: Trace = False,
     top: Top = None,
+    help_all: FullHelp = False,
 ) -> int:
     """Show the report of a run that was kept (--run-dir), without running it again; with --hardware, as if for another accelerator."""
     from fakerun.analysis.repricing import repriced
@@ -37,7 +39,8 @@ def report(
     gate = gate_of(max_memory, ignore, strict=strict)
     other = None if hardware is None else parse_hardware(hardware)
     directory = find_run_directory(run_dir)
-    job, run = directory.read_job(), directory.records.read_run()
+    job = directory.read_job()
+    run = directory.read_run(job)
     missing = sorted(set(job.ranks) - {record.rank for record in run.ranks})
     if missing:
         note(f"the run was interrupted: no record of rank{'s' * (len(missing) > 1)} {format_ranks(missing)}; {_CONTINUE}")

@@ -10,6 +10,7 @@ import typer
 
 from fakerun.cli import options
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
+from fakerun.cli.help import FullHelp
 from fakerun.cli.progress import Progress
 from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report, write_report
 from fakerun.cli.sources import resolved_job
@@ -40,10 +41,13 @@ def run(
     mesh: options.Mesh = None,
     rank: options.Rank = None,
     ranks: options.Ranks = None,
+    samples: options.Samples = None,
+    seed: options.Seed = None,
     jobs: options.Jobs = None,
     steps: options.Steps = None,
     hardware: options.Hardware = None,
     routing: options.RoutingName = None,
+    launcher: options.LauncherName = None,
     error_on_collective: options.ErrorOnCollective = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,
@@ -58,6 +62,7 @@ def run(
     show_output: options.ShowOutput = False,
     quiet: options.Quiet = False,
     no_python: options.NoPython = False,
+    help_all: FullHelp = False,
 ) -> int:
     """Simulate a job and report on its ranks.
 
@@ -138,7 +143,7 @@ def _simulate(job: "JobSpec", directory: "RunDirectory", *, show_output: bool, j
     from fakerun.launch import run_job
 
     tell(_summary(job))
-    with Progress(has_terminal=not show_output) as progress:
+    with Progress(has_terminal=not show_output, is_open_ended=job.auto_ranks) as progress:
         return run_job(job, directory, show_output=show_output, jobs=jobs, watcher=progress)
 
 

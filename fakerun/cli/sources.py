@@ -108,7 +108,10 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         hardware=None if hardware is None else parse_hardware(hardware),
         steps=None if steps is None else parse_steps(steps),
         ranks=_ranks(given("rank"), given("ranks")),
+        samples=given("samples"),
+        seed=given("seed"),
         routing=given("routing"),
+        launcher=given("launcher"),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         timeout_s=given("timeout"),
     )

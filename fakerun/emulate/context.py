@@ -8,6 +8,8 @@ from fakerun.emulate.device.device_arguments import DeviceArguments
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.mode import DeviceMode
+from fakerun.emulate.device.pinned_storages import PinnedStorages
+from fakerun.errors import FakerunError
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import (
@@ -35,6 +37,8 @@ class EmulationContext:
     job: JobSpec
     rank: int
     mailbox: Mailbox
+    abort: Callable[[FakerunError], None]
+    """Ends the rank from any thread, whatever the script is doing, with this error as the reason."""
 
     allocations: AllocationObserver
     communication: CommunicationObserver
@@ -45,19 +49,21 @@ class EmulationContext:
     statistics: MemoryStatistics
 
     devices: Devices
+    pinned: PinnedStorages
     mode: DeviceMode
     arguments: DeviceArguments
 
     _parts: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers) -> Self:
+    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, abort: Callable[[FakerunError], None]) -> Self:
         """The context of rank `rank` of `job`, with new devices and modes."""
-        devices = Devices(job.nproc_per_node)
+        devices, pinned = Devices(job.nproc_per_node), PinnedStorages()
         return cls(
             job=job,
             rank=rank,
             mailbox=mailbox,
+            abort=abort,
             allocations=observers.allocations,
             communication=observers.communication,
             topology=observers.topology,
@@ -66,8 +72,9 @@ class EmulationContext:
             reads=observers.reads,
             statistics=observers.statistics,
             devices=devices,
+            pinned=pinned,
             mode=DeviceMode(devices, observers.allocations, HostPolicy()),
-            arguments=DeviceArguments(devices),
+            arguments=DeviceArguments(devices, pinned),
         )
 
     def part(self, kind: Callable[["EmulationContext"], Part]) -> Part:

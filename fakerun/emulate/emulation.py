@@ -5,7 +5,7 @@ other order matters: no two contexts change the same attribute of torch, and a c
 calls it, not when it is entered.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from fakerun.emulate.checkpoints import contexts as checkpoints
@@ -19,6 +19,7 @@ from fakerun.emulate.kernels import contexts as kernels
 from fakerun.emulate.order import Enter, Precedence, Register, check_order
 from fakerun.emulate.rank_tracking import contexts as rank_tracking
 from fakerun.emulate.unsupported import contexts as unsupported
+from fakerun.errors import FakerunError
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import Observers
@@ -52,9 +53,9 @@ check_order(CONTEXTS, ORDER)
 
 
 @contextmanager
-def emulation(job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers) -> Iterator[None]:
+def emulation(job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, abort: Callable[[FakerunError], None]) -> Iterator[None]:
     """Make this process look like rank `rank` of `job` on its hardware. Everything is put back when the context ends."""
-    context = EmulationContext.of(job, rank, mailbox, observers)
+    context = EmulationContext.of(job, rank, mailbox, observers, abort)
     for register in HANDLERS:
         register(context)
     with ExitStack() as stack:

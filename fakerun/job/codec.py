@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fakerun.errors import UsageError
 from fakerun.job.spec import JobSpec
+from fakerun.job.world import MAX_RANKS
+from fakerun.records.damage import damage
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -57,9 +59,12 @@ def decode_job(data: bytes, *, source: str = "job") -> JobSpec:
     if version != SCHEMA_VERSION:
         raise UsageError(f"{source}: schema version {version}, but this fakerun reads version {SCHEMA_VERSION}; run the job again")
     try:
-        return _adapter().validate_json(data).job
+        job = _adapter().validate_json(data).job
     except ValueError as error:  # pydantic's ValidationError is one
-        raise UsageError(f"{source}: the job file is damaged ({error}); run the job again") from error
+        raise UsageError(f"{source}: the job file is damaged: {damage(error)}; run the job again") from error
+    if not (job.nnodes >= 1 and job.nproc_per_node >= 1 and job.world_size <= MAX_RANKS):
+        raise UsageError(f"{source}: the job file is damaged: no world has {job.world_size} ranks; run the job again")
+    return job
 
 
 def load_job_validator() -> None:
@@ -71,7 +76,7 @@ def job_version(data: bytes) -> int | None:
     """The schema version of an encoded job; None for bytes that fakerun did not write."""
     try:
         document: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     version = document.get(_VERSION_KEY) if isinstance(document, dict) else None
     return version if isinstance(version, int) else None

@@ -13,6 +13,7 @@ from typing import Any
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
+from fakerun.job.launcher import DEFAULT_LAUNCHER, launcher_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
@@ -24,6 +25,12 @@ from fakerun.spelling import did_you_mean
 
 DEFAULT_STEPS = 2
 """Two steps: the first, which creates lazy state, and a steady one."""
+
+DEFAULT_SAMPLES = 4
+"""Ranks that `--ranks auto` simulates at random, to test what it assumes."""
+
+MOST_AUTO_RANKS = 131_072
+"""With more, a rank takes a minute to list its peers alone (torch makes a tensor for each), and so does the comparison of all ranks."""
 
 _MOST_FILES = 1000
 """Of a directory, in which a name like a mistyped one is looked for."""
@@ -46,7 +53,10 @@ class JobRequest:
     hardware: Accelerator | None = None
     steps: int | AllSteps | None = None
     ranks: RankChoice | None = None
+    samples: int | None = None
+    seed: int | None = None
     routing: str | None = None
+    launcher: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
 
@@ -82,6 +92,15 @@ class JobRequest:
             raise UsageError(f"steps {steps}: must be at least 1, or all")
         if self.timeout_s is not None and not 0 < self.timeout_s < inf:
             raise UsageError(f"timeout {self.timeout_s:g} s: must be a finite number above 0")
+        samples = self.samples if self.samples is not None else DEFAULT_SAMPLES
+        for name, number in (("samples", samples), ("seed", self.seed)):
+            if number is not None and number < 0:
+                raise UsageError(f"{name} {number}: must be at least 0")
+        if choice.auto and world.size > MOST_AUTO_RANKS:
+            raise UsageError(
+                f"ranks auto: at most {MOST_AUTO_RANKS} ranks can be judged together, and this job has {world.size}; simulate some of them "
+                "by number, as in --ranks 0,4-7"
+            )
         return JobSpec(
             script=self.script,
             module=self.module,
@@ -94,7 +113,10 @@ class JobRequest:
             steps=None if steps == ALL_STEPS else steps,
             ranks=choice.resolve(world.size),
             auto_ranks=choice.auto,
+            samples=samples,
+            seed=self.seed,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
+            launcher=launcher_named(self.launcher or DEFAULT_LAUNCHER),
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
         )

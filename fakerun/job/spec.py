@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.records.collective import CollectiveOp
@@ -12,10 +13,11 @@ from fakerun.records.collective import CollectiveOp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """A distributed training job, as torchrun starts it.
+    """A distributed training job, as `launcher` starts it.
 
     Exactly one of `script` (a path as the user gave it) and `module` is set. `world_size == nnodes * nproc_per_node`. `ranks` are the
-    ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run. `env` is added to the environment of every
+    ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run: among them `samples` random ones, which
+    `seed` chooses, or the job itself without one. `env` is added to the environment of every
     rank. `mesh` is None when the job requests none. After `steps` optimizer steps the script is stopped; with None it runs to its end.
     `error_on_collective` are the operations that the script must not issue.
     """
@@ -30,9 +32,12 @@ class JobSpec:
     hardware: Accelerator
     steps: int | None = 2
     routing: Routing = DEFAULT_ROUTING
+    launcher: Launcher = DEFAULT_LAUNCHER
     error_on_collective: tuple[CollectiveOp, ...] = ()
     ranks: tuple[int, ...] = (0,)
     auto_ranks: bool = False
+    samples: int = 4
+    seed: int | None = None
     timeout_s: float | None = None
 
     @property

@@ -14,9 +14,15 @@ from typing import TypeAlias
 import yaml
 
 from fakerun.errors import UsageError
+from fakerun.files import read_regular
+from fakerun.job.request import near_files
 
 Key: TypeAlias = str | int
 """A key of a map, or an index of a list."""
+
+MOST_PROBLEMS = 20
+"""That are shown of one file."""
+_MOST_BYTES = 1 << 17
 
 _MAP, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 _BOOL, _INT, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
@@ -56,6 +62,8 @@ class YamlDocument:
         """
         self.path = path
         self.problems: list[Problem] = []
+        self.more_problems = 0
+        """Beside these, how many were counted and not noted."""
         self._root = _compose(path, _read(path))
         self._note_ambiguities(self._root, (), set())
         self.value = _plain(self._root, {})
@@ -99,9 +107,13 @@ class YamlDocument:
             raise UsageError("\n".join(self._lines()))
 
     def _lines(self) -> Iterator[str]:
-        for problem in sorted(self.problems, key=lambda problem: problem.line):
+        problems = sorted(self.problems, key=lambda problem: problem.line)
+        for problem in problems[:MOST_PROBLEMS]:
             key = f"{dotted(problem.path)}: " if problem.path else ""
             yield f"{self.path}:{problem.line}: {key}{problem.message}"
+        left_out = max(0, len(problems) - MOST_PROBLEMS) + self.more_problems
+        if left_out:
+            yield f"{self.path}: {left_out} more errors"
 
     def _note_ambiguities(self, node: yaml.Node, path: tuple[Key, ...], seen: set[yaml.Node]) -> None:
         """Note the ambiguities in a part and below it, once for each node: an alias is not a new node, and may contain itself."""
@@ -141,12 +153,15 @@ def dotted(path: Sequence[Key]) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_regular(path, most_bytes=_MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"{path}: cannot read the file: {error.strerror}") from error
+        near = near_files(path) if isinstance(error, FileNotFoundError) else ""
+        raise UsageError(f"{path}: cannot read the file: {error.strerror}{near}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}:{line}: not UTF-8: byte 0x{error.object[error.start]:02x}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}; a job file is a short text") from error
 
 
 def _compose(path: Path, text: str) -> yaml.Node:

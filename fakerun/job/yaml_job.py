@@ -19,13 +19,15 @@ from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
+from fakerun.job.launcher import launcher_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
-from fakerun.job.yaml_document import Key, YamlDocument
+from fakerun.job.yaml_document import MOST_PROBLEMS, Key, YamlDocument
 from fakerun.records.collective import CollectiveOp
 from fakerun.spelling import did_you_mean
 
@@ -55,6 +57,10 @@ def _text_or_number(value: object) -> object:
     if isinstance(value, str) and "\0" in value:
         raise UsageError("must not contain a null byte: no argument or variable can")
     return value
+
+
+def _variable_value(value: object) -> object:
+    return check_value(value) if isinstance(value, str) else value
 
 
 def _variable_name(name: str) -> str:
@@ -122,6 +128,12 @@ HardwareMap = Annotated[dict[str, Scalar], Tag("<map>")]
 HardwareText = Annotated[str, BeforeValidator(_with_own_message(_hardware_text)), Tag("<text>")]
 
 
+COMMAND_LINE_ONLY = frozenset(
+    {"jobs", "timeout", "run_dir", "resume", "format", "output", "trace", "show_output", "quiet", "max_memory", "strict", "ignore"}
+)
+"""Options about running a job and reading its report: how it is done, not what the job is."""
+
+
 class JobFile(BaseModel):
     """The keys of a job file."""
 
@@ -130,7 +142,7 @@ class JobFile(BaseModel):
     script: Text | None = None
     module: Text | None = None
     args: list[Scalar] = []
-    env: dict[VariableName, Scalar] = {}
+    env: dict[VariableName, Annotated[Scalar, _valid_if(_variable_value)]] = {}
     world_size: Count | None = None
     nnodes: Count | None = None
     nproc_per_node: Count | None = None
@@ -138,9 +150,12 @@ class JobFile(BaseModel):
     hardware: Annotated[HardwareMap | HardwareText, Discriminator(_mapping_or_text)] | None = None
     steps: Annotated[object, _valid_if(_steps)] | None = None
     routing: Annotated[str, _valid_if(routing_named)] | None = None
+    launcher: Annotated[str, _valid_if(launcher_named)] | None = None
     error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, _valid_if(_ranks)] | None = None
+    samples: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
 
 
 def load_job(path: Path) -> JobRequest:
@@ -167,7 +182,9 @@ def _validated(document: YamlDocument) -> JobFile:
         return JobFile.model_validate(document.value)
     except ValidationError as errors:
         noted = {problem.path for problem in document.problems}
-        for error in errors.errors(include_url=False):
+        found = errors.errors(include_url=False)
+        document.more_problems += len(found[MOST_PROBLEMS:])
+        for error in found[:MOST_PROBLEMS]:
             path = tuple(key for key in error["loc"] if key not in _NOT_KEYS)
             if path not in noted:
                 document.refuse(path, _message(error, path))
@@ -178,6 +195,8 @@ def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
     """The message for a validation error of pydantic."""
     shown = _shown(error["input"])
     match error["type"]:
+        case "extra_forbidden" if path[-1] in COMMAND_LINE_ONLY:
+            return f"is an option of the command line only: pass --{str(path[-1]).replace('_', '-')}"
         case "extra_forbidden":
             return f"unknown key{did_you_mean(str(path[-1]), JobFile.model_fields)}; allowed: {', '.join(JobFile.model_fields)}"
         case "model_type":
@@ -252,7 +271,10 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
         hardware=hardware,
         steps=cast("int | AllSteps | None", job.steps),
         ranks=RankChoice.of([job.rank]) if job.rank is not None else cast("RankChoice | None", job.ranks),
+        samples=job.samples,
+        seed=job.seed,
         routing=job.routing,
+        launcher=job.launcher,
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
     )
 

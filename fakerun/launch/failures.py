@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import CrashSite
 from fakerun.launch.process import StopReason
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.launch.supervision import SUSPENDED_S
+from fakerun.records.run import UNRECORDED_STATUS, FailureKind, ProcessFailure, RankRecord
 
 _SIGNAL_HINTS: Mapping[int, str] = {
     signal.SIGKILL: "probably by the out-of-memory killer: this machine ran out of memory, or the process hit a limit",
@@ -42,11 +43,16 @@ class Diagnostics:
 
 
 def finished_record(
-    job: JobSpec, rank: int, end: RankEnd, written: RankRecord | None, diagnostics: Diagnostics = Diagnostics()
+    job: JobSpec,
+    rank: int,
+    end: RankEnd,
+    written: RankRecord | None,
+    diagnostics: Diagnostics = Diagnostics(),
+    until_then: RankRecord | None = None,
 ) -> RankRecord:
-    """The record of a rank that has ended: `written` if it wrote one."""
+    """The record of a rank that has ended: `written` if it wrote one, else what its journal holds `until_then`."""
     if written is None:
-        return RankRecord(rank=rank, failure=_failure_without_record(job, end, diagnostics))
+        return replace(until_then or RankRecord(rank=rank), failure=_failure_without_record(job, end, diagnostics))
     if end.stopped is FailureKind.INTERRUPTED:
         return replace(written, failure=_interrupted(written), blocked=None)
     if written.failure is not None and is_exit_unexplained(written.failure) and diagnostics.stderr:
@@ -86,9 +92,16 @@ def _failure_without_record(job: JobSpec, end: RankEnd, diagnostics: Diagnostics
     if end.stopped is FailureKind.TIMEOUT:
         message = f"timed out after {job.timeout_s:g} s; the rank did not respond when asked for its stack"
         return ProcessFailure(kind=FailureKind.TIMEOUT, exception=None, message=message, exit_code=_TIMED_OUT_STATUS)
+    if end.stopped is FailureKind.SIGNAL:
+        return _suspended()
     if end.status < 0:
         return _killed(-end.status, diagnostics.crash)
     return _ended_unseen(end.status, diagnostics.stderr)
+
+
+def _suspended() -> ProcessFailure:
+    message = f"suspended by SIGSTOP, and killed because nothing let it go on for {SUSPENDED_S:g} s (kill -CONT does)"
+    return ProcessFailure(kind=FailureKind.SIGNAL, exception=None, message=message, exit_code=128 + signal.SIGSTOP)
 
 
 def _killed(number: int, crash: CrashSite) -> ProcessFailure:
@@ -115,4 +128,7 @@ def _ended_unseen(status: int, stderr: str) -> ProcessFailure:
     """Python was left without its knowledge: native code called exit(), or exec() put another program in its place."""
     message = f"the process ended with status {status} without passing through Python's exit (it called exec, or exit in native code)"
     kind = FailureKind.EXIT if status else FailureKind.INTERNAL
+    if status == UNRECORDED_STATUS:
+        kind = FailureKind.USAGE
+        message = "could not write its record: the disk is full, or the limit on the size of files (RLIMIT_FSIZE, ulimit -f) was reached"
     return ProcessFailure(kind=kind, exception=None, message=message, traceback=stderr, exit_code=status)

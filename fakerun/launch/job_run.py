@@ -2,23 +2,27 @@
 
 import os
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Protocol
 
 from fakerun.job.spec import JobSpec
 from fakerun.launch.crash import crash_site
-from fakerun.launch.environment import worker_environment
+from fakerun.launch.environment import with_hash_seed, worker_environment
 from fakerun.launch.failures import Diagnostics, RankEnd, finished_record, is_exit_unexplained, unstarted_record
 from fakerun.launch.mailbox import JobMailbox
+from fakerun.launch.position_watch import PositionWatch
 from fakerun.launch.process import RankProcess, tail
 from fakerun.launch.rank_selection import run_record_of, selection_for
 from fakerun.launch.resume import finished_ranks
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.launch.server import RankTask
 from fakerun.launch.supervision import Supervision
+from fakerun.records.journal_reader import recorded_in
+from fakerun.records.position import RankPosition
 from fakerun.records.run import RankRecord, RunRecord
 
 
@@ -31,11 +35,27 @@ class RunWatcher(Protocol):
     def ended(self, record: RankRecord) -> None:
         """A rank has ended, or its record was there already."""
 
+    def at(self, rank: int, position: RankPosition) -> None:
+        """A rank is there."""
+
+    def silent(self, rank: int, position: RankPosition | None, seconds: float) -> None:
+        """There has been no news of a rank for that long; it was there when it last answered, None if it never has."""
+
+    @property
+    def position_interval_s(self) -> float:
+        """How often ranks are asked where they are."""
+
 
 class _NoWatcher:
     def planned(self, ranks: Collection[int]) -> None: ...
 
     def ended(self, record: RankRecord) -> None: ...
+
+    def at(self, rank: int, position: RankPosition) -> None: ...
+
+    def silent(self, rank: int, position: RankPosition | None, seconds: float) -> None: ...
+
+    position_interval_s = inf
 
 
 NO_WATCHER = _NoWatcher()
@@ -49,6 +69,7 @@ class RunningRank:
     process: RankProcess
     supervision: Supervision
     live_output: AbstractContextManager[object]
+    watch: PositionWatch
     is_connected: bool = True
 
 
@@ -62,7 +83,7 @@ class JobRun:
         self.queue: deque[int] = deque()
         self.running: dict[int, RunningRank] = {}
         self.is_done = False
-        self._watcher = watcher
+        self.watcher = watcher
         self._records: dict[int, RankRecord] = {}
         self._selection = selection_for(job)
         self._known: set[int] = set()
@@ -72,10 +93,11 @@ class JobRun:
         """Keep the job in the directory, and take over the records of ranks that an earlier run has finished there."""
         self._records = {record.rank: record for record in finished_ranks(self.directory)}
         self.directory.write_job(self.job)
+        self.directory.unwritten.begin()
         self.directory.records.write_run(replace(run_record_of(()), is_complete=False))
-        self._watcher.planned(self.job.ranks or tuple(self._records))
+        self.watcher.planned(self.job.ranks or tuple(self._records))
         for record in self._records.values():
-            self._watcher.ended(record)
+            self.watcher.ended(record)
 
     def refill(self) -> None:
         """Queue the ranks that are to be simulated next, if nothing is queued or running; without any, the run is done."""
@@ -83,7 +105,7 @@ class JobRun:
             return
         ranks = self._selection.next(self._records)
         self.is_done = not ranks
-        self._watcher.planned(ranks)
+        self.watcher.planned(ranks)
         self.queue.extend(ranks)
         self._known.update(ranks)
 
@@ -100,8 +122,12 @@ class JobRun:
         """What the fork server needs to know of the rank; its directory exists then."""
         files = self.directory.rank(rank)
         files.make()
-        environment = worker_environment(self.job, rank, inherited=os.environ, error_file=files.error)
-        return RankTask(job_file=self.directory.job_file, rank=rank, files=files, environment=environment)
+        return RankTask(job_file=self.directory.job_file, rank=rank, files=files, environment=self.environment(rank))
+
+    def environment(self, rank: int) -> Mapping[str, str]:
+        """The rank's whole environment."""
+        error_file = self.directory.rank(rank).error
+        return with_hash_seed(worker_environment(self.job, rank, inherited=os.environ, error_file=error_file), rank)
 
     def started(self, running: RunningRank) -> None:
         """The rank runs."""
@@ -113,9 +139,11 @@ class JobRun:
         supervision = self.running.pop(rank).supervision
         self.mailbox.end(rank)
         written = self.directory.records.read(rank)
+        until_then = self._recorded_until_death(rank) if written is None else None
+        self.directory.rank(rank).journal.unlink(missing_ok=True)
         is_explained = written is not None and not (written.failure is not None and is_exit_unexplained(written.failure))
         diagnostics = Diagnostics() if is_explained else self._diagnostics(rank)
-        record = finished_record(self.job, rank, RankEnd(status=status, stopped=supervision.stopped), written, diagnostics)
+        record = finished_record(self.job, rank, RankEnd(status=status, stopped=supervision.stopped), written, diagnostics, until_then)
         self._keep(record, is_written=record is written)
 
     def could_not_start(self, rank: int, status: int, log: str) -> None:
@@ -130,6 +158,7 @@ class JobRun:
             self.directory.rank(rank).make()
             self._keep(unstarted_record(self.job, rank))
         self.queue.clear()
+        self.directory.unwritten.end()
         run = self._selection.run_record(self._records, is_complete=self.is_done)
         self.directory.records.write_run(run)
         return run
@@ -138,7 +167,11 @@ class JobRun:
         if not is_written:
             self.directory.records.write(record)
         self._records[record.rank] = record
-        self._watcher.ended(record)
+        self.watcher.ended(record)
+
+    def _recorded_until_death(self, rank: int) -> RankRecord | None:
+        job = self.job
+        return recorded_in(self.directory.rank(rank).journal, rank, world_size=job.world_size, asked=job.mesh)
 
     def _diagnostics(self, rank: int) -> Diagnostics:
         files = self.directory.rank(rank)

@@ -25,6 +25,7 @@ class JobMailbox:
         self._published: dict[Wanted, Answer] = {}
         self._fetches: dict[int, list[Sequence[Wanted]]] = defaultdict(list)
         self._pending: dict[int, Sequence[Wanted]] = {}
+        self._waits_for_themselves: set[int] = set()
         self._ended: set[int] = set()
 
     def publish(self, rank: int, key: str, data: Answer) -> None:
@@ -34,7 +35,13 @@ class JobMailbox:
     def fetch(self, rank: int, wanted: Sequence[Wanted]) -> None:
         """`rank` waits until all of this is available; `answers` then has it."""
         self._pending[rank] = wanted
+        self._waits_for_themselves.discard(rank)
         self._fetches[rank].append(wanted)
+
+    def wait(self, rank: int, wanted: Sequence[Wanted]) -> None:
+        """As `fetch`, but only the ranks that are named can answer, not their representatives."""
+        self._pending[rank] = wanted
+        self._waits_for_themselves.add(rank)
 
     def end(self, rank: int) -> None:
         """`rank` has ended: it publishes nothing more and waits for nothing."""
@@ -60,16 +67,22 @@ class JobMailbox:
                 yield rank, [answer for answer in answers if answer is not None]
 
     def give_up(self) -> None:
-        """Answer that everything which is waited for and has not been published never will be."""
-        for wanted in self._pending.values():
-            for each in wanted:
-                self._published.setdefault(each, Unavailable.NEVER)
+        """No rank works: answer what is waited for and will never come.
+
+        Those that only wait for others to come as far as they are get an answer first. They go on, and may publish what the rest waits for.
+        """
+        first = self._pending.keys() & self._waits_for_themselves
+        for rank in first or self._pending.keys():
+            for each in self._pending[rank]:
+                self._published.setdefault(each, Unavailable.STALLED if first else Unavailable.NEVER)
 
     def _answer(self, rank: int, index: int, wanted: Wanted) -> Answer | None:
         found = self._published.get(wanted)
         if found is None and wanted[0] in self._ended:
             return Unavailable.NEVER
-        return self._representatives_answer(rank, index, wanted[0]) if found is None else found
+        if found is None and rank not in self._waits_for_themselves:
+            return self._representatives_answer(rank, index, wanted[0])
+        return found
 
     def _representatives_answer(self, rank: int, index: int, peer: int) -> Answer | None:
         """Item `index` of what the representative of `rank` fetched in the fetch with the same number, if it was from `peer`'s."""

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 
@@ -12,6 +13,7 @@ from fakerun.launch.host_memory import available_bytes
 from fakerun.launch.interrupts import Interrupts
 from fakerun.launch.job_run import JobRun, RunningRank
 from fakerun.launch.live_output import LiveOutput
+from fakerun.launch.position_watch import PositionWatch
 from fakerun.launch.server import RankServer, ServerDiedError
 from fakerun.launch.supervision import Supervision, until_next_deadline
 from fakerun.records.mailbox import Unavailable
@@ -69,6 +71,8 @@ class RankPool:
         for run in self._runs:
             if not interrupts.count:
                 run.refill()
+            if run.queue and self._has_room() and not interrupts.count:
+                self._server.prepare(map(run.environment, islice(run.queue, self._most_working)))
             while run.queue and self._has_room() and not interrupts.count:
                 self._start(run, run.queue[0], interrupts)
                 if not run.running:
@@ -112,8 +116,10 @@ class RankPool:
         live_output = LiveOutput(logs, sys.stderr, prefix=f"[rank{rank}]: ") if self._show_output else nullcontext()
         live_output.__enter__()
         timeout_s = run.job.timeout_s
-        supervision = Supervision(process=process, deadline=None if timeout_s is None else time.monotonic() + timeout_s)
-        run.started(RunningRank(rank=rank, process=process, supervision=supervision, live_output=live_output))
+        now = time.monotonic()
+        supervision = Supervision(process=process, deadline=None if timeout_s is None else now + timeout_s)
+        watch = PositionWatch(now, interval_s=run.watcher.position_interval_s)
+        run.started(RunningRank(rank=rank, process=process, supervision=supervision, live_output=live_output, watch=watch))
 
     # -- waiting ---------------------------------------------------------------------------------------------------------------------
 
@@ -125,7 +131,8 @@ class RankPool:
         running = tuple(self._running())
         processes = [each.process.fileno() for _, each in running]
         connections = [each.process.connection.fileno() for _, each in running if each.is_connected]
-        timeout_s = until_next_deadline((each.supervision for _, each in running), time.monotonic())
+        due_at = (each.watch.due_at for _, each in running)
+        timeout_s = until_next_deadline((each.supervision for _, each in running), due_at, time.monotonic())
         ready = wait_for_any([interrupts.fileno(), *processes, *connections], timeout_s)
         now = time.monotonic()
         for run, each in running:
@@ -133,6 +140,8 @@ class RankPool:
                 _receive(run, each)
             if each.process.fileno() in ready or each.supervision.is_over(now):
                 _end(run, each)
+            else:
+                _follow(run, each, now)
         for run in self._runs:
             self._unblock(run)
 
@@ -171,11 +180,29 @@ def _receive(run: JobRun, sender: RunningRank) -> None:
                 case ("unknown", keys):
                     for key in keys:
                         run.mailbox.publish(sender.rank, key, Unavailable.UNKNOWN)
+                case ("position", position):
+                    sender.watch.heard(position, time.monotonic())
+                    run.watcher.at(sender.rank, position)
                 case ("fetch", wanted):
                     run.mailbox.fetch(sender.rank, wanted)
                     sender.supervision.pause(time.monotonic())
+                case ("wait", wanted):
+                    run.mailbox.wait(sender.rank, wanted)
+                    sender.supervision.pause(time.monotonic())
     except (EOFError, ConnectionResetError):
         sender.is_connected = False
+
+
+def _follow(run: JobRun, running: RunningRank, now: float) -> None:
+    """Ask a rank where it is, at times, and tell the watcher if there is no news of it. One that waits for others is not asked."""
+    if running.rank in run.mailbox.waiting:
+        running.watch.restart(now)
+    if not running.watch.is_due(now) or not running.is_connected:
+        return
+    if (seconds := running.watch.silent_s(now)) is not None:
+        run.watcher.silent(running.rank, running.watch.position, seconds)
+    if running.watch.may_ask():
+        running.process.ask_position()
 
 
 def _reply(run: JobRun) -> None:

@@ -1,8 +1,9 @@
 """A rank's process, as the launcher holds it: waiting for its end, stopping it, and leaving nothing of it behind.
 
-A rank leaves `record.json.gz` in its directory; `RankFiles` names its other files. A `StopReason` on its control pipe, spelled as in
-`FailureKind`, asks it to write its record and end; the end of the pipe means that the launcher is gone. Through its connection it exchanges
-values with other ranks (`fakerun.launch.mailbox`). What the record says does not matter here.
+A rank leaves `record.json.gz` in its directory; `RankFiles` names its other files. Lines on its control pipe are requests: a `StopReason`,
+spelled as in `FailureKind`, to write its record and end; `POSITION_REQUEST` to say where it is. The end of the pipe means that the launcher
+is gone. Through its connection it exchanges values with other ranks (`fakerun.launch.mailbox`) and answers. What the record says does not
+matter here.
 """
 
 import os
@@ -10,15 +11,17 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, Self, TypeAlias
 
+from fakerun.records.position import POSITION_REQUEST
 from fakerun.records.run import FailureKind
 
 _TAIL_BYTES = 4096
 
-StopReason: TypeAlias = Literal[FailureKind.TIMEOUT, FailureKind.INTERRUPTED]
-"""Why fakerun asks a rank to stop."""
+StopReason: TypeAlias = Literal[FailureKind.TIMEOUT, FailureKind.INTERRUPTED, FailureKind.SIGNAL]
+"""Why fakerun ends a rank. `SIGNAL`: somebody suspended it (SIGSTOP), and nobody let it go on."""
 
 
 class RankProcess:
@@ -46,12 +49,25 @@ class RankProcess:
     def ask(self, reason: StopReason) -> None:
         """Ask the rank to write its record, whatever the script is doing, and end."""
         with suppress(BrokenPipeError):  # it has just ended
-            os.write(self._control, reason.encode())
+            os.write(self._control, f"{reason}\n".encode())
+
+    def ask_position(self) -> None:
+        """Ask the rank where it is; it answers on its connection, if Python gets a turn in it."""
+        with suppress(BrokenPipeError):  # it has just ended
+            os.write(self._control, f"{POSITION_REQUEST}\n".encode())
 
     def interrupt(self) -> None:
         """Give the script the KeyboardInterrupt that it would get in a terminal."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGINT)
+
+    def is_suspended(self) -> bool:
+        """Whether a signal (SIGSTOP, SIGTSTP) has stopped the rank, which can then do nothing, not even end."""
+        try:
+            state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(") ")[2]
+        except OSError:
+            return False
+        return state.startswith("T")  # a debugger's is t
 
     def close(self) -> int:
         """Kill what is left of the rank and its children; the rank's status, negative for a signal."""

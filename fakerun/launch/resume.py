@@ -11,7 +11,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, reopen_run_directory
 from fakerun.records.run import FailureKind, RankRecord
 
-_MAY_DIFFER = frozenset({"ranks", "auto_ranks", "timeout_s"})
+_MAY_DIFFER = frozenset({"ranks", "auto_ranks", "samples", "seed", "timeout_s"})
 """Fields of a job that do not change what a rank does."""
 
 _START_OVER = "pass a new directory without --resume to start over"
@@ -38,6 +38,8 @@ def _check_unchanged(directory: RunDirectory, job: JobSpec, *, named: Path) -> N
     earlier = directory.read_job()
     for name, then, now in _differences(earlier, job):
         raise UsageError(f"run directory {named}: {name} was {then} in that run and is {now} now; {_START_OVER}")
+    if job.auto_ranks and not earlier.auto_ranks:
+        raise UsageError(f"run directory {named}: its ranks were listed, so what they test of their rank was not recorded; {_START_OVER}")
     version = directory.records.read_run().fakerun_version
     if version != fakerun.__version__:
         raise UsageError(f"run directory {named}: was made by fakerun {version}, but this is fakerun {fakerun.__version__}; {_START_OVER}")

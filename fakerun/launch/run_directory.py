@@ -18,7 +18,11 @@ from fakerun.errors import UsageError
 from fakerun.files import write_whole
 from fakerun.job.codec import decode_job, encode_job, job_version
 from fakerun.job.spec import JobSpec
+from fakerun.records.damage import read_recorded
+from fakerun.records.journal import JOURNAL
+from fakerun.records.run import RunRecord
 from fakerun.records.store import RecordStore
+from fakerun.records.unwritten_files import UnwrittenFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,11 @@ class RankFiles:
     def crash(self) -> Path:
         """What `faulthandler` writes when native code kills the rank; empty otherwise."""
         return self.directory / "crash.txt"
+
+    @property
+    def journal(self) -> Path:
+        """What the rank does, written while it does it (`records.journal`); read and removed when it has ended."""
+        return self.directory / JOURNAL
 
     @property
     def full_traceback(self) -> Path:
@@ -100,6 +109,11 @@ class RunDirectory:
     def records(self) -> RecordStore:
         return RecordStore(self.path)
 
+    @property
+    def unwritten(self) -> UnwrittenFiles:
+        """The files that the script believes to have written."""
+        return UnwrittenFiles(self.path)
+
     def rank(self, rank: int) -> RankFiles:
         return RankFiles(self.records.directory(rank))
 
@@ -112,7 +126,19 @@ class RunDirectory:
         Raises:
             UsageError: it is damaged, or of another version of fakerun.
         """
-        return decode_job(self.job_file.read_bytes(), source=str(self.job_file))
+        return decode_job(read_recorded(self.job_file), source=str(self.job_file))
+
+    def read_run(self, job: JobSpec) -> RunRecord:
+        """The run of the job, with all records that are there.
+
+        Raises:
+            UsageError: it is damaged, or of another version of fakerun, or has ranks that the job does not have.
+        """
+        run = self.records.read_run()
+        for record in run.ranks:
+            if record.rank >= job.world_size:
+                raise UsageError(f"{self.records.record(record.rank)}: the job has only {job.world_size} ranks; run the job again")
+        return run
 
     def discard(self) -> None:
         """Remove a temporary directory and all that is in it, when nothing in it is of interest."""
@@ -159,7 +185,7 @@ def find_run_directory(path: Path) -> RunDirectory:
 
 
 def _holds_a_run(directory: RunDirectory) -> bool:
-    return directory.job_file.is_file() and job_version(directory.job_file.read_bytes()) is not None
+    return directory.job_file.is_file() and job_version(read_recorded(directory.job_file)) is not None
 
 
 def _prepared(path: Path) -> RunDirectory:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Pipe
@@ -65,6 +65,13 @@ class RankServer:
     def pids(self) -> tuple[int, ...]:
         """The process ids of the fork servers that have been started."""
         return tuple(server.pid for server in self._servers.values())
+
+    def prepare(self, environments: Iterable[Mapping[str, str]]) -> None:
+        """Start the fork servers that ranks with these environments need. They load torch at the same time; nobody waits for them here."""
+        for load in map(load_environment, environments):
+            key = frozenset(load.items())
+            if key not in self._servers:
+                self._servers[key] = ForkServer.start(load)
 
     def fork(self, task: RankTask, interrupts: int | None = None) -> RankProcess | None:
         """Start a rank. None if the descriptor `interrupts` became readable while torch was being loaded; the rank has not started then.

@@ -1,7 +1,8 @@
 """How long a rank may run, and what it is sent when its time limit is reached or the user presses Ctrl-C."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import inf, isinf
 from typing import Protocol
 
 from fakerun.launch.process import StopReason
@@ -13,12 +14,20 @@ RECORD_S = 20.0
 """How long a rank that was asked to stop may take to write its record, before it is killed."""
 
 
+LOOK_S = 5.0
+"""How often a rank is looked at that sends nothing: it may be suspended."""
+SUSPENDED_S = 20.0
+"""How long a rank may be suspended (SIGSTOP), before it is killed."""
+
+
 class Stoppable(Protocol):
     """What supervision needs of a rank's process."""
 
     def ask(self, reason: StopReason) -> None: ...
 
     def interrupt(self) -> None: ...
+
+    def is_suspended(self) -> bool: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,9 +39,20 @@ class Supervision:
     stopped: StopReason | None = None
     _was_asked: bool = False
     _left_s: float | None = None
+    _look_at: float = 0.0
+    _suspended_since: float | None = None
+
+    def due(self) -> Iterator[float]:
+        """When to call `is_over` next."""
+        yield self._look_at
+        if self.deadline is not None:
+            yield self.deadline
 
     def is_over(self, now: float) -> bool:
         """Do what is due at `now`; True when the rank has to be killed."""
+        if self._is_suspended_too_long(now):
+            self.stopped = self.stopped or FailureKind.SIGNAL
+            return True
         if self.deadline is None or now < self.deadline:
             return False
         if self._was_asked:
@@ -42,6 +62,16 @@ class Supervision:
         self._was_asked = True
         self.deadline = now + RECORD_S
         return False
+
+    def _is_suspended_too_long(self, now: float) -> bool:
+        if now < self._look_at:
+            return False
+        self._look_at = now + LOOK_S
+        if not self.process.is_suspended():
+            self._suspended_since = None
+        elif self._suspended_since is None:
+            self._suspended_since = now
+        return self._suspended_since is not None and now - self._suspended_since >= SUSPENDED_S
 
     def pause(self, now: float) -> None:
         """The rank waits for other ranks: its own time does not run."""
@@ -61,7 +91,7 @@ class Supervision:
         self.deadline = now + GRACE_S
 
 
-def until_next_deadline(supervised: Iterable[Supervision], now: float) -> float | None:
-    """Seconds until something is due; None if nothing ever is."""
-    deadlines = [each.deadline for each in supervised if each.deadline is not None]
-    return max(0.0, min(deadlines) - now) if deadlines else None
+def until_next_deadline(supervised: Iterable[Supervision], others: Iterable[float], now: float) -> float | None:
+    """Seconds until something is due for a rank, or another time at which something is due; None if nothing ever is."""
+    due = min([*(time for each in supervised for time in each.due()), *others], default=inf)
+    return None if isinf(due) else max(0.0, due - now)

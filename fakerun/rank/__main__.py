@@ -82,7 +82,8 @@ def _become_rank(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
     for name in request["unset"]:
         os.environ.pop(name, None)
     os.environ.update(request["environment"])
-    run_rank(Path(request["job_file"]), request["rank"], control, ConnectedMailbox(connection))
+    job_file = Path(request["job_file"])
+    run_rank(job_file, request["rank"], control, ConnectedMailbox(connection, job_file.parent))
 
 
 if __name__ == "__main__":

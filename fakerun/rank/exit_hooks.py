@@ -6,15 +6,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from fakerun.call_site import CallSiteResolver
+from fakerun.errors import FakerunError
 from fakerun.patching import Patches
+from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
-from fakerun.rank.script_outcome import blocked_in, exit_failure, interruption_failure, timeout_failure
+from fakerun.rank.script_outcome import (
+    RunningFrame,
+    aborted_failure,
+    blocked_in,
+    call_site_of,
+    exit_failure,
+    interruption_failure,
+    timeout_failure,
+)
+from fakerun.records.position import POSITION_REQUEST
 from fakerun.records.run import FailureKind
 
 exit_now = os._exit
@@ -38,8 +49,10 @@ def os_exit_recorded(recorder: Recorder, resolver: CallSiteResolver) -> Iterator
         yield
 
 
-def follow_launcher(control: int, recorder: Recorder, *, timeout_s: float | None, resolver: CallSiteResolver) -> None:
-    """Wait, in a thread, for a request on the control pipe; then write the record and end the process.
+def follow_launcher(
+    control: int, recorder: Recorder, mailbox: ConnectedMailbox, *, timeout_s: float | None, resolver: CallSiteResolver
+) -> None:
+    """Follow, in a thread, the requests on the control pipe: to say where the rank is; to write the record and end the process.
 
     A thread and a pipe rather than a signal: every signal may be the script's own (schedulers' SIGTERM and SIGUSR1, submitit's SIGUSR2,
     alarms), and a handler runs only when the main thread gets back to Python, which one that waits in native code for a peer
@@ -48,18 +61,49 @@ def follow_launcher(control: int, recorder: Recorder, *, timeout_s: float | None
     os.set_inheritable(control, False)
     main_thread = threading.get_ident()
 
-    def wait_for_request() -> None:
-        request = os.read(control, 64).decode()
-        frame = sys._current_frames().get(main_thread)  # noqa: SLF001
-        if not request:
-            _end_with_launcher()
-        elif request == FailureKind.TIMEOUT:
-            recorder.write(timeout_failure(timeout_s, frame, resolver))
-        else:
-            recorder.write(interruption_failure(frame, resolver))
+    def follow() -> None:
+        for request in _requests(control):
+            running = _running_frames(main_thread)
+            if request == POSITION_REQUEST:
+                with suppress(Exception):  # later requests must be followed
+                    mailbox.send_position(recorder.position(call_site_of(running[0].frame, resolver)))
+                continue
+            if request == FailureKind.TIMEOUT:
+                recorder.write(timeout_failure(timeout_s, running, resolver))
+            else:
+                recorder.write(interruption_failure(running, resolver))
+            exit_now(0)
+        _end_with_launcher()
         exit_now(0)
 
-    _thread.start_new_thread(wait_for_request, ())
+    _thread.start_new_thread(follow, ())
+
+
+def _requests(control: int) -> Iterator[str]:
+    """The lines that come through the pipe, until it ends."""
+    begun = b""
+    while data := os.read(control, 256):
+        *lines, begun = (begun + data).split(b"\n")
+        yield from (line.decode() for line in lines)
+
+
+def abort_of(recorder: Recorder, resolver: CallSiteResolver) -> Callable[[FakerunError], None]:
+    """A function that ends this rank from any thread, with an error of ours as the failure of the main thread."""
+    main_thread = threading.get_ident()
+
+    def abort(error: FakerunError) -> None:
+        recorder.write(aborted_failure(error, sys._current_frames().get(main_thread), resolver))  # noqa: SLF001
+        exit_now(0)
+
+    return abort
+
+
+def _running_frames(main_thread: int) -> tuple[RunningFrame, ...]:
+    """What the main thread is doing, and then the threads for which Python waits when the script has ended."""
+    frames = sys._current_frames()  # noqa: SLF001
+    waited_for = {thread.ident: thread.name for thread in threading.enumerate() if not thread.daemon and thread.ident != main_thread}
+    others = (RunningFrame(frames[ident], name) for ident, name in waited_for.items() if ident in frames)
+    return (RunningFrame(frames[main_thread]), *others)
 
 
 def end_blocked(recorder: Recorder, resolver: CallSiteResolver, call: int, waits_for: Sequence[int]) -> NoReturn:

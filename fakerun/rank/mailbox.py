@@ -4,15 +4,19 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import NoReturn
 
 from fakerun.records.mailbox import Answer, Unavailable
+from fakerun.records.position import RankPosition
 
 _BUFFER_SIZE = 256
 
 
 class NoPeers:
     """The mailbox of a rank that is simulated alone."""
+
+    directory = None
 
     def publish(self, key: str, data: Answer) -> None:
         """Do nothing: no other rank will fetch it."""
@@ -21,6 +25,9 @@ class NoPeers:
         """Do nothing: nothing is buffered."""
 
     def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        return [Unavailable.NOT_SIMULATED] * len(wanted)
+
+    def wait(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         return [Unavailable.NOT_SIMULATED] * len(wanted)
 
     def block(self, call: int, waits_for: Sequence[int]) -> NoReturn:
@@ -40,7 +47,8 @@ class ConnectedMailbox:
     block: Callable[[int, Sequence[int]], NoReturn]
     """As in `Mailbox`. Set before the script runs."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, directory: Path) -> None:
+        self.directory = directory
         os.set_inheritable(descriptor, False)
         self._connection = Connection(descriptor)
         self._process = os.getpid()
@@ -65,13 +73,24 @@ class ConnectedMailbox:
                 self._send_unknown()
 
     def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        return self._answers("fetch", wanted)
+
+    def wait(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        return self._answers("wait", wanted)
+
+    def _answers(self, message: str, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         if os.getpid() != self._process:
             return [Unavailable.NOT_SIMULATED] * len(wanted)
         with self._lock:
             self._send_unknown()
-            self._connection.send(("fetch", tuple(wanted)))
+            self._connection.send((message, tuple(wanted)))
         answers: list[Answer] = self._connection.recv()
         return answers
+
+    def send_position(self, position: RankPosition) -> None:
+        """Tell the launcher where the rank is; in the process that made this object only."""
+        with self._lock:
+            self._connection.send(("position", position))
 
     def _send_unknown(self) -> None:
         if self._unknown:

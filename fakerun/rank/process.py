@@ -3,8 +3,10 @@
 The process ends with status 0 once the record is written: how the script ended is in the record.
 """
 
+import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -13,40 +15,63 @@ from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.rank import script_outcome
-from fakerun.rank.exit_hooks import end_blocked, exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.exit_hooks import (
+    abort_of,
+    end_blocked,
+    exit_after,
+    exit_now,
+    follow_launcher,
+    keep_crash_report,
+    os_exit_recorded,
+)
 from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
+from fakerun.records.journal import JOURNAL, Journal
+from fakerun.records.run import UNRECORDED_STATUS
 from fakerun.records.store import RecordStore
 
 if TYPE_CHECKING:
     from fakerun.rank.simulation import Simulation
 
+_STDERR = 2
 _EXIT_HANDLERS_S = 5.0
 """How long exit handlers may take after a script was stopped midway: they may wait for what the script had yet to do."""
 
 
 def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox) -> NoReturn:
-    """Run one rank, and end the process. `control` is the pipe on which the launcher may ask it to end; `mailbox` reaches other ranks."""
+    """Run one rank, and end the process. `control` is the pipe on which the launcher makes requests; `mailbox` reaches other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
+    try:
+        _run_recorded(job_file, rank, control, mailbox, recorder)
+    except OSError as error:  # on the way to the disk: a full one, or a limit on the size of files
+        with suppress(OSError):
+            os.write(_STDERR, f"fakerun: error: {error}\n".encode())
+        exit_now(UNRECORDED_STATUS)
+    _flush()
+    exit_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
+
+
+def _run_recorded(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox, recorder: Recorder) -> None:
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the fork server blocks it
         job = decode_job(job_file.read_bytes(), source=str(job_file))
         resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
-        follow_launcher(control, recorder, timeout_s=job.timeout_s, resolver=resolver)
+        follow_launcher(control, recorder, mailbox, timeout_s=job.timeout_s, resolver=resolver)
         mailbox.block = partial(end_blocked, recorder, resolver)
         _simulate(job, rank, mailbox, recorder, resolver)
-    except BaseException as error:  # of ours: the script's are handled within; of a Ctrl-C the launcher knows
+    except KeyboardInterrupt:
+        recorder.write(script_outcome.early_interruption())
+    except BaseException as error:  # of ours: the script's are handled within
         recorder.write(script_outcome.internal_failure(error))
-    _flush()
-    exit_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
 
 
 def _simulate(job: JobSpec, rank: int, mailbox: ConnectedMailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
-    with Simulation(job, rank, mailbox) as simulation, os_exit_recorded(recorder, resolver):
+    journal = Journal(recorder.directory / JOURNAL)
+    with Simulation(job, rank, mailbox, abort_of(recorder, resolver), journal) as simulation, os_exit_recorded(recorder, resolver):
         recorder.observe(simulation)
         _run_to_end(Program.of(job, rank), simulation, recorder, resolver)
 

@@ -1,14 +1,17 @@
 """The rank's record: written once, however the rank ends, and never by a child that the script forked."""
 
 import os
+import resource
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from fakerun.call_site import CallSite
 from fakerun.files import write_whole
 from fakerun.rank.script_outcome import internal_failure
+from fakerun.records.position import RankPosition
 from fakerun.records.run import Ending, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 
@@ -20,6 +23,8 @@ class RecordSource(Protocol):
     """The simulation, as far as its record is concerned."""
 
     def record(self, ending: Ending) -> RankRecord: ...
+
+    def position(self, call_site: CallSite | None) -> RankPosition: ...
 
 
 class Recorder:
@@ -52,13 +57,18 @@ class Recorder:
         with self._lock:
             if self._done or not self.in_own_process:
                 return
-            try:
-                self._store.write(self._record(ending))
-            except OSError:
-                raise
-            except Exception as error:  # a poorer record is better than none
-                self._store.write(RankRecord(rank=self._rank, failure=internal_failure(error)))
+            with _files_unlimited():
+                try:
+                    self._store.write(self._record(ending))
+                except OSError:
+                    raise
+                except Exception as error:  # a poorer record is better than none
+                    self._store.write(RankRecord(rank=self._rank, failure=internal_failure(error)))
             self._done = True  # not before: what interrupts the writing and ends the process still has to leave a record
+
+    def position(self, call_site: CallSite | None) -> RankPosition:
+        """Where the rank is, its main thread being at `call_site`."""
+        return RankPosition(steps=0, events=0, call_site=call_site) if self._source is None else self._source.position(call_site)
 
     def keep(self, name: str, text: str) -> None:
         """Write a file for people beside the record."""
@@ -69,6 +79,17 @@ class Recorder:
             return RankRecord(rank=self._rank, failure=ending if isinstance(ending, ProcessFailure) else None)
         with _undisturbed():
             return self._source.record(ending)
+
+
+@contextmanager
+def _files_unlimited() -> Iterator[None]:
+    """The limit on the size of files is the script's own, as far as it can be lifted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The script as Python's main program: what `python -u script.py args` or `python -u -m module args` sets up, and its code, run.
 
-Owns `sys.argv`, `sys.path[0]` and `sys.modules["__main__"]`. Knows nothing of simulation, and handles no exception of the script's.
+Owns `sys.argv`, `sys.path[0]` and `sys.modules["__main__"]`. Knows nothing of simulation, except that an argument may tell the rank, and
+handles no exception of the script's.
 """
 
 import builtins
@@ -14,6 +15,7 @@ from string import Template
 from types import CodeType, ModuleType
 from typing import Any
 
+from fakerun.emulate.rank_tracking.variables import followed_argument
 from fakerun.job.spec import JobSpec
 
 
@@ -29,7 +31,7 @@ class Program:
     def of(cls, job: JobSpec, rank: int) -> "Program":
         """The job's program; `${local_rank}` in its arguments stands for the rank's place on its node, as in torchrun."""
         local_rank = str(rank % job.nproc_per_node)
-        args = tuple(Template(arg).safe_substitute(local_rank=local_rank) for arg in job.args)
+        args = tuple(followed_argument(arg, Template(arg).safe_substitute(local_rank=local_rank)) for arg in job.args)
         return cls(script=str(job.script) if job.script is not None else None, module=job.module, args=args)
 
     def run(self) -> None:

@@ -1,13 +1,14 @@
 """How the script ended: what Python would print and do about it, and the same as a `ProcessFailure`."""
 
 import atexit
+import errno
 import operator
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import SupportsIndex
 
@@ -26,8 +27,17 @@ _NO_READS: Reads[PlaceholderRead] = Reads()
 _TIMED_OUT_STATUS = 124
 """What timeout(1) ends with."""
 _INTERRUPTED_STATUS = 128 + signal.SIGINT
+_FILE_LIMIT = " (a file reached the limit on the size of files: RLIMIT_FSIZE, ulimit -f)"
 _MOST_OF_A_MESSAGE = 10_000
 _MOST_OF_A_TRACEBACK = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunningFrame:
+    """Where a thread is, and its name unless it is the main one."""
+
+    frame: FrameType
+    thread: str | None = None
 
 
 def was_stopped(error: BaseException | None) -> bool:
@@ -69,15 +79,38 @@ def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallS
     )
 
 
-def timeout_failure(timeout_s: float | None, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
-    """The failure of a rank whose time limit was reached while the main thread was in `frame`."""
+def call_site_of(frame: FrameType | None, resolver: CallSiteResolver) -> CallSite | None:
+    """The user's line that the frame is in or was called from; None if there is none."""
+    return None if frame is None else resolver.innermost(_named(stack_of(frame)))
+
+
+def timeout_failure(timeout_s: float | None, running: Sequence[RunningFrame], resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank whose time limit was reached while its threads, the main one first, were there."""
     limit = "" if timeout_s is None else f" after {timeout_s:g} s"
-    return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", frame, resolver, exit_code=_TIMED_OUT_STATUS)
+    return _stopped_failure(FailureKind.TIMEOUT, f"timed out{limit}", running, resolver, exit_code=_TIMED_OUT_STATUS)
 
 
-def interruption_failure(frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
-    """The failure of a rank that the user interrupted while the main thread was in `frame`."""
-    return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", frame, resolver, exit_code=_INTERRUPTED_STATUS)
+def interruption_failure(running: Sequence[RunningFrame], resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank that the user interrupted while its threads, the main one first, were there."""
+    return _stopped_failure(FailureKind.INTERRUPTED, "interrupted", running, resolver, exit_code=_INTERRUPTED_STATUS)
+
+
+def early_interruption() -> ProcessFailure:
+    """The failure of a rank that got a SIGINT before it began to run the script."""
+    return ProcessFailure(
+        kind=FailureKind.INTERRUPTED, exception=None, message="interrupted before the script began", exit_code=_INTERRUPTED_STATUS
+    )
+
+
+def aborted_failure(error: FakerunError, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure:
+    """The failure of a rank that `error` ended while the main thread was in `frame`."""
+    return ProcessFailure(
+        kind=_kind(error),
+        exception=_class_name(error),
+        message=_message(error),
+        exit_code=int(error.exit_code),
+        call_site=resolver.innermost(_named(stack_of(frame))),
+    )
 
 
 def blocked_in(call: int, waits_for: Sequence[int], frame: FrameType | None, resolver: CallSiteResolver) -> Blocked:
@@ -165,15 +198,20 @@ def _as_ours(error: BaseException) -> FakerunError | None:
 
 
 def _failure_of_ours(ours: FakerunError, error: BaseException, resolver: CallSiteResolver) -> ProcessFailure:
-    is_usage = isinstance(ours, UsageError)
     return ProcessFailure(
-        kind=FailureKind.USAGE if is_usage else FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL,
+        kind=_kind(ours),
         exception=_class_name(ours),
         message=_message(ours),
-        traceback="" if is_usage else _traceback(error),
+        traceback="" if isinstance(ours, UsageError) else _traceback(error),
         exit_code=int(ours.exit_code),
         call_site=_call_site(ours, resolver) or _call_site(error, resolver),
     )
+
+
+def _kind(ours: FakerunError) -> FailureKind:
+    if isinstance(ours, UsageError):
+        return FailureKind.USAGE
+    return FailureKind.GAP if isinstance(ours, EmulationGapError) else FailureKind.INTERNAL
 
 
 def _exit_failure(error: SystemExit, resolver: CallSiteResolver) -> ProcessFailure | None:
@@ -201,14 +239,18 @@ def _status(code: object) -> int:
 
 
 def _stopped_failure(
-    kind: FailureKind, what: str, frame: FrameType | None, resolver: CallSiteResolver, *, exit_code: int
+    kind: FailureKind, what: str, running: Sequence[RunningFrame], resolver: CallSiteResolver, *, exit_code: int
 ) -> ProcessFailure:
-    stack = stack_of(frame)
-    call_site = resolver.innermost(_named(stack))
+    """Where the first of the threads is that is in the user's code."""
+    stacks = [(each.thread, stack_of(each.frame)) for each in running]
+    sites = [(thread, stack, resolver.innermost(_named(stack))) for thread, stack in stacks]
+    thread, stack, call_site = next((each for each in sites if each[2] is not None), (None, [], None))
+    where = f"at {call_site}" if call_site else "outside of the script: it was being started, or had ended"
+    in_thread = f" in thread {thread!r}, which the script has left running" if thread else ""
     return ProcessFailure(
         kind=kind,
         exception=None,
-        message=f"{what} at {call_site}" if call_site else f"{what} before the script began",
+        message=f"{what} {where}{in_thread}",
         traceback=_formatted(stack),
         exit_code=exit_code,
         call_site=call_site,
@@ -251,7 +293,8 @@ def _class_name(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return cut(_encodable(str(error)), _MOST_OF_A_MESSAGE) or type(error).__name__
+        message = cut(_encodable(str(error)), _MOST_OF_A_MESSAGE) or type(error).__name__
+        return f"{message}{_FILE_LIMIT}" if isinstance(error, OSError) and error.errno == errno.EFBIG else message
     except Exception:  # a class of the script's
         return f"<{type(error).__name__}, and its __str__ failed>"
 

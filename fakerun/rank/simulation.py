@@ -1,7 +1,8 @@
 """The simulation of one rank: the emulation and the trace, wired together around the script."""
 
+import _thread
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,32 +15,45 @@ from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
-from fakerun.errors import UsageError
+from fakerun.errors import FakerunError, UsageError
 from fakerun.job.spec import JobSpec
 from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
+from fakerun.records.group_names import GroupNames
+from fakerun.records.journal import NO_JOURNAL, Event, Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.placeholder_read import PlaceholderRead
+from fakerun.records.position import RankPosition
 from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
 from fakerun.syntax.dependence import Reads
 from fakerun.trace.call_sites import CallSiteFinder
-from fakerun.trace.group_names import GroupNames
 from fakerun.trace.trace import RankTrace
 
 
 class Simulation:
     """A context manager: inside it this process is rank `rank` of `job`, watched. `record` tells what was seen."""
 
-    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox = NO_PEERS) -> None:
+    def __init__(
+        self,
+        job: JobSpec,
+        rank: int,
+        mailbox: Mailbox = NO_PEERS,
+        abort: Callable[[FakerunError], None] | None = None,
+        journal: Journal = NO_JOURNAL,
+    ) -> None:
+        """`abort` ends the rank from another thread; without it the main thread is interrupted."""
         self._job = job
+        self._abort = abort or _interrupt
         self._mailbox = mailbox
         self._rank = rank
         self._groups = GroupNames(rank, job.world_size, job.mesh)
-        self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank)
+        self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank, journal)
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
+        self._trace.device_first_used.append(lambda index: journal.event(Event.DEVICE, index, self._visible_devices.index_on_node(index)))
+        journal.event(Event.VERSION, torch.__version__)
         self._stopped_at: CallSite | None = None
         self._stack = ExitStack()
 
@@ -48,7 +62,7 @@ class Simulation:
             stack.enter_context(_the_only_one())
             stack.enter_context(_predictable_collection())
             stack.enter_context(self._trace.watching())
-            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers))
+            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers, self._abort))
             self._stack = stack.pop_all()
         return self
 
@@ -83,6 +97,10 @@ class Simulation:
             torch_version=torch.__version__,
         )
 
+    def position(self, call_site: CallSite | None) -> RankPosition:
+        """How far the rank has come, its main thread being at `call_site`. Called from another thread."""
+        return RankPosition(steps=self._trace.steps.rounds, events=self._trace.event_count, call_site=call_site)
+
     def placeholder_reads(self) -> Reads[PlaceholderRead]:
         """The reads of values that nobody computed, up to now."""
         return self._trace.reads.records()
@@ -108,6 +126,10 @@ class Simulation:
                 message="the script ended without an optimizer step: the report covers all of it as one unfinished step.",
                 ranks=(self._rank,),
             )
+
+
+def _interrupt(error: FakerunError) -> None:
+    _thread.interrupt_main()
 
 
 _running: list[None] = []

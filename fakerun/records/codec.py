@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import json
 import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from fakerun.call_site import CallSite
 from fakerun.errors import UsageError
 from fakerun.mesh import Mesh
+from fakerun.records.damage import damage, decompressed
 from fakerun.records.findings import Finding
-from fakerun.records.memory import MemoryTimeline
+from fakerun.records.memory import MemoryTimeline, check_timeline
 from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest, UnfollowedUse
 from fakerun.records.run import AssumedRanks, Blocked, GroupCreation, ProcessFailure, RankRecord, RunRecord
-from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of
+from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of, check_groups, check_schedule
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -31,6 +31,10 @@ SCHEMA_VERSION: Literal[3] = 3
 """Incremented when a field of a record changes its meaning or is removed; a new field with a default does not increment it."""
 
 _DIGEST_BYTES = 16
+
+_PART_NAME = re.compile(f"[a-z]+-[0-9a-f]{{{2 * _DIGEST_BYTES}}}")
+_MOST_RANKS = 2**24
+"""In one entry: of a group, or of all groups that one line creates."""
 
 _Progressions = tuple[tuple[int, int, int], ...]
 """Ranks as arithmetic progressions: first rank, number of ranks, stride."""
@@ -180,8 +184,12 @@ class RankDecoder:
             UsageError: the bytes are not a record of this schema version, or a part is missing or damaged.
         """
         document: _Document = _decoded(_Document, data, source, has_version=True)
-        groups = tuple(map(self._group, document.groups))
         schedule = self._part(Schedule, document.schedule)
+        try:
+            groups = tuple(map(self._group, document.groups))
+            check_groups(schedule, groups)
+        except ValueError as error:
+            raise UsageError(f"{source}: the record is damaged: {error}; run the job again") from error
         return RankRecord(
             rank=document.rank,
             mesh=document.mesh,
@@ -200,18 +208,24 @@ class RankDecoder:
         )
 
     def _part(self, kind: type[_Part], name: str) -> _Part:
+        if not _PART_NAME.fullmatch(name):
+            raise UsageError(f"a record refers to {name!r}, which is no part of a run; run the job again")
         if name not in self._parts:
             try:
                 data = self._read_part(name)
             except OSError as error:
                 raise UsageError(f"{error.filename}: {error.strerror}, which a record refers to; run the job again") from error
             self._parts[name] = _decoded(kind, data, name)
+            _check_part(self._parts[name], name)
         part: _Part = self._parts[name]
         return part
 
     def _group_creations(self, name: str) -> tuple[GroupCreation, ...]:
         if name not in self._creations:
-            self._creations[name] = tuple(map(_decoded_creation, self._part(tuple[_GroupCreation, ...], name)))
+            try:
+                self._creations[name] = tuple(map(_decoded_creation, self._part(tuple[_GroupCreation, ...], name)))
+            except ValueError as error:
+                raise UsageError(f"{name}: the record is damaged: {error}; run the job again") from error
         return self._creations[name]
 
     def _rank_tests(self, name: str) -> tuple[RankTest, ...]:
@@ -327,23 +341,37 @@ def _progressions(ranks: Sequence[int]) -> _Progressions:
     return tuple(progressions)
 
 
+def _check_part(part: Any, name: str) -> None:
+    """Refuse a part whose numbers refer to nothing."""
+    try:
+        if isinstance(part, Schedule):
+            check_schedule(part)
+        elif isinstance(part, MemoryTimeline):
+            check_timeline(part)
+    except ValueError as error:
+        raise UsageError(f"{name}: the record is damaged: {error}; run the job again") from error
+
+
 def _ranks(progressions: _Progressions) -> tuple[int, ...]:
+    """The ranks.
+
+    Raises:
+        ValueError: more than any world has groups of; only a damaged record says so.
+    """
+    if sum(count for _, count, _ in progressions) > _MOST_RANKS:
+        raise ValueError("a group has more ranks than there can be")
     return tuple(first + i * stride for first, count, stride in progressions for i in range(count))
 
 
 def _decoded(kind: Any, data: bytes, source: str, *, has_version: bool = False) -> Any:
-    try:
-        text = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{source}: not a fakerun record ({error}); run the job again") from error
-    return _validated(kind, text, source, has_version=has_version)
+    return _validated(kind, decompressed(data, source), source, has_version=has_version)
 
 
 def _validated(kind: Any, text: bytes, source: str, *, has_version: bool = False) -> Any:
     try:
         return _adapter(kind).validate_json(text)
     except ValueError as error:  # pydantic's ValidationError is one
-        reason = _invalid_because(text, error) if has_version else f"the record is damaged ({error})"
+        reason = _invalid_because(text, error) if has_version else f"the record is damaged: {damage(error)}"
         raise UsageError(f"{source}: {reason}; run the job again with this fakerun") from error
 
 
@@ -351,9 +379,9 @@ def _invalid_because(text: bytes, error: ValueError) -> str:
     """Why validation failed. Checking the version before validation would parse every valid file twice."""
     try:
         document: Any = json.loads(text)
-    except ValueError:
-        return f"not a fakerun record ({error})"
+    except (ValueError, RecursionError):
+        return "not a fakerun record"
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         return f"schema version {version}, but this fakerun reads version {SCHEMA_VERSION}"
-    return f"the record is damaged ({error})"
+    return f"the record is damaged: {damage(error)}"

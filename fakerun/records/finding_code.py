@@ -89,7 +89,8 @@ class FindingCode(StrEnum):
         Severity.ERROR,
         "Missing collective",
         "A rank skips a collective that the other ranks of the group call. The others wait for it, or meet it in a later call.",
-        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data.",
+        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data, "
+        "or a loop over a set.",
         (RecorderVerdict.NOT_ALL_JOINING, RecorderVerdict.TYPE, RecorderVerdict.SIZE, RecorderVerdict.DTYPE),
     )
     EXTRA_COLLECTIVE = (
@@ -97,7 +98,8 @@ class FindingCode(StrEnum):
         Severity.ERROR,
         "Extra collective",
         "A rank calls a collective that no other rank of the group calls.",
-        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data.",
+        "Let every rank of the group make the same calls in the same order: look for a branch that depends on the rank or on data, "
+        "or a loop over a set.",
         (RecorderVerdict.NOT_ALL_JOINING, RecorderVerdict.TYPE, RecorderVerdict.SIZE, RecorderVerdict.DTYPE),
     )
     SWAPPED_COLLECTIVES = (
@@ -289,11 +291,28 @@ class FindingCode(StrEnum):
 
     # -- ranks that were not simulated -------------------------------------------------------------------------------------------------
 
+    RANKS_REPRESENTED = (
+        "ranks-represented",
+        Severity.NOTE,
+        "Ranks represented",
+        "With --ranks auto some ranks are simulated. All that the program did with its rank was followed, and of every class of ranks that "
+        "it tells apart one was simulated: the others take the same branches.",
+        "Use --ranks all to simulate every rank.",
+    )
     RANKS_ASSUMED = (
         "ranks-assumed",
-        Severity.NOTE,
+        Severity.WARNING,
         "Ranks assumed",
-        "With --ranks auto some ranks are simulated, and the others are assumed to match them.",
+        "With --ranks auto some ranks are simulated, and the others are assumed to match them, although not all that depends on the rank "
+        "is known: the program used it as an index into data, as a seed or in a name, or ranks differ where no test of the rank says why.",
+        "Use --ranks all to simulate every rank, or --samples to simulate more of them.",
+    )
+    RANKS_UNKNOWN = (
+        "ranks-unknown",
+        Severity.WARNING,
+        "Ranks unknown",
+        "With --ranks auto nothing is assumed of these ranks: the program tells apart more classes of ranks than are simulated, or the "
+        "process groups of the ranks are not known. Nothing is checked of them.",
         "Use --ranks all to simulate every rank.",
     )
     ASSUMPTION_REFUTED = (
@@ -316,6 +335,14 @@ class FindingCode(StrEnum):
         "Values of peers assumed",
         "The script reads values that ranks contribute to which are not simulated: they are assumed to contribute what this rank does.",
         "Simulate the other ranks too (--ranks all, or a list): they exchange what they really contribute.",
+    )
+
+    PEER_UNAVAILABLE = (
+        "peer-unavailable",
+        Severity.NOTE,
+        "Files of a peer unavailable",
+        "A script looks for a file that another rank may write, while all ranks wait for each other; it is assumed not to be there.",
+        "Treat what depends on the file as unverified.",
     )
 
     # -- values that are not computed ---------------------------------------------------------------------------------------------------
@@ -373,6 +400,14 @@ class FindingCode(StrEnum):
         "The script uses an API that is not emulated; it gets the stated answer and goes on.",
         "See the list of what is not emulated for what the answer means.",
     )
+    OWN_FAKE_MODE = (
+        "own-fake-mode",
+        Severity.NOTE,
+        "FakeTensorMode of the script's own",
+        "The script makes tensors under a FakeTensorMode of its own, such as a memory estimator's. They take no device memory on a GPU "
+        "either, and are not counted; what they communicate is recorded.",
+        "Run the part of the script that trains for real to have its memory counted.",
+    )
     OTHER_HARDWARE = (
         "other-hardware",
         Severity.NOTE,
@@ -381,18 +416,26 @@ class FindingCode(StrEnum):
         "script by the device's properties is what they chose for the hardware that it was simulated on.",
         "Run the job again with that --hardware to be sure.",
     )
+    OTHER_LAUNCHER = (
+        "other-launcher",
+        Severity.WARNING,
+        "Variable of another launcher",
+        "The script fails at an environment variable that another launcher sets than the one whose variables it is given.",
+        "Run it with --launcher slurm or --launcher mpi.",
+    )
     NOT_SAVED = (
         "not-saved",
         Severity.NOTE,
         "Checkpoint not written",
-        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours.",
+        "A checkpoint is not written, because it would hold values that were not computed, or replace a file of yours. The ranks of this "
+        "run find and load a stand-in with shapes, dtypes, devices and what is known of values.",
         "Nothing needs to be done: the dry run goes on as if the file were there.",
     )
     NOT_LOADED = (
         "not-loaded",
         Severity.NOTE,
         "Checkpoint not loaded",
-        "A sharded checkpoint is not loaded; the state stays as it is.",
+        "A sharded checkpoint that this run has not saved is not loaded; the state stays as it is.",
         "A script that continues from the step of its checkpoint starts from the beginning here.",
     )
     COMPILED_EAGERLY = (

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from pathlib import Path
 from typing import NoReturn, Protocol, TypeAlias
 
 
@@ -11,6 +12,8 @@ class Unavailable(Enum):
     UNKNOWN = "it does not know the values either"
     NOT_SIMULATED = "it is not simulated"
     NEVER = "it never makes the call"
+    STALLED = "all ranks were waiting for each other"
+    """Only of a `wait`."""
 
 
 Answer: TypeAlias = bytes | Unavailable
@@ -18,6 +21,10 @@ Answer: TypeAlias = bytes | Unavailable
 
 class Mailbox(Protocol):
     """The mailbox of one rank."""
+
+    @property
+    def directory(self) -> Path | None:
+        """A directory that all ranks of the job see until the run is over; None for a rank that is simulated alone."""
 
     def publish(self, key: str, data: Answer) -> None:
         """Make `data` available to the other ranks under `key`. Returns at once; `Unavailable.UNKNOWN` may be buffered until `flush`."""
@@ -33,3 +40,6 @@ class Mailbox(Protocol):
 
     def block(self, call: int, waits_for: Sequence[int]) -> NoReturn:
         """End this rank: it waits for ever in the communication call of that number, which these ranks never make."""
+
+    def wait(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
+        """As `fetch`, but no other rank answers for those that are not simulated: it is about what that very rank has done."""

@@ -67,3 +67,16 @@ class MemoryTimeline:
     blocks: tuple[MemoryBlock, ...] = ()
     events: tuple[int, ...] = ()
     step_ends: tuple[int, ...] = ()
+
+
+def check_timeline(timeline: MemoryTimeline) -> None:
+    """Check the numbers of a timeline that was read.
+
+    Raises:
+        ValueError: an event refers to a block that is not there, or the end of a step to an event.
+    """
+    blocks = len(timeline.blocks)
+    if timeline.events and not -blocks <= min(timeline.events) <= max(timeline.events) < blocks:
+        raise ValueError("a block is freed or allocated that is not there")
+    if not all(0 <= end <= len(timeline.events) for end in timeline.step_ends):
+        raise ValueError("a step ends at an event that is not there")

@@ -12,6 +12,9 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline
 from fakerun.records.rank_function import RankTest, UnfollowedUse
 
+UNRECORDED_STATUS = 74
+"""What the process of a rank ends with that could not write its record (EX_IOERR of sysexits.h)."""
+
 
 class FailureKind(StrEnum):
     """How a rank failed."""

@@ -112,6 +112,30 @@ class RankCalls(Sequence[CollectiveRecord]):
         )
 
 
+def check_schedule(schedule: Schedule) -> None:
+    """Check the numbers of a schedule that was read.
+
+    Raises:
+        ValueError: a call refers to a group, a root or a peer that the schedule does not have.
+    """
+    slots = schedule.slots
+    for call in schedule.calls:
+        if not 0 <= call.slot < len(slots):
+            raise ValueError(f"call {call.seq} is of a group that is not there")
+        if not all(number is None or 0 <= number < slots[call.slot].size for number in (call.root_group_rank, call.peer_offset)):
+            raise ValueError(f"call {call.seq} is with a rank that its group does not have")
+
+
+def check_groups(schedule: Schedule, groups: Sequence[ProcessGroup]) -> None:
+    """Check that a rank's groups are those that its schedule needs.
+
+    Raises:
+        ValueError: their number or a size differs.
+    """
+    if [len(group.ranks) for group in groups] != [slot.size for slot in schedule.slots]:
+        raise ValueError("its groups are not those of its schedule")
+
+
 def calls_of(rank: int, records: Iterable[CollectiveRecord]) -> RankCalls:
     """The records of a rank by schedule and groups."""
     if isinstance(records, RankCalls) and records.rank == rank:

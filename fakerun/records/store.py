@@ -12,6 +12,7 @@ from pathlib import Path
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
 from fakerun.records.codec import RankDecoder, decode_run, encode_rank, encode_run
+from fakerun.records.damage import read_recorded
 from fakerun.records.run import RankRecord, RunRecord
 
 
@@ -20,7 +21,7 @@ class RecordStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._decoder = RankDecoder(lambda name: self._part(name).read_bytes())
+        self._decoder = RankDecoder(lambda name: read_recorded(self._part(name)))
 
     @property
     def run(self) -> Path:
@@ -53,12 +54,15 @@ class RecordStore:
         """
         path = self.record(rank)
         try:
-            data = path.read_bytes()
+            data = read_recorded(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
-        return self._decoder.decode(data, source=str(path))
+        record = self._decoder.decode(data, source=str(path))
+        if record.rank != rank:
+            raise UsageError(f"{path}: is the record of rank {record.rank}; run the job again")
+        return record
 
     def write_run(self, run: RunRecord) -> None:
         """Write what is known of the run; its ranks' records are already there."""
@@ -72,7 +76,7 @@ class RecordStore:
         """
         ranks = tuple(record for rank in self.ranks() if (record := self.read(rank)) is not None)
         try:
-            data = self.run.read_bytes()
+            data = read_recorded(self.run)
         except OSError as error:
             raise UsageError(f"{self.run}: {error.strerror}; pass the directory you gave to --run-dir") from error
         return decode_run(data, ranks, source=str(self.run))

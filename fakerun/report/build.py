@@ -12,6 +12,7 @@ from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks
 from fakerun.analysis.memory.fit import fit_findings
+from fakerun.analysis.other_launcher import other_launcher_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import Traffic, traffic_of
@@ -103,6 +104,7 @@ def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memo
             *memory_limit_findings(memory.physical, gate, job.hardware),
             *forbidden_findings(run.ranks, job.error_on_collective),
             *added_findings(run.added),
+            *other_launcher_findings(run.ranks, job.launcher),
             *run.findings,
         ),
     )

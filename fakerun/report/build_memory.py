@@ -19,15 +19,18 @@ class MemoryOfRun:
 
     def __init__(self, job: JobSpec, run: RunRecord, classes: Sequence[RankClass], devices: Mapping[int, Devices]) -> None:
         timelines = {record.rank: record.memory for record in run.ranks}
-        footprints = {each: footprints_by_device(timelines[each.simulated[0]]) for each in classes}
-        by_rank = {rank: footprints[each] for each in classes for rank in (*each.simulated, *each.assumed)}
+        footprints = [footprints_by_device(timelines[each.simulated[0]]) for each in classes]
+        by_rank = {rank: own for each, own in zip(classes, footprints, strict=True) for rank in (*each.simulated, *each.assumed)}
         self.physical: tuple[PhysicalDevice, ...] = physical_devices(by_rank, devices, ranks_per_node=job.nproc_per_node)
         self._job = job
         self._devices = devices
         self._reports = {(each.node, each.cuda_index): _physical_report(each, job.hardware) for each in self.physical}
         self._headroom_by_rank = _least_headroom(self._reports.values())
         self._of_class = {
-            rank: memory for each in classes for memory in [_rank_memory(footprints[each], job.hardware)] for rank in each.simulated
+            rank: memory
+            for each, own in zip(classes, footprints, strict=True)
+            for memory in [_rank_memory(own, job.hardware)]
+            for rank in each.simulated
         }
 
     def of(self, rank: int) -> tuple[DeviceMemory, ...]:

@@ -18,9 +18,9 @@ _TESTS = ("POP_JUMP", "JUMP_IF", "TO_BOOL", "UNARY_NOT")
 _NO_VALUE = {"CACHE", "EXTENDED_ARG", "COPY", "NOP", "PRECALL", "TO_BOOL", "NOT_TAKEN"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """An instruction of a code object: where a frame is."""
+    """An instruction of a code object: where a frame is. Code is compared by identity: by its contents it would take time."""
 
     code: CodeType
     offset: int
@@ -30,11 +30,11 @@ class Place:
     def of(cls, frame: FrameType) -> "Place":
         return cls(frame.f_code, frame.f_lasti)
 
-    @property
-    def line(self) -> int:
-        """The line of the source; 0 if unknown."""
-        position = _positions(self.code).get(self.offset)
-        return (position and position[0]) or self.code.co_firstlineno
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Place) and self.code is other.code and self.offset == other.offset
+
+    def __hash__(self) -> int:
+        return hash((id(self.code), self.offset))
 
     @property
     def raises(self) -> bool:

@@ -1,48 +1,39 @@
 """Turns communication calls into records: where in the program, on which mesh axis."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
-from fakerun.call_site import CallSite
-from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall, Phase
+from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall
+from fakerun.records.group_names import GroupNames
+from fakerun.records.issued_call import IssuedCall
+from fakerun.records.journal import Event, Journal
 from fakerun.records.memory import Category
 from fakerun.records.observer import RecordMark
+from fakerun.records.training_steps import TrainingSteps
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.program_point import ProgramPoint
-from fakerun.trace.steps import StepCounter, TrainingSteps
+from fakerun.trace.steps import StepCounter
 
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
 """Operations whose outputs are buffers that live only for what was gathered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PlacedCall:
-    """A call and its place in the program. Its group is named at the end: the mesh that names it may be made after the call."""
-
-    call: CommunicationCall
-    optimizer_steps: int
-    """How many the script had taken before."""
-    phase: Phase
-    module: str | None
-    call_site: CallSite | None
-    coalesced: int | None
-    device: int | None
-
-
 class CollectiveTrace:
     """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
-    def __init__(self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals) -> None:
+    def __init__(
+        self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals, journal: Journal
+    ) -> None:
+        self._journal = journal
         self._point = point
         self._devices = devices
         self._groups = groups
         self._memory = memory
         self._steps = steps
-        self._calls: list[_PlacedCall] = []
+        self._calls: list[IssuedCall] = []
         self._waited_before: dict[int, int | None] = {}
         """Of each asynchronous call: the number of the first call after it was waited for, None until then."""
 
@@ -60,6 +51,7 @@ class CollectiveTrace:
     def waited_for(self, call: int) -> None:
         if call in self._waited_before and self._waited_before[call] is None:
             self._waited_before[call] = len(self._calls)
+            self._journal.waited(call)
 
     def mark(self) -> RecordMark:
         return RecordMark(calls=len(self._calls), optimizer_steps=self._steps.taken)
@@ -76,8 +68,8 @@ class CollectiveTrace:
     def _add(self, call: CommunicationCall) -> int:
         point = self._point
         number = len(self._calls)
-        self._calls.append(
-            _PlacedCall(
+        self._append(
+            IssuedCall(
                 call=call,
                 optimizer_steps=point.optimizer_steps,
                 phase=point.phase(),
@@ -90,6 +82,14 @@ class CollectiveTrace:
         if call.is_async:
             self._waited_before[number] = None
         return number
+
+    def _append(self, issued: IssuedCall) -> None:
+        self._calls.append(issued)
+        if self._journal.is_written:
+            call = issued.call
+            group = self._journal.group(call.group_ranks, call.group_description, call.process_group)
+            # Without its ranks, of which there may be thousands.
+            self._journal.event(Event.CALL, replace(issued, call=replace(call, group_ranks=())), group)
 
     def __len__(self) -> int:
         """How many calls there were so far."""
@@ -104,10 +104,12 @@ class CollectiveTrace:
         again = len(self._calls)
         placed = self._calls[number]
         coalesced = None if placed.coalesced is None else placed.coalesced + again - number
-        self._calls.append(replace(placed, optimizer_steps=self._point.optimizer_steps, coalesced=coalesced))
+        self._append(replace(placed, optimizer_steps=self._point.optimizer_steps, coalesced=coalesced))
         if number in self._waited_before:
             waited_before = self._waited_before[number]
             self._waited_before[again] = None if waited_before is None else waited_before + again - number
+            if waited_before is not None:
+                self._journal.waited(again)
 
     def records(self) -> tuple[CollectiveRecord, ...]:
         """All records so far."""
@@ -116,36 +118,11 @@ class CollectiveTrace:
         return tuple(self._record(number, placed, names, steps) for number, placed in enumerate(self._calls))
 
     def _record(
-        self, number: int, placed: _PlacedCall, names: dict[tuple[tuple[int, ...], str], str | None], steps: TrainingSteps
+        self, number: int, placed: IssuedCall, names: dict[tuple[tuple[int, ...], str], str | None], steps: TrainingSteps
     ) -> CollectiveRecord:
-        call = placed.call
-        group = call.group_ranks, call.group_description
+        group = placed.call.group_ranks, placed.call.group_description
         if group not in names:
             names[group] = self._groups.name(*group)
-        waited_before = self._waited_before.get(number)
-        return CollectiveRecord(
-            seq=number,
-            step=steps.of(placed.optimizer_steps),
-            phase=placed.phase,
-            module=placed.module,
-            call_site=placed.call_site,
-            op=call.op,
-            dtype=call.dtype,
-            input_sizes=call.input_sizes,
-            output_sizes=call.output_sizes,
-            nbytes=call.nbytes,
-            reduce_op=call.reduce_op,
-            tag=call.tag,
-            input_splits=call.input_splits,
-            output_splits=call.output_splits,
-            is_async=call.is_async,
-            coalesced=placed.coalesced,
-            device=placed.device,
-            waited=not call.is_async or waited_before is not None,
-            waited_before=waited_before,
-            group=names[group],
-            group_ranks=call.group_ranks,
-            process_group=call.process_group,
-            root=call.root,
-            peer=call.peer,
+        return placed.record(
+            seq=number, step=steps.of(placed.optimizer_steps), group=names[group], waited_before=self._waited_before.get(number)
         )

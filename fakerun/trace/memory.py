@@ -16,11 +16,12 @@ import torch
 from fakerun.call_site import CallSite
 from fakerun.patching import Patches
 from fakerun.records.collective import Phase
+from fakerun.records.journal import Journal
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
+from fakerun.records.training_steps import TrainingSteps
 from fakerun.torch_private import storage_id
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.program_point import ProgramPoint
-from fakerun.trace.steps import TrainingSteps
 
 _DEVICE = "cuda"
 
@@ -52,6 +53,8 @@ class _Block:
     shape: tuple[int, ...]
     dtype: str
     cuda_index: int
+    index: int = -1
+    """The number of the block; an empty one has none."""
     pinned: bool = False
     """Holds gathered data and lives only for that: its category is final."""
 
@@ -86,7 +89,8 @@ class MemoryTrace:
     Implements `AllocationObserver` and `MemoryStatistics` (fakerun.records.observer).
     """
 
-    def __init__(self, point: ProgramPoint, devices: DeviceOrdinals) -> None:
+    def __init__(self, point: ProgramPoint, devices: DeviceOrdinals, journal: Journal) -> None:
+        self._journal = journal
         self._point = point
         self._devices = devices
         self._blocks: list[_Block] = []
@@ -140,6 +144,12 @@ class MemoryTrace:
 
     def optimizer_stepped(self) -> None:
         self._optimizer_step_ends.append(len(self._events))
+        self._journal.optimizer_stepped()
+
+    @property
+    def event_count(self) -> int:
+        """Allocations and frees so far."""
+        return len(self._events)
 
     def timeline(self) -> MemoryTimeline:
         """Everything so far."""
@@ -166,15 +176,22 @@ class MemoryTrace:
         """Categorise a tensor's storage, or the storages that a wrapper (DTensor) wraps. With `pin` the category is final."""
         for block in self._blocks_of(tensor):
             if not block.pinned and _STRENGTH[category] >= _STRENGTH[block.category]:
-                block.category = category
                 block.pinned = pin
-                block.module = module or block.module
+                self._set_category(block, category, module or block.module)
 
     def categorise_input(self, tensor: torch.Tensor) -> None:
         """Note that the script hands a tensor to a model: what it computed outside of all modules for that is input, too."""
         for block in self._blocks_of(tensor):
             if block.category is Category.TEMPORARY and block.phase is Phase.OTHER:
-                block.category = Category.INPUT
+                self._set_category(block, Category.INPUT, block.module)
+
+    def _set_category(self, block: _Block, category: Category, module: str | None) -> None:
+        if block.category is category and block.module == module:
+            return
+        block.category = category
+        block.module = module
+        if block.index >= 0:
+            self._journal.categorised(block.index, category, module)
 
     def _blocks_of(self, tensor: torch.Tensor) -> Iterator[_Block]:
         for part in _parts(tensor):
@@ -212,11 +229,22 @@ class MemoryTrace:
             return None
         device = block.cuda_index
         self._devices[device]
-        index = len(self._blocks)
+        index = block.index = len(self._blocks)
         self._blocks.append(block)
         self._events.append(index)
         self._allocated[device] += block.nbytes
         self._peak[device] = max(self._peak[device], self._allocated[device])
+        self._journal.allocated(
+            requested_bytes=block.requested_bytes,
+            category=block.category,
+            optimizer_steps=block.optimizer_steps,
+            phase=block.phase,
+            module=block.module,
+            call_site=block.call_site,
+            shape=block.shape,
+            dtype=block.dtype,
+            cuda_index=device,
+        )
         return index
 
     def _first_guess(self, phase: Phase, derived: bool) -> Category:
@@ -231,6 +259,7 @@ class MemoryTrace:
         block = self._blocks[index]
         self._allocated[block.cuda_index] -= block.nbytes
         self._events.append(~index)
+        self._journal.freed(index)
 
     def _died(self, address: int, reference: Any) -> None:
         storage = self._live.pop(address)

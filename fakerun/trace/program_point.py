@@ -8,10 +8,11 @@ from torch import nn
 from fakerun.call_site import CallSite
 from fakerun.records.collective import Phase
 from fakerun.records.observer import AutogradClock
+from fakerun.records.training_steps import TrainingSteps
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.modules import ModuleStack
-from fakerun.trace.steps import StepCounter, TrainingSteps
+from fakerun.trace.steps import StepCounter
 
 
 class _Stage(Enum):

@@ -18,11 +18,15 @@ MAX_TESTS_AT_ONE_PLACE = 64
 MAX_TESTS = 2048
 
 _LOOKUPS = frozenset({"BINARY_SUBSCR", "STORE_SUBSCR", "DELETE_SUBSCR"})
-"""Instructions that compare the rank with a key of a dictionary that has its hash: where it is found, not whether."""
+"""Instructions that compare the rank with a key of a dictionary that has its hash: where it is found, not whether. What torch looks up in
+this way are peers and buffers, by which it makes calls that are recorded."""
 
 
 class _Place:
-    """An instruction that tested functions of the rank, and what it tested."""
+    """An instruction that tested functions of the rank, and what it tested.
+
+    `unfollowed` is how it uses them if none of its tests is recorded; empty if that is harmless.
+    """
 
     def __init__(self, code: CodeType, site: CallSite, unfollowed: str | None) -> None:
         self.code = code  # kept, because its id is the key
@@ -50,7 +54,7 @@ class RankUseTrace:
         key = (id(frame.f_code), frame.f_lasti)
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = self._new_place(frame)
+            place = self._places[key] = self._new_place(*running)
         if place.unfollowed is not None:
             place.count += 1
         elif id(expression) not in place.tests:
@@ -79,15 +83,16 @@ class RankUseTrace:
         """All uses that are not followed, with those tests that are too many."""
         uses = dict(self._unfollowed)
         for place in self._places.values():
-            if place.unfollowed is not None:
+            if place.unfollowed:
                 use = (place.unfollowed, place.site)
                 uses[use] = uses.get(use, 0) + place.count
         return tuple(UnfollowedUse(kind=kind, call_site=site, count=count) for (kind, site), count in uses.items())
 
-    def _new_place(self, frame: FrameType) -> _Place:
+    def _new_place(self, frame: FrameType, whose: Owner) -> _Place:
         code = frame.f_code
-        instruction = dis.opname[code.co_code[frame.f_lasti]]
-        return _Place(code, self._call_sites.site(frame), "index" if instruction in _LOOKUPS else None)
+        looks_up = dis.opname[code.co_code[frame.f_lasti]] in _LOOKUPS
+        unfollowed = ("" if whose is Owner.TORCH else "index") if looks_up else None
+        return _Place(code, self._call_sites.site(frame), unfollowed)
 
     def _add(self, place: _Place, expression: RankExpression, outcome: Number) -> None:
         if len(place.tests) >= MAX_TESTS_AT_ONE_PLACE or len(self._tested) >= MAX_TESTS:

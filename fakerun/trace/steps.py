@@ -8,10 +8,8 @@ before it, and `TrainingSteps` says in the end which training step that is.
 
 import sys
 import weakref
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from fakerun.patching import Patches
+from fakerun.records.training_steps import TrainingSteps
 from fakerun.trace.loops import Position, is_same_round, position_of
 
 _ROUNDS_WAITED = 8
@@ -28,17 +27,6 @@ More than the five steps that a critic usually takes for one of the generator's 
 
 _MAKES_OWN_STEPS = "torch.distributed.checkpoint"
 """Makes an optimizer step, with gradients of zero, to have an optimizer's state for a checkpoint (`_init_optim_state`, 2.13)."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSteps:
-    """Training steps as they are known at one time: `ends` has for each the number of optimizer steps taken up to its end."""
-
-    ends: tuple[int, ...]
-
-    def of(self, taken: int) -> int:
-        """The training step of what happens after `taken` optimizer steps."""
-        return bisect_right(self.ends, taken)
 
 
 class StepCounter:
@@ -69,6 +57,11 @@ class StepCounter:
     def completed(self) -> int:
         """Training steps completed."""
         return len(self.training_steps().ends)
+
+    @property
+    def rounds(self) -> int:
+        """Training steps that are known to be completed; unlike `completed`, it may be asked from another thread."""
+        return len(self._ends)
 
     @property
     def in_optimizer(self) -> bool:

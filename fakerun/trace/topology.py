@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from fakerun.mesh import Mesh
+from fakerun.records.group_creations import GroupCreations
+from fakerun.records.group_names import GroupNames
+from fakerun.records.journal import Event, Journal
 from fakerun.trace.collectives import CollectiveTrace
-from fakerun.trace.group_creations import GroupCreations
-from fakerun.trace.group_names import GroupNames
 from fakerun.trace.program_point import ProgramPoint
 
 
@@ -15,7 +16,8 @@ class TopologyTrace:
     Implements `TopologyObserver` (fakerun.records.observer).
     """
 
-    def __init__(self, point: ProgramPoint, groups: GroupNames, collectives: CollectiveTrace) -> None:
+    def __init__(self, point: ProgramPoint, groups: GroupNames, collectives: CollectiveTrace, journal: Journal) -> None:
+        self._journal = journal
         self._point = point
         self._groups = groups
         self._collectives = collectives
@@ -27,7 +29,10 @@ class TopologyTrace:
         self.is_distributed = True
 
     def groups_created(self, groups: Sequence[tuple[int, ...]], callers: tuple[int, ...] | None) -> None:
-        self.group_creations.add(groups, callers, len(self._collectives), self._point.call_site())
+        before, call_site = len(self._collectives), self._point.call_site()
+        self.group_creations.add(groups, callers, before, call_site)
+        self._journal.event(Event.GROUPS_CREATED, tuple(groups), callers, before, call_site)
 
     def mesh_created(self, mesh: Mesh | None, groups: Mapping[str, tuple[int, ...]]) -> None:
         self._groups.add_mesh(mesh, groups)
+        self._journal.event(Event.MESH, mesh, dict(groups))

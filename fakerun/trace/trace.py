@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from fakerun.records.group_names import GroupNames
+from fakerun.records.journal import Journal
 from fakerun.records.observer import AutogradClock, Observers
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.categories import CategoryTracker
@@ -10,7 +12,6 @@ from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.findings import FindingTrace
 from fakerun.trace.grad_mode import GradMode
-from fakerun.trace.group_names import GroupNames
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
 from fakerun.trace.placeholder_reads import PlaceholderReads
@@ -23,16 +24,16 @@ from fakerun.trace.topology import TopologyTrace
 class RankTrace:
     """What is observed of one rank. `observers` is what the emulation reports to."""
 
-    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSiteFinder, rank: int) -> None:
+    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSiteFinder, rank: int, journal: Journal) -> None:
         self.steps = StepCounter()
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
         self.point = ProgramPoint(clock, self._grad_mode, self.modules, self.steps, call_sites)
         self._devices = DeviceOrdinals()
-        self.memory = MemoryTrace(self.point, self._devices)
-        self.collectives = CollectiveTrace(self.point, groups, self.memory, self.steps, self._devices)
-        self.topology = TopologyTrace(self.point, groups, self.collectives)
-        self.findings = FindingTrace(self.point, rank)
+        self.memory = MemoryTrace(self.point, self._devices, journal)
+        self.collectives = CollectiveTrace(self.point, groups, self.memory, self.steps, self._devices, journal)
+        self.topology = TopologyTrace(self.point, groups, self.collectives, journal)
+        self.findings = FindingTrace(self.point, rank, journal)
         self.rank_uses = RankUseTrace(call_sites)
         self.reads = PlaceholderReads(self.point)
         self._categories = CategoryTracker(self.memory)
@@ -41,6 +42,8 @@ class RankTrace:
         self.steps.started.append(lambda optimizer: self._categories.categorise_gradients([optimizer]))
         self.steps.stepped.append(self._categories.categorise_state)
         self.steps.taken_one.append(self.memory.optimizer_stepped)
+        self.steps.taken_one.append(lambda: journal.training_steps(self.steps.training_steps().ends))
+        self.device_first_used = self._devices.first_used
 
     @property
     def observers(self) -> Observers:
@@ -66,6 +69,11 @@ class RankTrace:
         """Look at what is still there."""
         self._categories.categorise_all_modules()
         self._categories.categorise_gradients(self.steps.optimizers)
+
+    @property
+    def event_count(self) -> int:
+        """Allocations, frees and communication calls so far. May be asked from another thread."""
+        return self.memory.event_count + self.collectives.mark().calls
 
     @property
     def devices(self) -> tuple[int, ...]:

@@ -643,6 +643,20 @@ def test_a_stuck_script_reports_its_line(place: Path, source: str) -> None:
     assert failure.traceback.startswith(f'Stack (most recent call last):\n  File "{place}/train.py", line {line}, in <module>\n')
 
 
+def test_a_rank_says_where_it_is_as_often_as_it_is_asked(place: Path) -> None:
+    source = "os.write(ready, b'x')\nwhile True:\n    threading.Event().wait(0.01)"
+    with closing(Fifo(Path("ready"))) as fifo, _started(source) as (process, _):
+        assert fifo.read() == b"x"
+        for _ in range(3):
+            process.ask_position()
+            assert process.connection.poll(LONG_S)
+            kind, position = process.connection.recv()
+            assert (kind, position.steps, position.call_site.path) == ("position", 0, "train.py")
+            assert position.call_site.line in (4, 5)
+        process.ask(FailureKind.TIMEOUT)
+        assert _ends_within(process, LONG_S)
+
+
 def test_a_script_that_does_not_answer_is_killed(place: Path) -> None:
     """Native code that does not let go of the interpreter lock, from before the script is ready."""
     stuck = "ctypes.PyDLL(None).system(b'printf x > ready; tail -f /dev/null')"

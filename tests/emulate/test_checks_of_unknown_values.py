@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from fakerun.rank.simulation import Simulation
 
@@ -76,6 +77,19 @@ def test_tensors_of_different_shapes_are_not_equal(simulation: Simulation) -> No
     if torch.equal(x, x[:4]) is not False:
         raise AssertionError
     assert simulation.seen().findings == ()
+
+
+def test_assumed_peers_fail_no_check(simulation: Simulation) -> None:
+    """Each rank contributes its own number; this one assumes that the other one contributes 0, too."""
+    dist.init_process_group("nccl")
+    numbers = torch.tensor([dist.get_rank()], device="cuda")
+    dist.all_reduce(numbers)
+    assert numbers.item() == 1
+    assert not torch.equal(numbers, torch.zeros_like(numbers))
+    assert [finding.code.value for finding in simulation.seen().findings] == ["assumed-check", "assumed-check"]
+    sums = [numbers.item()]
+    assert sums == [0]
+    assert "peers-assumed" in [finding.code.value for finding in simulation.seen().findings]
 
 
 def test_a_check_keeps_nothing_alive(simulation: Simulation) -> None:

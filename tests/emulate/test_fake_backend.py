@@ -195,3 +195,13 @@ def test_the_default_device_may_be_the_accelerator(simulation: Simulation) -> No
     finally:
         torch.set_default_device(None)
     assert torch.ones(3).device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"])
+def test_a_variable_that_the_rendezvous_needs_is_missed_as_in_torch(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv(name)
+    expected = f"Error initializing torch.distributed using env:// rendezvous: environment variable {name} expected, but not set"
+    with pytest.raises(ValueError, match=f"^{expected}$"):
+        dist.init_process_group("nccl")

@@ -5,11 +5,15 @@ Rank 21 of 64, on nodes of 8, so that it is 5 on its node and its node is 2.
 
 import copy
 import ctypes
+import importlib
+import importlib.machinery
 import json
 import os
 import pickle
+import runpy
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -21,6 +25,7 @@ import torch.distributed as dist
 
 from fakerun.launch.environment import worker_environment
 from fakerun.rank.simulation import Simulation
+from fakerun.rank.tracebacks import strip_simulation
 from tests.in_process import simulation_of
 from tests.rank_functions import text_of
 
@@ -29,6 +34,7 @@ PROLOGUE = """import os; import torch; import torch.distributed as dist; \
 rank = dist.get_rank(); local_rank = int(os.environ["LOCAL_RANK"]); node = int(os.getenv("GROUP_RANK"))
 """
 _numbers = count()
+_compile_plain = compile
 
 Run = Callable[..., dict[str, Any]]
 
@@ -147,6 +153,13 @@ FORMS = {
     "__import__('numpy').int64(3) == rank": ["3 == rank", 0],
     "rank == __import__('numpy').int64(3)": ["3 == rank", 0],
     "rank in __import__('numpy').arange(3)": ["rank in [0, 1, 2]", 0],
+    "torch.empty(rank % 3 + 1).sum() * 0": ["(rank % 3) + 1", 1],
+    "torch.zeros((2, node)).numel()": ["node_rank", 2],
+    "torch.full((2,), rank).numel()": [],
+    "torch.ones(6).view(-1, node).shape[0]": ["node_rank", 2],
+    "torch.ones(64, device='cuda')[:rank].numel()": ["rank", 21],
+    "torch.nn.Linear(2, node).out_features == 2": ["node_rank", 2, "node_rank == 2", 1],
+    "len(torch.nn.ModuleList([torch.nn.ReLU(), torch.nn.ReLU()])[:node])": ["node_rank", 2],
     # Text.
     "os.environ['RANK'] == '21'": ["rank == 21", 1],
     "os.environ.get('LOCAL_RANK', '0') in ('0', '5', 'x')": ["local_rank in [0, 5]", 1],
@@ -177,7 +190,7 @@ def test_forms(followed: Simulation, form: str) -> None:
     assert program.tests == [(2, text, outcome) for text, outcome in zip(expected[::2], expected[1::2], strict=True)]
     assert program.unfollowed == []
     # The value is what it is with a plain rank.
-    plain = {"rank": RANK, "local_rank": 5, "node": 2, "os": os, "dist": dist}
+    plain = {"rank": RANK, "local_rank": 5, "node": 2, "os": os, "dist": dist, "torch": torch}
     assert program.values["value"] == eval(form, {**plain, "print": program.values.get("print", print)})
 
 
@@ -196,6 +209,9 @@ UNFOLLOWED = {
     "'%d' % rank == '3'": "text",
     "'{}'.format(rank) == '3'": "text",
     "f'{rank}-{local_rank}' == '3-3'": "text",
+    "open(f'part_{rank}.txt') if os.path.isdir('x') else os.path.exists(f'./part_{rank}.txt')": "text",
+    "__import__('pathlib').Path('parts', str(rank), 'x.txt').exists()": "text",
+    "next(iter(torch.utils.data.DistributedSampler(range(99))), None)": "index",
     "round(rank / 8)": "argument",
     "rank.bit_length()": "argument",
     "[0] * rank": "argument",
@@ -227,6 +243,9 @@ HARMLESS = (
     "isinstance(rank, int) and type(rank) is int and type(os.environ['RANK']) == str",
     "{rank: 1}",
     "hash(rank)",
+    "open(f'out_{rank}.txt', 'w').close()",
+    "open('program_0.py').close()",
+    "torch.save({}, f'saved_{rank}.pt')",
 )
 
 
@@ -292,22 +311,39 @@ mesh.get_coordinate()[1] == 1
 mesh.get_coordinate() == [0, 2, 5]
 mesh.get_rank() == 0
 mesh["tp"].get_group().rank() == 3
+from torch.distributed.device_mesh import DeviceMesh
+few = DeviceMesh("cpu", [3, 4, 21, 22])
+few.get_local_rank() == 0
+dist.get_group_rank(global_rank=rank, group=few.get_group()) == 0
 """
     tests = Program(followed, text).tests
     dp = "((rank // 8) % 4)"
-    assert [(line, test) for line, test, _ in tests if line in (4, 5, 6, 7, 9)] == [
+    assert [(line, test) for line, test, _ in tests if line in (4, 5, 6, 7, 9, 10)] == [
         (4, f"{dp} == 2"),
         (5, "(rank % 8) == 5"),
         (6, "(rank // 32) == 0"),
         (7, f"{dp} == 1"),
         (9, "rank == 0"),
+        (10, "(rank % 8) == 3"),
     ]
-    assert (10, "place in [16, 17, 18, 19, 20, 21, 22, 23] == 3", 0) in tests
+    assert [test for test in tests if test[0] > 10] == [
+        (13, "rank in [3, 4, 21, 22]", 1),
+        (13, "place in [3, 4, 21, 22] == 0", 0),
+        (14, "place in [3, 4, 21, 22] == 0", 0),
+    ]
 
 
 def test_groups_tell_positions(followed: Simulation) -> None:
     tests = Program(followed, "group = dist.new_group([3, 21, 7])\ndist.get_rank(group) == 0").tests
     assert tests == [(2, "place in [3, 7, 21] == 0", 0)]
+
+
+def test_the_place_of_the_own_rank_is_looked_up_without_a_test(followed: Simulation) -> None:
+    """torch finds it in a dictionary; compared with its keys it would be a test that singles out this rank."""
+    program = Program(followed, "group = dist.new_group([3, 21, 7])\ndist.get_group_rank(group, rank) == 0")
+    assert program.tests == [(2, "place in [3, 7, 21] == 0", 0)]
+    sites = {test.call_site.path for test in followed.seen().rank_tests if test.call_site is not None}
+    assert not [path for path in sites if path.endswith("distributed_c10d.py")]
 
 
 def test_ranks_of_a_new_group_are_no_tests(followed: Simulation) -> None:
@@ -321,6 +357,127 @@ def test_library_modules_and_modules_that_import_them(followed: Simulation) -> N
     tests = [test for test in followed.seen().rank_tests if str(test.call_site) == "library_of_ranks.py:3"]
     assert [text_of(test.function) for test in tests] == ["rank in [1, 2]"]
     assert not list(Path("__pycache__").glob("library_of_ranks*"))
+
+
+def test_an_option_of_argparse_is_followed(followed: Simulation) -> None:
+    text = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--local-rank", type=int, default=os.environ["LOCAL_RANK"])
+parser.parse_args([]).local_rank == 0
+"""
+    assert Program(followed, text).tests == [(5, "local_rank == 0", 0)]
+
+
+def test_shards_that_differ_in_size_are_tests(followed: Simulation) -> None:
+    """10 rows on 8 ranks: five have two, three have none; as shards of DTensor, the padding differs."""
+    text = """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Shard, distribute_tensor
+mesh = init_device_mesh("cuda", (8, 8), mesh_dim_names=("dp", "tp"))
+fully_shard(torch.nn.Linear(10, 10, device="cuda"), mesh=mesh["tp"])
+distribute_tensor(torch.randn(10, 3, device="cuda"), mesh["tp"], [Shard(0)])
+fully_shard(torch.nn.Linear(16, 16, device="cuda"), mesh=mesh["tp"])
+"""
+    tests = Program(followed, text).tests
+    assert set(tests) == {(line, "[0, 0, 0, 0, 0, 1, 1, 1][rank % 8]", 1) for line in (6, 7)}
+
+
+FAILING = """'The docstring.'
+from __future__ import annotations
+import os
+
+def fails(table, place, value):
+    return [f"{value}", table[place], "between"]
+
+class Holder:
+    __slots__ = ("table",)
+    def get(self, place, default=None):
+        return self.table[place] if place in self.table else int(place)
+
+def annotated(value: list[undefined]) -> undefined: ...
+"""
+
+
+@pytest.mark.parametrize(
+    "call", ["fails({}, 'absent', 1)", "fails([], 3, 1)", "fails([1], 0, Holder().table)", "Holder.get(Holder(), 1)", "int(int('x'))"]
+)
+def test_tracebacks_are_those_of_the_program_as_it_is_written(followed: Simulation, call: str) -> None:
+    file = Path("failing.py").absolute()
+    file.write_text(f"{FAILING}{call}\n")
+
+    def traceback_of(code: Any) -> list[str]:
+        try:
+            exec(code, {})
+        except Exception as error:
+            strip_simulation(error)
+            return traceback.format_exception(error)[2:]  # without the line above
+        raise AssertionError("it does not fail")
+
+    rewritten = compile(file.read_bytes(), str(file), "exec")
+    assert "__fakerun_ranks__" in rewritten.co_names
+    plain = _compile_plain(file.read_bytes(), str(file), "exec", dont_inherit=True)
+    assert traceback_of(rewritten) == traceback_of(plain)
+    assert rewritten.co_flags == plain.co_flags
+    assert rewritten.co_consts[0] == plain.co_consts[0] == "The docstring."
+
+
+def test_yaml_writes_numbers(followed: Simulation) -> None:
+    """Loaded before the simulation or while it runs."""
+    text = "import yaml\nvalue = yaml.safe_dump({'a': rank, 'b': f'r{rank}', 'c': rank / 2}) + yaml.dump([rank])"
+    assert Program(followed, text).values["value"] == "a: 21\nb: r21\nc: 10.5\n- 21\n"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "yaml"]:
+        del sys.modules[name]
+    assert Program(followed, text).values["value"] == "a: 21\nb: r21\nc: 10.5\n- 21\n"
+
+
+def test_what_other_compilers_read_is_left_as_it_is(followed: Simulation) -> None:
+    text = """
+import functools
+jit = functools.cache
+@jit
+def kernel(x): return (1, 2)[x]
+def function(x): return (1, 2)[x]
+"""
+    values = Program(followed, text).values
+    assert "__fakerun_ranks__" not in values["kernel"].__wrapped__.__code__.co_names
+    assert "__fakerun_ranks__" in values["function"].__code__.co_names
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # 2.15
+def test_torch_compile_and_script_read_rewritten_functions(followed: Simulation) -> None:
+    text = """
+def scaled(x: torch.Tensor, i: int):
+    sizes = [1, 2, 3]
+    return x * sizes[i]
+scripted = torch.jit.script(scaled)(torch.ones(1), 2)
+compiled = torch.compile(scaled)(torch.ones(1), 2)
+import inspect
+source = inspect.getsource(scaled)
+traced = torch.fx.symbolic_trace(lambda x: x[0] + x[len(source) * 0])(torch.ones(2))
+"""
+    values = Program(followed, text).values
+    assert values["scripted"] == values["compiled"] == 3
+    assert values["source"].endswith("return x * sizes[i]\n")
+    assert values["traced"] == 2
+
+
+def test_modules_keep_what_their_loader_tells(followed: Simulation) -> None:
+    Path("package_of_ranks").mkdir(exist_ok=True)
+    Path("package_of_ranks/__init__.py").write_text("def f(a, b): return a in b\n")
+    Path("package_of_ranks/__main__.py").write_text("import sys\nprint(sys.argv[0], __spec__.name, [1, 2][len(__name__) % 2])\n")
+    Path("namespace_of_ranks").mkdir(exist_ok=True)
+    Path("namespace_of_ranks/part.py").write_text("value = {1: 2}[int('1')]\n")
+    module = importlib.import_module("package_of_ranks")
+    assert module.__spec__ is not None
+    assert module.__file__ == module.__spec__.origin == str(Path("package_of_ranks/__init__.py").absolute())
+    assert isinstance(module.__loader__, importlib.machinery.SourceFileLoader)
+    assert module.__loader__.get_source("package_of_ranks") == Path("package_of_ranks/__init__.py").read_text()
+    assert importlib.import_module("namespace_of_ranks.part").value == 2
+    assert "__fakerun_ranks__" in vars(module)
+    assert runpy.run_module("package_of_ranks", run_name="__main__")["__name__"] == "__main__"
+    assert runpy.run_path("namespace_of_ranks/part.py")["value"] == 2
 
 
 def test_a_test_in_every_step_is_recorded_once(followed: Simulation) -> None:

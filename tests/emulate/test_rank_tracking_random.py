@@ -93,7 +93,7 @@ def same(value: Any, other: Any) -> bool:
 @pytest.fixture
 def uses() -> Iterator[Uses]:
     found = Uses()
-    active.tracker = RankTracker(found)
+    active.tracker = RankTracker(found, {})
     yield found
     active.tracker = None
 

@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from fakerun.rank.simulation import Simulation
-from tests.in_process import Simulate
+from tests.in_process import Simulate, really
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -321,6 +322,43 @@ def test_pinned_memory(simulation: Simulation) -> None:
     assert torch.empty(3, pin_memory=True).shape == (3,)
 
 
+PINNED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "pinned": lambda pinned: pinned,
+    "a view": lambda pinned: pinned[1:],
+    "already on the host": lambda pinned: pinned.cpu(),
+    "pinned again": lambda pinned: pinned.pin_memory(),
+    "of numbers": lambda pinned: torch.tensor([1.0], pin_memory=True),
+    "empty": lambda pinned: torch.empty(3, pin_memory=True),
+    "large": lambda pinned: torch.zeros(2**23, pin_memory=True),
+    "like a device tensor": lambda pinned: torch.empty_like(pinned.cuda(), device="cpu", pin_memory=True),
+    "new": lambda pinned: pinned.new_ones(3, pin_memory=True),
+    "copied without waiting": lambda pinned: pinned.cuda().to("cpu", non_blocking=True),
+    "a batch": lambda pinned: next(iter(DataLoader(TensorDataset(pinned), pin_memory=True)))[0],
+}
+NOT_PINNED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "pageable": lambda pinned: torch.ones(3),
+    "a copy": lambda pinned: pinned.clone(),
+    "on the device": lambda pinned: pinned.cuda(),
+    "copied from the device": lambda pinned: pinned.cuda().cpu(),
+}
+
+
+@pytest.mark.parametrize("name", [*PINNED, *NOT_PINNED])
+def test_host_memory_knows_that_it_is_pinned(simulation: Simulation, name: str) -> None:
+    host = torch.ones(3)
+    pinned = host.pin_memory()
+    pinned[0] = 2.0
+    assert host.tolist() == [1.0] * 3, "pin_memory copies"
+    tensor = (PINNED | NOT_PINNED)[name](pinned)
+    assert tensor.is_pinned() == (name in PINNED)
+    assert tensor.untyped_storage().is_pinned() == (name in PINNED)
+
+
+def test_device_memory_cannot_be_pinned(simulation: Simulation) -> None:
+    with pytest.raises(RuntimeError, match=r"cannot pin 'torch.cuda.FloatTensor' only dense CPU tensors can be pinned"):
+        torch.ones(3, device="cuda").pin_memory()
+
+
 # -- the CUDA API ------------------------------------------------------------------------------------------------------
 
 
@@ -458,7 +496,7 @@ def test_what_was_saved_can_be_loaded_again(location: Any, where: str, tmp_path:
     optimizer.step()
     path = tmp_path / "checkpoint.pt"
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "rng": torch.get_rng_state()}, path)
-    assert not path.exists()
+    assert not really(tmp_path)
     before = torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1)
     loaded = torch.load(path, map_location=location, weights_only=True)
     after = torch.cuda.memory_allocated(0), torch.cuda.memory_allocated(1)
@@ -482,17 +520,19 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path, simulation: Simulat
     on_host = {name: value.cpu() for name, value in model.state_dict().items()}
     for state in (model.state_dict(), on_host, {"epoch": 3}, model):
         torch.save(state, path)
+        assert type(torch.load(path, weights_only=False)) is type(state)
         torch.save(state, str(path) + ".tmp")
-        if (tmp_path / "checkpoint.pt.tmp").exists():
-            assert state == {"epoch": 3}
+        assert ("checkpoint.pt.tmp" in really(tmp_path)) == (state == {"epoch": 3})
+        if "checkpoint.pt.tmp" in really(tmp_path):
             Path(str(path) + ".tmp").unlink()
         else:
             Path(str(path) + ".tmp").replace(path)
-            assert torch.load(path, weights_only=False) is not None
-        assert path.read_bytes() == b"precious"
-    with path.with_name("other.pt").open("wb") as file:
-        torch.save(on_host, file)
-    assert path.with_name("other.pt").stat().st_size == 0
+        assert really(tmp_path) == {"checkpoint.pt": b"precious"}
+    for other in (path, path.with_name("other.pt")):
+        with other.open("wb") as file:
+            torch.save(on_host, file)
+        assert torch.load(other)["0.weight"].shape == (32, 16)
+        assert really(tmp_path) == {"checkpoint.pt": b"precious"}
 
 
 def test_saving_what_is_on_the_host_happens(tmp_path: Path, simulation: Simulation) -> None:
@@ -676,7 +716,9 @@ def test_sharded_checkpoints_are_neither_written_nor_read(tmp_path: Path, simula
     dcp.save(state, checkpoint_id=tmp_path / "sharded")
     dcp.async_save(state, checkpoint_id=tmp_path / "sharded").result()
     dcp.load(state, checkpoint_id=tmp_path / "sharded")
-    assert not (tmp_path / "sharded").exists()
+    assert not really(tmp_path)
+    assert "not-loaded" not in codes(simulation)
+    dcp.load(state, checkpoint_id=tmp_path / "another")
     assert {"not-saved", "not-loaded"} <= codes(simulation)
 
 

@@ -12,6 +12,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
 from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
+from fakerun.records.rank_function import RankFunction, RankOperation
 from fakerun.records.run import RankRecord, RunRecord
 
 GIB = 1024**3
@@ -236,3 +237,19 @@ def _llama_timeline() -> MemoryTimeline:
         free(gradients)
         step_ends.append(len(events))
     return timeline(blocks, events, step_ends)
+
+
+# -- functions of the rank ---------------------------------------------------------------------------------------------------------------
+
+
+def rank_function(operation: RankOperation, *operands: RankFunction, constants: tuple[int, ...] = ()) -> RankFunction:
+    return RankFunction(operation=operation, operands=operands, constants=constants)
+
+
+def constant(number: float) -> RankFunction:
+    return RankFunction(operation=RankOperation.CONSTANT, constants=(number,))
+
+
+def is_rank(number: int) -> RankFunction:
+    """`rank == number`"""
+    return rank_function(RankOperation.EQ, rank_function(RankOperation.RANK), constant(number))

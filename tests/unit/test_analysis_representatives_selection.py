@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fakerun.analysis.representatives import Representatives, Selection
-from fakerun.job.named_ranks import NamedRank
+from fakerun.analysis.representatives import MAX_CLASSES, Outcomes, RankColumns, Representatives, Selection
+from fakerun.call_site import CallSite
 from fakerun.mesh import Mesh
+from fakerun.records.rank_function import RankOperation, RankTest
 from fakerun.records.run import FailureKind, ProcessFailure
+from tests.unit.records_by_hand import constant, is_rank, rank_function
 
 if TYPE_CHECKING:
     from fakerun.analysis.classes import Fingerprint
@@ -21,9 +23,13 @@ LARGE = {"pp": 4, "dp": 64, "tp": 8}
 class World:
     """Ranks on `axes`, each of which does what `does` says for its coordinate. If it `fails`, all ranks fail."""
 
-    def __init__(self, axes: Mapping[str, int], does: Does, *named: NamedRank, fails: bool = False) -> None:
+    def __init__(
+        self, axes: Mapping[str, int], does: Does, *tests: Callable[[int], RankTest | None], fails: bool = False, samples: int = 4
+    ) -> None:
         self.axes = axes
-        self.plan = Representatives(Mesh.of(axes), named, ranks_per_node=8, seed=7)
+        mesh = Mesh.of(axes)
+        self.outcomes = Outcomes(RankColumns(mesh, ranks_per_node=8), mesh.world_size, limit=MAX_CLASSES)
+        self.plan = Representatives(mesh, self.outcomes, samples=samples, seed=7)
         self.fingerprints: dict[int, Fingerprint] = {}
         self.rounds: list[tuple[int, ...]] = []
         numbers: dict[object, int] = {}
@@ -31,6 +37,7 @@ class World:
         while more := self.plan.next(self.fingerprints):
             self.rounds.append(more)
             for rank in more:
+                self.outcomes.add(made for test in tests if (made := test(rank)) is not None)
                 self.fingerprints[rank] = (numbers.setdefault(does(self.coordinate(rank)), len(numbers)), 0, 2, failure, None)
 
     def coordinate(self, rank: int) -> dict[str, int]:
@@ -44,6 +51,11 @@ class World:
 
     def representatives(self) -> dict[int, int]:
         return {rank: each.representative for each in self.selection().assumed for rank in each.ranks}
+
+
+def equals(number: int) -> Callable[[int], RankTest]:
+    """Every rank asks whether it is this one."""
+    return lambda rank: RankTest(function=is_rank(number), outcome=rank == number, call_site=CallSite(path="a.py", line=1, function="f"))
 
 
 def by_stage(coordinate: Mapping[str, int]) -> object:
@@ -106,17 +118,69 @@ def test_one_in_three_is_found_by_the_spot_checks() -> None:
     assert [finding.code for finding in world.selection().findings] == ["assumption-refuted"]
 
 
-def test_a_rank_that_the_script_names_represents_itself() -> None:
-    world = World({"dp": 4096}, lambda coordinate: coordinate["dp"] == 77, NamedRank("", 77))
+def test_a_rank_that_the_program_asks_for_is_a_class_of_its_own() -> None:
+    world = World({"dp": 4096}, lambda coordinate: coordinate["dp"] == 77, equals(77))
     assert 77 in world.fingerprints
     assert len(world.representatives()) + len(world.fingerprints) == 4096
-    assert "Rank 77 differs and represents no other rank." in world.selection().findings[0].message
+    assert {finding.code for finding in world.selection().findings} == {"ranks-represented"}
 
 
-def test_a_rank_named_on_an_axis() -> None:
-    world = World(LARGE, by_stage, NamedRank("tp", 5), NamedRank("local", 3))
-    assert any(world.coordinate(rank)["tp"] == 5 for rank in world.fingerprints)
-    assert {3, 11} <= world.fingerprints.keys()
+def test_a_new_representative_may_test_more() -> None:
+    """All ranks ask whether they are on node 9, and those that are whether they are rank 75."""
+    ranks = rank_function(RankOperation.RANK)
+    node = rank_function(RankOperation.FLOORDIV, ranks, constant(8))
+    first = RankTest(function=rank_function(RankOperation.EQ, node, constant(9)), outcome=0, call_site=None)
+    second = RankTest(function=is_rank(75), outcome=0, call_site=None)
+    world = World(
+        {"dp": 4096}, lambda at: (at["dp"] // 8 == 9, at["dp"] == 75), lambda _: first, lambda rank: second if rank // 8 == 9 else None
+    )
+    assert {72, 75} <= world.fingerprints.keys()
+    assert len(world.fingerprints) < 12
+    assert {finding.code for finding in world.selection().findings} == {"ranks-represented"}
+
+
+def test_every_third_rank_is_a_class() -> None:
+    third = rank_function(RankOperation.MOD, rank_function(RankOperation.RANK), constant(3))
+    test = RankTest(function=rank_function(RankOperation.EQ, third, constant(0)), outcome=0, call_site=None)
+    world = World({"node": 64, "local": 8}, lambda at: at["rank"] % 3 == 0, lambda _: test)
+    assert all(rank % 3 == 0 if other % 3 == 0 else rank % 3 for rank, other in world.representatives().items())
+    assert {finding.code for finding in world.selection().findings} == {"ranks-represented"}
+
+
+def test_of_too_many_classes_those_that_a_line_singles_out_alike_are_one() -> None:
+    """A loop over all ranks in which each does its part: `for peer in range(world): if peer == rank: ...`."""
+    tests = [equals(rank) for rank in range(1000)]
+    world = World({"dp": 1000}, lambda _: 0, *tests)
+    assert len(world.fingerprints) < 12
+    (finding,) = world.selection().findings
+    assert finding.code == "ranks-assumed"
+    assert "singles them out equally often" in finding.message
+
+
+def test_ranks_that_find_themselves_in_a_table_are_no_classes() -> None:
+    """Each rank compares with its own number alone, as a dictionary does; what the others would find there is not known."""
+    own = [RankTest(function=is_rank(rank), outcome=1, call_site=CallSite(path="a.py", line=1, function="f")) for rank in range(512)]
+    world = World({"dp": 512}, lambda _: 0, lambda rank: own[rank])
+    assert len(world.fingerprints) < 30
+    assert [(use.kind, str(use.call_site)) for use in world.outcomes.lookups] == [("index", "a.py:1")]
+    assert world.outcomes.classes == 1
+
+
+def test_more_classes_than_are_simulated_are_unknown() -> None:
+    """Each rank takes a branch of its own on a line of its own."""
+    tests = [RankTest(function=is_rank(rank), outcome=0, call_site=CallSite(path="a.py", line=rank, function="f")) for rank in range(300)]
+    world = World({"dp": 300}, lambda at: at["dp"], *(lambda rank, test=test: test if rank % 16 == 1 else None for test in tests))
+    assert 256 <= len(world.fingerprints) < 300
+    (finding,) = world.selection().findings
+    assert finding.code == "ranks-unknown"
+    assert f"about {300 - len(world.fingerprints)} ranks" in finding.message
+
+
+def test_ranks_whose_groups_are_not_known_are_unknown() -> None:
+    world = World({"dp": 100}, lambda _: 0)
+    selection = world.plan.selection(world.fingerprints, groupless=lambda assumed: [each.ranks[-1] for each in assumed])
+    assert [finding.code for finding in selection.findings] == ["ranks-represented", "ranks-unknown"]
+    assert not any(99 in each.ranks for each in selection.assumed)
 
 
 def test_rank_0_may_do_more_than_others() -> None:
@@ -179,30 +243,28 @@ def test_before_more_is_known_a_rank_is_represented_by_that_of_its_stage() -> No
 
 
 def note(world: World) -> str:
-    (finding,) = [finding for finding in world.selection().findings if finding.code == "ranks-assumed"]
+    (finding,) = [finding for finding in world.selection().findings if finding.code in {"ranks-assumed", "ranks-represented"}]
     return finding.message
-
-
-SIMULATED = " ranks were simulated (mesh corners and edges, 4 at random); the rest are assumed to match "
 
 
 @pytest.mark.parametrize(
     ("axes", "does", "common"),
     [
-        (LARGE, by_stage, "the simulated rank of their stage."),
-        ({"dp": 4096}, lambda coordinate: 0, "a simulated rank."),
-        (LARGE, lambda at: (at["pp"], at["dp"] > 7), "the simulated rank of their stage and part of dp (0-7 / 8-63)."),
+        (LARGE, by_stage, "do what the simulated rank of their stage does."),
+        ({"dp": 4096}, lambda coordinate: 0, "do what a simulated rank does."),
+        (LARGE, lambda at: (at["pp"], at["dp"] > 7), "are assumed to match the simulated rank of their stage and part of dp (0-7 / 8-63)."),
         (
             LARGE,
             lambda coordinate: (coordinate["dp"] > 7, coordinate["tp"] > 3),
-            "the simulated rank of their stage, part of dp (0-7 / 8-63) and part of tp (0-3 / 4-7).",
+            "are assumed to match the simulated rank of their stage, part of dp (0-7 / 8-63) and part of tp (0-3 / 4-7).",
         ),
     ],
     ids=["stages", "no stages", "parts of an axis", "parts of two axes"],
 )  # fmt: skip
 def test_the_note_says_what_ranks_have_in_common_with_their_representative(axes: Mapping[str, int], does: Does, common: str) -> None:
     world = World(axes, does)
-    assert note(world) == f"{len(world.fingerprints)} of {prod(axes.values())}{SIMULATED}{common}"
+    simulated = f"{len(world.fingerprints)} of {prod(axes.values())} ranks were simulated "
+    assert note(world) == f"{simulated}(one class: no test of the rank; mesh corners and edges; 4 at random); the rest {common}"
 
 
 def test_four_ranks_are_spot_checks() -> None:
@@ -236,8 +298,3 @@ def test_unknown_ranks_are_not_counted_as_assumed() -> None:
     assert selection.findings[1].message == (
         f"nothing is known about {unknown} ranks that were not simulated: not all ranks that rank 3001 would represent do the same."
     )
-
-
-@pytest.mark.parametrize("named", [NamedRank("", 9999), NamedRank("tp", 8), NamedRank("local", 5000)])
-def test_a_named_rank_that_the_world_does_not_have_is_ignored(named: NamedRank) -> None:
-    assert World(LARGE, by_stage, named).rounds == World(LARGE, by_stage).rounds

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,10 @@ import pytest
 
 import fakerun
 from fakerun.cli.app import main
+from fakerun.cli.help import BRIEF
+from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
+from fakerun.job import launcher as job_launcher
 from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
@@ -114,6 +118,8 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --mesh 2x4 --steps 3 --timeout 1.5", {"nproc_per_node": 8, "steps": 3, "timeout_s": 1.5}),
         ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8, "routing": Routing.BALANCED}),
         ("train.py --world-size 8 --routing worst", {"routing": Routing.WORST}),
+        ("train.py --world-size 8", {"launcher": job_launcher.Launcher.TORCHRUN}),
+        ("--nproc-per-node 8 --launcher mpi train.py", {"launcher": job_launcher.Launcher.MPI}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
         ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),
@@ -228,6 +234,7 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --mesh 3x3": ("mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them"),
     "train.py --mesh 2by4": "mesh '2by4' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4",
     "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
+    "train.py --world-size 8 --launcher srun": "unknown launcher 'srun'; known: torchrun, slurm, mpi",
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
         "unknown operation 'all_reduc' (did you mean 'all_reduce' or 'reduce'?); known: all_reduce, all_gather, all_gather_into_tensor, "
@@ -265,7 +272,7 @@ USAGE_ERRORS = {
         "--ignore does-not-fitt: no finding has this code (did you mean 'does-not-fit'?); docs/findings.md lists all"
     ),
     "-m train.py --lr 3": "train.py is a file, not a module; drop -m (in a job file: use script, not module)",
-    "nope.yaml": "nope.yaml: cannot read the file: No such file or directory",
+    "nope.yaml": "nope.yaml: cannot read the file: No such file or directory (did you mean 'job.yaml'?)",
     "job.yaml --rank 8": "rank 8 does not exist: a world size of 8 has ranks 0 to 7",
     "job.yaml --world-size 16": ("mesh 2x4 (dp 2, tp 4) has 8 ranks, but the world size is 16; change one of them"),
 }
@@ -388,23 +395,40 @@ def test_version() -> None:
     assert (process.returncode, process.stdout, process.stderr) == (0, f"fakerun {fakerun.__version__}\n", "")
 
 
+HELP = {"fakerun": "run", "run": "run", "train.py": "run", "report": "report"}
+_OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+
+
+@pytest.mark.parametrize(("first", "command"), HELP.items())
+def test_help_fits_a_terminal_and_ends_with_the_exit_codes(capsys: pytest.CaptureFixture[str], first: str, command: str) -> None:
+    assert main([*([] if first == "fakerun" else [first]), "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert "\n".join(lines) == BRIEF[command].rstrip()
+    assert any(line.startswith("Example: fakerun ") for line in lines)
+    text = " ".join(lines)
+    assert all(f" {int(code)} " in text for code in ExitCode)
+
+
+@pytest.mark.parametrize("command", BRIEF)
+def test_help_names_only_options_that_there_are(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert main([command, "--help-all"]) == 0
+    known = set(_OPTION.findall(capsys.readouterr().out))
+    assert set(_OPTION.findall(BRIEF[command])) - {"--run-dir"} <= known
+
+
 @pytest.mark.parametrize("args", [(), ("--help",), ("-h",)])
-def test_help_of_the_whole_command_has_the_options_of_run(args: tuple[str, ...]) -> None:
+def test_help_of_the_whole_command_is_that_of_run(args: tuple[str, ...]) -> None:
     process = fakerun_process(*args)
-    assert process.returncode == 0
-    assert process.stdout.startswith("Usage: fakerun [run] SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
-    assert "--world-size N" in process.stdout
-    assert "--rdzv-backend" not in process.stdout
+    assert (process.returncode, process.stdout) == (0, BRIEF["run"])
 
 
-def test_help_of_run() -> None:
-    process = fakerun_process("train.py", "--help")
-    assert process.returncode == 0
-    assert process.stdout.startswith("Usage: fakerun run SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]\n")
-
-
-def test_help_names_the_hardware() -> None:
-    text = " ".join(fakerun_process("--help").stdout.split())
+def test_the_full_help_has_all_options_but_those_of_torchrun_that_do_nothing() -> None:
+    text = " ".join(fakerun_process("--help-all").stdout.split())
+    assert text.startswith("Usage: fakerun [run] SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]")
+    assert all(option in text for option in ("--world-size N", "--error-on-collective", "--version", "report"))
+    assert "--rdzv-backend" not in text
     assert f"(h100-80gb,memory=94GiB): {', '.join(accelerator_names())}. [default: {DEFAULT_HARDWARE}]" in text
 
 
@@ -420,6 +444,7 @@ COMPLETIONS = {
     "fakerun train.py --hardware h": ["h100-80gb", "h100-pcie", "h100-96gb", "h200", "h20"],
     "fakerun train.py --format ": ["table", "json", "markdown"],
     "fakerun train.py --routing ": ["balanced", "worst"],
+    "fakerun train.py --launcher ": ["torchrun", "slurm", "mpi"],
     "fakerun run train.py --nn": ["--nnodes"],
 }
 

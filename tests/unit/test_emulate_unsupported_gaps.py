@@ -36,8 +36,9 @@ The script continues, and a finding `not-emulated` in the report names the API a
 
 ## Files
 
-Checkpoints that would hold values that were not computed are not written; the report says so. What a script writes by other means (numpy,
-pickle, a log) holds placeholder values; the report has the line that asked for them.
+Checkpoints that would hold values that were not computed are not written; the report says so. The ranks of the run find and load
+[stand-ins](how_it_works.md#checkpoints) instead. What a script writes by other means (numpy, pickle, a log) is written, and holds
+placeholder values; the report has the line that asked for them.
 """
 
 

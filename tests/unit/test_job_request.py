@@ -7,7 +7,7 @@ import pytest
 
 from fakerun.errors import UsageError
 from fakerun.job.mesh import parse_mesh
-from fakerun.job.ranks import ALL_RANKS, RankChoice
+from fakerun.job.ranks import ALL_RANKS, AUTO_RANKS, RankChoice
 from fakerun.job.request import JobRequest, check_module, check_script
 
 SCRIPT = Path("train.py")
@@ -55,6 +55,13 @@ def test_world(parts: dict[str, Any], nnodes: int, nproc_per_node: int) -> None:
         ({"nnodes": 0, "world_size": 8}, "number of nodes 0: must be at least 1"),
         ({"nproc_per_node": -1}, "number of processes per node -1: must be at least 1"),
         ({"world_size": 2**20 + 1}, "1048577 ranks: too many; at most 1048576 can be simulated"),
+        (
+            {"world_size": 2**20, "ranks": AUTO_RANKS},
+            "ranks auto: at most 131072 ranks can be judged together, and this job has 1048576; "
+            "simulate some of them by number, as in --ranks 0,4-7",
+        ),
+        ({"world_size": 8, "samples": -1}, "samples -1: must be at least 0"),
+        ({"world_size": 8, "seed": -5}, "seed -5: must be at least 0"),
         ({"world_size": 8, "nnodes": 3}, "8 ranks cannot be spread evenly over 3 nodes; change one of the numbers"),
         ({"world_size": 8, "nproc_per_node": 3}, "8 ranks do not fill nodes of 3 processes; change one of the numbers"),
         (

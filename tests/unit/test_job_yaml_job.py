@@ -16,7 +16,10 @@ from fakerun.job.request import JobRequest
 from fakerun.job.yaml_job import load_job
 from fakerun.records.collective import CollectiveOp
 
-KEYS = "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, error_on_collective, rank, ranks"
+KEYS = (
+    "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, error_on_collective, "
+    "rank, ranks, samples, seed"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def test_every_key() -> None:
         # All that a job file can say, but module.
         script: train.py
         args: [--lr, 1.50, --flag, "no", 2024-01-01, 1e-3, true]
-        env: {NCCL_DEBUG: INFO, OMP_NUM_THREADS: 4, EMPTY: ""}
+        env: {NCCL_DEBUG: INFO, OMP_NUM_THREADS: 4, EMPTY: "", PORT: "1${rank}"}
         world_size: 16
         nnodes: 2
         nproc_per_node: 8
@@ -46,13 +49,14 @@ def test_every_key() -> None:
         hardware: h200
         steps: 3
         routing: worst
+        launcher: slurm
         error_on_collective: [send, all_reduce]
         rank: 15
         """
     assert load(text) == JobRequest(
         script=Path("train.py"),
         args=("--lr", "1.50", "--flag", "no", "2024-01-01", "1e-3", "true"),
-        env={"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "4", "EMPTY": ""},
+        env={"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "4", "EMPTY": "", "PORT": "1${rank}"},
         world_size=16,
         nnodes=2,
         nproc_per_node=8,
@@ -61,6 +65,7 @@ def test_every_key() -> None:
         steps=3,
         ranks=RankChoice.of([15]),
         routing="worst",
+        launcher="slurm",
         error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
     )
 
@@ -238,6 +243,14 @@ BROKEN = {
     "hardware in a list": (
         "script: train.py\nhardware: [h200]\n",
         ["job.yaml:2: hardware: must be a name (h200) or a mapping ({base: h100-80gb, memory: 94GiB}), not a list"],
+    ),
+    "launcher": ("script: train.py\nlauncher: srun\n", ["job.yaml:2: launcher: unknown launcher 'srun'; known: torchrun, slurm, mpi"]),
+    "a variable of no rank's": (
+        "script: train.py\nenv:\n  A: 1\n  B: '${node}'\n",
+        [
+            "job.yaml:4: env.B: unknown name ${node} (did you mean 'node_rank'?); known: rank, local_rank, node_rank, world_size; "
+            "$${ stands for ${"
+        ],
     ),
     "routing": ("script: train.py\nrouting: even\n", ["job.yaml:2: routing: unknown routing 'even'; known: balanced, worst"]),
     "forbidden operations": (

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakerun.job.spec import JobSpec
-from fakerun.launch.environment import load_environment, worker_environment
+from fakerun.launch.environment import load_environment, with_hash_seed, worker_environment
 from tests.unit.records_by_hand import H100
 
 
@@ -102,3 +102,16 @@ def test_what_is_read_at_load(name: str) -> None:
 @pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID", "NCCL_DEBUG", "CITY", "HOMEPAGE", "MY_PYTHONPATH"])
 def test_what_is_not_read_at_load(name: str) -> None:
     assert load_environment({name: "1"}) == {}
+
+
+def test_ranks_that_differ_in_one_bit_have_different_hash_seeds() -> None:
+    seeds = [with_hash_seed({}, rank)["PYTHONHASHSEED"] for rank in range(64)]
+    assert all(seeds[rank] != seeds[rank ^ 1 << bit] for rank in range(64) for bit in range(6))
+    assert len(set(seeds)) == 2
+
+
+@pytest.mark.parametrize(("given", "is_kept"), [("5", True), ("0", True), ("", False), ("random", False)])
+def test_a_hash_seed_of_the_users_is_kept(given: str, is_kept: bool) -> None:
+    seeds = {with_hash_seed({"PYTHONHASHSEED": given}, rank)["PYTHONHASHSEED"] for rank in range(4)}
+    assert (seeds == {given}) == is_kept
+    assert (len(seeds) == 1) == is_kept

@@ -104,3 +104,19 @@ def test_a_rank_that_represents_itself_answers_itself() -> None:
     assert (mailbox.awaited(), answers(mailbox)) == ({1}, {})
     mailbox.publish(1, "for 10", b"ten's")
     assert answers(mailbox) == {10: [b"ten's"]}
+
+
+def test_a_rank_that_waits_for_what_a_rank_has_done_is_not_answered_by_its_representative() -> None:
+    mailbox = JobMailbox()
+    mailbox.representative_of = {0: 0, 1: 1, 2: 0, 3: 1}.__getitem__
+    mailbox.publish(0, "a", b"0")
+    mailbox.fetch(1, [(0, "a")])
+    mailbox.fetch(3, [(2, "a")])
+    assert answers(mailbox) == {1: [b"0"], 3: [b"0"]}
+    mailbox.wait(3, [(2, "b")])
+    mailbox.wait(1, [(0, "b")])
+    mailbox.publish(0, "b", b"1")
+    assert answers(mailbox) == {1: [b"1"]}
+    assert mailbox.awaited() == {2}
+    mailbox.publish(2, "b", Unavailable.UNKNOWN)
+    assert answers(mailbox) == {3: [Unavailable.UNKNOWN]}

@@ -7,10 +7,15 @@ from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import AUTO_RANKS, RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.launch.rank_selection import ListedRanks, RepresentativeRanks, selection_for
-from fakerun.records.run import RankRecord
+from fakerun.records.rank_function import RankTest, UnfollowedUse
+from fakerun.records.run import GroupCreation, RankRecord
+from tests.unit.records_by_hand import is_rank, site
 
 LISTED = JobRequest(script=Path("train.py"), world_size=8, ranks=RankChoice.of([1, 4])).resolve()
 AUTO = JobRequest(script=Path("train.py"), mesh=parse_mesh("dp=512,tp=8"), ranks=AUTO_RANKS).resolve()
+
+SPOT_CHECKS = ((0, None), (20, None), (20, 7), (20, 8))
+"""`--samples` and `--seed`."""
 
 
 def records(*ranks: int) -> dict[int, RankRecord]:
@@ -50,6 +55,49 @@ def test_representatives_are_chosen_until_all_ranks_are_represented() -> None:
     run = selection.run_record(done, is_complete=True)
     assert sorted((*done, *(rank for each in run.assumed for rank in each.ranks))) == list(range(4096))
     assert {selection.representative_of(rank) for rank in range(4096)} <= done.keys()
+
+
+def test_what_simulated_ranks_test_makes_classes() -> None:
+    """Rank 3000 skips the steps; all ranks ask whether they are it."""
+    test = RankTest(function=is_rank(3000), outcome=0, call_site=None)
+    selection = RepresentativeRanks(AUTO)
+    done: dict[int, RankRecord] = {}
+    while more := selection.next(done):
+        done |= {rank: RankRecord(rank=rank, rank_tests=(test,), steps=rank != 3000) for rank in more}
+    run = selection.run_record(done, is_complete=True)
+    assert 3000 in done
+    assert [finding.code for finding in run.findings] == ["ranks-represented"]
+
+
+def test_uses_of_the_rank_that_were_not_followed_are_named() -> None:
+    use = UnfollowedUse(kind="index", call_site=site("a.py:3"), count=2)
+    selection = RepresentativeRanks(AUTO)
+    done: dict[int, RankRecord] = {}
+    while more := selection.next(done):
+        done |= {rank: RankRecord(rank=rank, unfollowed_uses=(use,)) for rank in more}
+    (finding,) = selection.run_record(done, is_complete=True).findings
+    assert finding.code == "ranks-assumed"
+    assert finding.message.endswith("1 use of the rank was not followed: index at a.py:3 (2 times).")
+
+
+def test_the_seed_and_the_number_of_spot_checks_are_those_of_the_job() -> None:
+    chosen = [set(run_all(RepresentativeRanks(replace(AUTO, samples=samples, seed=seed)))) for samples, seed in SPOT_CHECKS]
+    none, some, seven, eight = chosen
+    assert {len(each - none) for each in (some, seven, eight)} == {20}
+    assert len({frozenset(each) for each in chosen}) == 4
+
+
+def test_ranks_in_no_group_of_the_kind_are_a_class() -> None:
+    """Every third rank is in a group; nobody tests the rank."""
+    third = GroupCreation(ranks=tuple(range(0, 4096, 3)), before=0, call_site=site("a.py:3"))
+    selection = RepresentativeRanks(AUTO)
+    done: dict[int, RankRecord] = {}
+    while more := selection.next(done):
+        done |= {rank: RankRecord(rank=rank, group_creations=(third,), steps=rank % 3 == 0) for rank in more}
+    run = selection.run_record(done, is_complete=True)
+    assert all(rank % 3 == 0 if each.representative % 3 == 0 else rank % 3 for each in run.assumed for rank in each.ranks)
+    assert [finding.code for finding in run.findings] == ["ranks-represented"]
+    assert "2 classes that the members of process groups tell apart" in run.findings[0].message
 
 
 def test_nothing_is_assumed_after_an_interruption() -> None:

@@ -11,6 +11,7 @@ from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, open_run_directory, reopen_run_directory
 from fakerun.records.run import RankRecord
+from fakerun.records.unwritten_files import Change, FileChange
 from tests.unit.records_by_hand import H100
 
 JOB = JobSpec(
@@ -30,6 +31,8 @@ def _earlier_run(directory: Path) -> RunDirectory:
         files = run.rank(rank)
         files.make()
         run.records.write(RankRecord(rank=rank))
+        run.unwritten.begin()
+        run.unwritten.append(rank, FileChange(change=Change.REMOVED, path="/a", order=(0, 0), counts={}))
         for path in (
             files.stdout,
             files.stderr,

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "emulate": SIMULATES,
     "trace": SIMULATES,
     "records": {"files", "call_site", "mesh"} | BOTTOM,
-    "job": {"records", "hardware", "mesh"} | BOTTOM,
+    "job": {"records", "hardware", "files", "mesh"} | BOTTOM,
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),
@@ -60,10 +60,14 @@ NO_ATTRIBUTES = {
     "fakerun.emulate.kernels.fused_kernels": {"_fused_rms_norm"},
     # Functions of NCCL's process group, quoted in its errors.
     "fakerun.emulate.cluster.nccl_size_checks": {"_broadcast_oop", "_reduce_oop"},
+    # Of `ctypes.CDLL`, and versions of NVML's functions.
+    "fakerun.emulate.driver.nvml": {"_handle", "_name", "_nvml_functions", "_v2", "_v3"},
     # Attributes of `threading.Thread`.
     "fakerun.emulate.device.threads": {"_bootstrap_inner", "_target"},
     # Where `os.environ` keeps the values.
-    "fakerun.emulate.rank_tracking.sources": {"_data"},
+    "fakerun.emulate.rank_tracking.variables": {"_data"},
+    # How argparse converts the text of an option.
+    "fakerun.emulate.rank_tracking.uses": {"_get_value"},
 }
 """Strings that look like private names and are no attributes of torch's."""
 

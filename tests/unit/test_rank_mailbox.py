@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ def connected() -> Iterator[tuple[ConnectedMailbox, Connection]]:
     """The rank's mailbox, and the launcher's end of its connection."""
     launcher, rank = Pipe()
     with launcher:
-        yield ConnectedMailbox(os.dup(rank.fileno())), launcher
+        yield ConnectedMailbox(os.dup(rank.fileno()), Path()), launcher
     rank.close()
 
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from fakerun.call_site import CallSite
 from fakerun.rank.recorder import Recorder
+from fakerun.records.position import RankPosition
 from fakerun.records.run import Ending, FailureKind, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
+from tests.unit.records_by_hand import site
 
 USUAL_S = 0.005
 """Python's switch interval, unless it is changed."""
@@ -43,6 +46,16 @@ class _Source:
         if callable(event):
             event()
         return RankRecord(rank=3, steps=2, failure=ending if isinstance(ending, ProcessFailure) else None)
+
+    def position(self, call_site: CallSite | None) -> RankPosition:
+        return RankPosition(steps=2, events=40, call_site=call_site)
+
+
+def test_a_rank_without_a_simulation_yet_has_a_line_only(store: RecordStore) -> None:
+    recorder = Recorder(3, store)
+    assert recorder.position(site("train.py:1")) == RankPosition(steps=0, events=0, call_site=site("train.py:1"))
+    recorder.observe(_Source())
+    assert recorder.position(site("train.py:9")) == RankPosition(steps=2, events=40, call_site=site("train.py:9"))
 
 
 def test_the_first_exit_is_the_one_recorded(store: RecordStore) -> None:

@@ -143,10 +143,10 @@ def _document(**changes: object) -> bytes:
     [
         (b"hello", "rank.gz: not a fakerun record (Not a gzipped file (b'he')); run the job again"),
         (encode_rank(FULL_RECORD).document[:50], "rank.gz: not a fakerun record (Compressed file ended before"),
-        (gzip.compress(b"hello"), "rank.gz: not a fakerun record (1 validation error"),
+        (gzip.compress(b"hello"), "rank.gz: not a fakerun record; run the job again"),
         (gzip.compress(b"[]"), "rank.gz: schema version None, but this fakerun reads version 3; run the job again with this fakerun"),
         (_document(schema_version=1), "rank.gz: schema version 1, but this fakerun reads version 3; run the job again with this fakerun"),
-        (_document(rank="three"), "rank.gz: the record is damaged (1 validation error"),
+        (_document(rank="three"), "rank.gz: the record is damaged: rank is not a whole number; run the job again with this fakerun"),
     ],
     ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],
 )
@@ -173,7 +173,7 @@ def test_a_job_whose_script_has_no_proper_name_is_refused() -> None:
         (b"hello", "job.json: not the job file of a run directory; pass the directory you gave to --run-dir"),
         (b'{"job": {}}', "job.json: not the job file of a run directory; pass the directory you gave to --run-dir"),
         (b'{"fakerun_job": 1}', "job.json: schema version 1, but this fakerun reads version 2; run the job again"),
-        (b'{"fakerun_job": 2, "job": {}}', "job.json: the job file is damaged (1 validation error"),
+        (b'{"fakerun_job": 2, "job": {}}', "job.json: the job file is damaged: job.hardware is missing; run the job again"),
     ],
     ids=["no json", "another program's", "other version", "damaged"],
 )

@@ -78,7 +78,7 @@ def test_ranks_that_are_assumed_are_never_plainly_ok() -> None:
     assert [row.cells[3] for row in rows] == ["ok (3 assumed)"]
     remark = section(report, "Ranks").remark
     assert remark is not None
-    assert remark.text.startswith("2 of 8 simulated, 3 assumed to match them; all behave the same")
+    assert remark.text.startswith("2 of 8 simulated, 3 assumed to match them; all that were simulated behave the same")
 
 
 def test_ranks_that_are_assumed_to_fail_are_shown_as_such() -> None:

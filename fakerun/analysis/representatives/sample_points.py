@@ -1,5 +1,7 @@
 """The sample points of a mesh: one rank of each pipeline stage, the corners, and the ranks along each other axis."""
 
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import product
 
 from fakerun.mesh import Coordinate, Mesh
@@ -34,9 +36,14 @@ class SamplePoints:
         stage_rank = self.stage_rank(rank)
         return self.probes.index(stage_rank) if stage_rank in (self.probes[0], self.probes[-1]) else len(self.probes) // 2
 
-    def rank_beside_probe(self, probe: int, axis: int, index: int) -> int:
-        """The rank that differs from the probe in its index on one axis."""
-        return self.mesh.moved(self.probes[probe], [axis], (index,) * len(self.mesh.sizes))
+    @cached_property
+    def probe_of_ranks(self) -> Sequence[int]:
+        """By rank what `probe` returns."""
+        if len(self.probes) == 1:
+            return [0] * self.mesh.world_size
+        axes = sorted(self.stage_axes)
+        by_stage = {tuple(self.mesh.coordinate(rank)[axis] for axis in axes): self.probe(rank) for rank in self.stage_ranks}
+        return [by_stage[stage] for stage in zip(*map(self.mesh.indices_on, axes), strict=True)]
 
     def corners(self) -> set[int]:
         """The first rank, the last one, and the one in the middle of every axis."""

@@ -1,10 +1,10 @@
 """`torch.save` and `torch.load` of simulated tensors: no file of the user's is overwritten, and no placeholder values are written.
 
-A save that would write unknown values is skipped, with a finding; the same run can load it again. Existing files are loaded as they are,
-onto the simulated accelerator if they belong there.
+A save that would write unknown values is skipped, with a finding, and leaves a stand-in that the ranks of the job can load. Existing files
+are loaded as they are, onto the simulated accelerator if they belong there.
 """
 
-import contextlib
+import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -14,42 +14,38 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.checkpoints.unwritten import Relocation, UnwrittenFiles, UnwrittenObject, is_accelerator, path_of
+from fakerun.emulate.call_progress import Peers
+from fakerun.emulate.checkpoints.binary_files import BinaryFile
+from fakerun.emulate.checkpoints.file_functions import make_parent_real, named
+from fakerun.emulate.checkpoints.overlay import Overlay, not_found
+from fakerun.emulate.checkpoints.unwritten import LARGEST_VALUES, MARK, Relocation, UnwrittenObject, is_accelerator
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.unknown_values import UnknownValues
 from fakerun.emulate.unsupported.gaps import MAP_LOCATION
+from fakerun.errors import as_script_error
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
+from fakerun.records.unwritten_files import Change
 from fakerun.torch_private import apply_to_module, disable_all_modes, storage_id
 from fakerun.units import format_bytes
 
 
 @contextmanager
 def simulated_saving(context: EmulationContext) -> Iterator[None]:
-    """Replace `torch.save`, `torch.load` and the functions that move files, until the context ends."""
+    """Replace `torch.save` and `torch.load`, until the context ends."""
     saving = _Saving(context)
     with Patches() as patches:
         for module in (torch, torch.serialization):
             patches.set(module, "save", saving.save)
             patches.set(module, "load", saving.load)
-        for name in ("rename", "replace"):
-            patches.set(os, name, saving.moving(getattr(os, name)))
-        for name in ("remove", "unlink"):
-            patches.set(os, name, saving.removing(getattr(os, name)))
-        patches.set(os, "mkdir", saving.making(os.mkdir))
-        try:
-            yield
-        finally:
-            saving.remove_empty_directories()
+        yield
 
 
 class _Saving:
     def __init__(self, context: EmulationContext) -> None:
         self._findings = context.findings
         self._values = context.part(UnknownValues)
-        self._unwritten = UnwrittenFiles()
-        self._written: set[str] = set()
-        self._directories: list[str] = []  # that the script made, in order
+        self._overlay = context.part(Overlay)
         self._save, self._load = torch.save, torch.load
 
     def save(self, obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
@@ -58,20 +54,51 @@ class _Saving:
             self._save(obj, f, *args, **kwargs)
             return
         unwritten = UnwrittenObject(obj)
-        path = path_of(f)
-        why = self._why_not(unwritten, path, f)
+        path = _path_of(f)
+        why = self._why_not(unwritten, path, is_open=named(f) is None)
         if why is None:
-            self._save(obj, f, *args, **kwargs)
-            if path is not None:
-                self._written.add(path)
-                self._unwritten.drop(path)
+            self._save_really(obj, f, *args, **kwargs)
             return
-        if path is not None and isinstance(f, (str, os.PathLike)) and not Path(path).parent.is_dir():
-            raise RuntimeError(f"Parent directory {Path(f).parent} does not exist.")  # torch's message
-        self._unwritten.keep(f, unwritten)
-        self._findings.note(FindingCode.NOT_SAVED, f"torch.save to {f if path else 'a file object'} was skipped: {why}.")
+        if named(f) is not None and path is not None and not self._overlay.can_hold(path):
+            raise as_script_error(RuntimeError(f"Parent directory {Path(path).parent} does not exist."))  # torch's message
+        self._stand_in(unwritten, path, f)
+        self._findings.note(
+            FindingCode.NOT_SAVED,
+            f"torch.save to {path or 'a file object'} was skipped: {why}. The ranks of this run load a stand-in without these values.",
+        )
+        if unwritten.dropped_count:
+            self._findings.note(
+                FindingCode.NOT_SAVED,
+                f"the stand-in for {path or 'a file object'} holds shapes only of {unwritten.dropped_count} host tensors above "
+                f"{format_bytes(LARGEST_VALUES)}: what is loaded from it has no values.",
+                subject="shapes only",
+            )
 
-    def _why_not(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> str | None:
+    def _save_really(self, obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+        path = named(f)
+        if path is None:
+            self._save(obj, f, *args, **kwargs)
+            return
+        make_parent_real(self._overlay, path)
+        place = self._overlay.place(path)
+        with self._overlay.real():
+            self._save(obj, place, *args, **kwargs)
+        self._overlay.change(place, Change.REAL)
+
+    def _stand_in(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> None:
+        """Leave a stand-in at the path, or in the object that the script would write to."""
+        if isinstance(f, BinaryFile):
+            f.become(unwritten.encode())
+            return
+        if path is None:
+            f.write(unwritten.encode())
+            return
+        content = self._overlay.new_stand_in()
+        with self._overlay.real():
+            content.write_bytes(unwritten.encode())
+        self._overlay.stand_in(path, content)
+
+    def _why_not(self, unwritten: UnwrittenObject, path: str | None, *, is_open: bool) -> str | None:
         """Why this save is skipped, or None if it is not."""
         if unwritten.simulated_count:
             return (
@@ -81,26 +108,28 @@ class _Saving:
             return None
         if unwritten.floating_on_host and self._values.wrote_placeholders:
             return "its tensors may hold placeholders for unknown values"
-        if isinstance(f, (str, os.PathLike)) and Path(path).exists() and path not in self._written:
+        if not is_open and not self._overlay.has_no_real(self._overlay.place(path)) and not self._overlay.is_written(path):
             return "the file existed before the dry run"
         return None
 
     def load(self, f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`torch.load`."""
         relocate = _relocation(map_location)
-        unwritten = self._unwritten.find(f)
-        if unwritten is not None:
-            return unwritten.load(relocate)
+        path = named(f)
+        source = f if path is None else self._source(path)
+        stand_in = self._stand_in_of(source)
+        if stand_in is not None:
+            return UnwrittenObject.decode(stand_in).load(relocate)
         saved_on: dict[int, tuple[torch.UntypedStorage, str]] = {}
 
         def to_host(storage: Any, location: str) -> Any:
             saved_on[storage_id(storage)] = (storage, location)
             return storage
 
-        if isinstance(f, (str, os.PathLike)) and zipfile.is_zipfile(f):
-            kwargs.setdefault("mmap", True)  # a large file need not be in memory
-        with disable_all_modes():  # torch.load makes fake tensors when it sees a fake mode
-            loaded = self._load(f, to_host, *args, **kwargs)
+        with self._overlay.real(), disable_all_modes():  # torch.load makes fake tensors when it sees a fake mode
+            if path is not None and zipfile.is_zipfile(source):
+                kwargs.setdefault("mmap", True)  # a large file need not be in memory
+            loaded = self._load(source, to_host, *args, **kwargs)
 
         def placed(tensor: torch.Tensor) -> torch.Tensor:
             _, location = saved_on.get(storage_id(tensor.untyped_storage()), (None, "cpu"))
@@ -112,43 +141,43 @@ class _Saving:
 
         return _moved(loaded, placed)
 
-    def moving(self, move: Callable[..., None]) -> Callable[..., None]:
-        """`os.rename` or `os.replace`: scripts write a checkpoint to a temporary path and move it into place."""
+    def _source(self, path: str) -> str:
+        """The file to read for `path`: what a peer has saved there, though a file was there before, comes first."""
+        self._overlay.refresh(Peers.SIMULATED)
+        entry = self._overlay.entry(path)
+        if (entry is None and self._overlay.has_no_real(self._overlay.place(path))) or (entry and entry.change is Change.REMOVED):
+            self._overlay.look_again(path, fails=True)
+            entry = self._overlay.entry(path)
+        if entry is None:
+            return path
+        if entry.change is not Change.STAND_IN:
+            raise not_found(path)
+        return entry.target
 
-        def moved(src: Any, dst: Any, **kwargs: Any) -> None:
-            unwritten = self._unwritten.drop(src)
-            if unwritten is None:
-                move(src, dst, **kwargs)
-            else:
-                self._unwritten.keep(dst, unwritten)
+    def _stand_in_of(self, source: Any) -> bytes | None:
+        """The stand-in at the path or in the open file, from where it is; None if there is none."""
+        with self._overlay.real():
+            if isinstance(source, str):
+                if not Path(source).is_file():
+                    return None
+                with Path(source).open("rb") as file:
+                    return file.read() if file.read(len(MARK)) == MARK else None
+            if not all(hasattr(source, name) for name in ("read", "seek", "tell")):
+                return None
+            begin = source.tell()
+            if source.read(len(MARK)) == MARK:
+                return source.read()  # type: ignore[no-any-return]
+            source.seek(begin)
+            return None
 
-        return moved
 
-    def removing(self, remove: Callable[..., None]) -> Callable[..., None]:
-        """`os.remove`: scripts keep the last few checkpoints."""
-
-        def removed(path: Any, **kwargs: Any) -> None:
-            if isinstance(path, int) or self._unwritten.drop(path) is None:
-                remove(path, **kwargs)
-
-        return removed
-
-    def making(self, make: Callable[..., None]) -> Callable[..., None]:
-        """`os.mkdir`, which all other functions that make directories call."""
-
-        def made(path: Any, *args: Any, **kwargs: Any) -> None:
-            make(path, *args, **kwargs)
-            if (place := path_of(path)) is not None:
-                self._directories.append(place)
-
-        return made
-
-    def remove_empty_directories(self) -> None:
-        """Remove directories that the script made for files that were not written: the next real run would take one for a checkpoint."""
-        for directory in reversed(self._directories):
-            if self._unwritten.would_be_in(directory):
-                with contextlib.suppress(OSError):  # it holds something, or is gone
-                    Path(directory).rmdir()
+def _path_of(target: Any) -> str | None:
+    """The path that a file argument names; None for what holds the bytes itself."""
+    if named(target) is not None:
+        return named(target)
+    opened = getattr(target, "file", target)  # what tempfile makes
+    is_file = isinstance(opened, (io.BufferedWriter, io.BufferedRandom, io.FileIO)) and isinstance(opened.name, str)
+    return os.path.abspath(opened.name) if is_file else None  # noqa: PTH100  links that only the script sees stay
 
 
 def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:

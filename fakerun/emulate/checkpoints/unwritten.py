@@ -1,24 +1,29 @@
-"""Checkpoints that were not written: kept without values, so that the script can load them again with the right shapes.
+"""Objects that are not written: stand-ins, from which every rank of the job can load them again with the right shapes.
 
 An object is pickled as `torch.save` would pickle it, but tensors are set aside: a simulated one as its description, so that it
-occupies no simulated memory, a real one as it is.
+occupies no memory, a real one with its values while it is small. A stand-in is bytes, and can be written, copied and sent as a checkpoint.
 """
 
 import io
-import os
 import pickle
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR
-from fakerun.torch_private import FakeTensor
+from fakerun.torch_private import FakeTensor, disable_all_modes
 
 Relocation = Callable[[str], str]
 """`map_location` as a function: from the device that a tensor was saved from to the device that it is loaded to."""
+
+
+MARK = b"fakerun: a checkpoint without values\n"
+"""How a stand-in begins."""
+
+LARGEST_VALUES = 16 * 2**20
+"""Bytes of the largest host tensor whose values a stand-in holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +57,23 @@ class _Wrapper:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Plain:
+    """A part of a wrapper that is no tensor (the device mesh of a DTensor, torch 2.13)."""
+
+    value: Any
+
+    def make(self, relocate: Relocation) -> Any:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Real:
     """A tensor that has values."""
 
     tensor: torch.Tensor
 
     def make(self, relocate: Relocation) -> torch.Tensor:
-        return self.tensor.clone().to(relocate("cpu"))
+        return self.tensor.clone().to(relocate("cpu"))  # on the accelerator, its values stay known
 
 
 class UnwrittenObject:
@@ -70,7 +85,7 @@ class UnwrittenObject:
 
     def __init__(self, obj: Any) -> None:
         self._tensors: list[tuple[Any, bool]] = []
-        self.simulated_count = self.simulated_bytes = 0
+        self.simulated_count = self.simulated_bytes = self.dropped_count = 0
         self.floating_on_host = False
         numbers: dict[int, int] = {}
         alive: list[torch.Tensor] = []  # an id must not be given to another tensor meanwhile
@@ -92,13 +107,18 @@ class UnwrittenObject:
         if hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, FakeTensor):
             names, context = tensor.__tensor_flatten__()
             attributes = {name: getattr(tensor, name) for name in names}
-            parts = {name: self._described(part) for name, part in attributes.items() if isinstance(part, torch.Tensor)}
+            parts = {
+                name: self._described(part) if isinstance(part, torch.Tensor) else _Plain(value=part) for name, part in attributes.items()
+            }
             return _Wrapper(kind=type(tensor), parts=parts, context=context, shape=tensor.shape, stride=tensor.stride())
         if not isinstance(tensor, FakeTensor):
             self.floating_on_host |= tensor.is_floating_point()
-            return _Real(tensor=tensor.detach())
-        self.simulated_count += 1
-        self.simulated_bytes += tensor.numel() * tensor.element_size()
+            if tensor.numel() * tensor.element_size() <= LARGEST_VALUES:
+                return _Real(tensor=tensor.detach().clone())
+            self.dropped_count += 1
+        else:
+            self.simulated_count += 1
+            self.simulated_bytes += tensor.numel() * tensor.element_size()
         return _Description(
             shape=tensor.shape,
             stride=tensor.stride(),
@@ -106,6 +126,19 @@ class UnwrittenObject:
             device=str(tensor.device),
             requires_grad=tensor.requires_grad and tensor.is_leaf,
         )
+
+    def encode(self) -> bytes:
+        """The stand-in."""
+        with disable_all_modes():
+            return MARK + pickle.dumps((self._tensors, self._pickled))
+
+    @classmethod
+    def decode(cls, stand_in: bytes) -> Self:
+        """What `encode` gave."""
+        unwritten = cls.__new__(cls)
+        with disable_all_modes():
+            unwritten._tensors, unwritten._pickled = pickle.loads(stand_in.removeprefix(MARK))
+        return unwritten
 
     def load(self, relocate: Relocation) -> Any:
         """The object again, with new tensors where `relocate` puts them."""
@@ -141,40 +174,6 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: int) -> Any:
         return self._tensor(pid)
-
-
-class UnwrittenFiles:
-    """The unwritten objects of a run, by path or by the open file that they were to be written to."""
-
-    def __init__(self) -> None:
-        self._by_path: dict[str, UnwrittenObject] = {}
-        self._by_file: weakref.WeakKeyDictionary[Any, UnwrittenObject] = weakref.WeakKeyDictionary()
-
-    def keep(self, target: Any, unwritten: UnwrittenObject) -> None:
-        path = path_of(target)
-        if path is None:
-            self._by_file[target] = unwritten
-        else:
-            self._by_path[path] = unwritten
-
-    def find(self, source: Any) -> UnwrittenObject | None:
-        path = path_of(source)
-        return self._by_file.get(source) if path is None else self._by_path.get(path)
-
-    def would_be_in(self, directory: str) -> bool:
-        """Whether something below `directory` was kept."""
-        return any(path.startswith(directory + os.sep) for path in self._by_path)
-
-    def drop(self, target: Any) -> UnwrittenObject | None:
-        """Forget the object kept for a path; returns it, or None."""
-        path = path_of(target)
-        return None if path is None else self._by_path.pop(path, None)
-
-
-def path_of(target: Any) -> str | None:
-    """The path that a file argument names, None for an open file without one."""
-    name = target if isinstance(target, (str, os.PathLike)) else getattr(target, "name", None)
-    return os.path.abspath(os.fspath(name)) if isinstance(name, (str, os.PathLike)) else None  # noqa: PTH100  no links are followed
 
 
 def is_accelerator(location: str) -> bool:

@@ -13,6 +13,7 @@ from fakerun.emulate.cluster.call_device import CallDevices
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peer_values import ObjectFallback, PeerValues
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.mode import Handler
 from fakerun.emulate.device.signature import unwraps_itself
 from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
@@ -36,13 +37,16 @@ class Communication:
         self.handles = context.part(Handles)
         self.peers = context.part(PeerValues)
         self._last_call = 0
+        self.answers: dict[Any, _Bound] = {}
+        """By operator, for communication that another mode than fakerun's meets."""
 
     def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
         """Take over the operators of `namespace` that this torch has."""
         for name, answer in answers.items():
             if hasattr(namespace, name):
                 operator = getattr(namespace, name).default
-                self._mode.handle(operator, _Bound(self, operator, answer))
+                bound = self.answers[operator] = _Bound(operator, answer)
+                self._mode.handle(operator, _handler(self, bound))
 
     # -- the call and its result ----------------------------------------------------------------------------------------------------------
 
@@ -173,20 +177,23 @@ class Communication:
 
 
 class _Bound:
-    """One operator's handler: binds the arguments to the names of its schema."""
+    """One operator's answer: binds the arguments to the names of its schema."""
 
-    def __init__(self, communication: Communication, operator: Any, answer: "Answer") -> None:
-        self._communication = communication
+    def __init__(self, operator: Any, answer: "Answer") -> None:
         self._arguments = [(argument.name, argument.default_value) for argument in schema_of(operator).arguments]
         self._answer = answer
 
-    def __call__(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def __call__(self, communication: Communication, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if any(map(_unwraps_itself, pytree.tree_leaves(args))):
             return NotImplemented
         bound = dict(self._arguments)
         bound.update(zip((name for name, _ in self._arguments), args))  # noqa: B905  trailing defaults are left out
         bound.update(kwargs)
-        return self._answer(self._communication, bound)
+        return self._answer(communication, bound)
+
+
+def _handler(communication: Communication, bound: _Bound) -> Handler:
+    return lambda func, args, kwargs: bound(communication, args, kwargs)
 
 
 Answer = Callable[[Communication, dict[str, Any]], Any]

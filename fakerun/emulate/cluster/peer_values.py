@@ -8,13 +8,13 @@ makes the call, or makes another one in its place, blocks this rank: at once on 
 On the accelerator most tensors have no values, and nothing is published or fetched.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
 
+from fakerun.emulate.call_progress import CallProgress
 from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
@@ -78,14 +78,16 @@ class PeerValues:
         self._host_waits = context.part(HostWaits)
         self._mailbox = context.mailbox
         self._simulated = frozenset(context.job.ranks)
-        self._calls: Counter[str] = Counter()
+        self._progress = context.part(CallProgress)
         self._call: _PendingCall
 
     def begin(self, number: int, info: CommunicationCall, group: dist.ProcessGroup, inputs: Values) -> None:
         """Publish what this rank contributes to the call of this number."""
         rank = group.rank()
-        key = self._key(info, group, rank)
+        position = self._position(info, group, rank)
+        key = f"{position} {_agreed(info)}"
         call = self._call = _PendingCall(key=key, number=number, info=info, rank=rank)
+        self._mailbox.publish(position, Unavailable.UNKNOWN)  # no value, but how far this rank has come
         if info.op in (CollectiveOp.RECV, CollectiveOp.BARRIER) or (info.op in _ROOTED and info.root != info.group_ranks[rank]):
             return
         known = [self._mode.known.of(tensor) for tensor in inputs]
@@ -94,19 +96,15 @@ class PeerValues:
             call.own = Contribution(values=values, splits=info.input_splits, assumed=self._mode.known.assumed_of_any(inputs))
         self._mailbox.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Unavailable.UNKNOWN)
 
-    def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
-        """The key of the call on every rank that takes part in it: its group, its number there, and what the ranks must agree on.
-
-        All of that but the reduction, on which ranks may differ without waiting for each other.
-        """
+    def _position(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
+        """The call's group, and its number there: the same on every rank that takes part in it."""
         key = str(group.group_name)
-        if info.op in _P2P:
-            pair = (info.group_ranks[rank], info.peer) if info.op is CollectiveOp.SEND else (info.peer, info.group_ranks[rank])
-            key = f"{key} {pair[0]}>{pair[1]} {info.tag}"
-        self._calls[key] += 1
-        root = None if info.root is None else info.group_ranks.index(info.root)
-        signature = signature_of(info, root)
-        return f"{key} #{self._calls[key]} {signature.op} {signature.dtype} {signature.counts} {signature.root}"
+        if info.op not in _P2P:
+            return self._progress.begin(key, info.group_ranks, info.group_ranks)
+        own, peer = info.group_ranks[rank], info.peer
+        sender, receiver = (own, peer) if info.op is CollectiveOp.SEND else (peer, own)
+        ahead = (sender,) if info.op is CollectiveOp.RECV and sender is not None else ()
+        return self._progress.begin(f"{key} {sender}>{receiver} {info.tag}", (own,), ahead)
 
     # -- kinds of calls ---------------------------------------------------------------------------------------------------------------
 
@@ -284,6 +282,13 @@ class PeerValues:
                 self._mode.known.forget(target)
             else:
                 self._values.fill(target, "what another rank sends")
+
+
+def _agreed(info: CommunicationCall) -> str:
+    """What the ranks of a call must agree on to receive from each other. They may differ in the reduction without waiting for ever."""
+    root = None if info.root is None else info.group_ranks.index(info.root)
+    signature = signature_of(info, root)
+    return f"{signature.op} {signature.dtype} {signature.counts} {signature.root}"
 
 
 def _assumed(contributions: Sequence[Contribution]) -> int:

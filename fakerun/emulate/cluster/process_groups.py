@@ -4,6 +4,7 @@ torch's own bookkeeping runs unchanged: `get_backend()` answers what was asked f
 classes that would open connections are replaced, and the rendezvous that would wait for the other ranks.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from fakerun.emulate.cluster.started_ranks import StartedRanks
 from fakerun.emulate.context import EmulationContext
 from fakerun.errors import as_script_error
 from fakerun.patching import Patches
@@ -39,6 +41,7 @@ from fakerun.torch_private import (
 def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
     """Make every process group of this process a fake one of the emulated rank, until the context ends."""
     rank, world_size = context.rank, context.job.world_size
+    started = context.part(StartedRanks)
     with Patches() as patches:
         patches.set(sys, "excepthook", sys.excepthook)  # init_process_group sets one that names the rank, and leaves it there
         backends = _Backends()
@@ -47,6 +50,8 @@ def simulated_process_groups(context: EmulationContext) -> Iterator[None]:
         make_group = getattr(*MAKE_GROUP)
 
         def make_and_tell(*args: Any, **kwargs: Any) -> Any:
+            if started.is_child:
+                started.report_child()
             context.topology.process_group_created()
             if not args[2]:  # a list of ranks has every group but the first
                 _note_contradiction((args[1], args[0]), (rank, world_size), context.findings)
@@ -165,8 +170,22 @@ def _no_mpi(cls: Any, ranks: Any) -> None:
     )
 
 
+def _check_environment(asked_rank: int, asked_size: int) -> None:
+    """Raise what a rendezvous over the environment raises for a variable that is not set (torch/distributed/rendezvous.py, 2.13)."""
+    asked = {"RANK": asked_rank, "WORLD_SIZE": asked_size, "MASTER_ADDR": -1, "MASTER_PORT": -1}
+    for name, number in asked.items():
+        if number < 0 and name not in os.environ:
+            message = f"Error initializing torch.distributed using {_FROM_ENVIRONMENT} rendezvous: "
+            raise as_script_error(ValueError(f"{message}environment variable {name} expected, but not set"))
+
+
+_FROM_ENVIRONMENT = "env://"
+
+
 def _replace_rendezvous(patches: Patches, rank: int, world_size: int) -> None:
     def rendezvous(url: str, asked_rank: int = -1, asked_size: int = -1, **kwargs: Any) -> Iterator[Any]:
+        if url == _FROM_ENVIRONMENT:
+            _check_environment(asked_rank, asked_size)
         yield _store(), rank if asked_rank < 0 else asked_rank, world_size if asked_size < 0 else asked_size
 
     patches.set(distributed_c10d, "rendezvous", rendezvous)

@@ -9,13 +9,14 @@ from fakerun.emulate.device.forking import unsimulated_children
 from fakerun.emulate.device.host_storages import real_host_storages
 from fakerun.emulate.device.modules import module_device_ordinals, preserved_parameter_identity
 from fakerun.emulate.device.nested_tensors import jagged_tensors
+from fakerun.emulate.device.pinned_memory import pinned_memory, pinned_operators
 from fakerun.emulate.device.printing import cuda_repr
 from fakerun.emulate.device.tensor_types import tensor_types
 from fakerun.emulate.device.threads import simulated_threads
 from fakerun.emulate.device.unknown_values import unknown_values
 from fakerun.emulate.order import Enter, Register
 
-HANDLERS: tuple[Register, ...] = (unknown_values, finite_values, assumed_choices, cuda_checks)
+HANDLERS: tuple[Register, ...] = (unknown_values, finite_values, assumed_choices, cuda_checks, pinned_operators)
 
 CONTEXTS: tuple[Enter, ...] = (
     device_masquerade,
@@ -26,6 +27,7 @@ CONTEXTS: tuple[Enter, ...] = (
     simulated_addresses,
     tensor_types,
     cuda_repr,
+    pinned_memory,
     unsimulated_children,
     simulated_threads,
 )

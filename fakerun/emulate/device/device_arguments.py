@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.pinned_storages import PinnedStorages
 from fakerun.emulate.unsupported.gaps import LAZY_MODULE
 from fakerun.torch_private import FakeTensor
 
@@ -29,8 +30,9 @@ _WITHOUT_SHAPE = (UninitializedBuffer, UninitializedParameter)
 class DeviceArguments(TorchFunctionMode):
     """A torch-function mode over the functions that take a device."""
 
-    def __init__(self, devices: Devices) -> None:
+    def __init__(self, devices: Devices, pinned: PinnedStorages) -> None:
         super().__init__()
+        self._pinned = pinned
         self.active = True
         self._devices = devices
         table: dict[Any, Callable[..., Any]] = {getattr(torch, name): self._mapped for name in FACTORIES if hasattr(torch, name)}
@@ -59,9 +61,16 @@ class DeviceArguments(TorchFunctionMode):
         if method and isinstance(args[0], _WITHOUT_SHAPE):
             raise LAZY_MODULE.error()
         args = [self._map(arg, ordinal=method and position == 1) for position, arg in enumerate(args)]
-        if kwargs.get("pin_memory"):
-            del kwargs["pin_memory"]
-        return func(*args, **kwargs)
+        return self._made(func, args, kwargs)
+
+    def _made(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Page-locked memory needs a driver; here it is ordinary memory of which is remembered that it is pinned."""
+        if not kwargs.pop("pin_memory", False):
+            return func(*args, **kwargs)
+        made = func(*args, **kwargs)
+        if made.device.type == "cpu":
+            self._pinned.add(made)
+        return made
 
     def _map(self, value: Any, *, ordinal: bool) -> Any:
         if ordinal and isinstance(value, int) and not isinstance(value, bool):
@@ -78,12 +87,11 @@ class DeviceArguments(TorchFunctionMode):
         """`torch.tensor(data, device=...)`: the data is on the host, so build it there and copy."""
         args, kwargs = _with_values_read(args), _named_values_read(kwargs)
         device = kwargs.pop("device", None)
-        kwargs.pop("pin_memory", None)
         if device is None:
-            return func(*args, **kwargs)
+            return self._made(func, args, kwargs)
         requires_grad = kwargs.pop("requires_grad", False)
         with torch.device("cpu"):
-            tensor = func(*args, **kwargs)
+            tensor = self._made(func, args, kwargs)
         return tensor.to(self._map(device, ordinal=True)).requires_grad_(requires_grad)
 
     def _of_values(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -22,6 +22,8 @@ class HostPolicy:
 
     THRESHOLD_BYTES = 16 * 2**20
     """Weights of large models are above this, batches and bookkeeping below."""
+    INTEGER_THRESHOLD_BYTES = 256 * 2**20
+    """The same for integers of 16 bits and more: no weights are, but files of tokens are read into them."""
 
     def run(self, wrap: Wrap, func: Any, args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """The result of an operator none of whose tensors is simulated."""
@@ -58,7 +60,8 @@ class HostPolicy:
         except Exception:
             return func(*args, **kwargs)
         outputs = [leaf for leaf in pytree.tree_leaves(shapes) if isinstance(leaf, torch.Tensor)]
-        if sum(output.numel() * output.element_size() for output in outputs) <= self.THRESHOLD_BYTES:
+        threshold_bytes = self.INTEGER_THRESHOLD_BYTES if all(map(_holds_wide_integers, outputs)) else self.THRESHOLD_BYTES
+        if sum(output.numel() * output.element_size() for output in outputs) <= threshold_bytes:
             return func(*args, **kwargs)
         device = torch.device("cpu")
         return pytree.tree_map_only(torch.Tensor, lambda output: wrap(output, device), shapes)
@@ -68,6 +71,11 @@ class HostPolicy:
 def _makes_tensors(func: Any) -> bool:
     """Whether an operator returns tensors. The markers of a profiler do not."""
     return not isinstance(func, OpOverload) or any("Tensor" in str(result.type) for result in schema_of(func).returns)
+
+
+def _holds_wide_integers(tensor: torch.Tensor) -> bool:
+    """Quantised weights have 8 bits."""
+    return not tensor.dtype.is_floating_point and not tensor.dtype.is_complex and tensor.element_size() > 1
 
 
 def _as_meta(tensor: torch.Tensor) -> torch.Tensor:

@@ -102,7 +102,7 @@ class DeviceMode(FakeTensorMode):
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
         """The device of a simulated tensor as C++ sees it: `meta` inside a meta kernel, else `lazy:N`."""
         with self.lock:
-            if self.in_kernel_invocation:
+            if args[0].fake_mode.in_kernel_invocation:  # of a mode of the script's, maybe
                 return META
         return self.devices.to_cpp(args[0].fake_device)
 

@@ -8,6 +8,7 @@ import torch
 
 from fakerun.syntax.checks import Wanted, wanted
 from fakerun.syntax.frames import program_frames
+from fakerun.syntax.places import Place
 
 _CALLERS = 12
 """How many calls a value is followed through, from the read to the check."""
@@ -20,17 +21,34 @@ def placeholder_value(dtype: torch.dtype) -> Any:
     return 1.0 if dtype.is_floating_point or dtype.is_complex else 1
 
 
-def placeholder_for_check(dtype: torch.dtype) -> Any:
-    """The value of this dtype with which the check that the program is making passes; None if it makes none, or no value is found."""
-    needed = wanted(program_frames(_CALLERS))
-    return None if needed is None else next(filter(needed.holds, _candidates(dtype, needed)), None)
+class Checks:
+    """The checks that the program makes of values that it reads."""
+
+    def __init__(self) -> None:
+        self._elsewhere: set[tuple[Place, ...]] = set()
+        """Where no check follows: most reads are of a loop that logs, and the text of the program need not be followed again."""
+
+    def passing_value(self, dtype: torch.dtype, assumed: Any) -> Any:
+        """The value of this dtype with which the check that the program is making passes: the assumed one, if it does.
+
+        None if the program makes no check, or no such value is found.
+        """
+        frames = program_frames(_CALLERS)
+        places = tuple(map(Place.of, frames))
+        if places in self._elsewhere:
+            return None
+        needed = wanted(frames)
+        if needed is None:
+            self._elsewhere.add(places)
+            return None
+        return next(filter(needed.holds, _candidates(dtype, assumed, needed)), None)
 
 
-def _candidates(dtype: torch.dtype, needed: Wanted) -> Iterator[Any]:
-    """Values to try: the ordinary placeholder, and those at which truth, or the comparison, changes."""
-    yield placeholder_value(dtype)
+def _candidates(dtype: torch.dtype, assumed: Any, needed: Wanted) -> Iterator[Any]:
+    """Values to try: the assumed one, and those at which truth, or the comparison, changes."""
+    yield assumed
     if dtype is torch.bool:
-        yield True
+        yield not assumed
         return
     as_dtype = float if dtype.is_floating_point or dtype.is_complex else int
     yield as_dtype(0)

@@ -16,7 +16,7 @@ from fakerun.emulate.device.assumed_choices import ROUTING_FINDINGS
 from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
-from fakerun.emulate.device.placeholders import placeholder_for_check, placeholder_tensor, placeholder_value
+from fakerun.emulate.device.placeholders import Checks, placeholder_tensor, placeholder_value
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
 from fakerun.records.finding_code import FindingCode
 from fakerun.torch_private import FakeTensor, operator_name, pytree
@@ -47,6 +47,8 @@ class UnknownValues:
         self._findings = context.findings
         self._host_waits = context.part(HostWaits)
         self._reads = context.reads
+        self._checks = Checks()
+        self._pinned = context.pinned
         self._silenced = 0
         self.wrote_placeholders = False
         """Whether a host tensor was filled with placeholders, which may have been copied anywhere since."""
@@ -58,17 +60,16 @@ class UnknownValues:
         mode.handle(aten._local_scalar_dense.default, self._scalar)
         mode.handle(aten._to_copy.default, self._copy)
         mode.handle(aten.copy_.default, self._copy_into)
-        mode.handle(aten.is_pinned.default, lambda func, args, kwargs: False)
         mode.handle(aten.equal.default, self._equal)
         mode.handle(aten._is_all_true.default, self._is_valid)
 
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
-        known = self._read(args[0])
-        if known is not None:
-            return known.item()
-        return self._checked("the value of a device tensor", args[0].dtype, placeholder_value(args[0].dtype))
+        known, dtype = self._mode.known.of(args[0]), args[0].dtype
+        if known is None:
+            return self._checked("the value of a device tensor", dtype, placeholder_value(dtype))
+        return self._known_checked(dtype, known.item(), self._mode.known.assumed(args[0]))
 
     def _equal(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Whether two tensors are equal. Tensors of different shapes are not, whatever they hold."""
@@ -76,9 +77,16 @@ class UnknownValues:
             return self._answer(func, args, kwargs)
         return func(*map(placeholder_tensor, args))
 
+    def _known_checked(self, dtype: torch.dtype, value: Any, assumed: int) -> Any:
+        """A value that is known. If it is that of assumed peers, it is not certain enough to fail a check of the script."""
+        if assumed & PEERS and not self._silenced and self._checks.passing_value(dtype, value) not in (None, value):
+            return self._checked("a value that depends on ranks that are not simulated", dtype, value)
+        self._note_assumed(assumed)
+        return value
+
     def _checked(self, what: str, dtype: torch.dtype, placeholder: Any) -> Any:
         """The value with which a check of the script passes, or the placeholder, and a finding about it."""
-        value = None if self._silenced else placeholder_for_check(dtype)
+        value = None if self._silenced else self._checks.passing_value(dtype, placeholder)
         if value is None:
             self._note(what)
             return placeholder
@@ -103,7 +111,10 @@ class UnknownValues:
         if device is None or device.type == source.device.type:
             return UNHANDLED
         if device.type == "cpu" and type(source) is FakeTensor:
-            return self._to_host(source, kwargs.get("dtype") or source.dtype)
+            received = self._to_host(source, kwargs.get("dtype") or source.dtype)
+            if received is not UNHANDLED and kwargs.get("non_blocking"):
+                self._pinned.add(received)  # as ATen/native/TensorConversions.cpp does, so that the copy need not wait (2.13)
+            return received
         if type(source) is FakeTensor or source.device.type != "cpu":
             return UNHANDLED
         copy = self._mode.simulate_call(func, (), args, dict(kwargs))
@@ -160,8 +171,9 @@ class UnknownValues:
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_placeholder, (list(args), dict(kwargs)))
         output = func(*real_args, **real_kwargs)
-        if isinstance(output, bool) and not exact:
-            return self._checked(f"the result of {operator_name(func)}", torch.bool, output)
+        if isinstance(output, bool):
+            checked = f"the result of {operator_name(func)}"
+            return self._known_checked(torch.bool, output, assumed) if exact else self._checked(checked, torch.bool, output)
         self._note_shape_dependence(func, args[1:2] if func is aten.masked_select.default else fakes)
         device = fakes[0].device
         return pytree.tree_map_only(torch.Tensor, lambda tensor: self._placed(tensor, device, exact, assumed), output)

@@ -3,6 +3,8 @@
 from fakerun.emulate.driver.accelerator import accelerator_facade
 from fakerun.emulate.driver.cuda import cuda_facade
 from fakerun.emulate.driver.generators import accelerator_generators
+from fakerun.emulate.driver.nvidia_smi import nvidia_smi
+from fakerun.emulate.driver.nvml import nvml
 from fakerun.emulate.driver.profilers import host_only_profilers
 from fakerun.emulate.order import Enter, Precedence
 
@@ -11,6 +13,8 @@ CONTEXTS: tuple[Enter, ...] = (
     accelerator_facade,
     host_only_profilers,
     accelerator_generators,
+    nvml,
+    nvidia_smi,
 )
 
 ORDER: tuple[Precedence, ...] = (

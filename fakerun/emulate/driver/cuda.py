@@ -57,7 +57,6 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
         patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
-        patches.set(torch.Tensor, "pin_memory", lambda self, device=None: self)
         yield
 
 

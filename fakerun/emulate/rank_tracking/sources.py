@@ -1,9 +1,10 @@
-"""Where a program finds its rank: torch.distributed, the mesh, the launcher's variables. Here they answer with followed numbers.
+"""Where a program asks torch for its rank: torch.distributed and the mesh. Here they answer with followed numbers.
 
-`distributed_c10d` itself asks for its rank in every call, and looks for it in lists of all ranks: it gets plain integers.
+`distributed_c10d` itself asks for its rank in every call, and looks for it in lists of all ranks: it gets plain integers, as fakerun does.
 """
 
-import os
+import functools
+import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,22 +18,11 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.rank_tracking.expressions import Expression
-from fakerun.emulate.rank_tracking.text import RankText
 from fakerun.emulate.rank_tracking.tracker import RankTracker
 from fakerun.emulate.rank_tracking.values import RankInt, follow
 from fakerun.patching import Patches
 from fakerun.records.rank_function import RankOperation
-from fakerun.torch_private import MESH_COORDINATE
-
-VARIABLES: dict[str, RankOperation] = {
-    **dict.fromkeys(("RANK", "ROLE_RANK", "SLURM_PROCID", "PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"), RankOperation.RANK),
-    **dict.fromkeys(
-        ("LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_NODE_RANK"),
-        RankOperation.LOCAL_RANK,
-    ),
-    **dict.fromkeys(("GROUP_RANK", "SLURM_NODEID"), RankOperation.NODE_RANK),
-}
-"""The variables of the launchers, by what they tell."""
+from fakerun.torch_private import MESH_COORDINATE, MESH_COORDINATES, root_of_mesh
 
 
 class RankSources:
@@ -41,45 +31,55 @@ class RankSources:
     def __init__(self, context: EmulationContext, tracker: RankTracker) -> None:
         self._rank = context.rank
         self._world_size = context.job.world_size
-        node, local = divmod(context.rank, context.job.nproc_per_node)
-        self._values = {RankOperation.RANK: context.rank, RankOperation.LOCAL_RANK: local, RankOperation.NODE_RANK: node}
         self._tracker = tracker
-        self._meshes: WeakKeyDictionary[DeviceMesh, Any] = WeakKeyDictionary()
+        self._in_groups: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
-    def value(self, operation: RankOperation) -> int:
-        """The number that the operation gives for this rank."""
-        return self._values[operation]
-
-    def expression(self, operation: RankOperation) -> Expression:
+    def _expression(self, operation: RankOperation) -> Expression:
         return self._tracker.expressions.leaf(operation)
 
     def known(self, operation: RankOperation, value: Any, frame: FrameType) -> Any:
         """The value as what the operation tells of this rank, if it is that."""
-        is_it = type(value) is int and value == self._values[operation]
-        return follow(value, self.expression(operation), self._tracker, frame) if is_it else value
+        is_it = type(value) is int and value == self._tracker.values[operation]
+        return follow(value, self._expression(operation), self._tracker, frame) if is_it else value
 
-    def in_group(self, value: Any, ranks: tuple[int, ...], frame: FrameType) -> Any:
-        """The position of this rank in a group of these ranks."""
+    def found(self, value: Any, key: RankInt, ranks: list[int], operation: RankOperation, frame: FrameType) -> Any:
+        """What was found in a list of ranks."""
+        if type(value) is not int:
+            return value
+        return follow(value, self._tracker.expressions.unary(operation, key.expression, tuple(ranks)), self._tracker, frame)
+
+    def is_own(self, rank: RankInt) -> bool:
+        """Whether the number is this rank, and not one that follows from it."""
+        return rank.expression is self._expression(RankOperation.RANK)
+
+    def in_group(self, group: Any, value: Any, frame: FrameType) -> Any:
+        """The position of this rank in a group."""
         if type(value) is not int or value < 0:
             return value
-        return follow(value, self.position(ranks), self._tracker, frame)
+        if group not in self._in_groups:
+            ranks = tuple(dist.get_process_group_ranks(group))
+            self._in_groups[group] = follow(value, self._position(ranks), self._tracker, frame)
+        return self._in_groups[group]
 
-    def position(self, ranks: tuple[int, ...]) -> Expression:
-        """The position of the rank in a group, as an expression."""
-        if ranks == tuple(range(self._world_size)):
-            return self.expression(RankOperation.RANK)
-        return self._tracker.expressions.leaf(RankOperation.GROUP_RANK, ranks)
+    def is_axis(self, group: Any, place: Any) -> None:
+        """The group is one along an axis of a mesh, on which this rank has that coordinate."""
+        if type(place) is RankInt and group not in self._in_groups and dist.get_group_rank(group, self._rank) == place.plain:
+            self._in_groups[group] = place
 
-    def coordinate(self, mesh: DeviceMesh, plain: Any, frame: FrameType) -> Any:
-        """The mesh's coordinate of this rank, of the type that it has; None stays None, but is a test."""
-        if plain is None or mesh not in self._meshes:
+    def coordinate(self, mesh: DeviceMesh, known: Any, frame: FrameType) -> Any:
+        """The mesh's coordinate of this rank, of the type that it has, kept by the mesh; None stays None, but is a test."""
+        if known is None or type(known[0]) is int:
+            self._report_membership(root_of_mesh(mesh).mesh, frame)
+        if known is not None and any(type(place) is int for place in known):
             layout = mesh.mesh
-            self._report_membership(layout, frame)
-            if plain is None:
-                return None
-            followed = [self._on_axis(layout, axis, place, frame) for axis, place in enumerate(plain)]
-            self._meshes[mesh] = type(plain)(followed)
-        return self._meshes[mesh]
+            known = type(known)(self._on_axis(layout, axis, place, frame) for axis, place in enumerate(known))
+            setattr(mesh, MESH_COORDINATES, known)
+        return known
+
+    def _position(self, ranks: tuple[int, ...]) -> Expression:
+        if ranks == tuple(range(self._world_size)):
+            return self._expression(RankOperation.RANK)
+        return self._tracker.expressions.leaf(RankOperation.GROUP_RANK, ranks)
 
     def _on_axis(self, layout: Any, axis: int, place: int, frame: FrameType) -> Any:
         index: list[Any] = (layout == self._rank).nonzero()[0].tolist()
@@ -95,7 +95,7 @@ class RankSources:
         # As in a mesh of all ranks in order: `rank // stride % size`.
         if not regular or ranks[0] % (stride * size) >= stride or self._world_size % (stride * size):
             return expressions.leaf(RankOperation.GROUP_RANK, ranks)
-        position = self.expression(RankOperation.RANK)
+        position = self._expression(RankOperation.RANK)
         if stride > 1:
             position = expressions.binary(RankOperation.FLOORDIV, position, expressions.constant(stride))
         if size * stride < self._world_size:
@@ -103,124 +103,122 @@ class RankSources:
         return position
 
     def _report_membership(self, layout: Any, frame: FrameType) -> None:
-        """Ranks that are not in the mesh of others have none."""
+        """Ranks that are not in the mesh have no coordinate."""
         ranks = tuple(layout.flatten().tolist())
-        if self._rank not in ranks:
-            expression = self._tracker.expressions.unary(RankOperation.IN, self.expression(RankOperation.RANK), ranks)
-            self._tracker.tested(expression, 0, frame)
+        if len(ranks) == self._world_size:
+            return
+        expression = self._tracker.expressions.unary(RankOperation.IN, self._expression(RankOperation.RANK), ranks)
+        self._tracker.tested(expression, int(self._rank in ranks), frame)
 
 
 @contextmanager
 def followed_sources(context: EmulationContext, tracker: RankTracker) -> Iterator[None]:
-    """Answer with followed numbers wherever the program may ask for its rank."""
+    """Answer with followed numbers wherever the program may ask torch for its rank."""
     sources = RankSources(context, tracker)
     with Patches() as patches:
         _follow_functions(patches, sources)
+        _follow_lookups(patches, sources)
         _follow_meshes(patches, sources)
-        _follow_variables(patches, sources)
         yield
 
 
 def _follow_functions(patches: Patches, sources: RankSources) -> None:
-    get_rank, get_group_rank, get_node_local_rank = dist.get_rank, dist.get_group_rank, dist.get_node_local_rank
-    group_rank = dist.ProcessGroup.rank
-    own = vars(distributed_c10d)
+    """`get_rank` and what else answers with a rank of this process."""
+    get_rank, get_node_local_rank, group_rank = dist.get_rank, dist.get_node_local_rank, dist.ProcessGroup.rank
 
     def followed_get_rank(group: Any = None) -> Any:
         frame = sys._getframe(1)
         value = get_rank(group)
-        if frame.f_globals is own:
+        if _is_plumbing(frame) or value < 0:
             return value
         if group is None or group is dist.GroupMember.WORLD:
             return sources.known(RankOperation.RANK, value, frame)
-        return sources.in_group(value, _ranks_of(group), frame) if value >= 0 else value
-
-    def followed_get_group_rank(group: Any, global_rank: int) -> Any:
-        frame, value = sys._getframe(1), get_group_rank(group, global_rank)
-        if frame.f_globals is own or type(global_rank) is not RankInt:
-            return value
-        return sources.in_group(value, _ranks_of(group), frame)
+        return sources.in_group(group, value, frame)
 
     def followed_get_node_local_rank(fallback_rank: int | None = None) -> Any:
         return sources.known(RankOperation.LOCAL_RANK, get_node_local_rank(fallback_rank), sys._getframe(1))
 
     def followed_group_rank(group: Any) -> Any:
         frame, value = sys._getframe(1), group_rank(group)
-        if frame.f_globals is own:
-            return value
-        return sources.in_group(value, _ranks_of(group), frame)
+        return value if _is_plumbing(frame) else sources.in_group(group, value, frame)
 
     for module in (dist, distributed_c10d):
         patches.set(module, "get_rank", followed_get_rank)
-        patches.set(module, "get_group_rank", followed_get_group_rank)
         patches.set(module, "get_node_local_rank", followed_get_node_local_rank)
     patches.set(dist.ProcessGroup, "rank", followed_group_rank)
 
 
-def _ranks_of(group: Any) -> tuple[int, ...]:
-    return tuple(dist.get_process_group_ranks(group))
+def _follow_lookups(patches: Patches, sources: RankSources) -> None:
+    """`get_group_rank` and `get_global_rank`, of a rank that is followed."""
+    for name, operation in (("get_group_rank", RankOperation.ITEM), ("get_global_rank", RankOperation.LOOKUP)):
+        following = _following_lookup(getattr(dist, name), operation, sources)
+        for module in (dist, distributed_c10d):
+            patches.set(module, name, following)
+
+
+def _following_lookup(original: Any, operation: RankOperation, sources: RankSources) -> Any:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def following(*args: Any, **more: Any) -> Any:
+        frame = sys._getframe(1)
+        group, rank = signature.bind(*args, **more).args
+        value = original(group, getattr(rank, "plain", rank))  # torch looks it up in a dictionary: a test that singles out this rank
+        if _is_plumbing(frame) or type(rank) is not RankInt:
+            return value
+        if operation is RankOperation.ITEM and sources.is_own(rank):
+            return sources.in_group(group, value, frame)
+        return sources.found(value, rank, dist.get_process_group_ranks(group), operation, frame)
+
+    return following
+
+
+def _is_plumbing(frame: FrameType) -> bool:
+    """Whether the code that runs communicates for the program: its own rank decides nothing that is not recorded."""
+    name: str = frame.f_globals.get("__name__", "")
+    return name == distributed_c10d.__name__ or name.startswith("fakerun.")
 
 
 def _follow_meshes(patches: Patches, sources: RankSources) -> None:
     get_coordinate, get_local_rank, get_rank = DeviceMesh.get_coordinate, DeviceMesh.get_local_rank, DeviceMesh.get_rank
+    get_group = DeviceMesh.get_group
     private_coordinate = getattr(DeviceMesh, MESH_COORDINATE)
 
     def followed_get_coordinate(mesh: DeviceMesh) -> Any:
-        return sources.coordinate(mesh, get_coordinate(mesh), sys._getframe(1))
+        known = get_coordinate(mesh)
+        if known and type(known[0]) is RankInt:  # DTensor asks in every operator
+            return known
+        return sources.coordinate(mesh, known, sys._getframe(1))
 
     def followed_private_coordinate(mesh: DeviceMesh, index: int) -> Any:
-        value = private_coordinate(mesh, index)
-        if type(value) is not int:
-            return value
-        return sources.coordinate(mesh, get_coordinate(mesh), sys._getframe(1))[index]
+        sources.coordinate(mesh, get_coordinate(mesh), sys._getframe(1))
+        return private_coordinate(mesh, index)
 
     def followed_get_local_rank(mesh: DeviceMesh, mesh_dim: Any = None) -> Any:
-        value, coordinate = get_local_rank(mesh, mesh_dim), get_coordinate(mesh)
-        if coordinate is None:
-            return value
-        names = mesh.mesh_dim_names or ()
-        axis = names.index(mesh_dim) if mesh_dim in names else mesh_dim or 0
-        followed = sources.coordinate(mesh, coordinate, sys._getframe(1))
-        return followed[axis] if isinstance(axis, int) and coordinate[axis] == value else value
+        followed = sources.coordinate(mesh, get_coordinate(mesh), sys._getframe(1))
+        value, axis = get_local_rank(mesh, mesh_dim), _axis(mesh, mesh_dim)
+        return value if followed is None or axis is None or followed[axis].plain != value else followed[axis]
 
     def followed_get_rank(mesh: DeviceMesh) -> Any:
         return sources.known(RankOperation.RANK, get_rank(mesh), sys._getframe(1))
 
+    def followed_get_group(mesh: DeviceMesh, mesh_dim: Any = None) -> Any:
+        group, coordinate = get_group(mesh, mesh_dim), get_coordinate(mesh)
+        if coordinate is not None:
+            axis = _axis(mesh, mesh_dim)
+            place = sources.coordinate(mesh, coordinate, sys._getframe(1))[axis] if axis is not None else None
+            sources.is_axis(group, place)
+        return group
+
+    patches.set(DeviceMesh, "get_group", followed_get_group)
     patches.set(DeviceMesh, "get_coordinate", followed_get_coordinate)
     patches.set(DeviceMesh, MESH_COORDINATE, followed_private_coordinate)
     patches.set(DeviceMesh, "get_local_rank", followed_get_local_rank)
     patches.set(DeviceMesh, "get_rank", followed_get_rank)
 
 
-class _RankBytes(bytes):
-    """The value of a variable, as `os.environ` keeps it, that is read as a followed text."""
-
-    text: RankText
-
-
-def _follow_variables(patches: Patches, sources: RankSources) -> None:
-    """Values of `os.environ`; what is set later is followed if it is a followed text."""
-    encode: Any = os.environ.encodevalue  # str to bytes on POSIX
-    decode: Any = os.environ.decodevalue
-
-    def encodevalue(value: str) -> Any:
-        encoded = encode(value.plain if type(value) is RankText else value)
-        return _marked(encoded, value) if type(value) is RankText else encoded
-
-    def decodevalue(value: bytes) -> Any:
-        return value.text if type(value) is _RankBytes else decode(value)
-
-    patches.set(os.environ, "encodevalue", encodevalue)
-    patches.set(os.environ, "decodevalue", decodevalue)
-    table = getattr(os.environ, "_data")  # noqa: B009 - of Python's
-    for name, operation in VARIABLES.items():
-        written = os.environ.get(name)
-        key: Any = os.environ.encodekey(name)
-        if written is not None and written == str(sources.value(operation)):
-            patches.set_item(table, key, _marked(encode(written), RankText.of(written, (sources.expression(operation),))))
-
-
-def _marked(encoded: bytes, text: RankText) -> _RankBytes:
-    marked = _RankBytes(encoded)
-    marked.text = text
-    return marked
+def _axis(mesh: DeviceMesh, name: Any) -> int | None:
+    """The number of the axis; None if the mesh has none of this name: it may have been flattened."""
+    names = mesh.mesh_dim_names or ()
+    axis = names.index(name) if name in names else name or 0
+    return axis if isinstance(axis, int) else None

@@ -7,7 +7,7 @@ and is data: reading it is not followed.
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import reduce
 from types import FrameType
 from typing import Any
@@ -61,14 +61,17 @@ def read(table: Any, key: Any, get: Callable[[Any], Any], tracker: RankTracker, 
     getitem = getattr(type(table), "__getitem__", None)
     if isinstance(table, dict) and getitem is dict.__getitem__:
         return _read_dict(table, key, get, tracker, frame, default)
-    if getitem in _LISTS and type(key) is RankInt:
+    is_list = getitem in _LISTS or isinstance(table, (torch.nn.ModuleList, torch.nn.Sequential))
+    if is_list and type(key) is RankInt:
         return _read_list(table, key, get, tracker, frame)
-    if getitem in _LISTS and type(key) is slice and len(table) <= MAX_CLASSES:
+    if is_list and type(key) is slice and len(table) <= MAX_CLASSES:
         _report_slice(key, tracker, frame)
         return get(plain(key))
     if _is_array(table) and type(key) is RankInt and getattr(table, "ndim", 0) == 1 and len(table) <= MAX_ENTRIES:
-        _report_entries(table.tolist(), key.expression, int(key), tracker, frame)
+        report_entries(table.tolist(), key.expression, int(key), tracker, frame)
         return get(plain(key))
+    if isinstance(table, torch.Tensor) and type(key) is slice:
+        _report_length(key, tracker, frame)
     if isinstance(table, torch.Tensor) and table.device.type != "cpu":
         return get(plain(key))  # its values are not known on any rank
     if hasattr(getitem, "__code__") and not isinstance(table, torch.Tensor):
@@ -101,7 +104,7 @@ def report_value(expression: Expression, value: Number, tracker: RankTracker, fr
     tracker.tested(expression, value, frame)
 
 
-def _read_list(table: Sequence[Any], key: RankInt, get: Callable[[Any], Any], tracker: RankTracker, frame: FrameType) -> Any:
+def _read_list(table: Any, key: RankInt, get: Callable[[Any], Any], tracker: RankTracker, frame: FrameType) -> Any:
     expressions, size = tracker.expressions, len(table)
     if size > MAX_ENTRIES or isinstance(table, RankText):
         tracker.unfollowed("index", frame)
@@ -145,11 +148,11 @@ def _entry(value: Any, entries: list[Any], place: Expression, position: int, tra
             if all(entry == value for entry in entries):
                 return value
             return follow(value, tracker.expressions.unary(RankOperation.LOOKUP, place, tuple(entries)), tracker, frame)
-    _report_entries(entries, place, position, tracker, frame)
+    report_entries(entries, place, position, tracker, frame)
     return value
 
 
-def _report_entries(entries: list[Any], place: Expression, position: int, tracker: RankTracker, frame: FrameType) -> None:
+def report_entries(entries: list[Any], place: Expression, position: int, tracker: RankTracker, frame: FrameType) -> None:
     """Report which of the different entries was read."""
     numbers: dict[Any, int] = {}
     classes = [numbers.setdefault(_identity(entry), len(numbers)) for entry in entries]
@@ -178,6 +181,13 @@ def _is_unknown(entry: Any) -> bool:
     return isinstance(entry, (*FOLLOWED, RankText, torch.distributed.ProcessGroup))
 
 
+def _report_length(key: slice, tracker: RankTracker, frame: FrameType) -> None:
+    """How much of a tensor a slice takes; where it begins makes no difference."""
+    length = key.stop if key.start is None or key.stop is None else key.stop - key.start
+    if type(length) is RankInt:
+        report_value(length.expression, length.plain, tracker, frame)
+
+
 def _report_slice(key: slice, tracker: RankTracker, frame: FrameType) -> None:
     for bound in (key.start, key.stop, key.step):
         if type(bound) is RankInt:
@@ -204,9 +214,8 @@ def _report_membership(entries: Collection[Any], value: Any, outcome: bool, trac
     if type(value) is tuple:
         _report_tuple(entries, value, outcome, tracker, frame)
     elif type(value) is RankText and value.number is None:
-        for entry in entries:
-            if isinstance(entry, str):
-                report_equality(value, entry, tracker, frame)
+        for entry in sorted(entry for entry in entries if isinstance(entry, str)):
+            report_equality(value, entry, tracker, frame)
     elif (operand := _number_of(value)) is not None:
         for entry in entries:
             if isinstance(entry, FOLLOWED):

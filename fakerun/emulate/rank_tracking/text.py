@@ -7,7 +7,7 @@ does with it is not followed, and is said so.
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, SupportsIndex
 
 from fakerun.emulate.rank_tracking.expressions import Expression
 from fakerun.emulate.rank_tracking.tracker import RankTracker, active, note
@@ -27,6 +27,8 @@ class RankText(str):
     def of(cls, text: str, parts: Parts | None) -> "RankText":
         made = str.__new__(cls, text)
         made.parts = parts
+        if active.tracker is not None:
+            active.tracker.file_names.add(text, None if parts is None else [isinstance(part, Expression) or part for part in parts])
         return made
 
     @property
@@ -68,6 +70,24 @@ class RankText(str):
             return self
         note("text")
         return self.plain.strip(characters)
+
+    def partition(self, separator: str, /) -> tuple[str, str, str]:
+        """`--local-rank=3` into the option and the number: the separator is before the first number."""
+        first = self.parts[0] if self.parts else None
+        if not isinstance(first, str) or separator not in first:
+            note("text")
+            return self.plain.partition(separator)
+        before, found, after = first.partition(separator)
+        rest = (after, *(self.parts or ())[1:]) if after else (self.parts or ())[1:]
+        return before, found, RankText.of(self.plain[len(before) + len(found) :], rest)
+
+    def split(self, separator: str | None = None, maxsplit: SupportsIndex = -1) -> list[str]:
+        """As `partition` where it is split once."""
+        if separator is not None and maxsplit == 1 and self.parts and isinstance(self.parts[0], str) and separator in self.parts[0]:
+            before, _, rest = self.partition(separator)
+            return [before, rest]
+        note("text")
+        return self.plain.split(separator, maxsplit)
 
 
 def joined(*parts: str) -> str:
@@ -126,7 +146,7 @@ def _unfollowed(name: str) -> Callable[..., Any]:
 
 for _name in (
     "__contains__", "__ge__", "__getitem__", "__gt__", "__iter__", "__le__", "__lt__", "capitalize", "casefold", "count", "endswith",
-    "find", "index", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit",
-    "rstrip", "split", "splitlines", "startswith", "swapcase", "title", "translate", "upper", "zfill",
+    "find", "index", "lower", "lstrip", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit",
+    "rstrip", "splitlines", "startswith", "swapcase", "title", "translate", "upper", "zfill",
 ):  # fmt: skip
     setattr(RankText, _name, _unfollowed(_name))

@@ -80,6 +80,16 @@ MAP_LOCATION = Gap(
     reason="there is no storage to move",
     workaround="Pass the device instead: torch.load(..., map_location='cuda:0').",
 )
+FILE_OF_ANOTHER_RANK = Gap(
+    name="Reading a file that a rank which is not simulated would have written, beside checkpoints that are not written",
+    reason="checkpoints are not written in a dry run, and a rank that is not simulated leaves no stand-in for what it saves",
+    workaround="Simulate that rank too (--ranks all, or a list).",
+)
+FILE_WAITED_FOR = Gap(
+    name="Waiting for a file that no simulated rank writes",
+    reason="the script has looked for it 100 times, with pauses, and no simulated rank is left that could write it",
+    workaround="Simulate the rank that writes it too (--ranks all, or a list); what other programs write must be there before the dry run.",
+)
 DEVICE_FIGURES = Gap(
     name="A field of `torch.cuda.get_device_properties()` that is unknown for the accelerator (clocks or `memory_bus_width`, for some)",
     reason="the vendor does not publish it, or boards of the same name differ",
@@ -121,10 +131,44 @@ FUSED_COMMUNICATION = Gap(
     workaround="Disable async tensor parallelism to record the collectives at the script's own lines: they move the same bytes.",
     shown="The collective and the product run one after the other, and the collective is recorded.",
 )
+_ONE_RANK = "what the other ranks and the CUDA context take of it is not simulated"
+NVML_FUNCTION = Gap(
+    name="A function of NVML (`libnvidia-ml.so`, which pynvml loads) other than those for the number, the names and the memory of devices",
+    reason="it asks the driver",
+)
+NVML_MEMORY = Gap(
+    name="NVML's nvmlDeviceGetMemoryInfo (`pynvml`)",
+    reason=_ONE_RANK,
+    workaround=_LOG_SOMETHING_ELSE,
+    shown="It counts what this rank has allocated.",
+)
+NVML_SENSOR = Gap(name="A sensor that NVML reads (`pynvml`)", reason=_SENSOR, workaround=_LOG_SOMETHING_ELSE, shown="It gives 1.")
+NVML_PROCESSES = Gap(
+    name="NVML's list of running processes (`pynvml`)", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, shown="It is empty."
+)
+NVIDIA_SMI = Gap(
+    name="The command `nvidia-smi`, other than `-L` and `--query-gpu=... --format=csv`, alone in its command line",
+    reason="it asks the driver",
+    workaround=f"Use the functions of torch.cuda instead. {SKIP_IT}",
+)
+NVIDIA_SMI_FIGURES = Gap(
+    name="The memory in use and the sensors that `nvidia-smi` shows",
+    reason="it asks the driver about all processes",
+    workaround=_LOG_SOMETHING_ELSE,
+    shown="Memory is what this rank has allocated, and sensors give 1.",
+)
+PROCESS_AS_RANK = Gap(
+    name="`multiprocessing.Process` whose target initialises torch.distributed",
+    reason="fakerun starts the ranks itself, and this process is none of them",
+    workaround="Start the ranks with torchrun, or with torch.multiprocessing.spawn(function, nprocs=N): fakerun then calls the function "
+    "in the rank's own process.",
+)
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
+    *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR),
     *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
-    *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION),
+    *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
+    *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )
 """Gaps that other modules raise or report."""
 

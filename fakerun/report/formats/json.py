@@ -75,6 +75,7 @@ def _job(report: Report) -> JobDocument:
         "routing": job.routing.value,
         "error_on_collective": [op.value for op in job.error_on_collective],
         "all_steps": job.steps is None,
+        "launcher": job.launcher.value,
     }
 
 

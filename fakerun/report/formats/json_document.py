@@ -51,6 +51,8 @@ class JobDocument(TypedDict):
     """Operations that the script must not issue."""
     all_steps: bool
     """Whether the script was to run to its end instead of being stopped after `steps` optimizer steps."""
+    launcher: str
+    """Whose environment variables the ranks found: torchrun, slurm, mpi."""
 
 
 class CollectiveDocument(TypedDict):

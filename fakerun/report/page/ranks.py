@@ -29,10 +29,13 @@ def ranks_section(report: Report) -> Section:
 
 
 def _counts(report: Report) -> str:
-    """`12 of 2048 simulated, 2036 assumed to match them; 5 distinct behaviours`."""
+    """`12 of 2048 simulated, 2030 assumed to match them, 6 unknown; 5 distinct behaviours`."""
     assumed = sum(len(each.assumed) for each in report.classes)
+    unknown = report.job.world_size - len(report.ranks) - assumed if report.job.auto_ranks else 0
     match = f", {assumed} assumed to match them" if assumed else ""
-    behaviours = f"{len(report.classes)} distinct behaviours" if len(report.classes) > 1 else "all behave the same"
+    match += f", {unknown} unknown" if unknown else ""
+    same = "all that were simulated behave the same" if match else "all behave the same"
+    behaviours = f"{len(report.classes)} distinct behaviours" if len(report.classes) > 1 else same
     return f"{len(report.ranks)} of {report.job.world_size} simulated{match}; {behaviours}"
 
 

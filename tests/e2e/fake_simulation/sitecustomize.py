@@ -10,15 +10,18 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import fakerun
+from fakerun.call_site import CallSite
 from fakerun.errors import EmulationGapError, UsageError, as_script_error
 from fakerun.job.spec import JobSpec
 from fakerun.rank.step_limit import StepLimitReached
+from fakerun.records.journal import Journal
 from fakerun.records.mailbox import Mailbox
+from fakerun.records.position import RankPosition
 from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
 
 
 class Simulation:
-    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox) -> None:
+    def __init__(self, job: JobSpec, rank: int, mailbox: Mailbox, abort: object, journal: Journal) -> None:
         self.mailbox = mailbox
         self._job = job
         self._rank = rank
@@ -32,6 +35,9 @@ class Simulation:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         vars(_module)["current"] = None
+
+    def position(self, call_site: CallSite | None) -> RankPosition:
+        return RankPosition(steps=self._steps, events=0, call_site=call_site)
 
     def step(self) -> None:
         """What the script calls for an optimizer step."""

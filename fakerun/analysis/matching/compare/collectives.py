@@ -20,7 +20,10 @@ from fakerun.records.call_signature import first_difference
 from fakerun.records.finding_code import FindingCode
 from fakerun.units import name_ranks
 
-_SAME_CALLS = "Make every rank of the group issue the same calls in the same order; look for a branch that depends on the rank or on data."
+_SAME_CALLS = (
+    "Make every rank of the group issue the same calls in the same order; look for a branch that depends on the rank or on data, "
+    "or a loop over a set."
+)
 
 _PROPERTIES = {
     FindingCode.OPERATION_MISMATCH: ("operation", _SAME_CALLS),

@@ -1,0 +1,74 @@
+"""What `--help` prints: a screen of 24 lines for each command. `--help-all` lists every option, from the options themselves."""
+
+from typing import Annotated, Any
+
+import typer
+
+from fakerun.hardware.catalogue import DEFAULT_HARDWARE
+
+_ENDING = """\
+Exit codes: 0 no error, 1 an error was found, 2 wrong usage, 3 the script
+failed, 4 fakerun could not simulate it, 130 interrupted.
+"""
+
+_RUN = f"""\
+Usage: fakerun SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]
+       fakerun [OPTIONS] SCRIPT [SCRIPT ARGUMENTS]     (-m MODULE, too)
+       fakerun report RUN_DIRECTORY [OPTIONS]
+
+Dry-run a distributed PyTorch job without a GPU: its collectives, its memory,
+whether its ranks agree. SCRIPT is an unmodified CUDA script, or a job.yaml.
+Example: fakerun train.py --world-size 8 --mesh dp=2,tp=4 --ranks all
+
+  --world-size N            ranks; or --nnodes N --nproc-per-node N
+  --mesh 2x4|dp=2,tp=4      device mesh
+  --ranks all|auto|0,4-7    ranks to simulate  [default: 0]
+  --steps N|all             optimizer steps to run  [default: 2]
+  --hardware NAME           accelerator  [default: {DEFAULT_HARDWARE}]
+  --max-memory 70GiB|90%    exit with 1 above this peak; --strict: on warnings
+  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --run-dir DIRECTORY       keep the records, for `fakerun report`
+  -v  -q                    show what the script prints; leave out progress
+  --help-all                list all options
+
+Variables give options too: FAKERUN_WORLD_SIZE=8, torchrun's PET_NNODES=2.
+{_ENDING}"""
+
+_REPORT = f"""\
+Usage: fakerun report RUN_DIRECTORY [OPTIONS]
+
+Show the report of a run that was kept (--run-dir), without running it again.
+Example: fakerun report run --hardware l4 --format json -o report.json
+
+  --hardware NAME           judge the run on another accelerator
+  --max-memory 70GiB|90%    exit with 1 above this peak
+  --strict                  exit with 1 on warnings too
+  --ignore CODE,...         leave out findings of these codes
+  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --trace                   list every collective
+  --top N                   list the N largest tensors
+  --help-all                describe all options
+
+{_ENDING}"""
+
+BRIEF = {"run": _RUN, "report": _REPORT}
+"""By command."""
+
+
+def _print_full_help(ctx: Any, _parameter: Any, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        typer.echo(ctx.command.full_help(ctx))
+        raise typer.Exit
+
+
+FullHelp = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        callback=_print_full_help,
+        is_eager=True,
+        expose_value=False,
+        show_envvar=False,
+        help="Describe every option and exit.",
+    ),
+]
