@@ -50,6 +50,12 @@ class OutputError(FakerunError):
         return cls(f"{what}: {error.strerror or error}; {way_out}")
 
 
+class InterruptedRunError(FakerunError):
+    """The user interrupted the command where it had nothing to report."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class EmulationGapError(FakerunError):
     """The script needs an emulation that fakerun lacks. The message names the torch API and a workaround."""
 

@@ -53,7 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (by default the process's own) and return its exit code."""
     occupy_closed_streams()
     _terminate_like_interrupt()
-    be_quiet(False)
     command = typer.main.get_command(app)
     try:
         code = command.main(args=argv, prog_name="fakerun", standalone_mode=False)
@@ -69,6 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(f"{_named(error)}: {error.strerror}; free some space, or write elsewhere", ExitCode.USAGE)
     except Exception as error:
         return _internal_error(error)
+    finally:
+        be_quiet(False)
     return int(code or ExitCode.OK)
 
 

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fakerun.cli.help import BRIEF
 from fakerun.cli.torchrun import environment_variables
-from fakerun.errors import UsageError
+from fakerun.errors import InterruptedRunError, UsageError
 from fakerun.spelling import did_you_mean
 
 Context: TypeAlias = Any
@@ -58,7 +58,7 @@ class DefaultCommandGroup(TyperGroup):
         """Refuse a first word that is meant to be a command: no option, no file, without a script's suffix, and near a command's name."""
         word = args[0]
         is_module = not {"-m", "--module"}.isdisjoint(args)
-        if word.startswith("-") or is_module or Path(word).suffix or Path(word).exists():
+        if word.startswith("-") or is_module or Path(word).suffix or os.path.exists(word):  # noqa: PTH110 - Path's raises for a name that is too long
             return
         if near := did_you_mean(word, self.commands):
             raise UsageError(f"no such script or command: {word}{near}")
@@ -108,12 +108,22 @@ class ProgramCommand(BriefCommand):
         except typer.TyperException as error:
             parameter = getattr(error, "param", None)
             if parameter is not None and (variable := set_variable(ctx, parameter.name)) is not None:
-                raise UsageError(f"variable {variable}: {error.format_message().partition(': ')[2]}") from error
+                reason = "is neither true nor false" if parameter.is_flag else error.format_message().partition(": ")[2]
+                raise UsageError(f"variable {variable}: {reason}") from error
             # Typer exports no class for this error alone, and it is the only one with this attribute.
             if not hasattr(error, "possibilities"):
                 raise
             option = str(getattr(error, "option_name", ""))
             raise UsageError(self._no_such_option(ctx, option, script)) from error
+
+    def invoke(self, ctx: Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # typer would end without a word
+            raise InterruptedRunError("interrupted") from error
+        except UsageError as error:
+            variables = [each for name in ctx.params if (each := set_variable(ctx, name)) is not None]
+            raise UsageError(f"{error} (set in the environment: {', '.join(variables)})" if variables else str(error)) from error
 
     def _no_such_option(self, ctx: Context, option: str, script: str | None) -> str:
         known = [name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("--")]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import typer
 
 from fakerun.cli import torchrun
-from fakerun.cli.grammar import either_spelling, set_variable
+from fakerun.cli.grammar import either_spelling
 from fakerun.cli.terminal import note, warn
 from fakerun.errors import UsageError
 from fakerun.hardware.request import parse_hardware
@@ -33,14 +33,10 @@ def resolved_job(ctx: typer.Context) -> JobSpec:
     """The job that is asked for, complete. A script alone, without any size, is one rank.
 
     Raises:
-        UsageError: one of the sources is wrong; the message names the variables that take part.
+        UsageError: one of the sources is wrong.
     """
     _warn_of_unknown_variables(ctx)
-    try:
-        return _with_default_size(job_request(ctx), ctx).resolve()
-    except UsageError as error:
-        variables = [each for name in ctx.params if (each := set_variable(ctx, name)) is not None]
-        raise UsageError(f"{error} (set in the environment: {', '.join(variables)})" if variables else str(error)) from error
+    return _with_default_size(job_request(ctx), ctx).resolve()
 
 
 def _with_default_size(request: JobRequest, ctx: typer.Context) -> JobRequest:
@@ -54,10 +50,13 @@ def _with_default_size(request: JobRequest, ctx: typer.Context) -> JobRequest:
 
 
 def _warn_of_unknown_variables(ctx: typer.Context) -> None:
-    known = {name for parameter in ctx.command.params for name in parameter.envvar or ()}
+    parameters = ctx.command.params
+    known = {name for parameter in parameters for name in parameter.envvar or ()}
+    options = [option for parameter in parameters for option in parameter.opts if option.startswith("--")]
     for name in sorted(os.environ):
         if name.startswith(_VARIABLE_PREFIX) and name not in known:
-            warn(f"variable {name}{did_you_mean(name, known)}: no option is called so; it has no effect")
+            option = f"--{name.removeprefix(_VARIABLE_PREFIX).lower().replace('_', '-')}"
+            warn(f"variable {name} has no effect: there is no option {option}{did_you_mean(option, options)}")
 
 
 def job_request(ctx: typer.Context) -> JobRequest:

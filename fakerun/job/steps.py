@@ -3,7 +3,7 @@
 from typing import Final, Literal, TypeAlias
 
 from fakerun.errors import UsageError
-from fakerun.units import is_count
+from fakerun.units import is_count, why_no_count
 
 AllSteps: TypeAlias = Literal["all"]
 
@@ -20,5 +20,5 @@ def parse_steps(text: str) -> int | AllSteps:
     if text.strip() == ALL_STEPS:
         return ALL_STEPS
     if not is_count(text):
-        raise UsageError(f"steps {text!r}: must be a whole number of at least 1, or all")
+        raise UsageError(f"steps {text!r}: {why_no_count(text, 'must be a whole number of at least 1, or all')}")
     return int(text)

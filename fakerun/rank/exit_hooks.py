@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,12 +16,11 @@ from fakerun.call_site import CallSiteResolver
 from fakerun.errors import FakerunError
 from fakerun.patching import Patches
 from fakerun.rank.mailbox import ConnectedMailbox
-from fakerun.rank.recorder import Recorder
+from fakerun.rank.recorder import Recorder, undisturbed
 from fakerun.rank.script_outcome import (
     RunningFrame,
     aborted_failure,
     blocked_in,
-    call_site_of,
     exit_failure,
     interruption_failure,
     timeout_failure,
@@ -63,11 +63,11 @@ def follow_launcher(
 
     def follow() -> None:
         for request in _requests(control):
-            running = _running_frames(main_thread)
             if request == POSITION_REQUEST:
                 with suppress(Exception):  # later requests must be followed
-                    mailbox.send_position(recorder.position(call_site_of(running[0].frame, resolver)))
+                    mailbox.send_position(recorder.position(resolver.innermost(calls_of_thread(main_thread))))
                 continue
+            running = _running_frames(main_thread)
             if request == FailureKind.TIMEOUT:
                 recorder.write(timeout_failure(timeout_s, running, resolver))
             else:
@@ -96,6 +96,20 @@ def abort_of(recorder: Recorder, resolver: CallSiteResolver) -> Callable[[Fakeru
         exit_now(0)
 
     return abort
+
+
+def calls_of_thread(thread: int) -> list[tuple[str, int, str]]:
+    """File name, line and function of each call that a thread is in, outermost first.
+
+    Holds no frame when it returns, and none while the thread may run: a frame keeps the tensors of its variables, which would be freed
+    later than in a run that nobody asks for its position.
+    """
+    with undisturbed():
+        innermost = sys._current_frames().get(thread)  # noqa: SLF001
+        if innermost is None:
+            return []
+        calls = [(frame.f_code.co_filename, line, frame.f_code.co_qualname) for frame, line in traceback.walk_stack(innermost)]
+    return calls[::-1]
 
 
 def _running_frames(main_thread: int) -> tuple[RunningFrame, ...]:

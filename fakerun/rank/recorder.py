@@ -77,7 +77,7 @@ class Recorder:
     def _record(self, ending: Ending) -> RankRecord:
         if self._source is None:
             return RankRecord(rank=self._rank, failure=ending if isinstance(ending, ProcessFailure) else None)
-        with _undisturbed():
+        with undisturbed():
             return self._source.record(ending)
 
 
@@ -93,8 +93,8 @@ def _files_unlimited() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep the script's threads from changing what is being recorded. Not for long: they must get on when it takes longer."""
+def undisturbed() -> Iterator[None]:
+    """Keep the script's threads from running. Not for long: they must get on when it takes longer."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_UNDISTURBED_S)
     try:

@@ -79,11 +79,6 @@ def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallS
     )
 
 
-def call_site_of(frame: FrameType | None, resolver: CallSiteResolver) -> CallSite | None:
-    """The user's line that the frame is in or was called from; None if there is none."""
-    return None if frame is None else resolver.innermost(_named(stack_of(frame)))
-
-
 def timeout_failure(timeout_s: float | None, running: Sequence[RunningFrame], resolver: CallSiteResolver) -> ProcessFailure:
     """The failure of a rank whose time limit was reached while its threads, the main one first, were there."""
     limit = "" if timeout_s is None else f" after {timeout_s:g} s"

@@ -16,8 +16,10 @@ from fakerun.job.spec import JobSpec
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.records.journal import Journal
 from fakerun.records.mailbox import Mailbox
+from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.position import RankPosition
 from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
+from fakerun.syntax.dependence import Reads
 
 
 class Simulation:
@@ -35,6 +37,9 @@ class Simulation:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         vars(_module)["current"] = None
+
+    def placeholder_reads(self) -> Reads[PlaceholderRead]:
+        return Reads()
 
     def position(self, call_site: CallSite | None) -> RankPosition:
         return RankPosition(steps=self._steps, events=0, call_site=call_site)
