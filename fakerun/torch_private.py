@@ -226,6 +226,26 @@ has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
 # 2.13: whether algorithms must be deterministic, without the Python function around it (half of the time, for every operator).
 are_algorithms_deterministic = torch._C._get_deterministic_algorithms
 
+# 2.13: what every dispatch mode is entered through.
+PUSH_DISPATCH_MODE = (torch.utils._python_dispatch, "_push_mode")
+
+# 2.13: the functions to which `with torch.device(...)` gives a device, and those that parameters without a shape allow; (owner, name)
+# because they are replaced.
+DEVICE_CONSTRUCTORS = (torch.utils._device, "_device_constructors")
+FUNCTIONS_WITHOUT_SHAPE = (sys.modules["torch.nn.parameter"].UninitializedTensorMixin, "_allowed_methods")
+
+
+def scripted_builtins() -> dict[int, str]:
+    """The operators by which `torch.jit.script` compiles functions of torch, by the identity of the function (2.13)."""
+    builtins: dict[int, str] = torch.jit._builtins._get_builtin_table()
+    return builtins
+
+
+def only_function_mode() -> Any:
+    """The torch-function mode of this thread if there is just one, else None (2.13)."""
+    return torch._C._get_function_stack_at(0) if torch._C._len_torch_function_stack() == 1 else None
+
+
 # 2.13: leaves every mode, torch's and the user's, for a computation of our own.
 disable_all_modes = torch.utils._python_dispatch._disable_current_modes
 
@@ -288,6 +308,7 @@ is_view: Callable[[torch.Tensor], bool] = torch.Tensor._is_view
 
 # 2.13: what an operator's arguments and results are, and its name: `aten.add.Tensor` is `add` and `Tensor`.
 schema_of: Callable[[Any], Any] = attrgetter("_schema")
+OPERATOR_IN_CPP = "_op"  # what an operator calls
 operator_name: Callable[[Any], str] = attrgetter("_opname")
 overload_name: Callable[[Any], str] = attrgetter("_overloadname")
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
-from fakerun.emulate.device.device_arguments import DeviceArguments
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.device.pinned_storages import PinnedStorages
+from fakerun.emulate.device.torch_functions import TorchFunctions
 from fakerun.errors import FakerunError
 from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
@@ -30,7 +30,7 @@ Part = TypeVar("Part")
 class EmulationContext:
     """The rank and job that are emulated, the observers to report to, and the parts that several emulations share.
 
-    An emulation is a function of the context: one that registers handlers on `mode` or `arguments`, or a context manager that changes
+    An emulation is a function of the context: one that registers handlers on `mode` or `functions`, or a context manager that changes
     what the script sees and undoes it. Each takes what it needs from here, so that a new need changes no signature.
     """
 
@@ -51,7 +51,7 @@ class EmulationContext:
     devices: Devices
     pinned: PinnedStorages
     mode: DeviceMode
-    arguments: DeviceArguments
+    functions: TorchFunctions
 
     _parts: dict[Any, Any] = field(default_factory=dict, repr=False)
 
@@ -74,7 +74,7 @@ class EmulationContext:
             devices=devices,
             pinned=pinned,
             mode=DeviceMode(devices, observers.allocations, HostPolicy()),
-            arguments=DeviceArguments(devices, pinned),
+            functions=TorchFunctions(),
         )
 
     def part(self, kind: Callable[["EmulationContext"], Part]) -> Part:

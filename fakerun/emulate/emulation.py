@@ -6,18 +6,19 @@ calls it, not when it is entered.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from fakerun.emulate.checkpoints import contexts as checkpoints
 from fakerun.emulate.cluster import contexts as cluster
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device import contexts as device
-from fakerun.emulate.device.device_arguments import DeviceArguments
+from fakerun.emulate.device.device_ordinals import device_ordinals
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
 from fakerun.emulate.kernels import contexts as kernels
 from fakerun.emulate.order import Enter, Precedence, Register, check_order
 from fakerun.emulate.rank_tracking import contexts as rank_tracking
+from fakerun.emulate.rank_tracking.contexts import followed_rank
 from fakerun.emulate.unsupported import contexts as unsupported
 from fakerun.errors import FakerunError
 from fakerun.job.spec import JobSpec
@@ -29,8 +30,12 @@ def _device_mode(context: EmulationContext) -> DeviceMode:
     return context.mode
 
 
-def _device_arguments(context: EmulationContext) -> DeviceArguments:
-    return context.arguments
+def _torch_functions(context: EmulationContext) -> AbstractContextManager[None]:
+    return context.functions.installed()
+
+
+def _device_ordinals(context: EmulationContext) -> AbstractContextManager[None]:
+    return device_ordinals()
 
 
 HANDLERS: tuple[Register, ...] = (*device.HANDLERS, *kernels.HANDLERS, *cluster.HANDLERS)
@@ -43,11 +48,15 @@ CONTEXTS: tuple[Enter, ...] = (
     *checkpoints.CONTEXTS,
     *unsupported.CONTEXTS,
     *rank_tracking.CONTEXTS,
+    _torch_functions,
     _device_mode,
-    _device_arguments,
+    _device_ordinals,
 )
 
-ORDER: tuple[Precedence, ...] = driver.ORDER
+ORDER: tuple[Precedence, ...] = (
+    *driver.ORDER,
+    Precedence(first=followed_rank, then=_torch_functions, reason="it observes functions of torch, which are then put into their places"),
+)
 
 check_order(CONTEXTS, ORDER)
 

@@ -3,7 +3,9 @@
 from fakerun.emulate.device.addresses import simulated_addresses
 from fakerun.emulate.device.assumed_choices import assumed_choices
 from fakerun.emulate.device.cuda_checks import cuda_checks
+from fakerun.emulate.device.device_arguments import device_arguments, device_arguments_of_operators
 from fakerun.emulate.device.device_masquerade import device_masquerade
+from fakerun.emulate.device.dispatch_modes import dispatch_modes
 from fakerun.emulate.device.finite_values import finite_values
 from fakerun.emulate.device.forking import unsimulated_children
 from fakerun.emulate.device.host_storages import real_host_storages
@@ -16,10 +18,12 @@ from fakerun.emulate.device.threads import simulated_threads
 from fakerun.emulate.device.unknown_values import unknown_values
 from fakerun.emulate.order import Enter, Register
 
-HANDLERS: tuple[Register, ...] = (unknown_values, finite_values, assumed_choices, cuda_checks, pinned_operators)
+HANDLERS: tuple[Register, ...] = (device_arguments, unknown_values, finite_values, assumed_choices, cuda_checks, pinned_operators)
 
 CONTEXTS: tuple[Enter, ...] = (
     device_masquerade,
+    device_arguments_of_operators,
+    dispatch_modes,
     module_device_ordinals,
     preserved_parameter_identity,
     real_host_storages,

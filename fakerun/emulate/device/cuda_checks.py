@@ -22,8 +22,8 @@ def cuda_checks(context: EmulationContext) -> None:
     _check_first(mode, aten.convolution.default, _check_convolution)
     for indexing in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
         _check_first(mode, indexing, _check_indices)
-    for reading in (torch.Tensor.numpy, torch.Tensor.__array__):
-        context.arguments.table[reading] = _check_host
+    for reading in ("numpy", "__array__"):
+        context.functions.handle(torch.Tensor, reading, _check_host)
 
 
 def _check_first(mode: DeviceMode, func: Any, check: Handler) -> None:

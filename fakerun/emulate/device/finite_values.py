@@ -4,13 +4,14 @@
 finite would skip every step. The answer is True, as in nearly every step of real training; the report says so.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.torch_functions import TorchFunctions
 from fakerun.records.finding_code import FindingCode
 from fakerun.torch_private import FakeTensor
 
@@ -27,12 +28,11 @@ class FiniteValues:
         self._findings = context.findings
         self._answers = WeakIdKeyDictionary()
 
-    def register(self, table: dict[Any, Callable[..., Any]]) -> None:
-        """Answer these functions in a table of torch functions."""
-        for function in (torch.isfinite, torch.Tensor.isfinite):
-            table[function] = self._is_finite
-        for function in (torch.all, torch.Tensor.all):
-            table[function] = self._all
+    def register(self, functions: TorchFunctions) -> None:
+        """Answer these functions."""
+        for owner in (torch, torch.Tensor):
+            functions.handle(owner, "isfinite", self._is_finite)
+            functions.handle(owner, "all", self._all)
 
     def _is_finite(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         answer = func(*args, **kwargs)
@@ -59,7 +59,7 @@ class FiniteValues:
 
 def finite_values(context: EmulationContext) -> None:
     """Assume that unknown values are finite."""
-    FiniteValues(context).register(context.arguments.table)
+    FiniteValues(context).register(context.functions)
 
 
 def _simulated_parts(tensor: Any) -> Iterator[torch.Tensor]:

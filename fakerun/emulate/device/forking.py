@@ -16,7 +16,7 @@ _entered: list[EmulationContext] = []
 
 def _leave_in_child() -> None:
     for context in _entered:
-        context.mode.active = context.arguments.active = False
+        context.mode.active = context.functions.active = False
         context.mode.lock = threading.RLock()  # a thread that the child does not have may hold it
 
 
@@ -25,7 +25,7 @@ os.register_at_fork(after_in_child=_leave_in_child)
 
 @contextmanager
 def unsimulated_children(context: EmulationContext) -> Iterator[None]:
-    """Switch both modes off in every child that is forked until the context ends."""
+    """Switch the simulation off in every child that is forked until the context ends."""
     _entered.append(context)
     try:
         yield

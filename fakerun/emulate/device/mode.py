@@ -45,6 +45,7 @@ from fakerun.torch_private import (
 )
 
 aten = torch.ops.aten
+empty, empty_strided = torch.empty, torch.empty_strided  # not those that answer scripts, which cost more
 
 Handler = Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]
 
@@ -95,9 +96,17 @@ class DeviceMode(FakeTensorMode):
         """Answer one operator."""
         if func is PRIM_DEVICE:
             return self.device_for_cpp(args)
+        if kwargs and "device" in kwargs:
+            self._show_device(kwargs)
         with self.lock, disable_torch_function():
             answer = self._answer if self.active else self._answer_in_child
             return answer(func, types, args, dict(kwargs) if kwargs else {})
+
+    def _show_device(self, kwargs: Any) -> None:
+        """Put the device that Python sees into the arguments: a tensor subclass that unwraps itself is called with the same dictionary."""
+        device = kwargs["device"]
+        if device is not None and device.type == CPP_ACCELERATOR:
+            kwargs["device"] = self.devices.to_python(device)
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
         """The device of a simulated tensor as C++ sees it: `meta` inside a meta kernel, else `lazy:N`."""
@@ -151,7 +160,7 @@ class DeviceMode(FakeTensorMode):
     def wrap(self, meta: torch.Tensor, device: torch.device) -> Any:
         """A simulated tensor on `device` around a meta tensor, aliasing its storage: FakeTensor's constructor, but ten times as fast."""
         if self._template is None:
-            pattern = FakeTensor(self, torch.empty(0, device=META), torch.device("cpu"))
+            pattern = FakeTensor(self, empty(0, device=META), torch.device("cpu"))
             self._template = dict(vars(pattern))
         tensor = make_subclass(FakeTensor, meta, False, dispatch_device=True, device_for_backend_keys=device)
         forbid_data_access(tensor)
@@ -164,7 +173,7 @@ class DeviceMode(FakeTensorMode):
         """A simulated copy of a real tensor: same metadata, no data, a storage of its own."""
         if type(real) is FakeTensor:
             return real
-        return self.wrap(torch.empty_strided(real.shape, real.stride(), dtype=real.dtype, device=META), real.device)
+        return self.wrap(empty_strided(real.shape, real.stride(), dtype=real.dtype, device=META), real.device)
 
     # -- answering -----------------------------------------------------------------------------------------------------------------
 
@@ -195,7 +204,7 @@ class DeviceMode(FakeTensorMode):
     def simulate_call(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Simulate an operator without its handler."""
         signature = Signature(func)
-        simulated = self._map_device(kwargs)
+        simulated = self._goes_to_accelerator(kwargs)
         try:
             signature.add(args)
             signature.add_named(kwargs)
@@ -214,8 +223,8 @@ class DeviceMode(FakeTensorMode):
             self._propagation.propagate(func, *given, output)
         return output
 
-    def _map_device(self, kwargs: dict[str, Any]) -> bool:
-        """Replace `lazy` by the accelerator in a factory's `device`; returns whether the result is on an accelerator."""
+    def _goes_to_accelerator(self, kwargs: dict[str, Any]) -> bool:
+        """Whether the result is on an accelerator because of the operator's `device`, which then gets its ordinal."""
         device = kwargs.get("device")
         if device is None or device.type not in (CPP_ACCELERATOR, ACCELERATOR):
             return False
@@ -259,8 +268,9 @@ class DeviceMode(FakeTensorMode):
 
     def _decompose(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """A composite operator that autograd did not decompose (inference mode): its parts are dispatched as operators of their own."""
+        cpp = {**kwargs, "device": self.devices.to_cpp(kwargs["device"])} if kwargs.get("device") is not None else kwargs
         with self:
-            output = func.decompose(*args, **kwargs)
+            output = func.decompose(*args, **cpp)
         return self._run(func, types, args, kwargs, signature) if output is NotImplemented else output
 
     def _change_in_place(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
@@ -328,5 +338,5 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 def _plain(tensor: Any) -> torch.Tensor:
     """A meta tensor like a simulated one, on its storage: C++ answers it ten times as fast, because it asks Python nothing about it."""
-    plain = torch.empty(0, dtype=tensor.dtype, device=META)
+    plain = empty(0, dtype=tensor.dtype, device=META)
     return plain.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())

@@ -13,6 +13,7 @@ from fakerun.emulate.device.global_state import beginning_of_key
 from fakerun.torch_private import FakeTensor, storage_id
 
 META = torch.device("meta")
+empty_strided = torch.empty_strided  # not the one that answers scripts, which costs more
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
@@ -102,7 +103,7 @@ class Recipe:
         for part in self._parts:
             kind = type(part)
             if kind is _NewTensor:
-                output = factory(torch.empty_strided(part.shape, part.stride, dtype=part.dtype, device=META), part.device)
+                output = factory(empty_strided(part.shape, part.stride, dtype=part.dtype, device=META), part.device)
                 made.append(output)
             else:
                 output = args[part.position] if kind is _Argument else part

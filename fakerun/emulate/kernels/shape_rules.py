@@ -56,7 +56,7 @@ _IN_PLACE = (aten._fused_adagrad_, aten._fused_sgd_)
 
 def shape_rules(context: EmulationContext) -> None:
     """Register a handler for each of them."""
-    mode, arguments = context.mode, context.arguments
+    mode = context.mode
     for operator, rule in _RULES.items():
         mode.handle(operator, _made(mode, rule))
     for packet in _IN_PLACE:
@@ -64,8 +64,7 @@ def shape_rules(context: EmulationContext) -> None:
             mode.handle(getattr(packet, overload), _stepped(mode))
     for packet in (aten._fused_adam_, aten._fused_adamw_):
         mode.handle(packet.tensor_lr, _with_number_for_rate(mode, packet.default))
-    for ctc_loss in (torch.ctc_loss, torch.nn.functional.ctc_loss):
-        arguments.table[ctc_loss] = _ctc_loss
+    context.functions.handle(torch, "ctc_loss", _ctc_loss)
     for lerp in (aten.lerp_.Scalar, aten.lerp_.Tensor):
         mode.handle(lerp, _lerp_(mode))
     mode.handle(aten._pack_padded_sequence.default, _packed(mode))

@@ -10,7 +10,7 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -43,7 +43,7 @@ Arguments = Sequence[Any]
 def observed_uses(context: EmulationContext, tracker: RankTracker) -> Iterator[None]:
     """Report the uses that functions of torch and of Python make of followed numbers and texts."""
     with Patches() as patches:
-        _observe_sizes(patches, context, tracker)
+        _observe_sizes(context, tracker)
         for divide in (CHUNKS_OF_PARAMETER, *((placement, SPLIT_TENSOR) for placement in (Shard, StridedShard))):
             patches.set(*divide, _divided(getattr(*divide), tracker))
         patches.set(DistributedSampler, "__iter__", _sharded_data(DistributedSampler.__iter__))
@@ -56,35 +56,33 @@ def observed_uses(context: EmulationContext, tracker: RankTracker) -> Iterator[N
         yield
 
 
-def _observe_sizes(patches: Patches, context: EmulationContext, tracker: RankTracker) -> None:
-    table = context.arguments.table
-
-    def observe(function: Any, sizes: Callable[[Arguments], Iterable[Any]]) -> None:
-        patches.set_item(table, function, _sized(table.get(function), sizes, tracker))
+def _observe_sizes(context: EmulationContext, tracker: RankTracker) -> None:
+    def observe(owner: Any, name: str, sizes: Callable[[Arguments], Iterable[Any]]) -> None:
+        context.functions.observe(owner, name, _sized(sizes, tracker))
 
     for name in _SIZED:
-        observe(getattr(torch, name), lambda args: args)
+        observe(torch, name, lambda args: args)
     for name in _SIZED_FIRST:
-        observe(getattr(torch, name), lambda args: args[:1])
+        observe(torch, name, lambda args: args[:1])
     for name in _SIZED_METHODS:
-        observe(getattr(torch.Tensor, name), lambda args: args[1:])
-    functions: tuple[Any, ...] = (torch.split, torch.chunk, torch.tensor_split, torch.reshape, torch.tile)
-    for function in functions:
-        observe(function, lambda args: args[1:])
-    observe(torch.Tensor.new_full, lambda args: args[1:2])
-    observe(torch.randint, lambda args: args[-1:])
-    for function in (torch.Tensor.narrow, torch.narrow):
-        observe(function, lambda args: args[3:4])
+        observe(torch.Tensor, name, lambda args: args[1:])
+    for name in ("split", "chunk", "tensor_split", "reshape", "tile"):
+        observe(torch, name, lambda args: args[1:])
+    observe(torch.Tensor, "new_full", lambda args: args[1:2])
+    observe(torch, "randint", lambda args: args[-1:])
+    for place in (torch.Tensor, torch):
+        observe(place, "narrow", lambda args: args[3:4])
 
 
-def _sized(handler: Any, sizes: Callable[[Arguments], Iterable[Any]], tracker: RankTracker) -> Any:
-    def observed(func: Any, args: Arguments, kwargs: dict[str, Any]) -> Any:
+def _sized(sizes: Callable[[Arguments], Iterable[Any]], tracker: RankTracker) -> Any:
+    def observed(args: Arguments, kwargs: Mapping[str, Any]) -> None:
         for size in (*sizes(args), *(kwargs[name] for name in ("size", "shape", "length") if name in kwargs)):
             for number in size if isinstance(size, (tuple, list)) else (size,):
+                if type(number) is not RankInt:
+                    continue
                 frame = sys._getframe(1)
-                if type(number) is RankInt and not _divides(frame) and (program := _program(frame)) is not None:
+                if not _divides(frame) and (program := _program(frame)) is not None:
                     tracker.tested(number.expression, number.plain, program)
-        return func(*args, **kwargs) if handler is None else handler(func, args, kwargs)
 
     return observed
 
