@@ -62,6 +62,12 @@ class EmulationGapError(FakerunError):
     exit_code = ExitCode.INTERNAL
 
 
+class HostMemoryError(FakerunError):
+    """This machine has no memory for a rank that others wait for."""
+
+    exit_code = ExitCode.INTERNAL
+
+
 def as_script_error(error: Error) -> Error:
     """Label an error that fakerun raises because a real run raises it too: the script fails, not fakerun.
 

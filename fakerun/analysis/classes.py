@@ -1,20 +1,21 @@
 """Classes of ranks: the ranks of a class have equal fingerprints, and one of them represents the class.
 
-A fingerprint covers the schedule of communication calls (`records.schedule`), the memory timeline, the number of steps, and the failure.
+A fingerprint covers the schedule of communication calls (`records.schedule`), the memory timeline, the number of steps, the failure,
+and where the rank is blocked.
 Ranks that were not simulated belong to the class of their representative, in a field of their own.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from fakerun.records.run import AssumedRanks, ProcessFailure, RankRecord
+from fakerun.records.run import AssumedRanks, Blocked, ProcessFailure, RankRecord
 from fakerun.records.schedule import calls_of
 
 Value = TypeVar("Value")
 
-Fingerprint = tuple[int, int, int, ProcessFailure | None]
-"""Equal for ranks of one class: the numbers of the schedule and the timeline, the number of steps, the failure."""
+Fingerprint = tuple[int, int, int, ProcessFailure | None, Blocked | None]
+"""Equal for ranks of one class: the numbers of the schedule and the timeline, the number of steps, the failure, where it is blocked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,8 @@ class Fingerprints:
 
     def of(self, record: RankRecord) -> Fingerprint:
         schedule = self._schedules.number(calls_of(record.rank, record.collectives).schedule)
-        return schedule, self._timelines.number(record.memory), record.steps, record.failure
+        blocked = record.blocked and replace(record.blocked, waits_for=())  # each waits for its own neighbour
+        return schedule, self._timelines.number(record.memory), record.steps, record.failure, blocked
 
 
 class _Interning(Generic[Value]):

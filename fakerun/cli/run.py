@@ -16,7 +16,7 @@ from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, 
 from fakerun.cli.sources import resolved_job
 from fakerun.cli.terminal import be_quiet, say, tell
 from fakerun.cli.torchrun import accepting_ignored_options
-from fakerun.errors import OutputError, UsageError
+from fakerun.errors import HostMemoryError, OutputError, UsageError
 from fakerun.records.run import FailureKind
 from fakerun.units import format_ranks
 
@@ -99,7 +99,7 @@ def _kept_if_of_use(directory: "RunDirectory", *, is_temporary: bool) -> Iterato
     """Where the run ends without a report: a temporary directory goes if nothing can be made of it, otherwise the user learns its name."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, HostMemoryError):
         if is_temporary:
             directory.discard()
         raise

@@ -102,8 +102,7 @@ class CallProgress:
         return peer in self._simulated or peer in self._waited_for or peer in likely
 
     def _note_if_missing(self, peer: int, answer: bytes | Unavailable) -> None:
-        if answer in (Unavailable.STALLED, Unavailable.NO_MEMORY):
-            assert isinstance(answer, Unavailable)
+        if answer is Unavailable.STALLED:
             self._findings.note(
                 FindingCode.PEER_UNAVAILABLE,
                 f"the script looks for a file, which rank {peer} might have written before ({answer.value}). It was assumed not to have.",

@@ -54,7 +54,7 @@ def finished_record(
     if written is None:
         return replace(until_then or RankRecord(rank=rank), failure=_failure_without_record(job, end, diagnostics))
     if end.stopped is FailureKind.INTERRUPTED:
-        return replace(written, failure=_interrupted(written.failure))
+        return replace(written, failure=_interrupted(written), blocked=None)
     failure = written.failure
     if failure is not None and is_exit_unexplained(failure) and diagnostics.stderr.strip() not in ("", failure.message.strip()):
         return replace(written, failure=replace(failure, traceback=diagnostics.stderr))
@@ -71,8 +71,12 @@ def unstarted_record(job: JobSpec, rank: int) -> RankRecord:
     return RankRecord(rank=rank, failure=_interruption("not started: fakerun was interrupted"))
 
 
-def _interrupted(failure: ProcessFailure | None) -> ProcessFailure:
+def _interrupted(written: RankRecord) -> ProcessFailure:
     """The rank's own failure keeps its call site and traceback; only the launcher knows that the user interrupted it."""
+    failure, blocked = written.failure, written.blocked
+    if blocked is not None:
+        where = f" at {blocked.call_site}" if blocked.call_site else ""
+        return replace(_interruption(f"interrupted{where}"), traceback=blocked.stack, call_site=blocked.call_site)
     if failure is None or failure.call_site is None:
         return _interruption("interrupted")
     message = f"interrupted at {failure.call_site}"

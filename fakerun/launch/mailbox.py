@@ -66,16 +66,20 @@ class JobMailbox:
                 del self._pending[rank]
                 yield rank, [answer for answer in answers if answer is not None]
 
-    def fail_pending(self, reason: Unavailable) -> None:
-        """Answer everything that is waited for and has not been published with `reason`."""
-        for wanted in self._pending.values():
-            for each in wanted:
-                self._published.setdefault(each, reason)
+    def give_up(self) -> None:
+        """No rank works: answer what is waited for and will never come.
+
+        Those that only wait for others to come as far as they are get an answer first. They go on, and may publish what the rest waits for.
+        """
+        first = self._pending.keys() & self._waits_for_themselves
+        for rank in first or self._pending.keys():
+            for each in self._pending[rank]:
+                self._published.setdefault(each, Unavailable.STALLED if first else Unavailable.NEVER)
 
     def _answer(self, rank: int, index: int, wanted: Wanted) -> Answer | None:
         found = self._published.get(wanted)
         if found is None and wanted[0] in self._ended:
-            return Unavailable.ENDED
+            return Unavailable.NEVER
         if found is None and rank not in self._waits_for_themselves:
             return self._representatives_answer(rank, index, wanted[0])
         return found

@@ -3,12 +3,13 @@
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 
+from fakerun.errors import HostMemoryError
+from fakerun.launch.host_memory import available_bytes
 from fakerun.launch.interrupts import Interrupts
 from fakerun.launch.job_run import JobRun, RunningRank
 from fakerun.launch.live_output import LiveOutput
@@ -16,40 +17,53 @@ from fakerun.launch.position_watch import PositionWatch
 from fakerun.launch.server import RankServer, ServerDiedError
 from fakerun.launch.supervision import Supervision, until_next_deadline
 from fakerun.records.mailbox import Unavailable
+from fakerun.units import GIB, format_bytes
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many ranks at a time: that work, and that exist at all (a rank that waits for another one does not work)."""
-
-    working: int
-    alive: int
+RANK_BYTES = GIB // 2
+"""Host memory that a rank of a large model takes: 0.4 GB measured for 70B parameters, much of it shared with other ranks."""
 
 
 class RankPool:
-    """Runs ranks on one server. A rank that fails does not stop the others: which ranks fail is part of the answer.
+    """Runs ranks on one server, `working` at a time. A rank that fails does not stop the others: which ranks fail is part of the answer.
+
+    A rank that waits for another one does not work, and does not count: a group of any size can meet. Memory only delays ranks, it does
+    not change what they are told: if there is none for a rank that all others wait for, the run ends without a verdict.
 
     The user's Ctrl-C stops all of them; a second one kills them without waiting for the scripts to clean up. A rank that another one waits
     for runs next, even if it was not to be simulated. A job's ranks start before those of the jobs after it.
     """
 
-    def __init__(self, server: RankServer, *, limits: Limits, show_output: bool) -> None:
+    def __init__(self, server: RankServer, *, working: int, show_output: bool) -> None:
         self._server = server
-        self._limits = limits
+        self._most_working = working
         self._show_output = show_output
         self._runs: Sequence[JobRun] = ()
         self._is_interrupted = False
 
     def run(self, runs: Sequence[JobRun]) -> None:
-        """Run the jobs until each is done, or the user has interrupted them."""
+        """Run the jobs until each is done, or the user has interrupted them.
+
+        Raises:
+            HostMemoryError: there is no memory for a rank that all the others wait for.
+        """
         self._runs = runs
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, self._ended_on_error():
             while True:
                 self._start_ranks(interrupts)
                 self._handle_interrupts(interrupts)
                 if not self._count_running():
                     return
                 self._wait(interrupts)
+
+    @contextmanager
+    def _ended_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            for _, each in self._running():
+                each.process.close()
+                each.live_output.__exit__(None, None, None)
+            raise
 
     # -- starting --------------------------------------------------------------------------------------------------------------------
 
@@ -58,14 +72,30 @@ class RankPool:
             if not interrupts.count:
                 run.refill()
             if run.queue and self._has_room() and not interrupts.count:
-                self._server.prepare(map(run.environment, islice(run.queue, self._limits.working)))
+                self._server.prepare(map(run.environment, islice(run.queue, self._most_working)))
             while run.queue and self._has_room() and not interrupts.count:
                 self._start(run, run.queue[0], interrupts)
                 if not run.running:
                     run.refill()
 
     def _has_room(self) -> bool:
-        return self._count_working() < self._limits.working and self._count_running() < self._limits.alive
+        """Whether one more rank may work now.
+
+        Raises:
+            HostMemoryError: it may not, and no other rank would ever make room for it.
+        """
+        working = self._count_working()
+        if working >= self._most_working:
+            return False
+        if not (waiting := self._count_running() - working) or (available := available_bytes()) >= RANK_BYTES:
+            return True
+        if working:
+            return False
+        raise HostMemoryError(
+            f"this machine has {format_bytes(available)} of memory left, and a rank may need {format_bytes(RANK_BYTES)}: "
+            f"{waiting} rank{'s wait' if waiting > 1 else ' waits'} for values of ranks that cannot be started. "
+            "Free memory, use a larger machine, or simulate fewer ranks (--ranks auto, or a list)."
+        )
 
     def _count_running(self) -> int:
         return sum(len(run.running) for run in self._runs)
@@ -125,7 +155,7 @@ class RankPool:
         self._is_interrupted = bool(interrupts.count)
         if self._is_interrupted:
             for run in self._runs:
-                run.mailbox.fail_pending(Unavailable.ENDED)
+                run.mailbox.give_up()
 
     def _unblock(self, run: JobRun) -> None:
         """Answer the ranks that can be answered; see that those they wait for run, and that no rank waits in vain."""
@@ -135,9 +165,7 @@ class RankPool:
         if not run.running or len(run.mailbox.waiting) < len(run.running):
             return
         if not run.queue:
-            run.mailbox.fail_pending(Unavailable.STALLED)
-        elif not self._has_room() and not self._count_working():
-            run.mailbox.fail_pending(Unavailable.NO_MEMORY)
+            run.mailbox.give_up()
         _reply(run)
 
 

@@ -51,7 +51,7 @@ def finished_ranks(directory: RunDirectory) -> Iterator[RankRecord]:
     """The records of an earlier run in this directory that are valid for the job as it is now."""
     for rank in directory.records.ranks():
         record = directory.records.read(rank)
-        if record is not None and (record.failure is None or record.failure.kind in _FINAL):
+        if record is not None and record.blocked is None and (record.failure is None or record.failure.kind in _FINAL):
             yield record
 
 

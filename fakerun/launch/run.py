@@ -1,20 +1,15 @@
 """Running jobs: one, or several over one server; the record of each run."""
 
 import os
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from fakerun.job.spec import JobSpec
+from fakerun.launch.host_memory import available_bytes
 from fakerun.launch.job_run import NO_WATCHER, JobRun, RunWatcher
-from fakerun.launch.pool import Limits, RankPool
+from fakerun.launch.pool import RANK_BYTES, RankPool
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.launch.server import RankServer
 from fakerun.records.run import RunRecord
-from fakerun.units import GIB
-
-_RANK_BYTES = GIB // 2
-"""Host memory that a rank of a large model takes: 0.4 GB measured for 70B parameters, much of it shared with other ranks."""
 
 
 def run_job(
@@ -36,17 +31,10 @@ def run_jobs(runs: Sequence[JobRun], server: RankServer, *, show_output: bool = 
     """Simulate the ranks of several jobs on one server, and return the record of each run, in order. Otherwise as `run_job`."""
     for run in runs:
         run.begin()
-    RankPool(server, limits=_limits(jobs), show_output=show_output).run(runs)
+    RankPool(server, working=jobs or _working_ranks(), show_output=show_output).run(runs)
     return tuple(run.finish() for run in runs)
 
 
-def _limits(jobs: int | None) -> Limits:
-    """By default as many ranks work as this process has cores; as many exist as there is memory for."""
-    room = max(1, _available_bytes() // _RANK_BYTES)
-    return Limits(working=jobs or min(len(os.sched_getaffinity(0)), room), alive=max(jobs or 1, room))
-
-
-def _available_bytes() -> int:
-    """What processes can get, the page cache included (proc_meminfo(5), MemAvailable)."""
-    (kilobytes,) = re.findall(r"^MemAvailable:\s+([0-9]+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    return int(kilobytes) * 1024
+def _working_ranks() -> int:
+    """How many ranks work at a time by default: as many as this process has cores, and memory for."""
+    return min(len(os.sched_getaffinity(0)), max(1, available_bytes() // RANK_BYTES))

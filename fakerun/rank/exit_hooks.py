@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +20,7 @@ from fakerun.rank.recorder import Recorder, undisturbed
 from fakerun.rank.script_outcome import (
     RunningFrame,
     aborted_failure,
+    blocked_in,
     exit_failure,
     interruption_failure,
     timeout_failure,
@@ -117,6 +118,15 @@ def _running_frames(main_thread: int) -> tuple[RunningFrame, ...]:
     waited_for = {thread.ident: thread.name for thread in threading.enumerate() if not thread.daemon and thread.ident != main_thread}
     others = (RunningFrame(frames[ident], name) for ident, name in waited_for.items() if ident in frames)
     return (RunningFrame(frames[main_thread]), *others)
+
+
+def end_blocked(recorder: Recorder, resolver: CallSiteResolver, call: int, waits_for: Sequence[int]) -> NoReturn:
+    """Write the record of this rank, which waits for ever in that call for these ranks, and end the process.
+
+    Not by an exception: a rank that hangs runs no handler of the script's, and native code (DDP's reducer) makes other errors of it.
+    """
+    recorder.write(blocked_in(call, waits_for, sys._getframe(1), resolver))  # noqa: SLF001
+    exit_now(0)
 
 
 def _end_with_launcher() -> None:

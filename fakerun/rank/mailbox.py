@@ -2,9 +2,10 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NoReturn
 
 from fakerun.records.mailbox import Answer, Unavailable
 from fakerun.records.position import RankPosition
@@ -29,6 +30,9 @@ class NoPeers:
     def wait(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         return [Unavailable.NOT_SIMULATED] * len(wanted)
 
+    def block(self, call: int, waits_for: Sequence[int]) -> NoReturn:
+        raise AssertionError(f"call {call}: a rank that is simulated alone waits for ranks {waits_for}")
+
 
 NO_PEERS = NoPeers()
 
@@ -39,6 +43,9 @@ class ConnectedMailbox:
     A rank publishes `Unavailable.UNKNOWN` for nearly every call. Each message wakes the launcher, which costs more than the call itself, so
     these are buffered and sent some hundred at a time, and always before any other message.
     """
+
+    block: Callable[[int, Sequence[int]], NoReturn]
+    """As in `Mailbox`. Set before the script runs."""
 
     def __init__(self, descriptor: int, directory: Path) -> None:
         self.directory = directory

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,12 +15,19 @@ from fakerun.call_site import CallSiteResolver
 from fakerun.job.codec import decode_job
 from fakerun.job.spec import JobSpec
 from fakerun.rank import script_outcome
-from fakerun.rank.exit_hooks import abort_of, exit_after, exit_now, follow_launcher, keep_crash_report, os_exit_recorded
+from fakerun.rank.exit_hooks import (
+    abort_of,
+    end_blocked,
+    exit_after,
+    exit_now,
+    follow_launcher,
+    keep_crash_report,
+    os_exit_recorded,
+)
 from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
 from fakerun.records.journal import JOURNAL, Journal
-from fakerun.records.mailbox import Mailbox
 from fakerun.records.run import UNRECORDED_STATUS
 from fakerun.records.store import RecordStore
 
@@ -51,6 +59,7 @@ def _run_recorded(job_file: Path, rank: int, control: int, mailbox: ConnectedMai
         resolver = CallSiteResolver(Path.cwd(), job.script)
         keep_crash_report(recorder.directory / "crash.txt")
         follow_launcher(control, recorder, mailbox, timeout_s=job.timeout_s, resolver=resolver)
+        mailbox.block = partial(end_blocked, recorder, resolver)
         _simulate(job, rank, mailbox, recorder, resolver)
     except KeyboardInterrupt:
         recorder.write(script_outcome.early_interruption())
@@ -58,7 +67,7 @@ def _run_recorded(job_file: Path, rank: int, control: int, mailbox: ConnectedMai
         recorder.write(script_outcome.internal_failure(error))
 
 
-def _simulate(job: JobSpec, rank: int, mailbox: Mailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
+def _simulate(job: JobSpec, rank: int, mailbox: ConnectedMailbox, recorder: Recorder, resolver: CallSiteResolver) -> None:
     from fakerun.rank.simulation import Simulation  # loaded before the fork; if that failed, what it raises is recorded now
 
     journal = Journal(recorder.directory / JOURNAL)

@@ -12,7 +12,7 @@ from fakerun.call_site import CallSite
 from fakerun.files import write_whole
 from fakerun.rank.script_outcome import internal_failure
 from fakerun.records.position import RankPosition
-from fakerun.records.run import ProcessFailure, RankRecord
+from fakerun.records.run import Ending, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 
 _UNDISTURBED_S = 1.0
@@ -22,7 +22,7 @@ _UNDISTURBED_S = 1.0
 class RecordSource(Protocol):
     """The simulation, as far as its record is concerned."""
 
-    def record(self, failure: ProcessFailure | None) -> RankRecord: ...
+    def record(self, ending: Ending) -> RankRecord: ...
 
     def position(self, call_site: CallSite | None) -> RankPosition: ...
 
@@ -52,14 +52,14 @@ class Recorder:
         """From now on there is a simulation to ask."""
         self._source = source
 
-    def write(self, failure: ProcessFailure | None) -> None:
+    def write(self, ending: Ending) -> None:
         """Write the record, unless that was done."""
         with self._lock:
             if self._done or not self.in_own_process:
                 return
             with _files_unlimited():
                 try:
-                    self._store.write(self._record(failure))
+                    self._store.write(self._record(ending))
                 except OSError:
                     raise
                 except Exception as error:  # a poorer record is better than none
@@ -74,11 +74,11 @@ class Recorder:
         """Write a file for people beside the record."""
         write_whole(self.directory / name, text.encode(errors="backslashreplace"))
 
-    def _record(self, failure: ProcessFailure | None) -> RankRecord:
+    def _record(self, ending: Ending) -> RankRecord:
         if self._source is None:
-            return RankRecord(rank=self._rank, failure=failure)
+            return RankRecord(rank=self._rank, failure=ending if isinstance(ending, ProcessFailure) else None)
         with undisturbed():
-            return self._source.record(failure)
+            return self._source.record(ending)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from fakerun.printable import cut
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
 from fakerun.records.placeholder_read import PlaceholderRead
-from fakerun.records.run import FailureKind, ProcessFailure
+from fakerun.records.run import Blocked, FailureKind, ProcessFailure
 from fakerun.syntax.dependence import Reads, cause
 
 _NO_READS: Reads[PlaceholderRead] = Reads()
@@ -106,6 +106,12 @@ def aborted_failure(error: FakerunError, frame: FrameType | None, resolver: Call
         exit_code=int(error.exit_code),
         call_site=resolver.innermost(_named(stack_of(frame))),
     )
+
+
+def blocked_in(call: int, waits_for: Sequence[int], frame: FrameType | None, resolver: CallSiteResolver) -> Blocked:
+    """The end of a rank that waits for ever in its communication call of that number, the thread that waits being in `frame`."""
+    stack = stack_of(frame)
+    return Blocked(call=call, waits_for=tuple(waits_for), call_site=resolver.innermost(_named(stack)), stack=_formatted(stack))
 
 
 def internal_failure(error: BaseException) -> ProcessFailure:
@@ -236,15 +242,19 @@ def _stopped_failure(
     thread, stack, call_site = next((each for each in sites if each[2] is not None), (None, [], None))
     where = f"at {call_site}" if call_site else "outside of the script: it was being started, or had ended"
     in_thread = f" in thread {thread!r}, which the script has left running" if thread else ""
-    lines = traceback.StackSummary.extract(iter(stack)).format()
     return ProcessFailure(
         kind=kind,
         exception=None,
         message=f"{what} {where}{in_thread}",
-        traceback=_encodable("".join(["Stack (most recent call last):\n", *lines])) if lines else "",
+        traceback=_formatted(stack),
         exit_code=exit_code,
         call_site=call_site,
     )
+
+
+def _formatted(stack: list[tuple[FrameType, int]]) -> str:
+    lines = traceback.StackSummary.extract(iter(stack)).format()
+    return _encodable("".join(["Stack (most recent call last):\n", *lines])) if lines else ""
 
 
 def _call_site(error: BaseException, resolver: CallSiteResolver) -> CallSite | None:

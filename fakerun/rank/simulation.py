@@ -26,7 +26,7 @@ from fakerun.records.journal import NO_JOURNAL, Event, Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.position import RankPosition
-from fakerun.records.run import ProcessFailure, RankRecord
+from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
 from fakerun.syntax.dependence import Reads
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.trace import RankTrace
@@ -69,11 +69,15 @@ class Simulation:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()
 
-    def record(self, failure: ProcessFailure | None) -> RankRecord:
-        """What the rank did, the script having ended with `failure`, or well."""
+    def record(self, ending: Ending) -> RankRecord:
+        """What the rank did, the script having ended like that."""
         self._mailbox.flush()
         seen = self.seen()
-        return replace(seen, findings=(*seen.findings, *self._observations(failure)), failure=failure)
+        if isinstance(ending, ProcessFailure):
+            return replace(seen, failure=ending)
+        if isinstance(ending, Blocked):
+            return replace(seen, blocked=ending)
+        return replace(seen, findings=(*seen.findings, *self._observations()))
 
     def seen(self) -> RankRecord:
         """What the rank did up to now."""
@@ -107,10 +111,8 @@ class Simulation:
             self._stopped_at = self._trace.point.call_site() or CallSite(self._job.program, 0)
             raise StepLimitReached(completed)
 
-    def _observations(self, failure: ProcessFailure | None) -> Iterator[Finding]:
-        """What is remarkable about a script that ended without failing."""
-        if failure is not None:
-            return
+    def _observations(self) -> Iterator[Finding]:
+        """What is remarkable about a script that reached its end."""
         if not self._trace.topology.is_distributed:
             yield Finding(
                 code=FindingCode.NO_PROCESS_GROUP,

@@ -21,7 +21,7 @@ from fakerun.records.damage import damage, decompressed
 from fakerun.records.findings import Finding
 from fakerun.records.memory import MemoryTimeline, check_timeline
 from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest, UnfollowedUse
-from fakerun.records.run import AssumedRanks, GroupCreation, ProcessFailure, RankRecord, RunRecord
+from fakerun.records.run import AssumedRanks, Blocked, GroupCreation, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of, check_groups, check_schedule
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class _Document:
     findings: tuple[Finding, ...]
     rank_uses: str | None = None
     failure: ProcessFailure | None
+    blocked: Blocked | None = None
     stopped_at: CallSite | None = None
     torch_version: str | None
 
@@ -159,6 +160,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         findings=record.findings,
         rank_uses=add_part("uses", _RankUses, uses) if uses != _RankUses() else None,
         failure=record.failure,
+        blocked=record.blocked,
         stopped_at=record.stopped_at,
         torch_version=record.torch_version,
     )
@@ -200,6 +202,7 @@ class RankDecoder:
             rank_tests=() if document.rank_uses is None else self._rank_tests(document.rank_uses),
             unfollowed_uses=() if document.rank_uses is None else self._part(_RankUses, document.rank_uses).unfollowed,
             failure=document.failure,
+            blocked=document.blocked,
             stopped_at=document.stopped_at,
             torch_version=document.torch_version,
         )

@@ -213,6 +213,13 @@ class FindingCode(StrEnum):
         "Ranks wait for each other in a cycle, by the ordering rules of NCCL or gloo, although every call has its counterpart.",
         "Change the order of the calls on one side, or issue point-to-point operations with batch_isend_irecv.",
     )
+    MISSING_KEY = (
+        "missing-key",
+        Severity.ERROR,
+        "Key that is never set",
+        "A rank waits for a key of a store (TCPStore, the default store) that no rank sets.",
+        "Set the key on a rank that does not wait for it, or leave out the wait.",
+    )
     ORDER_INVERSION = (
         "order-inversion",
         Severity.WARNING,
@@ -329,12 +336,13 @@ class FindingCode(StrEnum):
         "The script reads values that ranks contribute to which are not simulated: they are assumed to contribute what this rank does.",
         "Simulate the other ranks too (--ranks all, or a list): they exchange what they really contribute.",
     )
+
     PEER_UNAVAILABLE = (
         "peer-unavailable",
         Severity.NOTE,
-        "Values of a peer unavailable",
-        "What a simulated rank contributes did not arrive; it is assumed to be what this rank contributes.",
-        "Treat what depends on the exchanged values as unverified.",
+        "Files of a peer unavailable",
+        "A script looks for a file that another rank may write, while all ranks wait for each other; it is assumed not to be there.",
+        "Treat what depends on the file as unverified.",
     )
 
     # -- values that are not computed ---------------------------------------------------------------------------------------------------

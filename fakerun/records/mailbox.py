@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NoReturn, Protocol, TypeAlias
 
 
 class Unavailable(Enum):
     """Why a value that a rank fetches is not available, as a clause about the rank that should have published it."""
 
     UNKNOWN = "it does not know the values either"
-    ENDED = "it ended first"
     NOT_SIMULATED = "it is not simulated"
+    NEVER = "it never makes the call"
     STALLED = "all ranks were waiting for each other"
-    NO_MEMORY = "this machine has no memory to run more ranks at once"
+    """Only of a `wait`."""
 
 
 Answer: TypeAlias = bytes | Unavailable
@@ -33,7 +33,13 @@ class Mailbox(Protocol):
         """Send everything that is buffered."""
 
     def fetch(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
-        """What the given ranks published under the given keys, in the order of `wanted`; blocks until all of it is available."""
+        """What the given ranks published under the given keys, in the order of `wanted`; waits until all of it is available.
+
+        A rank that waits for what is `Unavailable.NEVER` is blocked, in the call that needs it.
+        """
+
+    def block(self, call: int, waits_for: Sequence[int]) -> NoReturn:
+        """End this rank: it waits for ever in the communication call of that number, which these ranks never make."""
 
     def wait(self, wanted: Sequence[tuple[int, str]]) -> list[Answer]:
         """As `fetch`, but no other rank answers for those that are not simulated: it is about what that very rank has done."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 from fakerun.call_site import CallSite
 from fakerun.mesh import Mesh
@@ -61,6 +62,28 @@ class ProcessFailure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """Where a rank waits for ever: in one of its communication calls, whose counterpart others never issue, or for a key of a store.
+
+    `call_site` is the line that waits; an asynchronous call may have been issued elsewhere.
+    """
+
+    call: int | None
+    """The `seq` of the call; None where it waits for a key."""
+    waits_for: tuple[int, ...]
+    """The ranks that never issue their part of the call, ascending."""
+    key: str | None = None
+    """The key that no rank sets."""
+    call_site: CallSite | None = None
+    stack: str = ""
+    """The calls that led there, in the form of a traceback."""
+
+
+Ending: TypeAlias = ProcessFailure | Blocked | None
+"""How a rank ended; None if it ended well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupCreation:
     """Groups that one line creates in sequence (`new_group`, `split_group`, a DeviceMesh): `count` groups of the same size.
 
@@ -101,6 +124,8 @@ class RankRecord:
     """What the program asked of functions of the rank, each once, in order; only where the job selects its ranks (`--ranks auto`)."""
     unfollowed_uses: tuple[UnfollowedUse, ...] = ()
     failure: ProcessFailure | None = None
+    blocked: Blocked | None = None
+    """Where it waited for ever; None if it failed or reached its end."""
     stopped_at: CallSite | None = None
     """The line that took the last optimizer step of the job's, where the script was stopped; None if it ended by itself."""
     torch_version: str | None = None

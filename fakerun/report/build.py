@@ -9,6 +9,7 @@ from fakerun.analysis.forbidden import forbidden_findings
 from fakerun.analysis.gate import Gate, memory_limit_findings, without_ignored
 from fakerun.analysis.links import NodeOfRank
 from fakerun.analysis.matching import matching_findings
+from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks
 from fakerun.analysis.memory.fit import fit_findings
 from fakerun.analysis.other_launcher import other_launcher_findings
@@ -20,7 +21,8 @@ from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_memory import MemoryOfRun
-from fakerun.report.model import ClassReport, FailureReport, FindingReport, RankReport, Report
+from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, RankReport, Report
+from fakerun.units import name_ranks
 
 _NO_GATE = Gate()
 
@@ -44,6 +46,7 @@ def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE) -> Report:
         findings=findings,
         grouped_findings=_grouped_findings(findings),
         failures=_failures(run.ranks),
+        blocked=_blocked(run.ranks),
         steps_completed=_steps_completed(run.ranks),
         ignored_findings=ignored,
         failing=gate.failing,
@@ -126,6 +129,27 @@ def _failures(records: Iterable[RankRecord]) -> tuple[FailureReport, ...]:
             key = (failure.kind, failure.summary_line, failure.call_site, record.steps)
             groups.setdefault(key, (failure, record.steps, []))[2].append(record.rank)
     return tuple(FailureReport(ranks=tuple(ranks), steps=steps, failure=failure) for failure, steps, ranks in groups.values())
+
+
+def _blocked(records: Iterable[RankRecord]) -> tuple[BlockedReport, ...]:
+    """Ranks that wait in the same call from the same line, in the same step, are one."""
+    groups: dict[object, list[RankRecord]] = {}
+    for record in records:
+        if record.blocked is not None:
+            key = (record.blocked.call, record.blocked.key, record.blocked.call_site, record.steps)
+            groups.setdefault(key, []).append(record)
+    return tuple(map(_blocked_report, groups.values()))
+
+
+def _blocked_report(records: Sequence[RankRecord]) -> BlockedReport:
+    first, blocked = records[0], [record.blocked for record in records if record.blocked is not None]
+    verb = f"wait{'s' * (len(records) == 1)}"
+    if (number := blocked[0].call) is None:
+        waiting = f"{verb} for the key {blocked[0].key!r} of a store"
+    else:
+        call, peers = first.collectives[number], name_ranks({rank for each in blocked for rank in each.waits_for})
+        waiting = f"{verb} for {peers} in {describe_call(call)}, {describe_group(call)}"
+    return BlockedReport(ranks=tuple(record.rank for record in records), steps=first.steps, call_site=blocked[0].call_site, waiting=waiting)
 
 
 def _steps_completed(records: Iterable[RankRecord]) -> tuple[int, int]:

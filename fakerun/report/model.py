@@ -112,6 +112,16 @@ class FailureReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedReport:
+    """Ranks that are blocked in the same call, or for the same key, after `steps` steps. `waiting` says in words what they wait for."""
+
+    ranks: tuple[int, ...]
+    steps: int
+    call_site: CallSite | None
+    waiting: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FindingReport:
     """A finding with all the places that it was made at, in order: a script that reads ten losses gets one note."""
 
@@ -140,6 +150,7 @@ class Report:
     findings: tuple[Finding, ...]
     grouped_findings: tuple[FindingReport, ...]
     failures: tuple[FailureReport, ...]
+    blocked: tuple[BlockedReport, ...]
     steps_completed: tuple[int, int]
     ignored_findings: Mapping[FindingCode, int]
     failing: frozenset[Severity]

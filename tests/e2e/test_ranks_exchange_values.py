@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 VALUE_EXCHANGE = Path(__file__).parents[1] / "programs" / "value_exchange.py"
 SIZE = 4
+NEWLINE = "\n"
 
 
 def printed(run_directory: Path, rank: int) -> list[str]:
@@ -72,22 +73,103 @@ def test_a_rank_simulated_alone_assumes_that_its_peers_match_it(tmp_path: Path) 
     assert findings(result) == [("peers-assumed", [2])]
 
 
-@pytest.mark.parametrize(
-    ("script", "ranks", "verdict"),
-    [
-        ("word = [rank]\ndist.recv_object_list(word, src=(rank + 1) % 4)\nprint(word)", [0, 1, 2, 3], "recv-without-send"),
-        ("word = [rank]\nif rank: dist.recv_object_list(word, src=0)\nprint(word)", [1, 2, 3], "recv-without-send"),
-    ],
-    ids=["a cycle", "a rank that ends"],
-)  # fmt: skip
-def test_waiting_without_an_answer_ends(tmp_path: Path, script: str, ranks: list[int], verdict: str) -> None:
-    """The script goes on with what it has, and the report says why it would not on a cluster."""
-    result = run_script(tmp_path, script, "--ranks", "all")
+BLOCKED: dict[str, tuple[str, dict[int, list[int]], str, list[int]]] = {
+    "a cycle": (
+        "dist.recv_object_list([rank], src=(rank + 1) % 4)",
+        {rank: [(rank + 1) % 4] for rank in range(4)},
+        "deadlock",
+        [0, 1, 2, 3],
+    ),
+    "a rank that ends": (
+        "if rank: dist.recv_object_list([rank], src=0)",
+        {rank: [0] for rank in (1, 2, 3)},
+        "recv-without-send",
+        [0, 1, 2, 3],
+    ),
+    "groups in two orders": (
+        "a, b = dist.new_group([0, 1]), dist.new_group([0, 1])\n"
+        "for group in ((a, b) if rank else (b, a)) if rank < 2 else (): dist.all_reduce(torch.ones(1), group=group)",
+        {0: [1], 1: [0]},
+        "deadlock",
+        [0, 1],
+    ),
+    "asynchronous, another call": (
+        "work = dist.all_reduce(torch.ones(2 if rank == 3 else 1), async_op=True)\nwork.wait()",
+        {0: [3], 1: [3], 2: [3], 3: [0, 1, 2]},
+        "size-mismatch",
+        [3],
+    ),
+}  # fmt: skip
+"""The script, whom each blocked rank waits for, the code of the only error and its ranks."""
+
+
+@pytest.mark.parametrize(("script", "waits", "code", "ranks"), BLOCKED.values(), ids=BLOCKED)
+def test_a_rank_that_waits_for_ever_is_blocked(
+    tmp_path: Path, script: str, waits: dict[int, list[int]], code: str, ranks: list[int]
+) -> None:
+    """It runs no further, not even its handlers, and is no failure."""
+    result = run_script(
+        tmp_path,
+        f"try:\n    {script.replace(NEWLINE, NEWLINE + '    ')}\n    print('done')\nfinally:\n    print('ended')",
+        "--ranks",
+        "all",
+    )
     assert result.returncode == 1, result.stderr
-    assert verdict in {finding["code"] for finding in json.loads(result.stdout)["findings"]}
-    assert [printed(tmp_path / "run", rank) for rank in range(SIZE)] == [[f"[{rank}]"] for rank in range(SIZE)]
-    unknown_objects = [finding for finding in json.loads(result.stdout)["findings"] if finding["code"] == "unknown-object"]
-    assert sorted(rank for finding in unknown_objects for rank in finding["ranks"]) == ranks
+    report = json.loads(result.stdout)
+    assert {rank["rank"]: rank["blocked"]["waits_for"] for rank in report["ranks"] if rank["status"] == "blocked"} == waits
+    assert {finding["code"] for finding in report["findings"] if finding["severity"] == "error"} == {code}
+    assert sorted({rank for finding in report["findings"] if finding["severity"] == "error" for rank in finding["ranks"]}) == ranks
+    for rank in range(SIZE):
+        assert printed(tmp_path / "run", rank) == ([] if rank in waits else ["done", "ended"])
+
+
+def test_a_rank_that_fails_blocks_the_others(tmp_path: Path) -> None:
+    result = run_script(
+        tmp_path, "if rank == 2: raise ValueError('no data')\nvotes = torch.ones(1)\ndist.all_reduce(votes)", "--ranks", "all"
+    )
+    assert result.returncode == 3, result.stderr
+    report = json.loads(result.stdout)
+    assert [rank["status"] for rank in report["ranks"]] == ["blocked", "blocked", "failed", "blocked"]
+    assert [rank["failure"] and rank["failure"]["message"] for rank in report["ranks"]] == [None, None, "no data", None]
+    assert [(finding["code"], finding["ranks"]) for finding in report["findings"] if finding["severity"] == "error"] == [
+        ("early-exit", [2])
+    ]
+    text = fakerun("report", "run", cwd=tmp_path).stdout
+    assert text.index("FAILED  rank 2 at train.py:4") < text.index(
+        "BLOCKED  ranks 0-1 and 3, step 0: wait for rank 2 in all_reduce float32[1]"
+    )
+
+
+EXCHANGE = """
+import torch, torch.distributed as dist
+from torch import nn
+dist.init_process_group("cpu:gloo,cuda:nccl")
+rank, size = dist.get_rank(), dist.get_world_size()
+names = [None] * size
+dist.all_gather_object(names, f"rank {rank}")
+votes = torch.tensor([rank], device="cuda")
+dist.all_reduce(votes)
+print(names, votes.item())
+word = [rank]
+if rank:
+    dist.recv_object_list(word, src=rank - 1)
+if rank < size - 1:
+    dist.send_object_list(word, dst=rank + 1)
+if rank != 3:
+    dist.all_gather_object(names, rank)
+    print("blocked ranks do not come here")
+"""
+
+
+def test_the_report_does_not_depend_on_how_many_ranks_there_is_room_for(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(EXCHANGE)
+    reports = []
+    for jobs in (1, 2, 6):
+        result = fakerun("train.py", "--world-size", "6", "--ranks", "all", "--format", "json", "--jobs", str(jobs), cwd=tmp_path)
+        assert result.returncode == 1, result.stderr
+        reports.append(result.stdout)
+    assert reports[0].count('"status": "blocked"') == 5
+    assert reports[1:] == [reports[0]] * 2
 
 
 PIPELINE = """
@@ -110,5 +192,6 @@ def test_a_pipeline_stage_learns_its_shapes_from_its_neighbours(tmp_path: Path) 
     sizes = [call["output_sizes"] for call in stages[2] if call["op"] == "recv" and call["dtype"] == "float32" and call["peer"] == 1]
     messages = [size for size in sizes if size != [[1]]]  # what torch 2.11 votes with
     assert messages == [[[4, 32]]] * 4
-    alone = json.loads(run_script(tmp_path, PIPELINE, "--rank", "2", run="alone").stdout)
+    (elsewhere := tmp_path / "alone").mkdir()
+    alone = json.loads(run_script(elsewhere, PIPELINE, "--rank", "2").stdout)
     assert next(rank["collectives"] for rank in alone["ranks"] if rank["rank"] == 2) == stages[2]

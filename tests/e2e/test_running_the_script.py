@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
+from fakerun.errors import HostMemoryError
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
-from fakerun.launch import RunDirectory, open_run_directory, run_job
+from fakerun.launch import RunDirectory, open_run_directory, pool, run_job
 from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import RankEnd, finished_record
 from fakerun.launch.process import RankProcess
@@ -752,9 +753,9 @@ TALKS = {
         {0: "", 1: r"[b'\x00']", 2: r"[b'\x01']", 3: r"[b'\x02']"},
         (0, 1, 2),
     ),
-    "a cycle": ((0, 1), "print(said((1 - rank, 'never')))", {0: "['STALLED']", 1: "['STALLED']"}, ()),
-    "one that ended": ((0, 1), "if rank: sys.exit()\nprint(said((1, 'never')))", {0: "['ENDED']", 1: ""}, ()),
-    "one that was killed": ((0, 1), "if rank: os.kill(os.getpid(), 9)\nprint(said((1, 'never')))", {0: "['ENDED']", 1: ""}, ()),
+    "a cycle": ((0, 1), "print(said((1 - rank, 'never')))", {0: "['NEVER']", 1: "['NEVER']"}, ()),
+    "one that ended": ((0, 1), "if rank: sys.exit()\nprint(said((1, 'never')))", {0: "['NEVER']", 1: ""}, ()),
+    "one that was killed": ((0, 1), "if rank: os.kill(os.getpid(), 9)\nprint(said((1, 'never')))", {0: "['NEVER']", 1: ""}, ()),
 }
 
 
@@ -765,6 +766,16 @@ def test_ranks_exchange_values(place: Path, ranks: tuple[int, ...], script: str,
     run = run_job(replace(JOB, ranks=ranks), directory, show_output=False, jobs=1)
     assert {record.rank: directory.rank(record.rank).stdout.read_text().strip() for record in run.ranks} == said
     assert run.added == added
+
+
+def test_without_memory_for_a_rank_that_others_wait_for_there_is_no_verdict(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "available_bytes", lambda: 100 * 2**20)
+    Path("train.py").write_text(TALKING + SAY_RANK + "print(said(*((r, 'a') for r in range(4))))")
+    with pytest.raises(
+        HostMemoryError, match="this machine has 100 MiB of memory left, and a rank may need 512 MiB: 1 rank waits"
+    ) as error:
+        run_job(replace(JOB, ranks=(0, 1, 2, 3)), open_run_directory(place.parent / "run"), show_output=False, jobs=1)
+    assert error.value.exit_code == 4
 
 
 DRIVER = f"""

@@ -43,7 +43,8 @@ class Program:
 class Case:
     """A program, and the only error that it must cause; `says` are parts of its message.
 
-    `besides` are codes of expected warnings. With `no_majority`, the ranks in the finding are a convention.
+    `besides` are codes of expected warnings. With `no_majority`, the ranks in the finding are a convention. `blocked` are
+    the ranks whose host waits for ever.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Case:
     status: ExitCode = ExitCode.FINDINGS
     besides: frozenset[str] = frozenset()
     no_majority: bool = False
+    blocked: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,14 @@ BUGS = (
         name="different_lines", world_size=4, code=FindingCode.CALL_SITE_MISMATCH, ranks=(0,), severity=Severity.WARNING, status=ExitCode.OK
     ),
     Bug(name="never_waited", world_size=2, code=FindingCode.NEVER_WAITED, ranks=(0, 1), severity=Severity.WARNING, status=ExitCode.OK),
+    Bug(
+        name="lone_evaluation",
+        world_size=4,
+        code=FindingCode.EXTRA_COLLECTIVE,
+        ranks=(0,),
+        says=("2 extra collectives", "float32[16]", "int32[5]"),
+        blocked=(1, 2, 3),
+    ),
     Bug(name="cpu_tensor", world_size=2, code=FindingCode.CPU_TENSOR, ranks=(0, 1), status=ExitCode.SCRIPT_FAILED),
     Bug(name="early_end", world_size=4, code=FindingCode.EARLY_EXIT, ranks=(1,), status=ExitCode.SCRIPT_FAILED),
 )

@@ -30,6 +30,7 @@ def test_the_bug_is_found_and_nothing_else(case: Bug | Report, verdict: Verdict)
     found = [(finding.code, finding.severity, finding.ranks, str(finding.call_site)) for finding in of_ranks]
     (where,) = case.program.lines(BUG_MARK)
     assert found == [(case.code, case.severity, case.ranks, where)], "\n".join(finding.message for finding in of_ranks)
+    assert tuple(rank.rank for rank in verdict.ranks if rank.blocked) == case.blocked
     for words in (*case.says, *case.program.lines(PEER_MARK)):
         assert words in of_ranks[0].message
 

@@ -6,7 +6,7 @@ from fakerun.analysis.outcome import all_findings, exit_code
 from fakerun.errors import ExitCode
 from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import Blocked, FailureKind, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import site
 
 ERROR = Finding(code=FindingCode.DOES_NOT_FIT, message="too large", ranks=(0,))
@@ -60,6 +60,12 @@ def test_failure_decides_the_exit_code(kind: FailureKind, expected: ExitCode) ->
 
 def test_every_kind_of_failure_has_an_exit_code() -> None:
     assert all(exit_code([failed(kind)], [], ONLY_ERRORS) is not ExitCode.OK for kind in FailureKind)
+
+
+def test_a_blocked_rank_fails_the_run_and_not_the_script() -> None:
+    blocked = RankRecord(rank=1, blocked=Blocked(call=0, waits_for=(0,)))
+    assert exit_code([RankRecord(rank=0), blocked], [], ONLY_ERRORS) is ExitCode.FINDINGS
+    assert exit_code([failed(FailureKind.EXCEPTION), blocked], [], ONLY_ERRORS) is ExitCode.SCRIPT_FAILED
 
 
 def test_only_errors_among_findings_count() -> None:

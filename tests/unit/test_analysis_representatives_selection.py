@@ -38,7 +38,7 @@ class World:
             self.rounds.append(more)
             for rank in more:
                 self.outcomes.add(made for test in tests if (made := test(rank)) is not None)
-                self.fingerprints[rank] = (numbers.setdefault(does(self.coordinate(rank)), len(numbers)), 0, 2, failure)
+                self.fingerprints[rank] = (numbers.setdefault(does(self.coordinate(rank)), len(numbers)), 0, 2, failure, None)
 
     def coordinate(self, rank: int) -> dict[str, int]:
         coordinate = {}

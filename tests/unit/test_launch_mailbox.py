@@ -34,7 +34,7 @@ def test_a_rank_that_has_ended_is_not_waited_for() -> None:
     mailbox.fetch(2, [(0, "a"), (0, "b")])
     mailbox.end(0)
     assert mailbox.awaited() == set()
-    assert answers(mailbox) == {2: [b"0", Unavailable.ENDED]}
+    assert answers(mailbox) == {2: [b"0", Unavailable.NEVER]}
 
 
 def test_a_rank_that_has_ended_does_not_wait() -> None:
@@ -44,13 +44,13 @@ def test_a_rank_that_has_ended_does_not_wait() -> None:
     assert (mailbox.waiting, mailbox.awaited()) == (frozenset(), set())
 
 
-def test_pending_fetches_fail_for_a_reason() -> None:
+def test_what_is_waited_for_when_nobody_works_never_comes() -> None:
     mailbox = JobMailbox()
     mailbox.fetch(0, [(1, "a")])
     mailbox.fetch(1, [(0, "b"), (2, "b")])
     mailbox.publish(2, "b", b"2")
-    mailbox.fail_pending(Unavailable.STALLED)
-    assert answers(mailbox) == {0: [Unavailable.STALLED], 1: [Unavailable.STALLED, b"2"]}
+    mailbox.give_up()
+    assert answers(mailbox) == {0: [Unavailable.NEVER], 1: [Unavailable.NEVER, b"2"]}
 
 
 def represented() -> JobMailbox:

@@ -8,7 +8,7 @@ import pytest
 from fakerun.call_site import CallSite
 from fakerun.rank.recorder import Recorder
 from fakerun.records.position import RankPosition
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import Ending, FailureKind, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 from tests.unit.records_by_hand import site
 
@@ -39,13 +39,13 @@ class _Source:
     def __init__(self, *happens: object) -> None:
         self._happens = list(happens)
 
-    def record(self, failure: ProcessFailure | None) -> RankRecord:
+    def record(self, ending: Ending) -> RankRecord:
         event = self._happens.pop(0) if self._happens else None
         if isinstance(event, BaseException):
             raise event
         if callable(event):
             event()
-        return RankRecord(rank=3, steps=2, failure=failure)
+        return RankRecord(rank=3, steps=2, failure=ending if isinstance(ending, ProcessFailure) else None)
 
     def position(self, call_site: CallSite | None) -> RankPosition:
         return RankPosition(steps=2, events=40, call_site=call_site)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.run import RankRecord
@@ -82,6 +83,11 @@ class SimulatedWorld:
         self._group_ranks: dict[tuple[int, ...], Mapping[int, int]] = {}
         self._groups: dict[tuple[str, int], Group] = {}
         self.ranks: Mapping[int, RankView] = {record.rank: self._view(record) for record in sorted(ranks, key=lambda record: record.rank)}
+
+    @cached_property
+    def blocked(self) -> frozenset[int]:
+        """The ranks that wait for ever in their last call: what they would do after it is not known."""
+        return frozenset(rank for rank, view in self.ranks.items() if view.record.blocked is not None)
 
     @property
     def groups(self) -> tuple[Group, ...]:

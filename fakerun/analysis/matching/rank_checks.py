@@ -43,7 +43,7 @@ def unwaited_findings(world: SimulatedWorld) -> Iterator[Finding]:
     callers: dict[Site, list[tuple[int, int]]] = defaultdict(list)
     unwaited = cache(_unwaited)
     for rank, view in world.ranks.items():
-        if view.record.failure is None:
+        if view.record.failure is None and view.record.blocked is None:
             for site, index in unwaited(view.schedule).items():
                 callers[site].append((rank, index))
     for site, calls in callers.items():

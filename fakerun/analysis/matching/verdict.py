@@ -12,6 +12,7 @@ from fakerun.analysis.matching.compare.group_membership import membership_findin
 from fakerun.analysis.matching.compare.interning import InternedCalls
 from fakerun.analysis.matching.compare.mismatch import Mismatch
 from fakerun.analysis.matching.compare.p2p import p2p_mismatches
+from fakerun.analysis.matching.deadlock.blocked_ranks import blocked_findings
 from fakerun.analysis.matching.deadlock.cycles import deadlock_findings
 from fakerun.analysis.matching.deadlock.order_inversion import OrderInversions
 from fakerun.analysis.matching.rank_checks import non_member_findings, unwaited_findings
@@ -38,6 +39,8 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
     compared, checked = _compared(world, interned, unequal)
     mismatches = [*creation, *compared]
     causes, deadlocks = _causes_and_deadlocks(world, mismatches)
+    mismatched = unequal.union(*(mismatch.groups for mismatch in mismatches))
+    blocked = [] if creation or deadlocks else list(blocked_findings(world, mismatched))
     desynchronised = unequal.union(*(mismatch.groups for mismatch in mismatches if mismatch.desynchronising))
     deadlocked = {rank for finding in deadlocks for rank in finding.ranks}
     inversions = OrderInversions(world, interned).findings(desynchronised, deadlocked)
@@ -45,6 +48,7 @@ def matching_findings(ranks: Sequence[RankRecord]) -> tuple[Finding, ...]:
         *(membership if not creation else ()),  # after a creation mismatch, groups have wrong names
         *causes,
         *deadlocks,
+        *blocked,
         *checked,
         *non_member_findings(world),
         *inversions,

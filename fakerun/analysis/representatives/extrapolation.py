@@ -29,7 +29,13 @@ def assumed_records(run: RunRecord) -> Iterator[RankRecord]:
         calls = calls_of(representative.rank, representative.collectives)
         for rank, groups in counterparts.of(each):
             if groups is not None:
-                yield replace(representative, rank=rank, collectives=RankCalls(rank, calls.schedule, groups), findings=())
+                yield replace(
+                    representative,
+                    rank=rank,
+                    collectives=RankCalls(rank, calls.schedule, groups),
+                    findings=(),
+                    blocked=representative.blocked and replace(representative.blocked, waits_for=()),
+                )
 
 
 class Counterparts:

@@ -189,5 +189,5 @@ def _without(assumed: Iterable[AssumedRanks], ranks: Collection[int]) -> tuple[A
 
 
 def _some_succeeded(fingerprints: FingerprintByRank) -> bool:
-    """If all ranks fail there is nothing to learn about others."""
-    return any(fingerprint[-1] is None for fingerprint in fingerprints.values())
+    """If all ranks fail there is nothing to learn about others. Those that are blocked may wait for others."""
+    return any(failure is None for *_, failure, _ in fingerprints.values())

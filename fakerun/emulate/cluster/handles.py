@@ -98,10 +98,10 @@ class Handles:
         self._on_wait_actions[call] = action
 
     def _finish(self, call: int) -> None:
+        self._observer.waited_for(call)  # first: a rank that waits for ever ends in its action
         action = self._on_wait_actions.pop(call, None)
         if action is not None:
             action()
-        self._observer.waited_for(call)
 
     # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """The values that a rank receives from its peers, where they are known.
 
 For each call this rank publishes what it contributes, if that is known and small, and computes what it receives from what the peers
-published. A peer that is not simulated, or is unavailable, is assumed to contribute what this rank would in its place. That assumption does
-not give what one particular peer sends (the root of a broadcast, the sender of a message): for host tensors that peer is simulated too.
+published. A peer that is not simulated is assumed to contribute what this rank would in its place. That assumption does not give what one
+particular peer sends (the root of a broadcast, the sender of a message): for host tensors that peer is simulated too. A peer that never
+makes the call, or makes another one in its place, blocks this rank: at once on the host, where it waits for the accelerator otherwise.
 
 On the accelerator most tensors have no values, and nothing is published or fetched.
 """
@@ -17,11 +18,12 @@ from fakerun.emulate.call_progress import CallProgress
 from fakerun.emulate.cluster.contributions import Contribution, Values, decode, encode, reduced
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.unknown_values import UnknownValues
+from fakerun.records.call_signature import signature_of
 from fakerun.records.collective import CollectiveOp, CommunicationCall
-from fakerun.records.finding_code import FindingCode
-from fakerun.records.mailbox import Unavailable
+from fakerun.records.mailbox import Answer, Unavailable
 from fakerun.torch_private import FakeTensor
 
 _LARGEST_BYTES = 2**20
@@ -69,11 +71,11 @@ class PeerValues:
     """
 
     def __init__(self, context: EmulationContext) -> None:
-        self._findings = context.findings
         self.objects: ObjectFallback | None = None
         self._mode = context.mode
         self._values = context.part(UnknownValues)
         self._handles = context.part(Handles)
+        self._host_waits = context.part(HostWaits)
         self._mailbox = context.mailbox
         self._simulated = frozenset(context.job.ranks)
         self._progress = context.part(CallProgress)
@@ -82,10 +84,11 @@ class PeerValues:
     def begin(self, number: int, info: CommunicationCall, group: dist.ProcessGroup, inputs: Values) -> None:
         """Publish what this rank contributes to the call of this number."""
         rank = group.rank()
-        key = self._key(info, group, rank)
+        position = self._position(info, group, rank)
+        key = f"{position} {_agreed(info)}"
         call = self._call = _PendingCall(key=key, number=number, info=info, rank=rank)
+        self._mailbox.publish(position, Unavailable.UNKNOWN)  # no value, but how far this rank has come
         if info.op in (CollectiveOp.RECV, CollectiveOp.BARRIER) or (info.op in _ROOTED and info.root != info.group_ranks[rank]):
-            self._mailbox.publish(key, Unavailable.UNKNOWN)  # no value, but how far this rank has come
             return
         known = [self._mode.known.of(tensor) for tensor in inputs]
         values = [each.clone() for each in known if each is not None]
@@ -93,8 +96,8 @@ class PeerValues:
             call.own = Contribution(values=values, splits=info.input_splits, assumed=self._mode.known.assumed_of_any(inputs))
         self._mailbox.publish(key, encode(call.own) if call.own is not None and call.own.nbytes <= _LARGEST_BYTES else Unavailable.UNKNOWN)
 
-    def _key(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
-        """The key of the call on every rank that takes part in it: its group, and its number there."""
+    def _position(self, info: CommunicationCall, group: dist.ProcessGroup, rank: int) -> str:
+        """The call's group, and its number there: the same on every rank that takes part in it."""
         key = str(group.group_name)
         if info.op not in _P2P:
             return self._progress.begin(key, info.group_ranks, info.group_ranks)
@@ -214,16 +217,13 @@ class PeerValues:
         found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
         published = call.own.nbytes <= _LARGEST_BYTES
         others = [i for i, rank in enumerate(call.info.group_ranks) if published and i != call.rank and rank in self._simulated]
-        answers = self._mailbox.fetch([(call.info.group_ranks[i], call.key) for i in others]) if others else []
+        answers = self._fetch(call, [call.info.group_ranks[i] for i in others])
+        if answers is None:
+            return None
         for i, answer in zip(others, answers, strict=True):
             if answer is Unavailable.UNKNOWN:
                 return None
-            if isinstance(answer, bytes):
-                found[i] = decode(answer)
-            elif answer is Unavailable.NOT_SIMULATED:
-                found[i] = absent
-            else:
-                self._note_unavailable(call.info.group_ranks[i], answer)
+            found[i] = decode(answer) if isinstance(answer, bytes) else absent
         return found
 
     @staticmethod
@@ -231,16 +231,9 @@ class PeerValues:
         """This rank's contribution, for ranks that are not simulated. Values that follow from `--routing` are the same on every rank."""
         return own if own.assumed & ROUTING else replace(own, assumed=own.assumed | PEERS)
 
-    def _note_unavailable(self, peer: int, reason: Unavailable) -> None:
-        self._findings.note(
-            FindingCode.PEER_UNAVAILABLE,
-            f"the contribution of rank {peer} is unavailable ({reason.value}). It was assumed to equal this rank's.",
-            hint="Exchanged values, and what depends on them, may differ on real hardware.",
-        )
-
     def _from_sender(self, call: _PendingCall) -> Contribution | None:
         assert call.sender is not None
-        (answer,) = self._mailbox.fetch([(call.sender, call.key)])
+        (answer,) = self._fetch(call, [call.sender]) or (Unavailable.UNKNOWN,)
         if isinstance(answer, bytes):
             return decode(answer)
         if self.objects is None:
@@ -248,6 +241,17 @@ class PeerValues:
         self.objects.unavailable = (call.sender, answer)
         held = next(self.objects.tensors)
         return Contribution(values=[held] * (call.size if call.info.op is CollectiveOp.SCATTER else 1))
+
+    def _fetch(self, call: _PendingCall, ranks: Sequence[int]) -> Sequence[Answer] | None:
+        """What these ranks contribute to the call. If one of them never makes it, None on the accelerator; on the host this rank ends."""
+        answers = self._mailbox.fetch([(rank, call.key) for rank in ranks]) if ranks else []
+        never = [rank for rank, answer in zip(ranks, answers, strict=True) if answer is Unavailable.NEVER]
+        if not never:
+            return answers
+        if call.info.cuda_index is None or self.objects is not None:
+            self._mailbox.block(call.number, never)
+        self._host_waits.never_completes(call.number, never)
+        return None
 
     def _when_complete(self, call: _PendingCall, targets: Values, receive: Callable[[Values], None]) -> None:
         """Receive now, or when the call is waited for. The contents of buffers of a call in flight are unknown.
@@ -278,6 +282,13 @@ class PeerValues:
                 self._mode.known.forget(target)
             else:
                 self._values.fill(target, "what another rank sends")
+
+
+def _agreed(info: CommunicationCall) -> str:
+    """What the ranks of a call must agree on to receive from each other. They may differ in the reduction without waiting for ever."""
+    root = None if info.root is None else info.group_ranks.index(info.root)
+    signature = signature_of(info, root)
+    return f"{signature.op} {signature.dtype} {signature.counts} {signature.root}"
 
 
 def _assumed(contributions: Sequence[Contribution]) -> int:

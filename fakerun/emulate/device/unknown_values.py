@@ -13,6 +13,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.assumed_choices import ROUTING_FINDINGS
+from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
 from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.placeholders import Checks, placeholder_tensor, placeholder_value
@@ -44,6 +45,7 @@ class UnknownValues:
         self._mode = context.mode
         self._routing = context.job.routing
         self._findings = context.findings
+        self._host_waits = context.part(HostWaits)
         self._reads = context.reads
         self._checks = Checks()
         self._pinned = context.pinned
@@ -164,6 +166,7 @@ class UnknownValues:
             raise UNKNOWN_SHAPE.error(
                 f"torch.ops.{func}", "it depends on the values of a large device tensor, which a dry run does not compute"
             )
+        self._host_waits.wait()
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_placeholder, (list(args), dict(kwargs)))
@@ -205,6 +208,7 @@ class UnknownValues:
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor that the script reads, if they are known or assumed."""
+        self._host_waits.wait()
         known = self._mode.known.of(tensor)
         if known is not None:
             self._note_assumed(self._mode.known.assumed(tensor))

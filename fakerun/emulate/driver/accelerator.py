@@ -35,7 +35,7 @@ def accelerator_facade(context: EmulationContext) -> Iterator[None]:
         "device_index": cuda.device,
         "current_stream": streams.current,
         "set_stream": streams.set_current,
-        "synchronize": lambda device=None: None,
+        "synchronize": cuda.synchronize,
         "get_memory_info": cuda.mem_get_info,
     }
     with Patches() as patches:

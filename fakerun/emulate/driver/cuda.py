@@ -10,6 +10,7 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import Devices
+from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
 from fakerun.emulate.driver.generators import random_offset, random_state
@@ -43,7 +44,7 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         cuda = torch.cuda
         patches.set_all(cuda, _presence(devices))
         patches.set_all(cuda, _properties(context))
-        patches.set_all(cuda, _work(context.part(StreamTable), GraphTable(context)))
+        patches.set_all(cuda, _work(context.part(StreamTable), GraphTable(context), context.part(HostWaits)))
         random = random_state(devices)
         memory = memory_functions(context)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
@@ -130,9 +131,9 @@ def _properties(context: EmulationContext) -> dict[str, Any]:
     }
 
 
-def _work(streams: StreamTable, graphs: GraphTable) -> dict[str, Any]:
+def _work(streams: StreamTable, graphs: GraphTable, host_waits: HostWaits) -> dict[str, Any]:
     return {
-        "synchronize": lambda device=None: None,
+        "synchronize": lambda device=None: host_waits.wait(),
         "ipc_collect": lambda: None,
         "Stream": streams.Stream,
         "ExternalStream": streams.ExternalStream,

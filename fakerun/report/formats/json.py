@@ -11,9 +11,10 @@ from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock
-from fakerun.records.run import ProcessFailure
+from fakerun.records.run import Blocked, ProcessFailure
 from fakerun.report.formats.json_document import (
     SCHEMA_VERSION,
+    BlockedDocument,
     CallSiteDocument,
     CategoriesDocument,
     CollectiveDocument,
@@ -83,12 +84,13 @@ def _rank(rank: RankReport, detail: Detail) -> RankDocument:
     return {
         "rank": record.rank,
         "coordinate": dict(rank.coordinate),
-        "status": "ok" if record.failure is None else "failed",
+        "status": "blocked" if record.blocked is not None else "ok" if record.failure is None else "failed",
         "steps": record.steps,
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "traffic": [_group_traffic(group) for group in rank.traffic.groups],
         "memory": _memory(rank, detail),
         "failure": None if record.failure is None else _failure(record.failure),
+        "blocked": None if record.blocked is None else _blocked(record.blocked),
         "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
     }
 
@@ -232,6 +234,16 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
         "exit_code": failure.exit_code,
         "call_site": _call_site(failure.call_site),
         "placeholder_reads": [_site(site) for site in failure.placeholder_reads],
+    }
+
+
+def _blocked(blocked: Blocked) -> BlockedDocument:
+    return {
+        "seq": blocked.call,
+        "key": blocked.key,
+        "waits_for": list(blocked.waits_for),
+        "call_site": _call_site(blocked.call_site),
+        "stack": blocked.stack,
     }
 
 

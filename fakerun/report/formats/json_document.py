@@ -297,6 +297,21 @@ class FailureDocument(TypedDict):
     """Lines that had read values which nobody computed: the failure may follow from them. Empty where it is known to, or none had."""
 
 
+class BlockedDocument(TypedDict):
+    """Where a rank waits for ever: in a call of which others never issue their part, or for a key of a store that no rank sets."""
+
+    seq: int | None
+    """The `seq` of the call; null where it waits for a key."""
+    key: str | None
+    """The key; null where it waits in a call."""
+    waits_for: list[int]
+    """The global ranks that never issue their part of the call, ascending; empty for a key."""
+    call_site: CallSiteDocument | None
+    """The user's line that waits; null where it is not known."""
+    stack: str
+    """The calls that led there, in the form of a traceback, from the user's file on."""
+
+
 class RankDocument(TypedDict):
     """One simulated rank."""
 
@@ -304,8 +319,8 @@ class RankDocument(TypedDict):
     """The global rank."""
     coordinate: dict[str, int]
     """Its index along each axis of the mesh, from 0; empty without a mesh."""
-    status: Literal["ok", "failed"]
-    """Whether it finished. Ranks that were only assumed to match it are in `classes`, not here."""
+    status: Literal["ok", "failed", "blocked"]
+    """Whether it finished; `blocked` if it waits for ever. Ranks that were only assumed to match it are in `classes`, not here."""
     steps: int
     """Optimizer steps that it completed."""
     collectives: list[CollectiveDocument]
@@ -315,7 +330,9 @@ class RankDocument(TypedDict):
     memory: MemoryDocument
     """Its device memory."""
     failure: FailureDocument | None
-    """Why it did not finish; null if it did."""
+    """Why it failed; null if it did not."""
+    blocked: BlockedDocument | None
+    """Where it waits for ever; null if it does not."""
     stopped_at: CallSiteDocument | None
     """The line that took the last of the job's steps: the script was stopped there and what follows was not run; null if it was not."""
 
@@ -381,6 +398,7 @@ class ReportDocument(TypedDict):
 
 
 DOCUMENTS = (
+    BlockedDocument,
     CallSiteDocument,
     JobDocument,
     CollectiveDocument,

@@ -60,5 +60,5 @@ def _sections(report: Report, detail: Detail) -> Iterator[Section]:
         yield from (calls_section(each.example) for each in report.classes)
     if report.findings:
         yield findings_section(report)
-    if report.failures:
+    if report.failures or report.blocked:
         yield failures_section(report)

@@ -1,12 +1,15 @@
-"""The section of ranks that failed: a line for what happened, and the traceback of the first of them, made short."""
+"""The section of ranks that did not finish: a line for what happened, and the traceback of the first that failed, made short.
+
+Ranks that failed come before those that are blocked, which may wait for them.
+"""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from fakerun.call_site import CallSite
 from fakerun.printable import cut, printable
-from fakerun.records.run import FailureKind, ProcessFailure
-from fakerun.report.model import FailureReport, Report
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.report.model import BlockedReport, FailureReport, Report
 from fakerun.report.page.blocks import Prose, Section, Traceback
 from fakerun.units import join_words, name_ranks
 
@@ -25,9 +28,9 @@ _END_OF_STDERR = "The end of its stderr:"
 
 def failures_section(report: Report) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
-    first, *others = report.failures
-    tracebacks = (_traceback(first, in_full=True), *(_traceback(each, in_full=False) for each in others))
-    return Section(title="Ranks that did not finish", blocks=(*tracebacks, *_placeholder_reads(first)))
+    failures = [_traceback(each, in_full=number == 0) for number, each in enumerate(report.failures)]
+    reads = [read for each in report.failures[:1] for read in _placeholder_reads(each)]
+    return Section(title="Ranks that did not finish", blocks=(*failures, *reads, *map(_blocked, report.blocked)))
 
 
 def _placeholder_reads(each: FailureReport) -> Iterator[Prose]:
@@ -48,15 +51,31 @@ def _traceback(each: FailureReport, *, in_full: bool) -> Traceback:
     failure = each.failure
     lines = _lines_of(failure) if in_full else []
     return Traceback(
-        verdict=verdict(failure),
+        verdict=_verdict(failure),
         what_happened=f"{name_ranks(each.ranks)}{_what_happened(each)}",
         lines=tuple(_shortened(lines or _rest_of_message(failure))),
         lines_end_with_message=bool(lines) and _ends_traceback(failure),
     )
 
 
-def verdict(failure: ProcessFailure) -> str:
-    """An interruption by the user is no failure of the script."""
+def _blocked(each: BlockedReport) -> Traceback:
+    where = f" at {each.call_site}" if each.call_site and str(each.call_site) not in each.waiting else ""
+    return Traceback(
+        verdict="BLOCKED",
+        what_happened=f"{name_ranks(each.ranks)}{where}, step {each.steps}: {each.waiting}",
+        lines=(),
+        lines_end_with_message=False,
+    )
+
+
+def verdict(record: RankRecord) -> str:
+    """`ok`, or how the rank ended otherwise. An interruption by the user is no failure of the script."""
+    if record.blocked is not None:
+        return "BLOCKED"
+    return "ok" if record.failure is None else _verdict(record.failure)
+
+
+def _verdict(failure: ProcessFailure) -> str:
     return "INTERRUPTED" if failure.kind is FailureKind.INTERRUPTED else "FAILED"
 
 

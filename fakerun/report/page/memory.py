@@ -67,12 +67,12 @@ def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerato
 
 
 def _verdict(rank: RankReport, fit: MemoryFit, hardware: Accelerator) -> Prose:
-    """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or by how much it does not. A failed rank might have needed more."""
+    """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or by how much it does not. One that failed or is blocked might have needed more."""
     peak, usable = format_bytes(fit.peak_bytes), format_bytes(fit.usable_bytes)
     if not fit.fits:
         excess = format_bytes(-fit.headroom_bytes)
         return Prose(text=f"DOES NOT FIT: {peak} exceeds {usable} ({hardware}) by {excess}", tone=Tone.BAD)
-    until = " until it failed" if rank.record.failure else ""
+    until = " until it failed" if rank.record.failure else " until it was blocked" if rank.record.blocked else ""
     return Prose(text=f"fits{until}: {peak} of {usable} ({hardware}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
 
 

@@ -60,9 +60,8 @@ def _row(each: ClassReport) -> Row:
 
 
 def _status(each: ClassReport) -> str:
-    """`ok`, `FAILED`; with the number of ranks of which this is only assumed."""
-    failure = each.example.record.failure
-    status = "ok" if failure is None else verdict(failure)
+    """`ok`, `FAILED`, `BLOCKED`; with the number of ranks of which this is only assumed."""
+    status = verdict(each.example.record)
     return f"{status} ({len(each.assumed)} assumed)" if each.assumed else status
 
 

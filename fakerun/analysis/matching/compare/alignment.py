@@ -1,7 +1,7 @@
 """Alignment of two sequences of calls that diverge: which call was skipped, added, moved, or is a different one at the same position."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
@@ -42,15 +42,29 @@ def first_divergence(one: Calls, other: Calls) -> int | None:
     return next((position for position in range(shorter) if one[position] != other[position]), shorter)
 
 
-def align(majority: Calls, outlier: Calls, position: int) -> Alignment:
-    """The edit that explains how `outlier` diverges from `majority` at `position`: the one after which they agree for longest."""
+def first_divergence_of_all(whole: Collection[Calls], cut: Collection[Calls]) -> int | None:
+    """The first position at which not all of the sequences have the same call; None if there is none.
+
+    Those that are `cut` would go on where they end, with what the others have there.
+    """
+    reference, *others = whole or [max(cut, key=len)]
+    divergences = [position for other in others if (position := first_divergence(reference, other)) is not None]
+    divergences += [position for other in cut if (position := first_divergence(reference, other)) is not None and position < len(other)]
+    return min(divergences, default=None)
+
+
+def align(majority: Calls, outlier: Calls, position: int, *, is_cut: bool = False) -> Alignment:
+    """The edit that explains how `outlier` diverges from `majority` at `position`: the one after which they agree for longest.
+
+    If it `is_cut`, one of them would go on where it ends: agreement up to there is all that there can be.
+    """
     if position >= len(outlier):
         return Alignment(Edit.MISSING, position, len(majority) - position)
     if position >= len(majority):
         return Alignment(Edit.EXTRA, position, len(outlier) - position)
     if len(majority) == len(outlier) and _is_swap(majority, outlier, position):
         return Alignment(Edit.SWAPPED, position, 2)
-    agreement, found = max(_candidates(majority, outlier, position), key=lambda candidate: candidate[0])
+    agreement, found = max(_candidates(majority, outlier, position, is_cut=is_cut), key=lambda candidate: candidate[0])
     if agreement:
         return found
     if _is_swap(majority, outlier, position):
@@ -60,16 +74,18 @@ def align(majority: Calls, outlier: Calls, position: int) -> Alignment:
     return Alignment(Edit.DIFFERENT, position)
 
 
-def _candidates(majority: Calls, outlier: Calls, position: int) -> Iterator[tuple[int, Alignment]]:
+def _candidates(majority: Calls, outlier: Calls, position: int, *, is_cut: bool) -> Iterator[tuple[int, Alignment]]:
     """Possible edits, each with the number of calls for which the sequences agree after it; the more likely of equals first."""
     different = _agreement(majority, outlier, position + 1, position + 1), Alignment(Edit.DIFFERENT, position)
     if len(majority) == len(outlier):
         yield different
     for calls in range(1, _MAX_EDIT + 1):
-        missing = _agreement(majority, outlier, position + calls, position), Alignment(Edit.MISSING, position, calls)
-        extra = _agreement(majority, outlier, position, position + calls), Alignment(Edit.EXTRA, position, calls)
-        for agreement, found in (missing, extra) if len(majority) >= len(outlier) else (extra, missing):
-            if calls == 1 or agreement >= _MIN_AGREEMENT:
+        missing = Alignment(Edit.MISSING, position, calls), position + calls, position
+        extra = Alignment(Edit.EXTRA, position, calls), position, position + calls
+        for found, there, here in (missing, extra) if len(majority) >= len(outlier) else (extra, missing):
+            agreement = _agreement(majority, outlier, there, here)
+            needed = min(_MIN_AGREEMENT, len(majority) - there, len(outlier) - here) if is_cut else _MIN_AGREEMENT
+            if calls == 1 or agreement >= max(needed, 1):
                 yield agreement, found
     yield different
 

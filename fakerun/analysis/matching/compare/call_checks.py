@@ -8,11 +8,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.dependency import SimulatedWorld
-from fakerun.analysis.matching.compare.call_signature import Counts
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence
 from fakerun.analysis.matching.description import at, describe_call, describe_position
 from fakerun.call_site import CallSite
+from fakerun.records.call_signature import Counts
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 

@@ -6,15 +6,17 @@ The reference is what the majority does, never a particular rank. Nothing is com
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from fakerun.analysis.dependency import SimulatedWorld
-from fakerun.analysis.matching.compare.alignment import Alignment, Edit, align, first_divergence
-from fakerun.analysis.matching.compare.call_signature import first_difference
+from fakerun.analysis.matching.compare.alignment import Alignment, Calls, Edit, align, first_divergence, first_divergence_of_all
 from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failure_of, failure_site, uneven_steps
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence, GroupCalls
 from fakerun.analysis.matching.compare.mismatch import Mismatch
 from fakerun.analysis.matching.description import describe_call, describe_position
+from fakerun.call_site import CallSite
+from fakerun.records.call_signature import first_difference
 from fakerun.records.finding_code import FindingCode
 from fakerun.units import name_ranks
 
@@ -61,9 +63,13 @@ class _Statement:
 
 def first_group_divergence(group_class: GroupClass) -> int | None:
     """The first position at which not all members make the same call."""
-    sequences = {calls.collectives.sequence_number: calls.collectives.numbers for calls in group_class.member_calls if calls is not None}
-    first, *others = sequences.values()
-    return min((position for other in others if (position := first_divergence(first, other)) is not None), default=None)
+    whole: dict[int, Calls] = {}
+    cut: dict[int, Calls] = {}
+    for group_rank, calls in enumerate(group_class.member_calls):
+        if calls is not None:
+            sequences = cut if group_rank in group_class.blocked else whole
+            sequences[calls.collectives.sequence_number] = calls.collectives.numbers
+    return first_divergence_of_all(whole.values(), cut.values())
 
 
 def collective_mismatches(world: SimulatedWorld, group_class: GroupClass, position: int) -> Iterator[Mismatch]:
@@ -87,7 +93,10 @@ def collective_mismatches(world: SimulatedWorld, group_class: GroupClass, positi
 
 
 def _sides(world: SimulatedWorld, group_class: GroupClass, position: int) -> tuple[_Side | None, dict[int | None, _Side]]:
-    """The ranks that failed before that position, and the others by what they do there; None for no further call."""
+    """The ranks that failed before that position, and the others by what they do there; None for no further call.
+
+    Ranks that are blocked before that position are on no side: what they would do there is not known.
+    """
     failed: list[tuple[int, GroupCalls]] = []
     members: dict[int | None, list[tuple[int, GroupCalls]]] = defaultdict(list)
     for rank, calls in group_class.members():
@@ -96,7 +105,7 @@ def _sides(world: SimulatedWorld, group_class: GroupClass, position: int) -> tup
             members[numbers[position]].append((rank, calls))
         elif failure_of(world, rank) is not None:
             failed.append((rank, calls))
-        else:
+        elif rank not in world.blocked:
             members[None].append((rank, calls))
     sides = {number: _side(ranks) for number, ranks in members.items()}
     if failed and all(number is None for number in sides):
@@ -121,8 +130,9 @@ def _explained(world: SimulatedWorld, group_class: GroupClass, majority: _Side, 
     if uneven is not None:
         statement = _Statement(FindingCode.UNEVEN_STEPS, f"{uneven}, so they diverge at {{collective}}", UNEVEN_HINT)
         return _mismatch(world, group_class, majority, outlier, position, statement)
-    found = _alignment(majority, outlier, position)
-    statement = _statement(found, majority.sequence, outlier.sequence)
+    is_cut = bool(world.blocked.intersection((majority.ranks[0], outlier.ranks[0])))
+    found = _alignment(majority, outlier, position, is_cut=is_cut)
+    statement = _statement(found, majority, outlier)
     return _mismatch(world, group_class, majority, outlier, found.position, statement)
 
 
@@ -158,19 +168,21 @@ def _mismatch(
     )
 
 
-def _statement(found: Alignment, majority: CallSequence, outlier: CallSequence) -> _Statement:
+def _statement(found: Alignment, majority: _Side, outlier: _Side) -> _Statement:
     at, calls = found.position, found.calls
     match found.edit:
-        case Edit.MISSING if at >= len(outlier.numbers):
+        case Edit.MISSING if not outlier.has_call(at):
             return _Statement(FindingCode.MISSING_COLLECTIVE, "{who} never issue{s} {collective}", _SAME_CALLS)
         case Edit.MISSING:
             several = f"{calls} collectives, the first of them " if calls > 1 else ""
             return _Statement(FindingCode.MISSING_COLLECTIVE, f"{{who}} skip{{s}} {several}{{collective}}", _SAME_CALLS)
-        case Edit.EXTRA if at >= len(majority.numbers):
-            return _Statement(FindingCode.EXTRA_COLLECTIVE, "{who} issue{s} {collective}, which the others do not", _SAME_CALLS)
+        case Edit.EXTRA if not majority.has_call(at):
+            text = "{who} issue{s} {collective}, which the others do not"
+            return _Statement(FindingCode.EXTRA_COLLECTIVE, text, _extra_hint(majority, outlier, at))
         case Edit.EXTRA:
             extra = f"{calls} extra collectives" if calls > 1 else "an extra collective"
-            return _Statement(FindingCode.EXTRA_COLLECTIVE, f"{{who}} issue{{s}} {extra} before {{collective}}", _SAME_CALLS)
+            text = f"{{who}} issue{{s}} {extra} before {{collective}}"
+            return _Statement(FindingCode.EXTRA_COLLECTIVE, text, _extra_hint(majority, outlier, at))
         case Edit.SWAPPED:
             return _Statement(FindingCode.SWAPPED_COLLECTIVES, "{who} swap{s} {collective} with the next one", _SAME_CALLS)
         case Edit.REORDERED:
@@ -178,10 +190,21 @@ def _statement(found: Alignment, majority: CallSequence, outlier: CallSequence) 
                 FindingCode.SWAPPED_COLLECTIVES, "{who} issue{s} {collective} and later ones in a different order", _SAME_CALLS
             )
         case _:
-            code = first_difference(majority.calls[at].signature, outlier.calls[at].signature)
+            code = first_difference(majority.sequence.calls[at].signature, outlier.sequence.calls[at].signature)
             name, hint = _PROPERTIES[code]
             text = f"{{who}} disagree{{s}} on the {name} of {{collective}}"
             return _Statement(code, text, hint, desynchronising=code is FindingCode.OPERATION_MISMATCH)
+
+
+def _extra_hint(majority: _Side, outlier: _Side, position: int) -> str:
+    """Names the line, where the others never call from it: then it is a part of the program that some ranks run alone."""
+    site = _collective_sites(outlier.calls)[position]
+    if site is None or site in _sites(majority.calls):
+        return _SAME_CALLS
+    return (
+        f"Only {name_ranks(outlier.ranks)} communicate{'s' * (len(outlier.ranks) == 1)} at {site}. Let all ranks of the group run what "
+        "communicates there (an evaluation, a save, a log), or keep it from communicating (call the module inside the wrapper)."
+    )
 
 
 def _step(side: _Side, position: int) -> int | None:
@@ -191,24 +214,26 @@ def _step(side: _Side, position: int) -> int | None:
 # -- where the edit lies -----------------------------------------------------------------------------------------------------------------
 
 
-def _alignment(majority: _Side, outlier: _Side, position: int) -> Alignment:
+def _alignment(majority: _Side, outlier: _Side, position: int, *, is_cut: bool) -> Alignment:
     """The edit and its position. A call may be missing well before signatures differ, if the calls after it are all equal.
 
-    So whole programs are aligned first, with call sites; then the calls of the group with their call sites; then those without.
+    So whole programs are aligned first, with call sites; then the calls of the group with their call sites; then those without. What
+    these cannot tell, the lines may that only one side calls from. One of the programs `is_cut` if its rank is blocked.
     """
-    return (
-        _aligned_programs(majority.calls, outlier.calls, position)
-        or _aligned_with_call_sites(majority.calls, outlier.calls, position)
-        or align(majority.sequence.numbers, outlier.sequence.numbers, position)
+    found = (
+        _aligned_programs(majority.calls, outlier.calls, position, is_cut=is_cut)
+        or _aligned_with_call_sites(majority.calls, outlier.calls, position, is_cut=is_cut)
+        or align(majority.sequence.numbers, outlier.sequence.numbers, position, is_cut=is_cut)
     )
+    return found if found.edit is not Edit.DIFFERENT else _aligned_by_lines(majority.calls, outlier.calls, found)
 
 
-def _aligned_programs(majority: GroupCalls, outlier: GroupCalls, limit: int) -> Alignment | None:
+def _aligned_programs(majority: GroupCalls, outlier: GroupCalls, limit: int, *, is_cut: bool) -> Alignment | None:
     there, here = _program(majority), _program(outlier)
     divergence = first_divergence(there, here)
     if divergence is None:
         return None
-    found = align(there, here, divergence)
+    found = align(there, here, divergence, is_cut=is_cut)
     if found.edit not in (Edit.MISSING, Edit.EXTRA):
         return None
     indices = (majority if found.edit is Edit.MISSING else outlier).collectives.indices
@@ -216,13 +241,40 @@ def _aligned_programs(majority: GroupCalls, outlier: GroupCalls, limit: int) -> 
     return Alignment(found.edit, concerned[0], len(concerned)) if concerned and concerned[0] <= limit else None
 
 
-def _aligned_with_call_sites(majority: GroupCalls, outlier: GroupCalls, limit: int) -> Alignment | None:
+def _aligned_with_call_sites(majority: GroupCalls, outlier: GroupCalls, limit: int, *, is_cut: bool) -> Alignment | None:
     there, here = _with_call_sites(majority), _with_call_sites(outlier)
     divergence = first_divergence(there, here)
     if divergence is None or divergence > limit:
         return None
-    found = align(there, here, divergence)
+    found = align(there, here, divergence, is_cut=is_cut)
     return found if found.edit is not Edit.DIFFERENT else None
+
+
+def _aligned_by_lines(majority: GroupCalls, outlier: GroupCalls, different: Alignment) -> Alignment:
+    """Calls that differ: an extra one where only the outlier calls from its line, and from the majority's too, in another place.
+
+    A missing one where the outlier calls from a line that the majority calls from, too, in another place. Where each side has a line of
+    its own, these are two branches of one exchange, and what they exchange does differ.
+    """
+    there, here = _sites(majority), _sites(outlier)
+    expected, found = (_collective_sites(calls)[different.position :] for calls in (majority, outlier))
+    if expected[0] == found[0]:
+        return different
+    if found[0] in there:
+        skipped = list(takewhile(lambda site: site not in here, expected)) or expected[:1]
+        return Alignment(Edit.MISSING, different.position, len(skipped))
+    if expected[0] in here:
+        return Alignment(Edit.EXTRA, different.position, len(list(takewhile(lambda site: site not in there, found))))
+    return different
+
+
+def _sites(calls: GroupCalls) -> set[CallSite | None]:
+    """The lines of all calls of the rank, in all groups."""
+    return {call.call_site for call in calls.schedule.calls}
+
+
+def _collective_sites(calls: GroupCalls) -> list[CallSite | None]:
+    return [calls.schedule.calls[index].call_site for index in calls.collectives.indices]
 
 
 def _program(calls: GroupCalls) -> list[Hashable]:

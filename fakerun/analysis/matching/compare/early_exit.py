@@ -26,7 +26,22 @@ def uneven_steps(world: SimulatedWorld, majority: int, outlier: int, majority_st
     """
     if failure_of(world, majority) is not None or failure_of(world, outlier) is not None:
         return None
-    steps, others = world.ranks[outlier].record.steps, world.ranks[majority].record.steps
+    if (outlier in world.blocked and majority_step is not None) or (majority in world.blocked and outlier_step is not None):
+        return None  # the other one has not ended there: it is elsewhere in its program
+    steps, others = _begun_steps(world, outlier, majority), _begun_steps(world, majority, outlier)
     fewer = steps < others and majority_step is not None and majority_step >= steps
     more = steps > others and outlier_step is not None and outlier_step >= others
-    return f"{{who}} complete{{s}} {steps} step{'s' * (steps != 1)}, the others {others}" if fewer or more else None
+    verb = "begin" if world.blocked & {majority, outlier} else "complete"
+    return f"{{who}} {verb}{{s}} {steps} step{'s' * (steps != 1)}, the others {others}" if fewer or more else None
+
+
+def _begun_steps(world: SimulatedWorld, rank: int, other: int) -> int:
+    """The steps that the rank completed, and the one in which it is blocked.
+
+    Not where it is blocked on a line from which the other rank calls nothing: that may be after the last step.
+    """
+    record = world.ranks[rank].record
+    if record.blocked is None or record.blocked.call is None:
+        return record.steps
+    site = world.record(rank, record.blocked.call).call_site
+    return record.steps + any(call.call_site == site for call in world.ranks[other].schedule.calls)

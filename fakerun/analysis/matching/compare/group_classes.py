@@ -10,9 +10,13 @@ from fakerun.analysis.matching.compare.interning import GroupCalls, InternedCall
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupClass:
-    """Groups of one class. `member_calls` has for each group rank what the member does, None for one that is not simulated."""
+    """Groups of one class. `member_calls` has for each group rank what the member does, None for one that is not simulated.
+
+    `blocked` are the group ranks of members that wait for ever, in this group or elsewhere: their calls end there.
+    """
 
     member_calls: tuple[GroupCalls | None, ...]
+    blocked: frozenset[int]
     groups: tuple[Group, ...]
 
     @property
@@ -36,8 +40,9 @@ class GroupClass:
 
 def group_classes(world: SimulatedWorld, interned: InternedCalls) -> list[GroupClass]:
     """The classes of all groups of a world."""
-    classes: dict[tuple[GroupCalls | None, ...], list[Group]] = defaultdict(list)
+    classes: dict[tuple[tuple[GroupCalls | None, ...], frozenset[int]], list[Group]] = defaultdict(list)
     for group in world.groups:
         member_calls = tuple(interned.of(rank, group) if rank in world.ranks else None for rank in group.ranks)
-        classes[member_calls].append(group)
-    return [GroupClass(member_calls, tuple(groups)) for member_calls, groups in classes.items()]
+        blocked = frozenset(group.group_rank_of[rank] for rank in world.blocked if rank in group.group_rank_of)
+        classes[member_calls, blocked].append(group)
+    return [GroupClass(member_calls, blocked, tuple(groups)) for (member_calls, blocked), groups in classes.items()]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.dependency import SimulatedWorld
-from fakerun.analysis.matching.compare.alignment import first_divergence
+from fakerun.analysis.matching.compare.alignment import first_divergence_of_all
 from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failure_of, failure_site
 from fakerun.analysis.matching.compare.interning import Numbering
 from fakerun.analysis.matching.compare.mismatch import Mismatch
@@ -60,10 +60,11 @@ def creation_mismatches(world: SimulatedWorld) -> Iterator[Mismatch]:
     for callers in dict.fromkeys(callers for each in distinct.values() for callers in each):
         simulated = [rank for rank in (world.ranks if callers is None else callers) if rank in world.ranks]
         by_rank = {rank: created[rank].get(callers, nothing) for rank in simulated}
-        first, *others = {each.groups for each in by_rank.values()}
-        position = min((divergence for other in others if (divergence := first_divergence(first, other)) is not None), default=None)
+        cut = frozenset(by_rank[rank].groups for rank in by_rank.keys() & world.blocked)
+        position = first_divergence_of_all(frozenset(by_rank[rank].groups for rank in by_rank.keys() - world.blocked), cut)
         if position is not None:
-            yield _mismatch(world, by_rank, position, {number: ranks for ranks, number in creations.ranks.items()})
+            reached = {rank: each for rank, each in by_rank.items() if rank not in world.blocked or position < len(each.groups)}
+            yield _mismatch(world, reached, position, {number: ranks for ranks, number in creations.ranks.items()})
 
 
 def _mismatch(world: SimulatedWorld, created: Mapping[int, _Created], position: int, ranks_of: Mapping[int, object]) -> Mismatch:

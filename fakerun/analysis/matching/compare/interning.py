@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.dependency import Direction, Group, SimulatedWorld, UniqueSchedule, direction_of
-from fakerun.analysis.matching.compare.call_signature import CallSignature, Counts, signature_of, size_error, splits_of
+from fakerun.records.call_signature import CallSignature, Counts, signature_of, size_error, splits_of
 from fakerun.records.collective import P2P_OPS
 from fakerun.records.schedule import ScheduledCall
 

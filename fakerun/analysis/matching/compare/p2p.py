@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from fakerun.analysis.dependency import Direction, SimulatedWorld
 from fakerun.analysis.matching.compare.alignment import first_divergence
-from fakerun.analysis.matching.compare.call_signature import first_difference
 from fakerun.analysis.matching.compare.early_exit import FAILED_HINT, UNEVEN_HINT, failure_of, failure_site, uneven_steps
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence, GroupCalls
 from fakerun.analysis.matching.compare.mismatch import Mismatch
 from fakerun.analysis.matching.description import at
+from fakerun.records.call_signature import first_difference
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.finding_code import FindingCode
 
@@ -56,13 +56,19 @@ class _PeerPair:
         if number is None:
             return
         if _has_one_more(own, peer, number):
-            if not self._peer.receives_from_any or not self._direction.is_send:
+            if (not self._peer.receives_from_any or not self._direction.is_send) and not self._is_blocked_before(
+                peer, number, self._peer_group_rank
+            ):
                 yield self._unmatched(number, self._own_group_rank, self._own_sequence)
         elif self._peer_sequence is not None and _has_one_more(peer, own, number):
-            if not self._own.receives_from_any:
+            if not self._own.receives_from_any and not self._is_blocked_before(own, number, self._own_group_rank):
                 yield self._unmatched(number, self._peer_group_rank, self._peer_sequence)
         elif number < min(len(own), len(peer)):
             yield self._unequal(number)
+
+    def _is_blocked_before(self, numbers: Sequence[int], number: int, group_rank: int) -> bool:
+        """Whether that member might have made call `number`, had it not been blocked before."""
+        return number >= len(numbers) and group_rank in self._group_class.blocked
 
     def _unequal(self, number: int) -> Mismatch:
         assert self._peer_sequence is not None

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from fakerun.analysis.dependency import Dependency, RankPartition, WaitForGraph
+from fakerun.analysis.dependency import Dependency, SimulatedWorld, WaitForGraph
 from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.records.collective import P2P_OPS, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
@@ -34,7 +34,7 @@ def deadlock_findings(graph: WaitForGraph, blocked: set[int]) -> Iterator[Findin
             reported |= ranks
             equal.setdefault(frozenset((graph.partition.class_of[rank], index) for rank, index in cycle), []).append(cycle)
     for cycles in equal.values():
-        yield _finding(graph.partition, cycles)
+        yield deadlock_finding(graph.partition.world, cycles)
 
 
 class _Search:
@@ -152,9 +152,10 @@ class _Search:
 # -- the finding -------------------------------------------------------------------------------------------------------------------------
 
 
-def _finding(partition: RankPartition, cycles: Sequence[Sequence[RankCall]]) -> Finding:
+def deadlock_finding(world: SimulatedWorld, cycles: Sequence[Sequence[RankCall]]) -> Finding:
+    """The finding for equal cycles of ranks, each waiting in its call for the next one."""
     cycle = sorted(cycles[0])
-    records = [partition.world.record(rank, index) for rank, index in cycle]
+    records = [world.record(rank, index) for rank, index in cycle]
     waits = [f"rank {rank} in {_waiting_in(record)}" for (rank, _), record in zip(cycle, records, strict=True)]
     if len(waits) > _SHOWN:
         waits = [*waits[:_SHOWN], f"and {len(waits) - _SHOWN} more"]
