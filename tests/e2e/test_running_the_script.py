@@ -652,7 +652,7 @@ def test_a_rank_says_where_it_is_as_often_as_it_is_asked(place: Path) -> None:
             assert process.connection.poll(LONG_S)
             kind, position = process.connection.recv()
             assert (kind, position.steps, position.call_site.path) == ("position", 0, "train.py")
-            assert position.call_site.line in (4, 5)
+            assert position.call_site.line in (3, 4, 5)  # 3 says that it is ready
         process.ask(FailureKind.TIMEOUT)
         assert _ends_within(process, LONG_S)
 

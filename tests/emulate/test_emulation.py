@@ -17,11 +17,20 @@ from fakerun.emulate import emulation
 from fakerun.emulate.driver.accelerator import accelerator_facade
 from fakerun.emulate.order import Enter, Precedence, check_order
 from fakerun.patching import Patches
+from fakerun.rank.simulation import Simulation
 from fakerun.records.run import RankRecord
 from tests.in_process import simulation_of
 
-SYMPTOMS: dict[Enter, Callable[[], Any]] = {
-    accelerator_facade: lambda: torch.accelerator.device_count(),
+
+def tests_of_a_size(simulation: Simulation) -> int:
+    """How many tests of the rank are seen where a tensor has a size that depends on it."""
+    torch.empty(dist.get_node_local_rank() + 1)
+    return len(simulation.record(None).rank_tests)
+
+
+SYMPTOMS: dict[str, Callable[[Simulation], Any]] = {
+    accelerator_facade.__name__: lambda _: torch.accelerator.synchronize(),
+    "_torch_functions": tests_of_a_size,
 }
 """What goes wrong in an order that breaks a precedence, by the context that is entered too early."""
 
@@ -50,13 +59,14 @@ def test_an_order_that_breaks_a_precedence_is_refused(precedence: Precedence) ->
 
 @pytest.mark.parametrize("precedence", emulation.ORDER, ids=lambda precedence: precedence.then.__name__)
 def test_each_precedence_matters(precedence: Precedence, monkeypatch: pytest.MonkeyPatch) -> None:
-    symptom = SYMPTOMS[precedence.then]
-    with simulation_of()[0]:
-        expected = symptom()
+    symptom = SYMPTOMS[precedence.then.__name__]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with simulation_of(auto_ranks=True, ranks=())[0] as simulation:
+        expected = symptom(simulation)
     monkeypatch.setattr(emulation, "CONTEXTS", swapped(precedence))
-    with simulation_of()[0]:
+    with simulation_of(auto_ranks=True, ranks=())[0] as simulation:
         try:
-            found = symptom()
+            found = symptom(simulation)
         except (AttributeError, AssertionError, RuntimeError):  # what the build without a driver says
             return
     assert found != expected
@@ -87,6 +97,8 @@ def train(rank: int = 0) -> RankRecord:
 
 
 def test_no_other_order_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", "29500")
     as_listed = train()
     reversed_ = obeying(emulation.CONTEXTS[::-1], emulation.ORDER)
     check_order(reversed_, emulation.ORDER)

@@ -56,8 +56,15 @@ def simulate() -> RankRecord:
         return simulation.record(None)
 
 
+@pytest.fixture(autouse=True)
+def launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of torchrun, which `init_process_group` reads."""
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
-def before() -> Attributes:
+def before(launched: None) -> Attributes:
     """torch as it is before a simulation, when what is imported on demand has been."""
     simulate()
     return attributes()

@@ -211,7 +211,9 @@ def test_a_group_without_this_rank(simulate: Simulate) -> None:
     assert not simulation.record(None).collectives
 
 
-def test_an_unknown_axis() -> None:
+def test_an_unknown_axis(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "8", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     with simulation_of(nproc_per_node=8)[0], pytest.raises(KeyError, match=r"Invalid mesh_dim_names .'pp',. specified"):
         mesh(2, 4, names=("dp", "tp"))["pp"]
 

@@ -30,7 +30,6 @@ def data_parallel(context: EmulationContext) -> Iterator[None]:
     with Patches() as patches:
         for name, function in _COPIES.items():
             patches.add(MULTI_GPU_COPIES, name, function)
-        patches.set(nccl, "is_available", lambda tensors: True)
         patches.set(nccl, "reduce", lambda inputs, output=None, root=0, *args, **kwargs: None)
         patches.set(sys.modules[parallel_apply.__module__], "threading", _InTurn())
         yield
