@@ -1,6 +1,6 @@
 """Classes of ranks: the ranks of a class have equal fingerprints, and one of them represents the class.
 
-A fingerprint covers the schedule of communication calls (`records.schedule`), the memory timeline, the number of steps, the failure,
+A fingerprint covers the schedule of communication calls (`records.schedule`), the device program, the number of steps, the failure,
 and where the rank is blocked.
 Ranks that were not simulated belong to the class of their representative, in a field of their own.
 """
@@ -15,7 +15,7 @@ from fakerun.records.schedule import calls_of
 Value = TypeVar("Value")
 
 Fingerprint = tuple[int, int, int, ProcessFailure | None, Blocked | None]
-"""Equal for ranks of one class: the numbers of the schedule and the timeline, the number of steps, the failure, where it is blocked."""
+"""Equal for ranks of one class: numbers of the schedule and of the device program, steps, the failure, where it is blocked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +49,16 @@ def rank_classes(ranks: Iterable[RankRecord], assumed: Iterable[AssumedRanks] = 
 
 
 class Fingerprints:
-    """Computes fingerprints. Records that share schedules and timelines are compared by the identity of these objects first."""
+    """Computes fingerprints. Records that share schedules and programs are compared by the identity of these objects first."""
 
     def __init__(self) -> None:
         self._schedules: _Interning[object] = _Interning()
-        self._timelines: _Interning[object] = _Interning()
+        self._programs: _Interning[object] = _Interning()
 
     def of(self, record: RankRecord) -> Fingerprint:
         schedule = self._schedules.number(calls_of(record.rank, record.collectives).schedule)
         blocked = record.blocked and replace(record.blocked, waits_for=())  # each waits for its own neighbour
-        return schedule, self._timelines.number(record.memory), record.steps, record.failure, blocked
+        return schedule, self._programs.number(record.program), record.steps, record.failure, blocked
 
 
 class _Interning(Generic[Value]):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
+from fakerun.emulate.device.current_streams import CurrentStreams
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.mode import DeviceMode
@@ -15,6 +16,7 @@ from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import (
     AllocationObserver,
     CommunicationObserver,
+    ExecutionObserver,
     FindingSink,
     MemoryStatistics,
     Observers,
@@ -41,6 +43,7 @@ class EmulationContext:
     """Ends the rank from any thread, whatever the script is doing, with this error as the reason."""
 
     allocations: AllocationObserver
+    execution: ExecutionObserver
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
@@ -49,6 +52,7 @@ class EmulationContext:
     statistics: MemoryStatistics
 
     devices: Devices
+    streams: CurrentStreams
     pinned: PinnedStorages
     mode: DeviceMode
     functions: TorchFunctions
@@ -56,7 +60,15 @@ class EmulationContext:
     _parts: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, abort: Callable[[FakerunError], None]) -> Self:
+    def of(
+        cls,
+        job: JobSpec,
+        rank: int,
+        mailbox: Mailbox,
+        observers: Observers,
+        streams: CurrentStreams,
+        abort: Callable[[FakerunError], None],
+    ) -> Self:
         """The context of rank `rank` of `job`, with new devices and modes."""
         devices, pinned = Devices(job.nproc_per_node), PinnedStorages()
         return cls(
@@ -65,6 +77,7 @@ class EmulationContext:
             mailbox=mailbox,
             abort=abort,
             allocations=observers.allocations,
+            execution=observers.execution,
             communication=observers.communication,
             topology=observers.topology,
             findings=observers.findings,
@@ -72,8 +85,9 @@ class EmulationContext:
             reads=observers.reads,
             statistics=observers.statistics,
             devices=devices,
+            streams=streams,
             pinned=pinned,
-            mode=DeviceMode(devices, observers.allocations, HostPolicy()),
+            mode=DeviceMode(devices, observers.allocations, observers.execution, HostPolicy()),
             functions=TorchFunctions(),
         )
 

@@ -12,6 +12,7 @@ from fakerun.emulate.checkpoints import contexts as checkpoints
 from fakerun.emulate.cluster import contexts as cluster
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device import contexts as device
+from fakerun.emulate.device.current_streams import CurrentStreams
 from fakerun.emulate.device.device_ordinals import device_ordinals
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
@@ -62,9 +63,11 @@ check_order(CONTEXTS, ORDER)
 
 
 @contextmanager
-def emulation(job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, abort: Callable[[FakerunError], None]) -> Iterator[None]:
+def emulation(
+    job: JobSpec, rank: int, mailbox: Mailbox, observers: Observers, streams: CurrentStreams, abort: Callable[[FakerunError], None]
+) -> Iterator[None]:
     """Make this process look like rank `rank` of `job` on its hardware. Everything is put back when the context ends."""
-    context = EmulationContext.of(job, rank, mailbox, observers, abort)
+    context = EmulationContext.of(job, rank, mailbox, observers, streams, abort)
     for register in HANDLERS:
         register(context)
     with ExitStack() as stack:

@@ -13,6 +13,7 @@ import torch
 
 from fakerun.call_site import CallSite, CallSiteResolver
 from fakerun.emulate.autograd_clock import EngineClock
+from fakerun.emulate.device.current_streams import CurrentStreams
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
 from fakerun.errors import FakerunError, UsageError
@@ -49,7 +50,10 @@ class Simulation:
         self._mailbox = mailbox
         self._rank = rank
         self._groups = GroupNames(rank, job.world_size, job.mesh)
-        self._trace = RankTrace(EngineClock(), self._groups, CallSiteFinder(CallSiteResolver(Path.cwd(), job.script)), rank, journal)
+        clock = EngineClock()
+        self._streams = CurrentStreams(clock)
+        call_sites = CallSiteFinder(CallSiteResolver(Path.cwd(), job.script))
+        self._trace = RankTrace(clock, self._streams, self._groups, call_sites, rank, journal)
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
         self._trace.device_first_used.append(lambda index: journal.event(Event.DEVICE, index, self._visible_devices.index_on_node(index)))
@@ -62,7 +66,7 @@ class Simulation:
             stack.enter_context(_the_only_one())
             stack.enter_context(_predictable_collection())
             stack.enter_context(self._trace.watching())
-            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers, self._abort))
+            stack.enter_context(emulation(self._job, self._rank, self._mailbox, self._trace.observers, self._streams, self._abort))
             self._stack = stack.pop_all()
         return self
 
@@ -88,7 +92,7 @@ class Simulation:
             steps=self._trace.steps.completed,
             collectives=self._trace.collectives.records(),
             group_creations=self._trace.topology.group_creations.records(),
-            memory=self._trace.memory.timeline(),
+            program=self._trace.memory.program(),
             devices=tuple(map(self._visible_devices.index_on_node, self._trace.devices)),
             findings=self._trace.findings.records(),
             rank_tests=self._trace.rank_uses.tests(),

@@ -1,7 +1,7 @@
 """RankRecord as gzipped JSON, and what is known of the whole run as JSON. The only module that knows the file format of records.
 
 A rank's document is short: it names the rank's groups and refers to the long parts of the record by a hash of their content, so that ranks
-share equal parts. A long run has some hundred thousand calls and memory blocks, whose JSON repeats a few strings: gzip's fastest level
+share equal parts. A long run has some hundred thousand calls and instructions, whose JSON repeats a few strings: gzip's fastest level
 makes it nine times smaller in less time than the disk would need, and pydantic reads each distinct string once.
 """
 
@@ -18,8 +18,8 @@ from fakerun.call_site import CallSite
 from fakerun.errors import UsageError
 from fakerun.mesh import Mesh
 from fakerun.records.damage import damage, decompressed
+from fakerun.records.device_program import DeviceProgram, check_program
 from fakerun.records.findings import Finding
-from fakerun.records.memory import MemoryTimeline, check_timeline
 from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest, UnfollowedUse
 from fakerun.records.run import AssumedRanks, Blocked, GroupCreation, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of, check_groups, check_schedule
@@ -27,7 +27,7 @@ from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 """Incremented when a field of a record changes its meaning or is removed; a new field with a default does not increment it."""
 
 _DIGEST_BYTES = 16
@@ -81,14 +81,14 @@ class _RankUses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     rank: int
     mesh: Mesh | None
     steps: int
     schedule: str
     groups: tuple[_Group, ...]
     group_creations: str
-    memory: str
+    program: str
     devices: tuple[int, ...]
     findings: tuple[Finding, ...]
     rank_uses: str | None = None
@@ -106,7 +106,7 @@ class _Assumed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RunDocument:
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     fakerun_version: str
     torch_version: str | None
     is_complete: bool
@@ -116,7 +116,7 @@ class _RunDocument:
     findings: tuple[Finding, ...]
 
 
-_Part = TypeVar("_Part", Schedule, MemoryTimeline, tuple[_GroupCreation, ...], _RankUses)
+_Part = TypeVar("_Part", Schedule, DeviceProgram, tuple[_GroupCreation, ...], _RankUses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         schedule=add_part("schedule", Schedule, calls.schedule),
         groups=tuple(_Group(label=group.label, name=group.name, ranks=_progressions(group.ranks)) for group in calls.groups),
         group_creations=add_part("groups", tuple[_GroupCreation, ...], tuple(map(_encoded_creation, record.group_creations))),
-        memory=add_part("memory", MemoryTimeline, record.memory),
+        program=add_part("program", DeviceProgram, record.program),
         devices=record.devices,
         findings=record.findings,
         rank_uses=add_part("uses", _RankUses, uses) if uses != _RankUses() else None,
@@ -196,7 +196,7 @@ class RankDecoder:
             steps=document.steps,
             collectives=RankCalls(document.rank, schedule, groups),
             group_creations=self._group_creations(document.group_creations),
-            memory=self._part(MemoryTimeline, document.memory),
+            program=self._part(DeviceProgram, document.program),
             devices=document.devices,
             findings=document.findings,
             rank_tests=() if document.rank_uses is None else self._rank_tests(document.rank_uses),
@@ -346,8 +346,8 @@ def _check_part(part: Any, name: str) -> None:
     try:
         if isinstance(part, Schedule):
             check_schedule(part)
-        elif isinstance(part, MemoryTimeline):
-            check_timeline(part)
+        elif isinstance(part, DeviceProgram):
+            check_program(part)
     except ValueError as error:
         raise UsageError(f"{name}: the record is damaged: {error}; run the job again") from error
 

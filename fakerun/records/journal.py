@@ -66,10 +66,12 @@ class Event(IntEnum):
     """The end of one training step more."""
     VERSION = 8
     """torch's version."""
+    STREAM = 9
+    """The device's CUDA index, the priority and the index of a stream: the next number of a stream."""
 
 
 WINDOW = struct.Struct("<I")
-BLOCK = struct.Struct("<BBBHIIIIQ")
+BLOCK = struct.Struct("<BBBHHIIIQ")
 FREED = struct.Struct("<BI")
 CATEGORISED = struct.Struct("<BBII")
 WAITED = struct.Struct("<BI")
@@ -111,13 +113,13 @@ class Journal:
         *,
         requested_bytes: int,
         category: Category,
-        optimizer_steps: int,
         phase: Phase,
         module: str | None,
         call_site: CallSite | None,
         shape: tuple[int, ...],
         dtype: str,
         cuda_index: int,
+        stream: int,
     ) -> None:
         """A block was allocated, the next one."""
         if self._window is None:
@@ -144,7 +146,7 @@ class Journal:
                 _CATEGORY_NUMBERS[category],
                 _PHASE_NUMBERS[phase],
                 cuda_index,
-                optimizer_steps,
+                stream,
                 owner,
                 site,
                 what,

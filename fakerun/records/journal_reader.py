@@ -9,12 +9,13 @@ from typing import Any
 from fakerun.call_site import CallSite
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveRecord
+from fakerun.records.device_program import DeviceProgram, DeviceStream, program_of
 from fakerun.records.findings import Finding
 from fakerun.records.group_creations import GroupCreations
 from fakerun.records.group_names import GroupNames
 from fakerun.records.issued_call import IssuedCall
 from fakerun.records.journal import BLOCK, CATEGORIES, CATEGORISED, FREED, OPTIMIZER_STEP, PHASES, PICKLED, WAITED, WINDOW, Entry, Event
-from fakerun.records.memory import MemoryBlock, MemoryTimeline, rounded_size_bytes
+from fakerun.records.memory import MemoryBlock, rounded_size_bytes
 from fakerun.records.run import RankRecord
 from fakerun.records.training_steps import TrainingSteps
 
@@ -39,7 +40,9 @@ class _Reader:
     names: GroupNames
     numbered: list[Any] = field(default_factory=list)
     blocks: list[MemoryBlock] = field(default_factory=list)
-    """With the number of optimizer steps in place of the step, and the CUDA index in place of the device."""
+    """With the CUDA index in place of the device."""
+    streams: list[tuple[int, int, int | None]] = field(default_factory=list)
+    """The CUDA index of the device, the priority and the index of each stream."""
     events: list[int] = field(default_factory=list)
     optimizer_step_ends: list[int] = field(default_factory=list)
     training_steps: TrainingSteps = field(default_factory=TrainingSteps)
@@ -89,9 +92,7 @@ class _Reader:
             else:
                 return Entry(kind)
 
-    def _add_block(
-        self, category: int, phase: int, cuda_index: int, optimizer_steps: int, owner: int, site: int, what: int, requested: int
-    ) -> None:
+    def _add_block(self, category: int, phase: int, cuda_index: int, stream: int, owner: int, site: int, what: int, requested: int) -> None:
         shape, dtype = self.numbered[what]
         self.events.append(len(self.blocks))
         self.blocks.append(
@@ -99,13 +100,13 @@ class _Reader:
                 nbytes=rounded_size_bytes(requested),
                 requested_bytes=requested,
                 category=CATEGORIES[category],
-                step=optimizer_steps,
                 phase=PHASES[phase],
                 module=self.numbered[owner],
                 call_site=self.numbered[site],
                 shape=shape,
                 dtype=dtype,
                 device=cuda_index,
+                stream=stream,
             )
         )
 
@@ -123,6 +124,7 @@ class _Reader:
             Event.TRAINING_STEPS: self._set_training_steps,
             Event.STEP_ENDED: lambda end: self._set_training_steps((*self.training_steps.ends, end)),
             Event.VERSION: self._set_version,
+            Event.STREAM: lambda *stream: self.streams.append(stream),
         }
         take[Event(kind)](*values)
 
@@ -147,7 +149,7 @@ class _Reader:
             steps=len(self.training_steps.ends),
             collectives=tuple(self._collectives()),
             group_creations=self.creations.records(),
-            memory=self._memory(),
+            program=self._program(),
             devices=tuple(self.devices.values()),
             findings=tuple(self.findings),
             torch_version=self.version,
@@ -164,11 +166,12 @@ class _Reader:
                 waited_before=self.waited_before.get(number),
             )
 
-    def _memory(self) -> MemoryTimeline:
+    def _program(self) -> DeviceProgram:
+        """Of the device program, only what is allocated and freed."""
         ordinals = {index: ordinal for ordinal, index in enumerate(self.devices)}
-        steps = self.training_steps
-        return MemoryTimeline(
-            blocks=tuple(replace(block, step=steps.of(block.step), device=ordinals[block.device]) for block in self.blocks),
-            events=tuple(self.events),
-            step_ends=tuple(self.optimizer_step_ends[taken - 1] for taken in steps.ends),
+        return program_of(
+            [replace(block, device=ordinals[block.device]) for block in self.blocks],
+            self.events,
+            streams=[DeviceStream(device=ordinals[device], priority=priority, index=index) for device, priority, index in self.streams],
+            step_ends=[self.optimizer_step_ends[taken - 1] for taken in self.training_steps.ends],
         )

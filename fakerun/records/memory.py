@@ -1,4 +1,4 @@
-"""MemoryTimeline: every device storage of one rank from allocation to free, in order. Peak and breakdown derive from it."""
+"""MemoryBlock: what one allocation of device memory is for, how large it is, and where in the program it was made."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,46 +37,20 @@ class Category(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBlock:
-    """One allocation: a storage, or one size of a resized storage.
+    """What an allocation is of: a storage, or one size of a resized storage.
 
     `requested_bytes` is the storage's size, `nbytes` what the allocator counts for it. `shape` and `dtype` are of the tensor
-    that the allocation was made for. `step`, `phase`, `module` and `call_site` tell where it was allocated. `device` is an ordinal into
-    the rank's `RankRecord.devices`.
+    that the allocation was made for. `phase`, `module` and `call_site` tell where it was allocated. `device` is an ordinal into
+    the rank's `RankRecord.devices`, `stream` a number in `DeviceProgram.streams`.
     """
 
     nbytes: int
     requested_bytes: int
     category: Category
-    step: int
     phase: Phase
     module: str | None
     call_site: CallSite | None
     shape: tuple[int, ...]
     dtype: str
     device: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryTimeline:
-    """Blocks in order of allocation, and the order in which they came and went.
-
-    `events`: `i >= 0` allocates `blocks[i]`, `~i` (negative) frees it. `step_ends[k]` is the number of events up to the end of
-    step k; events after the last entry belong to the unfinished step.
-    """
-
-    blocks: tuple[MemoryBlock, ...] = ()
-    events: tuple[int, ...] = ()
-    step_ends: tuple[int, ...] = ()
-
-
-def check_timeline(timeline: MemoryTimeline) -> None:
-    """Check the numbers of a timeline that was read.
-
-    Raises:
-        ValueError: an event refers to a block that is not there, or the end of a step to an event.
-    """
-    blocks = len(timeline.blocks)
-    if timeline.events and not -blocks <= min(timeline.events) <= max(timeline.events) < blocks:
-        raise ValueError("a block is freed or allocated that is not there")
-    if not all(0 <= end <= len(timeline.events) for end in timeline.step_ends):
-        raise ValueError("a step ends at an event that is not there")
+    stream: int = 0

@@ -1,13 +1,6 @@
 """The interface between `emulate`, which reports events, and `trace`, which records them. Neither imports the other; `rank` connects them.
 
-There is one protocol for each subject, and a module of `emulate` takes the one that it needs. A fourth is planned for the timeline: an
-`ExecutionObserver`, which receives every operation that the device would execute, with the current stream, after the operation was
-simulated, whether or not it allocates:
-
-    def executed(self, operation: Hashable, stream: int) -> None
-
-`operation` would be the operator signature under which `DeviceMode` caches results, so that each distinct operation is stored once. A
-comment in `DeviceMode._answer` marks where it would be called.
+There is one protocol for each subject, and a module of `emulate` takes the one that it needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +15,9 @@ from fakerun.records.rank_function import Number, RankFunction
 
 Tensor: TypeAlias = Any
 """A torch.Tensor; this room is torch-free."""
+
+StreamKey: TypeAlias = tuple[int, int, int | None]
+"""A CUDA stream: the CUDA index of its device, its priority, and its index in the pool of that priority; None is the default stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +42,34 @@ class AllocationObserver(Protocol):
 
     def gradients_kept(self, tensors: Sequence[Tensor]) -> None:
         """These tensors are gradients that a wrapper (FSDP) keeps to accumulate into in the next backward."""
+
+    def used_on_stream(self, tensor: Tensor, stream: StreamKey) -> None:
+        """The storage of the tensor is in use on this stream, too (`Tensor.record_stream`)."""
+
+
+class ExecutionObserver(Protocol):
+    """Observes what is queued on the devices' streams, and who waits for it. Devices are CUDA indices as the script counts them."""
+
+    def operation(self, name: str, arguments: str) -> int:
+        """The number of an operator with the metadata of its arguments, as text."""
+
+    def executed(self, operation: int, device: int) -> None:
+        """The operation of this number was queued on the current stream of the device."""
+
+    def recorded_event(self, stream: StreamKey) -> int:
+        """An event was recorded on the stream. Returns the number of this recording."""
+
+    def waited_for_event(self, event: int, stream: StreamKey | None) -> None:
+        """The stream (None: the host) waits for the recording of this number."""
+
+    def waited_for_stream(self, waited_for: StreamKey, stream: StreamKey | None) -> None:
+        """The stream (None: the host) waits for what is queued on `waited_for`."""
+
+    def synchronized(self, device: int) -> None:
+        """The host waits for all streams of the device."""
+
+    def emptied_cache(self) -> None:
+        """The script emptied the caching allocator's cache."""
 
 
 class CommunicationObserver(Protocol):
@@ -128,12 +152,20 @@ class Observers:
     """What the emulation of one rank reports to, and the counters from which it answers the script's queries."""
 
     allocations: AllocationObserver
+    execution: ExecutionObserver
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
     rank_uses: RankUseObserver
     reads: ReadObserver
     statistics: MemoryStatistics
+
+
+class CurrentStreams(Protocol):
+    """The streams on which work is queued now, in this thread."""
+
+    def current(self, device: int) -> StreamKey:
+        """That of the device with this CUDA index."""
 
 
 class AutogradClock(Protocol):

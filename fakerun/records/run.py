@@ -8,8 +8,8 @@ from typing import TypeAlias
 from fakerun.call_site import CallSite
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveRecord
+from fakerun.records.device_program import DeviceProgram
 from fakerun.records.findings import Finding
-from fakerun.records.memory import MemoryTimeline
 from fakerun.records.rank_function import RankTest, UnfollowedUse
 
 UNRECORDED_STATUS = 74
@@ -105,7 +105,7 @@ class GroupCreation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankRecord:
-    """One simulated rank: its mesh, what it communicated, what it allocated, how it ended.
+    """One simulated rank: its mesh, what it communicated, what it asked of its devices, how it ended.
 
     `mesh` is the one in effect (`mesh_in_effect`), None if there was none. `steps` counts completed optimizer steps. `devices` are the
     CUDA indices of the devices that the rank used, on its node, in order of first use: blocks and collectives refer to them by ordinal.
@@ -117,7 +117,7 @@ class RankRecord:
     collectives: Sequence[CollectiveRecord] = ()
     """In order. `records.schedule.calls_of` returns them in a form that ranks share."""
     group_creations: tuple[GroupCreation, ...] = ()
-    memory: MemoryTimeline = field(default_factory=MemoryTimeline)
+    program: DeviceProgram = field(default_factory=DeviceProgram)
     devices: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
     rank_tests: tuple[RankTest, ...] = ()

@@ -2,7 +2,7 @@
 
     run.json                      what is known of the whole run
     rank-00003/record.json.gz     the rank's document
-    shared/<name>.json.gz         schedules (schedule-...), memory timelines (memory-...), groups that the script creates (groups-...)
+    shared/<name>.json.gz         schedules (schedule-...), device programs (program-...), groups that the script creates (groups-...)
 
 A rank writes its files while it runs, the shared ones first; each appears whole or not at all.
 """

@@ -8,6 +8,7 @@ from fakerun.analysis.memory.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.memory.devices import Devices, PhysicalDevice, physical_devices
 from fakerun.analysis.memory.fit import contributions, memory_fit
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprints_by_device
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.spec import JobSpec
 from fakerun.records.run import RunRecord
@@ -18,8 +19,8 @@ class MemoryOfRun:
     """What all ranks allocate, on which devices: `devices` tells those of each rank. Each class of ranks is analysed once."""
 
     def __init__(self, job: JobSpec, run: RunRecord, classes: Sequence[RankClass], devices: Mapping[int, Devices]) -> None:
-        timelines = {record.rank: record.memory for record in run.ranks}
-        footprints = [footprints_by_device(timelines[each.simulated[0]]) for each in classes]
+        programs = {record.rank: record.program for record in run.ranks}
+        footprints = [footprints_by_device(timeline_of(programs[each.simulated[0]])) for each in classes]
         by_rank = {rank: own for each, own in zip(classes, footprints, strict=True) for rank in (*each.simulated, *each.assumed)}
         self.physical: tuple[PhysicalDevice, ...] = physical_devices(by_rank, devices, ranks_per_node=job.nproc_per_node)
         self._job = job

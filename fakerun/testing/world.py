@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.errors import UsageError
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE
 from fakerun.hardware.request import parse_hardware
@@ -65,7 +66,7 @@ class FakeWorld:
     @property
     def memory(self) -> MemoryFootprint:
         """The memory of this rank so far, on all its devices together: `peak_bytes`, `final_bytes` (now), `alive_at_peak` and more."""
-        return footprint_of(self._record().memory)
+        return footprint_of(timeline_of(self._record().program))
 
     @property
     def findings(self) -> tuple[Finding, ...]:

@@ -14,6 +14,7 @@ from fakerun.records.observer import RecordMark
 from fakerun.records.training_steps import TrainingSteps
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.memory import MemoryTrace
+from fakerun.trace.program import ProgramTrace
 from fakerun.trace.program_point import ProgramPoint
 from fakerun.trace.steps import StepCounter
 
@@ -25,15 +26,26 @@ class CollectiveTrace:
     """The rank's communication calls in order. Implements `CommunicationObserver` (fakerun.records.observer)."""
 
     def __init__(
-        self, point: ProgramPoint, groups: GroupNames, memory: MemoryTrace, steps: StepCounter, devices: DeviceOrdinals, journal: Journal
+        self,
+        point: ProgramPoint,
+        groups: GroupNames,
+        memory: MemoryTrace,
+        program: ProgramTrace,
+        steps: StepCounter,
+        devices: DeviceOrdinals,
+        journal: Journal,
     ) -> None:
         self._journal = journal
         self._point = point
         self._devices = devices
         self._groups = groups
         self._memory = memory
+        self._program = program
         self._steps = steps
         self._calls: list[IssuedCall] = []
+        self._on_devices = 0
+        self._number_on_devices: dict[int, int] = {}
+        """Of each call on a device: how many there were before."""
         self._waited_before: dict[int, int | None] = {}
         """Of each asynchronous call: the number of the first call after it was waited for, None until then."""
 
@@ -52,6 +64,7 @@ class CollectiveTrace:
         if call in self._waited_before and self._waited_before[call] is None:
             self._waited_before[call] = len(self._calls)
             self._journal.waited(call)
+            self._program_waits(call)
 
     def mark(self) -> RecordMark:
         return RecordMark(calls=len(self._calls), optimizer_steps=self._steps.taken)
@@ -81,9 +94,22 @@ class CollectiveTrace:
         )
         if call.is_async:
             self._waited_before[number] = None
+        else:
+            self._program_waits(number)
         return number
 
+    def _program_waits(self, number: int) -> None:
+        """The current stream waits for the call of this number, if that is on a device."""
+        before, index = self._number_on_devices.get(number), self._calls[number].call.cuda_index
+        if before is not None and index is not None:
+            self._program.waited_for_call(self._on_devices - 1 - before, index)
+
     def _append(self, issued: IssuedCall) -> None:
+        index = issued.call.cuda_index
+        if index is not None:
+            self._number_on_devices[len(self._calls)] = self._on_devices
+            self._on_devices += 1
+            self._program.communicated(index)
         self._calls.append(issued)
         if self._journal.is_written:
             call = issued.call

@@ -16,11 +16,13 @@ import torch
 from fakerun.call_site import CallSite
 from fakerun.patching import Patches
 from fakerun.records.collective import Phase
+from fakerun.records.device_program import DeviceProgram
 from fakerun.records.journal import Journal
-from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
-from fakerun.records.training_steps import TrainingSteps
+from fakerun.records.memory import Category, MemoryBlock, rounded_size_bytes
+from fakerun.records.observer import StreamKey
 from fakerun.torch_private import storage_id
 from fakerun.trace.devices import DeviceOrdinals
+from fakerun.trace.program import ProgramTrace
 from fakerun.trace.program_point import ProgramPoint
 
 _DEVICE = "cuda"
@@ -45,32 +47,32 @@ class _Block:
     nbytes: int
     requested_bytes: int
     category: Category
-    optimizer_steps: int
-    """How many the script had taken before."""
     phase: Phase
     module: str | None
     call_site: CallSite | None
     shape: tuple[int, ...]
     dtype: str
     cuda_index: int
+    stream: int = -1
+    """The number of the stream that it was allocated on; an empty one has none."""
     index: int = -1
     """The number of the block; an empty one has none."""
     pinned: bool = False
     """Holds gathered data and lives only for that: its category is final."""
 
-    def freeze(self, device: int, steps: TrainingSteps) -> MemoryBlock:
+    def freeze(self, device: int) -> MemoryBlock:
         """As a record; `device` is the ordinal of the block's device."""
         return MemoryBlock(
             nbytes=self.nbytes,
             requested_bytes=self.requested_bytes,
             category=self.category,
-            step=steps.of(self.optimizer_steps),
             phase=self.phase,
             module=self.module,
             call_site=self.call_site,
             shape=self.shape,
             dtype=self.dtype,
             device=device,
+            stream=self.stream,
         )
 
 
@@ -84,17 +86,17 @@ class _Storage:
 
 
 class MemoryTrace:
-    """The rank's device memory: a timeline of blocks, and the counters that a CUDA allocator keeps.
+    """The rank's device memory: the blocks that it allocates and frees, and the counters that a CUDA allocator keeps.
 
     Implements `AllocationObserver` and `MemoryStatistics` (fakerun.records.observer).
     """
 
-    def __init__(self, point: ProgramPoint, devices: DeviceOrdinals, journal: Journal) -> None:
+    def __init__(self, point: ProgramPoint, program: ProgramTrace, devices: DeviceOrdinals, journal: Journal) -> None:
         self._journal = journal
         self._point = point
+        self._program = program
         self._devices = devices
         self._blocks: list[_Block] = []
-        self._events: list[int] = []
         self._optimizer_step_ends: list[int] = []
         self._live: dict[int, _Storage] = {}  # by address
         self._allocated: defaultdict[int, int] = defaultdict(int)
@@ -143,22 +145,20 @@ class MemoryTrace:
             live[address] = _Storage(weakref.ref(storage, partial(self._died, address)), self._allocate(block), block)
 
     def optimizer_stepped(self) -> None:
-        self._optimizer_step_ends.append(len(self._events))
+        self._optimizer_step_ends.append(len(self._program))
         self._journal.optimizer_stepped()
 
-    @property
-    def event_count(self) -> int:
-        """Allocations and frees so far."""
-        return len(self._events)
+    def program(self) -> DeviceProgram:
+        """The device program up to now, with the blocks as they are known now."""
+        blocks = [block.freeze(self._devices[block.cuda_index]) for block in self._blocks]
+        ends = self._point.training_steps().ends
+        return self._program.program(blocks, tuple(self._optimizer_step_ends[taken - 1] for taken in ends))
 
-    def timeline(self) -> MemoryTimeline:
-        """Everything so far."""
-        steps = self._point.training_steps()
-        return MemoryTimeline(
-            blocks=tuple(block.freeze(self._devices[block.cuda_index], steps) for block in self._blocks),
-            events=tuple(self._events),
-            step_ends=tuple(self._optimizer_step_ends[taken - 1] for taken in steps.ends),
-        )
+    def used_on_stream(self, tensor: torch.Tensor, stream: StreamKey) -> None:
+        """Note that the storages of the tensor are in use on a stream."""
+        for block in self._blocks_of(tensor):
+            if block.index >= 0:
+                self._program.used_on_stream(len(self._blocks) - 1 - block.index, stream)
 
     # -- categories -----------------------------------------------------------------------------------------------------------------
 
@@ -214,7 +214,6 @@ class MemoryTrace:
             nbytes=rounded_size_bytes(requested),
             requested_bytes=requested,
             category=self._first_guess(phase, derived),
-            optimizer_steps=point.optimizer_steps,
             phase=phase,
             module=point.module(),
             call_site=point.call_site(),
@@ -229,21 +228,23 @@ class MemoryTrace:
             return None
         device = block.cuda_index
         self._devices[device]
+        block.stream = self._program.current_stream(device)
         index = block.index = len(self._blocks)
         self._blocks.append(block)
-        self._events.append(index)
+        self._program.begin_phase(block.phase)
+        self._program.allocated(index)
         self._allocated[device] += block.nbytes
         self._peak[device] = max(self._peak[device], self._allocated[device])
         self._journal.allocated(
             requested_bytes=block.requested_bytes,
             category=block.category,
-            optimizer_steps=block.optimizer_steps,
             phase=block.phase,
             module=block.module,
             call_site=block.call_site,
             shape=block.shape,
             dtype=block.dtype,
             cuda_index=device,
+            stream=block.stream,
         )
         return index
 
@@ -258,7 +259,7 @@ class MemoryTrace:
     def _free(self, index: int) -> None:
         block = self._blocks[index]
         self._allocated[block.cuda_index] -= block.nbytes
-        self._events.append(~index)
+        self._program.freed(index)
         self._journal.freed(index)
 
     def _died(self, address: int, reference: Any) -> None:
@@ -280,7 +281,6 @@ class MemoryTrace:
                 storage.last,
                 nbytes=rounded_size_bytes(size),
                 requested_bytes=size,
-                optimizer_steps=point.optimizer_steps,
                 phase=point.phase(),
                 call_site=point.call_site(),
             )

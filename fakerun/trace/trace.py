@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from fakerun.records.group_names import GroupNames
 from fakerun.records.journal import Journal
-from fakerun.records.observer import AutogradClock, Observers
+from fakerun.records.observer import AutogradClock, CurrentStreams, Observers
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.categories import CategoryTracker
 from fakerun.trace.collectives import CollectiveTrace
@@ -15,6 +15,7 @@ from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
 from fakerun.trace.placeholder_reads import PlaceholderReads
+from fakerun.trace.program import ProgramTrace
 from fakerun.trace.program_point import ProgramPoint
 from fakerun.trace.rank_uses import RankUseTrace
 from fakerun.trace.steps import StepCounter
@@ -24,14 +25,23 @@ from fakerun.trace.topology import TopologyTrace
 class RankTrace:
     """What is observed of one rank. `observers` is what the emulation reports to."""
 
-    def __init__(self, clock: AutogradClock, groups: GroupNames, call_sites: CallSiteFinder, rank: int, journal: Journal) -> None:
+    def __init__(
+        self,
+        clock: AutogradClock,
+        streams: CurrentStreams,
+        groups: GroupNames,
+        call_sites: CallSiteFinder,
+        rank: int,
+        journal: Journal,
+    ) -> None:
         self.steps = StepCounter()
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
         self.point = ProgramPoint(clock, self._grad_mode, self.modules, self.steps, call_sites)
         self._devices = DeviceOrdinals()
-        self.memory = MemoryTrace(self.point, self._devices, journal)
-        self.collectives = CollectiveTrace(self.point, groups, self.memory, self.steps, self._devices, journal)
+        self._program = ProgramTrace(self.point, self._devices, streams, journal)
+        self.memory = MemoryTrace(self.point, self._program, self._devices, journal)
+        self.collectives = CollectiveTrace(self.point, groups, self.memory, self._program, self.steps, self._devices, journal)
         self.topology = TopologyTrace(self.point, groups, self.collectives, journal)
         self.findings = FindingTrace(self.point, rank, journal)
         self.rank_uses = RankUseTrace(call_sites)
@@ -49,6 +59,7 @@ class RankTrace:
     def observers(self) -> Observers:
         return Observers(
             allocations=self.memory,
+            execution=self._program,
             communication=self.collectives,
             topology=self.topology,
             findings=self.findings,
@@ -72,8 +83,8 @@ class RankTrace:
 
     @property
     def event_count(self) -> int:
-        """Allocations, frees and communication calls so far. May be asked from another thread."""
-        return self.memory.event_count + self.collectives.mark().calls
+        """Requests to the devices so far. May be asked from another thread."""
+        return len(self._program)
 
     @property
     def devices(self) -> tuple[int, ...]:

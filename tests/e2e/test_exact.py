@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fakerun.analysis.memory.footprint import alive_after
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.records.memory import Category
 from tests.e2e.fakerun_command import Dry, dry_run
 from tests.oracles.formulas import Footprint
@@ -65,7 +66,7 @@ def test_collectives_are_those_of_the_formulas(program: Program, rank: int, dry:
 
 @pytest.mark.parametrize(("program", "rank"), EVERY_RANK + BIG)
 def test_final_memory_is_that_of_the_formulas(program: Program, rank: int, dry: Dry) -> None:
-    timeline = dry.record.memory
+    timeline = timeline_of(dry.record.program)
     at_rest: dict[Category, Counter[int]] = {category: Counter() for category in Category}
     for block in alive_after(timeline, timeline.step_ends[-1] - 1):
         at_rest[block.category][block.requested_bytes] += 1

@@ -26,13 +26,13 @@ def test_a_script_may_hide_devices_from_itself(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_stream_entered_inside_itself_gives_the_outer_one_back(simulation: Simulation) -> None:
     default, side = torch.cuda.default_stream(), torch.cuda.Stream()
-    assert torch.cuda.current_stream() is default
+    assert torch.cuda.current_stream() == default
     with torch.cuda.stream(side):
         with torch.cuda.stream(side):
-            assert torch.cuda.current_stream() is side
-        assert torch.cuda.current_stream() is side
+            assert torch.cuda.current_stream() == side
+        assert torch.cuda.current_stream() == side
         assert torch.cuda.default_stream() is default
-    assert torch.cuda.current_stream() is default
+    assert torch.cuda.current_stream() == default
 
 
 def test_every_field_of_the_device_properties(simulation: Simulation) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.emulate.device.global_state import IN_KEY, LEFT_OUT, beginning_of_key
 from fakerun.torch_private import FakeTensor, pytree
 from tests.in_process import simulation_of
@@ -101,10 +102,10 @@ def seen(setting: str, *, before: bool) -> tuple[dict[str, object], list[Any]]:
         if before:
             usual = descriptions()
             assert descriptions() == usual
-        since = len(simulation.seen().memory.blocks)
+        since = len(timeline_of(simulation.seen().program).blocks)
         with FLIPS[setting]():
             found = descriptions()
-        blocks = simulation.seen().memory.blocks[since:]
+        blocks = timeline_of(simulation.seen().program).blocks[since:]
     return found, [(block.nbytes, block.shape, block.dtype) for block in blocks]
 
 

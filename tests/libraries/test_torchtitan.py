@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch.distributed as dist
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.records.collective import CollectiveOp
 from fakerun.records.memory import Category
 from fakerun.records.run import RankRecord
@@ -93,7 +94,7 @@ def test_llama_under_fsdp(trained: Trained) -> None:
     for step in range(1, STEPS):
         gathered = 2 * (LAYERS * LAYER) + 2 * embedding + 3 * head
         assert sent(record, step, "world", CollectiveOp.ALL_GATHER_INTO_TENSOR, "bfloat16") == 2 * gathered
-    blocks = [block for block in record.memory.blocks if block.category is Category.OPTIMIZER_STATE and block.shape]
+    blocks = [block for block in timeline_of(record.program).blocks if block.category is Category.OPTIMIZER_STATE and block.shape]
     assert sum(block.requested_bytes for block in blocks) == 2 * 4 * parameters // RANKS
 
 

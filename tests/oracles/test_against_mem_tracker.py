@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker  # the oracle; its module is private, it is the documented tool
 
 from fakerun.analysis.memory.footprint import footprint_of
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
@@ -77,7 +78,7 @@ def test_peak_is_what_torchs_tracker_finds(case: Case) -> None:
     tracked = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]
     with Simulation(JOB, 0) as simulation:
         train(case, "cuda")
-        ours = footprint_of(simulation.record(None).memory).peak_bytes
+        ours = footprint_of(timeline_of(simulation.record(None).program)).peak_bytes
     # The tracker does not round to the allocator's 512 bytes on the CPU, and counts AdamW's step counts, which live on the host.
     assert ours == pytest.approx(tracked, rel=1e-3)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.rank.simulation import Simulation
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.memory import MemoryBlock
@@ -33,6 +34,12 @@ def watch(simulation: Simulation) -> Iterator[Seen]:
     before, seen = simulation.record(None), Seen()
     yield seen
     after = simulation.record(None)
-    seen.blocks = after.memory.blocks[len(before.memory.blocks) :]
+    seen.blocks = timeline_of(after.program).blocks[len(timeline_of(before.program).blocks) :]
     seen.collectives = tuple(after.collectives)[len(before.collectives) :]
     seen.steps = after.steps - before.steps
+
+
+def by_step(simulation: Simulation) -> Iterator[tuple[int, MemoryBlock]]:
+    """Every block that was allocated, in order, and the training step in which it was."""
+    memory = timeline_of(simulation.record(None).program)
+    return ((memory.step_of(at), memory.blocks[event]) for at, event in enumerate(memory.events) if event >= 0)

@@ -8,6 +8,7 @@ from textwrap import dedent
 
 import pytest
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
@@ -31,7 +32,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         job = JobSpec(script=tmp_path / script, hardware=hardware_named("h100-80gb"), steps=3)
         with Simulation(job, 0) as simulation:
             runpy.run_path(str(tmp_path / script), run_name="__main__")
-            made = simulation.record(None).memory.blocks
+            made = timeline_of(simulation.record(None).program).blocks
         for name in set(sys.modules) - known:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
                 del sys.modules[name]

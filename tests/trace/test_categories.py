@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from fakerun.analysis.memory.breakdown import by_category
 from fakerun.analysis.memory.footprint import alive_after
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.rank.simulation import Simulation
 from fakerun.records.memory import Category, MemoryBlock, rounded_size_bytes
 from tests.in_process import Simulate
@@ -37,7 +38,7 @@ class Tied(nn.Module):
 
 
 def live(simulation: Simulation) -> list[MemoryBlock]:
-    memory = simulation.record(None).memory
+    memory = timeline_of(simulation.record(None).program)
     return list(alive_after(memory, len(memory.events) - 1))
 
 
@@ -47,7 +48,7 @@ def live_bytes(simulation: Simulation) -> dict[Category, int]:
 
 def blocks(simulation: Simulation, *shape: int) -> list[MemoryBlock]:
     """All that were ever made for a tensor of this shape."""
-    return [block for block in simulation.record(None).memory.blocks if block.shape == shape]
+    return [block for block in timeline_of(simulation.record(None).program).blocks if block.shape == shape]
 
 
 def category_of(simulation: Simulation, *shape: int) -> str:
@@ -255,7 +256,7 @@ def test_fully_sharded(reshard: bool, simulate: Simulate) -> None:
     found = live_bytes(simulation)
     shard = 3 * WIDTH * WIDTH * 4 // 2
     assert (found[Category.PARAMETER], found[Category.GRADIENT], found[Category.OPTIMIZER_STATE]) == (shard, shard, 2 * shard)
-    whole = [block for block in simulation.record(None).memory.blocks if block.nbytes == WIDTH * WIDTH * 4]
+    whole = [block for block in timeline_of(simulation.record(None).program).blocks if block.nbytes == WIDTH * WIDTH * 4]
     assert {(block.phase.value, block.category.value) for block in whole} == {
         ("other", "input"),  # before it was sharded
         ("forward", "communication"),
@@ -296,7 +297,8 @@ def test_tensor_parallel_output_is_an_activation(simulate: Simulate) -> None:
     output = model(torch.ones(BATCH, WIDTH).cuda())
     (made,) = [block for block in live(simulation) if block.shape == (BATCH, WIDTH) and block.category is not Category.INPUT]
     assert made.category in (Category.ACTIVATION, Category.COMMUNICATION)
-    assert not [block for block in simulation.record(None).memory.blocks if block.phase == "forward" and block.category == "temporary"]
+    blocks = timeline_of(simulation.record(None).program).blocks
+    assert not [block for block in blocks if block.phase == "forward" and block.category == "temporary"]
     del output
 
 
@@ -376,7 +378,7 @@ def test_what_the_script_computes_besides(simulation: Simulation) -> None:
     torch.stack([parameter.grad.norm() for parameter in model.parameters()]).norm()  # type: ignore[union-attr]
     assert {block.category.value for block in blocks(simulation, 2)} == {"temporary"}
     optimizer.step()
-    assert {block.category.value for block in simulation.record(None).memory.blocks if block.phase == "optimizer"} == {
+    assert {block.category.value for block in timeline_of(simulation.record(None).program).blocks if block.phase == "optimizer"} == {
         "optimizer_state",
         "temporary",
     }

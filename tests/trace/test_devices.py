@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.launch.environment import worker_environment
 from fakerun.records.run import RankRecord
 from tests.in_process import Simulate, simulation_of
@@ -25,7 +26,7 @@ def test_devices_are_numbered_in_order_of_first_use(simulate: Simulate) -> None:
     torch.empty(0, device="cuda:3")
     record = simulation.seen()
     assert record.devices == (2, 0)
-    assert [block.device for block in record.memory.blocks] == [0, 1, 0]
+    assert [block.device for block in timeline_of(record.program).blocks] == [0, 1, 0]
     assert [call.device for call in record.collectives] == [1]
 
 
@@ -44,7 +45,7 @@ def test_ranks_on_devices_of_their_own_have_equal_records(monkeypatch: pytest.Mo
 
     one, other = seen(1), seen(3)
     assert (one.devices, other.devices) == ((1,), (3,))
-    assert one.memory == other.memory
+    assert one.program == other.program
     assert list(one.collectives) == list(other.collectives)
 
 

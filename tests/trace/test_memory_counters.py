@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from fakerun.analysis.memory.footprint import footprint_of
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.rank.simulation import Simulation
 
 
@@ -18,7 +19,7 @@ def test_counters_are_those_of_the_timeline(simulation: Simulation) -> None:
         optimizer.step()
         peaks.append(max(peak_before_step, torch.cuda.max_memory_allocated()))
         optimizer.zero_grad()
-        footprint = footprint_of(simulation.record(None).memory)
+        footprint = footprint_of(timeline_of(simulation.record(None).program))
         assert footprint.final_bytes == torch.cuda.memory_allocated()
     assert footprint.per_step_peak_bytes[1:] == tuple(peaks[1:])
     assert footprint.peak_bytes == max(peaks)

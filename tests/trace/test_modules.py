@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.rank.simulation import Simulation
 from tests.in_process import Simulate
 
@@ -91,7 +92,7 @@ NAMES = {
 def marks(simulation: Simulation) -> dict[str, dict[int, set[str | None]]]:
     """The modules of the marks of each size, by phase."""
     found: dict[str, dict[int, set[str | None]]] = {}
-    for block in simulation.record(None).memory.blocks:
+    for block in timeline_of(simulation.record(None).program).blocks:
         if block.dtype == "int16":
             found.setdefault(block.phase.value, {}).setdefault(block.shape[0], set()).add(block.module)
     return found

@@ -9,10 +9,11 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.optim import ZeroRedundancyOptimizer
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.rank.simulation import Simulation
 from fakerun.rank.step_limit import StepLimitReached
 from tests.in_process import Simulate
-from tests.trace.seen import watch
+from tests.trace.seen import by_step, watch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -32,8 +33,7 @@ def probe(count: int) -> None:
 
 def probes(simulation: Simulation) -> dict[int, tuple[int, str]]:
     """Step and phase of the last probe of each size."""
-    blocks = simulation.record(None).memory.blocks
-    return {block.shape[0]: (block.step, block.phase.value) for block in blocks if block.dtype == "int16"}
+    return {block.shape[0]: (step, block.phase.value) for step, block in by_step(simulation) if block.dtype == "int16"}
 
 
 # -- one training loop after another ------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def a_failing_step() -> None:
 def test_steps(train: Callable[[], None], steps: int, simulation: Simulation) -> None:
     train()
     record = simulation.record(None)
-    assert record.steps == len(record.memory.step_ends) == steps
+    assert record.steps == len(timeline_of(record.program).step_ends) == steps
     probe(1)
     assert probes(simulation) == {1: (steps, "other")}
 
@@ -337,21 +337,8 @@ def test_the_step_limit_ends_the_script_once(train: Callable[[], None], simulate
         train()
     record = simulation.record(None)
     assert (stop.value.steps, record.steps) == (2, 2)
-    assert len(record.memory.step_ends) == 2
-    assert record.memory.step_ends[-1] == len(record.memory.events)
-
-
-def test_step_ends_divide_the_events(simulate: Simulate) -> None:
-    simulation = simulate()
-    one_optimizer()
-    memory = simulation.record(None).memory
-    assert len(memory.step_ends) == 3
-    step, ends = 0, [*memory.step_ends, len(memory.events)]
-    for position, event in enumerate(memory.events):
-        while position >= ends[step]:
-            step += 1
-        if event >= 0:
-            assert memory.blocks[event].step == step
+    assert len(timeline_of(record.program).step_ends) == 2
+    assert timeline_of(record.program).step_ends[-1] == len(timeline_of(record.program).events)
 
 
 # -- collectives ------------------------------------------------------------------------------------------

@@ -14,9 +14,11 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 from torch.distributed.optim import _apply_optimizer_in_backward  # type: ignore[attr-defined]
 
+from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.rank.simulation import Simulation
 from fakerun.rank.step_limit import StepLimitReached
 from tests.in_process import Simulate
+from tests.trace.seen import by_step
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -32,8 +34,7 @@ def rounds(number: int | None = ROUNDS) -> Iterator[int]:
 
 def steps_of_rounds(simulation: Simulation) -> list[int]:
     """The training step that each round began in."""
-    record = simulation.record(None)
-    return [block.step for block in record.memory.blocks if block.dtype == "int16"]
+    return [step for step, block in by_step(simulation) if block.dtype == "int16"]
 
 
 def sgd(*sizes: int) -> list[torch.optim.Optimizer]:
@@ -220,7 +221,7 @@ def test_a_training_step_is_a_round_of_the_loop(loop: Callable[[Iterable[int]], 
     loop(rounds())
     record = simulation.record(None)
     assert steps_of_rounds(simulation) == list(range(ROUNDS))
-    assert record.steps == len(record.memory.step_ends) == ROUNDS
+    assert record.steps == len(timeline_of(record.program).step_ends) == ROUNDS
 
 
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.__name__)
@@ -269,6 +270,5 @@ def test_steps_that_initialise_an_optimizer_do_not_count(simulation: Simulation)
     record = simulation.record(None)
     assert steps_of_rounds(simulation) == list(range(ROUNDS))
     assert record.steps == ROUNDS
-    assert {block.category.value for block in record.memory.blocks if block.shape == (4, 4) and block.phase == "optimizer"} >= {
-        "optimizer_state"
-    }
+    blocks = timeline_of(record.program).blocks
+    assert {block.category.value for block in blocks if block.shape == (4, 4) and block.phase == "optimizer"} >= {"optimizer_state"}

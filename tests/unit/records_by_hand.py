@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fakerun.analysis.memory.timeline import MemoryTimeline
 from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
-from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline, rounded_size_bytes
+from fakerun.records.device_program import DeviceProgram, DeviceStream, program_of
+from fakerun.records.memory import Category, MemoryBlock, rounded_size_bytes
 from fakerun.records.rank_function import RankFunction, RankOperation
 from fakerun.records.run import RankRecord, RunRecord
 
@@ -50,7 +52,6 @@ def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -
         nbytes=rounded_size_bytes(nbytes),
         requested_bytes=nbytes,
         category=category,
-        step=0,
         phase=Phase.OTHER,
         module=None,
         call_site=site("train.py:1"),
@@ -63,6 +64,14 @@ def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -
 
 def timeline(blocks: Iterable[MemoryBlock], events: Iterable[int], step_ends: Iterable[int] = ()) -> MemoryTimeline:
     return MemoryTimeline(blocks=tuple(blocks), events=tuple(events), step_ends=tuple(step_ends))
+
+
+def program(blocks: Iterable[MemoryBlock], events: Iterable[int], step_ends: Iterable[int] = ()) -> DeviceProgram:
+    """The program that does nothing but allocate and free; the arguments are those of `timeline`."""
+    blocks = tuple(blocks)
+    devices = max((block.device for block in blocks), default=0)
+    streams = tuple(DeviceStream(device=device) for device in range(devices + 1))
+    return program_of([replace(block, stream=block.device) for block in blocks], events, streams=streams, step_ends=tuple(step_ends))
 
 
 def collective(op: CollectiveOp = CollectiveOp.ALL_REDUCE, **fields: Any) -> CollectiveRecord:
@@ -125,7 +134,7 @@ def llama_8b_rank(rank: int = 0) -> RankRecord:
         mesh=mesh,
         steps=2,
         collectives=in_order(_llama_collectives(rank)),
-        memory=_llama_timeline(),
+        program=_llama_program(),
         devices=(rank % 8,),
         torch_version="2.13.0",
     )
@@ -172,7 +181,7 @@ def _llama_collectives(rank: int) -> Iterable[CollectiveRecord]:
             yield replace(scatter, step=step, module=f"layers.{layer}")
 
 
-def _llama_timeline() -> MemoryTimeline:
+def _llama_program() -> DeviceProgram:
     shard_bytes = 2 * _LAYER_PARAMETERS  # float32, half of the tensor-parallel share
     blocks: list[MemoryBlock] = []
     events: list[int] = []
@@ -193,12 +202,11 @@ def _llama_timeline() -> MemoryTimeline:
     allocate(128 * 4096 * 8, Category.BUFFER, module="", shape=(4096, 64), dtype="complex64", call_site=f"{_MODEL}:30")
     step_ends = []
     for step in range(2):
-        tokens = allocate(8 * 4096, Category.INPUT, step=step, shape=(1, 4096), dtype="int64", call_site="scripts/train_tp_fsdp.py:77")
+        tokens = allocate(8 * 4096, Category.INPUT, shape=(1, 4096), dtype="int64", call_site="scripts/train_tp_fsdp.py:77")
         activations = [
             allocate(
                 size * MIB,
                 Category.ACTIVATION,
-                step=step,
                 phase=Phase.FORWARD,
                 module=f"layers.{layer}.{name}",
                 shape=(1, 4096, size * 128),
@@ -208,7 +216,7 @@ def _llama_timeline() -> MemoryTimeline:
             for layer in range(_LAYERS)
             for name, size, line in (("attention", 8, 88), ("feed_forward", 28, 112), ("feed_forward.w1", 28, 112))
         ]
-        backward = {"step": step, "phase": Phase.BACKWARD}
+        backward = {"phase": Phase.BACKWARD}
         logits = allocate(
             4096 * 128256 // 4 * 4,
             Category.TEMPORARY,
@@ -236,7 +244,7 @@ def _llama_timeline() -> MemoryTimeline:
                 allocate(shard_bytes, Category.OPTIMIZER_STATE, phase=Phase.OPTIMIZER, call_site="scripts/train_tp_fsdp.py:92")
         free(gradients)
         step_ends.append(len(events))
-    return timeline(blocks, events, step_ends)
+    return program(blocks, events, step_ends)
 
 
 # -- functions of the rank ---------------------------------------------------------------------------------------------------------------

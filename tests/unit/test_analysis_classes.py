@@ -6,11 +6,11 @@ import pytest
 
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.records.collective import CollectiveOp
+from fakerun.records.device_program import DeviceProgram
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
-from fakerun.records.memory import MemoryTimeline
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
-from tests.unit.records_by_hand import block, collective, llama_8b_rank, timeline
+from tests.unit.records_by_hand import block, collective, llama_8b_rank, program
 
 
 def simulated(*classes: RankClass) -> list[tuple[int, ...]]:
@@ -25,7 +25,7 @@ def test_ranks_that_do_the_same_on_their_own_groups_are_one_class() -> None:
     "change",
     [
         {"collectives": (collective(CollectiveOp.BROADCAST),)},
-        {"memory": timeline([block(512)], [0])},
+        {"program": program([block(512)], [0])},
         {"steps": 1},
         {"failure": ProcessFailure(kind=FailureKind.EXIT, exception=None, message="it left")},
     ],
@@ -43,7 +43,7 @@ def test_findings_do_not_distinguish_classes() -> None:
 
 
 def test_equal_timelines_need_not_be_one_object() -> None:
-    assert len(rank_classes([RankRecord(rank=rank, memory=MemoryTimeline(step_ends=(0,))) for rank in range(3)])) == 1
+    assert len(rank_classes([RankRecord(rank=rank, program=DeviceProgram(step_ends=(0,))) for rank in range(3)])) == 1
 
 
 def test_assumed_ranks_are_in_the_class_of_their_representative() -> None:

@@ -9,15 +9,15 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import RankRecord
 from fakerun.report import build_report
-from tests.unit.records_by_hand import GIB, H100, block, job, run, timeline
+from tests.unit.records_by_hand import GIB, H100, block, job, program, run
 
 WARNING = Finding(code=FindingCode.RANK_MISMATCH, message="rank 3 of 8")
 NOTE = Finding(code=FindingCode.MESH_RESIZED, message="the mesh was resized")
 
 
 def rank(number: int, gib: int, *findings: Finding) -> RankRecord:
-    weights = timeline([block(gib * GIB, Category.PARAMETER, module="layer")], [0])
-    return RankRecord(rank=number, devices=(number,), steps=1, memory=weights, findings=findings)
+    weights = program([block(gib * GIB, Category.PARAMETER, module="layer")], [0])
+    return RankRecord(rank=number, devices=(number,), steps=1, program=weights, findings=findings)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from fakerun.analysis.memory.footprint import MemoryFootprint, alive_after, allocated_after_each_event, footprint_of, footprints_by_device
-from fakerun.records.memory import MemoryBlock, MemoryTimeline
+from fakerun.analysis.memory.timeline import MemoryTimeline
+from fakerun.records.memory import MemoryBlock
 from tests.unit.records_by_hand import block, site, timeline
 
 
@@ -29,7 +30,7 @@ def test_peak_is_after_the_event_that_reached_it() -> None:
 
 
 def test_first_of_equal_peaks_counts() -> None:
-    blocks = [block(1024, step=step) for step in range(3)]
+    blocks = [block(1024, module=str(step)) for step in range(3)]
     footprint = footprint_of(timeline(blocks, [0, ~0, 1, ~1, 2, ~2]))
     assert footprint.peak_event == 0
     assert footprint.peak_block is blocks[0]

@@ -308,7 +308,7 @@ def of_zeros(_: bytes) -> bytes:
 
 
 RECORD, RUN, JOB_FILE = "rank-00000/record.json.gz", "run.json", "job.json"
-SCHEDULE, MEMORY, CREATIONS = "shared/schedule-*", "shared/memory-*", "shared/groups-*"
+SCHEDULE, PROGRAM, CREATIONS = "shared/schedule-*", "shared/program-*", "shared/groups-*"
 AGAIN = "run the job again"
 CALL = {
     "op": "all_reduce",
@@ -356,7 +356,7 @@ RUN_DIRECTORIES = {
     "another version": Damage(
         file=RECORD,
         data=document(schema_version=99),
-        message="{file}: schema version 99, but this fakerun reads version 3; run the job again with this fakerun",
+        message="{file}: schema version 99, but this fakerun reads version 4; run the job again with this fakerun",
     ),
     "a number that is text": Damage(
         file=RECORD,
@@ -371,8 +371,8 @@ RUN_DIRECTORIES = {
     ),
     "a part that is not there": Damage(
         file=RECORD,
-        data=document(memory="memory-" + "0" * 32),
-        message="{shared}/memory-" + "0" * 32 + ".json.gz: No such file or directory, which a record refers to; " + AGAIN,
+        data=document(program="program-" + "0" * 32),
+        message="{shared}/program-" + "0" * 32 + ".json.gz: No such file or directory, which a record refers to; " + AGAIN,
     ),
     "a group of too many ranks": Damage(
         file=RECORD,
@@ -395,14 +395,19 @@ RUN_DIRECTORIES = {
         message="{part}: the record is damaged: call 0 is with a rank that its group does not have; " + AGAIN,
     ),
     "a block that is not there": Damage(
-        file=MEMORY,
-        data=document(events=[5]),
-        message="{part}: the record is damaged: a block is freed or allocated that is not there; " + AGAIN,
+        file=PROGRAM,
+        data=document(instructions=[{"opcode": "free", "operand": 5}], order=[0]),
+        message="{part}: the record is damaged: a block is freed that is not allocated; " + AGAIN,
+    ),
+    "an instruction that is not there": Damage(
+        file=PROGRAM,
+        data=document(order=[5]),
+        message="{part}: the record is damaged: an instruction is issued that is not there; " + AGAIN,
     ),
     "a step without its events": Damage(
-        file=MEMORY,
+        file=PROGRAM,
         data=document(step_ends=[7]),
-        message="{part}: the record is damaged: a step ends at an event that is not there; " + AGAIN,
+        message="{part}: the record is damaged: a step ends at an instruction that is not there; " + AGAIN,
     ),
     "too many groups": Damage(
         file=CREATIONS,
@@ -413,7 +418,7 @@ RUN_DIRECTORIES = {
     "a run of another version": Damage(
         file=RUN,
         data=document(schema_version=1),
-        message="{file}: schema version 1, but this fakerun reads version 3; run the job again with this fakerun",
+        message="{file}: schema version 1, but this fakerun reads version 4; run the job again with this fakerun",
     ),
     "a job that is no JSON": Damage(
         file=JOB_FILE, data=lambda _: b"{", message="kept: not a fakerun run directory; pass the directory you gave to --run-dir"

@@ -15,9 +15,10 @@ from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
+from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, Operation
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
-from fakerun.records.memory import Category, MemoryBlock, MemoryTimeline
+from fakerun.records.memory import Category, MemoryBlock
 from fakerun.records.rank_function import RankFunction, RankOperation, RankTest
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import H100, collective, llama_8b_rank, site
@@ -58,23 +59,26 @@ FULL_RECORD = RankRecord(
         GroupCreation(ranks=(2, 3), before=0, call_site=site("train.py:7")),
         GroupCreation(ranks=(0, 2, 1, 3), before=1, count=2, callers=(0, 1, 2, 3)),
     ),
-    memory=MemoryTimeline(
+    program=DeviceProgram(
         blocks=(
             MemoryBlock(
                 nbytes=1024,
                 requested_bytes=600,
                 category=Category.ACTIVATION,
-                step=0,
                 phase=Phase.FORWARD,
                 module=None,
                 call_site=None,
                 shape=(300,),
                 dtype="float16",
                 device=1,
+                stream=1,
             ),
         ),
-        events=(0, ~0),
-        step_ends=(2,),
+        operations=(Operation("aten.mm.default", "float16[3,4], float16[4,5]"),),
+        streams=(DeviceStream(device=0), DeviceStream(device=1, priority=-1, index=3)),
+        instructions=(Instruction(Opcode.ALLOCATE), Instruction(Opcode.EXECUTE, 0, 1), Instruction(Opcode.FREE)),
+        order=(0, 1, 2, 0, 1, 2),
+        step_ends=(3, 6),
     ),
     devices=(3, 0),
     findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site=site("train.py:9"), hint="none"),),
@@ -114,7 +118,7 @@ def test_shared_parts_are_one_object() -> None:
     assert len(parts) == 3
     decoder = RankDecoder(parts.__getitem__)
     first, *others = (decoder.decode(each.document) for each in encoded)
-    assert all(other.memory is first.memory for other in others)
+    assert all(other.program is first.program for other in others)
     assert [decoder.decode(each.document) for each in encoded] == [llama_8b_rank(rank) for rank in range(8)]
 
 
@@ -144,8 +148,8 @@ def _document(**changes: object) -> bytes:
         (b"hello", "rank.gz: not a fakerun record (Not a gzipped file (b'he')); run the job again"),
         (encode_rank(FULL_RECORD).document[:50], "rank.gz: not a fakerun record (Compressed file ended before"),
         (gzip.compress(b"hello"), "rank.gz: not a fakerun record; run the job again"),
-        (gzip.compress(b"[]"), "rank.gz: schema version None, but this fakerun reads version 3; run the job again with this fakerun"),
-        (_document(schema_version=1), "rank.gz: schema version 1, but this fakerun reads version 3; run the job again with this fakerun"),
+        (gzip.compress(b"[]"), "rank.gz: schema version None, but this fakerun reads version 4; run the job again with this fakerun"),
+        (_document(schema_version=1), "rank.gz: schema version 1, but this fakerun reads version 4; run the job again with this fakerun"),
         (_document(rank="three"), "rank.gz: the record is damaged: rank is not a whole number; run the job again with this fakerun"),
     ],
     ids=["no gzip", "cut off", "no json", "other json", "other version", "damaged"],

@@ -16,12 +16,12 @@ from fakerun.records.codec import RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase, PlacedCall
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
-from fakerun.records.memory import Category, MemoryTimeline
+from fakerun.records.memory import Category
 from fakerun.records.rank_function import RankFunction, RankOperation, RankTest, UnfollowedUse
 from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
 from fakerun.records.schedule import ProcessGroup, calls_of
 from fakerun.records.store import RecordStore
-from tests.unit.records_by_hand import block
+from tests.unit.records_by_hand import block, program
 
 SEEDS = range(40)
 WORLD = 12
@@ -110,7 +110,7 @@ def record_by_chance(seed: int) -> RankRecord:
         steps=chance.randint(0, 3),
         collectives=tuple(call_by_chance(chance, seq, chance.choice(groups)) for seq in range(chance.randint(0, 30))),
         group_creations=(made,) * chance.randint(0, 2),
-        memory=MemoryTimeline(blocks=tuple(blocks), events=tuple(range(len(blocks))), step_ends=maybe(chance, (len(blocks),)) or ()),
+        program=program(blocks, range(len(blocks)), maybe(chance, (len(blocks),)) or ()),
         devices=tuple(chance.sample(range(8), 2)),
         findings=(Finding(code=chance.choice(list(FindingCode)), message="½", ranks=(0,)),) * chance.randint(0, 2),
         rank_tests=tuple(rank_test_by_chance(chance) for _ in range(chance.randint(0, 3))),
@@ -217,7 +217,7 @@ def test_text_that_utf8_cannot_hold_comes_back_readable(text: str) -> None:
     record = RankRecord(
         rank=0,
         collectives=(replace(CALL, call_site=CallSite(text, 3)),),
-        memory=MemoryTimeline(blocks=(block(1, module=text),)),
+        program=program([block(1, module=text)], [0]),
         findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message=text),),
     )
     encoded = encode_rank(record)
@@ -225,4 +225,4 @@ def test_text_that_utf8_cannot_hold_comes_back_readable(text: str) -> None:
     readable = text.encode("utf-8", "backslashreplace").decode()
     here = back.collectives[0].call_site
     assert here is not None
-    assert (here.path, back.memory.blocks[0].module, back.findings[0].message) == (readable,) * 3
+    assert (here.path, back.program.blocks[0].module, back.findings[0].message) == (readable,) * 3

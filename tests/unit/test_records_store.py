@@ -23,11 +23,11 @@ def kept(tmp_path: Path) -> Path:
 
 
 def test_shared_parts_are_stored_once(kept: Path) -> None:
-    assert sorted(path.name.split("-")[0] for path in (kept / "shared").iterdir()) == ["groups", "memory", "schedule"]
+    assert sorted(path.name.split("-")[0] for path in (kept / "shared").iterdir()) == ["groups", "program", "schedule"]
     store = RecordStore(kept)
     records = [store.read(rank) for rank in store.ranks()]
     assert records == [llama_8b_rank(rank) for rank in range(8)]
-    assert len({id(record.memory) for record in records if record is not None}) == 1
+    assert len({id(record.program) for record in records if record is not None}) == 1
 
 
 def test_a_renamed_rank_directory_is_ignored(kept: Path) -> None:

@@ -10,7 +10,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
-from tests.unit.records_by_hand import GIB, block, collective, in_order, job, run, site, timeline
+from tests.unit.records_by_hand import GIB, block, collective, in_order, job, program, run, site
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="first")
 
@@ -67,7 +67,7 @@ def test_steps_are_those_of_the_slowest_and_the_fastest_rank() -> None:
 
 def test_the_breakdowns_are_those_of_the_peak() -> None:
     blocks = [block(GIB, Category.PARAMETER, module="a"), block(2 * GIB, Category.ACTIVATION, module="b"), block(GIB, module="c")]
-    (rank,) = build_report(job(), run(RankRecord(rank=0, devices=(0,), memory=timeline(blocks, [0, 1, ~1, 2])))).ranks
+    (rank,) = build_report(job(), run(RankRecord(rank=0, devices=(0,), program=program(blocks, [0, 1, ~1, 2])))).ranks
     device = rank.largest_device
     assert device.footprint.peak_bytes == device.fit.peak_bytes == 3 * GIB
     assert {category: nbytes for category, nbytes in device.categories.items() if nbytes} == {
@@ -79,9 +79,9 @@ def test_the_breakdowns_are_those_of_the_peak() -> None:
 
 
 def test_the_largest_rank_is_the_first_of_equals() -> None:
-    small, large = (timeline([block(nbytes)], [0]) for nbytes in (512, 1024))
+    small, large = (program([block(nbytes)], [0]) for nbytes in (512, 1024))
     memories = (small, large, large)
-    report = build_report(job(), run(*(RankRecord(rank=rank, devices=(rank,), memory=memory) for rank, memory in enumerate(memories))))
+    report = build_report(job(), run(*(RankRecord(rank=rank, devices=(rank,), program=memory) for rank, memory in enumerate(memories))))
     assert report.largest is not None
     assert report.largest.record.rank == 1
     assert build_report(job(), run()).largest is None
@@ -89,8 +89,8 @@ def test_the_largest_rank_is_the_first_of_equals() -> None:
 
 def test_a_device_that_several_ranks_share_decides_on_the_headroom_of_their_class_and_on_the_rank_to_show() -> None:
     """Ranks 2 and 3 both allocate on cuda:2: what the others have left is not what these have."""
-    memory = timeline([block(GIB)], [0])
-    ranks = [RankRecord(rank=rank, devices=(min(rank, 2),), memory=memory) for rank in range(4)]
+    memory = program([block(GIB)], [0])
+    ranks = [RankRecord(rank=rank, devices=(min(rank, 2),), program=memory) for rank in range(4)]
     report = build_report(job(nproc_per_node=4), run(*ranks))
     (only,) = report.classes
     usable = report.job.hardware.usable_bytes
@@ -101,8 +101,8 @@ def test_a_device_that_several_ranks_share_decides_on_the_headroom_of_their_clas
 
 
 def test_a_device_on_which_a_rank_is_only_assumed_counts_too() -> None:
-    memory = timeline([block(GIB)], [0])
-    ranks = [RankRecord(rank=rank, devices=(0,), memory=memory) for rank in (0, 1)]
+    memory = program([block(GIB)], [0])
+    ranks = [RankRecord(rank=rank, devices=(0,), program=memory) for rank in (0, 1)]
     record = replace(run(*ranks), assumed=(AssumedRanks(ranks=(2, 3), representative=0),))
     report = build_report(job(nproc_per_node=4), record)
     assert report.classes[0].headroom_bytes == report.job.hardware.usable_bytes - 4 * GIB

@@ -13,7 +13,7 @@ from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import Report, build_report
 from fakerun.report.formats.json import as_document, render
 from fakerun.report.page.detail import Detail
-from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
+from tests.unit.records_by_hand import block, collective, in_order, job, llama_8b_job, llama_8b_rank, program, run, site
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -29,7 +29,7 @@ def small() -> Report:
     blocks = [
         block(1000, Category.PARAMETER, module="layers.0", shape=(250,)),
         block(1000, Category.PARAMETER, module="layers.1", shape=(250,)),
-        block(4096, Category.ACTIVATION, step=1, phase=Phase.FORWARD, module="layers.1", shape=(16, 64), call_site=site("train.py:12")),
+        block(4096, Category.ACTIVATION, phase=Phase.FORWARD, module="layers.1", shape=(16, 64), call_site=site("train.py:12")),
     ]
     note = Finding(code=FindingCode.MESH_RESIZED, message="resized", call_site=site("train.py:4"), hint="drop --mesh")
     fine = RankRecord(
@@ -37,7 +37,7 @@ def small() -> Report:
         mesh=Mesh.of({"dp": 4}),
         steps=2,
         collectives=calls,
-        memory=timeline(blocks, [0, 1, 2, ~2], [2, 4]),
+        program=program(blocks, [0, 1, 2, ~2], [2, 4]),
         devices=(0,),
         findings=(note,),
         stopped_at=site("train.py:30"),

@@ -18,7 +18,7 @@ from fakerun.report import Report, build_report
 from fakerun.report.formats.text import render
 from fakerun.report.formats.text.style import FILE_WIDTH
 from fakerun.report.page.detail import Detail
-from tests.unit.records_by_hand import GIB, H100, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
+from tests.unit.records_by_hand import GIB, H100, block, collective, in_order, job, llama_8b_job, llama_8b_rank, program, run, site
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -53,10 +53,10 @@ def too_large_for_its_accelerator() -> Report:
 
 
 def four_ranks_of_which_three_fail() -> Report:
-    weights = timeline([block(GIB, Category.PARAMETER, shape=(16384, 16384), module="layer")], [0])
+    weights = program([block(GIB, Category.PARAMETER, shape=(16384, 16384), module="layer")], [0])
     calls = in_order([collective(CollectiveOp.BROADCAST, phase=Phase.OTHER)])
-    fine = RankRecord(rank=0, devices=(0,), steps=2, collectives=in_order([collective(step=0), collective(step=1)]), memory=weights)
-    failed = RankRecord(rank=1, devices=(1,), collectives=calls, memory=weights, failure=FAILURE)
+    fine = RankRecord(rank=0, devices=(0,), steps=2, collectives=in_order([collective(step=0), collective(step=1)]), program=weights)
+    failed = RankRecord(rank=1, devices=(1,), collectives=calls, program=weights, failure=FAILURE)
     killed = ProcessFailure(kind=FailureKind.SIGNAL, exception=None, message="killed by SIGKILL", exit_code=137)
     return build_report(
         job(ranks=(0, 1, 2, 3)),
@@ -67,7 +67,7 @@ def four_ranks_of_which_three_fail() -> Report:
 def many_ranks() -> Report:
     """The corners of a large mesh, others assumed, one rank with a failure of its own."""
     mesh = Mesh.of({"pp": 4, "dp": 256, "tp": 2})
-    weights = [timeline([block(size * GIB, Category.PARAMETER, module="layers.0", shape=(size, GIB // 4))], [0]) for size in (2, 1)]
+    weights = [program([block(size * GIB, Category.PARAMETER, module="layers.0", shape=(size, GIB // 4))], [0]) for size in (2, 1)]
 
     def simulated(rank: int, **fields: Any) -> RankRecord:
         groups = {"dp": tuple(range(rank // 512 * 512 + rank % 2, rank // 512 * 512 + 512, 2)), "tp": (rank // 2 * 2, rank // 2 * 2 + 1)}
@@ -78,7 +78,7 @@ def many_ranks() -> Report:
                 for name, ranks in groups.items()
             ]
         )
-        own = {"memory": weights[rank >= 512], "collectives": calls[: 2 * fields.get("steps", 2)], "steps": 2, **fields}
+        own = {"program": weights[rank >= 512], "collectives": calls[: 2 * fields.get("steps", 2)], "steps": 2, **fields}
         return RankRecord(rank=rank, mesh=mesh, devices=(rank % 8,), **own)
 
     records = [*map(simulated, (0, 3, 515)), simulated(5, steps=1, failure=FAILURE)]

@@ -15,7 +15,7 @@ from fakerun.report import Report, build_report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Findings, Section, Table, Traceback
 from fakerun.report.page.detail import Detail
-from tests.unit.records_by_hand import GIB, block, collective, in_order, job, llama_8b_job, llama_8b_rank, run, site, timeline
+from tests.unit.records_by_hand import GIB, block, collective, in_order, job, llama_8b_job, llama_8b_rank, program, run, site
 from tests.unit.test_report_formats_text import PAGES, many_ranks
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="ValueError: no")
@@ -131,7 +131,7 @@ def test_a_group_of_one_rank_is_not_ranks() -> None:
 def test_the_class_with_the_least_headroom_comes_first() -> None:
     """Each of ranks 0 and 1 allocates less than rank 2, but on one device."""
     peaks = (2 * GIB, 2 * GIB + 512, 3 * GIB)
-    records = [RankRecord(rank=rank, devices=(max(rank, 1),), memory=timeline([block(peak)], [0])) for rank, peak in enumerate(peaks)]
+    records = [RankRecord(rank=rank, devices=(max(rank, 1),), program=program([block(peak)], [0])) for rank, peak in enumerate(peaks)]
     rows = table(build_report(job(nproc_per_node=3), run(*records)), "Ranks").rows
     assert [row.cells[0] for row in rows] == ["1", "0", "2"]
 
@@ -182,8 +182,8 @@ def summary_of(report: Report) -> str:
 
 
 def report_of_rank(**fields: Any) -> Report:
-    weights = timeline([block(GIB, Category.PARAMETER, module="layer")], [0])
-    rank = RankRecord(rank=0, devices=(0,), memory=weights, **fields)
+    weights = program([block(GIB, Category.PARAMETER, module="layer")], [0])
+    rank = RankRecord(rank=0, devices=(0,), program=weights, **fields)
     return build_report(job(), run(rank), Gate(ignored=frozenset({FindingCode.MESH_RESIZED})))
 
 
@@ -216,7 +216,7 @@ def test_the_summary_counts_ranks_that_are_only_assumed() -> None:
 
 def test_as_many_tensors_as_asked_for() -> None:
     blocks = [block(GIB - i, Category.PARAMETER, module=f"layer{i}", shape=(i + 1,)) for i in range(12)]
-    report = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, memory=timeline(blocks, range(12)))))
+    report = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, program=program(blocks, range(12)))))
 
     def listed(detail: Detail) -> int:
         (peak,) = (each for each in page_of(report, detail).sections if each.title == "Allocated at the peak")

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from fakerun.records.memory import MemoryBlock, MemoryTimeline
+from fakerun.analysis.memory.timeline import MemoryTimeline
+from fakerun.records.memory import MemoryBlock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFootprint:
     """The allocated device memory of one rank, on one device or on all of its devices.
 
-    `peak_event` is the first event after which `peak_bytes` were allocated, `peak_block` the block that this event allocated;
-    both are None when nothing was ever allocated. `alive_at_peak` is in order of allocation.
+    `peak_event` is the first event after which `peak_bytes` were allocated, `peak_block` the block that this event allocated,
+    `peak_step` the training step in which it did; all are None when nothing was ever allocated. `alive_at_peak` is in order of allocation.
 
     `per_step_peak_bytes` has one entry for each completed step and counts what was alive at the step's start. What was
     allocated after the last completed step (a step cut short by a failure, an evaluation at the end of the script) is in
@@ -26,6 +27,7 @@ class MemoryFootprint:
     peak_bytes: int = 0
     peak_event: int | None = None
     peak_block: MemoryBlock | None = None
+    peak_step: int | None = None
     alive_at_peak: tuple[MemoryBlock, ...] = ()
     final_bytes: int = 0
     per_step_peak_bytes: tuple[int, ...] = ()
@@ -46,6 +48,7 @@ def footprint_of(timeline: MemoryTimeline) -> MemoryFootprint:
         peak_bytes=peak_bytes,
         peak_event=peak_event,
         peak_block=None if peak_event is None else timeline.blocks[timeline.events[peak_event]],
+        peak_step=None if peak_event is None else timeline.step_of(peak_event),
         alive_at_peak=() if peak_event is None else alive_after(timeline, peak_event),
         final_bytes=allocated[-1] if allocated else 0,
         per_step_peak_bytes=_per_step_peaks(timeline, allocated),

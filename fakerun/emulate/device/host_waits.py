@@ -14,11 +14,19 @@ class HostWaits:
 
     def __init__(self, context: EmulationContext) -> None:
         self._mailbox = context.mailbox
+        self._devices = context.devices
+        self._streams = context.streams
+        self._execution = context.execution
         self._incomplete: tuple[int, Sequence[int]] | None = None
 
     def never_completes(self, call: int, waits_for: Sequence[int]) -> None:
         """The communication call of that number, on the accelerator, waits for ever for these ranks. The first such call is what counts."""
         self._incomplete = self._incomplete or (call, waits_for)
+
+    def wait_for_current_stream(self) -> None:
+        """The host waits for what is queued on the current stream, as where it reads a value."""
+        self._execution.waited_for_stream(self._streams.current(self._devices.current), None)
+        self.wait()
 
     def wait(self) -> None:
         """The host waits for what is queued on the accelerator."""

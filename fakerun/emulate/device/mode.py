@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, CPP_ACCELERATOR, Devices
+from fakerun.emulate.device.executed_operations import ExecutedOperations
 from fakerun.emulate.device.foreach import elements_match, is_in_place_foreach
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
@@ -23,7 +24,7 @@ from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, S
 from fakerun.emulate.device.value_propagation import ValuePropagation
 from fakerun.emulate.unsupported.cuda_errors import cuda_error_for
 from fakerun.emulate.unsupported.torch_errors import sparse_gap
-from fakerun.records.observer import AllocationObserver
+from fakerun.records.observer import AllocationObserver, ExecutionObserver
 from fakerun.torch_private import (
     FAKE_DEVICE_ATTRIBUTE,
     PRIM_DEVICE,
@@ -69,11 +70,12 @@ class DeviceMode(FakeTensorMode):
     # Not FakeTensorMode's: with it, constructing the mode on a host without CUDA changes how torch.tensor lifts constants.
     avoid_device_init = True
 
-    def __init__(self, devices: Devices, allocations: AllocationObserver, host: HostPolicy) -> None:
+    def __init__(self, devices: Devices, allocations: AllocationObserver, execution: ExecutionObserver, host: HostPolicy) -> None:
         super().__init__(allow_non_fake_inputs=True)
         self.cache_enabled = False  # `_recipes` is the cache: torch's own costs more than most kernels, and is asked about what is new
         self.devices = devices
         self.allocations = allocations
+        self._executed = ExecutedOperations(execution, devices)
         self.host = host
         self.handlers: dict[Any, Handler] = {}
         self.active = True
@@ -82,7 +84,8 @@ class DeviceMode(FakeTensorMode):
         self.unknown: Handler = lambda func, args, kwargs: UNHANDLED
         self.known = KnownValues()
         self.mutations = MutatedArguments()
-        self._recipes: dict[tuple[Any, ...], Recipe | None] = {}
+        self._recipes: dict[tuple[Any, ...], tuple[Recipe | None, int]] = {}
+        """With the number of the operation."""
         self._propagation = ValuePropagation(self.known, self.mutations)
         self._strategies: dict[Any, Callable[..., Any]] = {}
         self._nested = 0
@@ -178,8 +181,6 @@ class DeviceMode(FakeTensorMode):
     # -- answering -----------------------------------------------------------------------------------------------------------------
 
     def _answer(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        # An observer of executed operations (see fakerun.records.observer) would be called here, with the result of the handler or
-        # of the simulation, unless `_nested`. The parts of operators that `_decompose` runs come here one by one.
         handler = self.handlers.get(func)
         if handler is not None:
             result = handler(func, args, kwargs)
@@ -221,7 +222,24 @@ class DeviceMode(FakeTensorMode):
         output = strategy(func, types, args, kwargs, signature)
         if not self._nested:
             self._propagation.propagate(func, *given, output)
+            if strategy != self._view:
+                self._execute(func, *given, signature)
         return output
+
+    def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Report an operator that a handler answered without simulating it, and that the device executes nevertheless."""
+        if not self._nested:
+            signature = Signature(func)
+            signature.add(args)
+            signature.add_named(dict(kwargs))
+            self._execute(func, args, kwargs, signature)
+
+    def _execute(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature) -> None:
+        """Report that the device executes the operator."""
+        number = signature.operation
+        if number is None:
+            number = self._executed.number(func, args, kwargs, signature.key)
+        self._executed.executed(number, signature.device or kwargs.get("device"))
 
     def _goes_to_accelerator(self, kwargs: dict[str, Any]) -> bool:
         """Whether the result is on an accelerator because of the operator's `device`, which then gets its ordinal."""
@@ -281,14 +299,17 @@ class DeviceMode(FakeTensorMode):
         """An operator whose result depends on metadata alone: run it once for each signature."""
         try:
             key = tuple(signature.key)
-            recipe = self._recipes.get(key)
+            known = self._recipes.get(key)
         except TypeError:  # an argument that cannot be hashed
             return self._run(func, types, args, kwargs, signature)
-        if recipe is None:
+        if known is None:
             output = self._run(func, types, args, kwargs, signature)
-            if key not in self._recipes:
-                self._recipes[key] = recipe_for(output, args)
+            signature.operation = self._executed.number(func, args, kwargs, key)
+            self._recipes[key] = recipe_for(output, args), signature.operation
             return output
+        recipe, signature.operation = known
+        if recipe is None:
+            return self._run(func, types, args, kwargs, signature)
         made: list[Any] = []
         output = recipe.make(self.wrap, args, made)
         if made and not self._nested:

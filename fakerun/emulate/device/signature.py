@@ -22,14 +22,18 @@ class ForeignTensorError(Exception):
 
 
 class Signature:
-    """The arguments of one operator call: a hashable key, whether a simulated tensor is among them, and which are real."""
+    """The arguments of one operator call: a hashable key, whether a simulated tensor is among them, on which device, and which are real."""
 
-    __slots__ = ("key", "real", "simulated")
+    __slots__ = ("device", "key", "operation", "real", "simulated")
 
     def __init__(self, func: Any) -> None:
         self.key = beginning_of_key(func)
         self.real: list[torch.Tensor] = []
         self.simulated = False
+        self.device: torch.device | None = None
+        """That of a simulated argument."""
+        self.operation: int | None = None
+        """The number of the operation, if it is known already."""
 
     def add(self, values: Sequence[Any]) -> None:
         """Describe positional arguments or the elements of a list."""
@@ -41,7 +45,8 @@ class Signature:
                 append(value.shape)
                 append(value.stride())
                 append(value.dtype)
-                append(value.fake_device)
+                self.device = value.fake_device
+                append(self.device)
             elif kind is list or kind is tuple:
                 append(kind)
                 append(len(value))

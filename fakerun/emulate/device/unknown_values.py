@@ -66,6 +66,7 @@ class UnknownValues:
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
+        self._host_waits.wait_for_current_stream()
         known, dtype = self._mode.known.of(args[0]), args[0].dtype
         if known is None:
             return self._checked("the value of a device tensor", dtype, placeholder_value(dtype))
@@ -111,6 +112,7 @@ class UnknownValues:
         if device is None or device.type == source.device.type:
             return UNHANDLED
         if device.type == "cpu" and type(source) is FakeTensor:
+            self._mode.executed(func, args, kwargs)
             received = self._to_host(source, kwargs.get("dtype") or source.dtype)
             if received is not UNHANDLED and kwargs.get("non_blocking"):
                 self._pinned.add(received)  # as ATen/native/TensorConversions.cpp does, so that the copy need not wait (2.13)
@@ -138,6 +140,7 @@ class UnknownValues:
         if type(target) is FakeTensor:
             if target.shape != source.shape:
                 return UNHANDLED
+            self._mode.executed(func, args, kwargs)
             values = self._mode.known.of(source)
             if values is not None:
                 self._mode.known.remember(target, values, assumed=self._mode.known.assumed(source))
@@ -146,6 +149,7 @@ class UnknownValues:
             return target
         if type(source) is not FakeTensor:
             return UNHANDLED
+        self._mode.executed(func, args, kwargs)
         values = self._read(source)
         if values is not None:
             return target.copy_(values)
@@ -166,7 +170,7 @@ class UnknownValues:
             raise UNKNOWN_SHAPE.error(
                 f"torch.ops.{func}", "it depends on the values of a large device tensor, which a dry run does not compute"
             )
-        self._host_waits.wait()
+        self._host_waits.wait_for_current_stream()
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_placeholder, (list(args), dict(kwargs)))
@@ -208,7 +212,7 @@ class UnknownValues:
 
     def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The values of a tensor that the script reads, if they are known or assumed."""
-        self._host_waits.wait()
+        self._host_waits.wait_for_current_stream()
         known = self._mode.known.of(tensor)
         if known is not None:
             self._note_assumed(self._mode.known.assumed(tensor))

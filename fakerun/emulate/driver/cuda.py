@@ -44,7 +44,7 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         cuda = torch.cuda
         patches.set_all(cuda, _presence(devices))
         patches.set_all(cuda, _properties(context))
-        patches.set_all(cuda, _work(context.part(StreamTable), GraphTable(context), context.part(HostWaits)))
+        patches.set_all(cuda, _work(context))
         random = random_state(devices)
         memory = memory_functions(context)
         for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
@@ -56,7 +56,7 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         _versions(patches, hardware)
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
         patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
-        patches.set(torch.Tensor, "record_stream", lambda self, stream: None)
+        patches.set(torch.Tensor, "record_stream", lambda self, stream: context.allocations.used_on_stream(self, stream.key))
         yield
 
 
@@ -131,9 +131,15 @@ def _properties(context: EmulationContext) -> dict[str, Any]:
     }
 
 
-def _work(streams: StreamTable, graphs: GraphTable, host_waits: HostWaits) -> dict[str, Any]:
+def _work(context: EmulationContext) -> dict[str, Any]:
+    streams, graphs, host_waits = context.part(StreamTable), GraphTable(context), context.part(HostWaits)
+
+    def synchronize(device: Any = None) -> None:
+        context.execution.synchronized(context.devices.index(device))
+        host_waits.wait()
+
     return {
-        "synchronize": lambda device=None: host_waits.wait(),
+        "synchronize": synchronize,
         "ipc_collect": lambda: None,
         "Stream": streams.Stream,
         "ExternalStream": streams.ExternalStream,

@@ -50,7 +50,7 @@ def memory_functions(context: EmulationContext) -> dict[str, Any]:
         "reset_accumulated_memory_stats": lambda device=None: None,
         "memory_stats": stats,
         "mem_get_info": info,
-        "empty_cache": lambda: None,
+        "empty_cache": context.execution.emptied_cache,
         "set_per_process_memory_fraction": lambda fraction, device=None: None,
         "get_per_process_memory_fraction": lambda device=None: 1.0,
         "get_allocator_backend": lambda: "native",

@@ -1,5 +1,6 @@
-"""CUDA streams and events of the simulated accelerator: all work completes when it is issued."""
+"""CUDA streams and events of the simulated accelerator: who waits for whom is recorded; all work completes when it is issued."""
 
+from collections import defaultdict
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -7,39 +8,66 @@ import torch
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
+from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.unsupported.gaps import EVENT_HANDLES
+from fakerun.records.observer import StreamKey
+
+_STREAMS_PER_POOL = 32
+"""Streams that a device has for each priority, used in turn (kStreamsPerPool, c10/cuda/CUDAStream.cpp)."""
+
+_PRIORITIES = 4
+"""Of which torch has pools (max_compile_time_stream_priorities, c10/cuda/CUDAStream.h): 0 and the higher ones -1, -2 and -3."""
+
+_DEFAULT_ID = 0
 
 
 class StreamTable:
-    """The default and the current stream of each device, and the classes that a script makes streams and events of."""
+    """The streams of each device, which of them are current, and the classes that a script makes streams and events of."""
 
     def __init__(self, context: EmulationContext) -> None:
         self.devices = context.devices
-        self._default: dict[int, Any] = {}
-        self._current: dict[int, Any] = {}
-        self._made = 0
+        self.execution = context.execution
+        self.host_waits = context.part(HostWaits)
+        self._current = context.streams
+        self._made: defaultdict[tuple[int, int], int] = defaultdict(int)
+        """How many streams were made, by device and priority."""
         self.Stream: Any = type("Stream", (_Stream,), {"table": self})
         self.ExternalStream: Any = type("ExternalStream", (_ExternalStream, self.Stream), {"table": self})
-        self.Event = Event
+        self.Event: Any = type("Event", (_Event,), {"table": self})
 
-    def next_id(self) -> int:
-        """A number for a new stream; the default one has 0."""
-        self._made += 1
-        return self._made
+    def next_id(self, device: int, priority: int) -> int:
+        """The identity of the next stream of the device's pool for that priority."""
+        level = min(max(-priority, 0), _PRIORITIES - 1)
+        made = self._made[device, level]
+        self._made[device, level] = made + 1
+        return _stream_id(level, made % _STREAMS_PER_POOL)
 
     def default(self, device: Any = None) -> Any:
-        index = self.devices.index(device)
-        if index not in self._default:
-            self._default[index] = self.Stream(index, stream_id=0)
-        return self._default[index]
+        return self._stream(self._current.default(self.devices.index(device)))
 
     def current(self, device: Any = None) -> Any:
-        index = self.devices.index(device)
-        return self._current.get(index) or self.default(index)
+        return self._stream(self._current.current(self.devices.index(device)))
 
     def set_current(self, stream: Any) -> None:
         if stream is not None:
-            self._current[stream.device_index] = stream
+            self._current.make_current(stream.key)
+
+    def make_current(self, stream: StreamKey) -> None:
+        self._current.make_current(stream)
+
+    def key(self, stream: Any) -> StreamKey:
+        """The key of a stream; of None that of the current one of the current device."""
+        key: StreamKey = self._current.current(self.devices.current) if stream is None else stream.key
+        return key
+
+    def _stream(self, key: StreamKey) -> Any:
+        device, priority, index = key
+        return self.Stream(device, priority, stream_id=_DEFAULT_ID if index is None else _stream_id(-priority, index))
+
+
+def _stream_id(level: int, index: int) -> int:
+    """As c10/cuda/CUDAStream.cpp makes it (`makeStreamId`): the place in the pool, the pool (1 is that of priority 0), and a final 1."""
+    return index << 5 | (level + 1) << 1 | 1
 
 
 class _Stream:
@@ -50,28 +78,43 @@ class _Stream:
     def __init__(
         self, device: Any = None, priority: int = 0, *, stream_id: int | None = None, device_index: int | None = None, **kwargs: Any
     ) -> None:
-        stream_id = self.table.next_id() if stream_id is None else stream_id
         self.device_index = self.table.devices.index(device if device_index is None else device_index)
+        stream_id = self.table.next_id(self.device_index, priority) if stream_id is None else stream_id
         self.device = torch.device(ACCELERATOR, self.device_index)
         self.stream_id = self.cuda_stream = self.native_handle = stream_id
         self.device_type = 1
         self.priority = priority
-        self._outer: list[Any] = []  # the streams that were current when this one was entered, which may be nested
+        self._outer: list[StreamKey] = []  # the streams that were current when this one was entered, which may be nested
+
+    @property
+    def key(self) -> StreamKey:
+        if self.stream_id == _DEFAULT_ID:
+            return self.device_index, 0, None
+        level = (self.stream_id >> 1 & 0xF) - 1
+        if self.stream_id & 1 and 0 <= level < _PRIORITIES and self.stream_id >> 5 < _STREAMS_PER_POOL:
+            return self.device_index, -level, self.stream_id >> 5
+        return self.device_index, 0, self.stream_id  # made elsewhere: its address
 
     def query(self) -> bool:
         return True
 
     def synchronize(self) -> None:
-        """All work is complete."""
+        """The host waits for the stream."""
+        self.table.execution.waited_for_stream(self.key, None)
+        self.table.host_waits.wait()
 
     def wait_event(self, event: Any) -> None:
-        """It is complete already."""
+        """The stream waits for the event."""
+        event.wait(self)
 
     def wait_stream(self, stream: Any) -> None:
-        """It is idle."""
+        """The stream waits for what is queued on another."""
+        self.table.execution.waited_for_stream(stream.key, self.key)
 
     def record_event(self, event: Any = None) -> Any:
-        return event if event is not None else Event()
+        event = self.table.Event() if event is None else event
+        event.record(self)
+        return event
 
     def is_capturing(self) -> bool:
         return False
@@ -90,12 +133,12 @@ class _Stream:
         return f"<torch.cuda.Stream device={self.device} cuda_stream={self.cuda_stream:#x}>"
 
     def __enter__(self) -> Self:
-        self._outer.append(self.table.current(self.device_index))
+        self._outer.append(self.table.current(self.device_index).key)
         self.table.set_current(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.table.set_current(self._outer.pop())
+        self.table.make_current(self._outer.pop())
 
 
 class _ExternalStream(_Stream):
@@ -105,23 +148,32 @@ class _ExternalStream(_Stream):
         super().__init__(device, stream_id=stream_ptr)
 
 
-class Event:
+class _Event:
     """Replaces `torch.cuda.Event`. It completes when it is recorded, because fakerun simulates no time."""
+
+    table: ClassVar[StreamTable]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.cuda_event = 0
+        self._recording: int | None = None
+        """The number of its last recording."""
 
     def record(self, stream: Any = None) -> None:
-        """It completes at once."""
+        self._recording = self.table.execution.recorded_event(self.table.key(stream))
 
     def wait(self, stream: Any = None) -> None:
-        """It is complete already."""
+        """A stream waits for the event; CUDA ignores one that was never recorded."""
+        if self._recording is not None:
+            self.table.execution.waited_for_event(self._recording, self.table.key(stream))
 
     def query(self) -> bool:
         return True
 
     def synchronize(self) -> None:
-        """It is complete already."""
+        """The host waits for the event."""
+        if self._recording is not None:
+            self.table.execution.waited_for_event(self._recording, None)
+        self.table.host_waits.wait()
 
     def ipc_handle(self) -> NoReturn:
         raise EVENT_HANDLES.error()
@@ -133,7 +185,7 @@ class Event:
     def __repr__(self) -> str:
         return "<torch.cuda.Event 0x0>"
 
-    def elapsed_time(self, end: "Event") -> float:
+    def elapsed_time(self, end: "_Event") -> float:
         """Milliseconds between two events: a placeholder, since no time passes."""
         return 1.0
 

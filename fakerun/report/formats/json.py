@@ -10,7 +10,7 @@ from typing import Any
 from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
-from fakerun.records.memory import Category, MemoryBlock
+from fakerun.records.memory import Category
 from fakerun.records.run import Blocked, ProcessFailure
 from fakerun.report.formats.json_document import (
     SCHEMA_VERSION,
@@ -150,7 +150,7 @@ def _memory(rank: RankReport, detail: Detail) -> MemoryDocument:
         "final_allocated_bytes": footprint.final_bytes,
         "usable_bytes": device.fit.usable_bytes,
         "headroom_bytes": device.fit.headroom_bytes,
-        "peak_at": None if footprint.peak_block is None else _peak(footprint.peak_block),
+        "peak_at": _peak(device),
         "at_peak": _categories(device),
         "per_step_peak_bytes": list(footprint.per_step_peak_bytes),
         "unfinished_step_peak_bytes": footprint.unfinished_step_peak_bytes,
@@ -160,8 +160,11 @@ def _memory(rank: RankReport, detail: Detail) -> MemoryDocument:
     }
 
 
-def _peak(block: MemoryBlock) -> PeakDocument:
-    return {"step": block.step, "phase": block.phase.value, "module": block.module, "call_site": _call_site(block.call_site)}
+def _peak(device: DeviceMemory) -> PeakDocument | None:
+    block, step = device.footprint.peak_block, device.footprint.peak_step
+    if block is None or step is None:
+        return None
+    return {"step": step, "phase": block.phase.value, "module": block.module, "call_site": _call_site(block.call_site)}
 
 
 def _categories(device: DeviceMemory) -> CategoriesDocument:

@@ -23,7 +23,7 @@ def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: i
         return (Section(title=title, blocks=(Prose(text="no device memory was allocated"),)),)
     which = f" on cuda:{device.cuda_index}" if len(rank.devices) > 1 else ""
     facts = (
-        Fact(label="peak", values=_peak(f"{format_bytes(footprint.peak_bytes)}{which}", footprint.peak_block)),
+        Fact(label="peak", values=_peak(f"{format_bytes(footprint.peak_bytes)}{which}", footprint, footprint.peak_block)),
         Fact(label="at the end", values=(format_bytes(footprint.final_bytes),)),
     )
     remark, verdicts = _verdicts(rank, hardware)
@@ -76,10 +76,10 @@ def _verdict(rank: RankReport, fit: MemoryFit, hardware: Accelerator) -> Prose:
     return Prose(text=f"fits{until}: {peak} of {usable} ({hardware}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
 
 
-def _peak(amount: str, block: MemoryBlock) -> tuple[str, ...]:
+def _peak(amount: str, footprint: MemoryFootprint, block: MemoryBlock) -> tuple[str, ...]:
     """How much, on which device, in which step and phase, in which module and on which line."""
     where = f"at {block.call_site}" if block.call_site else ""
-    return tuple(filter(None, (f"{amount} in step {block.step}", block.phase, block.module, where)))
+    return tuple(filter(None, (f"{amount} in step {footprint.peak_step}", block.phase, block.module, where)))
 
 
 def _step_peaks(footprint: MemoryFootprint) -> Series:

@@ -51,7 +51,7 @@ def _row(each: ClassReport) -> Row:
             *((each.mesh_box,) if each.mesh_box else ()),
             _status(each),
             format_bytes(device.footprint.peak_bytes),
-            f"step {block.step}, {block.phase}" if block else "-",
+            f"step {device.footprint.peak_step}, {block.phase}" if block else "-",
             format_bytes(each.headroom_bytes),
             str(each.last_step.calls),
             format_bytes(each.last_step.bus_bytes),

@@ -1,0 +1,99 @@
+"""Tells the observer which operations the device executes: an operator with the metadata of its arguments, each distinct one once."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.records.observer import ExecutionObserver
+from fakerun.torch_private import FakeTensor, schema_of
+
+aten = torch.ops.aten
+
+NOTHING = -1
+"""The number of what executes nothing on the device."""
+
+_WITHOUT_KERNEL = frozenset(
+    {
+        aten._local_scalar_dense, aten._reshape_alias, aten._unsafe_view, aten.alias, aten.detach, aten.detach_,
+        aten.empty, aten.empty_like, aten.empty_permuted, aten.empty_strided, aten.lift_fresh, aten.new_empty,
+        aten.new_empty_strided, aten.resize_, aten.set_, aten.squeeze_, aten.t_, aten.transpose_,
+        aten.unsqueeze_,
+    }
+)  # fmt: skip
+"""Operators that only allocate, read or describe memory."""
+
+
+_NUMBERS = ("number", "float", "str")
+_TYPES_LEFT_OUT = frozenset({*_NUMBERS, *(f"{kind}[{of}]" for kind in ("List", "Optional") for of in _NUMBERS)})
+_NAMES_LEFT_OUT = frozenset(
+    {
+        "device", "end", "generator", "index", "layout", "memory_format", "padding_idx", "pin_memory", "rank", "start", "storage_offset",
+    }
+)  # fmt: skip
+"""Arguments that do not change the amount of work, and that differ between ranks which do the same: places and values."""
+
+
+class ExecutedOperations:
+    """Numbers operations and reports their execution."""
+
+    def __init__(self, observer: ExecutionObserver, devices: Devices) -> None:
+        self._observer = observer
+        self._devices = devices
+        self._numbers: dict[Hashable, int] = {}
+
+    def number(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], key: Sequence[Any]) -> int:
+        """The number of the operation; `key` says the same as the arguments, and is faster to look up."""
+        try:
+            hashed = tuple(key)
+            known = self._numbers.get(hashed)
+        except TypeError:  # an argument that cannot be hashed
+            return self._new(func, args, kwargs)
+        if known is None:
+            known = self._numbers[hashed] = self._new(func, args, kwargs)
+        return known
+
+    def executed(self, number: int, device: torch.device | None) -> None:
+        """The operation was queued on the current stream of the device; None is the current device."""
+        if number != NOTHING:
+            index = None if device is None else device.index
+            self._observer.executed(number, self._devices.current if index is None else index)
+
+    def _new(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+        if getattr(func, "is_view", False) or getattr(func, "overloadpacket", None) in _WITHOUT_KERNEL:
+            return NOTHING
+        declared = schema_of(func).arguments
+        given = (*zip(declared, args, strict=False), *((each, kwargs[each.name]) for each in declared if each.name in kwargs))
+        described = (f"{each.name}={_text(value)}" if each.kwarg_only else _text(value) for each, value in given if _matters(each, value))
+        return self._observer.operation(str(func), ", ".join(described))
+
+
+def _matters(argument: Any, value: Any) -> bool:
+    """Whether an argument of an operator, by its schema and value, says how much work there is."""
+    return value is not None and str(argument.type) not in _TYPES_LEFT_OUT and argument.name not in _NAMES_LEFT_OUT
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return _tensor_text(value)
+    if isinstance(value, (list, tuple)) and any(isinstance(each, torch.Tensor) for each in value):
+        return f"[{', '.join(_runs(value))}]"
+    return str(value)
+
+
+def _runs(values: Sequence[Any]) -> Iterator[str]:
+    """The elements of a list of tensors, equal neighbours together: `float32[8] x 3`."""
+    for text, run in groupby(map(_text, values)):
+        count = len(tuple(run))
+        yield f"{text} x {count}" if count > 1 else text
+
+
+def _tensor_text(tensor: torch.Tensor) -> str:
+    """`bfloat16[8,4]`; with strides in braces if the tensor is not contiguous, and with the device if it is on the host."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    sizes = ",".join(map(str, tensor.shape))
+    strides = "" if tensor.layout is not torch.strided or tensor.is_contiguous() else f"{{{','.join(map(str, tensor.stride()))}}}"
+    on_host = "" if type(tensor) is FakeTensor and tensor.fake_device.type == ACCELERATOR else "@cpu"
+    return f"{dtype}[{sizes}]{strides}{on_host}"

@@ -1,0 +1,176 @@
+"""DeviceProgram: what the host of one rank asked of its devices, in the order in which it asked.
+
+Allocated and reserved memory, the timeline of the streams and the pictures of both are derived from it. A training loop asks the same again
+and again: an instruction that occurs often is stored once, and refers to what came before it by how long ago that was, so that each round
+of a loop is the same sequence of numbers.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fakerun.records.memory import MemoryBlock
+
+
+class Opcode(StrEnum):
+    """What an instruction asks for; each comment says what its `operand` and its `stream` are."""
+
+    ALLOCATE = "allocate"
+    """operand: the number of the block in `DeviceProgram.blocks`, which also has the stream."""
+    FREE = "free"
+    """operand: how many blocks were allocated after the one that is freed."""
+    RECORD_STREAM = "record_stream"
+    """The block is in use on `stream`, too: `Tensor.record_stream`. operand: as of FREE."""
+    EXECUTE = "execute"
+    """operand: the number of the operation in `DeviceProgram.operations`; stream: where it is queued."""
+    COMMUNICATE = "communicate"
+    """The next communication call of the rank that is on a device is issued. stream: the current one, for whose work the call waits."""
+    WAIT_FOR_CALL = "wait_for_call"
+    """stream waits for a communication call. operand: how many calls were issued after it."""
+    RECORD_EVENT = "record_event"
+    """An event that completes when the work queued on `stream` until now has."""
+    WAIT_FOR_EVENT = "wait_for_event"
+    """stream waits for an event. operand: how many events were recorded after it."""
+    WAIT_FOR_STREAM = "wait_for_stream"
+    """stream waits for all work queued on another. operand: the number of the other stream."""
+    SYNCHRONIZE_EVENT = "synchronize_event"
+    """The host waits for an event. operand: how many events were recorded after it."""
+    SYNCHRONIZE_STREAM = "synchronize_stream"
+    """The host waits for `stream`."""
+    SYNCHRONIZE = "synchronize"
+    """The host waits for a device. operand: its ordinal."""
+    EMPTY_CACHE = "empty_cache"
+    """The allocator gives what it holds in reserve back to all devices."""
+    BEGIN_PHASE = "begin_phase"
+    """operand: the position of the phase in `Phase`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One request to a device. `Opcode` tells what the numbers are."""
+
+    opcode: Opcode
+    operand: int = 0
+    stream: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStream:
+    """A CUDA stream of the device with this ordinal: the default one (`index` None), or one of the pool of its priority."""
+
+    device: int
+    priority: int = 0
+    index: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operator and the metadata of its arguments, as text: `aten.mm.default(bfloat16[8192,4096], bfloat16[4096,4096])`."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceProgram:
+    """The instructions of a rank: `order` has their numbers in `instructions`, in which each occurs once, as they were issued.
+
+    `step_ends[k]` is the number of entries of `order` up to the end of training step k; what comes after the last belongs to a step that
+    was not completed.
+    """
+
+    blocks: tuple[MemoryBlock, ...] = ()
+    """Every kind of allocation once."""
+    operations: tuple[Operation, ...] = ()
+    streams: tuple[DeviceStream, ...] = ()
+    instructions: tuple[Instruction, ...] = ()
+    order: tuple[int, ...] = ()
+    step_ends: tuple[int, ...] = ()
+
+    def issued(self) -> Iterator[Instruction]:
+        """The instructions as they were issued."""
+        return map(self.instructions.__getitem__, self.order)
+
+
+def check_program(program: DeviceProgram) -> None:
+    """Check the numbers of a program that was read.
+
+    Raises:
+        ValueError: an instruction refers to something that is not there, or the end of a step to an instruction.
+    """
+    if program.order and not 0 <= min(program.order) <= max(program.order) < len(program.instructions):
+        raise ValueError("an instruction is issued that is not there")
+    if not all(0 <= end <= len(program.order) for end in program.step_ends):
+        raise ValueError("a step ends at an instruction that is not there")
+    if not all(0 <= block.stream < len(program.streams) for block in program.blocks):
+        raise ValueError("a block is allocated on a stream that is not there")
+    limits = {Opcode.ALLOCATE: len(program.blocks), Opcode.EXECUTE: len(program.operations), Opcode.WAIT_FOR_STREAM: len(program.streams)}
+    for instruction in program.instructions:
+        if instruction.operand < 0 or instruction.operand >= limits.get(instruction.opcode, instruction.operand + 1):
+            raise ValueError(f"{instruction.opcode.value} refers to something that is not there")
+        if instruction.stream and not 0 <= instruction.stream < len(program.streams):
+            raise ValueError(f"{instruction.opcode.value} is on a stream that is not there")
+    _check_ages(program)
+
+
+def _check_ages(program: DeviceProgram) -> None:
+    """Check that what is referred to by its age has come before, and that no block is freed twice."""
+    aged = {
+        Opcode.RECORD_STREAM: Opcode.ALLOCATE,
+        Opcode.WAIT_FOR_CALL: Opcode.COMMUNICATE,
+        Opcode.WAIT_FOR_EVENT: Opcode.RECORD_EVENT,
+        Opcode.SYNCHRONIZE_EVENT: Opcode.RECORD_EVENT,
+    }
+    counted = dict.fromkeys((Opcode.ALLOCATE, Opcode.COMMUNICATE, Opcode.RECORD_EVENT), 0)
+    freed: set[int] = set()
+    for instruction in program.issued():
+        opcode = instruction.opcode
+        if opcode in counted:
+            counted[opcode] += 1
+        elif opcode is Opcode.FREE:
+            block = counted[Opcode.ALLOCATE] - 1 - instruction.operand
+            if block < 0 or block in freed:
+                raise ValueError("a block is freed that is not allocated")
+            freed.add(block)
+        elif opcode in aged and instruction.operand >= counted[aged[opcode]]:
+            raise ValueError(f"{opcode.value} refers to something that has not happened")
+
+
+def program_of(
+    blocks: Sequence[MemoryBlock],
+    sequence: Iterable[int | Instruction],
+    *,
+    operations: Sequence[Operation] = (),
+    streams: Sequence[DeviceStream] = (),
+    step_ends: Sequence[int] = (),
+) -> DeviceProgram:
+    """The program of a sequence in which `i >= 0` allocates `blocks[i]`, the next one, and `~i` frees it; `step_ends` count its entries."""
+    kinds: dict[MemoryBlock, int] = {}
+    numbers: dict[Instruction, int] = {}
+    allocations: dict[int, int] = {}
+    frees: dict[int, int] = {}
+    order = []
+    allocated = 0
+    for item in sequence:
+        if type(item) is not int:
+            number = numbers.setdefault(item, len(numbers))  # type: ignore[arg-type]
+        elif item >= 0:
+            kind = kinds.setdefault(blocks[item], len(kinds))
+            if (known := allocations.get(kind)) is None:
+                known = allocations[kind] = numbers.setdefault(Instruction(Opcode.ALLOCATE, kind), len(numbers))
+            number = known
+            allocated += 1
+        else:
+            age = allocated + item  # `~i` is -1 - i
+            if (known := frees.get(age)) is None:
+                known = frees[age] = numbers.setdefault(Instruction(Opcode.FREE, age), len(numbers))
+            number = known
+        order.append(number)
+    return DeviceProgram(
+        blocks=tuple(kinds),
+        operations=tuple(operations),
+        streams=tuple(streams),
+        instructions=tuple(numbers),
+        order=tuple(order),
+        step_ends=tuple(step_ends),
+    )
