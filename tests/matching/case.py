@@ -41,7 +41,7 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A program, and the only error that it must cause; `says` are parts of its message.
+    """A program, and the only error that it must cause, and its twin without it; `says` are parts of the error's message.
 
     `besides` are codes of expected warnings. With `no_majority`, the ranks in the finding are a convention. `blocked` are
     the ranks whose host waits for ever.
@@ -58,18 +58,26 @@ class Case:
     no_majority: bool = False
     blocked: tuple[int, ...] = ()
 
-
-@dataclass(frozen=True, kw_only=True)
-class Bug(Case):
-    """A class of bugs: a program with it, and its twin without it."""
+    @property
+    def directory(self) -> Path:
+        raise NotImplementedError
 
     @property
     def program(self) -> Program:
-        return Program(path=BUGS / self.name / "bug.py")
+        return Program(path=self.directory / "bug.py")
 
     @property
     def twin(self) -> Program:
-        return Program(path=BUGS / self.name / "fixed.py")
+        return Program(path=self.directory / "fixed.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bug(Case):
+    """A class of bugs."""
+
+    @property
+    def directory(self) -> Path:
+        return BUGS / self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,5 +87,5 @@ class Report(Case):
     at: str
 
     @property
-    def program(self) -> Program:
-        return Program(path=REPORTS / f"{self.name}.py")
+    def directory(self) -> Path:
+        return REPORTS / self.name

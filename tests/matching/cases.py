@@ -120,6 +120,46 @@ REPORTS = (
         says=("root 0", "root 1"),
         no_majority=True,
     ),
+    Report(
+        name="pytorch_44957",
+        at="pytorch/pytorch/issues/44957",
+        world_size=4,
+        code=FindingCode.MISSING_COLLECTIVE,
+        ranks=(1,),
+        says=("float32[33]",),
+    ),
+    Report(
+        name="autocast_386",
+        at="alan-turing-institute/autocast/pull/386",
+        world_size=4,
+        code=FindingCode.EXTRA_COLLECTIVE,
+        ranks=(0,),
+        says=("barrier",),
+    ),
+    Report(
+        name="lightning_19106",
+        at="Lightning-AI/pytorch-lightning/issues/19106",
+        world_size=4,
+        code=FindingCode.MISSING_COLLECTIVE,
+        ranks=(2,),
+        says=("float32[]",),
+    ),
+    Report(
+        name="colossalai_1175",
+        at="hpcaitech/ColossalAI/pull/1175",
+        world_size=4,
+        code=FindingCode.UNEVEN_STEPS,
+        ranks=(2,),
+        says=("2 steps", "the others 3"),
+    ),
+    Report(
+        name="automodel_2468",
+        at="NVIDIA-NeMo/Automodel/pull/2468",
+        world_size=4,
+        code=FindingCode.UNEVEN_STEPS,
+        ranks=(1,),
+        says=("2 steps", "the others 3"),
+    ),
 )
 
 LEGAL = ("equal_counts", "list_and_tensor", "messages_both_ways", "own_steps", "uneven_all_to_all")

@@ -20,12 +20,14 @@ a short example of its bug, of which it knows nothing; the line is marked with `
 
 ## Classes of bugs
 
-Beside each program is its twin, `fixed.py`, of which nothing may be found; it differs in a line or two.
+Beside each program is its twin, `fixed.py`, of which nothing may be found; it differs in a few lines.
 
 | Program | The bug | Ranks | Found |
 |---|---|---|---|
 {bugs}
 ## Public reports
+
+The twin has the mend that the report has, or one like it.
 
 | Report | The bug | Ranks | Found |
 |---|---|---|---|
@@ -44,7 +46,7 @@ def page() -> str:
         bugs=_rows((f"[{bug.name}](bugs/{bug.name}/bug.py)", bug.program.description, str(bug.world_size), found(bug)) for bug in BUGS),
         reports=_rows(
             (
-                f"[{report.program.path.stem}](reports/{report.name}.py)",
+                f"[{report.name}](reports/{report.name}/bug.py)",
                 linked_to_the_report(report),
                 str(report.world_size),
                 found(report),

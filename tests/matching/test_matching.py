@@ -12,19 +12,18 @@ from fakerun.errors import ExitCode
 from fakerun.records.finding_code import Severity
 from tests.matching import case as declared
 from tests.matching import table
-from tests.matching.case import BUG_MARK, PEER_MARK, Bug, Report
+from tests.matching.case import BUG_MARK, PEER_MARK, Case
 from tests.matching.cases import BUGS, LEGAL, REPORTS
 from tests.matching.commands import Commands, Verdict
 
-EVERY_BUG = [pytest.param(bug, id=bug.name) for bug in BUGS]
-EVERY_CASE = [*EVERY_BUG, *(pytest.param(report, id=report.name) for report in REPORTS)]
+EVERY_CASE = [pytest.param(case, id=case.name) for case in (*BUGS, *REPORTS)]
 
 MOST_LINES, MOST_LINES_OF_A_REPORT = 40, 50
 MOST_CHANGED_LINES = 4
 
 
 @pytest.mark.parametrize("case", EVERY_CASE)
-def test_the_bug_is_found_and_nothing_else(case: Bug | Report, verdict: Verdict) -> None:
+def test_the_bug_is_found_and_nothing_else(case: Case, verdict: Verdict) -> None:
     assert verdict.status == case.status, verdict.stderr
     of_ranks = [finding for finding in verdict.findings if finding.severity is not Severity.NOTE and finding.code not in case.besides]
     found = [(finding.code, finding.severity, finding.ranks, str(finding.call_site)) for finding in of_ranks]
@@ -35,8 +34,8 @@ def test_the_bug_is_found_and_nothing_else(case: Bug | Report, verdict: Verdict)
         assert words in of_ranks[0].message
 
 
-@pytest.mark.parametrize("case", EVERY_BUG)
-def test_its_twin_is_fine(case: Bug, fakerun: Commands) -> None:
+@pytest.mark.parametrize("case", EVERY_CASE)
+def test_its_twin_is_fine(case: Case, fakerun: Commands) -> None:
     verdict = fakerun.verdict(case.twin.path, case.world_size)
     assert verdict.status == ExitCode.OK, verdict.stderr
     assert not [finding for finding in verdict.findings if finding.severity is Severity.ERROR or finding.code == case.code]
@@ -52,8 +51,8 @@ def test_legal_programs_have_no_findings(name: str, fakerun: Commands) -> None:
 # ---- The suite itself
 
 
-@pytest.mark.parametrize("case", EVERY_BUG)
-def test_the_twin_differs_in_a_few_lines(case: Bug) -> None:
+@pytest.mark.parametrize("case", EVERY_CASE)
+def test_the_twin_differs_in_a_few_lines(case: Case) -> None:
     kinds = [line[:1] for line in ndiff(case.program.code, case.twin.code) if line[:1] in "+-"]
     assert 0 < max(kinds.count("+"), kinds.count("-")) <= MOST_CHANGED_LINES
 
@@ -68,7 +67,7 @@ def test_a_program_is_a_short_example_that_knows_nothing_of_fakerun(path: Path) 
 
 def test_every_program_is_in_the_suite() -> None:
     assert sorted(path.name for path in declared.BUGS.iterdir() if path.is_dir()) == sorted(bug.name for bug in BUGS)
-    assert sorted(path.stem for path in declared.REPORTS.glob("*.py")) == sorted(report.name for report in REPORTS)
+    assert sorted(path.name for path in declared.REPORTS.iterdir() if path.is_dir()) == sorted(report.name for report in REPORTS)
     assert sorted(path.stem for path in declared.LEGAL.glob("*.py")) == sorted(LEGAL)
 
 

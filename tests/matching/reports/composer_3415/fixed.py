@@ -1,0 +1,26 @@
+"""All ranks take as many samples as the one with the fewest has."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, TensorDataset
+
+dist.init_process_group("nccl")
+rank = dist.get_rank()
+torch.cuda.set_device(rank)
+model = DistributedDataParallel(nn.Linear(16, 4).cuda(), device_ids=[rank])
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+SAMPLES = [20, 24]  # that the rank's node has prepared
+loader = DataLoader(TensorDataset(torch.randn(min(SAMPLES), 16)), batch_size=4)
+
+for (batch,) in loader:
+    samples = torch.tensor(len(batch), device="cuda")
+    dist.all_reduce(samples)
+    loss = model(batch.cuda()).square().sum() / samples
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+dist.destroy_process_group()

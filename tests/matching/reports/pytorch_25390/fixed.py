@@ -1,0 +1,24 @@
+"""All ranks make both groups, and each uses its own."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+dist.init_process_group("cpu:gloo,cuda:nccl")
+rank = dist.get_rank()
+torch.cuda.set_device(rank)
+torch.manual_seed(rank)
+model = nn.Linear(5, 4, bias=False).cuda()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+for _ in range(2):
+    order = torch.randperm(4) if rank == 0 else torch.zeros(4, dtype=torch.int64)
+    dist.broadcast(order, src=0)
+    groups = [dist.new_group(order[start : start + 2].tolist()) for start in (0, 2)]
+    pair = groups[0 if rank in order[:2] else 1]
+    model(torch.randn(4, 5, device="cuda")).square().mean().backward()
+    dist.all_reduce(model.weight.grad, group=pair)
+    optimizer.step()
+    optimizer.zero_grad()
+
+dist.destroy_process_group()
