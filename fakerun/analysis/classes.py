@@ -1,6 +1,6 @@
 """Classes of ranks: the ranks of a class have equal fingerprints, and one of them represents the class.
 
-A fingerprint covers the schedule of communication calls (`records.schedule`), the device program, the number of steps, the failure,
+A fingerprint covers the schedule of communication calls (`records.schedule`), the memory timeline, the number of steps, the failure,
 and where the rank is blocked.
 Ranks that were not simulated belong to the class of their representative, in a field of their own.
 """
@@ -9,13 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from fakerun.analysis.memory.timeline import timeline_of
+from fakerun.records.device_program import DeviceProgram
 from fakerun.records.run import AssumedRanks, Blocked, ProcessFailure, RankRecord
 from fakerun.records.schedule import calls_of
 
 Value = TypeVar("Value")
 
 Fingerprint = tuple[int, int, int, ProcessFailure | None, Blocked | None]
-"""Equal for ranks of one class: numbers of the schedule and of the device program, steps, the failure, where it is blocked."""
+"""Equal for ranks of one class: numbers of the schedule and of the memory timeline, steps, the failure, where it is blocked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +55,20 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._schedules: _Interning[object] = _Interning()
-        self._programs: _Interning[object] = _Interning()
+        self._timelines: _Interning[object] = _Interning()
+        self._timeline_of_program: dict[int, tuple[int, DeviceProgram]] = {}
 
     def of(self, record: RankRecord) -> Fingerprint:
         schedule = self._schedules.number(calls_of(record.rank, record.collectives).schedule)
         blocked = record.blocked and replace(record.blocked, waits_for=())  # each waits for its own neighbour
-        return schedule, self._programs.number(record.program), record.steps, record.failure, blocked
+        return schedule, self._timeline(record.program), record.steps, record.failure, blocked
+
+    def _timeline(self, program: DeviceProgram) -> int:
+        """The number of what the program allocates and frees. Ranks of one class may wait in other places: one reads its loss to log it."""
+        known = self._timeline_of_program.get(id(program))
+        if known is None:
+            known = self._timeline_of_program[id(program)] = (self._timelines.number(timeline_of(program)), program)
+        return known[0]
 
 
 class _Interning(Generic[Value]):

@@ -1,21 +1,16 @@
 """The dry run of a case: all its ranks under the fakerun command."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests.commands import fakerun
 from tests.compatibility.case import Case
 from tests.oracles.programs import CallIdentity
 from tests.oracles.torchrun import tuples
-
-REPOSITORY = Path(__file__).parents[2]
-TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +33,9 @@ def dry_run(case: Case) -> DryRun:
     options = ("--nproc-per-node", str(case.world_size), "--ranks", "all", *mesh, "--steps", str(case.steps), "--format", "json")
     with TemporaryDirectory() as directory:
         arguments = (argument.format(directory=directory) for argument in case.args)
-        command = (sys.executable, "-m", "fakerun", *options, str(case.path), *arguments)
-        result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-    assert result.returncode == 0, f"{' '.join(command[2:])} ended with {result.returncode}:\n{result.stderr}\n{result.stdout}"
+        command = (*options, str(case.path), *arguments)
+        result = fakerun(*command)
+    assert result.returncode == 0, f"fakerun {' '.join(command)} ended with {result.returncode}:\n{result.stderr}\n{result.stdout}"
     report = json.loads(result.stdout)
     return DryRun(ranks=tuple(report["ranks"]), findings=frozenset(finding["code"] for finding in report["findings"]))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fakerun.hardware.catalogue import accelerator_names
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 from tests.oracles.torchrun import torchrun
 
 PROGRAMS = REPOSITORY / "tests" / "programs"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 

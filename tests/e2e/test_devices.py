@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 
 PROGRAMS = REPOSITORY / "tests" / "programs"
 GIB = 2**30

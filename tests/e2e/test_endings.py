@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 
 KILLED = """
 import os, signal, torch

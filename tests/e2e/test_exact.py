@@ -8,7 +8,7 @@ import pytest
 from fakerun.analysis.memory.footprint import alive_after
 from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.records.memory import Category
-from tests.e2e.fakerun_command import Dry, dry_run
+from tests.commands import Dry, dry_run
 from tests.oracles.formulas import Footprint
 from tests.oracles.programs import PROGRAMS, CallIdentity, Program, identity, real_runs
 from tests.shared_results import SharedResults

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 
 SCRIPT = """
 import torch

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import started
 
 PROGRAM = "tests/programs/set_order.py"
 
 
 def report_of(*options: str, expected: int) -> dict[str, Any]:
-    result = fakerun(*options, "--world-size", "2", "--format", "json", PROGRAM)
+    result = started(*options, "--world-size", "2", "--format", "json", PROGRAM)
     assert result.returncode == expected, result.stderr
     report: dict[str, Any] = json.loads(result.stdout)
     return report

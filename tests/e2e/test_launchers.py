@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 
 PROGRAM = REPOSITORY / "tests" / "programs" / "started_by_srun.py"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 from tests.shared_results import SharedResults
 
 PIPELINE = REPOSITORY / "tests" / "programs" / "pipeline_of_many.py"

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 
 PROGRAM = "tests/programs/own_mesh_names.py"
 

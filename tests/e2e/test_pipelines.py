@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import fakerun
 from tests.compatibility.cases.model_parallel import (
     IN_A_LOOP,
     IN_A_ROW,
@@ -17,7 +18,6 @@ from tests.compatibility.cases.model_parallel import (
     pipeline_messages_from_2_15,
     stage_owners,
 )
-from tests.e2e.fakerun_command import fakerun
 from tests.oracles.programs import installed_torch
 
 PROGRAM = "tests/programs/pipeline_by_schedule.py"

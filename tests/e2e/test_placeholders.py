@@ -2,7 +2,7 @@
 
 import json
 
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 
 PROGRAMS = REPOSITORY / "tests" / "programs"
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 
 PROGRAM = "tests/programs/to_in_backward.py"
 TENSOR_BYTES = 512

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 from tests.e2e.test_ranks_exchange_values import VALUE_EXCHANGE
 
 PREAMBLE = """import torch, torch.distributed as dist

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 from tests.oracles.torchrun import torchrun
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from fakerun.launch import JobRun, RankServer, open_run_directory, run_jobs
 from fakerun.records.finding_code import Severity
 from fakerun.report import build_report
 from fakerun.report.model import Report
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 from tests.shared_results import SharedResults
 
 PROGRAMS = Path("tests/programs/ranks_singled_out")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.e2e.fakerun_command import REPOSITORY, fakerun
+from tests.commands import REPOSITORY, fakerun
 
 SCHEMA = REPOSITORY / "docs" / "schema" / "report.schema.json"
 

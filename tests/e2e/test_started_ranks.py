@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 
 
 def test_spawned_ranks_are_simulated() -> None:

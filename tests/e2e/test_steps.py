@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 
 PROGRAMS = "tests/programs"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.fakerun_command import REPOSITORY, TIMEOUT_S
+from tests.commands import REPOSITORY, TIMEOUT_S
 
 PROGRAMS = Path(__file__).parent / "programs"
 MOST_LINES = 60

@@ -14,7 +14,7 @@ from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.records.collective import CollectiveOp
 from fakerun.records.memory import Category
 from fakerun.records.run import RankRecord
-from tests.e2e.fakerun_command import dry_run
+from tests.commands import dry_run
 
 pytest.importorskip("torchtitan")
 

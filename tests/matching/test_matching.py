@@ -14,7 +14,7 @@ from tests.matching import case as declared
 from tests.matching import table
 from tests.matching.case import BUG_MARK, PEER_MARK, Case
 from tests.matching.cases import BUGS, LEGAL, REPORTS
-from tests.matching.commands import Commands, Verdict
+from tests.matching.verdict import Verdict, verdict_on
 
 EVERY_CASE = [pytest.param(case, id=case.name) for case in (*BUGS, *REPORTS)]
 
@@ -35,15 +35,15 @@ def test_the_bug_is_found_and_nothing_else(case: Case, verdict: Verdict) -> None
 
 
 @pytest.mark.parametrize("case", EVERY_CASE)
-def test_its_twin_is_fine(case: Case, fakerun: Commands) -> None:
-    verdict = fakerun.verdict(case.twin.path, case.world_size)
+def test_its_twin_is_fine(case: Case) -> None:
+    verdict = verdict_on(case.twin.path, case.world_size)
     assert verdict.status == ExitCode.OK, verdict.stderr
     assert not [finding for finding in verdict.findings if finding.severity is Severity.ERROR or finding.code == case.code]
 
 
 @pytest.mark.parametrize("name", LEGAL)
-def test_legal_programs_have_no_findings(name: str, fakerun: Commands) -> None:
-    verdict = fakerun.verdict(declared.LEGAL / f"{name}.py", 4)
+def test_legal_programs_have_no_findings(name: str) -> None:
+    verdict = verdict_on(declared.LEGAL / f"{name}.py", 4)
     assert verdict.status == ExitCode.OK, verdict.stderr
     assert not [finding for finding in verdict.findings if finding.severity is not Severity.NOTE]
 

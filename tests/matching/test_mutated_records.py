@@ -14,8 +14,8 @@ from fakerun.records.collective import P2P_OPS
 from fakerun.records.finding_code import Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
-from tests.matching.commands import Commands
 from tests.matching.record_changes import CHANGES, Change, in_place
+from tests.matching.verdict import verdict_of
 from tests.shared_results import SharedResults
 
 PROGRAMS = {
@@ -33,9 +33,9 @@ Ranks = tuple[RankRecord, ...]
 
 
 @pytest.fixture(params=PROGRAMS)
-def ranks(request: pytest.FixtureRequest, fakerun: Commands, shared_results: SharedResults) -> Ranks:
+def ranks(request: pytest.FixtureRequest, shared_results: SharedResults) -> Ranks:
     """What the ranks of a program did."""
-    return shared_results.get(f"ranks of {request.param}", lambda: fakerun.run(*PROGRAMS[request.param]).ranks)
+    return shared_results.get(f"ranks of {request.param}", lambda: verdict_of(*PROGRAMS[request.param]).ranks)
 
 
 def test_nothing_is_found_before_the_change(ranks: Ranks) -> None:

@@ -15,7 +15,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import GroupCreation, RankRecord
 from tests.matching.case import Bug, Report
 from tests.matching.cases import BUGS, REPORTS
-from tests.matching.commands import Verdict
+from tests.matching.verdict import Verdict
 
 OF_ONE_RANK = {"cpu-tensor", "non-member"}
 """Findings of the simulation of a rank, which no other rank is needed for."""

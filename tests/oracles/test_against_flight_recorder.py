@@ -21,7 +21,7 @@ from fakerun.records.finding_code import FindingCode, RecorderVerdict, Severity
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.records.store import RecordStore
 from fakerun.testing import with_dist
-from tests.e2e.fakerun_command import fakerun
+from tests.commands import fakerun
 from tests.oracles.flight_recorder import MATCHED, MESSAGES_DIFFER, NOT_ALL_JOINING, Library, Verdict, verdicts
 from tests.unit.records_by_hand import collective, in_order
 

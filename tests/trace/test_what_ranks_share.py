@@ -66,9 +66,14 @@ def uneven_parts(world: FakeWorld) -> None:
     rows.redistribute(world.mesh, [Shard(0)] * world.mesh.ndim).to_local().clone()
 
 
+def offset_by_rank(world: FakeWorld) -> None:
+    torch.ones(4, device="cuda") - world.rank
+
+
 ALL = [[0, 1, 2, 3]]
 PROGRAMS: dict[str, tuple[Callable[[FakeWorld], None], dict[str, Any], list[list[int]]]] = {
     "shards in two ways": (shards, {"mesh": "2x2"}, ALL),
+    "a number of each rank": (offset_by_rank, {}, ALL),
     "pairs made by all": (pairs_made_by_all, {}, ALL),
     "pairs made apart": (pairs_made_apart, {}, ALL),
     "a ring": (ring, {}, ALL),

@@ -6,7 +6,7 @@ import pytest
 
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.records.collective import CollectiveOp
-from fakerun.records.device_program import DeviceProgram
+from fakerun.records.device_program import DeviceProgram, Instruction, Opcode
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
@@ -44,6 +44,15 @@ def test_findings_do_not_distinguish_classes() -> None:
 
 def test_equal_timelines_need_not_be_one_object() -> None:
     assert len(rank_classes([RankRecord(rank=rank, program=DeviceProgram(step_ends=(0,))) for rank in range(3)])) == 1
+
+
+def test_ranks_that_wait_in_other_places_are_one_class() -> None:
+    """Rank 0 reads its loss to log it."""
+    memory = program([block(512)], [0, ~0])
+    logs = Instruction(Opcode.SYNCHRONIZE_STREAM)
+    first = replace(memory, instructions=(*memory.instructions, logs), order=(*memory.order, 2))
+    ranks = [RankRecord(rank=0, program=first), *(RankRecord(rank=rank, program=memory) for rank in (1, 2))]
+    assert [each.simulated for each in rank_classes(ranks)] == [(0, 1, 2)]
 
 
 def test_assumed_ranks_are_in_the_class_of_their_representative() -> None:

@@ -72,7 +72,10 @@ class ExecutedOperations:
 
 def _matters(argument: Any, value: Any) -> bool:
     """Whether an argument of an operator, by its schema and value, says how much work there is."""
-    return value is not None and str(argument.type) not in _TYPES_LEFT_OUT and argument.name not in _NAMES_LEFT_OUT
+    kind = str(argument.type)
+    if "Tensor" in kind:
+        return isinstance(value, (torch.Tensor, list, tuple))  # a number may stand for a tensor
+    return value is not None and kind not in _TYPES_LEFT_OUT and argument.name not in _NAMES_LEFT_OUT
 
 
 def _text(value: Any) -> str:

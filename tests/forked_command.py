@@ -2,7 +2,7 @@
 
 `python forked_command.py` is that process. It reads one request per line of stdin, a JSON object, and answers with one on stdout:
 
-{"args": [...], "cwd": ..., "stdout": FILE, "stderr": FILE} -> {"status": ...}
+{"args": [...], "cwd": ..., "environment": {...}, "stdout": FILE, "stderr": FILE} -> {"status": ...}
 
 A command does what the real one does, except that its fork server is forked too instead of started. The real command and its server take
 three seconds to start, which would dominate a suite of many small programs.
@@ -22,7 +22,7 @@ from fakerun.cli.app import main
 from fakerun.launch.server import ForkServer, server_environment
 from fakerun.rank import __main__ as rank_server
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 
 class _Forked:
@@ -50,6 +50,9 @@ class ReadyForkServer(ForkServer):
         if pid == 0:
             ours.close()
             os.setsid()
+            for number in (signal.SIGTERM, signal.SIGHUP):  # which the command handles, and a new process does not
+                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             for descriptor in (1, 2):
                 os.dup2(log.fileno(), descriptor)
             os.environ.clear()
@@ -74,6 +77,11 @@ def serve() -> None:
 def _run(request: Mapping[str, object]) -> None:
     signal.alarm(TIMEOUT_S)
     os.chdir(str(request["cwd"]))
+    environment = request["environment"]
+    assert isinstance(environment, dict)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _write_to(Path(str(request["stdout"])), 1)
     _write_to(Path(str(request["stderr"])), 2)
     ForkServer.start = ReadyForkServer.start  # type: ignore[method-assign]
