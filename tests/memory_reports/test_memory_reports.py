@@ -9,7 +9,7 @@ from fakerun.analysis.memory.breakdown import by_tensor
 from fakerun.errors import ExitCode
 from fakerun.records.finding_code import FindingCode, Severity
 from tests.matching.case import BUG_MARK, Program
-from tests.matching.commands import Commands, Verdict
+from tests.matching.verdict import Verdict, verdict_of
 from tests.memory_reports import case as declared
 from tests.memory_reports import table
 from tests.memory_reports.case import Report
@@ -22,14 +22,14 @@ MOST_CHANGED_LINES = 8
 SHOWN_TENSORS = 5
 
 
-def _run(fakerun: Commands, report: Report, program: Program) -> Verdict:
+def _run(report: Report, program: Program) -> Verdict:
     options = ("--world-size", str(report.world_size), "--hardware", report.hardware, "--steps", "1000")
-    return fakerun.run(program.path.name, *options, cwd=program.path.parent)
+    return verdict_of(program.path.name, *options, cwd=program.path.parent)
 
 
 @pytest.mark.parametrize("report", EVERY_REPORT)
-def test_the_memory_is_seen_for_what_it_is(report: Report, fakerun: Commands) -> None:
-    verdict = _run(fakerun, report, report.program)
+def test_the_memory_is_seen_for_what_it_is(report: Report) -> None:
+    verdict = _run(report, report.program)
     assert verdict.status == (ExitCode.FINDINGS if report.exceeds else ExitCode.OK), verdict.stderr
     assert report.held.nbytes(verdict.ranks) == report.bug_bytes
     largest = by_tensor(report.held.footprint(verdict.ranks).alive_at_peak)[:SHOWN_TENSORS]
@@ -43,8 +43,8 @@ def test_the_memory_is_seen_for_what_it_is(report: Report, fakerun: Commands) ->
 
 
 @pytest.mark.parametrize("report", EVERY_REPORT)
-def test_the_twin_does_not_hold_it(report: Report, fakerun: Commands) -> None:
-    verdict = _run(fakerun, report, report.twin)
+def test_the_twin_does_not_hold_it(report: Report) -> None:
+    verdict = _run(report, report.twin)
     assert verdict.status == ExitCode.OK, verdict.stderr
     assert report.held.nbytes(verdict.ranks) == report.fixed_bytes
     assert not [finding for finding in verdict.findings if finding.severity is not Severity.NOTE]
