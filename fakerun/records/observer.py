@@ -37,6 +37,9 @@ class AllocationObserver(Protocol):
         `derived` is whether the operation read a simulated tensor. If not, it created the tensors from no input or from host data.
         """
 
+    def copied(self, source: Tensor, copy: Tensor) -> None:
+        """An operation copied all elements of one simulated tensor into another one, which it may have made."""
+
     def communication_buffers(self, tensors: Sequence[Tensor]) -> None:
         """These tensors hold only what was or will be communicated (FSDP's gathered parameters)."""
 

@@ -39,6 +39,11 @@ _STRENGTH = {
 }
 """A block with several categories keeps the strongest."""
 
+_GUESSES = (Category.TEMPORARY, Category.INPUT)
+"""What a block is taken for when nothing is known but how and when it was made."""
+
+_KEPT = (Category.PARAMETER, Category.GRADIENT, Category.OPTIMIZER_STATE, Category.BUFFER)
+
 
 @dataclass(slots=True)
 class _Block:
@@ -59,6 +64,8 @@ class _Block:
     """The number of the block; an empty one has none."""
     pinned: bool = False
     """Holds gathered data and lives only for that: its category is final."""
+    copy_of: "_Block | None" = None
+    """What the script copied into it outside of forward, backward and optimizer steps."""
 
     def freeze(self, device: int) -> MemoryBlock:
         """As a record; `device` is the ordinal of the block's device."""
@@ -144,6 +151,14 @@ class MemoryTrace:
             block = self._first_look(tensor, derived)
             live[address] = _Storage(weakref.ref(storage, partial(self._died, address)), self._allocate(block), block)
 
+    def copied(self, source: torch.Tensor, copy: torch.Tensor) -> None:
+        """Remember what the script copies by itself: at the end `categorise_copies` says of what kind both are."""
+        if source.numel() != copy.numel() or self._point.phase() is not Phase.OTHER:
+            return
+        for original, other in zip(self._blocks_of(source), self._blocks_of(copy), strict=False):
+            if other is not original and other.copy_of is None:
+                other.copy_of = original
+
     def optimizer_stepped(self) -> None:
         self._optimizer_step_ends.append(len(self._program))
         self._journal.optimizer_stepped()
@@ -184,6 +199,21 @@ class MemoryTrace:
         for block in self._blocks_of(tensor):
             if block.category is Category.TEMPORARY and block.phase is Phase.OTHER:
                 self._set_category(block, Category.INPUT, block.module)
+
+    def categorise_copies(self) -> None:
+        """A copy of what is kept (an average of the weights in a dictionary) is of that kind.
+
+        So is, the other way round, what was made from nothing or read from a file and then copied into a parameter or an optimizer's
+        state: a checkpoint that was loaded onto the device, a model before it was sharded.
+        """
+        copies = [block for block in self._blocks if block.copy_of is not None]
+        for copy in copies:  # in order of allocation: a copy of a copy comes after it
+            if copy.category in _GUESSES and copy.copy_of is not None and copy.copy_of.category in _KEPT:
+                self._set_category(copy, copy.copy_of.category, copy.module)
+        for copy in reversed(copies):
+            source = copy.copy_of
+            if source is not None and source.category is Category.INPUT and copy.category in (Category.PARAMETER, Category.OPTIMIZER_STATE):
+                self._set_category(source, copy.category, source.module)
 
     def _set_category(self, block: _Block, category: Category, module: str | None) -> None:
         if block.category is category and block.module == module:

@@ -80,6 +80,7 @@ class RankTrace:
         """Look at what is still there."""
         self._categories.categorise_all_modules()
         self._categories.categorise_gradients(self.steps.optimizers)
+        self.memory.categorise_copies()
 
     @property
     def event_count(self) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,7 +259,7 @@ def test_fully_sharded(reshard: bool, simulate: Simulate) -> None:
     assert (found[Category.PARAMETER], found[Category.GRADIENT], found[Category.OPTIMIZER_STATE]) == (shard, shard, 2 * shard)
     whole = [block for block in timeline_of(simulation.record(None).program).blocks if block.nbytes == WIDTH * WIDTH * 4]
     assert {(block.phase.value, block.category.value) for block in whole} == {
-        ("other", "input"),  # before it was sharded
+        ("other", "parameter"),  # before it was sharded
         ("forward", "communication"),
         ("backward", "temporary"),  # gradients before they are reduced
         ("backward", "communication"),  # what is reduced
@@ -417,3 +418,63 @@ def test_a_model_of_which_a_part_is_called(simulation: Simulation) -> None:
     autoencoder["encoder"](torch.randn(BATCH, WIDTH, device="cuda"))
     assert live_bytes(simulation)[Category.PARAMETER] == held_bytes(autoencoder.parameters())
     assert {block.module for block in blocks(simulation, 2 * WIDTH, WIDTH)} == {"decoder"}
+
+
+COPIES_OF_WEIGHTS: dict[str, Callable[[nn.Module], Any]] = {
+    "clones": lambda model: [weight.clone().detach() for weight in model.parameters()],
+    "clones without gradients": lambda model: {name: weight.detach().clone() for name, weight in model.named_parameters()},
+    "copies of the state": lambda model: deepcopy({name: value for name, value in model.state_dict().items() if "weight" in name}),
+    "in another precision": lambda model: [weight.detach().double() for weight in model.parameters()],
+    "filled later": lambda model: [torch.empty_like(weight).copy_(weight.detach()) for weight in model.parameters()],
+    "copies of copies": lambda model: [weight.detach().clone().clone() for weight in model.parameters()],
+}
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=name) for name, make in COPIES_OF_WEIGHTS.items()])
+@pytest.mark.parametrize("called_before", [False, True])
+def test_copies_of_the_weights_outside_of_modules(simulation: Simulation, make: Callable[[nn.Module], Any], called_before: bool) -> None:
+    model = nn.Linear(WIDTH, WIDTH, bias=False).cuda()
+    if called_before:
+        model(torch.ones(BATCH, WIDTH).cuda()).sum().backward()
+    average = make(model)
+    model(torch.ones(BATCH, WIDTH).cuda()).sum().backward()
+    used = live_bytes(simulation)
+    assert used[Category.PARAMETER] == held_bytes([*model.parameters(), *leaves(average)])
+    assert used[Category.GRADIENT] == held_bytes(weight.grad for weight in model.parameters())
+
+
+def test_copies_of_gradients(simulation: Simulation) -> None:
+    model = nn.Linear(WIDTH, WIDTH, bias=False).cuda()
+    model(torch.ones(BATCH, WIDTH).cuda()).sum().backward()
+    kept = [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+    assert live_bytes(simulation)[Category.GRADIENT] == held_bytes([*kept, *(weight.grad for weight in model.parameters())])
+
+
+def test_copies_that_are_no_weights(simulation: Simulation) -> None:
+    model = nn.Linear(WIDTH, WIDTH, bias=False).cuda()
+    batch = torch.ones(BATCH, WIDTH).cuda()
+    model(batch.clone()).sum().backward()
+    half = batch[: BATCH // 2].clone()
+    with torch.no_grad():
+        model.weight.copy_(torch.zeros((), device="cuda"))
+    assert live_bytes(simulation)[Category.PARAMETER] == held_bytes(model.parameters())
+    assert category_of(simulation, *half.shape) == "temporary"
+    assert "parameter" not in {block.category.value for block in (*blocks(simulation), *blocks(simulation, *batch.shape))}
+
+
+def test_a_checkpoint_on_the_device(simulation: Simulation, tmp_path: Path) -> None:
+    """Loaded without `map_location` it takes the memory of the weights and of the optimizer's state once more."""
+    model = nn.Linear(WIDTH, WIDTH, bias=False).cuda()
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(BATCH, WIDTH).cuda()).sum().backward()
+    optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "checkpoint.pt")
+    loaded = torch.load(tmp_path / "checkpoint.pt", map_location="cuda:1")
+    model.load_state_dict(loaded["model"])
+    optimizer.load_state_dict(loaded["optimizer"])
+    optimizer.step()
+    elsewhere = [block for block in live(simulation) if block.device == 1 and block.nbytes > 512]
+    assert sorted((block.category.value, block.nbytes) for block in elsewhere) == [
+        *[("optimizer_state", 4 * WIDTH * WIDTH)] * 2,
+        ("parameter", 4 * WIDTH * WIDTH),
+    ]

@@ -1,7 +1,7 @@
 """What DistributedDataParallel does in C++ with its process group besides communicating.
 
 Its check that all ranks have the same model issues the same collectives, without comparing values. Its log is not written: where the
-backend is gloo, C++ takes the backend for a ProcessGroupGloo and asks it for its number of threads (torch/csrc/distributed/c10d/logger.cpp).
+backend is gloo, C++ takes it for a ProcessGroupGloo and asks for its number of threads (torch/csrc/distributed/c10d/logger.cpp).
 """
 
 from collections.abc import Iterator, Sequence

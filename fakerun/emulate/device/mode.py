@@ -56,6 +56,9 @@ UNHANDLED = object()
 _ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach.default, aten.alias.default}
 """Operators that return a view although their schema does not say so, or so frequent ones that reading the schema would cost time."""
 
+_COPYING = {aten.clone.default, aten._to_copy.default}
+"""Operators that return a copy of their first argument."""
+
 
 class DeviceMode(FakeTensorMode):
     """Simulates device work in this thread. Owns the handlers and the cache of results."""
@@ -222,9 +225,16 @@ class DeviceMode(FakeTensorMode):
         output = strategy(func, types, args, kwargs, signature)
         if not self._nested:
             self._propagation.propagate(func, *given, output)
+            if func in _COPYING:
+                self.copied(args[0], output)
             if strategy != self._view:
                 self._execute(func, *given, signature)
         return output
+
+    def copied(self, source: Any, copy: Any) -> None:
+        """Report that the device copied a tensor; nothing if one of the two is on the host."""
+        if not self._nested and type(source) is FakeTensor and type(copy) is FakeTensor:
+            self.allocations.copied(source, copy)
 
     def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Report an operator that a handler answered without simulating it, and that the device executes nevertheless."""

@@ -141,6 +141,7 @@ class UnknownValues:
             if target.shape != source.shape:
                 return UNHANDLED
             self._mode.executed(func, args, kwargs)
+            self._mode.copied(source, target)
             values = self._mode.known.of(source)
             if values is not None:
                 self._mode.known.remember(target, values, assumed=self._mode.known.assumed(source))
