@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import VERIFY_PARAMETERS
+from fakerun.torch_private import LOG_CONSTRUCTION, VERIFY_PARAMETERS
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def simulated_ddp(_: EmulationContext) -> Iterator[None]:
 
     with Patches() as patches:
         patches.set(*VERIFY_PARAMETERS, verify)
-        patches.set(dist.Logger, "set_construction_data_and_log", lambda logger, *args: None)
+        patches.set(*LOG_CONSTRUCTION, lambda logger, *args: None)
         yield
 
 
