@@ -385,6 +385,14 @@ class FindingCode(StrEnum):
         "The check is assumed to pass.",
         "Treat the check as not made: on real data it may fail.",
     )
+    UNWRITTEN_MEMORY = (
+        "unwritten-memory",
+        Severity.WARNING,
+        "Memory read that was never written",
+        "The script makes a tensor with torch.empty and reads more of it than was written. What it holds is whatever the allocator's block "
+        "held before; integers are assumed to be 0.",
+        "Make the tensor with torch.zeros, or write all of it.",
+    )
     ASSUMED_FINITE = (
         "assumed-finite",
         Severity.NOTE,

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fakerun.errors import EmulationGapError
 from fakerun.rank.simulation import Simulation
 from tests.in_process import Simulate
 
@@ -71,6 +72,42 @@ def test_a_store_that_the_script_creates_waits_for_no_rank(simulate: Simulate, i
     dist.init_process_group("nccl", store=store, rank=1, world_size=4)
     dist.all_reduce(torch.ones(2, device="cuda"))
     assert [finding.code for finding in simulation.seen().findings] == ["local-store"]
+
+
+WAITS: dict[str, Callable[[Any], object]] = {
+    "get": lambda store: store.get("key"),
+    "wait": lambda store: store.wait(["mine", "key"]),
+    "wait for a time": lambda store: store.wait(["key"], timedelta(seconds=600)),
+    "multi_get": lambda store: store.multi_get(["mine", "key"]),
+}
+STORES_OF_A_RANK: dict[str, Callable[[], Any]] = {
+    "default": lambda: dist.distributed_c10d._get_default_store(),
+    "TCPStore": lambda: dist.TCPStore("another-host", 29517, 4, False),
+    "HashStore": lambda: dist.PrefixStore("a", dist.PrefixStore("b", dist.HashStore())),
+}
+
+
+@pytest.mark.parametrize("store", STORES_OF_A_RANK)
+@pytest.mark.parametrize("wait", WAITS)
+def test_waiting_for_a_key_that_another_rank_sets_ends_the_run(simulate: Simulate, store: str, wait: str) -> None:
+    simulate(rank=1, nproc_per_node=4)
+    dist.init_process_group("nccl")
+    made = STORES_OF_A_RANK[store]()
+    made.set("mine", "value")
+    made.wait(["mine"])
+    assert (made.get("mine"), made.multi_get(["mine"])) == (b"value", [b"value"])
+    with pytest.raises(EmulationGapError, match=r"Waiting for the key 'key' of a store, .* is not emulated: .* broadcast_object_list"):
+        WAITS[wait](made)
+
+
+def test_a_store_in_a_file_is_shared_and_waits(simulate: Simulate, tmp_path: Path) -> None:
+    simulate(rank=1, nproc_per_node=4)
+    store = dist.FileStore(str(tmp_path / "store"), 4)
+    dist.FileStore(str(tmp_path / "store"), 4).set("key", "value")
+    assert store.get("key") == b"value"
+    store.set_timeout(timedelta(milliseconds=10))
+    with pytest.raises(RuntimeError, match="Timeout"):
+        store.get("other")
 
 
 @pytest.mark.skipif(torch.__version__ < "2.13", reason="torch 2.11 does not check the rank")

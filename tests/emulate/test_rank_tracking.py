@@ -179,6 +179,13 @@ FORMS = {
     "dist.group.WORLD.rank() == 3": ["rank == 3", 0],
     "dist.get_node_local_rank() == 3": ["local_rank == 3", 0],
     "dist.get_group_rank(dist.group.WORLD, rank) == 3": ["rank == 3", 0],
+    # Devices.
+    "torch.cuda.set_device(local_rank) or torch.cuda.current_device() == 3": ["local_rank == 3", 0],
+    "torch.cuda.set_device(local_rank) or torch.accelerator.current_device_index() == 3": ["local_rank == 3", 0],
+    "torch.device('cuda', local_rank).index == 3": ["local_rank == 3", 0],
+    "torch.ones(2, device=f'cuda:{local_rank}').device.index in (3, 5)": ["local_rank in [3, 5]", 1],
+    "torch.cuda.set_device(local_rank) or torch.ones(2, device='cuda').device.index == torch.cuda.current_device()": [],
+    "torch.cuda.set_device(0) or torch.cuda.current_device() == 3": [],
 }
 """An expression: the tests that it makes, each with its outcome."""
 
@@ -212,6 +219,19 @@ UNFOLLOWED = {
     "open(f'part_{rank}.txt') if os.path.isdir('x') else os.path.exists(f'./part_{rank}.txt')": "text",
     "__import__('pathlib').Path('parts', str(rank), 'x.txt').exists()": "text",
     "next(iter(torch.utils.data.DistributedSampler(range(99))), None)": "index",
+    "{rank} & {3, 4}": "index",
+    "{rank, 3} == {3}": "index",
+    "frozenset([rank]) <= frozenset({3})": "index",
+    "set((rank, 4)).issubset([3])": "index",
+    "{3, 4}.isdisjoint([rank])": "index",
+    "frozenset({3, 4}).issuperset((rank,))": "index",
+    "{3, 4}.intersection([rank])": "index",
+    "bin(rank).count('1') == 1": "text",
+    "hex(rank) == '0x3'": "text",
+    "chr(65 + local_rank) == 'A'": "text",
+    "__import__('re').match('3', str(rank))": "text",
+    "__import__('math').log2(rank + 1) > 3": "argument",
+    "__import__('math').gcd(rank, 4) == 4": "argument",
     "round(rank / 8)": "argument",
     "rank.bit_length()": "argument",
     "[0] * rank": "argument",

@@ -5,18 +5,22 @@ Each does what the operation does; the names are those by which `rewriting.py` c
 
 import functools
 import itertools
+import math
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
+from fakerun.emulate.rank_tracking.tables import MAX_CLASSES, is_followed, plain, read, report_value
 from fakerun.emulate.rank_tracking.tables import contains as _contains
-from fakerun.emulate.rank_tracking.tables import is_followed, plain, read, report_value
 from fakerun.emulate.rank_tracking.text import RankText, joined
 from fakerun.emulate.rank_tracking.tracker import active, note
 from fakerun.emulate.rank_tracking.values import FOLLOWED, RankFloat, RankInt, follow, whole
 from fakerun.records.rank_function import RankOperation
 
-__all__ = ["callee", "contains", "item", "join", "key", "method", "percent", "seed", "slice_of"]
+__all__ = ["callee", "contains", "index_of", "item", "join", "key", "method", "percent", "seed", "set_of", "slice_of"]
 
 join = joined
 key = plain
@@ -35,6 +39,21 @@ def item(table: Any, place: Any) -> Any:
     if active.tracker is not None and is_followed(place):
         return read(table, place, table.__getitem__, active.tracker, sys._getframe(1))
     return table[place]
+
+
+def set_of(*entries: Any) -> set[Any]:
+    """`{a, b}`."""
+    if any(map(is_followed, entries)):
+        note("index")
+    return {*entries}
+
+
+def index_of(owner: Any) -> Any:
+    """`owner.index`. A device's is the number that the rank has on its node, where it is the same: no device knows what it was made of."""
+    found, tracker = owner.index, active.tracker
+    if tracker is None or type(owner) is not torch.device or found != tracker.values[RankOperation.LOCAL_RANK]:
+        return found
+    return follow(found, tracker.expressions.leaf(RankOperation.LOCAL_RANK), tracker, sys._getframe(1))
 
 
 def percent(text: Any, values: Any) -> Any:
@@ -68,8 +87,8 @@ def method(owner: Any, name: str) -> Any:
     following = _METHODS.get((type(owner), name))
     if following is None:
         return own
-    if following is _joined:
-        return functools.partial(_joined, own)
+    if following in (_joined, _compared):
+        return functools.partial(following, own)
 
     def follows(*args: Any, **more: Any) -> Any:
         if active.tracker is None or not (any(map(is_followed, args)) or any(map(is_followed, more.values()))):
@@ -119,6 +138,44 @@ def _joined(own: Any, parts: Any) -> Any:
     between = [own.__self__] * (2 * len(texts) - 1)
     between[::2] = texts
     return joined(*between)
+
+
+def _compared(own: Any, *others: Any) -> Any:
+    """A set that C compares with the entries of other collections."""
+    small = [other for other in others if isinstance(other, _SMALL) and len(other) <= MAX_CLASSES]
+    if any(any(map(is_followed, other)) for other in small):
+        note("index")
+    return own(*others)
+
+
+_SMALL = (list, tuple, set, frozenset)
+
+
+def _set(kind: Any, *entries: Any) -> Any:
+    """`set(entries)`."""
+    if entries and isinstance(entries[0], _SMALL) and len(entries[0]) <= MAX_CLASSES and any(map(is_followed, entries[0])):
+        note("index")
+    return kind(*entries)
+
+
+def _computed(own: Any, *numbers: Any) -> Any:
+    """What C computes of numbers."""
+    if any(map(is_followed, numbers)):
+        note("argument")
+        return own(*map(plain, numbers))
+    return own(*numbers)
+
+
+def _written(own: Any, number: Any) -> Any:
+    """What C writes of a number."""
+    return RankText.of(own(plain(number)), None) if is_followed(number) else own(number)
+
+
+def _searched(own: Any, *args: Any, **more: Any) -> Any:
+    """A text in which C looks for a pattern."""
+    if any(map(is_followed, args)):
+        note("text")
+    return own(*args, **more)
 
 
 def _int(value: Any = 0, *base: Any, **more: Any) -> Any:
@@ -187,6 +244,16 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     type: _type,
     range: _range,
     itertools.islice: _islice,
+    **{kind: functools.partial(_set, kind) for kind in (set, frozenset)},
+    **{write: functools.partial(_written, write) for write in (bin, hex, oct, chr)},
+    **{search: functools.partial(_searched, search) for search in (re.match, re.fullmatch, re.search)},
+    **{
+        compute: functools.partial(_computed, compute)
+        for compute in (
+            *(math.gcd, math.lcm, math.log, math.log2, math.log10),
+            *(math.isqrt, math.factorial, math.comb, math.perm),
+        )
+    },
 }
 
 _PLAIN_TYPES: dict[type, type] = {RankInt: int, RankFloat: float, RankText: str}
@@ -202,4 +269,9 @@ _METHODS: dict[tuple[type, str], Callable[..., Any]] = {
     (tuple, "count"): _count,
     (str, "format"): _text,
     (str, "join"): _joined,
+    **{
+        (kind, name): _compared
+        for kind in (set, frozenset)
+        for name in ("isdisjoint", "issubset", "issuperset", "intersection", "difference")
+    },
 }

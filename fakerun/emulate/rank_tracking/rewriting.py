@@ -12,8 +12,16 @@ _OPERATIONS = "fakerun.emulate.rank_tracking.operations"
 _NAME = "__fakerun_ranks__"
 """Under which a rewritten module has the operations: no name that `from module import *` copies."""
 
-_FUNCTIONS = frozenset({"int", "float", "str", "type", "range", "islice"})
-_METHODS = frozenset({"get", "pop", "setdefault", "index", "count", "join"})
+_FUNCTIONS = frozenset(
+    {
+        *("int", "float", "str", "type", "range", "islice", "set", "frozenset"),
+        *("bin", "hex", "oct", "chr", "match", "fullmatch", "search"),
+        *("gcd", "lcm", "log", "log2", "log10", "isqrt", "factorial", "comb", "perm"),
+    }
+)
+_METHODS = frozenset(
+    {"get", "pop", "setdefault", "index", "count", "join", "isdisjoint", "issubset", "issuperset", "intersection", "difference"}
+)
 _SEEDING = frozenset(
     {"seed", "manual_seed", "manual_seed_all", "seed_all", "set_seed", "seed_everything", "default_rng", "Random", "RandomState", "PRNGKey"}
 )
@@ -69,10 +77,25 @@ class _Rewriter(ast.NodeTransformer):
             node.slice = self._call("key", node.slice, node.slice)
         return node
 
+    def visit_Set(self, node: ast.Set) -> ast.expr:
+        """`{a, b}`: C compares its entries with those of other sets."""
+        self.generic_visit(node)
+        return node if all(isinstance(each, ast.Constant) for each in node.elts) else self._call("set_of", node, *node.elts)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """`a.index`, of a device."""
+        self.generic_visit(node)
+        return self._call("index_of", node, node.value) if node.attr == "index" and isinstance(node.ctx, ast.Load) else node
+
     def visit_Call(self, node: ast.Call) -> ast.expr:
         """`int(a)`, `a.get(b)`, `torch.manual_seed(a)`."""
-        self.generic_visit(node)
         function = node.func
+        if isinstance(function, ast.Attribute):
+            function.value = self.visit(function.value)
+        else:
+            function = node.func = self.visit(function)
+        node.args = [self.visit(arg) for arg in node.args]
+        node.keywords = [self.visit(keyword) for keyword in node.keywords]
         name = function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
         if name in _FUNCTIONS and (node.args or node.keywords):
             node.func = self._call("callee", function, function)

@@ -12,10 +12,12 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import DeviceMesh
 
+from fakerun.call_site import Owner, owner
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.rank_tracking.expressions import Expression
 from fakerun.emulate.rank_tracking.tracker import RankTracker
@@ -119,6 +121,7 @@ def followed_sources(context: EmulationContext, tracker: RankTracker) -> Iterato
         _follow_functions(patches, sources)
         _follow_lookups(patches, sources)
         _follow_meshes(patches, sources)
+        _follow_current_device(patches, sources)
         yield
 
 
@@ -215,6 +218,26 @@ def _follow_meshes(patches: Patches, sources: RankSources) -> None:
     patches.set(DeviceMesh, MESH_COORDINATE, followed_private_coordinate)
     patches.set(DeviceMesh, "get_local_rank", followed_get_local_rank)
     patches.set(DeviceMesh, "get_rank", followed_get_rank)
+
+
+def _follow_current_device(patches: Patches, sources: RankSources) -> None:
+    """The current device is the number that the rank has on its node, where it is the same. torch itself only passes it on."""
+
+    def following(current: Any) -> Any:
+        def current_device() -> Any:
+            frame, value = sys._getframe(1), current()
+            if owner(frame.f_code.co_filename) not in (Owner.USER, Owner.INSTALLED):
+                return value
+            return sources.known(RankOperation.LOCAL_RANK, value, frame)
+
+        return current_device
+
+    for module, name in (
+        (torch.cuda, "current_device"),
+        (torch.accelerator, "current_device_index"),
+        (torch.accelerator, "current_device_idx"),
+    ):
+        patches.set(module, name, following(getattr(module, name)))
 
 
 def _axis(mesh: DeviceMesh, name: Any) -> int | None:

@@ -90,6 +90,11 @@ FILE_WAITED_FOR = Gap(
     reason="the script has looked for it 100 times, with pauses, and no simulated rank is left that could write it",
     workaround="Simulate the rank that writes it too (--ranks all, or a list); what other programs write must be there before the dry run.",
 )
+KEY_OF_ANOTHER_RANK = Gap(
+    name="Waiting for a key of a store (`TCPStore`, `HashStore`, the default group's store) that another rank sets",
+    reason="in a dry run a store holds only the keys that the rank itself sets",
+    workaround="Exchange the value with a collective, such as broadcast_object_list, or skip the wait in a dry run.",
+)
 DEVICE_FIGURES = Gap(
     name="A field of `torch.cuda.get_device_properties()` that is unknown for the accelerator (clocks or `memory_bus_width`, for some)",
     reason="the vendor does not publish it, or boards of the same name differ",
@@ -165,7 +170,7 @@ PROCESS_AS_RANK = Gap(
 )
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
-    *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR),
+    *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR, KEY_OF_ANOTHER_RANK),
     *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
