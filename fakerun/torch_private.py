@@ -171,6 +171,9 @@ DEVICE_OF_OBJECTS = (torch.distributed.distributed_c10d, "_get_object_coll_devic
 # 2.13: the check by which the ranks of DistributedDataParallel compare their models.
 VERIFY_PARAMETERS = (torch.nn.parallel.distributed, "_verify_param_shape_across_processes")
 
+# 2.13: what DDP logs of itself; it takes any backend called gloo for a ProcessGroupGloo.
+LOG_CONSTRUCTION = (torch._C._distributed_c10d.Logger, "set_construction_data_and_log")
+
 # 2.13: how DTensor learns shapes, and asks for the size of a shard; the first imported by name in several modules.
 ARE_WE_TRACING = "_are_we_tracing"
 PROPAGATE_SHAPES = "_propagate_tensor_meta_non_cached"
@@ -431,6 +434,7 @@ __all__ = [
     "GET_SEQUENCE_NUMBER",
     "GROUP_TENSORS",
     "INIT_BACKEND",
+    "LOG_CONSTRUCTION",
     "MAKE_GROUP",
     "MESH_COORDINATE",
     "MESH_COORDINATES",

@@ -81,6 +81,15 @@ class FindingCode(StrEnum):
         "Two ranks of one node issue a collective of one process group on the same CUDA device. NCCL refuses to make the communicator.",
         "Call torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) before the first tensor is put on the GPU.",
     )
+    OTHER_RANKS_GPU = (
+        "other-ranks-gpu",
+        Severity.WARNING,
+        "Memory on the GPU of another rank",
+        "A rank that uses a GPU of its own allocates memory on the GPU of another rank, too. It also has a CUDA context there, which the "
+        "report does not count.",
+        "Load checkpoints with map_location, move tensors to the host before they are pickled or exchanged as objects, and call "
+        "torch.cuda.set_device(int(os.environ['LOCAL_RANK'])) before the first tensor is put on the GPU.",
+    )
 
     # -- what ranks must agree on ------------------------------------------------------------------------------------------------------
 
@@ -375,6 +384,14 @@ class FindingCode(StrEnum):
         "The script checks a value that only a GPU could compute, in an assertion or a condition of which one branch only raises. "
         "The check is assumed to pass.",
         "Treat the check as not made: on real data it may fail.",
+    )
+    UNWRITTEN_MEMORY = (
+        "unwritten-memory",
+        Severity.WARNING,
+        "Memory read that was never written",
+        "The script makes a tensor with torch.empty and reads more of it than was written. What it holds is whatever the allocator's block "
+        "held before; integers are assumed to be 0.",
+        "Make the tensor with torch.zeros, or write all of it.",
     )
     ASSUMED_FINITE = (
         "assumed-finite",

@@ -31,7 +31,7 @@ def test_a_stream_entered_inside_itself_gives_the_outer_one_back(simulation: Sim
         with torch.cuda.stream(side):
             assert torch.cuda.current_stream() == side
         assert torch.cuda.current_stream() == side
-        assert torch.cuda.default_stream() is default
+        assert torch.cuda.default_stream() == default
     assert torch.cuda.current_stream() == default
 
 

@@ -12,6 +12,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from fakerun.emulate.cluster.contributions import Contribution, decode, encode
+from fakerun.emulate.device.known_values import UNWRITTEN
 from fakerun.rank.simulation import Simulation
 
 KNOWN: dict[str, tuple[Callable[[], Any], Any]] = {
@@ -264,3 +266,41 @@ def test_gradients_sharded_over_ranks_are_finite_too(simulation: Simulation) -> 
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     assert bool(torch.isfinite(norm))
     assert "all_reduce" in [record.op for record in simulation.record(None).collectives]
+
+
+# -- memory that nobody has written ---------------------------------------------------------------------------------------------
+
+
+def test_integers_that_were_never_written_are_zero_with_a_warning(simulation: Simulation) -> None:
+    """A message in a buffer of fixed size, of which the reader takes what is not zero."""
+    buffer = torch.empty(2**20, dtype=torch.int32, device="cuda")
+    buffer[:3] = torch.tensor([3, 5, 8])
+    assert buffer[:3].tolist() == [3, 5, 8]
+    assert simulation.seen().findings == ()
+    assert buffer[buffer.nonzero()].flatten().tolist() == [3, 5, 8]
+    (finding,) = simulation.seen().findings
+    assert finding.code == "unwritten-memory"
+
+
+def test_memory_that_was_written_with_unknown_values_is_not_new(simulation: Simulation) -> None:
+    buffer = torch.empty(4, dtype=torch.int64, device="cuda")
+    buffer[:2] = torch.randint(9, (2,), device="cuda")
+    buffer[2:] = 7
+    assert buffer.tolist() == [1, 1, 7, 7]  # placeholders for the unknown ones
+    assert {finding.code for finding in simulation.seen().findings} == {"unknown-value"}
+    assert buffer[2:].tolist() == [7, 7]
+
+
+def test_floating_point_memory_that_was_never_written_is_unknown(simulation: Simulation) -> None:
+    assert torch.empty(2, device="cuda").tolist() == [1.0, 1.0]
+    assert {finding.code for finding in simulation.seen().findings} == {"unknown-value"}
+
+
+def test_large_contributions_to_a_call_come_back() -> None:
+    values = torch.zeros(2**20, dtype=torch.int32)
+    values[:2] = torch.tensor([4, 5])
+    encoded = encode(Contribution(values=[values], assumed=UNWRITTEN))
+    assert len(encoded) < 2**16
+    back = decode(encoded)
+    assert torch.equal(back.values[0], values)
+    assert back.assumed == UNWRITTEN

@@ -7,6 +7,7 @@ from pathlib import Path
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprints_by_device
 from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.records.collective import Phase
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.memory import Category
 from fakerun.records.run import RankRecord
 from tests.matching.case import Program
@@ -52,7 +53,7 @@ class Figure:
 class Report:
     """A public report. `at` is its path on GitHub; `bug_bytes` and `fixed_bytes` are what the program and its twin hold, by a formula.
 
-    With `exceeds`, the program does not fit into the memory of the hardware. The twin always fits.
+    `finding` is the only error or warning, which must name the memory and its line; the twin has none.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Report:
     fixed_bytes: int
     figure: Figure | None = None
     hardware: str = "h100-80gb"
-    exceeds: bool = False
+    finding: FindingCode | None = None
 
     @property
     def program(self) -> Program:

@@ -4,6 +4,7 @@ Every block is a multiple of 512 bytes, the allocator's granularity, except wher
 """
 
 from fakerun.records.collective import Phase
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES, Category
 from tests.memory_reports.case import Figure, Held, Report
 
@@ -62,7 +63,7 @@ REPORTS = (
         bug_bytes=BFLOAT16 * _weights(28, 32768),
         fixed_bytes=0,
         figure=Figure(says="about 60 GB per rank for 30B parameters, however they are sharded", nbytes=60e9, within=0.01),
-        exceeds=True,
+        finding=FindingCode.DOES_NOT_FIT,
     ),
     Report(
         name="transformers_3730",
@@ -72,6 +73,15 @@ REPORTS = (
         bug_bytes=_adam(46, 4096),
         fixed_bytes=0,
         hardware="a100-40gb",
-        exceeds=True,
+        finding=FindingCode.DOES_NOT_FIT,
+    ),
+    Report(
+        name="mmsegmentation_3183",
+        at="open-mmlab/mmsegmentation/issues/3183",
+        world_size=2,
+        held=Held(category=Category.PARAMETER, rank=1, cuda_index=0),
+        bug_bytes=FLOAT32 * _weights(6, 4096),
+        fixed_bytes=0,
+        finding=FindingCode.OTHER_RANKS_GPU,
     ),
 )

@@ -35,9 +35,9 @@ def _columns(report: Report) -> tuple[str, ...]:
         f"[{name}](https://github.com/{report.at})",
         f"[{story}](reports/{report.name}/bug.py)",
         f"{report.world_size} x {report.hardware}",
-        f"{format_bytes(report.bug_bytes)} of {_what(report.held)}{' (does not fit)' * report.exceeds}",
+        f"{format_bytes(report.bug_bytes)} of {_what(report.held)}{f' (`{report.finding}`)' if report.finding else ''}",
         format_bytes(report.fixed_bytes),
-        report.figure.says if report.figure else "out of memory",
+        report.figure.says if report.figure else "no figure",
     )
 
 

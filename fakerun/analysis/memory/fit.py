@@ -134,10 +134,11 @@ def _largest(footprint: MemoryFootprint) -> str:
     totals = by_category(footprint.alive_at_peak)
     largest = sorted((category for category in totals if totals[category]), key=lambda category: -totals[category])
     categories = ", ".join(f"{category} {format_bytes(totals[category])}" for category in largest[:_CATEGORIES_IN_HINT])
-    return f"largest at the peak: {categories}; {_described(by_tensor(footprint.alive_at_peak)[0])}"
+    return f"largest at the peak: {categories}; {described(by_tensor(footprint.alive_at_peak)[0])}"
 
 
-def _described(group: TensorGroup) -> str:
+def described(group: TensorGroup) -> str:
+    """A group of equal tensors as part of a hint."""
     shape = ",".join(map(str, group.shape))
     where = f" from {group.call_site}" if group.call_site else ""
     return f"the largest tensors are {group.count} x {group.dtype}[{shape}] ({group.category}, {format_bytes(group.nbytes)}){where}"

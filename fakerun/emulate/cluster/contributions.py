@@ -3,6 +3,7 @@
 import ctypes
 import math
 import pickle
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import torch
 from fakerun.emulate.device.known_values import NOTHING
 
 Values = Sequence[torch.Tensor]
+
+_COMPRESSED_FROM_BYTES = 2**16
+"""Large contributions are mostly zeros: a buffer of which the program has written the beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +51,13 @@ class Contribution:
 def encode(contribution: Contribution) -> bytes:
     """As bytes, for the other ranks."""
     tensors = [(str(value.dtype).removeprefix("torch."), tuple(value.shape), _bytes(value.contiguous())) for value in contribution.values]
-    return pickle.dumps((tensors, contribution.splits, contribution.assumed))
+    data = pickle.dumps((tensors, contribution.splits, contribution.assumed))
+    return data if len(data) < _COMPRESSED_FROM_BYTES else zlib.compress(data, level=1)
 
 
 def decode(data: bytes) -> Contribution:
     """What `encode` made bytes of."""
-    tensors, splits, assumed = pickle.loads(data)
+    tensors, splits, assumed = pickle.loads(data if data[:1] == pickle.PROTO else zlib.decompress(data))
     return Contribution(values=[_tensor(*each) for each in tensors], splits=splits, assumed=assumed)
 
 

@@ -1,4 +1,8 @@
-"""DistributedDataParallel's check that all ranks have the same model: the same collectives, without comparing values."""
+"""What DistributedDataParallel does in C++ with its process group besides communicating.
+
+Its check that all ranks have the same model issues the same collectives, without comparing values. Its log is not written: where the
+backend is gloo, C++ takes it for a ProcessGroupGloo and asks for its number of threads (torch/csrc/distributed/c10d/logger.cpp).
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +13,12 @@ import torch.distributed as dist
 
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import VERIFY_PARAMETERS
+from fakerun.torch_private import LOG_CONSTRUCTION, VERIFY_PARAMETERS
 
 
 @contextmanager
 def simulated_ddp(_: EmulationContext) -> Iterator[None]:
-    """Replace the parameter check of DDP's constructor."""
+    """Replace the parameter check of DDP's constructor, and keep it from writing its log."""
     original: Any = getattr(*VERIFY_PARAMETERS)
 
     def verify(group: Any, tensors: Sequence[torch.Tensor], logger: Any = None) -> None:
@@ -24,6 +28,7 @@ def simulated_ddp(_: EmulationContext) -> Iterator[None]:
 
     with Patches() as patches:
         patches.set(*VERIFY_PARAMETERS, verify)
+        patches.set(*LOG_CONSTRUCTION, lambda logger, *args: None)
         yield
 
 

@@ -26,7 +26,7 @@ from fakerun.records.collective import CollectiveOp, CommunicationCall
 from fakerun.records.mailbox import Answer, Unavailable
 from fakerun.torch_private import FakeTensor
 
-_LARGEST_BYTES = 2**20
+_LARGEST_BYTES = 2**22
 """The largest exchanged value: above this size it is data, on which no decisions are made."""
 
 _ROOTED = frozenset({CollectiveOp.BROADCAST, CollectiveOp.SCATTER})
@@ -214,7 +214,7 @@ class PeerValues:
         """What each member contributes; None if it is unknown for one of them."""
         assert call.own is not None
         absent = self._assumed_contribution(call.own)
-        found = [call.own if i == call.rank or rank in self._simulated else absent for i, rank in enumerate(call.info.group_ranks)]
+        found = [call.own if i == call.rank else absent for i in range(call.size)]
         published = call.own.nbytes <= _LARGEST_BYTES
         others = [i for i, rank in enumerate(call.info.group_ranks) if published and i != call.rank and rank in self._simulated]
         answers = self._fetch(call, [call.info.group_ranks[i] for i in others])

@@ -24,7 +24,10 @@ computing one of this size takes a third of a millisecond."""
 _LARGEST_ASSUMED_BYTES = 2**27
 """The limit for values that follow from assumed choices: twice the one-hot of 8 experts out of 128 for 8192 tokens."""
 
-NOTHING, ROUTING, PEERS = 0, 1, 2
+_LARGEST_UNWRITTEN_BYTES = 2**22
+"""The limit for what nobody has written yet; it is made for every `empty` of integers."""
+
+NOTHING, ROUTING, PEERS, UNWRITTEN = 0, 1, 2, 4
 """The assumptions that known values follow from, as bits that every operator propagates."""
 
 _ALL_BITS = -1
@@ -40,9 +43,12 @@ def largest_bytes(dtype: torch.dtype, assumed: int) -> int:
 
 
 class _Contents:
-    """The contents of one storage. `known` is a mask with all bits of a known byte set; None if all bytes are known."""
+    """The contents of one storage. `known` is a mask with all bits of a known byte set; None if all bytes are known.
 
-    __slots__ = ("assumed", "fill", "known", "reference", "values")
+    With `is_new` all bytes that are not marked have never been written, and are assumed to be 0.
+    """
+
+    __slots__ = ("assumed", "fill", "is_new", "known", "reference", "values")
 
     def __init__(self, reference: Any, assumed: int) -> None:
         self.reference = reference
@@ -50,6 +56,7 @@ class _Contents:
         self.values: torch.UntypedStorage | None = None
         self.fill: torch.Tensor | None = None  # a scalar, in the place of `values` until they are needed
         self.known: torch.UntypedStorage | None = None
+        self.is_new = False
 
     def view(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """A host tensor that shares the contents; None if it would be too large."""
@@ -66,6 +73,13 @@ class _Contents:
 
     def knows(self, tensor: torch.Tensor) -> bool:
         """Whether all elements of a view are known."""
+        return self.is_new or self._is_marked(tensor)
+
+    def assumptions(self, tensor: torch.Tensor) -> int:
+        """The assumptions that the values of a view follow from."""
+        return self.assumed | UNWRITTEN if self.is_new and not self._is_marked(tensor) else self.assumed
+
+    def _is_marked(self, tensor: torch.Tensor) -> bool:
         marks = self.marks(tensor)
         if marks is None:
             return True
@@ -78,6 +92,7 @@ class _Contents:
         """Mark the elements of a view as unknown; returns False if they cannot be marked."""
         if self.view(tensor) is None or self.values is None or tensor.element_size() not in _OF_SIZE:
             return False
+        self.is_new = False
         if self.known is None:
             self.known = _bytes(self.values.nbytes(), 255)
         self.marks(tensor).zero_()  # type: ignore[union-attr]
@@ -108,7 +123,7 @@ class KnownValues:
         if type(tensor) is not FakeTensor:
             return NOTHING
         entry = self._entry(tensor)
-        return NOTHING if entry is None else entry.assumed
+        return NOTHING if entry is None else entry.assumptions(tensor)
 
     def assumed_of_any(self, tensors: Iterable[torch.Tensor]) -> int:
         """The assumptions that the known values of these tensors follow from."""
@@ -142,6 +157,14 @@ class KnownValues:
             self._new_entry(tensor, NOTHING).fill = fill
         else:
             self._remember_part(tensor, fill, NOTHING)
+
+    def remember_unwritten(self, tensor: torch.Tensor) -> None:
+        """`tensor` is new memory, which CUDA mostly hands out as zeros: integers are assumed to be 0 until they are written."""
+        nbytes = tensor.untyped_storage().nbytes()
+        if tensor.dtype.is_floating_point or tensor.dtype.is_complex or not 0 < nbytes <= _LARGEST_UNWRITTEN_BYTES:
+            return
+        entry = self._new_entry(tensor, NOTHING)
+        entry.values, entry.known, entry.is_new = _bytes(nbytes, 0), _bytes(nbytes, 0), True
 
     def forget(self, tensor: torch.Tensor) -> None:
         """`tensor` was written to with unknown values."""

@@ -14,7 +14,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.assumed_choices import ROUTING_FINDINGS
 from fakerun.emulate.device.host_waits import HostWaits
-from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING
+from fakerun.emulate.device.known_values import NOTHING, PEERS, ROUTING, UNWRITTEN
 from fakerun.emulate.device.mode import UNHANDLED
 from fakerun.emulate.device.placeholders import Checks, placeholder_tensor, placeholder_value
 from fakerun.emulate.unsupported.gaps import UNKNOWN_SHAPE
@@ -246,6 +246,15 @@ class UnknownValues:
                 "a value that follows from choices among unknown scores", reason="which --routing decides", way_round=_SKIP_CHECK
             )
             self._findings.note(FindingCode.ASSUMED_ROUTING, message, hint=hint)
+        if assumed & UNWRITTEN and not self._silenced:
+            self._reads.placeholder_read(
+                "memory that was never written", reason="which holds anything", way_round="Make it with torch.zeros instead of torch.empty."
+            )
+            self._findings.note(
+                FindingCode.UNWRITTEN_MEMORY,
+                "the script reads device memory that torch.empty made and that was never written. It was assumed to be 0.",
+                hint="On a GPU it is 0 only if no tensor has used it before: make it with torch.zeros.",
+            )
         if assumed & PEERS:
             self.report_assumed_peers()
 

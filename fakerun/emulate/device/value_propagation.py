@@ -45,6 +45,9 @@ def _histc(values: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     return torch.histc(values.double(), *args, **kwargs).to(values.dtype)
 
 
+_UNWRITTEN = {aten.empty.memory_format, aten.empty_strided.default}
+"""Operators with which programs make memory that they then write to themselves."""
+
 _UNDEFINED = {
     *(aten.empty.memory_format, aten.empty_strided.default, aten.empty_permuted.default, aten.resize_.default, aten.resize_as_.default),
     *(aten.empty_like.default, aten.new_empty.default, aten.new_empty_strided.default),
@@ -93,6 +96,9 @@ class ValuePropagation:
             return self._may_be_known(args) and self._computed(effect, func, args, kwargs, output)
         if type(output) is not FakeTensor:
             return False
+        if func in _UNWRITTEN:
+            self._known.remember_unwritten(output)
+            return True
         if effect is _Effect.FILLS:
             self._known.remember_fill(output, _FILLING[func](args))
             return True
