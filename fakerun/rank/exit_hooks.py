@@ -21,7 +21,7 @@ from fakerun.rank.script_outcome import (
     RunningFrame,
     aborted_failure,
     blocked_in,
-    exit_failure,
+    exit_ending,
     interruption_failure,
     timeout_failure,
 )
@@ -41,7 +41,7 @@ def os_exit_recorded(recorder: Recorder, resolver: CallSiteResolver) -> Iterator
 
     def _exit(status: int) -> NoReturn:
         if recorder.in_own_process:
-            recorder.write(exit_failure(status, sys._getframe(1), resolver))  # noqa: SLF001
+            recorder.write(exit_ending(status, sys._getframe(1), resolver))  # noqa: SLF001
         exit_now(status)
 
     with Patches() as patches:

@@ -83,9 +83,9 @@ def _run_to_end(program: Program, simulation: "Simulation", recorder: Recorder, 
         _end_forked_child(error, resolver)
     if (whole := script_outcome.traceback_through_fakerun(error)) is not None:
         recorder.keep("full_traceback.txt", whole)
-    failure = script_outcome.failure_of(error, resolver, simulation.placeholder_reads())
+    ending = script_outcome.failure_of(error, resolver, simulation.placeholder_reads()) or script_outcome.exited(error, resolver)
     if script_outcome.was_stopped(error):
-        recorder.write(failure)
+        recorder.write(ending)
         # Its threads are not joined: the code that would have ended them did not run.
         exit_after(_EXIT_HANDLERS_S)
     else:
@@ -93,7 +93,7 @@ def _run_to_end(program: Program, simulation: "Simulation", recorder: Recorder, 
             script_outcome.report(error)
         script_outcome.wait_for_threads()
     script_outcome.run_exit_handlers()
-    recorder.write(failure)
+    recorder.write(ending)
 
 
 def _run(program: Program) -> BaseException | None:

@@ -19,7 +19,7 @@ from fakerun.printable import cut
 from fakerun.rank.step_limit import StepLimitReached
 from fakerun.rank.tracebacks import calls_of, came_through_fakerun, chain, is_our_fault, stack_of, strip_simulation
 from fakerun.records.placeholder_read import PlaceholderRead
-from fakerun.records.run import Blocked, FailureKind, ProcessFailure
+from fakerun.records.run import Blocked, Ending, Exited, FailureKind, ProcessFailure
 from fakerun.syntax.dependence import Reads, cause
 
 _NO_READS: Reads[PlaceholderRead] = Reads()
@@ -69,11 +69,19 @@ def traceback_through_fakerun(error: BaseException | None) -> str | None:
     return "".join(traceback.format_exception(error))
 
 
-def exit_failure(status: SupportsIndex, frame: FrameType | None, resolver: CallSiteResolver) -> ProcessFailure | None:
-    """The failure of a script in which `frame` calls `os._exit(status)`; None when the status is 0."""
-    if (code := operator.index(status) & 0xFF) == 0 or was_stopped(sys.exception()):
+def exited(error: BaseException | None, resolver: CallSiteResolver) -> Exited | None:
+    """Where a script that did not fail ended itself by `SystemExit`; None when it came to its end, or was stopped."""
+    return Exited(call_site=_call_site(error, resolver)) if isinstance(error, SystemExit) and not was_stopped(error) else None
+
+
+def exit_ending(status: SupportsIndex, frame: FrameType | None, resolver: CallSiteResolver) -> Ending:
+    """How a script ended in which `frame` calls `os._exit(status)`."""
+    if was_stopped(sys.exception()):
         return None
+    code = operator.index(status) & 0xFF
     call_site = resolver.innermost(_named(stack_of(frame)))
+    if code == 0:
+        return Exited(call_site=call_site)
     return ProcessFailure(
         kind=FailureKind.EXIT, exception=None, message=f"exited with status {code} (os._exit)", exit_code=code, call_site=call_site
     )

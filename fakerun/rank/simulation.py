@@ -27,7 +27,7 @@ from fakerun.records.journal import NO_JOURNAL, Event, Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.position import RankPosition
-from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
+from fakerun.records.run import Blocked, Ending, Exited, ProcessFailure, RankRecord
 from fakerun.syntax.dependence import Reads
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.trace import RankTrace
@@ -81,7 +81,8 @@ class Simulation:
             return replace(seen, failure=ending)
         if isinstance(ending, Blocked):
             return replace(seen, blocked=ending)
-        return replace(seen, findings=(*seen.findings, *self._observations()))
+        exited_at = ending.call_site if isinstance(ending, Exited) else None
+        return replace(seen, findings=(*seen.findings, *self._observations(exited_at)), exited_at=exited_at)
 
     def seen(self) -> RankRecord:
         """What the rank did up to now."""
@@ -115,8 +116,8 @@ class Simulation:
             self._stopped_at = self._trace.point.call_site() or CallSite(self._job.program, 0)
             raise StepLimitReached(completed)
 
-    def _observations(self) -> Iterator[Finding]:
-        """What is remarkable about a script that reached its end."""
+    def _observations(self, exited_at: CallSite | None) -> Iterator[Finding]:
+        """What is remarkable about a script that reached its end, or ended itself at that line."""
         if not self._trace.topology.is_distributed:
             yield Finding(
                 code=FindingCode.NO_PROCESS_GROUP,
@@ -127,8 +128,10 @@ class Simulation:
         if self._trace.steps.completed == 0:
             yield Finding(
                 code=FindingCode.NO_OPTIMIZER_STEP,
-                message="the script ended without an optimizer step: the report covers all of it as one unfinished step.",
+                message=f"the script ended{'' if exited_at is None else ' itself'} without an optimizer step: the report covers all of it "
+                "as one unfinished step.",
                 ranks=(self._rank,),
+                call_site=exited_at,
             )
 
 

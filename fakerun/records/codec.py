@@ -95,6 +95,7 @@ class _Document:
     failure: ProcessFailure | None
     blocked: Blocked | None = None
     stopped_at: CallSite | None = None
+    exited_at: CallSite | None = None
     torch_version: str | None
 
 
@@ -162,6 +163,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         failure=record.failure,
         blocked=record.blocked,
         stopped_at=record.stopped_at,
+        exited_at=record.exited_at,
         torch_version=record.torch_version,
     )
     return EncodedRank(_compressed(_json(_Document, document)), parts)
@@ -204,6 +206,7 @@ class RankDecoder:
             failure=document.failure,
             blocked=document.blocked,
             stopped_at=document.stopped_at,
+            exited_at=document.exited_at,
             torch_version=document.torch_version,
         )
 

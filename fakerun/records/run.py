@@ -79,8 +79,15 @@ class Blocked:
     """The calls that led there, in the form of a traceback."""
 
 
-Ending: TypeAlias = ProcessFailure | Blocked | None
-"""How a rank ended; None if it ended well."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """The script ended itself, with status 0, at `call_site`: `exit`, `sys.exit`, `os._exit`."""
+
+    call_site: CallSite | None
+
+
+Ending: TypeAlias = ProcessFailure | Blocked | Exited | None
+"""How a rank ended; None if it came to the end of its script, or was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +135,8 @@ class RankRecord:
     """Where it waited for ever; None if it failed or reached its end."""
     stopped_at: CallSite | None = None
     """The line that took the last optimizer step of the job's, where the script was stopped; None if it ended by itself."""
+    exited_at: CallSite | None = None
+    """The line at which the script ended itself with status 0; None if it ended in another way."""
     torch_version: str | None = None
     """None if the process died before it recorded the version."""
 

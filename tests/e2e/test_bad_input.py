@@ -113,6 +113,15 @@ IN_THE_SCRIPT = {
             "  the script ended without an optimizer step: the report covers all of it as one unfinished step.",
         ),
     ),
+    "an exit before the first step": Mistake(
+        line="train.py --world-size 8",
+        script=INITIALISED + "if True:\n    exit()\n",
+        exit_code=0,
+        stdout=(
+            "warning  no-optimizer-step  at train.py:6",
+            "  the script ended itself without an optimizer step: the report covers all of it as one unfinished",
+        ),
+    ),
     "not emulated": Mistake(
         line="train.py --world-size 8",
         script="import torch\n\ntorch.distributed.rpc.init_rpc('worker')\n",

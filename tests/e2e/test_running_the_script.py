@@ -434,6 +434,22 @@ FAILURES = {
 }
 
 
+EXITS = {
+    "sys.exit": ("import sys\n\nsys.exit(0)", "train.py:3"),
+    "exit": ("def done():\n    exit()\ndone()", "train.py:2"),
+    "os._exit": ("import os\n\nos._exit(256)", "train.py:3"),
+    "the end": ("import sys\n", None),
+    "an exit that is caught": ("import sys\ntry:\n    sys.exit()\nexcept SystemExit:\n    pass", None),
+}
+
+
+@pytest.mark.parametrize(("source", "exited_at"), EXITS.values(), ids=EXITS)
+def test_where_the_script_ended_itself_well(place: Path, source: str, exited_at: str | None) -> None:
+    record = run_script(source).record
+    assert (record.failure, record.blocked) == (None, None)
+    assert record.exited_at == (None if exited_at is None else site(exited_at))
+
+
 @pytest.mark.parametrize(("source", "expected"), FAILURES.values(), ids=FAILURES.keys())
 def test_the_kind_of_failure(place: Path, source: str, expected: ProcessFailure) -> None:
     Path("sub").mkdir()

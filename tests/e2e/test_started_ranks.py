@@ -27,7 +27,7 @@ def test_another_number_of_ranks_than_the_jobs_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "os.fork"])
 def test_a_process_that_would_be_a_rank_ends_the_run(method: str, tmp_path: Path) -> None:
     options = ("--world-size", "2", "--timeout", "60", "--format", "json", "--run-dir", str(tmp_path / "run"))
     result = fakerun(*options, "tests/programs/processes_as_ranks.py", method)

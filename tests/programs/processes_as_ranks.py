@@ -1,4 +1,4 @@
-"""Starts processes that work for real, and then its own ranks with multiprocessing.Process."""
+"""Starts processes that work for real, and then its own ranks with multiprocessing.Process, or with os.fork."""
 
 import multiprocessing
 import os
@@ -20,7 +20,8 @@ def answer(queue: Any) -> None:
 
 
 if __name__ == "__main__":
-    context: Any = multiprocessing.get_context(sys.argv[1])
+    by_hand = sys.argv[1] == "os.fork"
+    context: Any = multiprocessing.get_context("fork" if by_hand else sys.argv[1])
     queue = context.Queue()
     other = context.Process(target=answer, args=(queue,))
     other.start()
@@ -30,7 +31,17 @@ if __name__ == "__main__":
     with ProcessPoolExecutor(1, mp_context=context) as executor:
         assert list(executor.map(abs, [-1, -2])) == [1, 2]
     print("they work")
-    ranks = [context.Process(target=worker, args=(rank, 2)) for rank in range(2)]
+    if by_hand:
+        if working := os.fork():
+            assert os.waitpid(working, 0)[1] == 0
+        else:
+            os._exit(0)
+        for rank in range(2):
+            if os.fork() == 0:
+                worker(rank, 2)
+                os._exit(0)
+        os.wait()
+    ranks = [] if by_hand else [context.Process(target=worker, args=(rank, 2)) for rank in range(2)]
     for rank in ranks:
         rank.start()
     for rank in ranks:

@@ -148,6 +148,25 @@ def test_a_rank_that_ends_early_is_the_one_cause() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("exits", "what"),
+    [
+        (("train.py:5",), "it ends itself at train.py:5"),
+        (("train.py:5", "train.py:5"), "they end themselves at train.py:5"),
+        (("train.py:5", "train.py:7"), "they make no further call"),
+        (("train.py:5", None), "they make no further call"),
+    ],
+)
+def test_the_line_at_which_ranks_end_themselves_is_named(exits: tuple[str | None, ...], what: str) -> None:
+    ranks = [RankRecord(rank=rank, collectives=in_order(USUAL), steps=2) for rank in range(4 - len(exits))]
+    for rank, line in enumerate(exits, len(ranks)):
+        ranks.append(
+            RankRecord(rank=rank, collectives=in_order(USUAL[:2]), steps=2, exited_at=None if line is None else site(line)),
+        )
+    (finding,) = matching_findings(ranks)
+    assert f": {what} where rank" in finding.message
+
+
 @pytest.mark.parametrize("kind", [FailureKind.GAP, FailureKind.INTERNAL, FailureKind.INTERRUPTED, FailureKind.TIMEOUT, FailureKind.SIGNAL])
 def test_a_rank_that_the_simulation_ended_is_no_cause(kind: FailureKind) -> None:
     ranks = [RankRecord(rank=rank, collectives=in_order(USUAL), steps=2) for rank in (0, 1)]

@@ -1,4 +1,4 @@
-"""Processes that a script starts to be the ranks: `torch.multiprocessing.spawn`, `start_processes`, `multiprocessing.Process`.
+"""Processes that a script starts to be the ranks: `torch.multiprocessing.spawn`, `multiprocessing.Process`, `os.fork`.
 
 A rank that fakerun simulates is a process already. Where the script starts as many processes as its node, or the job, has ranks, the one
 that would be this rank is called in this process, and the others are those that fakerun simulates beside it. Other processes run for
@@ -96,6 +96,13 @@ def started_ranks(context: EmulationContext) -> Iterator[None]:
         ranks.listen()
         start(started)
 
+    def fork_watched(original: Callable[[], Any]) -> Callable[[], Any]:
+        def fork() -> Any:
+            ranks.listen()
+            return original()
+
+        return fork
+
     def prepare_watched(name: str) -> dict[str, Any]:
         return {**prepare(name), "fakerun": Guard(ranks.address)}
 
@@ -103,6 +110,8 @@ def started_ranks(context: EmulationContext) -> Iterator[None]:
         patches.set(functions, "start_processes", start_processes)
         patches.set(torch_multiprocessing, "start_processes", start_processes)
         patches.set(process.BaseProcess, "start", start_watched)
+        for name in ("fork", "forkpty"):
+            patches.set(os, name, fork_watched(getattr(os, name)))
         patches.set(spawn, "get_preparation_data", prepare_watched)
         yield
 

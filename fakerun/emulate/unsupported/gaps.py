@@ -163,7 +163,7 @@ NVIDIA_SMI_FIGURES = Gap(
     shown="Memory is what this rank has allocated, and sensors give 1.",
 )
 PROCESS_AS_RANK = Gap(
-    name="`multiprocessing.Process` whose target initialises torch.distributed",
+    name="`multiprocessing.Process` or `os.fork`, where the child process initialises torch.distributed",
     reason="fakerun starts the ranks itself, and this process is none of them",
     workaround="Start the ranks with torchrun, or with torch.multiprocessing.spawn(function, nprocs=N): fakerun then calls the function "
     "in the rank's own process.",

@@ -92,6 +92,7 @@ def _rank(rank: RankReport, detail: Detail) -> RankDocument:
         "failure": None if record.failure is None else _failure(record.failure),
         "blocked": None if record.blocked is None else _blocked(record.blocked),
         "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
+        "exited_at": None if record.exited_at is None else _call_site(record.exited_at),
     }
 
 

@@ -335,6 +335,8 @@ class RankDocument(TypedDict):
     """Where it waits for ever; null if it does not."""
     stopped_at: CallSiteDocument | None
     """The line that took the last of the job's steps: the script was stopped there and what follows was not run; null if it was not."""
+    exited_at: CallSiteDocument | None
+    """The line at which the script ended itself with status 0 (`exit`, `sys.exit`, `os._exit`); null if it did not."""
 
 
 class ClassDocument(TypedDict):

@@ -18,7 +18,7 @@ from fakerun.records.journal import Journal
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.position import RankPosition
-from fakerun.records.run import Blocked, Ending, ProcessFailure, RankRecord
+from fakerun.records.run import Blocked, Ending, Exited, ProcessFailure, RankRecord
 from fakerun.syntax.dependence import Reads
 
 
@@ -78,7 +78,10 @@ class Simulation:
     def record(self, ending: Ending) -> RankRecord:
         failure = ending if isinstance(ending, ProcessFailure) else None
         blocked = ending if isinstance(ending, Blocked) else None
-        return RankRecord(rank=self._rank, steps=self._steps, failure=failure, blocked=blocked, torch_version="0.0-fake")
+        exited_at = ending.call_site if isinstance(ending, Exited) else None
+        return RankRecord(
+            rank=self._rank, steps=self._steps, failure=failure, blocked=blocked, exited_at=exited_at, torch_version="0.0-fake"
+        )
 
 
 for method in (Simulation.fault, Simulation.gap, Simulation.pass_through, Simulation.refuse, Simulation.step, Simulation.usage_error):

@@ -145,7 +145,7 @@ def _mismatch(
     example = expected or found
     assert example is not None
     is_one = len(outlier.ranks) == 1
-    calls = f"call{'s' * is_one} {describe_call(found)}" if found is not None else f"make{'s' * is_one} no further call"
+    calls = f"call{'s' * is_one} {describe_call(found)}" if found is not None else _ends(world, outlier.ranks)
     s = "s" * (len(majority.ranks) == 1)
     others = f"{name_ranks(majority.ranks)} {f'call{s} {describe_call(expected)}' if expected is not None else f'make{s} no further call'}"
     what = statement.text.format(who=name_ranks(outlier.ranks), s="s" * is_one, collective=describe_position(example, position))
@@ -166,6 +166,15 @@ def _mismatch(
         desynchronising=statement.desynchronising,
         failure=statement.failure,
     )
+
+
+def _ends(world: SimulatedWorld, ranks: Sequence[int]) -> str:
+    """What ranks do that make no further call."""
+    is_one = len(ranks) == 1
+    (*exits,) = {world.ranks[rank].record.exited_at for rank in ranks}
+    if len(exits) == 1 and exits[0] is not None:
+        return f"{'ends itself' if is_one else 'end themselves'} at {exits[0]}"
+    return f"make{'s' * is_one} no further call"
 
 
 def _statement(found: Alignment, majority: _Side, outlier: _Side) -> _Statement:
