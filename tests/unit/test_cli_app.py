@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -489,6 +489,16 @@ def test_the_run_is_kept_whose_report_cannot_be_written(
     (kept,) = place.glob("fakerun-*")
     assert line.endswith(f"; the run is kept: fakerun report {kept}")
     assert main(["report", str(kept)]) == 0
+
+
+@pytest.mark.parametrize(("quiet", "is_noted"), [([], True), (["-q"], False), (["--quiet"], False)])
+def test_a_quiet_report_has_no_notes_beside_it(place: Path, capsys: pytest.CaptureFixture[str], quiet: list[str], is_noted: bool) -> None:
+    with open_run_directory(place / "cut") as directory:
+        keep_run(directory, replace(JOB, nproc_per_node=2, ranks=(0, 1)))
+    assert main(["report", "cut", *quiet]) == 0
+    captured = capsys.readouterr()
+    assert ("no record of rank 1" in captured.err) is is_noted
+    assert captured.out.startswith("OK")
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
