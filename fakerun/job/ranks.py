@@ -24,6 +24,12 @@ class RankChoice:
     def of(cls, numbers: Iterable[int]) -> "RankChoice":
         return cls(tuple((number, number) for number in numbers))
 
+    def __str__(self) -> str:
+        """As the user writes them."""
+        if self.auto or self.ranges is None:
+            return "auto" if self.auto else "all"
+        return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in self.ranges)
+
     def resolve(self, world_size: int) -> tuple[int, ...]:
         """The ranks, each once and ascending; empty if fakerun selects them.
 

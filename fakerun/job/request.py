@@ -29,7 +29,7 @@ DEFAULT_STEPS = 2
 DEFAULT_SAMPLES = 4
 """Ranks that `--ranks auto` simulates at random, to test what it assumes."""
 
-MOST_AUTO_RANKS = 131_072
+MOST_JUDGED_RANKS = 131_072
 """With more, a rank takes a minute to list its peers alone (torch makes a tensor for each), and so does the comparison of all ranks."""
 
 _MOST_FILES = 1000
@@ -96,10 +96,12 @@ class JobRequest:
         for name, number in (("samples", samples), ("seed", self.seed)):
             if number is not None and number < 0:
                 raise UsageError(f"{name} {number}: must be at least 0")
-        if choice.auto and world.size > MOST_AUTO_RANKS:
+        ranks = choice.resolve(world.size)
+        judged = world.size if choice.auto else len(ranks)
+        if judged > MOST_JUDGED_RANKS:
             raise UsageError(
-                f"ranks auto: at most {MOST_AUTO_RANKS} ranks can be judged together, and this job has {world.size}; simulate some of them "
-                "by number, as in --ranks 0,4-7"
+                f"ranks {choice}: at most {MOST_JUDGED_RANKS} ranks can be judged together, and these are {judged}; simulate some of "
+                "them by number, as in --ranks 0,4-7"
             )
         return JobSpec(
             script=self.script,
@@ -111,7 +113,7 @@ class JobRequest:
             mesh=self.mesh,
             hardware=self.hardware or hardware_named(DEFAULT_HARDWARE),
             steps=None if steps == ALL_STEPS else steps,
-            ranks=choice.resolve(world.size),
+            ranks=ranks,
             auto_ranks=choice.auto,
             samples=samples,
             seed=self.seed,

@@ -7,7 +7,7 @@ import pytest
 
 from fakerun.errors import UsageError
 from fakerun.job.mesh import parse_mesh
-from fakerun.job.ranks import ALL_RANKS, AUTO_RANKS, RankChoice
+from fakerun.job.ranks import ALL_RANKS, AUTO_RANKS, RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 
 SCRIPT = Path("train.py")
@@ -57,7 +57,12 @@ def test_world(parts: dict[str, Any], nnodes: int, nproc_per_node: int) -> None:
         ({"world_size": 2**20 + 1}, "1048577 ranks: too many; at most 1048576 can be simulated"),
         (
             {"world_size": 2**20, "ranks": AUTO_RANKS},
-            "ranks auto: at most 131072 ranks can be judged together, and this job has 1048576; "
+            "ranks auto: at most 131072 ranks can be judged together, and these are 1048576; "
+            "simulate some of them by number, as in --ranks 0,4-7",
+        ),
+        (
+            {"world_size": 2**20, "ranks": parse_ranks("7,10-200000")},
+            "ranks 7,10-200000: at most 131072 ranks can be judged together, and these are 199992; "
             "simulate some of them by number, as in --ranks 0,4-7",
         ),
         ({"world_size": 8, "samples": -1}, "samples -1: must be at least 0"),

@@ -56,8 +56,8 @@ UNHANDLED = object()
 _ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach.default, aten.alias.default}
 """Operators that return a view although their schema does not say so, or so frequent ones that reading the schema would cost time."""
 
-_COPYING = {aten.clone.default, aten._to_copy.default}
-"""Operators that return a copy of their first argument."""
+_CLONE, _TO_COPY = aten.clone.default, aten._to_copy.default
+"""Operators that return a copy of their first argument. Not a set: each operator would be hashed, in Python, once more."""
 
 
 class DeviceMode(FakeTensorMode):
@@ -225,7 +225,7 @@ class DeviceMode(FakeTensorMode):
         output = strategy(func, types, args, kwargs, signature)
         if not self._nested:
             self._propagation.propagate(func, *given, output)
-            if func in _COPYING:
+            if func is _CLONE or func is _TO_COPY:
                 self.copied(args[0], output)
             if strategy != self._view:
                 self._execute(func, *given, signature)
