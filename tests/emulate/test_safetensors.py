@@ -94,9 +94,9 @@ def test_parts_and_metadata(simulation: Simulation, tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
-    "shared memory": (lambda: dict.fromkeys(("a", "b"), torch.ones(3, device="cuda")), RuntimeError, "Some tensors share memory"),
-    "not contiguous": (lambda: {"a": torch.ones(3, 2, device="cuda").t()}, ValueError, "non contiguous tensor: `a`"),
-    "no tensor": (lambda: {"a": 3}, ValueError, "expected torch.Tensor but received"),
+    "shared memory": (lambda: dict.fromkeys(("a", "b"), torch.ones(3, device="cuda")), RuntimeError, "'a' and 'b': they share memory"),
+    "not contiguous": (lambda: {"a": torch.ones(3, 2, device="cuda").t()}, ValueError, "tensor 'a': it is not contiguous"),
+    "no tensor": (lambda: {"a": 3}, ValueError, "a dict of tensors"),
 }
 
 

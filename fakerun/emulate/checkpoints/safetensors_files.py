@@ -4,8 +4,9 @@ Its native code reads and writes files by itself, and would write placeholder va
 """
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Self
 
@@ -45,7 +46,6 @@ def simulated_safetensors(context: EmulationContext) -> Iterator[None]:
 class _Files:
     def __init__(self, context: EmulationContext, functions: Any) -> None:
         self._saving = context.part(Saving)
-        self._check: Callable[[Any], None] = getattr(functions, "_evaluate_tensors_for_save", lambda tensors: None)  # since 0.6
         self._save_file, self._save, self._load = functions.save_file, functions.save, functions.load
         self._safe_open = functions.safe_open
 
@@ -62,15 +62,8 @@ class _Files:
         return file.getvalue()
 
     def _unwritten(self, tensors: Any, metadata: Any) -> UnwrittenObject:
-        """The file, if it could be written.
-
-        Raises:
-            ValueError, RuntimeError: as safetensors does.
-        """
-        self._check(tensors)
-        for name, tensor in tensors.items():
-            if not tensor.is_contiguous():
-                raise as_script_error(ValueError(f"You are trying to save a non contiguous tensor: `{name}` which is not allowed."))
+        """The file, if it could be written."""
+        _check(tensors)
         plain = {name: tensor.detach() for name, tensor in tensors.items()}  # no parameters: the format does not know them
         return UnwrittenObject((plain, None if metadata is None else dict(metadata)))
 
@@ -85,6 +78,28 @@ class _Files:
         """`safetensors.torch.load`."""
         loaded: Mapping[str, torch.Tensor] = _StandIn(data, "pt", "cpu").get_tensors() if data.startswith(MARK) else self._load(data)
         return loaded
+
+
+def _check(tensors: Any) -> None:
+    """Refuse what safetensors refuses.
+
+    Raises:
+        ValueError: there is something else than tensors, or a tensor is not contiguous.
+        RuntimeError: tensors share memory.
+    """
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise as_script_error(ValueError("safetensors saves a dict of tensors, and nothing else"))
+    areas: list[tuple[int, int, str]] = []
+    for name, tensor in tensors.items():
+        if not tensor.is_contiguous():
+            raise as_script_error(ValueError(f"safetensors does not save the tensor {name!r}: it is not contiguous"))
+        nbytes, start = tensor.numel() * tensor.element_size(), tensor.data_ptr()
+        if nbytes and start:
+            areas.append((start, start + nbytes, name))
+    areas.sort()
+    for (_, end, name), (start, _, other) in pairwise(areas):
+        if start < end:
+            raise as_script_error(RuntimeError(f"safetensors does not save the tensors {name!r} and {other!r}: they share memory"))
 
 
 class _StandIn:
