@@ -5,6 +5,7 @@ nothing is left behind. Mistakes in job files are in `test_job_yaml_job.py`, mor
 shows in `tests/e2e/test_bad_input.py`.
 """
 
+import errno
 import gzip
 import json
 import os
@@ -489,6 +490,35 @@ def test_the_run_is_kept_whose_report_cannot_be_written(
     (kept,) = place.glob("fakerun-*")
     assert line.endswith(f"; the run is kept: fakerun report {kept}")
     assert main(["report", str(kept)]) == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--run-dir", "new"]], ids=["temporary", "named"])
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space, or pass another directory to --run-dir, and remove this one"),
+        (errno.EFBIG, "File too large; raise the limit (ulimit -f), and remove this one"),
+    ],
+)
+def test_a_run_directory_that_cannot_be_written(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    number: int,
+    message: str,
+) -> None:
+    def run(job: JobSpec, directory: RunDirectory, **_: object) -> RunRecord:
+        keep_run(directory, job)
+        raise OSError(number, os.strerror(number), str(directory.records.run))
+
+    monkeypatch.setattr("fakerun.launch.run_job", run)
+    assert main(["train.py", "-q", *options]) == 2
+    captured = capsys.readouterr()
+    (kept,) = place.glob("fakerun-*") if not options else [place / "new"]
+    assert captured.err == f"fakerun: error: run directory {kept}: {message}\n"
+    assert captured.out == ""
+    assert (kept / "run.json").is_file()
 
 
 @pytest.mark.parametrize(("quiet", "is_noted"), [([], True), (["-q"], False), (["--quiet"], False)])
