@@ -7,9 +7,9 @@ import typer
 
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
-from fakerun.cli.options import OtherHardware
+from fakerun.cli.options import OtherHardware, Quiet
 from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report
-from fakerun.cli.terminal import note
+from fakerun.cli.terminal import be_quiet, note
 from fakerun.hardware.request import parse_hardware
 from fakerun.units import format_ranks
 
@@ -26,6 +26,7 @@ def report(
     output: Output = None,
     trace: Trace = False,
     top: Top = None,
+    quiet: Quiet = False,
     help_all: FullHelp = False,
 ) -> int:
     """Show the report of a run that was kept (--run-dir), without running it again; with --hardware, as if for another accelerator."""
@@ -33,6 +34,7 @@ def report(
     from fakerun.launch import find_run_directory
     from fakerun.report import build_report
 
+    be_quiet(quiet)
     if output is not None:
         check_output(output)
     report_format = renderer_for(format_, output)

@@ -1,5 +1,6 @@
 """`fakerun run`, the default command: simulate a job, report what its ranks communicate and how much memory they need."""
 
+import errno
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,8 +109,8 @@ def _kept_if_of_use(directory: "RunDirectory", *, is_temporary: bool) -> Iterato
     except OSError as error:
         if error.filename is None:
             raise
-        what = f"run directory {directory.path}: {error.strerror}"
-        raise OutputError(f"{what}; free some space, or pass another directory to --run-dir, and remove this one") from error
+        way_out = "raise the limit (ulimit -f)" if error.errno == errno.EFBIG else "free some space, or pass another directory to --run-dir"
+        raise OutputError(f"run directory {directory.path}: {error.strerror}; {way_out}, and remove this one") from error
     except Exception as error:
         error.add_note(f"the run directory is {directory.path}")
         raise

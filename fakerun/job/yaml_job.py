@@ -129,7 +129,10 @@ HardwareText = Annotated[str, BeforeValidator(_with_own_message(_hardware_text))
 
 
 COMMAND_LINE_ONLY = frozenset(
-    {"jobs", "timeout", "run_dir", "resume", "format", "output", "trace", "show_output", "quiet", "max_memory", "strict", "ignore"}
+    {
+        *("jobs", "timeout", "run_dir", "resume", "show_output", "quiet", "no_python"),
+        *("format", "output", "trace", "top", "max_memory", "strict", "ignore"),
+    }
 )
 """Options about running a job and reading its report: how it is done, not what the job is."""
 

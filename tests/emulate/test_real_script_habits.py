@@ -126,6 +126,8 @@ def test_a_deep_copy_for_an_average_model(simulation: Simulation) -> None:
 def test_equal_addresses_mean_shared_storages(simulation: Simulation) -> None:
     x, y = torch.ones(8, device="cuda"), torch.ones(8, device="cuda")
     assert x.data_ptr() == x.view(2, 4).data_ptr() == x.untyped_storage().data_ptr() != y.data_ptr()
+    made = torch.zeros(8, device="cuda")
+    assert made.untyped_storage().data_ptr() == made.data_ptr() != 0
     assert x[2:].data_ptr() == x.data_ptr() + 8
     assert x.storage().data_ptr() == x.data_ptr()
     assert torch.empty(0, device="cuda").data_ptr() == 0

@@ -5,6 +5,7 @@ nothing is left behind. Mistakes in job files are in `test_job_yaml_job.py`, mor
 shows in `tests/e2e/test_bad_input.py`.
 """
 
+import errno
 import gzip
 import json
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -489,6 +490,45 @@ def test_the_run_is_kept_whose_report_cannot_be_written(
     (kept,) = place.glob("fakerun-*")
     assert line.endswith(f"; the run is kept: fakerun report {kept}")
     assert main(["report", str(kept)]) == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--run-dir", "new"]], ids=["temporary", "named"])
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "No space left on device; free some space, or pass another directory to --run-dir, and remove this one"),
+        (errno.EFBIG, "File too large; raise the limit (ulimit -f), and remove this one"),
+    ],
+)
+def test_a_run_directory_that_cannot_be_written(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    number: int,
+    message: str,
+) -> None:
+    def run(job: JobSpec, directory: RunDirectory, **_: object) -> RunRecord:
+        keep_run(directory, job)
+        raise OSError(number, os.strerror(number), str(directory.records.run))
+
+    monkeypatch.setattr("fakerun.launch.run_job", run)
+    assert main(["train.py", "-q", *options]) == 2
+    captured = capsys.readouterr()
+    (kept,) = place.glob("fakerun-*") if not options else [place / "new"]
+    assert captured.err == f"fakerun: error: run directory {kept}: {message}\n"
+    assert captured.out == ""
+    assert (kept / "run.json").is_file()
+
+
+@pytest.mark.parametrize(("quiet", "is_noted"), [([], True), (["-q"], False), (["--quiet"], False)])
+def test_a_quiet_report_has_no_notes_beside_it(place: Path, capsys: pytest.CaptureFixture[str], quiet: list[str], is_noted: bool) -> None:
+    with open_run_directory(place / "cut") as directory:
+        keep_run(directory, replace(JOB, nproc_per_node=2, ranks=(0, 1)))
+    assert main(["report", "cut", *quiet]) == 0
+    captured = capsys.readouterr()
+    assert ("no record of rank 1" in captured.err) is is_noted
+    assert captured.out.startswith("OK")
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])

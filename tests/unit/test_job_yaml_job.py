@@ -1,10 +1,12 @@
 """Jobs in YAML: the meaning of a file, and the errors of invalid ones."""
 
+import inspect
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from fakerun.cli.run import run
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import accelerator_names, hardware_named
@@ -13,7 +15,7 @@ from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import ALL_RANKS, RankChoice
 from fakerun.job.request import JobRequest
-from fakerun.job.yaml_job import load_job
+from fakerun.job.yaml_job import COMMAND_LINE_ONLY, JobFile, load_job
 from fakerun.records.collective import CollectiveOp
 
 KEYS = (
@@ -296,6 +298,19 @@ def test_broken(text: str | bytes, messages: list[str]) -> None:
     with pytest.raises(UsageError) as error:
         load(text)
     assert str(error.value).splitlines() == messages
+
+
+def test_every_option_is_a_key_or_said_to_be_none() -> None:
+    """Of torchrun's options only those count that the command has itself."""
+    own = {name.rstrip("_") for name in inspect.signature(vars(run)["__wrapped__"]).parameters} - {"ctx", "help_all"}
+    assert own == set(JobFile.model_fields) - {"env"} | COMMAND_LINE_ONLY
+
+
+@pytest.mark.parametrize("key", sorted(COMMAND_LINE_ONLY))
+def test_an_option_that_is_no_key_says_so(key: str) -> None:
+    with pytest.raises(UsageError) as error:
+        load(f"script: train.py\n{key}: 1\n")
+    assert str(error.value) == f"job.yaml:2: {key}: is an option of the command line only: pass --{key.replace('_', '-')}"
 
 
 def test_a_file_that_is_not_there() -> None:

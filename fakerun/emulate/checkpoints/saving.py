@@ -33,7 +33,7 @@ from fakerun.units import format_bytes
 @contextmanager
 def simulated_saving(context: EmulationContext) -> Iterator[None]:
     """Replace `torch.save` and `torch.load`, until the context ends."""
-    saving = _Saving(context)
+    saving = context.part(Saving)
     with Patches() as patches:
         for module in (torch, torch.serialization):
             patches.set(module, "save", saving.save)
@@ -41,7 +41,9 @@ def simulated_saving(context: EmulationContext) -> Iterator[None]:
         yield
 
 
-class _Saving:
+class Saving:
+    """What is saved and loaded, in torch's format or another one."""
+
     def __init__(self, context: EmulationContext) -> None:
         self._findings = context.findings
         self._values = context.part(UnknownValues)
@@ -53,18 +55,21 @@ class _Saving:
         if isinstance(obj, (torch.UntypedStorage, torch.TypedStorage)):  # how Python pickles a tensor's bytes
             self._save(obj, f, *args, **kwargs)
             return
-        unwritten = UnwrittenObject(obj)
+        self.put(UnwrittenObject(obj), f, "torch.save", lambda target: self._save(obj, target, *args, **kwargs))
+
+    def put(self, unwritten: UnwrittenObject, f: Any, function: str, save: Callable[[Any], None]) -> None:
+        """`save` the object to a path or an open file, or leave a stand-in there; `function` is what the script called."""
         path = _path_of(f)
         why = self._why_not(unwritten, path, is_open=named(f) is None)
         if why is None:
-            self._save_really(obj, f, *args, **kwargs)
+            self._save_really(f, save)
             return
         if named(f) is not None and path is not None and not self._overlay.can_hold(path):
             raise as_script_error(RuntimeError(f"Parent directory {Path(path).parent} does not exist."))  # torch's message
         self._stand_in(unwritten, path, f)
         self._findings.note(
             FindingCode.NOT_SAVED,
-            f"torch.save to {path or 'a file object'} was skipped: {why}. The ranks of this run load a stand-in without these values.",
+            f"{function} to {path or 'a file object'} was skipped: {why}. The ranks of this run load a stand-in without these values.",
         )
         if unwritten.dropped_count:
             self._findings.note(
@@ -74,15 +79,15 @@ class _Saving:
                 subject="shapes only",
             )
 
-    def _save_really(self, obj: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+    def _save_really(self, f: Any, save: Callable[[Any], None]) -> None:
         path = named(f)
         if path is None:
-            self._save(obj, f, *args, **kwargs)
+            save(f)
             return
         make_parent_real(self._overlay, path)
         place = self._overlay.place(path)
         with self._overlay.real():
-            self._save(obj, place, *args, **kwargs)
+            save(place)
         self._overlay.change(place, Change.REAL)
 
     def _stand_in(self, unwritten: UnwrittenObject, path: str | None, f: Any) -> None:
@@ -114,10 +119,9 @@ class _Saving:
 
     def load(self, f: Any, map_location: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`torch.load`."""
-        relocate = _relocation(map_location)
+        relocate = relocation(map_location)
         path = named(f)
-        source = f if path is None else self._source(path)
-        stand_in = self._stand_in_of(source)
+        source, stand_in = self.get(f)
         if stand_in is not None:
             return UnwrittenObject.decode(stand_in).load(relocate)
         saved_on: dict[int, tuple[torch.UntypedStorage, str]] = {}
@@ -140,6 +144,12 @@ class _Saving:
             return torch.nn.Parameter(moved, moved.requires_grad) if isinstance(tensor, torch.nn.Parameter) else moved
 
         return _moved(loaded, placed)
+
+    def get(self, f: Any) -> tuple[Any, bytes | None]:
+        """What to read for a path or an open file, and the stand-in that is there, if there is one."""
+        path = named(f)
+        source = f if path is None else self._source(path)
+        return source, self._stand_in_of(source)
 
     def _source(self, path: str) -> str:
         """The file to read for `path`: what a peer has saved there, though a file was there before, comes first."""
@@ -198,7 +208,7 @@ def _moved(obj: Any, placed: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     return obj
 
 
-def _relocation(map_location: Any) -> Relocation:
+def relocation(map_location: Any) -> Relocation:
     """`map_location` in all its forms."""
     if map_location is None:
         return lambda location: location

@@ -5,7 +5,7 @@ Addresses are assigned on first use, in order, so that every run of a job sees t
 
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -26,10 +26,11 @@ def simulated_addresses(_: EmulationContext) -> Iterator[None]:
     real = torch.UntypedStorage.data_ptr
 
     def of_storage(storage: torch.UntypedStorage) -> int:
-        try:
-            return real(storage)
-        except RuntimeError:  # torch's refusal for a storage without data
-            return addresses.of(storage)
+        # torch refuses for a storage without data, or, where a tensor has just been made (2.13), answers 0.
+        with suppress(RuntimeError):
+            if address := real(storage):
+                return address
+        return addresses.of(storage)
 
     def of_tensor(tensor: torch.Tensor) -> int:
         start = addresses.of(tensor.untyped_storage())

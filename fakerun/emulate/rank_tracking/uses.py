@@ -22,7 +22,7 @@ from torch.utils.data import DistributedSampler
 from fakerun.call_site import Owner, owner
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.rank_tracking.operations import callee
-from fakerun.emulate.rank_tracking.tables import report_entries
+from fakerun.emulate.rank_tracking.tables import MAX_CLASSES, report_entries
 from fakerun.emulate.rank_tracking.text import RankText
 from fakerun.emulate.rank_tracking.tracker import RankTracker, note
 from fakerun.emulate.rank_tracking.values import FOLLOWED, RankInt
@@ -68,6 +68,8 @@ def _observe_sizes(context: EmulationContext, tracker: RankTracker) -> None:
         observe(torch.Tensor, name, lambda args: args[1:])
     for name in ("split", "chunk", "tensor_split", "reshape", "tile"):
         observe(torch, name, lambda args: args[1:])
+    for name, values in (("tensor", slice(1)), ("as_tensor", slice(1)), ("full", slice(1, 2))):
+        context.functions.observe(torch, name, _filled(values, tracker))
     observe(torch.Tensor, "new_full", lambda args: args[1:2])
     observe(torch, "randint", lambda args: args[-1:])
     for place in (torch.Tensor, torch):
@@ -85,6 +87,31 @@ def _sized(sizes: Callable[[Arguments], Iterable[Any]], tracker: RankTracker) ->
                     tracker.tested(number.expression, number.plain, program)
 
     return observed
+
+
+def _filled(values: slice, tracker: RankTracker) -> Any:
+    """The values of a tensor, which are read from it unseen; those of one that torch makes are not the program's to read."""
+
+    def observed(args: Arguments, kwargs: Mapping[str, Any]) -> None:
+        given = (*args[values], *(kwargs[name] for name in ("data", "fill_value") if name in kwargs))
+        if any(map(_is_made_of_the_rank, given)):
+            frame: FrameType | None = sys._getframe(1)
+            while frame is not None and (owner(frame.f_code.co_filename) is Owner.FAKERUN or frame.f_globals.get("__name__") in _PASS_ON):
+                frame = frame.f_back
+            if frame is not None and owner(frame.f_code.co_filename) in (Owner.USER, Owner.INSTALLED):
+                tracker.unfollowed("argument", frame)
+
+    return observed
+
+
+_PASS_ON = frozenset({"torch.overrides", "torch.utils._device"})
+"""Modules through which torch passes a call of the program's on to modes."""
+
+
+def _is_made_of_the_rank(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return len(value) <= MAX_CLASSES and any(map(_is_made_of_the_rank, value))
+    return isinstance(value, FOLLOWED)
 
 
 def _program(frame: FrameType | None) -> FrameType | None:
