@@ -35,12 +35,12 @@ CASES = (
         Options(divisions={1: 4, 2: 4, 4: 4, 8: 1, 16: 8} | {1 << power: 2 for power in range(5, 16)}),
     ),
     Case(
-        "garbage_collection_threshold:0.5,per_process_memory_fraction:0.7",
-        Options(threshold=0.5, fraction=0.7),
+        "garbage_collection_threshold:0.5,per_process_memory_fraction:0.25",
+        Options(threshold=0.5, fraction=0.25),
     ),
     Case(
-        "expandable_segments:True,max_split_size_mb:30,large_segment_size_mb:24,per_process_memory_fraction:0.6",
-        Options(expandable=True, max_split=30 * MIB, large_segment=24 * MIB, max_waste=24 * MIB, fraction=0.6),
+        "expandable_segments:True,max_split_size_mb:30,large_segment_size_mb:24,per_process_memory_fraction:0.25",
+        Options(expandable=True, max_split=30 * MIB, large_segment=24 * MIB, max_waste=24 * MIB, fraction=0.25),
     ),
 )
 STATES = {"active_allocated": "used", "active_pending_free": "pending", "inactive": "free"}

@@ -370,7 +370,7 @@ class LinearAllocator:
 
     def figures(self) -> dict[str, int]:
         """Sums over ranges, by torch's names."""
-        result = {}
+        result: dict[str, int] = {}
         for name, kinds in (("all", (True, False)), ("small_pool", (True,)), ("large_pool", (False,))):
             mine = [segment for segment in self.segments if segment.small in kinds]
             parts = [(segment, part) for segment in mine for part in segment.ranges]

@@ -476,6 +476,25 @@ def test_frees_are_delayed_to_the_end_of_a_capture(torch: tuple[int, int], captu
     assert allocator.reserved_bytes == 32 * MIB
 
 
+def test_after_a_capture_only_uses_from_before_it_are_waited_for() -> None:
+    """`remove_cudagraph_stream_uses`: what the graph did on other streams was over when its capture was."""
+    allocator = make(at_once=False)
+    before, during = allocator.allocate(30 * MIB), allocator.allocate(40 * MIB)
+    allocator.record_stream(before, 1)
+    allocator.begin_pool(POOL, lambda stream: stream == 9, capture=True)
+    for block in (before, during):
+        allocator.record_stream(block, 2)
+        allocator.free(block)
+    allocator.allocate(512)
+    assert allocator.active_bytes == 70 * MIB + 512
+    allocator.end_pool(POOL)
+    allocator.allocate(512)
+    assert allocator.active_bytes == 30 * MIB + 1024
+    allocator.complete_uses(1)
+    allocator.allocate(512)
+    assert allocator.active_bytes == 1536
+
+
 def test_misuse_is_refused() -> None:
     allocator = make()
     block = allocator.allocate(512)
