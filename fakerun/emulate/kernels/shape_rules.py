@@ -42,6 +42,7 @@ _RULES: Mapping[Any, Rule] = {
     aten._sample_dirichlet.default: _like(0),
     aten._standard_gamma.default: _like(0),  # torch 2.11; later ones have a meta kernel
     aten._standard_gamma_grad.default: _like(0),
+    aten._transformer_encoder_layer_fwd.default: _like(0),  # torch 2.11; later ones have a meta kernel
     aten.binomial.default: _like(0),
     aten.fake_quantize_per_channel_affine_cachemask.default: _fake_quantised,
     aten.fake_quantize_per_tensor_affine_cachemask.default: _fake_quantised,
