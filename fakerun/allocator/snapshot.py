@@ -1,6 +1,6 @@
 """Segments and their blocks, as `torch.cuda.memory_snapshot` shows them.
 
-`DeviceCachingAllocator::snapshot` (c10/cuda/CUDACachingAllocator.cpp); names of keys and states: torch/csrc/cuda/memory_snapshot.cpp.
+`DeviceCachingAllocator::snapshot` (c10/cuda/CUDACachingAllocator.cpp); names of keys and states: those that torch/cuda/_memory_viz.py reads.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Statistics: the counters of `torch.cuda.memory_stats`.
 
-What each counts: `DeviceStats` (c10/core/CachingDeviceAllocator.h). Their names: `THCPModule_memoryStats` (torch/csrc/cuda/Module.cpp) and
-`torch.cuda.memory_stats`, which flattens and sorts them. Read in 2.11, 2.13 and 2.14.1.
+What each counts: `DeviceStats` (c10/core/CachingDeviceAllocator.h of 2.11, 2.13 and 2.14.1), and where c10/cuda/CUDACachingAllocator.cpp
+changes it. Their names: `torch.cuda.memory_stats` and `torch.cuda.memory_summary`, which read them.
 """
 
 from collections.abc import Iterator
