@@ -8,8 +8,10 @@ A command does what the real one does, except that its fork server is forked too
 three seconds to start, which would dominate a suite of many small programs.
 """
 
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import sys
@@ -18,11 +20,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn, Self
 
+import fakerun
 from fakerun.cli.app import main
+from fakerun.hardware.catalogue import known_hardware
 from fakerun.launch.server import ForkServer, server_environment
 from fakerun.rank import __main__ as rank_server
 
 TIMEOUT_S = 300
+_PROGRAMS = (".__main__", ".plugin")
+"""Modules that are not imported by the command: what `python -m` runs, and what pytest does."""
 
 
 class _Forked:
@@ -65,13 +71,22 @@ class ReadyForkServer(ForkServer):
 
 def serve() -> None:
     """Run commands until stdin ends."""
-    rank_server._load()
+    _load()
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
             _run(request)
         print(json.dumps({"status": _Forked(pid).wait()}), flush=True)
+
+
+def _load() -> None:
+    """Load what every command and every rank would load again."""
+    for module in pkgutil.walk_packages(fakerun.__path__, "fakerun."):
+        if not module.name.endswith(_PROGRAMS):
+            importlib.import_module(module.name)
+    known_hardware()
+    rank_server._load()
 
 
 def _run(request: Mapping[str, object]) -> None:

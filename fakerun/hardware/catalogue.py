@@ -92,7 +92,9 @@ def load_catalogue(path: Path) -> Mapping[str, Entry]:
     from pydantic import ValidationError
 
     try:
-        document = _document_adapter().validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+        # libyaml's parser, where PyYAML was built with it: Python's takes 0.1 s for this file.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        document = _document_adapter().validate_python(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))
     except yaml.YAMLError as error:
         raise DataFileError(f"{path}: this is no YAML: {error}") from error
     except ValidationError as error:

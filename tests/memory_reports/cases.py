@@ -53,7 +53,6 @@ REPORTS = (
         held=Held(category=Category.PARAMETER),
         bug_bytes=FLOAT32 * 3 * _weights(8, 4096),
         fixed_bytes=FLOAT32 * 2 * _weights(8, 4096),
-        figure=Figure(says="twice the size of the parameters in addition to them", nbytes=(1 + 2) * FLOAT32 * _weights(8, 4096)),
     ),
     Report(
         name="transformers_46113",

@@ -1,4 +1,5 @@
-"""Device memory: what each rank allocates (footprint), what it consists of (breakdown), where (devices), and whether it fits (fit).
+"""Device memory: what each rank allocates (footprint), what it consists of (breakdown), where (devices), what the allocator reserves for it
+(reserved), and whether it fits (fit).
 
-Pure functions over memory timelines; reserved memory and what would help to make a job fit belong here.
+Pure functions over device programs; what would help to make a job fit belongs here.
 """
