@@ -1,6 +1,7 @@
 """Segments and their blocks, as `torch.cuda.memory_snapshot` shows them.
 
-`DeviceCachingAllocator::snapshot` (c10/cuda/CUDACachingAllocator.cpp); names of keys and states: those that torch/cuda/_memory_viz.py reads.
+`DeviceCachingAllocator::snapshot` (c10/cuda/CUDACachingAllocator.cpp); keys and states are those that torch/cuda/_memory_viz.py reads
+and that public snapshots have.
 """
 
 from collections.abc import Iterable
