@@ -342,8 +342,10 @@ def test_expandable_segments_off_again_leaves_their_blocks_alone() -> None:
 
 def test_the_counters_are_those_of_torch() -> None:
     """What `torch.cuda.memory_stats` documents and `torch.cuda.memory_summary` reads, 2.14.1; the former flattens and sorts them."""
-    by_pool = ("allocated_bytes", "active_bytes", "requested_bytes", "reserved_bytes", "inactive_split_bytes")
-    by_pool += ("allocation", "active", "segment", "inactive_split")
+    by_pool = (
+        *("allocated_bytes", "active_bytes", "requested_bytes", "reserved_bytes", "inactive_split_bytes"),
+        *("allocation", "active", "segment", "inactive_split"),
+    )
     single = ("oversize_allocations", "oversize_segments")
     kinds = ("current", "peak", "allocated", "freed")
     numbers = {"num_alloc_retries", "num_ooms", "num_sync_all_streams", "num_device_alloc", "num_device_free", "num_oom_rejections"}
