@@ -82,11 +82,11 @@ def serve() -> None:
 
 def _load() -> None:
     """Load what every command and every rank would load again."""
+    rank_server._load()  # first: it decides what torch's C++ logs, which torch reads while it is imported
     for module in pkgutil.walk_packages(fakerun.__path__, "fakerun."):
         if not module.name.endswith(_PROGRAMS):
             importlib.import_module(module.name)
     known_hardware()
-    rank_server._load()
 
 
 def _run(request: Mapping[str, object]) -> None:

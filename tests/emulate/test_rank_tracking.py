@@ -445,12 +445,12 @@ def test_tracebacks_are_those_of_the_program_as_it_is_written(followed: Simulati
     assert rewritten.co_consts[0] == plain.co_consts[0] == "The docstring."
 
 
-def test_yaml_writes_numbers(followed: Simulation) -> None:
+def test_yaml_writes_numbers(followed: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
     """Loaded before the simulation or while it runs."""
     text = "import yaml\nvalue = yaml.safe_dump({'a': rank, 'b': f'r{rank}', 'c': rank / 2}) + yaml.dump([rank])"
     assert Program(followed, text).values["value"] == "a: 21\nb: r21\nc: 10.5\n- 21\n"
     for name in [name for name in sys.modules if name.partition(".")[0] == "yaml"]:
-        del sys.modules[name]
+        monkeypatch.delitem(sys.modules, name)
     assert Program(followed, text).values["value"] == "a: 21\nb: r21\nc: 10.5\n- 21\n"
 
 
