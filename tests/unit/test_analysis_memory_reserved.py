@@ -6,15 +6,16 @@ from fakerun.allocator.settings import AllocatorSettings
 from fakerun.analysis.memory.footprint import footprint_of
 from fakerun.analysis.memory.reserved import ReservedMemory, reserved_memory
 from fakerun.analysis.memory.timeline import timeline_of
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, program_of
-from tests.unit.records_by_hand import GIB, MIB, block, llama_8b_rank, program
+from tests.unit.records_by_hand import MIB, block, llama_8b_rank, program
 
-TOTAL = 80 * GIB
+HARDWARE = hardware_named("h100-80gb")
 DEFAULTS = AllocatorSettings()
 
 
 def only(program: DeviceProgram, settings: AllocatorSettings = DEFAULTS) -> ReservedMemory:
-    (memory,) = reserved_memory(program, settings, total_bytes=TOTAL).values()
+    (memory,) = reserved_memory(program, settings, HARDWARE).values()
     return memory
 
 
@@ -58,7 +59,7 @@ def test_steps_settle_when_one_takes_no_more_than_the_one_before() -> None:
 
 
 def test_each_device_has_an_allocator() -> None:
-    memory = reserved_memory(program([block(64 * MIB), block(512, device=1)], [0, 1]), DEFAULTS, total_bytes=TOTAL)
+    memory = reserved_memory(program([block(64 * MIB), block(512, device=1)], [0, 1]), DEFAULTS, HARDWARE)
     assert {device: each.peak_bytes for device, each in memory.items()} == {0: 64 * MIB, 1: 2 * MIB}
 
 
