@@ -36,6 +36,11 @@ _NCCL_VERSION = (2, 27, 5)
 """For builds without NCCL: the version in the torch 2.13 wheels for this CUDA."""
 
 
+def cudnn_version() -> int:
+    """The cuDNN that torch's build has, or for builds without CUDA the one of the wheels for the CUDA that is reported."""
+    return torch.backends.cudnn.version() or _CUDNN_VERSION
+
+
 @contextmanager
 def cuda_facade(context: EmulationContext) -> Iterator[None]:
     """Answer for `torch.cuda` until the context ends."""
@@ -179,5 +184,6 @@ def _versions(patches: Patches, hardware: Accelerator) -> None:
     patches.set(torch.backends.cuda, "is_built", lambda: True)
     patches.set(torch.cuda.nccl, "version", lambda: _NCCL_VERSION)
     patches.set(torch.cuda.nccl, "is_available", lambda tensors: True)
-    patches.set(torch.backends.cudnn, "version", lambda: _CUDNN_VERSION)
+    version = cudnn_version()
+    patches.set(torch.backends.cudnn, "version", lambda: version)
     patches.set(torch.backends.cudnn, "is_available", lambda: True)
