@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend
 
-from fakerun.emulate.driver.cuda import cudnn_version
+from fakerun.emulate.device.library_versions import cudnn_version
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.torch_private import are_algorithms_deterministic, attention_priority, set_attention_priority
 
