@@ -1,4 +1,4 @@
-"""Versions of the libraries that torch is made to report: those of its build, or for builds without CUDA those of the wheels for CUDA 12.8."""
+"""Versions of the libraries that torch is made to report: those of its build, or else those of the wheels for CUDA 12.8."""
 
 import torch
 
