@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, temporaries
-from fakerun.device_memory.kernels.operands import Operands, TensorOperand
+from fakerun.device_memory.kernels.operands import Operands, TensorOperand, is_dense
 
 FLOAT32_BYTES = 4
 _BLOCK = 128
@@ -50,24 +50,10 @@ def _shape(query: TensorOperand, key: TensorOperand, value: TensorOperand, *, he
     )
 
 
-def _is_dense(tensor: TensorOperand, order: tuple[int, ...]) -> bool:
-    """Whether the tensor is contiguous with its dimensions in this order. Strides of dimensions of one element do not matter."""
-    strides, stride = tensor.strides or _contiguous_strides(tensor.sizes), 1
-    for dimension in reversed(order):
-        if tensor.sizes[dimension] != 1 and strides[dimension] != stride:
-            return False
-        stride *= tensor.sizes[dimension]
-    return True
-
-
-def _contiguous_strides(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(math.prod(sizes[position + 1 :]) for position in range(len(sizes)))
-
-
 def _copy_bytes(tensor: TensorOperand, *, heads_first: bool) -> int:
     """The copy that a kernel makes of a tensor whose lengths are not outside of its heads."""
     order = (0, 2, 1, 3) if heads_first else tuple(range(len(tensor.sizes)))
-    return 0 if _is_dense(tensor, order) else tensor.numel * tensor.element_bytes
+    return 0 if is_dense(tensor, order) else tensor.numel * tensor.element_bytes
 
 
 def _rounded(number: int, multiple: int) -> int:
@@ -167,7 +153,7 @@ def _packed_flash_backward(operands: Operands) -> KernelMemory:
     return temporaries(rows * FLOAT32_BYTES, rows * _rounded_head(head) * FLOAT32_BYTES, grouped, grouped)
 
 
-# -- memory-efficient attention: attention.cu, attention_backward.cu and mem_eff_attention/kernel_backward.h --------------------------------
+# -- memory-efficient attention: attention.cu, attention_backward.cu and mem_eff_attention/kernel_backward.h -------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
