@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.settings import AllocatorSettings
-from fakerun.device_memory.kernel_memory import KernelMemory, cublas_workspace_bytes, kernel_memory
+from fakerun.device_memory.kernels.kernel_memory import KernelMemory, Platform, version_of
+from fakerun.device_memory.kernels.registry import kernel_memory
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.collective import Phase
 from fakerun.records.device_program import DeviceStream, Operation
@@ -19,7 +20,8 @@ _PHASES = tuple(Phase)
 class DeviceAllocators:
     """The allocators by ordinal of their device, created when the device is first used. `operations` and `streams` may grow meanwhile.
 
-    `variables` are those of the rank's environment. With `capacity_bytes` a device gives no more than that, and requests may fail.
+    `variables` are those of the rank's environment; `torch_version` is the one that runs, None the newest that is known. With
+    `capacity_bytes` a device gives no more than that, and requests may fail.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class DeviceAllocators:
         operations: Sequence[Operation],
         streams: Sequence[DeviceStream],
         variables: Mapping[str, str],
+        torch_version: str | None = None,
         capacity_bytes: int | None = None,
     ) -> None:
         self._settings = settings
@@ -37,11 +40,11 @@ class DeviceAllocators:
         self._operations = operations
         self._streams = streams
         self._capacity_bytes = capacity_bytes
-        self._workspace_bytes = cublas_workspace_bytes(hardware, variables)
+        self._platform = Platform(hardware=hardware, torch_version=version_of(torch_version), variables=variables)
         self._allocators: dict[int, CachingAllocator] = {}
         self._allocated: list[tuple[CachingAllocator, Block]] = []
         self._kernels: dict[int, KernelMemory] = {}
-        self._handles: set[tuple[bool, int]] = set()
+        self._workspaces: set[tuple[bool, int, str]] = set()
         self._in_backward = False
 
     def of(self, device: int) -> CachingAllocator:
@@ -89,21 +92,21 @@ class DeviceAllocators:
         """
         kernel = self._kernels.get(operation)
         if kernel is None:
-            kernel = self._kernels[operation] = kernel_memory(self._operations[operation], self._hardware)
-        if kernel.uses_cublas:
-            self._need_cublas_workspace(stream)
+            kernel = self._kernels[operation] = kernel_memory(self._operations[operation], self._platform)
+        if kernel.workspaces:
+            self._need_workspaces(kernel, stream)
         if kernel.temporary_bytes:
             allocator = self.of(self._streams[stream].device)
             for block in [allocator.allocate(nbytes, stream) for nbytes in kernel.temporary_bytes]:
                 allocator.free(block)
 
-    def _need_cublas_workspace(self, stream: int) -> None:
+    def _need_workspaces(self, kernel: KernelMemory, stream: int) -> None:
         """Handles are of a thread, and autograd's backward has a thread of its own: one workspace for each thread and stream."""
-        handle = (self._in_backward, stream)
-        if handle not in self._handles:
-            self._handles.add(handle)
-            if self._workspace_bytes:
-                self.of(self._streams[stream].device).allocate(self._workspace_bytes, stream)
+        for workspace in kernel.workspaces:
+            key = (self._in_backward, stream, workspace.library)
+            if key not in self._workspaces:
+                self.of(self._streams[stream].device).allocate(workspace.nbytes, stream)
+                self._workspaces.add(key)
 
     def empty_cache(self) -> None:
         for allocator in self._allocators.values():
