@@ -6,6 +6,7 @@ last step can be repeated, it is replayed until it needs no more than the time b
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from fakerun.allocator.blocks import BlockPool
 from fakerun.allocator.caching_allocator import CachingAllocator
@@ -17,6 +18,9 @@ from fakerun.records.device_program import DeviceProgram, DeviceStream, Opcode
 
 MOST_REPETITIONS = 8
 """Of the last step. Programs of FSDP2, tensor parallelism and DDP needed one or two."""
+
+_Numbers: TypeAlias = tuple[Opcode, int, int]
+"""An instruction: opcode, operand, stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +78,10 @@ def reserved_memory(
         replay.issue(program.order[start:end])
         replay.end_step()
     settled = None
-    if is_periodic(program):
-        last_step = program.order[starts[-2] : starts[-1]]
+    last_step = repeatable_last_step(program)
+    if last_step is not None:
         for _ in range(MOST_REPETITIONS):
-            replay.issue(last_step)
+            replay.issue_each(last_step)
             replay.end_step()
             settled = not replay.grew_in_last_step()
             if settled:
@@ -97,28 +101,60 @@ def runs_out(
     return False
 
 
-def is_periodic(program: DeviceProgram) -> bool:
-    """Whether the last step can follow itself: what it leaves allocated is what it frees of the step before it, block by block.
+def repeatable_last_step(program: DeviceProgram) -> Sequence[_Numbers] | None:
+    """The instructions of the last step, so that they can follow it: what it frees of the step before is what it leaves itself.
 
-    Instructions refer to blocks by how many were allocated after them, so a repetition frees what is at the same place in the step before.
+    None if it cannot follow itself: if it does not leave as many blocks of each kind as it frees of earlier ones, or there is no step
+    before it. Of each kind the first that is left is taken for the first that was freed.
     """
     if len(program.step_ends) < 2:
-        return False
-    freed_before: set[int] = set()
-    left: set[int] = set()
-    count = 0
-    for number in program.order[program.step_ends[-2] : program.step_ends[-1]]:
+        return None
+    start, end = program.step_ends[-2:]
+    kinds = [program.instructions[number].operand for number in program.order[:end] if _is(program, number, Opcode.ALLOCATE)]
+    before = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[:start])
+    count = before
+    left = dict.fromkeys(range(before, len(kinds)))
+    freed: dict[int, int] = {}
+    found: list[_Numbers] = []
+    for place, number in enumerate(program.order[start:end]):
         instruction = program.instructions[number]
+        found.append((instruction.opcode, instruction.operand, instruction.stream))
+        block = count - 1 - instruction.operand
         if instruction.opcode is Opcode.ALLOCATE:
-            left.add(count)
             count += 1
+        elif instruction.opcode is Opcode.FREE and block >= before:
+            del left[block]
         elif instruction.opcode is Opcode.FREE:
-            position = count - 1 - instruction.operand
-            if position >= 0:
-                left.discard(position)
-            else:
-                freed_before.add(position)
-    return {position + count for position in freed_before} == left
+            freed[block] = place
+        elif instruction.opcode is Opcode.RECORD_STREAM and block < before:
+            return None
+    successors = _paired(program, kinds, sorted(freed), left)
+    if successors is None:
+        return None
+    for block, place in freed.items():
+        opcode, age, stream = found[place]
+        found[place] = (opcode, age + (len(kinds) - before) + block - successors[block], stream)
+    return found
+
+
+def _is(program: DeviceProgram, number: int, opcode: Opcode) -> bool:
+    return program.instructions[number].opcode is opcode
+
+
+def _paired(program: DeviceProgram, kinds: Sequence[int], freed: Iterable[int], left: Iterable[int]) -> dict[int, int] | None:
+    """For each block that is freed the one that is left in its place, with the same size on the same stream; None if there is none."""
+
+    def by_size(blocks: Iterable[int]) -> dict[tuple[int, int], list[int]]:
+        found: dict[tuple[int, int], list[int]] = {}
+        for block in blocks:
+            kind = program.blocks[kinds[block]]
+            found.setdefault((kind.requested_bytes, kind.stream), []).append(block)
+        return found
+
+    freed_by_size, left_by_size = by_size(freed), by_size(left)
+    if {size: len(blocks) for size, blocks in freed_by_size.items()} != {size: len(blocks) for size, blocks in left_by_size.items()}:
+        return None
+    return {block: other for size, blocks in freed_by_size.items() for block, other in zip(blocks, left_by_size[size], strict=True)}
 
 
 class _Replay:
@@ -151,9 +187,12 @@ class _Replay:
 
     def issue(self, numbers: Iterable[int]) -> None:
         """Issue the instructions with these numbers."""
-        instructions, blocks, allocators, peaks = self._instructions, self._blocks, self._allocators, self._peaks
-        for number in numbers:
-            opcode, operand, stream = instructions[number]
+        self.issue_each(map(self._instructions.__getitem__, numbers))
+
+    def issue_each(self, instructions: Iterable[_Numbers]) -> None:
+        """Issue instructions in order."""
+        blocks, allocators, peaks = self._blocks, self._allocators, self._peaks
+        for opcode, operand, stream in instructions:
             if opcode is Opcode.ALLOCATE:
                 block = blocks[operand]
                 allocator = allocators.allocate(*block)

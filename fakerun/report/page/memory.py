@@ -102,7 +102,7 @@ def _reserved(memory: ReservedMemory, which: str, settings: str) -> Iterator[str
     repeated = f", which repeats step {simulated - 1}" if (memory.peak_step or 0) > simulated else ""
     yield f"{format_bytes(memory.peak_bytes)}{which}{step}{repeated}"
     if simulated:
-        yield "no more when it is repeated" if memory.has_settled else "later steps may need more"
+        yield "no more when the last step is repeated" if memory.has_settled else "later steps may need more"
     if settings:
         yield settings
 
