@@ -63,7 +63,7 @@ def test_a_wrapper_that_communicates_first_gets_the_duplicate_finding() -> None:
 
 def test_each_device_of_a_rank_fits_by_itself() -> None:
     report = report_of("two_devices.py", "--nproc-per-node", "2", expected=0)
-    assert report["ranks"][0]["memory"]["devices"][1]["fits"]
+    assert report["ranks"][0]["memory"]["devices"][1]["verdict"] == "fits"
     assert [round(gib) for gib, _ in on_devices(report).values()] == [50, 50]
     assert report["devices"][1]["ranks_not_counted"] == [1]
 

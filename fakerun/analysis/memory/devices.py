@@ -43,6 +43,15 @@ class DeviceShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RanksOfPeak:
+    """Ranks that have the same peaks on a device, in order."""
+
+    reserved_bytes: int
+    allocated_bytes: int
+    ranks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhysicalDevice:
     """One device of a node, and the ranks that allocate memory on it, in order.
 
@@ -87,11 +96,16 @@ class PhysicalDevice:
         return tuple(share for share in self.shares if share.rank != self.own_rank)
 
     @property
-    def ranks_by_peak(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Peaks of reserved memory in bytes, the highest first, each with the ranks that have it."""
-        by_peak = sorted(self.shares, key=lambda share: (-share.reserved.peak_bytes, share.rank))
+    def ranks_by_peak(self) -> tuple[RanksOfPeak, ...]:
+        """The ranks, those with equal peaks together, the highest first."""
+
+        def peaks(share: DeviceShare) -> tuple[int, int]:
+            return share.reserved.peak_bytes, share.footprint.peak_bytes
+
+        by_peak = sorted(self.shares, key=lambda share: ([-peak for peak in peaks(share)], share.rank))
         return tuple(
-            (peak, tuple(each.rank for each in same)) for peak, same in groupby(by_peak, key=lambda share: share.reserved.peak_bytes)
+            RanksOfPeak(reserved_bytes=reserved, allocated_bytes=allocated, ranks=tuple(each.rank for each in same))
+            for (reserved, allocated), same in groupby(by_peak, key=peaks)
         )
 
 

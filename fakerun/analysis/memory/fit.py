@@ -92,8 +92,8 @@ def fit_findings(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> tu
 
 
 def contributions(device: PhysicalDevice) -> str:
-    """What each rank allocates on the device: `24.0 GiB from rank 0, 12.0 GiB from each of ranks 1-3`."""
-    parts = [_contribution(peak_bytes, ranks) for peak_bytes, ranks in device.ranks_by_peak]
+    """What each rank reserves on the device: `24.0 GiB from rank 0, 12.0 GiB from each of ranks 1-3`."""
+    parts = [_contribution(each.reserved_bytes, each.ranks) for each in device.ranks_by_peak]
     more = len(parts) - _PEAKS_SHOWN
     return ", ".join(parts[:_PEAKS_SHOWN]) + (f" and less from {more} more" if more > 0 else "")
 

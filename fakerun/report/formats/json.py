@@ -245,7 +245,10 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
         "usable_bytes": fit.usable_bytes,
         "headroom_bytes": fit.headroom_bytes,
         "verdict": fit.verdict.value,
-        "contributions": [{"ranks": list(ranks), "peak_reserved_bytes": peak} for peak, ranks in device.ranks_by_peak],
+        "contributions": [
+            {"ranks": list(each.ranks), "peak_allocated_bytes": each.allocated_bytes, "peak_reserved_bytes": each.reserved_bytes}
+            for each in device.ranks_by_peak
+        ],
         "ranks_not_counted": list(device.uncounted),
     }
 

@@ -256,8 +256,10 @@ class ContributionDocument(TypedDict):
 
     ranks: list[int]
     """The ranks, in order."""
+    peak_allocated_bytes: int
+    """What each of them allocates on the device at its peak, in bytes."""
     peak_reserved_bytes: int
-    """What the allocator of each of them reserved on the device at the peak, in bytes."""
+    """What the allocator of each of them reserves there at its peak, in bytes."""
 
 
 class NodeDeviceDocument(TypedDict):
