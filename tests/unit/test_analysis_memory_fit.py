@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fakerun.analysis.memory.devices import PhysicalDevice, physical_devices
-from fakerun.analysis.memory.fit import contributions, fit_findings, need_fit
+from fakerun.analysis.memory.fit import Verdict, contributions, device_fit, fit_findings, need_fit
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
+from fakerun.analysis.memory.need import DeviceNeed
+from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
@@ -122,3 +124,23 @@ def test_contributions_are_named_largest_first_and_abbreviated() -> None:
     assert contributions(device) == (
         "5.00 GiB from rank 4, 4.00 GiB from rank 5, 3.00 GiB from each of ranks 1-2, 2.00 GiB from rank 3 and less from 1 more"
     )
+
+
+def test_a_device_is_tight_where_the_allocator_can_give_back_what_it_caches() -> None:
+    tight = DeviceNeed(footprint=footprint(6), reserved=ReservedMemory(peak_bytes=9 * GIB))
+    assert need_fit(tight, SMALL).verdict is Verdict.TIGHT
+    assert need_fit(replace(tight, runs_out=True), SMALL).verdict is Verdict.DOES_NOT_FIT
+    (finding,) = fit_findings(physical_devices({0: {0: tight}}, {0: (0,)}, ranks_per_node=4), SMALL)
+    assert finding.code is FindingCode.TIGHT_FIT
+    assert finding.message == (
+        "cuda:0 of node 0: rank 0 would reserve 9.00 GiB of the 8.00 GiB that small has, of which 6.00 GiB are allocated: the allocator "
+        "has to give back what it caches"
+    )
+
+
+def test_ranks_that_share_a_device_keep_what_they_allocate() -> None:
+    """Two that allocate 3 GiB each, and cache as much, have room in 8 GiB; two that allocate 5 GiB each have not."""
+    for allocated, verdict in ((3, Verdict.TIGHT), (5, Verdict.DOES_NOT_FIT)):
+        both = DeviceNeed(footprint=footprint(allocated), reserved=ReservedMemory(peak_bytes=6 * GIB))
+        (device,) = physical_devices({0: {0: both}, 1: {0: both}}, {0: (0,), 1: (0,)}, ranks_per_node=4)
+        assert device_fit(device, SMALL).verdict is verdict

@@ -17,7 +17,7 @@ from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
-from fakerun.units import format_bytes, format_ranks
+from fakerun.units import format_bytes, format_ranks, name_ranks
 
 COUNTED = (
     f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes; as reserved, what torch's caching allocator holds for "
@@ -133,7 +133,7 @@ def _tight(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator
     yield Finding(
         code=FindingCode.TIGHT_FIT,
         message=(
-            f"{name_devices([worst.location])}: ranks {format_ranks(share.rank for share in worst.shares)} would reserve "
+            f"{name_devices([worst.location])}: {name_ranks([share.rank for share in worst.shares])} would reserve "
             f"{format_bytes(worst.peak_bytes)} of the {format_bytes(hardware.usable_bytes)} that {hardware} has, of which "
             f"{format_bytes(worst.peak_allocated_bytes)} are allocated: the allocator has to give back what it caches{also}"
         ),
