@@ -135,9 +135,8 @@ def test_the_script_finds_the_settings_and_may_make_its_own(tmp_path: Path) -> N
     )
     result = fakerun("train.py", "--alloc-conf", "max_split_size_mb:64", "--format", "json", cwd=tmp_path)
     assert memory(result)[0]["allocator_settings"] == "max_split_size_mb:64"
-    (tmp_path / "own.py").write_text(
-        f"import os\nos.environ['PYTORCH_ALLOC_CONF'] = {EXPANDABLE!r}\nimport torch\ntorch.ones(1, device='cuda')\n"
-    )
+    own = "import os\nos.environ['PYTORCH_ALLOC_CONF'] = {!r}\nimport torch\ntorch.ones(1, device='cuda')\n"
+    (tmp_path / "own.py").write_text(own.format(EXPANDABLE))
     assert memory(fakerun("own.py", "--format", "json", cwd=tmp_path))[0]["allocator_settings"] == EXPANDABLE
     (tmp_path / "own.py").write_text(own.format("a:b"))
     refused = fakerun("own.py", cwd=tmp_path)
