@@ -15,6 +15,7 @@ from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
 from fakerun.job.launcher import DEFAULT_LAUNCHER, launcher_named
 from fakerun.job.mesh import MeshSpec
+from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, out_of_memory_named
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
@@ -57,6 +58,7 @@ class JobRequest:
     seed: int | None = None
     routing: str | None = None
     launcher: str | None = None
+    oom: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
 
@@ -119,6 +121,7 @@ class JobRequest:
             seed=self.seed,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
             launcher=launcher_named(self.launcher or DEFAULT_LAUNCHER),
+            oom=out_of_memory_named(self.oom or DEFAULT_OUT_OF_MEMORY),
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
         )

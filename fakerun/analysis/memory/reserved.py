@@ -41,6 +41,7 @@ def reserved_memory(
         hardware,
         operations=program.operations,
         streams=program.streams,
+        settings_changes=program.settings,
         variables=variables or {},
         capacity_bytes=capacity_bytes,
     )
@@ -60,12 +61,8 @@ def reserved_memory(
             allocators.free(operand)
         elif opcode is Opcode.EXECUTE:
             allocators.execute(operand, stream)
-        elif opcode is Opcode.BEGIN_PHASE:
-            allocators.begin_phase(operand)
-        elif opcode is Opcode.RECORD_STREAM:
-            allocators.record_stream(operand, stream)
-        elif opcode is Opcode.EMPTY_CACHE:
-            allocators.empty_cache()
+        else:
+            allocators.issue(opcode, operand, stream)
     while end >= 0:
         peaks.end_step()
         end = next(ends)
