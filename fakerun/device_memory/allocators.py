@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
 from fakerun.allocator.settings import AllocatorSettings
-from fakerun.device_memory.kernel_memory import KernelMemory, cublas_workspace_bytes, kernel_memory
+from fakerun.device_memory.kernels.kernel_memory import KernelMemory, Platform, version_of
+from fakerun.device_memory.kernels.registry import kernel_memory
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.collective import Phase
 from fakerun.records.device_program import FRACTION_UNIT, DeviceStream, Opcode, Operation
@@ -26,8 +27,9 @@ class DeviceAllocators:
     """The allocators by ordinal of their device, created when the device is first used.
 
     `operations`, `streams` and `settings_changes`, the texts of settings that the script gives, may grow meanwhile. `variables` are those
-    of the rank's environment. With `capacity_bytes` a device gives no more than that, and requests may fail. Without, none does: a limit
-    that the script sets to its memory (`set_per_process_memory_fraction`) is lifted when it is not enough.
+    of the rank's environment; `torch_version` is the one that runs, None the newest that is known. With `capacity_bytes` a device gives no
+    more than that, and requests may fail. Without, none does: a limit that the script sets to its memory
+    (`set_per_process_memory_fraction`) is lifted when it is not enough.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class DeviceAllocators:
         streams: Sequence[DeviceStream],
         settings_changes: Sequence[str] = (),
         variables: Mapping[str, str],
+        torch_version: str | None = None,
         capacity_bytes: int | None = None,
     ) -> None:
         self._settings = settings
@@ -47,11 +50,11 @@ class DeviceAllocators:
         self._streams = streams
         self._settings_changes = settings_changes
         self._capacity_bytes = capacity_bytes
-        self._workspace_bytes = cublas_workspace_bytes(hardware, variables)
+        self._platform = Platform(hardware=hardware, torch_version=version_of(torch_version), variables=variables)
         self._allocators: dict[int, CachingAllocator] = {}
         self._allocated: list[tuple[CachingAllocator, Block]] = []
         self._kernels: dict[int, KernelMemory] = {}
-        self._handles: set[tuple[bool, int]] = set()
+        self._workspaces: set[tuple[bool, int, str]] = set()
         self._in_backward = False
         self._by_opcode: Mapping[Opcode, Callable[[int, int], None]] = {
             Opcode.EXECUTE: self.execute,
@@ -130,9 +133,9 @@ class DeviceAllocators:
         """
         kernel = self._kernels.get(operation)
         if kernel is None:
-            kernel = self._kernels[operation] = kernel_memory(self._operations[operation], self._hardware)
-        if kernel.uses_cublas:
-            self._need_cublas_workspace(stream)
+            kernel = self._kernels[operation] = kernel_memory(self._operations[operation], self._platform)
+        if kernel.workspaces:
+            self._need_workspaces(kernel, stream)
         if kernel.temporary_bytes:
             self._take_temporarily(kernel.temporary_bytes, self.of(self._streams[stream].device), stream)
 
@@ -145,13 +148,13 @@ class DeviceAllocators:
             for block in taken:
                 allocator.free(block)
 
-    def _need_cublas_workspace(self, stream: int) -> None:
+    def _need_workspaces(self, kernel: KernelMemory, stream: int) -> None:
         """Handles are of a thread, and autograd's backward has a thread of its own: one workspace for each thread and stream."""
-        handle = (self._in_backward, stream)
-        if handle not in self._handles:
-            if self._workspace_bytes:
-                self._serve(self.of(self._streams[stream].device), self._workspace_bytes, stream)
-            self._handles.add(handle)
+        for workspace in kernel.workspaces:
+            key = (self._in_backward, stream, workspace.library)
+            if key not in self._workspaces:
+                self._serve(self.of(self._streams[stream].device), workspace.nbytes, stream)
+                self._workspaces.add(key)
 
     def empty_cache(self) -> None:
         for allocator in self._allocators.values():

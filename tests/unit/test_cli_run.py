@@ -20,6 +20,7 @@ from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job import launcher as job_launcher
 from fakerun.job.forbidden import EVERY_OPERATION
+from fakerun.job.out_of_memory import OutOfMemory
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.launch.job_run import RunWatcher
@@ -120,6 +121,8 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --world-size 8 --routing worst", {"routing": Routing.WORST}),
         ("train.py --world-size 8", {"launcher": job_launcher.Launcher.TORCHRUN}),
         ("--nproc-per-node 8 --launcher mpi train.py", {"launcher": job_launcher.Launcher.MPI}),
+        ("train.py --world-size 8", {"oom": OutOfMemory.REPORT}),
+        ("train.py --world-size 8 --oom raise", {"oom": OutOfMemory.RAISE}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
         ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),
@@ -235,6 +238,7 @@ USAGE_ERRORS = {
     "train.py --mesh 2by4": "mesh '2by4' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4",
     "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
     "train.py --world-size 8 --launcher srun": "unknown launcher 'srun'; known: torchrun, slurm, mpi",
+    "train.py --world-size 8 --oom stop": "unknown oom 'stop'; known: report, raise",
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
         "unknown operation 'all_reduc' (did you mean 'all_reduce' or 'reduce'?); known: all_reduce, all_gather, all_gather_into_tensor, "

@@ -72,6 +72,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
             self.idx = devices.index(device.device if isinstance(device, torch.Tensor) else device)
 
         def __enter__(self) -> None:
+            devices.initialize()
             self._previous, devices.current = devices.current, self.idx
 
         def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -108,6 +109,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
 def _exchange(devices: Devices, index: int) -> int:
     previous = devices.current
     if index >= 0:
+        devices.initialize()
         devices.current = devices.index(index)
     return previous
 
@@ -134,6 +136,7 @@ def _work(context: EmulationContext) -> dict[str, Any]:
     streams, graphs, host_waits = context.part(StreamTable), GraphTable(context), context.part(HostWaits)
 
     def synchronize(device: Any = None) -> None:
+        context.devices.initialize()
         context.execution.synchronized(context.devices.index(device))
         host_waits.wait()
 

@@ -93,8 +93,8 @@ def _nested(statistics: Mapping[str, int]) -> dict[str, Any]:
         for part in parts:
             inner = inner.setdefault(part, {})
         inner[last] = value
-    if _BY_PRIVATE_POOL in result:
-        result[_BY_PRIVATE_POOL] = {tuple(map(int, pool.split("_"))): counters for pool, counters in result[_BY_PRIVATE_POOL].items()}
+    if (by_pool := result.get(_BY_PRIVATE_POOL)) is not None:
+        result[_BY_PRIVATE_POOL] = {tuple(map(int, pool.split("_"))): counters for pool, counters in by_pool.items()}
     return result
 
 

@@ -74,6 +74,7 @@ class _Stream:
     def __init__(
         self, device: Any = None, priority: int = 0, *, stream_id: int | None = None, device_index: int | None = None, **kwargs: Any
     ) -> None:
+        self.table.devices.initialize()
         self.device_index = self.table.devices.index(device if device_index is None else device_index)
         stream_id = self.table.next_id(self.device_index, priority) if stream_id is None else stream_id
         self.device = torch.device(ACCELERATOR, self.device_index)
