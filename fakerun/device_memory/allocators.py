@@ -88,14 +88,15 @@ class DeviceAllocators:
         if ask is not None:
             ask(operand, stream)
 
-    def allocate(self, device: int, requested_bytes: int, stream: int) -> None:
-        """Allocate the next block.
+    def allocate(self, device: int, requested_bytes: int, stream: int) -> CachingAllocator:
+        """Allocate the next block, and return the allocator that did.
 
         Raises:
             AllocatorOutOfMemoryError: the device has no memory left for it.
         """
         allocator = self._allocators.get(device) or self.of(device)
         self._allocated.append((allocator, self._serve(allocator, requested_bytes, stream)))
+        return allocator
 
     def _serve(self, allocator: CachingAllocator, requested_bytes: int, stream: int) -> "Block":
         try:

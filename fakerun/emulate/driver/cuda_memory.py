@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.unsupported.gaps import ASYNC_ALLOCATOR, MEMORY_HISTORY
+from fakerun.emulate.unsupported.gaps import MEMORY_HISTORY
 from fakerun.errors import as_script_error
 from fakerun.torch_private import AllocatorFunction
 
@@ -38,7 +38,7 @@ class CudaMemory:
             function.GET_FRACTION: lambda device: allocators.memory_fraction(self._checked(device)),
             function.SET_SETTINGS: allocators.change_settings,
             function.GET_SETTINGS: allocators.settings,
-            function.BACKEND: self._backend,
+            function.BACKEND: lambda: allocators.backend,
             function.SNAPSHOT: self._snapshot,
             function.RECORD_HISTORY: self._record_history,
             function.RECORD_HISTORY_LEGACY: self._record_history,
@@ -64,12 +64,6 @@ class CudaMemory:
         if not self._devices.initialized or not 0 <= device < self._devices.count:
             raise as_script_error(RuntimeError(f"Invalid device argument {device}: did you call init?"))
         return device
-
-    def _backend(self) -> str:
-        backend = self._allocators.backend
-        if backend != "native":
-            ASYNC_ALLOCATOR.report(self._findings)
-        return backend
 
     def _snapshot(self, pool: tuple[int, int, bool] | None = None) -> dict[str, Any]:
         """Of all pools, or only of a private one (`pool` begins with its identity), of which there are none."""

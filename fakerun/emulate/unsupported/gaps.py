@@ -108,12 +108,6 @@ MEMORY_HISTORY = Gap(
     workaround="The report shows what is alive at the peak.",
     shown="A snapshot has the segments and blocks of the moment, with the line that allocated each block, and no `device_traces`.",
 )
-ASYNC_ALLOCATOR = Gap(
-    name="CUDA's asynchronous allocator (`backend:cudaMallocAsync` in PYTORCH_ALLOC_CONF)",
-    reason="its memory pool is the driver's",
-    workaround="Remove it from PYTORCH_ALLOC_CONF.",
-    shown="Memory is that of torch's own allocator.",
-)
 RUNTIME = Gap(
     name="torch.cuda.cudart",
     reason="it returns the CUDA runtime itself; fakerun has only the profiler's start and stop, host registration and cudaMemGetInfo",
@@ -177,7 +171,7 @@ PROCESS_AS_RANK = Gap(
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR, KEY_OF_ANOTHER_RANK),
-    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, ASYNC_ALLOCATOR, TRITON_KERNEL, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )
