@@ -50,6 +50,6 @@ def report(
         note(f"the run was interrupted; {_CONTINUE}")
     if other is not None:
         job, run = repriced(job, run, other)
-    shown = build_report(job, run, gate)
+    shown = build_report(job, run, gate, with_history=report_format.needs_history)
     show_report(shown, report_format, output, detail_of(trace=trace, top=top))
     return shown.exit_code
