@@ -229,6 +229,10 @@ has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
 # 2.13: whether algorithms must be deterministic, without the Python function around it (half of the time, for every operator).
 are_algorithms_deterministic = torch._C._get_deterministic_algorithms
 
+# 2.11: the order in which the kernels of scaled_dot_product_attention are tried (`sdpa_kernel(..., set_priority=True)` sets it).
+attention_priority = torch._C._get_sdp_priority_order
+set_attention_priority = torch._C._set_sdp_priority_order
+
 # 2.13: what every dispatch mode is entered through.
 PUSH_DISPATCH_MODE = (torch.utils._python_dispatch, "_push_mode")
 

@@ -101,6 +101,15 @@ LauncherName: TypeAlias = Annotated[
         autocompletion=_complete_launcher,
     ),
 ]
+AllocConf: TypeAlias = Annotated[
+    str | None, option(metavar="KEY:VALUE[,...]", help="Settings of the caching allocator, as in PYTORCH_ALLOC_CONF.")
+]
+OtherAllocConf: TypeAlias = Annotated[
+    str | None,
+    option("--alloc-conf", metavar="KEY:VALUE[,...]", help="Judge the memory with these settings of the allocator instead of the run's."),
+]
+"""`--alloc-conf` of a command that reads a run that was kept."""
+
 ErrorOnCollective: TypeAlias = Annotated[
     str | None,
     option(metavar="[=OPERATIONS]", help="Exit with 1 if the script issues a collective, or one of these (all_reduce,send)."),

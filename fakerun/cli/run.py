@@ -49,6 +49,7 @@ def run(
     hardware: options.Hardware = None,
     routing: options.RoutingName = None,
     launcher: options.LauncherName = None,
+    alloc_conf: options.AllocConf = None,
     error_on_collective: options.ErrorOnCollective = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,

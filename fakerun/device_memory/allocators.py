@@ -60,14 +60,15 @@ class DeviceAllocators:
         """The allocators of the devices that were used."""
         return self._allocators
 
-    def allocate(self, device: int, requested_bytes: int, stream: int) -> None:
-        """Allocate the next block.
+    def allocate(self, device: int, requested_bytes: int, stream: int) -> CachingAllocator:
+        """Allocate the next block, and return the allocator that did.
 
         Raises:
             AllocatorOutOfMemoryError: the device has no memory left for it.
         """
         allocator = self._allocators.get(device) or self.of(device)
         self._allocated.append((allocator, allocator.allocate(requested_bytes, stream)))
+        return allocator
 
     def free(self, age: int) -> None:
         """Free the block after which `age` others were allocated."""

@@ -13,6 +13,7 @@ from typing import Any
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
+from fakerun.job.alloc_conf import checked_alloc_conf
 from fakerun.job.launcher import DEFAULT_LAUNCHER, launcher_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.ranks import RankChoice
@@ -59,6 +60,7 @@ class JobRequest:
     launcher: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
+    alloc_conf: str | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
         """This request, with `below` where it specifies nothing.
@@ -121,6 +123,7 @@ class JobRequest:
             launcher=launcher_named(self.launcher or DEFAULT_LAUNCHER),
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
+            alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
         )
 
 

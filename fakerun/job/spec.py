@@ -19,7 +19,8 @@ class JobSpec:
     ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run: among them `samples` random ones, which
     `seed` chooses, or the job itself without one. `env` is added to the environment of every
     rank. `mesh` is None when the job requests none. After `steps` optimizer steps the script is stopped; with None it runs to its end.
-    `error_on_collective` are the operations that the script must not issue.
+    `error_on_collective` are the operations that the script must not issue. `alloc_conf` are settings of the caching allocator, as
+    PYTORCH_ALLOC_CONF has them; None leaves them to the rank's environment.
     """
 
     script: Path | None = None
@@ -39,6 +40,7 @@ class JobSpec:
     samples: int = 4
     seed: int | None = None
     timeout_s: float | None = None
+    alloc_conf: str | None = None
 
     @property
     def world_size(self) -> int:

@@ -100,6 +100,7 @@ class Simulation:
             unfollowed_uses=self._trace.rank_uses.unfollowed_uses(),
             stopped_at=self._stopped_at,
             torch_version=torch.__version__,
+            memory_variables=self._trace.memory_variables,
         )
 
     def position(self, call_site: CallSite | None) -> RankPosition:

@@ -12,6 +12,7 @@ from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks
 from fakerun.analysis.memory.fit import fit_findings
+from fakerun.analysis.memory.need import allocator_findings
 from fakerun.analysis.memory.other_ranks_gpu import other_ranks_gpu_findings
 from fakerun.analysis.other_launcher import other_launcher_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
@@ -104,6 +105,7 @@ def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memo
             *duplicate_gpu_findings(records, devices, ranks_per_node=job.nproc_per_node),
             *matching_findings(records),
             *fit_findings(memory.physical, job.hardware),
+            *allocator_findings(job, run.ranks),
             *other_ranks_gpu_findings(memory.physical, job.hardware),
             *memory_limit_findings(memory.physical, gate, job.hardware),
             *forbidden_findings(run.ranks, job.error_on_collective),

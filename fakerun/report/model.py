@@ -18,6 +18,9 @@ from fakerun.analysis.memory.fit import MemoryFit
 from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.analysis.memory.history import MemoryHistory as MemoryHistory
 from fakerun.analysis.memory.history import MemoryRequest as MemoryRequest
+from fakerun.analysis.memory.need import DeviceNeed
+from fakerun.analysis.memory.reserved import PoolMemory as PoolMemory
+from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.analysis.traffic import GroupTraffic as GroupTraffic
 from fakerun.analysis.traffic import Traffic
 from fakerun.analysis.traffic import Volume as Volume
@@ -42,7 +45,7 @@ class PhysicalDeviceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """One rank's memory on one device: its footprint, whether that fits, and what was allocated at the peak.
+    """One rank's memory on one device: what it needs, whether that fits, and what was allocated at the peak.
 
     `cuda_index` is the device's number on the node; it and `physical`, the device with all ranks that allocate on it, are None for a
     rank that allocated nothing. `fit` is the verdict on this rank alone. `categories` has every category, in order, zeros included;
@@ -50,12 +53,25 @@ class DeviceMemory:
     """
 
     cuda_index: int | None
-    footprint: MemoryFootprint
+    need: DeviceNeed
     fit: MemoryFit
     physical: PhysicalDeviceReport | None
     categories: Mapping[Category, int]
     modules: tuple[ModuleShare, ...]
     tensors: tuple[TensorGroup, ...]
+
+    @property
+    def footprint(self) -> MemoryFootprint:
+        return self.need.footprint
+
+    @property
+    def reserved(self) -> ReservedMemory:
+        return self.need.reserved
+
+    @property
+    def peaks(self) -> tuple[int, int]:
+        """What is reserved and what is allocated at the peak of each, in bytes: the order in which devices are compared."""
+        return self.reserved.peak_bytes, self.footprint.peak_bytes
 
     @property
     def fit_on_node(self) -> MemoryFit:
@@ -79,7 +95,7 @@ class RankReport:
     @property
     def largest_device(self) -> DeviceMemory:
         """The device with the highest peak of this rank, the first of equals: the one to show in detail."""
-        return max(self.devices, key=lambda device: device.footprint.peak_bytes)
+        return max(self.devices, key=lambda device: device.peaks)
 
     @property
     def headroom_bytes(self) -> int:
@@ -193,4 +209,4 @@ class Report:
     @property
     def largest(self) -> RankReport | None:
         """The rank with the least headroom on its devices, of these that with the highest peak, the first of equals: the one to show."""
-        return max(self.ranks, key=lambda rank: (-rank.headroom_bytes, rank.largest_device.footprint.peak_bytes), default=None)
+        return max(self.ranks, key=lambda rank: (-rank.headroom_bytes, rank.largest_device.peaks), default=None)

@@ -1,8 +1,10 @@
 """The trace of one rank: everything that is observed, put together."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from fakerun.device_memory.variables import MEMORY_VARIABLES
 from fakerun.records.group_names import GroupNames
 from fakerun.records.journal import Journal
 from fakerun.records.observer import AutogradClock, CurrentStreams, Observers
@@ -54,6 +56,9 @@ class RankTrace:
         self.steps.taken_one.append(self.memory.optimizer_stepped)
         self.steps.taken_one.append(lambda: journal.training_steps(self.steps.training_steps().ends))
         self.device_first_used = self._devices.first_used
+        self.memory_variables: Mapping[str, str] = {}
+        """Those of the environment when a device was first used."""
+        self.device_first_used.append(self._keep_memory_variables)
 
     @property
     def observers(self) -> Observers:
@@ -81,6 +86,9 @@ class RankTrace:
         self._categories.categorise_all_modules()
         self._categories.categorise_gradients(self.steps.optimizers)
         self.memory.categorise_copies()
+
+    def _keep_memory_variables(self, index: int) -> None:
+        self.memory_variables = self.memory_variables or {name: os.environ[name] for name in MEMORY_VARIABLES if name in os.environ}
 
     @property
     def event_count(self) -> int:

@@ -119,6 +119,7 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8, "routing": Routing.BALANCED}),
         ("train.py --world-size 8 --routing worst", {"routing": Routing.WORST}),
         ("train.py --world-size 8", {"launcher": job_launcher.Launcher.TORCHRUN}),
+        ("train.py --world-size 8 --alloc-conf expandable_segments:True", {"alloc_conf": "expandable_segments:True"}),
         ("--nproc-per-node 8 --launcher mpi train.py", {"launcher": job_launcher.Launcher.MPI}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
@@ -234,6 +235,10 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --mesh 3x3": ("mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them"),
     "train.py --mesh 2by4": "mesh '2by4' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4",
     "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
+    "train.py --alloc-conf max_split_size_mb:2": (
+        "alloc-conf 'max_split_size_mb:2': CachingAllocator option max_split_size_mb too small, must be >= 20; write it as "
+        "PYTORCH_ALLOC_CONF, as in expandable_segments:True"
+    ),
     "train.py --world-size 8 --launcher srun": "unknown launcher 'srun'; known: torchrun, slurm, mpi",
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (

@@ -19,8 +19,8 @@ from fakerun.job.yaml_job import COMMAND_LINE_ONLY, JobFile, load_job
 from fakerun.records.collective import CollectiveOp
 
 KEYS = (
-    "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, error_on_collective, "
-    "rank, ranks, samples, seed"
+    "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, "
+    "error_on_collective, rank, ranks, samples, seed"
 )
 
 

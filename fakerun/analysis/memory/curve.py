@@ -50,13 +50,14 @@ class MemoryPeak:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryCurve:
-    """Of one device. `points` are in order and include the peaks; `entries`, `step_ends` and `phases` are of its history."""
+    """Of one device. `points` are in order and include the peaks; the rest is of its history."""
 
     entries: int
     points: tuple[MemoryPoint, ...]
     allocated_peak: MemoryPeak
     reserved_peak: MemoryPeak
     step_ends: tuple[int, ...]
+    simulated_steps: int
     phases: tuple[tuple[int, Phase], ...]
 
 
@@ -77,6 +78,7 @@ def memory_curve(history: MemoryHistory, *, columns: int) -> MemoryCurve | None:
         allocated_peak=_peak(entries, by_entry, allocated_at),
         reserved_peak=_peak(entries, by_entry, reserved_at),
         step_ends=history.step_ends,
+        simulated_steps=history.simulated_steps,
         phases=history.phases,
     )
 

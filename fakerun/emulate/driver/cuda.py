@@ -11,6 +11,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_waits import HostWaits
+from fakerun.emulate.device.library_versions import CUDA_VERSION, HIP_VERSION, NCCL_VERSION, cudnn_version
 from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
 from fakerun.emulate.driver.generators import random_offset, random_state
@@ -28,12 +29,6 @@ from fakerun.torch_private import (
     CUDA_MAYBE_EXCHANGE_DEVICE,
     NVTX_FUNCTIONS,
 )
-
-_CUDA_VERSION = "12.8"
-_HIP_VERSION = "6.4.43484"
-_CUDNN_VERSION = 91002
-_NCCL_VERSION = (2, 27, 5)
-"""For builds without NCCL: the version in the torch 2.13 wheels for this CUDA."""
 
 
 @contextmanager
@@ -172,12 +167,13 @@ class _NoRanges:
 
 def _versions(patches: Patches, hardware: Accelerator) -> None:
     if hardware.is_amd:
-        patches.set(torch.version, "hip", _HIP_VERSION)
+        patches.set(torch.version, "hip", HIP_VERSION)
         patches.set(torch.version, "cuda", None)
     elif torch.version.cuda is None:
-        patches.set(torch.version, "cuda", _CUDA_VERSION)
+        patches.set(torch.version, "cuda", CUDA_VERSION)
     patches.set(torch.backends.cuda, "is_built", lambda: True)
-    patches.set(torch.cuda.nccl, "version", lambda: _NCCL_VERSION)
+    patches.set(torch.cuda.nccl, "version", lambda: NCCL_VERSION)
     patches.set(torch.cuda.nccl, "is_available", lambda tensors: True)
-    patches.set(torch.backends.cudnn, "version", lambda: _CUDNN_VERSION)
+    version = cudnn_version()
+    patches.set(torch.backends.cudnn, "version", lambda: version)
     patches.set(torch.backends.cudnn, "is_available", lambda: True)

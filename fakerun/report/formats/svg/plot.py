@@ -86,7 +86,13 @@ def program_axis(plot: Plot, curve: MemoryCurve) -> Iterator[str]:
         yield line(plot.x(end), plot.top, plot.x(end), plot.bottom + _STRIP + 12, stroke_dasharray="3 3", **theme.RULE)
         if step in wide or step % every == 0:
             middle = plot.x((start + end) / 2)
-            yield text(f"step {step}" if step in wide else str(step), middle, plot.bottom + _STRIP + 24, text_anchor="middle", **theme.INK)
+            yield text(
+                _step(step, curve) if step in wide else str(step), middle, plot.bottom + _STRIP + 24, text_anchor="middle", **theme.INK
+            )
+
+
+def _step(step: int, curve: MemoryCurve) -> str:
+    return f"step {step}" if step < curve.simulated_steps else f"step {curve.simulated_steps - 1} again"
 
 
 def _phases(plot: Plot, curve: MemoryCurve) -> Iterator[str]:
