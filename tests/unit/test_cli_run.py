@@ -254,7 +254,9 @@ USAGE_ERRORS = {
         "no operation given; leave out the value to forbid all, or list some as in all_reduce,send"
     ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
-    "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown",
+    "train.py --world-size 8 --format jsn": (
+        "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown, svg, memory_snapshot"
+    ),
     "train.py --world-size 8 -o .": "output .: is a directory; pass a file in it, as in report.json",
     "train.py --world-size 8 -o no/report.json": "output no/report.json: no such directory: no; create it first",
     "train.py --world-siez 8": (
@@ -451,7 +453,7 @@ COMPLETIONS = {
     "fakerun --wor": ["--world-size"],
     "fakerun r": ["run", "report"],
     "fakerun train.py --hardware h": ["h100-80gb", "h100-pcie", "h100-96gb", "h200", "h20"],
-    "fakerun train.py --format ": ["table", "json", "markdown"],
+    "fakerun train.py --format ": ["table", "json", "markdown", "svg", "memory_snapshot"],
     "fakerun train.py --routing ": ["balanced", "worst"],
     "fakerun train.py --launcher ": ["torchrun", "slurm", "mpi"],
     "fakerun run train.py --nn": ["--nnodes"],
