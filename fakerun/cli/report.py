@@ -56,6 +56,6 @@ def report(
         job, run = repriced(job, run, other)
     if settings is not None:
         job = replace(job, alloc_conf=settings)
-    shown = build_report(job, run, gate)
+    shown = build_report(job, run, gate, with_history=report_format.needs_history)
     show_report(shown, report_format, output, detail_of(trace=trace, top=top))
     return shown.exit_code

@@ -9,9 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup
+from fakerun.analysis.memory.curve import KERNELS as KERNELS
+from fakerun.analysis.memory.curve import LAYERS as LAYERS
+from fakerun.analysis.memory.curve import MemoryCurve as MemoryCurve
+from fakerun.analysis.memory.curve import MemoryPeak as MemoryPeak
 from fakerun.analysis.memory.devices import PhysicalDevice
 from fakerun.analysis.memory.fit import MemoryFit
 from fakerun.analysis.memory.footprint import MemoryFootprint
+from fakerun.analysis.memory.history import MemoryHistory as MemoryHistory
+from fakerun.analysis.memory.history import MemoryRequest as MemoryRequest
 from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.analysis.memory.reserved import PoolMemory as PoolMemory
 from fakerun.analysis.memory.reserved import ReservedMemory
@@ -146,6 +152,18 @@ class FindingReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankHistory:
+    """What the allocators of the rank to show did, by the CUDA index of their device; and the curve of its largest device.
+
+    `cuda_index` is that of this device; it and the curve are None if nothing was allocated.
+    """
+
+    devices: Mapping[int, MemoryHistory]
+    cuda_index: int | None
+    curve: MemoryCurve | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One job's run.
 
@@ -153,7 +171,7 @@ class Report:
     and the reports of a class's ranks differ in coordinate, record and the numbers of their devices alone. `devices` are those of the
     nodes that a simulated rank allocates on. `findings` come most severe first; `grouped_findings` has the same ones with their places
     joined; `ignored_findings` has by code how many do not count, since they are to be ignored; findings of the severities `failing` fail
-    the run. `steps_completed` has the fewest and the most steps that a rank completed.
+    the run. `steps_completed` has the fewest and the most steps that a rank completed. `history` is None unless the format needs it.
     """
 
     job: JobSpec
@@ -171,6 +189,18 @@ class Report:
     ignored_findings: Mapping[FindingCode, int]
     failing: frozenset[Severity]
     exit_code: ExitCode
+    history: RankHistory | None = None
+
+    @property
+    def needed_history(self) -> RankHistory:
+        """The history, for a format that needs it.
+
+        Raises:
+            ValueError: the report was built without.
+        """
+        if self.history is None:
+            raise ValueError("the report was built without its history; build it with_history")
+        return self.history
 
     @property
     def failed(self) -> tuple[RankReport, ...]:

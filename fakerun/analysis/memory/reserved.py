@@ -176,6 +176,7 @@ class _Replay:
             hardware,
             operations=program.operations,
             streams=program.streams,
+            settings_changes=program.settings,
             variables=variables,
             capacity_bytes=capacity_bytes,
         )
@@ -202,12 +203,8 @@ class _Replay:
                 allocators.free(operand)
             elif opcode is Opcode.EXECUTE:
                 allocators.execute(operand, stream)
-            elif opcode is Opcode.BEGIN_PHASE:
-                allocators.begin_phase(operand)
-            elif opcode is Opcode.RECORD_STREAM:
-                allocators.record_stream(operand, stream)
-            elif opcode is Opcode.EMPTY_CACHE:
-                allocators.empty_cache()
+            else:
+                allocators.issue(opcode, operand, stream)
 
     def _take_peak(self, device: int, allocator: CachingAllocator) -> None:
         self._peaks[device] = allocator.reserved_bytes
