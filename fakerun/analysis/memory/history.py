@@ -77,7 +77,6 @@ class _Replay:
             operations=program.operations,
             streams=program.streams,
             variables=record.memory_variables,
-            torch_version=record.torch_version,
             context=self._request,
         )
         self._phase: Phase | None = None
