@@ -4,7 +4,7 @@ What is recorded where: `record_trace` in c10/cuda/CUDACachingAllocator.cpp. All
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fakerun.allocator.action import Action
 from fakerun.allocator.blocks import Block, BlockPool
@@ -29,6 +29,11 @@ class HistoryEntry(NamedTuple):
     stream: int
     pool_id: PoolId
     context: object
+
+    def as_torch(self) -> dict[str, Any]:
+        """Its entry in `device_traces` of a memory snapshot, without the frames of who asked, and without a time."""
+        address = "device_free" if self.action is Action.OUT_OF_MEMORY else "addr"
+        return {"action": self.action.value, address: self.address, "size": self.requested_bytes, "stream": self.stream}
 
 
 class RecordingAllocator(CachingAllocator):

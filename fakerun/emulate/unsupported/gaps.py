@@ -103,10 +103,10 @@ DEVICE_FIGURES = Gap(
 )
 EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event for another process to open")
 MEMORY_HISTORY = Gap(
-    name="A memory snapshot (`torch.cuda.memory_snapshot`, `_snapshot`, `_dump_snapshot`)",
-    reason="the allocator's segments and their history are not simulated",
-    workaround="torch.cuda.memory_stats() is simulated, and the report shows what is alive at the peak.",
-    shown="A snapshot is empty, and no file is written.",
+    name="The history of a memory snapshot (`torch.cuda.memory._record_memory_history`)",
+    reason="what the allocator did is not kept while the script runs",
+    workaround="The report shows what is alive at the peak.",
+    shown="A snapshot has the segments and blocks of the moment, with the line that allocated each block, and no `device_traces`.",
 )
 RUNTIME = Gap(
     name="torch.cuda.cudart",
@@ -145,7 +145,7 @@ NVML_MEMORY = Gap(
     name="NVML's nvmlDeviceGetMemoryInfo (`pynvml`)",
     reason=_ONE_RANK,
     workaround=_LOG_SOMETHING_ELSE,
-    shown="It counts what this rank has allocated.",
+    shown="It counts what this rank has reserved.",
 )
 NVML_SENSOR = Gap(name="A sensor that NVML reads (`pynvml`)", reason=_SENSOR, workaround=_LOG_SOMETHING_ELSE, shown="It gives 1.")
 NVML_PROCESSES = Gap(
@@ -160,7 +160,7 @@ NVIDIA_SMI_FIGURES = Gap(
     name="The memory in use and the sensors that `nvidia-smi` shows",
     reason="it asks the driver about all processes",
     workaround=_LOG_SOMETHING_ELSE,
-    shown="Memory is what this rank has allocated, and sensors give 1.",
+    shown="Memory is what this rank has reserved, and sensors give 1.",
 )
 PROCESS_AS_RANK = Gap(
     name="`multiprocessing.Process` or `os.fork`, where the child process initialises torch.distributed",

@@ -1,0 +1,241 @@
+"""The caching allocators of the rank's devices while the script runs: what they answer the script, and requests that they refuse.
+
+They are asked what the device program asks, as `analysis` replays it, but only at a question of the script, which lets them catch up: a
+script that never asks pays nothing. Where an allocation is to fail if the device has no memory left, they are asked at each request.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from fakerun.allocator.caching_allocator import CachingAllocator
+from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError, OutOfMemoryFigures, format_size
+from fakerun.allocator.settings import UNLIMITED, AllocatorSettings, TorchVersion
+from fakerun.call_site import CallSite
+from fakerun.device_memory.allocators import DeviceAllocators, allocator_capacity_bytes
+from fakerun.errors import as_script_error
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.records.device_program import Instruction
+from fakerun.trace.devices import DeviceOrdinals
+from fakerun.trace.memory import Block, MemoryTrace
+from fakerun.trace.program import EMPTY_CACHE, ProgramTrace
+
+Observer = Callable[[int, int, int, int], None]
+
+
+class LiveAllocators:
+    """Implements `CachingAllocators` (fakerun.records.observer). With `raises` an allocation that the device has no memory for fails."""
+
+    def __init__(
+        self, program: ProgramTrace, memory: MemoryTrace, devices: DeviceOrdinals, hardware: Accelerator, *, raises: bool = False
+    ) -> None:
+        self._program = program
+        self._memory = memory
+        self._devices = devices
+        self._hardware = hardware
+        self._raises = raises
+        self._first_settings: AllocatorSettings | None = None
+        self._variables: Mapping[str, str] = {}
+        self._settings = AllocatorSettings()
+        self._text = ""
+        self._followers: DeviceAllocators | None = None
+        self._position = 0
+        """How many entries of the program the allocators were asked."""
+        self._fractions: dict[int, float] = {}
+        self._history_from: int | None = None
+        """The number of the first block that has its line in a snapshot."""
+        self._observers: list[Observer] = []
+        self._lock = threading.RLock()
+        devices.first_used.append(self._limit_from_first_use)
+        if raises:
+            program.requested = self._serve
+
+    # -- settings --------------------------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        if self._first_settings is not None:
+            return
+        variables = dict(os.environ)
+        try:
+            self._settings = AllocatorSettings.from_environment(variables, _torch_version())
+        except ValueError as error:
+            raise as_script_error(error) from None
+        self._text = variables.get("PYTORCH_CUDA_ALLOC_CONF", variables.get("PYTORCH_ALLOC_CONF", ""))
+        self._first_settings, self._variables = self._settings, variables
+
+    @property
+    def backend(self) -> str:
+        self.begin()
+        return self._settings.backend
+
+    def settings(self) -> str:
+        self.begin()
+        return self._text
+
+    def change_settings(self, text: str) -> None:
+        self.begin()
+        try:
+            self._settings = self._settings.updated(text)
+        except ValueError as error:
+            raise as_script_error(error) from None
+        self._text = text
+        self._program.changed_settings(text)
+
+    def memory_fraction(self, device: int) -> float:
+        self.begin()
+        return self._fractions.get(device, self._settings.per_process_memory_fraction)
+
+    def limit_memory(self, device: int, fraction: float) -> None:
+        self._fractions[device] = fraction
+        if device in self._devices:
+            self._program.limited_memory(device, fraction)
+
+    def _limit_from_first_use(self, device: int) -> None:
+        if device in self._fractions:
+            self._program.limited_memory(device, self._fractions[device])
+
+    # -- answers ---------------------------------------------------------------------------------------------------------------------
+
+    def statistics(self, device: int) -> Mapping[str, int]:
+        return self._allocator(device).statistics()
+
+    def memory_info(self, device: int) -> tuple[int, int]:
+        given_bytes = self._allocator(device).device.given_bytes
+        return max(0, allocator_capacity_bytes(self._hardware) - given_bytes), self._hardware.usable_bytes
+
+    def reset_peak(self, device: int) -> None:
+        self._allocator(device).reset_peak()
+
+    def reset_accumulated(self, device: int) -> None:
+        self._allocator(device).reset_accumulated()
+
+    def record_history(self, *, enabled: bool) -> None:
+        self._history_from = len(self._memory.blocks) if enabled else None
+
+    def observe_out_of_memory(self, observer: Observer) -> None:
+        self._observers.append(observer)
+
+    def snapshot(self) -> dict[str, Any]:
+        allocators = self._caught_up()
+        frames = {allocators.block(block.index).address: _frames(block.call_site) for block in self._blocks_with_history()}
+        segments = []
+        for device, ordinal in self._devices.items():
+            for record in allocators.of(ordinal).snapshot():
+                segment = record.as_torch(device) | {"stream": self._program.streams[record.stream].cuda_stream}
+                for block in segment["blocks"]:
+                    block["frames"] = frames.get(block["address"], [])
+                segments.append(segment)
+        return {"segments": segments, "allocator_settings": self._settings_by_name()}
+
+    def _blocks_with_history(self) -> Iterator[Block]:
+        first = self._history_from
+        return iter(()) if first is None else (block for block in self._memory.live_blocks() if block.index >= first)
+
+    def _settings_by_name(self) -> dict[str, Any]:
+        """As torch shows them in a snapshot (`torch/csrc/cuda/memory_snapshot.cpp`)."""
+        settings = self._settings
+        return {
+            "PYTORCH_CUDA_ALLOC_CONF": self._text,
+            "max_split_size": -1 if settings.max_split_size_bytes == UNLIMITED else settings.max_split_size_bytes,
+            "garbage_collection_threshold": settings.garbage_collection_threshold,
+            "expandable_segments": settings.expandable_segments,
+            "pinned_num_register_threads": settings.pinned_num_register_threads,
+            "release_lock_on_cudamalloc": settings.release_lock_on_cudamalloc,
+            "pinned_use_cuda_host_register": settings.pinned_use_cuda_host_register,
+            "roundup_power2_divisions": {str(2**power): steps for power, steps in enumerate(settings.roundup_power2_divisions)},
+            "graph_capture_record_stream_reuse": settings.graph_capture_record_stream_reuse,
+        }
+
+    def _allocator(self, device: int) -> CachingAllocator:
+        """The allocator of the device with this CUDA index, up to date. To ask for one does not use the device."""
+        allocators = self._caught_up()
+        ordinal = self._devices.get(device)
+        return CachingAllocator(self._settings, total_bytes=self._hardware.usable_bytes) if ordinal is None else allocators.of(ordinal)
+
+    # -- the program -----------------------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Ask for what the program asked last.
+
+        Raises:
+            torch.OutOfMemoryError: the device does not have it. The request is no part of the program then; the allocator gave back all
+                that it cached.
+        """
+        try:
+            self._caught_up()
+        except AllocatorOutOfMemoryError as error:
+            position = self._position - 1
+            device = self._device_of(self._program.sequence[position])
+            self._program.sequence[position] = EMPTY_CACHE
+            refused = self._refused(error, device)
+        else:
+            return
+        raise refused
+
+    def _refused(self, error: AllocatorOutOfMemoryError, device: int) -> torch.OutOfMemoryError:
+        figures = error.figures
+        if figures is None:
+            return as_script_error(torch.OutOfMemoryError(error.message(device)))
+        for observer in self._observers:
+            observer(device, figures.requested_bytes, figures.total_bytes, figures.free_bytes)
+        return as_script_error(torch.OutOfMemoryError(error.message(device, _users(figures))))
+
+    def _device_of(self, item: int | Instruction) -> int:
+        """The CUDA index of the device that an entry of the program asks for memory."""
+        if isinstance(item, int):
+            return self._memory.blocks[item].cuda_index
+        return list(self._devices)[self._program.streams[item.stream].device]
+
+    def _caught_up(self) -> DeviceAllocators:
+        """The allocators, asked all that the program has asked until now.
+
+        Raises:
+            AllocatorOutOfMemoryError: a device has no memory left for the last entry that was asked.
+        """
+        with self._lock:
+            allocators = self._followers
+            if allocators is None:
+                allocators = self._followers = self._create()
+            sequence, blocks, devices = self._program.sequence, self._memory.blocks, self._devices
+            for position in range(self._position, len(sequence)):
+                self._position = position + 1
+                item = sequence[position]
+                if not isinstance(item, int):
+                    allocators.issue(item.opcode, item.operand, item.stream)
+                elif item >= 0:
+                    block = blocks[item]
+                    allocators.allocate(devices[block.cuda_index], block.requested_bytes, block.stream)
+                else:
+                    allocators.free_block(~item)
+            return allocators
+
+    def _create(self) -> DeviceAllocators:
+        self.begin()
+        assert self._first_settings is not None
+        return DeviceAllocators(
+            self._first_settings,
+            self._hardware,
+            operations=self._program.operations,
+            streams=self._program.streams,
+            settings_changes=self._program.settings,
+            variables=self._variables,
+            torch_version=torch.__version__,
+            capacity_bytes=allocator_capacity_bytes(self._hardware) if self._raises else None,
+        )
+
+
+def _users(figures: OutOfMemoryFigures) -> str:
+    """Who uses the device, as torch learns it of NVML: this process alone."""
+    return f"Including non-PyTorch memory, this process has {format_size(figures.total_bytes - figures.free_bytes)} memory in use. "
+
+
+def _frames(site: CallSite | None) -> list[dict[str, Any]]:
+    return [] if site is None else [{"filename": site.path, "line": site.line, "name": site.function or ""}]
+
+
+def _torch_version() -> TorchVersion:
+    major, minor, *_ = torch.__version__.split(".")
+    return int(major), int(minor)
