@@ -13,7 +13,7 @@ import torch
 
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError, OutOfMemoryFigures, format_size
-from fakerun.allocator.settings import UNLIMITED, AllocatorSettings, TorchVersion
+from fakerun.allocator.settings import AllocatorSettings, TorchVersion
 from fakerun.call_site import CallSite
 from fakerun.device_memory.allocators import DeviceAllocators, allocator_capacity_bytes
 from fakerun.errors import as_script_error
@@ -128,26 +128,11 @@ class LiveAllocators:
                 for block in segment["blocks"]:
                     block["frames"] = frames.get(block["address"], [])
                 segments.append(segment)
-        return {"segments": segments, "allocator_settings": self._settings_by_name()}
+        return {"segments": segments, "allocator_settings": self._settings.as_torch() | {"PYTORCH_CUDA_ALLOC_CONF": self._text}}
 
     def _blocks_with_history(self) -> Iterator[Block]:
         first = self._history_from
         return iter(()) if first is None else (block for block in self._memory.live_blocks() if block.index >= first)
-
-    def _settings_by_name(self) -> dict[str, Any]:
-        """As torch shows them in a snapshot (`torch/csrc/cuda/memory_snapshot.cpp`)."""
-        settings = self._settings
-        return {
-            "PYTORCH_CUDA_ALLOC_CONF": self._text,
-            "max_split_size": -1 if settings.max_split_size_bytes == UNLIMITED else settings.max_split_size_bytes,
-            "garbage_collection_threshold": settings.garbage_collection_threshold,
-            "expandable_segments": settings.expandable_segments,
-            "pinned_num_register_threads": settings.pinned_num_register_threads,
-            "release_lock_on_cudamalloc": settings.release_lock_on_cudamalloc,
-            "pinned_use_cuda_host_register": settings.pinned_use_cuda_host_register,
-            "roundup_power2_divisions": {str(2**power): steps for power, steps in enumerate(settings.roundup_power2_divisions)},
-            "graph_capture_record_stream_reuse": settings.graph_capture_record_stream_reuse,
-        }
 
     def _allocator(self, device: int) -> CachingAllocator:
         """The allocator of the device with this CUDA index, up to date. To ask for one does not use the device."""

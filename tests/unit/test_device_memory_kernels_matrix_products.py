@@ -132,3 +132,21 @@ def test_what_calls_no_library_takes_nothing(text: str) -> None:
 
 def test_no_memory_is_no_workspace() -> None:
     assert taken(MM, platform(CUBLAS_WORKSPACE_CONFIG=":0:0")).workspaces == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "copied"),
+    [
+        ("aten.mm.default(bfloat16[4,8]{0,0}, bfloat16[8,16])", (4 * 8 * 2,)),  # an expanded gradient
+        ("aten.mm.default(float32[4,8]{32,2}, float32[8,16]{1,0})", (4 * 8 * 4, 8 * 16 * 4)),
+        ("aten.mm.default(float32[4,8]{16,1}, float32[8,16]{1,8})", ()),  # a slice of rows, a transposed matrix
+        ("aten.mm.default(float32[4,1]{1,0}, float32[1,16])", ()),
+        ("aten.addmm.default(float32[16]{0}, float32[4,8]{0,1}, float32[8,16])", (4 * 8 * 4,)),
+        ("aten.addmm.default(float32[16], float32[4,8]{0,1}, float32[8,16])", (4 * 8 * 4,)),
+        ("aten.bmm.default(float32[2,4,8]{0,8,1}, float32[2,8,4]{32,1,8})", ()),
+        ("aten.bmm.default(float32[2,4,8]{1,16,2}, float32[2,8,4])", (2 * 4 * 8 * 4,)),
+    ],
+)
+def test_matrices_that_cublas_cannot_read_are_copied(text: str, copied: tuple[int, ...]) -> None:
+    assert temporary(text) == copied
+    assert workspaces(text) == {"cublas": 32 * MIB}

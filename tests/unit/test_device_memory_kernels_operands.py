@@ -1,6 +1,6 @@
 """The text of operations, read."""
 
-from fakerun.device_memory.kernels.operands import Operands, TensorOperand, operands_of
+from fakerun.device_memory.kernels.operands import Operands, TensorOperand, is_dense, operands_of
 
 
 def test_tensors_have_type_sizes_strides_and_place() -> None:
@@ -31,3 +31,14 @@ def test_lists_numbers_flags_and_names_are_told_apart() -> None:
 
 def test_no_arguments_are_no_operands() -> None:
     assert operands_of("") == Operands()
+
+
+def test_dense_tensors_have_no_holes_and_overlap_nowhere() -> None:
+    assert is_dense(TensorOperand("float32", (2, 3, 4)))
+    assert is_dense(TensorOperand("float32", (2, 3, 4), (12, 1, 3)))
+    assert not is_dense(TensorOperand("float32", (2, 3, 4), (12, 1, 3)), (0, 1, 2))
+    assert is_dense(TensorOperand("float32", (2, 3, 4), (12, 1, 3)), (0, 2, 1))
+    assert not is_dense(TensorOperand("float32", (2, 3), (4, 1)))
+    assert not is_dense(TensorOperand("float32", (2, 3), (0, 1)))
+    assert is_dense(TensorOperand("float32", (1, 3), (0, 1)))
+    assert is_dense(TensorOperand("float32", ()))

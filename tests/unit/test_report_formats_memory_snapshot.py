@@ -54,7 +54,12 @@ def test_entries_have_torchs_keys_and_say_for_what() -> None:
         {"filename": "module", "line": 0, "name": "layers"},
         {"filename": "category", "line": 0, "name": "parameter"},
     ]
-    told = {"stream": 2, "frames": frames, "user_metadata": "step 0, forward: parameter int8[5]", "category": "parameter"}
+    told = {
+        "stream": streams[1].cuda_stream,
+        "frames": frames,
+        "user_metadata": "step 0, forward: parameter int8[5]",
+        "category": "parameter",
+    }
     address = trace[0]["addr"]
     assert trace == [
         {"action": "segment_alloc", "addr": address, "size": 2 * MIB, **told},

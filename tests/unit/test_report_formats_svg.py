@@ -12,7 +12,7 @@ from fakerun.records.memory import Category
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
 from fakerun.report.formats.svg import render
-from tests.unit.records_by_hand import GIB, block, job, llama_8b_job, llama_8b_rank, program, run
+from tests.unit.records_by_hand import GIB, MIB, block, job, llama_8b_job, llama_8b_rank, program, run
 
 GOLDEN = Path(__file__).parent / "golden"
 MOST_BYTES = 200_000
@@ -106,3 +106,16 @@ def test_where_nothing_is_allocated_it_says_so(records: tuple[RankRecord, ...]) 
 def test_a_rank_that_failed_says_when() -> None:
     failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no")
     assert any("failed in step 1" in words for words in texts(picture(small_program(), steps=1, failure=failure)))
+
+
+def test_a_repeated_step_says_so() -> None:
+    sizes = 2 * [40 * MIB, 12 * MIB, 20 * MIB]
+    words = texts(picture(program(map(block, sizes), [0, 1, 2, 3, 4, ~1, ~0, 5, ~2], [3, 9])))
+    assert [word for word in words if word.startswith("step ")] == ["step 0", "step 1", "step 1 again"]
+
+
+def test_of_many_steps_some_are_numbered() -> None:
+    words = texts(picture(program([block(GIB)] * 100, [event for each in range(100) for event in (each, ~each)], range(2, 201, 2))))
+    numbers = [word for word in words if word.isdecimal() and word != "0"]
+    assert "step 0" in words
+    assert numbers == [str(6 * number) for number in range(1, 17)]

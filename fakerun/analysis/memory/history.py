@@ -76,6 +76,7 @@ class _Replay:
             job.hardware,
             operations=program.operations,
             streams=program.streams,
+            settings_changes=program.settings,
             variables=record.memory_variables,
             torch_version=record.torch_version,
             context=self._request,
@@ -101,14 +102,11 @@ class _Replay:
             elif opcode is Opcode.EXECUTE:
                 self._what = program.operations[operand]
                 allocators.execute(operand, stream)
-            elif opcode is Opcode.BEGIN_PHASE:
-                self._phase = _PHASES[operand]
-                self._phases.append((self._phase, self._lengths()))
-                allocators.begin_phase(operand)
-            elif opcode is Opcode.RECORD_STREAM:
-                allocators.record_stream(operand, stream)
-            elif opcode is Opcode.EMPTY_CACHE:
-                allocators.empty_cache()
+            else:
+                if opcode is Opcode.BEGIN_PHASE:
+                    self._phase = _PHASES[operand]
+                    self._phases.append((self._phase, self._lengths()))
+                allocators.issue(opcode, operand, stream)
 
     def end_step(self) -> None:
         """A training step ends."""

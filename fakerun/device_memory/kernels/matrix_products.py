@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from fakerun.device_memory.kernels.kernel_memory import KIB, MIB, NOTHING, KernelMemory, Platform, Workspace, temporaries
-from fakerun.device_memory.kernels.operands import Operands, TensorOperand
+from fakerun.device_memory.kernels.operands import Operands, TensorOperand, is_dense
 
 CUBLAS_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG",)
 CUBLASLT_VARIABLES = ("CUBLASLT_WORKSPACE_SIZE",)
@@ -103,10 +103,27 @@ def _prefers_lt(dtype: str, platform: Platform) -> bool:
 
 def _product(operands: Operands, platform: Platform) -> KernelMemory:
     """`gemm` and `bgemm` (CUDABlas.cpp); nothing runs for an empty result or over nothing."""
-    tensors = operands.tensors
-    if not tensors or any(tensor.numel == 0 for tensor in tensors):
+    factors = operands.tensors[-2:]
+    if len(factors) < 2 or any(tensor.numel == 0 for tensor in factors):
         return NOTHING
-    return _cublaslt(platform) if _prefers_lt(tensors[-1].dtype, platform) else _cublas(platform)
+    workspaces = _cublaslt(platform) if _prefers_lt(factors[-1].dtype, platform) else _cublas(platform)
+    return _with_copies(workspaces, factors)
+
+
+def _with_copies(memory: KernelMemory, factors: tuple[TensorOperand, ...]) -> KernelMemory:
+    copied = tuple(factor.numel * factor.element_bytes for factor in factors if _is_copied(factor))
+    return KernelMemory(temporary_bytes=(*copied, *memory.temporary_bytes), workspaces=memory.workspaces) if copied else memory
+
+
+def _is_copied(factor: TensorOperand) -> bool:
+    """Whether no side of the matrices is contiguous, or rows overlap: an expanded gradient (`prepare_matrix_for_cublas`)."""
+    if factor.strides is None or len(factor.sizes) < 2:
+        return False
+    if len(factor.sizes) == 2 and is_dense(factor):
+        return False
+    rows, columns = factor.sizes[-2:]
+    row, column = factor.strides[-2:]
+    return not ((row == 1 and column >= max(1, rows)) or (column == 1 and row >= max(1, columns)))
 
 
 def _vector_product(operands: Operands, platform: Platform) -> KernelMemory:
@@ -118,7 +135,7 @@ def _with_bias(operands: Operands, platform: Platform) -> KernelMemory:
     """addmm: one bias for all rows is added by cuBLASLt (`isInputCompliesAddmmCudaLt`)."""
     bias, *factors = operands.tensors
     if not platform.variables.get(DISABLE_ADDMM_LT) and _is_fused(bias, factors, platform):
-        return _cublaslt(platform)
+        return _with_copies(_cublaslt(platform), tuple(factors))
     return _product(operands, platform)
 
 

@@ -75,6 +75,21 @@ class Operands:
         return tuple(value for value in self.values if isinstance(value, bool))
 
 
+def is_dense(tensor: TensorOperand, order: tuple[int, ...] | None = None) -> bool:
+    """Whether the elements are contiguous with the dimensions in this order, or in that of their strides.
+
+    Dimensions of one element may have any stride.
+    """
+    strides = tensor.strides or tuple(math.prod(tensor.sizes[position + 1 :]) for position in range(len(tensor.sizes)))
+    order = order or tuple(sorted(range(len(strides)), key=strides.__getitem__, reverse=True))
+    expected = 1
+    for dimension in reversed(order):
+        if tensor.sizes[dimension] != 1 and strides[dimension] != expected:
+            return False
+        expected *= tensor.sizes[dimension]
+    return True
+
+
 def operands_of(arguments: str) -> Operands:
     """Read the arguments of an operation."""
     values: list[Value] = []

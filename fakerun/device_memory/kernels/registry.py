@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
-from fakerun.device_memory.kernels import matrix_products
+from fakerun.device_memory.kernels import attention, indexing, matrix_products, reductions, sorting
 from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform
 from fakerun.device_memory.kernels.operands import Operands, operands_of
 from fakerun.records.device_program import Operation
 
-_RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {**matrix_products.RULES}
+_RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
+    **matrix_products.RULES,
+    **attention.RULES,
+    **indexing.RULES,
+    **sorting.RULES,
+    **reductions.RULES,
+}
 
 
 def kernel_memory(operation: Operation, platform: Platform) -> KernelMemory:

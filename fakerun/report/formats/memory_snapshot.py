@@ -36,7 +36,7 @@ class _Writer:
     """
 
     def __init__(self, streams: Sequence[DeviceStream]) -> None:
-        self._streams = [0 if stream.index is None else number + 1 for number, stream in enumerate(streams)]
+        self._streams = [stream.cuda_stream for stream in streams]
         self._frames: dict[object, list[_Frame]] = {}
         self._known: dict[tuple[object, ...], _Frame] = {}
         self._notes: dict[MemoryRequest, str] = {}

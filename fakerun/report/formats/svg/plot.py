@@ -77,18 +77,17 @@ def _area(plot: Plot, top: str, name: str, **attributes: str) -> str:
 
 
 def program_axis(plot: Plot, curve: MemoryCurve) -> Iterator[str]:
-    """Below the plot the phases, and the steps with a line at the end of each."""
+    """Below the plot the phases and the steps; the end of each is a line through the plot, if they are not too narrow."""
     yield from _phases(plot, curve)
-    ends = (0, *curve.step_ends)
-    wide = [step for step, (start, end) in enumerate(pairwise(ends)) if plot.width * (end - start) / curve.entries >= _NARROWEST_STEP]
-    every = 1 if len(wide) == len(curve.step_ends) else -(-len(curve.step_ends) * _NARROWEST_STEP // int(plot.width))
-    for step, (start, end) in enumerate(pairwise(ends)):
-        yield line(plot.x(end), plot.top, plot.x(end), plot.bottom + _STRIP + 12, stroke_dasharray="3 3", **theme.RULE)
-        if step in wide or step % every == 0:
-            middle = plot.x((start + end) / 2)
-            yield text(
-                _step(step, curve) if step in wide else str(step), middle, plot.bottom + _STRIP + 24, text_anchor="middle", **theme.INK
-            )
+    spans = tuple(pairwise((0, *curve.step_ends)))
+    is_wide = all(plot.width * (end - start) / curve.entries >= _NARROWEST_STEP for start, end in spans)
+    every = 1 if is_wide else -(-len(spans) * _NARROWEST_STEP // int(plot.width))
+    for step, (start, end) in enumerate(spans):
+        top = plot.top if is_wide else plot.bottom
+        yield line(plot.x(end), top, plot.x(end), plot.bottom + _STRIP + 12, stroke_dasharray="3 3", **theme.RULE)
+        if step % every == 0:
+            name = _step(step, curve) if is_wide or step == 0 else str(step)
+            yield text(name, plot.x((start + end) / 2), plot.bottom + _STRIP + 24, text_anchor="middle", **theme.INK)
 
 
 def _step(step: int, curve: MemoryCurve) -> str:

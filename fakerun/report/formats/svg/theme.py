@@ -32,7 +32,7 @@ MUTED = {"class_": "muted", "fill": "#59636e"}
 GRID = {"class_": "grid", "stroke": "#d1d9e0", "fill": "none"}
 RULE = {"class_": "rule", "stroke": "#59636e", "fill": "none"}
 CACHED = {"class_": "cached", "fill": "#dde3ea"}
-LIMIT = {"class_": "limit", "fill": "#cf222e"}
+LIMIT = {"class_": "limit label", "fill": "#cf222e", "stroke": "#ffffff", "stroke_width": "4", "paint_order": "stroke"}
 LIMIT_LINE = {"class_": "limit-line", "stroke": "#cf222e", "fill": "none"}
 
 DARK = (
