@@ -165,6 +165,9 @@ STORE_BARRIER = (torch.distributed.distributed_c10d, "_store_based_barrier")
 SET_SEQUENCE_NUMBER = "_set_sequence_number_for_group"
 GET_SEQUENCE_NUMBER = "_get_sequence_number_for_group"
 
+# 2.13: what `_set_pg_timeout` calls on the backends of NCCL and gloo (torchtitan sets timeouts with it after the first step).
+SET_DEFAULT_TIMEOUT = "_set_default_timeout"
+
 # 2.13: what calls on a group without this rank end in, and where objects that are communicated are put.
 WARN_NOT_IN_GROUP = (torch.distributed.distributed_c10d, "_warn_not_in_group")
 DEVICE_OF_OBJECTS = (torch.distributed.distributed_c10d, "_get_object_coll_device")
@@ -472,6 +475,7 @@ __all__ = [
     "PARSE_TO",
     "PRIM_DEVICE",
     "PROPAGATE_SHAPES",
+    "SET_DEFAULT_TIMEOUT",
     "SET_SEQUENCE_NUMBER",
     "SHARD_SIZE_AND_OFFSET",
     "SPLIT_SOURCE",

@@ -168,7 +168,3 @@ class DeviceAllocators:
         self._settings = self._settings.updated(self._settings_changes[number])
         for allocator in self._allocators.values():
             allocator.settings = self._settings
-
-    def block(self, number: int) -> "Block":
-        """The block of an allocation, by its number, which is not freed."""
-        return self._allocated[number][1]
