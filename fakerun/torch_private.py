@@ -10,6 +10,7 @@ operator is an `attrgetter`, which costs as much as the attribute.
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from enum import StrEnum
 from operator import attrgetter, methodcaller
 from typing import Any
 
@@ -170,6 +171,9 @@ STORE_BARRIER = (torch.distributed.distributed_c10d, "_store_based_barrier")
 SET_SEQUENCE_NUMBER = "_set_sequence_number_for_group"
 GET_SEQUENCE_NUMBER = "_get_sequence_number_for_group"
 
+# 2.13: what `_set_pg_timeout` calls on the backends of NCCL and gloo (torchtitan sets timeouts with it after the first step).
+SET_DEFAULT_TIMEOUT = "_set_default_timeout"
+
 # 2.13: what calls on a group without this rank end in, and where objects that are communicated are put.
 WARN_NOT_IN_GROUP = (torch.distributed.distributed_c10d, "_warn_not_in_group")
 DEVICE_OF_OBJECTS = (torch.distributed.distributed_c10d, "_get_object_coll_device")
@@ -234,6 +238,10 @@ has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
 
 # 2.13: whether algorithms must be deterministic, without the Python function around it (half of the time, for every operator).
 are_algorithms_deterministic = torch._C._get_deterministic_algorithms
+
+# 2.11: the order in which the kernels of scaled_dot_product_attention are tried (`sdpa_kernel(..., set_priority=True)` sets it).
+attention_priority = torch._C._get_sdp_priority_order
+set_attention_priority = torch._C._set_sdp_priority_order
 
 # 2.13: what every dispatch mode is entered through.
 PUSH_DISPATCH_MODE = (torch.utils._python_dispatch, "_push_mode")
@@ -336,11 +344,37 @@ CUDA_MAYBE_EXCHANGE_DEVICE = "_maybe_exchange_device"
 CUDA_GET_RNG_OFFSET = "_get_rng_state_offset"
 CUDA_SET_RNG_OFFSET = "_set_rng_state_offset"
 
-# 2.13: what torch.cuda.memory alone holds, and tutorials tell people to call.
-CUDA_RECORD_HISTORY = "_record_memory_history"
-CUDA_SNAPSHOT = "_snapshot"
-CUDA_DUMP_SNAPSHOT = "_dump_snapshot"
-CUDA_SET_ALLOCATOR = "_set_allocator_settings"
+# 2.11 to 2.14: what C++ answers of the caching allocator. `torch.cuda.memory` asks it; builds without CUDA have few of them.
+CPP = torch._C
+
+
+class AllocatorFunction(StrEnum):
+    """Functions of `CPP`."""
+
+    STATISTICS = "_cuda_memoryStats"
+    RESET_PEAK = "_cuda_resetPeakMemoryStats"
+    RESET_ACCUMULATED = "_cuda_resetAccumulatedMemoryStats"
+    EMPTY_CACHE = "_cuda_emptyCache"
+    SET_FRACTION = "_cuda_setMemoryFraction"
+    GET_FRACTION = "_cuda_getMemoryFraction"
+    SET_SETTINGS = "_accelerator_setAllocatorSettings"
+    GET_SETTINGS = "_accelerator_getAllocatorSettings"  # not in 2.11
+    BACKEND = "_cuda_getAllocatorBackend"
+    SNAPSHOT = "_cuda_memorySnapshot"
+    RECORD_HISTORY = "_cuda_record_memory_history"
+    RECORD_HISTORY_LEGACY = "_cuda_record_memory_history_legacy"
+    OBSERVE_OUT_OF_MEMORY = "_cuda_attach_out_of_memory_observer"
+    TRACEBACK = "_cuda_allocationTraceback"  # this and the next two: not in 2.11
+    ANNOTATE = "_cuda_annotateMemory"
+    LABELS_SUPPORTED = "_cuda_memoryMetadataSupported"
+    SET_LABEL = "_cuda_setMemoryMetadata"
+    GET_LABEL = "_cuda_getMemoryMetadata"
+    ENABLE = "_cuda_cudaCachingAllocator_enable"
+    IS_ENABLED = "_cuda_cudaCachingAllocator_is_enabled"  # not in 2.11
+    HOST_STATISTICS = "_cuda_hostMemoryStats"
+    RESET_HOST_PEAK = "_cuda_resetPeakHostMemoryStats"
+    RESET_HOST_ACCUMULATED = "_cuda_resetAccumulatedHostMemoryStats"
+
 
 # 2.13: where GradScaler steps unless a gradient is infinite.
 STEP_IF_FINITE = "_maybe_opt_step"
@@ -413,17 +447,14 @@ __all__ = [
     "COMPILED_MODULE",
     "CONCATENATE_MESHES",
     "CONTROL_FLOW",
-    "CUDA_DUMP_SNAPSHOT",
+    "CPP",
     "CUDA_EXCHANGE_DEVICE",
     "CUDA_GET_RNG_OFFSET",
     "CUDA_IS_COMPILED",
     "CUDA_LAZY_CALL",
     "CUDA_LAZY_INIT",
     "CUDA_MAYBE_EXCHANGE_DEVICE",
-    "CUDA_RECORD_HISTORY",
-    "CUDA_SET_ALLOCATOR",
     "CUDA_SET_RNG_OFFSET",
-    "CUDA_SNAPSHOT",
     "DEVICE_OF_OBJECTS",
     "DISPATCH_META_HANDLERS",
     "DYNAMO",
@@ -450,6 +481,7 @@ __all__ = [
     "PARSE_TO",
     "PRIM_DEVICE",
     "PROPAGATE_SHAPES",
+    "SET_DEFAULT_TIMEOUT",
     "SET_SEQUENCE_NUMBER",
     "SHARD_SIZE_AND_OFFSET",
     "SPLIT_SOURCE",
@@ -464,6 +496,7 @@ __all__ = [
     "VERIFY_PARAMETERS",
     "WARN_NOT_IN_GROUP",
     "WRAPPER_CONSTRUCTOR",
+    "AllocatorFunction",
     "AsyncCollectiveTensor",
     "DataDependentOutputException",
     "DynamicOutputShapeException",

@@ -17,7 +17,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
 from fakerun.rank.simulation import Simulation
 
-__all__ = ["Simulate", "really", "shared_simulation", "simulate", "simulation", "simulation_of"]
+__all__ = ["Simulate", "no_workspaces", "really", "shared_simulation", "simulate", "simulation", "simulation_of"]
 
 Simulate = Callable[..., Simulation]
 
@@ -57,10 +57,22 @@ def simulation(simulate: Simulate) -> Simulation:
     return simulate()
 
 
+NO_WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":0:0", "CUBLASLT_WORKSPACE_SIZE": "0"}
+
+
+@pytest.fixture
+def no_workspaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is allocated for cuBLAS: for tests that compare what tensors hold with a formula."""
+    for name, value in NO_WORKSPACES.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture(scope="module")
 def shared_simulation() -> Iterator[Simulation]:
-    """Rank 0 of 2, shared by all tests of a module: for many small cases that do not affect each other."""
-    with simulation_of()[0] as simulation:
+    """Rank 0 of 2, shared by all tests of a module: for many small cases that do not affect each other. cuBLAS has no workspaces."""
+    with pytest.MonkeyPatch.context() as patch, simulation_of()[0] as simulation:
+        for name, value in NO_WORKSPACES.items():
+            patch.setenv(name, value)
         yield simulation
 
 

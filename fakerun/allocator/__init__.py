@@ -10,6 +10,7 @@ module names the functions that its rules come from. What torch 2.11, 2.13 and 2
 5. `pending_frees`: frees that wait for other streams. `private_pools`: `torch.cuda.MemPool` and the pools of CUDA graphs.
    `out_of_memory`: the error when giving back what is cached is not enough.
 6. `statistics`: the counters of `torch.cuda.memory_stats`. `snapshot`: the segments and blocks of `torch.cuda.memory_snapshot`.
+7. `history`: an allocator that keeps each `action`, as torch does for the memory visualiser.
 
 Not modelled: the backend `cudaMallocAsync`, whose memory pool is the driver's; `graph_capture_record_stream_reuse`, which depends on the
 nodes of the captured graph (its default, off, is); and where the driver places segments: addresses ascend in the order of creation. An

@@ -4,6 +4,7 @@
 c10/cuda/CUDACachingAllocator.cpp.
 """
 
+from fakerun.allocator.action import Action, SegmentWatcher
 from fakerun.allocator.blocks import Block, BlockPool
 from fakerun.allocator.device_memory import DeviceMemory
 from fakerun.allocator.sizes import SMALL_SEGMENT_BYTES
@@ -34,6 +35,7 @@ class ExpandableSegments:
 
     def __init__(self, device: DeviceMemory, statistics: Statistics, large_page_bytes: int) -> None:
         self.large_page_bytes = large_page_bytes
+        self.watcher: SegmentWatcher | None = None
         self._device = device
         self._statistics = statistics
 
@@ -89,6 +91,8 @@ class ExpandableSegments:
             return False
         pool.remove_unmapped(block)
         block.mapped = True
+        if self.watcher is not None:
+            self.watcher(Action.SEGMENT_MAP, pool, block.address, nbytes)
         if nbytes < block.nbytes:
             rest = Block(block.address + nbytes, block.nbytes - nbytes, pool, segment)
             rest.mapped = False
@@ -115,6 +119,8 @@ class ExpandableSegments:
         self._device.take_back(end - begin)
         self._count(pool, begin - end)
         self._statistics.num_device_free += 1
+        if self.watcher is not None:
+            self.watcher(Action.SEGMENT_UNMAP, pool, begin, end - begin)
         if block.is_split:
             pool.insert_unmapped(block)
 

@@ -6,6 +6,7 @@ c10/cuda/CUDACachingAllocator.cpp.
 
 from bisect import bisect_left
 
+from fakerun.allocator.action import Action, SegmentWatcher
 from fakerun.allocator.blocks import Block, BlockPool
 from fakerun.allocator.device_memory import DeviceMemory
 from fakerun.allocator.expandable_segments import ExpandableSegments
@@ -23,7 +24,12 @@ class Segments:
         self._device = device
         self._statistics = statistics
         self._expandable = ExpandableSegments(device, statistics, settings.large_segment_bytes)
+        self._watcher: SegmentWatcher | None = None
         self.apply(settings)
+
+    def watch(self, watcher: SegmentWatcher) -> None:
+        """Tell it of every segment that comes or goes from now on."""
+        self._watcher = self._expandable.watcher = watcher
 
     def apply(self, settings: AllocatorSettings) -> None:
         """Follow other settings from now on."""
@@ -54,7 +60,10 @@ class Segments:
             return None
         self._count(pool, segment_bytes)
         self._statistics.num_device_alloc += 1
-        return Block(self._device.reserve_addresses(segment_bytes), segment_bytes, pool)
+        address = self._device.reserve_addresses(segment_bytes)
+        if self._watcher is not None:
+            self._watcher(Action.SEGMENT_ALLOC, pool, address, segment_bytes)
+        return Block(address, segment_bytes, pool)
 
     def _count(self, pool: BlockPool, nbytes: int) -> None:
         """One more segment of so many bytes, or one fewer of minus as many."""
@@ -73,6 +82,8 @@ class Segments:
         self._device.take_back(block.nbytes)
         self._count(block.pool, -block.nbytes)
         self._statistics.num_device_free += 1
+        if self._watcher is not None:
+            self._watcher(Action.SEGMENT_FREE, block.pool, block.address, block.nbytes)
 
     def release_cached(self, memory_pool: MemoryPool) -> None:
         """Give back all segments, and whole pages, without a block in use."""

@@ -122,6 +122,20 @@ class AllocatorSettings:
         """`roundup_power2_divisions`, or None where they change nothing."""
         return self.roundup_power2_divisions if max(self.roundup_power2_divisions) > 1 else None
 
+    def as_torch(self) -> dict[str, Any]:
+        """The `allocator_settings` of a memory snapshot (`THCPModule_memorySnapshot`, torch/csrc/cuda/Module.cpp)."""
+        return {
+            "PYTORCH_CUDA_ALLOC_CONF": self.text,
+            "max_split_size": -1 if self.max_split_size_bytes == UNLIMITED else self.max_split_size_bytes,
+            "garbage_collection_threshold": self.garbage_collection_threshold,
+            "expandable_segments": self.expandable_segments,
+            "pinned_num_register_threads": self.pinned_num_register_threads,
+            "release_lock_on_cudamalloc": self.release_lock_on_cudamalloc,
+            "pinned_use_cuda_host_register": self.pinned_use_cuda_host_register,
+            "graph_capture_record_stream_reuse": self.graph_capture_record_stream_reuse,
+            "roundup_power2_divisions": {str(1 << interval): steps for interval, steps in enumerate(self.roundup_power2_divisions)},
+        }
+
 
 _KEY_OF_FIELD = {
     "large_segment_bytes": "large_segment_size_mb",

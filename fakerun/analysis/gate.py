@@ -47,14 +47,14 @@ def memory_limit_findings(devices: Sequence[PhysicalDevice], gate: Gate, hardwar
     if not over:
         return
     worst = max(over, key=lambda device: device.peak_bytes)
-    share = max(worst.shares, key=lambda share: share.footprint.peak_bytes)
+    share = max(worst.shares, key=lambda share: share.reserved.peak_bytes)
     block = share.footprint.peak_block
     others = [device.location for device in over if device is not worst]
     also = f"; also above it: {name_devices(others)}" if others else ""
     yield Finding(
         code=FindingCode.MEMORY_LIMIT,
         message=(
-            f"{name_devices([worst.location])} has {format_bytes(worst.peak_bytes)} allocated at the peak, "
+            f"{name_devices([worst.location])} has {format_bytes(worst.peak_bytes)} reserved at the peak, "
             f"{format_bytes(worst.peak_bytes - limit)} above the limit of {format_bytes(limit)} (--max-memory {gate.max_memory.text}){also}"
         ),
         ranks=tuple(sorted({share.rank for device in over for share in device.shares})),

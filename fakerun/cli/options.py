@@ -9,6 +9,7 @@ import typer
 from fakerun.cli.report_output import option
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
+from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, OutOfMemory
 from fakerun.job.request import DEFAULT_SAMPLES, DEFAULT_STEPS
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.printable import cut
@@ -37,6 +38,10 @@ def _complete_hardware(incomplete: str) -> list[str]:
 
 def _complete_launcher(incomplete: str) -> list[str]:
     return [name for name in Launcher if name.startswith(incomplete)]
+
+
+def _complete_oom(incomplete: str) -> list[str]:
+    return [name for name in OutOfMemory if name.startswith(incomplete)]
 
 
 def _complete_routing(incomplete: str) -> list[str]:
@@ -99,6 +104,24 @@ LauncherName: TypeAlias = Annotated[
         metavar="|".join(Launcher),
         help=f"Whose environment variables the ranks find.  [default: {DEFAULT_LAUNCHER}]",
         autocompletion=_complete_launcher,
+    ),
+]
+AllocConf: TypeAlias = Annotated[
+    str | None, option(metavar="KEY:VALUE[,...]", help="Settings of the caching allocator, as in PYTORCH_ALLOC_CONF.")
+]
+OtherAllocConf: TypeAlias = Annotated[
+    str | None,
+    option("--alloc-conf", metavar="KEY:VALUE[,...]", help="Judge the memory with these settings of the allocator instead of the run's."),
+]
+"""`--alloc-conf` of a command that reads a run that was kept."""
+
+Oom: TypeAlias = Annotated[
+    str | None,
+    option(
+        metavar="|".join(OutOfMemory),
+        help="An allocation that a device has no memory for: go on and report it, or raise torch.OutOfMemoryError."
+        f"  [default: {DEFAULT_OUT_OF_MEMORY}]",
+        autocompletion=_complete_oom,
     ),
 ]
 ErrorOnCollective: TypeAlias = Annotated[

@@ -1,5 +1,6 @@
 """`fakerun report`: the report of a run that was kept, in any format, without running it again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -7,10 +8,11 @@ import typer
 
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
-from fakerun.cli.options import OtherHardware, Quiet
+from fakerun.cli.options import OtherAllocConf, OtherHardware, Quiet
 from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report
 from fakerun.cli.terminal import be_quiet, note
 from fakerun.hardware.request import parse_hardware
+from fakerun.job.alloc_conf import checked_alloc_conf
 from fakerun.units import format_ranks
 
 _CONTINUE = "to continue it, repeat the command of the run with --resume"
@@ -19,6 +21,7 @@ _CONTINUE = "to continue it, repeat the command of the run with --resume"
 def report(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIRECTORY", show_default=False)],
     hardware: OtherHardware = None,
+    alloc_conf: OtherAllocConf = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,
     ignore: Ignore = None,
@@ -29,7 +32,7 @@ def report(
     quiet: Quiet = False,
     help_all: FullHelp = False,
 ) -> int:
-    """Show the report of a run that was kept (--run-dir), without running it again; with --hardware, as if for another accelerator."""
+    """Show the report of a run that was kept (--run-dir), without running it again; with --hardware or --alloc-conf, as if for these."""
     from fakerun.analysis.repricing import repriced
     from fakerun.launch import find_run_directory
     from fakerun.report import build_report
@@ -40,6 +43,7 @@ def report(
     report_format = renderer_for(format_, output)
     gate = gate_of(max_memory, ignore, strict=strict)
     other = None if hardware is None else parse_hardware(hardware)
+    settings = None if alloc_conf is None else checked_alloc_conf(alloc_conf)
     directory = find_run_directory(run_dir)
     job = directory.read_job()
     run = directory.read_run(job)
@@ -50,6 +54,8 @@ def report(
         note(f"the run was interrupted; {_CONTINUE}")
     if other is not None:
         job, run = repriced(job, run, other)
-    shown = build_report(job, run, gate)
+    if settings is not None:
+        job = replace(job, alloc_conf=settings)
+    shown = build_report(job, run, gate, with_history=report_format.needs_history)
     show_report(shown, report_format, output, detail_of(trace=trace, top=top))
     return shown.exit_code

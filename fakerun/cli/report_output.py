@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from fakerun.cli.terminal import give_up, say, stdout_takes_color, stdout_width
+from fakerun.cli.terminal import give_up, say, stdout_is_terminal, stdout_takes_color, stdout_width
 from fakerun.errors import OutputError, UsageError
 from fakerun.files import write_whole
 from fakerun.spelling import did_you_mean
@@ -38,7 +38,12 @@ def _complete_format(incomplete: str) -> list[str]:
 
 Format: TypeAlias = Annotated[
     str | None,
-    option("--format", metavar="NAME", help="table, markdown, json.  [default: by OUTPUT, else table]", autocompletion=_complete_format),
+    option(
+        "--format",
+        metavar="NAME",
+        help="table, markdown, json, svg, memory_snapshot.  [default: by OUTPUT, else table]",
+        autocompletion=_complete_format,
+    ),
 ]
 Output: TypeAlias = Annotated[Path | None, option("-o", "--output", metavar="FILE", help="Write the report to this file, not to stdout.")]
 Trace: TypeAlias = Annotated[bool, option("--trace", help="Also list every collective, in order.")]
@@ -58,7 +63,7 @@ def renderer_for(name: str | None, output: Path | None) -> "ReportFormat":
     """The format that is asked for, else the one that OUTPUT is named for.
 
     Raises:
-        UsageError: there is no such format, or none with such an ending.
+        UsageError: there is no such format, or none with such an ending; or it is a binary one, and would go to a terminal.
     """
     from fakerun.report import FORMATS
 
@@ -66,7 +71,22 @@ def renderer_for(name: str | None, output: Path | None) -> "ReportFormat":
         return _format_of(output) if output is not None and output.suffix else FORMATS[DEFAULT_FORMAT]
     if name not in FORMATS:
         raise UsageError(f"unknown format {name!r}{did_you_mean(name, FORMATS)}; known: {', '.join(FORMATS)}")
-    return FORMATS[name]
+    report_format = FORMATS[name]
+    if report_format.is_binary and _is_terminal(output):
+        example = f"-o {report_format.name}.{report_format.extension}"
+        raise UsageError(f"format {name} is binary and is not written to a terminal; write it to a file, as in {example}")
+    return report_format
+
+
+def _is_terminal(output: Path | None) -> bool:
+    """Whether OUTPUT, or stdout without it, is one."""
+    if output is None or not output.is_char_device():
+        return output is None and stdout_is_terminal()
+    try:
+        with output.open("wb", buffering=0) as device:
+            return device.isatty()
+    except OSError:  # what is wrong with it is said where the report is written
+        return False
 
 
 def _format_of(output: Path) -> "ReportFormat":

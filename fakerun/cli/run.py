@@ -49,6 +49,8 @@ def run(
     hardware: options.Hardware = None,
     routing: options.RoutingName = None,
     launcher: options.LauncherName = None,
+    alloc_conf: options.AllocConf = None,
+    oom: options.Oom = None,
     error_on_collective: options.ErrorOnCollective = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,
@@ -83,7 +85,9 @@ def run(
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     with _directory(job, run_dir, resume=resume) as directory, _kept_if_of_use(directory, is_temporary=run_dir is None):
-        report = build_report(job, _simulate(job, directory, show_output=show_output, jobs=jobs), gate)
+        report = build_report(
+            job, _simulate(job, directory, show_output=show_output, jobs=jobs), gate, with_history=report_format.needs_history
+        )
         if output is None and format_ is None and (help_ := _help_of_script(report, directory)):
             write_report(help_, None)
         else:

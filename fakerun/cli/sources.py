@@ -111,6 +111,8 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         seed=given("seed"),
         routing=given("routing"),
         launcher=given("launcher"),
+        alloc_conf=given("alloc_conf"),
+        oom=given("oom"),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         timeout_s=given("timeout"),
     )

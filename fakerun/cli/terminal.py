@@ -60,12 +60,12 @@ def give_up(stream: TextIO) -> None:
 
 def stdout_takes_color() -> bool:
     """A terminal, unless the user asked for no colour (no-color.org)."""
-    return _stdout_is_terminal() and not os.environ.get("NO_COLOR")
+    return stdout_is_terminal() and not os.environ.get("NO_COLOR")
 
 
 def stdout_width() -> int | None:
     """Columns of the terminal; None for a file or a pipe."""
-    return shutil.get_terminal_size().columns if _stdout_is_terminal() else None
+    return shutil.get_terminal_size().columns if stdout_is_terminal() else None
 
 
 def stderr_is_terminal() -> bool:
@@ -73,5 +73,6 @@ def stderr_is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _stdout_is_terminal() -> bool:
+def stdout_is_terminal() -> bool:
+    """Whether a person reads what is written there; it may be closed."""
     return sys.stdout is not None and sys.stdout.isatty()

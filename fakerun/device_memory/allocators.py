@@ -1,14 +1,16 @@
 """DeviceAllocators: one caching allocator for each device, asked in the order of a device program."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fakerun.allocator.caching_allocator import CachingAllocator
+from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
 from fakerun.allocator.settings import AllocatorSettings
-from fakerun.device_memory.kernel_memory import KernelMemory, cublas_workspace_bytes, kernel_memory
+from fakerun.device_memory.kernels.kernel_memory import KernelMemory, Platform, version_of
+from fakerun.device_memory.kernels.registry import kernel_memory
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import DeviceStream, Operation
+from fakerun.records.device_program import FRACTION_UNIT, DeviceStream, Opcode, Operation
 
 if TYPE_CHECKING:
     from fakerun.allocator.blocks import Block
@@ -16,10 +18,18 @@ if TYPE_CHECKING:
 _PHASES = tuple(Phase)
 
 
-class DeviceAllocators:
-    """The allocators by ordinal of their device, created when the device is first used. `operations` and `streams` may grow meanwhile.
+def allocator_capacity_bytes(hardware: Accelerator) -> int:
+    """What a device can give its caching allocator."""
+    return hardware.usable_bytes
 
-    `variables` are those of the rank's environment. With `capacity_bytes` a device gives no more than that, and requests may fail.
+
+class DeviceAllocators:
+    """The allocators by ordinal of their device, created when the device is first used.
+
+    `operations`, `streams` and `settings_changes`, the texts of settings that the script gives, may grow meanwhile. `variables` are those
+    of the rank's environment; `torch_version` is the one that runs, None the newest that is known. With `capacity_bytes` a device gives no
+    more than that, and requests may fail. Without, none does: a limit that the script sets to its memory
+    (`set_per_process_memory_fraction`) is lifted when it is not enough.
     """
 
     def __init__(
@@ -29,20 +39,31 @@ class DeviceAllocators:
         *,
         operations: Sequence[Operation],
         streams: Sequence[DeviceStream],
+        settings_changes: Sequence[str] = (),
         variables: Mapping[str, str],
+        torch_version: str | None = None,
         capacity_bytes: int | None = None,
     ) -> None:
         self._settings = settings
         self._hardware = hardware
         self._operations = operations
         self._streams = streams
+        self._settings_changes = settings_changes
         self._capacity_bytes = capacity_bytes
-        self._workspace_bytes = cublas_workspace_bytes(hardware, variables)
+        self._platform = Platform(hardware=hardware, torch_version=version_of(torch_version), variables=variables)
         self._allocators: dict[int, CachingAllocator] = {}
         self._allocated: list[tuple[CachingAllocator, Block]] = []
         self._kernels: dict[int, KernelMemory] = {}
-        self._handles: set[tuple[bool, int]] = set()
+        self._workspaces: set[tuple[bool, int, str]] = set()
         self._in_backward = False
+        self._by_opcode: Mapping[Opcode, Callable[[int, int], None]] = {
+            Opcode.EXECUTE: self.execute,
+            Opcode.RECORD_STREAM: self.record_stream,
+            Opcode.BEGIN_PHASE: lambda operand, stream: self.begin_phase(operand),
+            Opcode.EMPTY_CACHE: lambda operand, stream: self.empty_cache(),
+            Opcode.LIMIT_MEMORY: self.limit_memory,
+            Opcode.CHANGE_SETTINGS: lambda operand, stream: self.change_settings(operand),
+        }
 
     def of(self, device: int) -> CachingAllocator:
         """The allocator of the device with this ordinal."""
@@ -57,18 +78,43 @@ class DeviceAllocators:
         """The allocators of the devices that were used."""
         return self._allocators
 
-    def allocate(self, device: int, requested_bytes: int, stream: int) -> None:
-        """Allocate the next block.
+    def issue(self, opcode: Opcode, operand: int, stream: int) -> None:
+        """Ask for what an instruction asks, which is no allocation and no free; most ask nothing of the allocators.
+
+        Raises:
+            AllocatorOutOfMemoryError: the device has no memory left for it.
+        """
+        ask = self._by_opcode.get(opcode)
+        if ask is not None:
+            ask(operand, stream)
+
+    def allocate(self, device: int, requested_bytes: int, stream: int) -> CachingAllocator:
+        """Allocate the next block, and return the allocator that did.
 
         Raises:
             AllocatorOutOfMemoryError: the device has no memory left for it.
         """
         allocator = self._allocators.get(device) or self.of(device)
-        self._allocated.append((allocator, allocator.allocate(requested_bytes, stream)))
+        self._allocated.append((allocator, self._serve(allocator, requested_bytes, stream)))
+        return allocator
+
+    def _serve(self, allocator: CachingAllocator, requested_bytes: int, stream: int) -> "Block":
+        try:
+            return allocator.allocate(requested_bytes, stream)
+        except AllocatorOutOfMemoryError:
+            if self._capacity_bytes is not None:
+                raise
+            allocator.set_memory_fraction(1.0)
+            return allocator.allocate(requested_bytes, stream)
 
     def free(self, age: int) -> None:
         """Free the block after which `age` others were allocated."""
         allocator, block = self._allocated[-1 - age]
+        allocator.free(block)
+
+    def free_block(self, number: int) -> None:
+        """Free the block of this number."""
+        allocator, block = self._allocated[number]
         allocator.free(block)
 
     def record_stream(self, age: int, stream: int) -> None:
@@ -88,22 +134,39 @@ class DeviceAllocators:
         """
         kernel = self._kernels.get(operation)
         if kernel is None:
-            kernel = self._kernels[operation] = kernel_memory(self._operations[operation], self._hardware)
-        if kernel.uses_cublas:
-            self._need_cublas_workspace(stream)
+            kernel = self._kernels[operation] = kernel_memory(self._operations[operation], self._platform)
+        if kernel.workspaces:
+            self._need_workspaces(kernel, stream)
         if kernel.temporary_bytes:
-            allocator = self.of(self._streams[stream].device)
-            for block in [allocator.allocate(nbytes, stream) for nbytes in kernel.temporary_bytes]:
+            self._take_temporarily(kernel.temporary_bytes, self.of(self._streams[stream].device), stream)
+
+    def _take_temporarily(self, sizes: Sequence[int], allocator: CachingAllocator, stream: int) -> None:
+        taken: list[Block] = []
+        try:
+            for nbytes in sizes:
+                taken.append(self._serve(allocator, nbytes, stream))  # noqa: PERF401 - what was taken before one fails is given back
+        finally:
+            for block in taken:
                 allocator.free(block)
 
-    def _need_cublas_workspace(self, stream: int) -> None:
+    def _need_workspaces(self, kernel: KernelMemory, stream: int) -> None:
         """Handles are of a thread, and autograd's backward has a thread of its own: one workspace for each thread and stream."""
-        handle = (self._in_backward, stream)
-        if handle not in self._handles:
-            self._handles.add(handle)
-            if self._workspace_bytes:
-                self.of(self._streams[stream].device).allocate(self._workspace_bytes, stream)
+        for workspace in kernel.workspaces:
+            key = (self._in_backward, stream, workspace.library)
+            if key not in self._workspaces:
+                self._serve(self.of(self._streams[stream].device), workspace.nbytes, stream)
+                self._workspaces.add(key)
 
     def empty_cache(self) -> None:
         for allocator in self._allocators.values():
             allocator.empty_cache()
+
+    def limit_memory(self, fraction: int, stream: int) -> None:
+        """The device of a stream gives its allocator no more than this fraction, in units of `FRACTION_UNIT`."""
+        self.of(self._streams[stream].device).set_memory_fraction(fraction * FRACTION_UNIT)
+
+    def change_settings(self, number: int) -> None:
+        """The script gives the text of this number to all allocators."""
+        self._settings = self._settings.updated(self._settings_changes[number])
+        for allocator in self._allocators.values():
+            allocator.settings = self._settings

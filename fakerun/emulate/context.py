@@ -15,10 +15,10 @@ from fakerun.job.spec import JobSpec
 from fakerun.records.mailbox import Mailbox
 from fakerun.records.observer import (
     AllocationObserver,
+    CachingAllocators,
     CommunicationObserver,
     ExecutionObserver,
     FindingSink,
-    MemoryStatistics,
     Observers,
     RankUseObserver,
     ReadObserver,
@@ -49,7 +49,7 @@ class EmulationContext:
     findings: FindingSink
     rank_uses: RankUseObserver
     reads: ReadObserver
-    statistics: MemoryStatistics
+    allocators: CachingAllocators
 
     devices: Devices
     streams: CurrentStreams
@@ -70,7 +70,7 @@ class EmulationContext:
         abort: Callable[[FakerunError], None],
     ) -> Self:
         """The context of rank `rank` of `job`, with new devices and modes."""
-        devices, pinned = Devices(job.nproc_per_node), PinnedStorages()
+        devices, pinned = Devices(job.nproc_per_node, observers.allocators.begin), PinnedStorages()
         return cls(
             job=job,
             rank=rank,
@@ -83,7 +83,7 @@ class EmulationContext:
             findings=observers.findings,
             rank_uses=observers.rank_uses,
             reads=observers.reads,
-            statistics=observers.statistics,
+            allocators=observers.allocators,
             devices=devices,
             streams=streams,
             pinned=pinned,

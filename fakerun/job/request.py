@@ -13,8 +13,10 @@ from typing import Any
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
+from fakerun.job.alloc_conf import checked_alloc_conf
 from fakerun.job.launcher import DEFAULT_LAUNCHER, launcher_named
 from fakerun.job.mesh import MeshSpec
+from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, out_of_memory_named
 from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
@@ -57,8 +59,10 @@ class JobRequest:
     seed: int | None = None
     routing: str | None = None
     launcher: str | None = None
+    oom: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
+    alloc_conf: str | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
         """This request, with `below` where it specifies nothing.
@@ -119,8 +123,10 @@ class JobRequest:
             seed=self.seed,
             routing=routing_named(self.routing or DEFAULT_ROUTING),
             launcher=launcher_named(self.launcher or DEFAULT_LAUNCHER),
+            oom=out_of_memory_named(self.oom or DEFAULT_OUT_OF_MEMORY),
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
+            alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.mesh import MeshSpec
+from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, OutOfMemory
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
 from fakerun.records.collective import CollectiveOp
 
@@ -19,7 +20,9 @@ class JobSpec:
     ranks to simulate; with `auto_ranks` there are none, and fakerun selects them during the run: among them `samples` random ones, which
     `seed` chooses, or the job itself without one. `env` is added to the environment of every
     rank. `mesh` is None when the job requests none. After `steps` optimizer steps the script is stopped; with None it runs to its end.
-    `error_on_collective` are the operations that the script must not issue.
+    `error_on_collective` are the operations that the script must not issue. `alloc_conf` are settings of the caching allocator, as
+    PYTORCH_ALLOC_CONF has them; None leaves them to the rank's environment. `oom` is what
+    happens when a device has no memory left.
     """
 
     script: Path | None = None
@@ -33,12 +36,14 @@ class JobSpec:
     steps: int | None = 2
     routing: Routing = DEFAULT_ROUTING
     launcher: Launcher = DEFAULT_LAUNCHER
+    oom: OutOfMemory = DEFAULT_OUT_OF_MEMORY
     error_on_collective: tuple[CollectiveOp, ...] = ()
     ranks: tuple[int, ...] = (0,)
     auto_ranks: bool = False
     samples: int = 4
     seed: int | None = None
     timeout_s: float | None = None
+    alloc_conf: str | None = None
 
     @property
     def world_size(self) -> int:

@@ -18,9 +18,11 @@ from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
+from fakerun.job.alloc_conf import checked_alloc_conf
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
 from fakerun.job.launcher import launcher_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
+from fakerun.job.out_of_memory import out_of_memory_named
 from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
@@ -154,6 +156,8 @@ class JobFile(BaseModel):
     steps: Annotated[object, _valid_if(_steps)] | None = None
     routing: Annotated[str, _valid_if(routing_named)] | None = None
     launcher: Annotated[str, _valid_if(launcher_named)] | None = None
+    alloc_conf: Annotated[str, _valid_if(checked_alloc_conf)] | None = None
+    oom: Annotated[str, _valid_if(out_of_memory_named)] | None = None
     error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, _valid_if(_ranks)] | None = None
@@ -278,6 +282,8 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
         seed=job.seed,
         routing=job.routing,
         launcher=job.launcher,
+        alloc_conf=job.alloc_conf,
+        oom=job.oom,
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
     )
 

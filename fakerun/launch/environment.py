@@ -28,6 +28,8 @@ def worker_environment(job: JobSpec, rank: int, *, inherited: Mapping[str, str],
     node, local_rank = divmod(rank, job.nproc_per_node)
     numbers = {"rank": rank, "local_rank": local_rank, "node_rank": node, "world_size": job.world_size}
     own = {name: value_of(text, numbers) for name, text in job.env.items()}
+    if job.alloc_conf is not None:
+        own |= dict.fromkeys(("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"), job.alloc_conf)
     return {**launcher_defaults(job), **inherited, **own, **launcher_variables(job, rank, error_file=error_file)}
 
 

@@ -17,6 +17,7 @@ from fakerun.emulate.device.current_streams import CurrentStreams
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.emulation import emulation
 from fakerun.errors import FakerunError, UsageError
+from fakerun.job.out_of_memory import OutOfMemory
 from fakerun.job.spec import JobSpec
 from fakerun.rank.mailbox import NO_PEERS
 from fakerun.rank.step_limit import StepLimitReached
@@ -53,7 +54,16 @@ class Simulation:
         clock = EngineClock()
         self._streams = CurrentStreams(clock)
         call_sites = CallSiteFinder(CallSiteResolver(Path.cwd(), job.script))
-        self._trace = RankTrace(clock, self._streams, self._groups, call_sites, rank, journal)
+        self._trace = RankTrace(
+            clock,
+            self._streams,
+            self._groups,
+            call_sites,
+            rank,
+            journal,
+            job.hardware,
+            memory_runs_out=job.oom is OutOfMemory.RAISE,
+        )
         self._trace.steps.ended.append(self._on_step_ended)
         self._visible_devices = VisibleDevices()
         self._trace.device_first_used.append(lambda index: journal.event(Event.DEVICE, index, self._visible_devices.index_on_node(index)))
@@ -100,6 +110,7 @@ class Simulation:
             unfollowed_uses=self._trace.rank_uses.unfollowed_uses(),
             stopped_at=self._stopped_at,
             torch_version=torch.__version__,
+            memory_variables=self._trace.memory_variables,
         )
 
     def position(self, call_site: CallSite | None) -> RankPosition:

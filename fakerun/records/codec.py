@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -97,6 +97,7 @@ class _Document:
     stopped_at: CallSite | None = None
     exited_at: CallSite | None = None
     torch_version: str | None
+    memory_variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +166,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         stopped_at=record.stopped_at,
         exited_at=record.exited_at,
         torch_version=record.torch_version,
+        memory_variables=record.memory_variables,
     )
     return EncodedRank(_compressed(_json(_Document, document)), parts)
 
@@ -208,6 +210,7 @@ class RankDecoder:
             stopped_at=document.stopped_at,
             exited_at=document.exited_at,
             torch_version=document.torch_version,
+            memory_variables=document.memory_variables,
         )
 
     def _part(self, kind: type[_Part], name: str) -> _Part:

@@ -11,6 +11,9 @@ from enum import StrEnum
 
 from fakerun.records.memory import MemoryBlock
 
+FRACTION_UNIT = 1e-9
+"""What a fraction of a device's memory is counted in."""
+
 
 class Opcode(StrEnum):
     """What an instruction asks for; each comment says what its `operand` and its `stream` are."""
@@ -41,6 +44,10 @@ class Opcode(StrEnum):
     """The host waits for a device. operand: its ordinal."""
     EMPTY_CACHE = "empty_cache"
     """The allocator gives what it holds in reserve back to all devices."""
+    LIMIT_MEMORY = "limit_memory"
+    """`set_per_process_memory_fraction`. operand: the fraction in units of `FRACTION_UNIT`; stream: the default one of the device."""
+    CHANGE_SETTINGS = "change_settings"
+    """The allocator's settings change. operand: the number of the text in `DeviceProgram.settings`."""
     BEGIN_PHASE = "begin_phase"
     """operand: the position of the phase in `Phase`."""
 
@@ -61,6 +68,16 @@ class DeviceStream:
     device: int
     priority: int = 0
     index: int | None = None
+
+    @property
+    def cuda_stream(self) -> int:
+        """`torch.cuda.Stream.cuda_stream` in a simulation."""
+        return 0 if self.index is None else stream_id(self.priority, self.index)
+
+
+def stream_id(priority: int, index: int) -> int:
+    """As c10/cuda/CUDAStream.cpp makes it (`makeStreamId`): the place in the pool, the pool (1 is that of priority 0), and a final 1."""
+    return index << 5 | (1 - priority) << 1 | 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,8 @@ class DeviceProgram:
     """Every kind of allocation once."""
     operations: tuple[Operation, ...] = ()
     streams: tuple[DeviceStream, ...] = ()
+    settings: tuple[str, ...] = ()
+    """Texts that the script gave to `torch.cuda.memory._set_allocator_settings`."""
     instructions: tuple[Instruction, ...] = ()
     order: tuple[int, ...] = ()
     step_ends: tuple[int, ...] = ()
@@ -104,7 +123,12 @@ def check_program(program: DeviceProgram) -> None:
         raise ValueError("a step ends at an instruction that is not there")
     if not all(0 <= block.stream < len(program.streams) for block in program.blocks):
         raise ValueError("a block is allocated on a stream that is not there")
-    limits = {Opcode.ALLOCATE: len(program.blocks), Opcode.EXECUTE: len(program.operations), Opcode.WAIT_FOR_STREAM: len(program.streams)}
+    limits = {
+        Opcode.ALLOCATE: len(program.blocks),
+        Opcode.EXECUTE: len(program.operations),
+        Opcode.WAIT_FOR_STREAM: len(program.streams),
+        Opcode.CHANGE_SETTINGS: len(program.settings),
+    }
     for instruction in program.instructions:
         if instruction.operand < 0 or instruction.operand >= limits.get(instruction.opcode, instruction.operand + 1):
             raise ValueError(f"{instruction.opcode.value} refers to something that is not there")
@@ -142,6 +166,7 @@ def program_of(
     *,
     operations: Sequence[Operation] = (),
     streams: Sequence[DeviceStream] = (),
+    settings: Sequence[str] = (),
     step_ends: Sequence[int] = (),
 ) -> DeviceProgram:
     """The program of a sequence in which `i >= 0` allocates `blocks[i]`, the next one, and `~i` frees it; `step_ends` count its entries."""
@@ -170,6 +195,7 @@ def program_of(
         blocks=tuple(kinds),
         operations=tuple(operations),
         streams=tuple(streams),
+        settings=tuple(settings),
         instructions=tuple(numbers),
         order=tuple(order),
         step_ends=tuple(step_ends),

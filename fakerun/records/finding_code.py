@@ -63,15 +63,38 @@ class FindingCode(StrEnum):
         "does-not-fit",
         Severity.ERROR,
         "Out of memory",
-        "The peak of the memory that ranks allocate on one GPU is above what the GPU has.",
+        "What ranks need of one GPU is above what the GPU has, even if the caching allocator gives back all that it caches.",
         "Shard over more ranks, checkpoint activations, use smaller batches, or choose hardware with more memory. The report lists what is "
         "alive at the peak.",
+    )
+    TIGHT_FIT = (
+        "tight-fit",
+        Severity.WARNING,
+        "Fits narrowly",
+        "What the caching allocator reserves is above what the GPU has. The job runs only because the allocator gives back what it caches "
+        "and asks the GPU again, for which the GPU must be idle; it may run out of memory where the estimates are exceeded.",
+        "Try --alloc-conf expandable_segments:True; or need less, as for does-not-fit.",
+    )
+    ALLOC_CONF = (
+        "alloc-conf",
+        Severity.ERROR,
+        "Settings of the allocator that torch refuses",
+        "PYTORCH_ALLOC_CONF or PYTORCH_CUDA_ALLOC_CONF has a text that torch refuses at the first use of a GPU.",
+        "Correct the text. The message is torch's.",
+    )
+    OTHER_ALLOCATOR = (
+        "other-allocator",
+        Severity.NOTE,
+        "Another allocator",
+        "The script selects CUDA's asynchronous allocator. Its memory is not simulated: the report tells what torch's own allocator "
+        "reserves.",
+        "Remove backend:cudaMallocAsync to run with the allocator that is simulated.",
     )
     MEMORY_LIMIT = (
         "memory-limit",
         Severity.ERROR,
         "Above the memory limit",
-        "The peak of the memory that ranks allocate on one GPU is above what --max-memory allows.",
+        "The peak of the memory that ranks reserve on one GPU is above what --max-memory allows.",
         "Look at what is alive at the peak; or raise the limit, if the growth is meant.",
     )
     DUPLICATE_GPU = (

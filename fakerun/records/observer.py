@@ -3,7 +3,7 @@
 There is one protocol for each subject, and a module of `emulate` takes the one that it needs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
@@ -140,14 +140,53 @@ class ReadObserver(Protocol):
         """The line that is running reads `what`, and why that is not known."""
 
 
-class MemoryStatistics(Protocol):
-    """The simulated allocator's counters, in bytes, per device index."""
+class CachingAllocators(Protocol):
+    """The caching allocators of the devices, after all that the rank has asked of them. Devices are CUDA indices, sizes are bytes."""
 
-    def allocated_bytes(self, device: int) -> int: ...
+    @property
+    def backend(self) -> str:
+        """The allocator that the settings select: `native`, or `cudaMallocAsync`, which is not simulated."""
 
-    def peak_allocated_bytes(self, device: int) -> int: ...
+    def begin(self) -> None:
+        """The script uses CUDA for the first time, which is when torch reads the variables with the allocator's settings.
+
+        Raises:
+            ValueError: they are wrong; the message is torch's.
+        """
+
+    def statistics(self, device: int) -> Mapping[str, int]:
+        """The counters, by the names that `torch.cuda.memory_stats` has for them."""
+
+    def memory_info(self, device: int) -> tuple[int, int]:
+        """What the device could still give, and what it has: `torch.cuda.mem_get_info`."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """What `torch.cuda.memory._snapshot` returns."""
+
+    def record_history(self, most_entries: int | None, *, clear: bool) -> None:
+        """`torch.cuda.memory._record_memory_history`: have so many entries for each device in snapshots; None: record no longer."""
+
+    def observe_out_of_memory(self, observer: Callable[[int, int, int, int], None]) -> None:
+        """Call it before an allocation fails, with the device, the size of the request, the memory of the device and what of it is free."""
 
     def reset_peak(self, device: int) -> None: ...
+
+    def reset_accumulated(self, device: int) -> None: ...
+
+    def memory_fraction(self, device: int) -> float: ...
+
+    def limit_memory(self, device: int, fraction: float) -> None:
+        """`torch.cuda.set_per_process_memory_fraction`."""
+
+    def change_settings(self, text: str) -> None:
+        """`torch.cuda.memory._set_allocator_settings`.
+
+        Raises:
+            ValueError: torch refuses the text; the message is torch's.
+        """
+
+    def settings(self) -> str:
+        """The text that was given last, by the environment or the script."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +200,7 @@ class Observers:
     findings: FindingSink
     rank_uses: RankUseObserver
     reads: ReadObserver
-    statistics: MemoryStatistics
+    allocators: CachingAllocators
 
 
 class CurrentStreams(Protocol):

@@ -1,6 +1,6 @@
 """RankRecord and RunRecord: everything recorded of one simulated rank, and of all simulated ranks of a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -139,6 +139,8 @@ class RankRecord:
     """The line at which the script ended itself with status 0; None if it ended in another way."""
     torch_version: str | None = None
     """None if the process died before it recorded the version."""
+    memory_variables: Mapping[str, str] = field(default_factory=dict)
+    """Variables of its environment that decide how much memory its devices need, as they were when it first used one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.description import describe_call, describe_group
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks
 from fakerun.analysis.memory.fit import fit_findings
+from fakerun.analysis.memory.need import allocator_findings
 from fakerun.analysis.memory.other_ranks_gpu import other_ranks_gpu_findings
 from fakerun.analysis.other_launcher import other_launcher_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
@@ -21,6 +22,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
+from fakerun.report.build_history import rank_history
 from fakerun.report.build_memory import MemoryOfRun
 from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, RankReport, Report
 from fakerun.units import name_ranks
@@ -28,15 +30,15 @@ from fakerun.units import name_ranks
 _NO_GATE = Gate()
 
 
-def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE) -> Report:
-    """Run every analysis on the records of a run; `gate` says what it must hold to pass."""
+def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE, *, with_history: bool = False) -> Report:
+    """Run every analysis on the records of a run; `gate` says what it must hold to pass, `with_history` is for formats that need it."""
     classes = rank_classes(run.ranks, run.assumed)
     mesh = mesh_in_effect(job.mesh, (record.mesh for record in run.ranks))
     devices = devices_of_ranks(run.ranks, classes, ranks_per_node=job.nproc_per_node)
     memory = MemoryOfRun(job, run, classes, devices)
     ranks = _rank_reports(job, run, mesh, classes, memory)
     findings, ignored = without_ignored(_findings(job, run, devices, memory, gate), gate)
-    return Report(
+    report = Report(
         job=job,
         fakerun_version=run.fakerun_version,
         torch_version=run.torch_version,
@@ -53,6 +55,7 @@ def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE) -> Report:
         failing=gate.failing,
         exit_code=exit_code(run.ranks, findings, gate.failing),
     )
+    return replace(report, history=rank_history(job, report.largest)) if with_history else report
 
 
 def _rank_reports(
@@ -102,6 +105,7 @@ def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memo
             *duplicate_gpu_findings(records, devices, ranks_per_node=job.nproc_per_node),
             *matching_findings(records),
             *fit_findings(memory.physical, job.hardware),
+            *allocator_findings(job, run.ranks),
             *other_ranks_gpu_findings(memory.physical, job.hardware),
             *memory_limit_findings(memory.physical, gate, job.hardware),
             *forbidden_findings(run.ranks, job.error_on_collective),

@@ -6,9 +6,8 @@ from dataclasses import replace
 from fakerun.analysis.classes import RankClass
 from fakerun.analysis.memory.breakdown import by_category, by_module, by_tensor
 from fakerun.analysis.memory.devices import Devices, PhysicalDevice, physical_devices
-from fakerun.analysis.memory.fit import contributions, memory_fit
-from fakerun.analysis.memory.footprint import MemoryFootprint, footprints_by_device
-from fakerun.analysis.memory.timeline import timeline_of
+from fakerun.analysis.memory.fit import contributions, device_fit, need_fit
+from fakerun.analysis.memory.need import DeviceNeed, device_needs
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.spec import JobSpec
 from fakerun.records.run import RunRecord
@@ -19,9 +18,9 @@ class MemoryOfRun:
     """What all ranks allocate, on which devices: `devices` tells those of each rank. Each class of ranks is analysed once."""
 
     def __init__(self, job: JobSpec, run: RunRecord, classes: Sequence[RankClass], devices: Mapping[int, Devices]) -> None:
-        programs = {record.rank: record.program for record in run.ranks}
-        footprints = [footprints_by_device(timeline_of(programs[each.simulated[0]])) for each in classes]
-        by_rank = {rank: own for each, own in zip(classes, footprints, strict=True) for rank in (*each.simulated, *each.assumed)}
+        records = {record.rank: record for record in run.ranks}
+        needs = [device_needs(job, records[each.simulated[0]]) for each in classes]
+        by_rank = {rank: own for each, own in zip(classes, needs, strict=True) for rank in (*each.simulated, *each.assumed)}
         self.physical: tuple[PhysicalDevice, ...] = physical_devices(by_rank, devices, ranks_per_node=job.nproc_per_node)
         self._job = job
         self._devices = devices
@@ -29,7 +28,7 @@ class MemoryOfRun:
         self._headroom_by_rank = _least_headroom(self._reports.values())
         self._of_class = {
             rank: memory
-            for each, own in zip(classes, footprints, strict=True)
+            for each, own in zip(classes, needs, strict=True)
             for memory in [_rank_memory(own, job.hardware)]
             for rank in each.simulated
         }
@@ -38,7 +37,7 @@ class MemoryOfRun:
         """The memory of a simulated rank by device, in order of first use; a single empty one if it allocated nothing."""
         found = self._of_class[rank]
         return tuple(self._placed(rank, ordinal, memory) for ordinal, memory in found.items()) or (
-            _device_memory(MemoryFootprint(), self._job.hardware),
+            _device_memory(DeviceNeed(), self._job.hardware),
         )
 
     def headroom_bytes(self, ranks: Iterable[int]) -> int:
@@ -64,21 +63,22 @@ def _least_headroom(reports: Iterable[PhysicalDeviceReport]) -> Mapping[int, int
     return found
 
 
-def _rank_memory(footprints: Mapping[int, MemoryFootprint], hardware: Accelerator) -> Mapping[int, DeviceMemory]:
-    return {ordinal: _device_memory(footprint, hardware) for ordinal, footprint in footprints.items()}
+def _rank_memory(needs: Mapping[int, DeviceNeed], hardware: Accelerator) -> Mapping[int, DeviceMemory]:
+    return {ordinal: _device_memory(need, hardware) for ordinal, need in needs.items()}
 
 
-def _device_memory(footprint: MemoryFootprint, hardware: Accelerator) -> DeviceMemory:
+def _device_memory(need: DeviceNeed, hardware: Accelerator) -> DeviceMemory:
+    alive = need.footprint.alive_at_peak
     return DeviceMemory(
         cuda_index=None,
-        footprint=footprint,
-        fit=memory_fit(footprint.peak_bytes, hardware),
+        need=need,
+        fit=need_fit(need, hardware),
         physical=None,
-        categories=by_category(footprint.alive_at_peak),
-        modules=by_module(footprint.alive_at_peak),
-        tensors=by_tensor(footprint.alive_at_peak),
+        categories=by_category(alive),
+        modules=by_module(alive),
+        tensors=by_tensor(alive),
     )
 
 
 def _physical_report(device: PhysicalDevice, hardware: Accelerator) -> PhysicalDeviceReport:
-    return PhysicalDeviceReport(device=device, fit=memory_fit(device.peak_bytes, hardware), contributions=contributions(device))
+    return PhysicalDeviceReport(device=device, fit=device_fit(device, hardware), contributions=contributions(device))

@@ -9,9 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup
+from fakerun.analysis.memory.curve import KERNELS as KERNELS
+from fakerun.analysis.memory.curve import LAYERS as LAYERS
+from fakerun.analysis.memory.curve import MemoryCurve as MemoryCurve
+from fakerun.analysis.memory.curve import MemoryPeak as MemoryPeak
 from fakerun.analysis.memory.devices import PhysicalDevice
 from fakerun.analysis.memory.fit import MemoryFit
 from fakerun.analysis.memory.footprint import MemoryFootprint
+from fakerun.analysis.memory.history import MemoryHistory as MemoryHistory
+from fakerun.analysis.memory.history import MemoryRequest as MemoryRequest
+from fakerun.analysis.memory.need import DeviceNeed
+from fakerun.analysis.memory.reserved import PoolMemory as PoolMemory
+from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.analysis.traffic import GroupTraffic as GroupTraffic
 from fakerun.analysis.traffic import Traffic
 from fakerun.analysis.traffic import Volume as Volume
@@ -36,7 +45,7 @@ class PhysicalDeviceReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
-    """One rank's memory on one device: its footprint, whether that fits, and what was allocated at the peak.
+    """One rank's memory on one device: what it needs, whether that fits, and what was allocated at the peak.
 
     `cuda_index` is the device's number on the node; it and `physical`, the device with all ranks that allocate on it, are None for a
     rank that allocated nothing. `fit` is the verdict on this rank alone. `categories` has every category, in order, zeros included;
@@ -44,12 +53,25 @@ class DeviceMemory:
     """
 
     cuda_index: int | None
-    footprint: MemoryFootprint
+    need: DeviceNeed
     fit: MemoryFit
     physical: PhysicalDeviceReport | None
     categories: Mapping[Category, int]
     modules: tuple[ModuleShare, ...]
     tensors: tuple[TensorGroup, ...]
+
+    @property
+    def footprint(self) -> MemoryFootprint:
+        return self.need.footprint
+
+    @property
+    def reserved(self) -> ReservedMemory:
+        return self.need.reserved
+
+    @property
+    def peaks(self) -> tuple[int, int]:
+        """What is reserved and what is allocated at the peak of each, in bytes: the order in which devices are compared."""
+        return self.reserved.peak_bytes, self.footprint.peak_bytes
 
     @property
     def fit_on_node(self) -> MemoryFit:
@@ -73,7 +95,7 @@ class RankReport:
     @property
     def largest_device(self) -> DeviceMemory:
         """The device with the highest peak of this rank, the first of equals: the one to show in detail."""
-        return max(self.devices, key=lambda device: device.footprint.peak_bytes)
+        return max(self.devices, key=lambda device: device.peaks)
 
     @property
     def headroom_bytes(self) -> int:
@@ -130,6 +152,18 @@ class FindingReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RankHistory:
+    """What the allocators of the rank to show did, by the CUDA index of their device; and the curve of its largest device.
+
+    `cuda_index` is that of this device; it and the curve are None if nothing was allocated.
+    """
+
+    devices: Mapping[int, MemoryHistory]
+    cuda_index: int | None
+    curve: MemoryCurve | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One job's run.
 
@@ -137,7 +171,7 @@ class Report:
     and the reports of a class's ranks differ in coordinate, record and the numbers of their devices alone. `devices` are those of the
     nodes that a simulated rank allocates on. `findings` come most severe first; `grouped_findings` has the same ones with their places
     joined; `ignored_findings` has by code how many do not count, since they are to be ignored; findings of the severities `failing` fail
-    the run. `steps_completed` has the fewest and the most steps that a rank completed.
+    the run. `steps_completed` has the fewest and the most steps that a rank completed. `history` is None unless the format needs it.
     """
 
     job: JobSpec
@@ -155,6 +189,18 @@ class Report:
     ignored_findings: Mapping[FindingCode, int]
     failing: frozenset[Severity]
     exit_code: ExitCode
+    history: RankHistory | None = None
+
+    @property
+    def needed_history(self) -> RankHistory:
+        """The history, for a format that needs it.
+
+        Raises:
+            ValueError: the report was built without.
+        """
+        if self.history is None:
+            raise ValueError("the report was built without its history; build it with_history")
+        return self.history
 
     @property
     def failed(self) -> tuple[RankReport, ...]:
@@ -163,4 +209,4 @@ class Report:
     @property
     def largest(self) -> RankReport | None:
         """The rank with the least headroom on its devices, of these that with the highest peak, the first of equals: the one to show."""
-        return max(self.ranks, key=lambda rank: (-rank.headroom_bytes, rank.largest_device.footprint.peak_bytes), default=None)
+        return max(self.ranks, key=lambda rank: (-rank.headroom_bytes, rank.largest_device.peaks), default=None)

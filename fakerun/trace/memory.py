@@ -4,7 +4,6 @@ A storage is one block however many views and aliases it has; it is freed when t
 """
 
 import weakref
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -46,7 +45,7 @@ _KEPT = (Category.PARAMETER, Category.GRADIENT, Category.OPTIMIZER_STATE, Catego
 
 
 @dataclass(slots=True)
-class _Block:
+class Block:
     """A block whose category and module may still change."""
 
     nbytes: int
@@ -64,7 +63,7 @@ class _Block:
     """The number of the block; an empty one has none."""
     pinned: bool = False
     """Holds gathered data and lives only for that: its category is final."""
-    copy_of: "_Block | None" = None
+    copy_of: "Block | None" = None
     """What the script copied into it outside of forward, backward and optimizer steps."""
 
     def freeze(self, device: int) -> MemoryBlock:
@@ -89,36 +88,21 @@ class _Storage:
 
     reference: Any
     index: int | None
-    last: _Block
+    last: Block
 
 
 class MemoryTrace:
-    """The rank's device memory: the blocks that it allocates and frees, and the counters that a CUDA allocator keeps.
-
-    Implements `AllocationObserver` and `MemoryStatistics` (fakerun.records.observer).
-    """
+    """The rank's device memory: the blocks that it allocates and frees. Implements `AllocationObserver` (fakerun.records.observer)."""
 
     def __init__(self, point: ProgramPoint, program: ProgramTrace, devices: DeviceOrdinals, journal: Journal) -> None:
         self._journal = journal
         self._point = point
         self._program = program
         self._devices = devices
-        self._blocks: list[_Block] = []
+        self.blocks: list[Block] = []
+        """All blocks by number."""
         self._optimizer_step_ends: list[int] = []
         self._live: dict[int, _Storage] = {}  # by address
-        self._allocated: defaultdict[int, int] = defaultdict(int)
-        self._peak: defaultdict[int, int] = defaultdict(int)
-
-    # -- the allocator's counters ----------------------------------------------------------------------------------------------------
-
-    def allocated_bytes(self, device: int) -> int:
-        return self._allocated[device]
-
-    def peak_allocated_bytes(self, device: int) -> int:
-        return self._peak[device]
-
-    def reset_peak(self, device: int) -> None:
-        self._peak[device] = self._allocated[device]
 
     # -- allocations ----------------------------------------------------------------------------------------------------------------
 
@@ -129,7 +113,12 @@ class MemoryTrace:
 
         def resize_and_note(storage: torch.UntypedStorage, size: int) -> Any:
             result = resize(storage, size)
-            self._resized(storage)
+            try:
+                self._resized(storage)
+            except torch.OutOfMemoryError:
+                known = self._live[storage_id(storage)]
+                resize(storage, 0 if known.index is None else known.last.requested_bytes)
+                raise
             return result
 
         with Patches() as patches:
@@ -165,7 +154,7 @@ class MemoryTrace:
 
     def program(self) -> DeviceProgram:
         """The device program up to now, with the blocks as they are known now."""
-        blocks = [block.freeze(self._devices[block.cuda_index]) for block in self._blocks]
+        blocks = [block.freeze(self._devices[block.cuda_index]) for block in self.blocks]
         ends = self._point.training_steps().ends
         return self._program.program(blocks, tuple(self._optimizer_step_ends[taken - 1] for taken in ends))
 
@@ -173,7 +162,7 @@ class MemoryTrace:
         """Note that the storages of the tensor are in use on a stream."""
         for block in self._blocks_of(tensor):
             if block.index >= 0:
-                self._program.used_on_stream(len(self._blocks) - 1 - block.index, stream)
+                self._program.used_on_stream(len(self.blocks) - 1 - block.index, stream)
 
     # -- categories -----------------------------------------------------------------------------------------------------------------
 
@@ -206,7 +195,7 @@ class MemoryTrace:
         So is, the other way round, what was made from nothing or read from a file and then copied into a parameter or an optimizer's
         state: a checkpoint that was loaded onto the device, a model before it was sharded.
         """
-        copies = [block for block in self._blocks if block.copy_of is not None]
+        copies = [block for block in self.blocks if block.copy_of is not None]
         for copy in copies:  # in order of allocation: a copy of a copy comes after it
             if copy.category in _GUESSES and copy.copy_of is not None and copy.copy_of.category in _KEPT:
                 self._set_category(copy, copy.copy_of.category, copy.module)
@@ -215,7 +204,7 @@ class MemoryTrace:
             if source is not None and source.category is Category.INPUT and copy.category in (Category.PARAMETER, Category.OPTIMIZER_STATE):
                 self._set_category(source, copy.category, source.module)
 
-    def _set_category(self, block: _Block, category: Category, module: str | None) -> None:
+    def _set_category(self, block: Block, category: Category, module: str | None) -> None:
         if block.category is category and block.module == module:
             return
         block.category = category
@@ -223,7 +212,7 @@ class MemoryTrace:
         if block.index >= 0:
             self._journal.categorised(block.index, category, module)
 
-    def _blocks_of(self, tensor: torch.Tensor) -> Iterator[_Block]:
+    def _blocks_of(self, tensor: torch.Tensor) -> Iterator[Block]:
         for part in _parts(tensor):
             try:
                 storage = part.untyped_storage()
@@ -235,12 +224,12 @@ class MemoryTrace:
 
     # -- bookkeeping -----------------------------------------------------------------------------------------------------------------
 
-    def _first_look(self, tensor: torch.Tensor, derived: bool) -> _Block:
+    def _first_look(self, tensor: torch.Tensor, derived: bool) -> Block:
         """The block of a new tensor, as far as it is known when it is made; not yet counted."""
         point = self._point
         phase = point.phase()
         requested = tensor.untyped_storage().nbytes()
-        return _Block(
+        return Block(
             nbytes=rounded_size_bytes(requested),
             requested_bytes=requested,
             category=self._first_guess(phase, derived),
@@ -252,19 +241,22 @@ class MemoryTrace:
             cuda_index=tensor.device.index,
         )
 
-    def _allocate(self, block: _Block) -> int | None:
+    def _allocate(self, block: Block) -> int | None:
         """Count a block, and its device as used; an empty one is none."""
         if block.requested_bytes == 0:
             return None
         device = block.cuda_index
         self._devices[device]
         block.stream = self._program.current_stream(device)
-        index = block.index = len(self._blocks)
-        self._blocks.append(block)
+        index = len(self.blocks)
+        self.blocks.append(block)
         self._program.begin_phase(block.phase)
-        self._program.allocated(index)
-        self._allocated[device] += block.nbytes
-        self._peak[device] = max(self._peak[device], self._allocated[device])
+        try:
+            self._program.allocated(index)
+        except torch.OutOfMemoryError:
+            del self.blocks[index]
+            raise
+        block.index = index
         self._journal.allocated(
             requested_bytes=block.requested_bytes,
             category=block.category,
@@ -287,8 +279,6 @@ class MemoryTrace:
         return Category.TEMPORARY
 
     def _free(self, index: int) -> None:
-        block = self._blocks[index]
-        self._allocated[block.cuda_index] -= block.nbytes
         self._program.freed(index)
         self._journal.freed(index)
 
@@ -302,19 +292,19 @@ class MemoryTrace:
         size = resized.nbytes()
         if storage is None or (size == storage.last.requested_bytes if storage.index is not None else size == 0):
             return
-        old = storage.index
-        storage.index = None
+        old, last, index = storage.index, storage.last, None
         if size:
             # Growing takes the new block before it gives the old one back, as the allocator does for the copy between them.
             point = self._point
-            storage.last = replace(
-                storage.last,
+            last = replace(
+                last,
                 nbytes=rounded_size_bytes(size),
                 requested_bytes=size,
                 phase=point.phase(),
                 call_site=point.call_site(),
             )
-            storage.index = self._allocate(storage.last)
+            index = self._allocate(last)
+        storage.last, storage.index = last, index
         if old is not None:
             self._free(old)
 

@@ -1,8 +1,11 @@
 """The trace of one rank: everything that is observed, put together."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
+from fakerun.device_memory.variables import MEMORY_VARIABLES
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.group_names import GroupNames
 from fakerun.records.journal import Journal
 from fakerun.records.observer import AutogradClock, CurrentStreams, Observers
@@ -12,6 +15,7 @@ from fakerun.trace.collectives import CollectiveTrace
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.findings import FindingTrace
 from fakerun.trace.grad_mode import GradMode
+from fakerun.trace.live_allocators import LiveAllocators
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import ModuleStack
 from fakerun.trace.placeholder_reads import PlaceholderReads
@@ -33,7 +37,11 @@ class RankTrace:
         call_sites: CallSiteFinder,
         rank: int,
         journal: Journal,
+        hardware: Accelerator,
+        *,
+        memory_runs_out: bool,
     ) -> None:
+        """With `memory_runs_out` an allocation that a device has no memory for fails."""
         self.steps = StepCounter()
         self.modules = ModuleStack(clock)
         self._grad_mode = GradMode()
@@ -41,6 +49,7 @@ class RankTrace:
         self._devices = DeviceOrdinals()
         self._program = ProgramTrace(self.point, self._devices, streams, journal)
         self.memory = MemoryTrace(self.point, self._program, self._devices, journal)
+        self._allocators = LiveAllocators(self._program, self.memory, self._devices, hardware, raises=memory_runs_out)
         self.collectives = CollectiveTrace(self.point, groups, self.memory, self._program, self.steps, self._devices, journal)
         self.topology = TopologyTrace(self.point, groups, self.collectives, journal)
         self.findings = FindingTrace(self.point, rank, journal)
@@ -54,6 +63,9 @@ class RankTrace:
         self.steps.taken_one.append(self.memory.optimizer_stepped)
         self.steps.taken_one.append(lambda: journal.training_steps(self.steps.training_steps().ends))
         self.device_first_used = self._devices.first_used
+        self.memory_variables: Mapping[str, str] = {}
+        """Those of the environment when a device was first used."""
+        self.device_first_used.append(self._keep_memory_variables)
 
     @property
     def observers(self) -> Observers:
@@ -65,7 +77,7 @@ class RankTrace:
             findings=self.findings,
             rank_uses=self.rank_uses,
             reads=self.reads,
-            statistics=self.memory,
+            allocators=self._allocators,
         )
 
     @contextmanager
@@ -81,6 +93,9 @@ class RankTrace:
         self._categories.categorise_all_modules()
         self._categories.categorise_gradients(self.steps.optimizers)
         self.memory.categorise_copies()
+
+    def _keep_memory_variables(self, index: int) -> None:
+        self.memory_variables = self.memory_variables or {name: os.environ[name] for name in MEMORY_VARIABLES if name in os.environ}
 
     @property
     def event_count(self) -> int:

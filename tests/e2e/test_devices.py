@@ -40,16 +40,16 @@ def test_ranks_that_set_no_device_share_the_first(ranks: str) -> None:
     assert set(found) == {"duplicate-gpu", "does-not-fit"}
     assert all(finding["ranks"] == list(range(8)) for finding in found.values())
     assert found["duplicate-gpu"]["message"].startswith("Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 0. ")
-    assert "cuda:0 of node 0 needs 384 GiB" in found["does-not-fit"]["message"]
-    assert "48.0 GiB from each of ranks 0-7; h100-80gb has 79.1 GiB" in found["does-not-fit"]["message"]
+    assert "cuda:0 of node 0 needs 385 GiB" in found["does-not-fit"]["message"]
+    assert "48.1 GiB from each of ranks 0-7; h100-80gb has 79.1 GiB" in found["does-not-fit"]["message"]
 
 
 def test_the_text_names_the_device_and_who_allocates_on_it() -> None:
     result = fakerun("--nproc-per-node", "8", "--ranks", "all", str(PROGRAMS / "forgot_set_device.py"))
     assert result.returncode == 1
     assert (
-        "cuda:0 of node 0 DOES NOT FIT: 384 GiB exceeds 79.1 GiB (h100-80gb) by 305 GiB; "
-        "the sum of the ranks' peaks: 48.0 GiB from each of ranks 0-7"
+        "cuda:0 of node 0 DOES NOT FIT: 385 GiB reserved exceed 79.1 GiB (h100-80gb) by 305 GiB; "
+        "the sum of the ranks' peaks: 48.1 GiB from each of ranks 0-7"
     ) in " ".join(result.stdout.split())
 
 
@@ -63,7 +63,7 @@ def test_a_wrapper_that_communicates_first_gets_the_duplicate_finding() -> None:
 
 def test_each_device_of_a_rank_fits_by_itself() -> None:
     report = report_of("two_devices.py", "--nproc-per-node", "2", expected=0)
-    assert report["ranks"][0]["memory"]["devices"][1]["fits"]
+    assert report["ranks"][0]["memory"]["devices"][1]["verdict"] == "fits"
     assert [round(gib) for gib, _ in on_devices(report).values()] == [50, 50]
     assert report["devices"][1]["ranks_not_counted"] == [1]
 
@@ -72,7 +72,7 @@ def test_the_text_has_a_verdict_for_each_device() -> None:
     result = fakerun(str(PROGRAMS / "two_devices.py"), "--nproc-per-node", "2")
     assert result.returncode == 0
     for index in (0, 1):
-        assert f"cuda:{index} of node 0 fits: 50.0 GiB of 79.1 GiB" in result.stdout
+        assert f"cuda:{index} of node 0 fits: 50.0 GiB reserved of 79.1 GiB" in result.stdout
 
 
 def test_what_other_ranks_allocate_on_a_device_counts_there() -> None:

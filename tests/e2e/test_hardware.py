@@ -106,3 +106,39 @@ def test_a_job_file_with_a_wrong_figure(kept: Path) -> None:
     result = fakerun("job.yaml", cwd=kept)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("fakerun: error: job.yaml:4: hardware.memory: '94' is not an amount of memory: ")
+
+
+EXPANDABLE = "expandable_segments:True"
+
+
+def memory(result: CompletedProcess[str]) -> Any:
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["ranks"][0]["memory"]["devices"]
+
+
+def test_other_settings_of_the_allocator_are_as_a_run_with_them(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given as an option, or found by the script in its environment."""
+    judged = memory(fakerun("report", "run", "--alloc-conf", EXPANDABLE, "--format", "json", cwd=kept))
+    assert judged[0]["allocator_settings"] == EXPANDABLE
+    fresh = ("train.py", "--world-size", "1", "--format", "json")
+    assert memory(fakerun(*fresh, "--alloc-conf", EXPANDABLE, cwd=kept)) == judged
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", EXPANDABLE)
+    assert memory(fakerun(*fresh, cwd=kept)) == judged
+
+
+def test_the_script_finds_the_settings_and_may_make_its_own(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import os\n"
+        "assert os.environ['PYTORCH_ALLOC_CONF'] == os.environ['PYTORCH_CUDA_ALLOC_CONF'] == 'max_split_size_mb:64'\n"
+        "import torch\n"
+        "torch.ones(1, device='cuda')\n"
+    )
+    result = fakerun("train.py", "--alloc-conf", "max_split_size_mb:64", "--format", "json", cwd=tmp_path)
+    assert memory(result)[0]["allocator_settings"] == "max_split_size_mb:64"
+    own = "import os\nos.environ['PYTORCH_ALLOC_CONF'] = {!r}\nimport torch\ntorch.ones(1, device='cuda')\n"
+    (tmp_path / "own.py").write_text(own.format(EXPANDABLE))
+    assert memory(fakerun("own.py", "--format", "json", cwd=tmp_path))[0]["allocator_settings"] == EXPANDABLE
+    (tmp_path / "own.py").write_text(own.format("a:b"))
+    refused = fakerun("own.py", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "torch refuses PYTORCH_ALLOC_CONF='a:b': Unrecognized key 'a'" in " ".join(refused.stdout.split())

@@ -1,5 +1,5 @@
 """The simulation in this process."""
 
-from tests.in_process import shared_simulation, simulate, simulation
+from tests.in_process import no_workspaces, shared_simulation, simulate, simulation
 
-__all__ = ["shared_simulation", "simulate", "simulation"]
+__all__ = ["no_workspaces", "shared_simulation", "simulate", "simulation"]

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from tests.in_process import Simulate
+from fakerun.torch_private import attention_priority
+from tests.in_process import Simulate, simulation_of
 
 FLASH, EFFICIENT, CUDNN, MATH = "Flash", "Efficient", "Cudnn", None
 GROUPED_EFFICIENT = torch.__version__ >= "2.14"
+CUDNN_FIRST = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,8 @@ class Case:
     key_heads: int = 4
     hardware: str = "h100-80gb"
     only: SDPBackend | None = None
+    priority: tuple[SDPBackend, ...] = ()
+    cudnn: int = 91002
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,7 +50,7 @@ CASES = [
     Case(kernel=EFFICIENT, dtype=torch.float32),
     Case(kernel=EFFICIENT, dtype=torch.float32, mask="bool"),
     Case(kernel=EFFICIENT, dtype=torch.float32, head=20),
-    Case(kernel=CUDNN, mask="bool", key_heads=2, options={"enable_gqa": True}) if not GROUPED_EFFICIENT else Case(kernel=FLASH),
+    Case(kernel=EFFICIENT if GROUPED_EFFICIENT else MATH, mask="bool", key_heads=2, options={"enable_gqa": True}),
     Case(
         kernel=EFFICIENT if GROUPED_EFFICIENT else MATH,
         mask="bool",
@@ -65,6 +70,31 @@ CASES = [
     Case(kernel=EFFICIENT, only=SDPBackend.EFFICIENT_ATTENTION),
     Case(kernel=CUDNN, only=SDPBackend.CUDNN_ATTENTION),
     Case(kernel=CUDNN, only=SDPBackend.CUDNN_ATTENTION, mask="bool"),
+    # The script's order of priority.
+    Case(kernel=CUDNN, priority=CUDNN_FIRST),
+    Case(kernel=CUDNN, priority=CUDNN_FIRST, mask="bool"),
+    Case(kernel=CUDNN, priority=CUDNN_FIRST, keys=64, options={"is_causal": True}),
+    Case(kernel=CUDNN, priority=CUDNN_FIRST, head=256),
+    Case(kernel=CUDNN, priority=CUDNN_FIRST, key_heads=2, options={"enable_gqa": True}),
+    Case(kernel=CUDNN, priority=CUDNN_FIRST, hardware="a100-40gb"),
+    Case(kernel=FLASH, priority=CUDNN_FIRST, hardware="a100-40gb", head=256),
+    Case(kernel=FLASH, priority=CUDNN_FIRST, hardware="mi300x"),
+    Case(kernel=FLASH, priority=CUDNN_FIRST, keys=1),
+    Case(kernel=FLASH, priority=CUDNN_FIRST, head=36),
+    Case(kernel=FLASH if GROUPED_EFFICIENT else CUDNN, priority=CUDNN_FIRST, options={"dropout_p": 0.1}),
+    Case(kernel=CUDNN, priority=CUDNN_FIRST, options={"dropout_p": 0.125}),
+    Case(kernel=FLASH, priority=CUDNN_FIRST, cudnn=91200, options={"dropout_p": 0.125}),
+    Case(kernel=EFFICIENT, priority=CUDNN_FIRST, dtype=torch.float32),
+    Case(kernel=EFFICIENT, priority=(SDPBackend.EFFICIENT_ATTENTION, SDPBackend.FLASH_ATTENTION)),
+    Case(kernel=FLASH, priority=(SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION), cudnn=91900),
+    Case(kernel=MATH, priority=(SDPBackend.MATH, SDPBackend.FLASH_ATTENTION)),
+    # torch's own order where cuDNN is above 9.15.
+    Case(kernel=CUDNN, cudnn=91900),
+    Case(kernel=FLASH, cudnn=91500),
+    Case(kernel=CUDNN, cudnn=91900, mask="bool"),
+    Case(kernel=CUDNN, cudnn=91900, hardware="b200"),
+    Case(kernel=FLASH, cudnn=91900, hardware="a100-40gb"),
+    Case(kernel=FLASH, cudnn=91900, hardware="mi300x"),
 ]
 
 
@@ -93,21 +123,60 @@ def nodes(output: torch.Tensor) -> set[str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kernel}-{case.dtype}-{case.mask}-{case.head}")
-def test_the_kernel_is_cudas(case: Case, simulate: Simulate) -> None:
+def test_the_kernel_is_cudas(case: Case, simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: case.cudnn)
     simulate(hardware=case.hardware)
     (query, key, value), mask = operands(case)
     before = torch.cuda.memory_allocated()
-    backends = [case.only] if case.only else list(SDPBackend.__members__.values())[1:]
-    with sdpa_kernel(backends):
+    backends = list(case.priority) or ([case.only] if case.only else list(SDPBackend.__members__.values())[1:])
+    with sdpa_kernel(backends, set_priority=bool(case.priority)):
         output = scaled_dot_product_attention(query, key, value, mask, **case.options)
     fused = {name.removeprefix("ScaledDotProduct").removesuffix("AttentionBackward0") for name in nodes(output) if "ScaledDot" in name}
     assert fused == ({case.kernel} if case.kernel else set())
-    scores = 2 * 4 * 128 * case.keys * query.element_size()
-    assert (torch.cuda.max_memory_allocated() - before >= scores + output.nbytes) == (case.kernel is MATH)
+    if case.keys > 1:
+        scores = 2 * 4 * 128 * case.keys * query.element_size()
+        assert (torch.cuda.max_memory_allocated() - before >= scores + output.nbytes) == (case.kernel is MATH)
     output.sum().backward()
     for operand in (query, key, value):
         assert operand.grad is not None
         assert operand.grad.shape == operand.shape
+
+
+def test_the_environment_puts_cudnn_behind_the_others(simulate: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    monkeypatch.setenv("TORCH_CUDNN_SDPA_DEPRIORITIZED", "1")
+    simulate()
+    (query, key, value), _ = operands(Case(kernel=FLASH))
+    assert "ScaledDotProductFlashAttentionBackward0" in nodes(scaled_dot_product_attention(query, key, value))
+
+
+def test_the_order_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    before = attention_priority()
+    with simulation_of()[0]:
+        assert attention_priority()[0] == SDPBackend.CUDNN_ATTENTION.value
+    assert attention_priority() == before
+
+
+def test_only_listed_operators_are_saved_by_selective_checkpointing(simulate: Simulate) -> None:
+    """A list without cuDNN's operator saves nothing of a script that prefers cuDNN: backward calls it again."""
+    simulate()
+    saved = [torch.ops.aten._scaled_dot_product_flash_attention.default]
+    (query, key, value), _ = operands(Case(kernel=CUDNN))
+
+    def kept(priority: tuple[SDPBackend, ...]) -> int:
+        before = torch.cuda.memory_allocated()
+        with sdpa_kernel(list(priority), set_priority=True):
+            output = checkpoint(
+                lambda *tensors: scaled_dot_product_attention(*tensors).sin(),
+                *(query, key, value),
+                use_reentrant=False,
+                context_fn=lambda: create_selective_checkpoint_contexts(saved),
+            )
+        return torch.cuda.memory_allocated() - before - output.nbytes
+
+    attended = query.nbytes
+    assert kept(CUDNN_FIRST) < attended <= kept((SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION))
 
 
 def test_no_kernel_remains_to_select(simulate: Simulate) -> None:

@@ -15,6 +15,7 @@ def allocated(devices: int) -> list[int]:
     return [torch.cuda.memory_allocated(index) for index in range(devices)]
 
 
+@pytest.mark.usefixtures("no_workspaces")
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_replicas_allocate_on_every_device(simulate: Simulate, devices: int) -> None:
     simulate(nproc_per_node=devices)
@@ -33,6 +34,7 @@ def test_replicas_allocate_on_every_device(simulate: Simulate, devices: int) -> 
     assert allocated(devices) == [2 * (WEIGHT_BYTES + inputs.nbytes)] + [0] * (devices - 1)
 
 
+@pytest.mark.usefixtures("no_workspaces")
 def test_a_model_with_state_trains(simulate: Simulate) -> None:
     simulation = simulate(nproc_per_node=2)
     model = nn.DataParallel(nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Dropout()).cuda())

@@ -214,6 +214,7 @@ def test_gradient_scaling(simulation: Simulation) -> None:
         scaler.load_state_dict(scaler.state_dict())
 
 
+@pytest.mark.usefixtures("no_workspaces")
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_activation_checkpointing_frees_activations(reentrant: bool, simulation: Simulation) -> None:
     model = nn.Sequential(*[nn.Sequential(nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 256)) for _ in range(4)]).cuda()
@@ -259,6 +260,7 @@ def test_gradient_accumulation_clipping_and_schedules(simulation: Simulation) ->
         plateau.step(loss.item())
 
 
+@pytest.mark.usefixtures("no_workspaces")
 @pytest.mark.parametrize("guard", [torch.no_grad, torch.inference_mode])
 def test_evaluation_keeps_no_activations(guard: Any, simulation: Simulation) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 4)).cuda()

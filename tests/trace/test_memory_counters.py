@@ -1,5 +1,6 @@
 """`torch.cuda`'s memory functions agree with the report."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -8,6 +9,7 @@ from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.rank.simulation import Simulation
 
 
+@pytest.mark.usefixtures("no_workspaces")
 def test_counters_are_those_of_the_timeline(simulation: Simulation) -> None:
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 3)).cuda()
     optimizer = torch.optim.AdamW(model.parameters())

@@ -5,6 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fakerun.analysis.memory.footprint import MemoryFootprint
+from fakerun.analysis.memory.need import DeviceNeed
+from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.analysis.memory.timeline import MemoryTimeline
 from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator, Vendor
@@ -64,6 +67,12 @@ def block(nbytes: int, category: Category = Category.TEMPORARY, **fields: Any) -
 
 def timeline(blocks: Iterable[MemoryBlock], events: Iterable[int], step_ends: Iterable[int] = ()) -> MemoryTimeline:
     return MemoryTimeline(blocks=tuple(blocks), events=tuple(events), step_ends=tuple(step_ends))
+
+
+def need(footprint: MemoryFootprint, usable_bytes: int = H100.usable_bytes) -> DeviceNeed:
+    """What reserves just what it allocates, on a device with so much memory."""
+    peak_bytes = footprint.peak_bytes
+    return DeviceNeed(footprint=footprint, reserved=ReservedMemory(peak_bytes=peak_bytes), runs_out=peak_bytes > usable_bytes)
 
 
 def program(blocks: Iterable[MemoryBlock], events: Iterable[int], step_ends: Iterable[int] = ()) -> DeviceProgram:

@@ -41,7 +41,7 @@ def test_the_finding_names_the_device_the_excess_and_the_limit() -> None:
     (finding,) = build_report(job(), run(rank(0, 50), rank(1, 30)), Gate(max_memory=limit)).findings
     assert H100.usable_bytes // 4 < 20 * GIB
     assert finding.message == (
-        "cuda:0 of node 0 has 50.0 GiB allocated at the peak, 30.2 GiB above the limit of 19.8 GiB (--max-memory 25%); "
+        "cuda:0 of node 0 has 50.0 GiB reserved at the peak, 30.2 GiB above the limit of 19.8 GiB (--max-memory 25%); "
         "also above it: cuda:1 of node 0"
     )
     assert finding.ranks == (0, 1)

@@ -6,6 +6,7 @@ from fakerun.analysis.classes import RankClass
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks, name_devices, physical_devices
 from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.records.run import RankRecord
+from tests.unit.records_by_hand import need
 
 GIB = 2**30
 
@@ -54,16 +55,19 @@ def test_other_classes_that_contradict_each_other_do_not_decide() -> None:
 
 
 def test_memory_of_ranks_adds_up_on_a_device() -> None:
-    own, left = MemoryFootprint(peak_bytes=5 * GIB), MemoryFootprint(peak_bytes=GIB)
+    own, left = need(MemoryFootprint(peak_bytes=5 * GIB)), need(MemoryFootprint(peak_bytes=GIB))
     first, second = physical_devices({0: {0: own}, 1: {0: left, 1: own}}, {0: (0,), 1: (0, 1)}, ranks_per_node=2)
     assert (first.node, first.cuda_index, first.peak_bytes, first.is_shared) == (0, 0, 6 * GIB, True)
     assert [share.rank for share in first.foreign_shares] == [1]
-    assert first.ranks_by_peak == ((5 * GIB, (0,)), (GIB, (1,)))
+    assert [(each.reserved_bytes, each.allocated_bytes, each.ranks) for each in first.ranks_by_peak] == [
+        (5 * GIB, 5 * GIB, (0,)),
+        (GIB, GIB, (1,)),
+    ]
     assert (second.peak_bytes, second.is_shared, second.foreign_shares) == (5 * GIB, False, ())
 
 
 def test_nodes_have_devices_of_their_own() -> None:
-    own = MemoryFootprint(peak_bytes=GIB)
+    own = need(MemoryFootprint(peak_bytes=GIB))
     found = physical_devices({rank: {0: own} for rank in range(4)}, dict.fromkeys(range(4), (0,)), ranks_per_node=2)
     assert [(each.node, each.cuda_index, each.peak_bytes // GIB) for each in found] == [(0, 0, 2), (1, 0, 2)]
 
@@ -74,18 +78,18 @@ def test_devices_in_words() -> None:
 
 
 def test_unknown_ranks_are_named() -> None:
-    own = MemoryFootprint(peak_bytes=GIB)
+    own = need(MemoryFootprint(peak_bytes=GIB))
     (device,) = physical_devices({5: {0: own}}, {5: (0,), 6: ()}, ranks_per_node=4)
     assert device.own_rank == 4
     assert device.uncounted == (4, 7)
 
 
 def test_an_unknown_device_or_no_memory_gives_no_physical_device() -> None:
-    own = MemoryFootprint(peak_bytes=GIB)
-    assert physical_devices({0: {0: own}, 1: {0: MemoryFootprint()}}, {0: (None,), 1: (1,)}, ranks_per_node=2) == ()
+    own = need(MemoryFootprint(peak_bytes=GIB))
+    assert physical_devices({0: {0: own}, 1: {0: need(MemoryFootprint())}}, {0: (None,), 1: (1,)}, ranks_per_node=2) == ()
 
 
 def test_a_device_beyond_the_local_ranks_is_no_ranks_own() -> None:
-    (device,) = physical_devices({0: {0: MemoryFootprint(peak_bytes=1)}}, {0: (4,)}, ranks_per_node=2)
+    (device,) = physical_devices({0: {0: need(MemoryFootprint(peak_bytes=1))}}, {0: (4,)}, ranks_per_node=2)
     assert device.own_rank is None
     assert len(device.foreign_shares) == 1

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fakerun.analysis.memory.devices import PhysicalDevice, physical_devices
-from fakerun.analysis.memory.fit import contributions, fit_findings, memory_fit
+from fakerun.analysis.memory.fit import Verdict, contributions, device_fit, fit_findings, need_fit
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
+from fakerun.analysis.memory.need import DeviceNeed
+from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
-from tests.unit.records_by_hand import GIB, H100, block, site, timeline
+from tests.unit.records_by_hand import GIB, H100, block, need, site, timeline
 
 SMALL = replace(H100, name="small", usable_bytes=8 * GIB)
 
@@ -26,21 +28,24 @@ def footprint(*gib: float) -> MemoryFootprint:
 def on(devices: Mapping[int, Mapping[int, float]], ranks_per_node: int = 4) -> tuple[PhysicalDevice, ...]:
     """The devices of nodes whose ranks allocate so many GiB on each CUDA index."""
     return physical_devices(
-        {rank: {ordinal: footprint(gib) for ordinal, gib in enumerate(each.values())} for rank, each in devices.items()},
+        {
+            rank: {ordinal: need(footprint(gib), SMALL.usable_bytes) for ordinal, gib in enumerate(each.values())}
+            for rank, each in devices.items()
+        },
         {rank: tuple(each) for rank, each in devices.items()},
         ranks_per_node=ranks_per_node,
     )
 
 
 def test_fits_with_headroom() -> None:
-    fit = memory_fit(footprint(5, 1.5).peak_bytes, SMALL)
+    fit = need_fit(need(footprint(5, 1.5)), SMALL)
     assert fit.fits
     assert fit.headroom_bytes == 3 * GIB // 2
     assert fit_findings(on({0: {0: 6.5}}), SMALL) == ()
 
 
 def test_exactly_full_fits() -> None:
-    assert memory_fit(footprint(8).peak_bytes, SMALL).fits
+    assert need_fit(need(footprint(8)), SMALL).fits
     assert fit_findings(on({0: {0: 8}, 1: {1: 8}}), SMALL) == ()
 
 
@@ -50,11 +55,11 @@ def test_nothing_to_fit() -> None:
 
 
 def test_too_large_says_by_how_much_and_what_is_largest() -> None:
-    devices = physical_devices({3: {0: footprint(6, 3, 1, 0.5)}}, {3: (3,)}, ranks_per_node=4)
+    devices = physical_devices({3: {0: need(footprint(6, 3, 1, 0.5), SMALL.usable_bytes)}}, {3: (3,)}, ranks_per_node=4)
     assert fit_findings(devices, SMALL) == (
         Finding(
             code=FindingCode.DOES_NOT_FIT,
-            message="peak allocated 10.5 GiB on rank 3 is 2.50 GiB over the 8.00 GiB that small has",
+            message="peak reserved 10.5 GiB on rank 3 is 2.50 GiB over the 8.00 GiB that small has",
             ranks=(3,),
             call_site=site("model.py:13"),
             hint=(
@@ -68,13 +73,13 @@ def test_too_large_says_by_how_much_and_what_is_largest() -> None:
 def test_several_ranks_too_large_are_one_finding_about_the_worst() -> None:
     (finding,) = fit_findings(on({0: {0: 9}, 1: {1: 12}, 2: {2: 1}, 3: {3: 9}}), SMALL)
     assert finding.ranks == (0, 1, 3)
-    assert finding.message == "peak allocated 12.0 GiB on rank 1 is 4.00 GiB over the 8.00 GiB that small has; also over on ranks 0,3"
+    assert finding.message == "peak reserved 12.0 GiB on rank 1 is 4.00 GiB over the 8.00 GiB that small has; also over on ranks 0,3"
 
 
 def test_each_device_of_a_rank_has_a_verdict_of_its_own() -> None:
     assert fit_findings(on({0: {0: 7, 1: 7}}), SMALL) == ()
     (finding,) = fit_findings(on({0: {0: 7, 1: 9}}), SMALL)
-    assert finding.message == "peak allocated 9.00 GiB on rank 0 on cuda:1 of node 0 is 1.00 GiB over the 8.00 GiB that small has"
+    assert finding.message == "peak reserved 9.00 GiB on rank 0 on cuda:1 of node 0 is 1.00 GiB over the 8.00 GiB that small has"
 
 
 def test_ranks_on_one_device_are_added_up() -> None:
@@ -91,8 +96,10 @@ def test_ranks_on_one_device_are_added_up() -> None:
 
 def test_what_other_ranks_allocate_on_a_device_counts_there() -> None:
     """Checkpoints loaded without map_location: the call site is that of the ranks which are out of place."""
-    first = {0: {0: footprint(6)}}
-    others = {rank: {0: replace(footprint(1), peak_block=block(GIB, call_site="load.py:3")), 1: footprint(5)} for rank in (1, 2)}
+    first = {0: {0: need(footprint(6))}}
+    others = {
+        rank: {0: need(replace(footprint(1), peak_block=block(GIB, call_site="load.py:3"))), 1: need(footprint(5))} for rank in (1, 2)
+    }
     devices = physical_devices(first | others, {0: (0,), 1: (0, 1), 2: (0, 2)}, ranks_per_node=4)
     assert [(each.cuda_index, each.peak_bytes // GIB) for each in devices] == [(0, 8), (1, 5), (2, 5)]
     assert fit_findings(devices, SMALL) == ()
@@ -117,3 +124,23 @@ def test_contributions_are_named_largest_first_and_abbreviated() -> None:
     assert contributions(device) == (
         "5.00 GiB from rank 4, 4.00 GiB from rank 5, 3.00 GiB from each of ranks 1-2, 2.00 GiB from rank 3 and less from 1 more"
     )
+
+
+def test_a_device_is_tight_where_the_allocator_can_give_back_what_it_caches() -> None:
+    tight = DeviceNeed(footprint=footprint(6), reserved=ReservedMemory(peak_bytes=9 * GIB))
+    assert need_fit(tight, SMALL).verdict is Verdict.TIGHT
+    assert need_fit(replace(tight, runs_out=True), SMALL).verdict is Verdict.DOES_NOT_FIT
+    (finding,) = fit_findings(physical_devices({0: {0: tight}}, {0: (0,)}, ranks_per_node=4), SMALL)
+    assert finding.code is FindingCode.TIGHT_FIT
+    assert finding.message == (
+        "cuda:0 of node 0: rank 0 would reserve 9.00 GiB of the 8.00 GiB that small has, of which 6.00 GiB are allocated: the allocator "
+        "has to give back what it caches"
+    )
+
+
+def test_ranks_that_share_a_device_keep_what_they_allocate() -> None:
+    """Two that allocate 3 GiB each, and cache as much, have room in 8 GiB; two that allocate 5 GiB each have not."""
+    for allocated, verdict in ((3, Verdict.TIGHT), (5, Verdict.DOES_NOT_FIT)):
+        both = DeviceNeed(footprint=footprint(allocated), reserved=ReservedMemory(peak_bytes=6 * GIB))
+        (device,) = physical_devices({0: {0: both}, 1: {0: both}}, {0: (0,), 1: (0,)}, ranks_per_node=4)
+        assert device_fit(device, SMALL).verdict is verdict

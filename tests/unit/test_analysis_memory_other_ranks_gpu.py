@@ -10,7 +10,7 @@ from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
 from fakerun.analysis.memory.other_ranks_gpu import other_ranks_gpu_findings
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.memory import Category
-from tests.unit.records_by_hand import GIB, H100, block, site, timeline
+from tests.unit.records_by_hand import GIB, H100, block, need, site, timeline
 
 HARDWARE = replace(H100, name="small", usable_bytes=8 * GIB)
 
@@ -26,7 +26,10 @@ def footprint(gib: float) -> MemoryFootprint:
 def on(devices: Mapping[int, Mapping[int, float]], ranks_per_node: int = 4) -> tuple[PhysicalDevice, ...]:
     """The devices of nodes whose ranks allocate so many GiB on each CUDA index."""
     return physical_devices(
-        {rank: {ordinal: footprint(gib) for ordinal, gib in enumerate(each.values())} for rank, each in devices.items()},
+        {
+            rank: {ordinal: need(footprint(gib), HARDWARE.usable_bytes) for ordinal, gib in enumerate(each.values())}
+            for rank, each in devices.items()
+        },
         {rank: tuple(each) for rank, each in devices.items()},
         ranks_per_node=ranks_per_node,
     )

@@ -50,12 +50,39 @@ def test_emptying_the_cache_gives_back_what_is_free() -> None:
     assert only(program(blocks, [0, ~0, 1])).peak_bytes == 192 * MIB
 
 
-def test_steps_settle_when_one_takes_no_more_than_the_one_before() -> None:
-    growing = program([block(64 * MIB), block(128 * MIB), block(64 * MIB)], [0, ~0, 1, ~1, 2, ~2], [2, 4, 6])
-    memory = only(growing)
+def test_the_last_step_is_repeated_until_it_needs_no_more() -> None:
+    """The block that lives on until the next step moves from the segment of one size to that of another."""
+    memory = only(program([block(64 * MIB), block(128 * MIB), block(64 * MIB)], [0, ~0, 1, ~1, 2, ~2], [2, 4, 6]))
     assert memory.per_step_peak_bytes == (64 * MIB, 192 * MIB, 192 * MIB)
+    assert (memory.repeated_step_peak_bytes, memory.has_settled) == ((192 * MIB,), True)
+    kept = [block(64 * MIB), block(64 * MIB), block(64 * MIB), block(64 * MIB)]  # each step frees what the one before has left
+    memory = only(program(kept, [0, 1, ~0, 2, ~1], [1, 3, 5]))
+    assert memory.per_step_peak_bytes == (64 * MIB, 128 * MIB, 128 * MIB)
     assert memory.has_settled
-    assert not only(program([block(64 * MIB), block(128 * MIB)], [0, ~0, 1], [2, 3])).has_settled
+
+
+def test_what_follows_the_last_step_frees_its_own_blocks_after_repetitions() -> None:
+    """Parameters live through all steps and are freed at the end; what the last step has left is freed with them, and room is reused."""
+    sizes = [block(512 * MIB), *(block(64 * MIB) for _ in range(4)), block(500 * MIB)]
+    memory = only(program(sizes, [0, 1, 2, ~1, 3, ~2, ~0, ~3, 5], [2, 4, 6]))
+    assert len(memory.repeated_step_peak_bytes) == 1
+    assert memory.peak_bytes == (512 + 2 * 64) * MIB
+
+
+def test_what_reserves_more_when_it_is_repeated_is_told() -> None:
+    """Blocks of 30 and 20 MiB change places: free ranges of both sizes are there only from the third step on."""
+    sizes = [30, 20, 20, 30, 30, 20]
+    memory = only(program([block(size * MIB) for size in sizes], [0, 1, ~0, 2, ~1, 3, ~2, 4, ~3, 5], [2, 6, 10]))
+    assert memory.repeated_step_peak_bytes
+    assert memory.has_settled
+
+
+def test_a_last_step_that_cannot_follow_itself_is_not_repeated() -> None:
+    leaking = only(program([block(64 * MIB), block(64 * MIB)], [0, 1], [1, 2]))
+    assert (leaking.repeated_step_peak_bytes, leaking.has_settled) == ((), None)
+    shrinking = only(program([block(64 * MIB), block(64 * MIB)], [0, ~0], [1, 2]))
+    assert (shrinking.repeated_step_peak_bytes, shrinking.has_settled) == ((), None)
+    assert only(program([block(64 * MIB)], [0, ~0], [2])).has_settled is None
 
 
 def test_each_device_has_an_allocator() -> None:

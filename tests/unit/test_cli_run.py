@@ -20,6 +20,7 @@ from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.job import launcher as job_launcher
 from fakerun.job.forbidden import EVERY_OPERATION
+from fakerun.job.out_of_memory import OutOfMemory
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
 from fakerun.launch.job_run import RunWatcher
@@ -119,7 +120,10 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --mesh dp=2,tp=4 --hardware l4", {"nproc_per_node": 8, "routing": Routing.BALANCED}),
         ("train.py --world-size 8 --routing worst", {"routing": Routing.WORST}),
         ("train.py --world-size 8", {"launcher": job_launcher.Launcher.TORCHRUN}),
+        ("train.py --world-size 8 --alloc-conf expandable_segments:True", {"alloc_conf": "expandable_segments:True"}),
         ("--nproc-per-node 8 --launcher mpi train.py", {"launcher": job_launcher.Launcher.MPI}),
+        ("train.py --world-size 8", {"oom": OutOfMemory.REPORT}),
+        ("train.py --world-size 8 --oom raise", {"oom": OutOfMemory.RAISE}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
         ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),
@@ -234,7 +238,12 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --mesh 3x3": ("mesh 3x3 (dp 3, tp 3) has 9 ranks, but the world size is 8; change one of them"),
     "train.py --mesh 2by4": "mesh '2by4' is neither sizes nor named sizes; write 2x4 or dp=2,tp=4",
     "train.py --world-size 8 --hardware l5": (f"unknown hardware 'l5'; known: {', '.join(accelerator_names())}"),
+    "train.py --alloc-conf max_split_size_mb:2": (
+        "alloc-conf 'max_split_size_mb:2': CachingAllocator option max_split_size_mb too small, must be >= 20; write it as "
+        "PYTORCH_ALLOC_CONF, as in expandable_segments:True"
+    ),
     "train.py --world-size 8 --launcher srun": "unknown launcher 'srun'; known: torchrun, slurm, mpi",
+    "train.py --world-size 8 --oom stop": "unknown oom 'stop'; known: report, raise",
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
         "unknown operation 'all_reduc' (did you mean 'all_reduce' or 'reduce'?); known: all_reduce, all_gather, all_gather_into_tensor, "
@@ -245,7 +254,9 @@ USAGE_ERRORS = {
         "no operation given; leave out the value to forbid all, or list some as in all_reduce,send"
     ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
-    "train.py --world-size 8 --format jsn": "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown",
+    "train.py --world-size 8 --format jsn": (
+        "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown, svg, memory_snapshot"
+    ),
     "train.py --world-size 8 -o .": "output .: is a directory; pass a file in it, as in report.json",
     "train.py --world-size 8 -o no/report.json": "output no/report.json: no such directory: no; create it first",
     "train.py --world-siez 8": (
@@ -442,7 +453,7 @@ COMPLETIONS = {
     "fakerun --wor": ["--world-size"],
     "fakerun r": ["run", "report"],
     "fakerun train.py --hardware h": ["h100-80gb", "h100-pcie", "h100-96gb", "h200", "h20"],
-    "fakerun train.py --format ": ["table", "json", "markdown"],
+    "fakerun train.py --format ": ["table", "json", "markdown", "svg", "memory_snapshot"],
     "fakerun train.py --routing ": ["balanced", "worst"],
     "fakerun train.py --launcher ": ["torchrun", "slurm", "mpi"],
     "fakerun run train.py --nn": ["--nnodes"],

@@ -19,8 +19,8 @@ from fakerun.job.yaml_job import COMMAND_LINE_ONLY, JobFile, load_job
 from fakerun.records.collective import CollectiveOp
 
 KEYS = (
-    "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, error_on_collective, "
-    "rank, ranks, samples, seed"
+    "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, oom, "
+    "error_on_collective, rank, ranks, samples, seed"
 )
 
 
@@ -52,6 +52,7 @@ def test_every_key() -> None:
         steps: 3
         routing: worst
         launcher: slurm
+        oom: raise
         error_on_collective: [send, all_reduce]
         rank: 15
         """
@@ -68,6 +69,7 @@ def test_every_key() -> None:
         ranks=RankChoice.of([15]),
         routing="worst",
         launcher="slurm",
+        oom="raise",
         error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
     )
 
@@ -246,6 +248,7 @@ BROKEN = {
         "script: train.py\nhardware: [h200]\n",
         ["job.yaml:2: hardware: must be a name (h200) or a mapping ({base: h100-80gb, memory: 94GiB}), not a list"],
     ),
+    "oom": ("script: train.py\noom: rise\n", ["job.yaml:2: oom: unknown oom 'rise' (did you mean 'raise'?); known: report, raise"]),
     "launcher": ("script: train.py\nlauncher: srun\n", ["job.yaml:2: launcher: unknown launcher 'srun'; known: torchrun, slurm, mpi"]),
     "a variable of no rank's": (
         "script: train.py\nenv:\n  A: 1\n  B: '${node}'\n",

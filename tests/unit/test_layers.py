@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "device_memory": {"allocator", "records", "hardware"} | BOTTOM,
     "allocator": BOTTOM,
     "records": {"files", "call_site", "mesh"} | BOTTOM,
-    "job": {"records", "hardware", "files", "mesh"} | BOTTOM,
+    "job": {"allocator", "records", "hardware", "files", "mesh"} | BOTTOM,
     "hardware": BOTTOM,
     "files": set(),
     "call_site": set(),

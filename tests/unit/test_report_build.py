@@ -10,7 +10,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
-from tests.unit.records_by_hand import GIB, block, collective, in_order, job, program, run, site
+from tests.unit.records_by_hand import GIB, MIB, block, collective, in_order, job, program, run, site
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="first")
 
@@ -112,3 +112,28 @@ def test_groups_of_one_name_and_size_are_kept_apart_by_their_ranks() -> None:
     calls = in_order([collective(CollectiveOp.ALL_REDUCE, group="undefined", group_ranks=ranks) for ranks in ((0, 1), (0, 2), (0, 1))])
     (rank,) = build_report(job(), run(RankRecord(rank=0, devices=(0,), steps=1, collectives=calls))).ranks
     assert [(group.group_ranks, group.volumes.per_step[0].calls) for group in rank.traffic.groups] == [((0, 1), 2), ((0, 2), 1)]
+
+
+def test_the_history_goes_on_to_the_peak_of_what_is_reserved() -> None:
+    """When each block is freed differs from step to step, so that the first repetition of the last one still reserves more."""
+    sizes = 2 * [40 * MIB, 12 * MIB, 20 * MIB]
+    growing = program(map(block, sizes), [0, 1, 2, 3, 4, ~1, ~0, 5, ~2], [3, 9])
+    report = build_report(job(), run(RankRecord(rank=0, devices=(2,), program=growing)), with_history=True)
+    reserved, history = report.ranks[0].devices[0].reserved, report.needed_history
+    assert (reserved.per_step_peak_bytes, reserved.repeated_step_peak_bytes) == ((72 * MIB, 124 * MIB), (164 * MIB, 164 * MIB))
+    assert history.curve is not None
+    assert (history.cuda_index, history.curve.reserved_peak.point.reserved_bytes) == (2, 164 * MIB)
+    assert (len(history.curve.step_ends), history.curve.simulated_steps) == (3, 2)
+
+
+def test_a_history_has_the_settings_of_the_job() -> None:
+    record = RankRecord(
+        rank=0, devices=(0,), program=program([block(64 * MIB)], [0]), memory_variables={"PYTORCH_ALLOC_CONF": "backend:native"}
+    )
+    for asked, text in ((None, ""), ("expandable_segments:True", "expandable_segments:True")):
+        history = build_report(job(alloc_conf=asked), run(record), with_history=True).needed_history
+        assert history.devices[0].settings.text == text
+
+
+def test_no_history_unless_asked_for() -> None:
+    assert build_report(job(), run(RankRecord(rank=0))).history is None

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from fakerun.errors import ExitCode
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -16,13 +18,15 @@ def test_formats() -> None:
         ("table", "txt", False),
         ("json", "json", False),
         ("markdown", "md", False),
+        ("svg", "svg", False),
+        ("memory_snapshot", "pickle", True),
     ]
     assert all(name == each.name for name, each in FORMATS.items())
 
 
 def test_every_format_renders_text_or_bytes_as_declared() -> None:
-    report = build_report(job(), run(RankRecord(rank=0)))
     for each in FORMATS.values():
+        report = build_report(job(), run(RankRecord(rank=0)), with_history=each.needs_history)
         rendered = each.render(report)
         assert isinstance(rendered, bytes if each.is_binary else str)
         assert each.is_binary or rendered[-1:] == "\n"
@@ -39,3 +43,11 @@ def test_report_carries_the_exit_code() -> None:
 def test_importing_the_reports_imports_no_expensive_library() -> None:
     code = "import sys, fakerun.report; print([name for name in ('torch', 'tabulate', 'pydantic', 'rich') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_format_that_needs_the_history_refuses_a_report_without() -> None:
+    report = build_report(job(), run(RankRecord(rank=0)))
+    for each in FORMATS.values():
+        if each.needs_history:
+            with pytest.raises(ValueError, match="built without its history"):
+                each.render(report)

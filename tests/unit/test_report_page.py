@@ -190,7 +190,7 @@ def report_of_rank(**fields: Any) -> Report:
 def test_the_summary_of_a_run_without_findings() -> None:
     calls = in_order([collective(step=0), collective(step=1, nbytes=2 * GIB)])
     assert summary_of(report_of_rank(steps=2, collectives=calls)) == (
-        "OK  peak 1.00 GiB of 79.1 GiB, 3.00 GiB bus bytes per step, no errors; not checked: 3 of 4 ranks"
+        "OK  peak 1.00 GiB reserved of 79.1 GiB (fits), 3.00 GiB bus bytes per step, no errors; not checked: 3 of 4 ranks"
     )
 
 
@@ -199,14 +199,14 @@ def test_the_summary_says_what_is_ignored_and_what_was_not_run() -> None:
         Finding(code=code, message="one") for code in (FindingCode.NON_MEMBER, FindingCode.MESH_RESIZED, FindingCode.NOT_SAVED)
     )
     assert summary_of(report_of_rank(steps=2, findings=findings, stopped_at=site("train.py:9"))) == (
-        "OK  peak 1.00 GiB of 79.1 GiB, 0 B bus bytes per step, no errors, 1 warning, 1 ignored; "
+        "OK  peak 1.00 GiB reserved of 79.1 GiB (fits), 0 B bus bytes per step, no errors, 1 warning, 1 ignored; "
         "not checked: 3 of 4 ranks, what follows step 1"
     )
 
 
 def test_the_summary_of_ranks_that_failed() -> None:
     assert summary_of(report_of_rank(failure=NO)) == (
-        "SCRIPT FAILED  peak 1.00 GiB of 79.1 GiB, 1 rank failed, no errors; not checked: 3 of 4 ranks"
+        "SCRIPT FAILED  peak 1.00 GiB reserved of 79.1 GiB, 1 rank failed, no errors; not checked: 3 of 4 ranks"
     )
 
 

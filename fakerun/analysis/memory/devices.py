@@ -1,4 +1,4 @@
-"""The physical devices of the nodes: which ranks use each, and what each of these ranks allocates there.
+"""The physical devices of the nodes: which ranks use each, and what each of these ranks needs there.
 
 A record has the CUDA indices of the devices that its rank used. For an assumed rank they are extrapolated from its local rank, along the
 line through the (local rank, CUDA index) pairs of the simulated ranks of its class. If these ranks all have one local rank, a device with
@@ -12,6 +12,8 @@ from itertools import groupby
 
 from fakerun.analysis.classes import RankClass
 from fakerun.analysis.memory.footprint import MemoryFootprint
+from fakerun.analysis.memory.need import DeviceNeed
+from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.records.run import RankRecord
 from fakerun.units import format_ranks
 
@@ -24,10 +26,29 @@ _Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceShare:
-    """What one rank allocates on a device."""
+    """What one rank needs of a device."""
 
     rank: int
-    footprint: MemoryFootprint
+    need: DeviceNeed
+
+    @property
+    def footprint(self) -> MemoryFootprint:
+        """What it allocates."""
+        return self.need.footprint
+
+    @property
+    def reserved(self) -> ReservedMemory:
+        """What its allocator reserves."""
+        return self.need.reserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RanksOfPeak:
+    """Ranks that have the same peaks on a device, in order."""
+
+    reserved_bytes: int
+    allocated_bytes: int
+    ranks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +72,18 @@ class PhysicalDevice:
 
     @property
     def peak_bytes(self) -> int:
-        """The sum of the ranks' peaks: of several ranks an upper bound, as they may peak at different times."""
+        """The sum of what the ranks reserve at their peaks: of several an upper bound, as they may peak at different times."""
+        return sum(share.reserved.peak_bytes for share in self.shares)
+
+    @property
+    def peak_allocated_bytes(self) -> int:
+        """The sum of what the ranks allocate at their peaks, likewise."""
         return sum(share.footprint.peak_bytes for share in self.shares)
+
+    @property
+    def runs_out(self) -> bool:
+        """Whether an allocator fails there although it gives back all that it caches. Of several ranks each keeps what it allocates."""
+        return any(share.need.runs_out for share in self.shares)
 
     @property
     def is_shared(self) -> bool:
@@ -65,11 +96,16 @@ class PhysicalDevice:
         return tuple(share for share in self.shares if share.rank != self.own_rank)
 
     @property
-    def ranks_by_peak(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Peaks in bytes, the highest first, each with the ranks that have it."""
-        by_peak = sorted(self.shares, key=lambda share: (-share.footprint.peak_bytes, share.rank))
+    def ranks_by_peak(self) -> tuple[RanksOfPeak, ...]:
+        """The ranks, those with equal peaks together, the highest first."""
+
+        def peaks(share: DeviceShare) -> tuple[int, int]:
+            return share.reserved.peak_bytes, share.footprint.peak_bytes
+
+        by_peak = sorted(self.shares, key=lambda share: ([-peak for peak in peaks(share)], share.rank))
         return tuple(
-            (peak, tuple(each.rank for each in same)) for peak, same in groupby(by_peak, key=lambda share: share.footprint.peak_bytes)
+            RanksOfPeak(reserved_bytes=reserved, allocated_bytes=allocated, ranks=tuple(each.rank for each in same))
+            for (reserved, allocated), same in groupby(by_peak, key=peaks)
         )
 
 
@@ -96,15 +132,15 @@ def devices_of_ranks(records: Iterable[RankRecord], classes: Sequence[RankClass]
 
 
 def physical_devices(
-    footprints: Mapping[int, Mapping[int, MemoryFootprint]], devices: Mapping[int, Devices], *, ranks_per_node: int
+    needs: Mapping[int, Mapping[int, DeviceNeed]], devices: Mapping[int, Devices], *, ranks_per_node: int
 ) -> tuple[PhysicalDevice, ...]:
-    """The devices that memory is allocated on, by node and index; `footprints` are by rank and ordinal."""
+    """The devices that memory is allocated on, by node and index; `needs` are by rank and ordinal."""
     shares: defaultdict[tuple[int, int], list[DeviceShare]] = defaultdict(list)
-    for rank in sorted(footprints):
-        for ordinal, footprint in footprints[rank].items():
+    for rank in sorted(needs):
+        for ordinal, need in needs[rank].items():
             index = devices[rank][ordinal]
-            if index is not None and footprint.peak_bytes:
-                shares[rank // ranks_per_node, index].append(DeviceShare(rank=rank, footprint=footprint))
+            if index is not None and need.footprint.peak_bytes:
+                shares[rank // ranks_per_node, index].append(DeviceShare(rank=rank, need=need))
     uncounted = {node: _unknown_ranks(node, devices, ranks_per_node) for node in {node for node, _ in shares}}
     return tuple(
         PhysicalDevice(

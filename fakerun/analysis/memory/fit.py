@@ -1,24 +1,29 @@
-"""Whether the job fits: peak allocated memory against the memory of the accelerator, for each device of each node.
+"""Whether the job fits: peak reserved memory against the memory of the accelerator, for each device of each node.
 
-The peak counts only storages of tensors, so a job that does not fit here does not fit on the hardware; one that fits narrowly may still
-run out of memory. `NOT_COUNTED` says what is not counted. If several ranks allocate on one device, their peaks are added.
+What is reserved is what the caching allocator holds of the device; when the device has no more, it gives back what it caches and asks
+again. `NOT_COUNTED` says what is not counted. If several ranks allocate on one device, their peaks are added.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from fakerun.analysis.memory.breakdown import TensorGroup, by_category, by_tensor
 from fakerun.analysis.memory.devices import DeviceShare, PhysicalDevice, name_devices
 from fakerun.analysis.memory.footprint import MemoryFootprint
+from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
-from fakerun.units import format_bytes, format_ranks
+from fakerun.units import format_bytes, format_ranks, name_ranks
 
-COUNTED = f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes"
-NOT_COUNTED = "allocator fragmentation (reserved minus allocated), the CUDA context, NCCL and cuBLAS workspaces"
+COUNTED = (
+    f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes; as reserved, what torch's caching allocator holds for "
+    "them and for the workspaces of cuBLAS"
+)
+NOT_COUNTED = "the CUDA context, and buffers of NCCL"
 
 _CATEGORIES_IN_HINT = 3
 _PEAKS_SHOWN = 4
@@ -27,42 +32,68 @@ _OWN_DEVICE = (
 )
 
 
+class Verdict(StrEnum):
+    """What is said of a device: with nothing to spare it is tight."""
+
+    FITS = "fits"
+    TIGHT = "tight"
+    DOES_NOT_FIT = "does-not-fit"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
-    """A peak against the memory that the accelerator reports. `headroom_bytes` is negative when it does not fit."""
+    """A peak of reserved memory against the memory that the accelerator reports. `headroom_bytes` is negative when that is less.
+
+    `runs_out` is whether it is too little even when everything that is only cached was given back.
+    """
 
     peak_bytes: int
     usable_bytes: int
+    runs_out: bool = False
 
     @property
     def headroom_bytes(self) -> int:
         return self.usable_bytes - self.peak_bytes
 
     @property
+    def verdict(self) -> Verdict:
+        if self.headroom_bytes >= 0:
+            return Verdict.FITS
+        return Verdict.DOES_NOT_FIT if self.runs_out else Verdict.TIGHT
+
+    @property
     def fits(self) -> bool:
-        return self.headroom_bytes >= 0
+        return self.verdict is not Verdict.DOES_NOT_FIT
 
 
-def memory_fit(peak_bytes: int, hardware: Accelerator) -> MemoryFit:
-    """Compare a peak with the memory of the hardware."""
-    return MemoryFit(peak_bytes=peak_bytes, usable_bytes=hardware.usable_bytes)
+def need_fit(need: DeviceNeed, hardware: Accelerator) -> MemoryFit:
+    """The verdict on what one rank needs of a device that it has to itself."""
+    return MemoryFit(peak_bytes=need.reserved.peak_bytes, usable_bytes=hardware.usable_bytes, runs_out=need.runs_out)
+
+
+def device_fit(device: PhysicalDevice, hardware: Accelerator) -> MemoryFit:
+    """The verdict on a device with all ranks that allocate there. Of several each keeps at least what it allocates."""
+    runs_out = device.runs_out or (device.is_shared and device.peak_allocated_bytes > hardware.usable_bytes)
+    return MemoryFit(peak_bytes=device.peak_bytes, usable_bytes=hardware.usable_bytes, runs_out=runs_out)
 
 
 def fit_findings(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> tuple[Finding, ...]:
     """At most two `does-not-fit`: for all devices that are too small for one rank, and for those too small for several together.
 
-    Each describes the device with the highest peak.
+    And one `tight-fit` for all devices that are large enough only just. Each describes the device with the highest peak.
     """
-    over = [device for device in devices if not memory_fit(device.peak_bytes, hardware).fits]
+    over = [device for device in devices if not device_fit(device, hardware).fits]
+    tight = [device for device in devices if device_fit(device, hardware).verdict is Verdict.TIGHT]
     return (
+        *_tight([device for device in tight if device.peak_bytes], hardware),
         *_one_rank_does_not_fit([device for device in over if not device.is_shared], hardware),
         *_several_ranks_do_not_fit([device for device in over if device.is_shared], hardware),
     )
 
 
 def contributions(device: PhysicalDevice) -> str:
-    """What each rank allocates on the device: `24.0 GiB from rank 0, 12.0 GiB from each of ranks 1-3`."""
-    parts = [_contribution(peak_bytes, ranks) for peak_bytes, ranks in device.ranks_by_peak]
+    """What each rank reserves on the device: `24.0 GiB from rank 0, 12.0 GiB from each of ranks 1-3`."""
+    parts = [_contribution(each.reserved_bytes, each.ranks) for each in device.ranks_by_peak]
     more = len(parts) - _PEAKS_SHOWN
     return ", ".join(parts[:_PEAKS_SHOWN]) + (f" and less from {more} more" if more > 0 else "")
 
@@ -83,12 +114,32 @@ def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelera
     yield Finding(
         code=FindingCode.DOES_NOT_FIT,
         message=(
-            f"peak allocated {format_bytes(worst.peak_bytes)} on rank {share.rank}{where} is {format_bytes(over_bytes)} over "
+            f"peak reserved {format_bytes(worst.peak_bytes)} on rank {share.rank}{where} is {format_bytes(over_bytes)} over "
             f"the {format_bytes(hardware.usable_bytes)} that {hardware} has{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(share),
         hint=_largest(share.footprint),
+    )
+
+
+def _tight(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator[Finding]:
+    if not devices:
+        return
+    worst = max(devices, key=lambda device: device.peak_bytes)
+    largest = max(worst.shares, key=lambda share: share.reserved.peak_bytes)
+    others = [device.location for device in devices if device is not worst]
+    also = f"; also: {name_devices(others)}" if others else ""
+    yield Finding(
+        code=FindingCode.TIGHT_FIT,
+        message=(
+            f"{name_devices([worst.location])}: {name_ranks([share.rank for share in worst.shares])} would reserve "
+            f"{format_bytes(worst.peak_bytes)} of the {format_bytes(hardware.usable_bytes)} that {hardware} has, of which "
+            f"{format_bytes(worst.peak_allocated_bytes)} are allocated: the allocator has to give back what it caches{also}"
+        ),
+        ranks=_ranks(devices),
+        call_site=_call_site(largest),
+        hint=_largest(largest.footprint),
     )
 
 
@@ -98,7 +149,7 @@ def _several_ranks_do_not_fit(devices: Sequence[PhysicalDevice], hardware: Accel
     worst = max(devices, key=lambda device: device.peak_bytes)
     others = [device.location for device in devices if device is not worst]
     also = f"; also over: {name_devices(others)}" if others else ""
-    largest = max(worst.foreign_shares or worst.shares, key=lambda share: share.footprint.peak_bytes)
+    largest = max(worst.foreign_shares or worst.shares, key=lambda share: share.reserved.peak_bytes)
     yield Finding(
         code=FindingCode.DOES_NOT_FIT,
         message=(

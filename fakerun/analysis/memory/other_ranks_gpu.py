@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from fakerun.analysis.memory.breakdown import by_tensor
 from fakerun.analysis.memory.devices import DeviceShare, PhysicalDevice, name_devices
-from fakerun.analysis.memory.fit import described, memory_fit
+from fakerun.analysis.memory.fit import described, device_fit
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -26,7 +26,7 @@ def other_ranks_gpu_findings(devices: Sequence[PhysicalDevice], hardware: Accele
         (device, visitors)
         for device in devices
         if device.own_rank in at_home
-        and memory_fit(device.peak_bytes, hardware).fits
+        and device_fit(device, hardware).fits
         and (visitors := tuple(share for share in device.foreign_shares if share.rank in at_home))
     ]
     if visited:

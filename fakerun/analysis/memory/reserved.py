@@ -1,26 +1,65 @@
-"""Reserved memory: what the caching allocators of a rank hold for its device program, workspaces of kernels included."""
+"""Reserved memory: what the caching allocators of a rank hold for its device program, workspaces of kernels included.
 
-from collections.abc import Mapping
+A program has few steps, and what is reserved may grow in later ones: which free block serves a request depends on what came before. If the
+last step can be repeated, it is replayed until it needs no more than the time before.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from fakerun.allocator.blocks import BlockPool
+from fakerun.allocator.caching_allocator import CachingAllocator
+from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
 from fakerun.allocator.settings import AllocatorSettings
 from fakerun.device_memory.allocators import DeviceAllocators
 from fakerun.hardware.accelerator import Accelerator
-from fakerun.records.device_program import DeviceProgram, Opcode
+from fakerun.records.device_program import DeviceProgram, DeviceStream, Opcode
+
+MOST_REPETITIONS = 8
+"""Of the last step. Programs of FSDP2, tensor parallelism and DDP needed one or two."""
+
+_NAMES_A_BLOCK = frozenset({Opcode.FREE, Opcode.RECORD_STREAM})
+"""Instructions whose operand is the number of blocks that were allocated after theirs."""
+
+_Numbers: TypeAlias = tuple[Opcode, int, int]
+"""An instruction: opcode, operand, stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolMemory:
+    """What the allocator holds for requests of one size class (up to 1 MiB, or larger) on one stream, in bytes.
+
+    `free_bytes` are reserved and not allocated: they serve this stream and this size class only.
+    """
+
+    stream: DeviceStream
+    is_small: bool
+    reserved_bytes: int
+    allocated_bytes: int
+    largest_free_bytes: int
+
+    @property
+    def free_bytes(self) -> int:
+        return self.reserved_bytes - self.allocated_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReservedMemory:
-    """What one device's allocator holds, in bytes. `per_step_peak_bytes` has one entry for each completed step."""
+    """What one device's allocator holds, in bytes.
 
-    peak_bytes: int
-    peak_allocated_bytes: int
-    per_step_peak_bytes: tuple[int, ...]
+    `per_step_peak_bytes` has an entry for each completed step, `repeated_step_peak_bytes` one for each repetition of the last of them that
+    was replayed to see whether it needs more; `peak_step` counts on in these. `has_settled` is whether the last needed no more than the one
+    before; None if there is no step to repeat. `pools_at_peak` are the pools when the peak was first reached, the largest first.
+    """
 
-    @property
-    def has_settled(self) -> bool:
-        """Whether the last step needed no more than the one before; what is reserved may still grow if not."""
-        return len(self.per_step_peak_bytes) > 1 and self.per_step_peak_bytes[-1] <= self.per_step_peak_bytes[-2]
+    peak_bytes: int = 0
+    peak_step: int | None = None
+    peak_allocated_bytes: int = 0
+    per_step_peak_bytes: tuple[int, ...] = ()
+    repeated_step_peak_bytes: tuple[int, ...] = ()
+    has_settled: bool | None = None
+    pools_at_peak: tuple[PoolMemory, ...] = ()
 
 
 def reserved_memory(
@@ -34,71 +73,209 @@ def reserved_memory(
     """Replay a program; by ordinal of the device. `variables` are those of the rank's environment.
 
     Raises:
-        AllocatorOutOfMemoryError: a device has `capacity_bytes` of memory for the allocator, and they are not enough.
+        AllocatorOutOfMemoryError: a device gives the allocator no more than `capacity_bytes`, and they are not enough.
     """
-    allocators = DeviceAllocators(
-        settings,
-        hardware,
-        operations=program.operations,
-        streams=program.streams,
-        variables=variables or {},
-        capacity_bytes=capacity_bytes,
-    )
-    peaks = _Peaks(allocators)
-    instructions = [(each.opcode, each.operand, each.stream) for each in program.instructions]
-    blocks = [(block.device, block.requested_bytes, block.stream) for block in program.blocks]
-    ends = iter((*program.step_ends, -1))
-    end = next(ends)
-    for position, number in enumerate(program.order):
-        while position == end:
-            peaks.end_step()
-            end = next(ends)
-        opcode, operand, stream = instructions[number]
-        if opcode is Opcode.ALLOCATE:
-            allocators.allocate(*blocks[operand])
-        elif opcode is Opcode.FREE:
-            allocators.free(operand)
-        elif opcode is Opcode.EXECUTE:
-            allocators.execute(operand, stream)
-        elif opcode is Opcode.BEGIN_PHASE:
-            allocators.begin_phase(operand)
-        elif opcode is Opcode.RECORD_STREAM:
-            allocators.record_stream(operand, stream)
-        elif opcode is Opcode.EMPTY_CACHE:
-            allocators.empty_cache()
-    while end >= 0:
-        peaks.end_step()
-        end = next(ends)
-    return peaks.result()
+    replay = _Replay(program, settings, hardware, variables or {}, capacity_bytes)
+    starts = (0, *program.step_ends)
+    for start, end in zip(starts, program.step_ends, strict=False):
+        replay.issue(program.order[start:end])
+        replay.end_step()
+    settled = None
+    repetitions = 0
+    last_step = repeatable_last_step(program)
+    if last_step is not None:
+        while not settled and repetitions < MOST_REPETITIONS:
+            replay.issue_each(last_step)
+            replay.end_step()
+            repetitions += 1
+            settled = not replay.grew_in_last_step()
+    replay.issue_each(_after_repetitions(program, repetitions))
+    return replay.result(has_settled=settled)
 
 
-class _Peaks:
-    """The peaks of each step and of all."""
+def _after_repetitions(program: DeviceProgram, repetitions: int) -> Iterator[_Numbers]:
+    """What follows the last step. Blocks are named by how many were allocated since: what is older than that step is older by as many."""
+    start, end = (0, 0, *program.step_ends)[-2:]
+    in_last_step = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[start:end]) if repetitions else 0
+    allocated = 0
+    for number in program.order[end:]:
+        instruction = program.instructions[number]
+        operand = instruction.operand
+        if instruction.opcode is Opcode.ALLOCATE:
+            allocated += 1
+        elif instruction.opcode in _NAMES_A_BLOCK and operand >= allocated + in_last_step:
+            operand += repetitions * in_last_step
+        yield instruction.opcode, operand, instruction.stream
 
-    def __init__(self, allocators: DeviceAllocators) -> None:
-        self._allocators = allocators
+
+def runs_out(
+    program: DeviceProgram, settings: AllocatorSettings, hardware: Accelerator, capacity_bytes: int, variables: Mapping[str, str]
+) -> bool:
+    """Whether the allocators run out of memory on devices that give them `capacity_bytes`, even after giving back all that they cache."""
+    try:
+        reserved_memory(program, settings, hardware, variables=variables, capacity_bytes=capacity_bytes)
+    except AllocatorOutOfMemoryError:
+        return True
+    return False
+
+
+def repeatable_last_step(program: DeviceProgram) -> Sequence[_Numbers] | None:
+    """The instructions of the last step, so that they can follow it: what it frees of the step before is what it leaves itself.
+
+    None if it cannot follow itself: if it does not leave as many blocks of each kind as it frees of earlier ones, or there is no step
+    before it. Of each kind the first that is left is taken for the first that was freed.
+    """
+    if len(program.step_ends) < 2:
+        return None
+    start, end = program.step_ends[-2:]
+    kinds = [program.instructions[number].operand for number in program.order[:end] if _is(program, number, Opcode.ALLOCATE)]
+    before = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[:start])
+    count = before
+    left = dict.fromkeys(range(before, len(kinds)))
+    freed: dict[int, int] = {}
+    found: list[_Numbers] = []
+    for place, number in enumerate(program.order[start:end]):
+        instruction = program.instructions[number]
+        found.append((instruction.opcode, instruction.operand, instruction.stream))
+        block = count - 1 - instruction.operand
+        if instruction.opcode is Opcode.ALLOCATE:
+            count += 1
+        elif instruction.opcode is Opcode.FREE and block >= before:
+            del left[block]
+        elif instruction.opcode is Opcode.FREE:
+            freed[block] = place
+        elif instruction.opcode is Opcode.RECORD_STREAM and block < before:
+            return None
+    successors = _paired(program, kinds, sorted(freed), left)
+    if successors is None:
+        return None
+    for block, place in freed.items():
+        opcode, age, stream = found[place]
+        found[place] = (opcode, age + (len(kinds) - before) + block - successors[block], stream)
+    return found
+
+
+def _is(program: DeviceProgram, number: int, opcode: Opcode) -> bool:
+    return program.instructions[number].opcode is opcode
+
+
+def _paired(program: DeviceProgram, kinds: Sequence[int], freed: Iterable[int], left: Iterable[int]) -> dict[int, int] | None:
+    """For each block that is freed the one that is left in its place, with the same size on the same stream; None if there is none."""
+
+    def by_size(blocks: Iterable[int]) -> dict[tuple[int, int], list[int]]:
+        found: dict[tuple[int, int], list[int]] = {}
+        for block in blocks:
+            kind = program.blocks[kinds[block]]
+            found.setdefault((kind.requested_bytes, kind.stream), []).append(block)
+        return found
+
+    freed_by_size, left_by_size = by_size(freed), by_size(left)
+    if {size: len(blocks) for size, blocks in freed_by_size.items()} != {size: len(blocks) for size, blocks in left_by_size.items()}:
+        return None
+    return {block: other for size, blocks in freed_by_size.items() for block, other in zip(blocks, left_by_size[size], strict=True)}
+
+
+class _Replay:
+    """Issues instructions and keeps the peaks of each step and of all."""
+
+    def __init__(
+        self,
+        program: DeviceProgram,
+        settings: AllocatorSettings,
+        hardware: Accelerator,
+        variables: Mapping[str, str],
+        capacity_bytes: int | None,
+    ) -> None:
+        self._program = program
+        self._instructions = [(each.opcode, each.operand, each.stream) for each in program.instructions]
+        self._blocks = [(block.device, block.requested_bytes, block.stream) for block in program.blocks]
+        self._allocators = DeviceAllocators(
+            settings,
+            hardware,
+            operations=program.operations,
+            streams=program.streams,
+            settings_changes=program.settings,
+            variables=variables,
+            capacity_bytes=capacity_bytes,
+        )
         self._steps: list[Mapping[int, int]] = []
-        self._peaks: dict[int, int] = {}
         self._allocated_peaks: dict[int, int] = {}
+        self._peaks: dict[int, int] = {}
+        self._peak_steps: dict[int, int] = {}
+        self._pools: dict[int, tuple[PoolMemory, ...]] = {}
+
+    def issue(self, numbers: Iterable[int]) -> None:
+        """Issue the instructions with these numbers."""
+        self.issue_each(map(self._instructions.__getitem__, numbers))
+
+    def issue_each(self, instructions: Iterable[_Numbers]) -> None:
+        """Issue instructions in order."""
+        blocks, allocators, peaks = self._blocks, self._allocators, self._peaks
+        for opcode, operand, stream in instructions:
+            if opcode is Opcode.ALLOCATE:
+                block = blocks[operand]
+                allocator = allocators.allocate(*block)
+                if allocator.reserved_bytes > peaks.get(block[0], 0):
+                    self._take_peak(block[0], allocator)
+            elif opcode is Opcode.FREE:
+                allocators.free(operand)
+            elif opcode is Opcode.EXECUTE:
+                allocators.execute(operand, stream)
+            else:
+                allocators.issue(opcode, operand, stream)
+
+    def _take_peak(self, device: int, allocator: CachingAllocator) -> None:
+        self._peaks[device] = allocator.reserved_bytes
+        self._peak_steps[device] = len(self._steps)
+        self._pools[device] = tuple(_pools_of(allocator.pools(), self._program.streams))
 
     def end_step(self) -> None:
         """A training step ends: keep its peaks, and begin anew."""
         self._steps.append({device: allocator.peak_reserved_bytes for device, allocator in self._allocators.all().items()})
-        self._take()
+        self._take_peaks()
 
-    def _take(self) -> None:
+    def grew_in_last_step(self) -> bool:
+        """Whether a device needed more in the last step than in the one before it."""
+        before, last = self._steps[-2:]
+        return any(peak > before.get(device, 0) for device, peak in last.items())
+
+    def _take_peaks(self) -> None:
+        """What kernels take for themselves may be the peak, too."""
         for device, allocator in self._allocators.all().items():
-            self._peaks[device] = max(self._peaks.get(device, 0), allocator.peak_reserved_bytes)
+            if allocator.peak_reserved_bytes > self._peaks.get(device, 0):
+                self._take_peak(device, allocator)
+                self._peaks[device] = allocator.peak_reserved_bytes
             self._allocated_peaks[device] = max(self._allocated_peaks.get(device, 0), allocator.peak_allocated_bytes)
             allocator.reset_peak()
 
-    def result(self) -> Mapping[int, ReservedMemory]:
-        self._take()
+    def result(self, *, has_settled: bool | None) -> Mapping[int, ReservedMemory]:
+        self._take_peaks()
+        simulated = len(self._program.step_ends)
+        by_step = {device: tuple(step.get(device, 0) for step in self._steps) for device in self._peaks}
         return {
             device: ReservedMemory(
                 peak_bytes=self._peaks[device],
+                peak_step=self._peak_steps[device],
                 peak_allocated_bytes=self._allocated_peaks[device],
-                per_step_peak_bytes=tuple(step.get(device, 0) for step in self._steps),
+                per_step_peak_bytes=by_step[device][:simulated],
+                repeated_step_peak_bytes=by_step[device][simulated:],
+                has_settled=has_settled,
+                pools_at_peak=self._pools[device],
             )
             for device in sorted(self._peaks)
         }
+
+
+def _pools_of(pools: Iterable[BlockPool], streams: Sequence[DeviceStream]) -> list[PoolMemory]:
+    found = [
+        PoolMemory(
+            stream=streams[pool.stream],
+            is_small=pool.is_small,
+            reserved_bytes=pool.reserved_bytes,
+            allocated_bytes=pool.allocated_bytes,
+            largest_free_bytes=pool.largest_free_bytes,
+        )
+        for pool in pools
+        if pool.reserved_bytes
+    ]
+    return sorted(found, key=lambda pool: -pool.reserved_bytes)

@@ -98,7 +98,7 @@ class _DeviceArguments:
             raise LAZY_MODULE.error()
         device = kwargs.get("device", rest[0] if rest else None)
         ordinal = self._devices.index(device)
-        self._devices.initialized = True
+        self._devices.initialize()
         layout = {"memory_format": kwargs["memory_format"]} if "memory_format" in kwargs else {}
         return _MOVE(tensor, self._devices.to_cpp(torch.device(ACCELERATOR, ordinal)), **layout)
 
@@ -128,7 +128,7 @@ class _DeviceArguments:
             value = torch.device(value)
         if isinstance(value, torch.device) and value.type == ACCELERATOR:
             self._devices.index(value)
-            self._devices.initialized = True
+            self._devices.initialize()
             return self._devices.to_cpp(value)
         return value
 

@@ -5,6 +5,7 @@ neither for CUDA. `lazy` has a guard in every build, is served by the CPU queue 
 modes), and is otherwise unused. The mapping between the two is a bijection, so it can be inverted anywhere.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,12 +19,20 @@ CPP_ACCELERATOR = "lazy"
 class Devices:
     """How many accelerators this process sees, and which one is current."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, begin: Callable[[], None]) -> None:
+        """`begin` is called when CUDA is used for the first time."""
         self.count = count
         self.current = 0
         self.initialized = False
         """Whether CUDA would be initialised: `init_device_mesh` sets the device of a script that has not used CUDA."""
+        self._begin = begin
         self._cpp_devices: dict[torch.device, torch.device] = {}
+
+    def initialize(self) -> None:
+        """CUDA is used."""
+        if not self.initialized:
+            self._begin()
+            self.initialized = True
 
     def index(self, device: Any) -> int:
         """The ordinal that `device` (None, int, str or torch.device) means.

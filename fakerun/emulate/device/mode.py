@@ -106,7 +106,11 @@ class DeviceMode(FakeTensorMode):
             self._show_device(kwargs)
         with self.lock, disable_torch_function():
             answer = self._answer if self.active else self._answer_in_child
-            return answer(func, types, args, dict(kwargs) if kwargs else {})
+            try:
+                return answer(func, types, args, dict(kwargs) if kwargs else {})
+            except torch.OutOfMemoryError as error:
+                # An operator that fails leaves nothing allocated: its results live in the frames that it passed.
+                raise error.with_traceback(None) from None
 
     def _show_device(self, kwargs: Any) -> None:
         """Put the device that Python sees into the arguments: a tensor subclass that unwraps itself is called with the same dictionary."""

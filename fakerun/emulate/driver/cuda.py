@@ -11,7 +11,8 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_waits import HostWaits
-from fakerun.emulate.driver.cuda_memory import MemoryPool, memory_functions, memory_history
+from fakerun.emulate.device.library_versions import CUDA_VERSION, HIP_VERSION, NCCL_VERSION, cudnn_version
+from fakerun.emulate.driver.cuda_memory import CudaMemory, MemoryPool
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
 from fakerun.emulate.driver.generators import random_offset, random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
@@ -21,6 +22,7 @@ from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
 from fakerun.torch_private import (
+    CPP,
     CUDA_EXCHANGE_DEVICE,
     CUDA_IS_COMPILED,
     CUDA_LAZY_CALL,
@@ -28,12 +30,6 @@ from fakerun.torch_private import (
     CUDA_MAYBE_EXCHANGE_DEVICE,
     NVTX_FUNCTIONS,
 )
-
-_CUDA_VERSION = "12.8"
-_HIP_VERSION = "6.4.43484"
-_CUDNN_VERSION = 91002
-_NCCL_VERSION = (2, 27, 5)
-"""For builds without NCCL: the version in the torch 2.13 wheels for this CUDA."""
 
 
 @contextmanager
@@ -46,11 +42,12 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         patches.set_all(cuda, _properties(context))
         patches.set_all(cuda, _work(context))
         random = random_state(devices)
-        memory = memory_functions(context)
-        for module, functions in ((cuda, random), (cuda.random, random), (cuda, memory), (cuda.memory, memory)):
-            patches.set_all(module, functions)
+        for module in (cuda, cuda.random):
+            patches.set_all(module, random)
         patches.set_all(cuda, random_offset(devices))
-        patches.set_all(cuda.memory, memory_history(context))
+        patches.set_all(cuda.memory, {name: getattr(cuda, name) for name in ("is_initialized", CUDA_LAZY_INIT, "MemPool", "use_mem_pool")})
+        for name, function in context.part(CudaMemory).functions().items():
+            patches.add(CPP, name.value, function)
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
         _versions(patches, hardware)
@@ -70,30 +67,28 @@ def _presence(devices: Devices) -> dict[str, Any]:
             self.idx = devices.index(device.device if isinstance(device, torch.Tensor) else device)
 
         def __enter__(self) -> None:
+            devices.initialize()
             self._previous, devices.current = devices.current, self.idx
 
         def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
             devices.current = self._previous
 
-    def initialize() -> None:
-        devices.initialized = True
-
     def current_device() -> int:
-        initialize()
+        devices.initialize()
         return devices.current
 
     def set_device(device: Any) -> None:
         index = -1 if device == -1 else devices.index(device)
         if index >= 0:  # torch ignores a negative ordinal
-            initialize()
+            devices.initialize()
             devices.current = index
 
     return {
         CUDA_IS_COMPILED: lambda: True,
         "is_available": lambda: True,
         "is_initialized": lambda: devices.initialized,
-        "init": initialize,
-        CUDA_LAZY_INIT: initialize,
+        "init": devices.initialize,
+        CUDA_LAZY_INIT: devices.initialize,
         CUDA_LAZY_CALL: lambda call, **kwargs: call(),
         "device_count": lambda: visible.count(devices.count),
         "current_device": current_device,
@@ -109,6 +104,7 @@ def _presence(devices: Devices) -> dict[str, Any]:
 def _exchange(devices: Devices, index: int) -> int:
     previous = devices.current
     if index >= 0:
+        devices.initialize()
         devices.current = devices.index(index)
     return previous
 
@@ -118,7 +114,7 @@ def _properties(context: EmulationContext) -> dict[str, Any]:
     major, minor = hardware.compute_capability
 
     def properties(device: Any = None) -> DeviceProperties:
-        devices.initialized = True
+        devices.initialize()
         return DeviceProperties(hardware, devices.index(device), findings)
 
     return {
@@ -135,6 +131,7 @@ def _work(context: EmulationContext) -> dict[str, Any]:
     streams, graphs, host_waits = context.part(StreamTable), GraphTable(context), context.part(HostWaits)
 
     def synchronize(device: Any = None) -> None:
+        context.devices.initialize()
         context.execution.synchronized(context.devices.index(device))
         host_waits.wait()
 
@@ -157,7 +154,7 @@ def _work(context: EmulationContext) -> dict[str, Any]:
         "graph_pool_handle": graphs.pool_handle,
         "MemPool": MemoryPool,
         "use_mem_pool": lambda pool, device=None: contextlib.nullcontext(),
-        "cudart": lambda: Runtime(torch.cuda.mem_get_info),
+        "cudart": lambda: Runtime(context.part(CudaMemory).memory_info),
         "set_sync_debug_mode": lambda mode: None,
         "get_sync_debug_mode": lambda: 0,
     }
@@ -172,12 +169,13 @@ class _NoRanges:
 
 def _versions(patches: Patches, hardware: Accelerator) -> None:
     if hardware.is_amd:
-        patches.set(torch.version, "hip", _HIP_VERSION)
+        patches.set(torch.version, "hip", HIP_VERSION)
         patches.set(torch.version, "cuda", None)
     elif torch.version.cuda is None:
-        patches.set(torch.version, "cuda", _CUDA_VERSION)
+        patches.set(torch.version, "cuda", CUDA_VERSION)
     patches.set(torch.backends.cuda, "is_built", lambda: True)
-    patches.set(torch.cuda.nccl, "version", lambda: _NCCL_VERSION)
+    patches.set(torch.cuda.nccl, "version", lambda: NCCL_VERSION)
     patches.set(torch.cuda.nccl, "is_available", lambda tensors: True)
-    patches.set(torch.backends.cudnn, "version", lambda: _CUDNN_VERSION)
+    version = cudnn_version()
+    patches.set(torch.backends.cudnn, "version", lambda: version)
     patches.set(torch.backends.cudnn, "is_available", lambda: True)

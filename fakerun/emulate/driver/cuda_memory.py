@@ -1,108 +1,111 @@
-"""The memory functions of `torch.cuda`, answered from the simulated allocator.
+"""The caching allocator of `torch.cuda`, answered by the simulated one.
 
-Reserved memory is not simulated: it is answered with what is allocated, which is its lower bound.
+The functions of C++ below torch's own Python code are replaced, so that this code (`torch.cuda.memory_summary`, names that are deprecated,
+the refusal of wrong arguments) runs as it is.
 """
 
-from collections import OrderedDict
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.unsupported.gaps import MEMORY_HISTORY
-from fakerun.torch_private import CUDA_DUMP_SNAPSHOT, CUDA_RECORD_HISTORY, CUDA_SET_ALLOCATOR, CUDA_SNAPSHOT
+from fakerun.errors import as_script_error
+from fakerun.torch_private import AllocatorFunction
 
-_POOLS = ("all", "large_pool", "small_pool")
-_FIGURES = ("current", "peak", "allocated", "freed")
-
-
-def memory_functions(context: EmulationContext) -> dict[str, Any]:
-    """The functions by name, as `torch.cuda` and `torch.cuda.memory` hold them."""
-    devices, hardware, statistics, findings = context.devices, context.job.hardware, context.statistics, context.findings
-
-    def allocated(device: Any = None) -> int:
-        return statistics.allocated_bytes(devices.index(device))
-
-    def peak(device: Any = None) -> int:
-        return statistics.peak_allocated_bytes(devices.index(device))
-
-    def reset_peak(device: Any = None) -> None:
-        statistics.reset_peak(devices.index(device))
-
-    def stats(device: Any = None) -> OrderedDict[str, Any]:
-        return _stats(allocated(device), peak(device))
-
-    def info(device: Any = None) -> tuple[int, int]:
-        return hardware.usable_bytes - allocated(device), hardware.usable_bytes
-
-    def segments(*args: Any, **kwargs: Any) -> list[Any]:
-        MEMORY_HISTORY.report(findings, "torch.cuda.memory_snapshot")
-        return []
-
-    return {
-        "memory_allocated": allocated,
-        "max_memory_allocated": peak,
-        "memory_reserved": allocated,
-        "max_memory_reserved": peak,
-        "memory_cached": allocated,
-        "max_memory_cached": peak,
-        "reset_peak_memory_stats": reset_peak,
-        "reset_max_memory_allocated": reset_peak,
-        "reset_max_memory_cached": reset_peak,
-        "reset_accumulated_memory_stats": lambda device=None: None,
-        "memory_stats": stats,
-        "mem_get_info": info,
-        "empty_cache": context.execution.emptied_cache,
-        "set_per_process_memory_fraction": lambda fraction, device=None: None,
-        "get_per_process_memory_fraction": lambda device=None: 1.0,
-        "get_allocator_backend": lambda: "native",
-        "memory_snapshot": segments,
-        "host_memory_stats": OrderedDict,
-        "reset_accumulated_host_memory_stats": lambda: None,
-        "reset_peak_host_memory_stats": lambda: None,
-        "caching_allocator_enable": lambda value=True: None,
-    }
+_BY_PRIVATE_POOL = "reserved_bytes_by_private_pools"
 
 
-def memory_history(context: EmulationContext) -> dict[str, Any]:
-    """The functions for the history of the allocator and for its settings, which `torch.cuda.memory` alone holds."""
+class CudaMemory:
+    """What C++ answers of the caching allocators. Devices are CUDA indices."""
 
-    def snapshot(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        MEMORY_HISTORY.report(context.findings, "torch.cuda.memory_snapshot")
+    def __init__(self, context: EmulationContext) -> None:
+        self._devices = context.devices
+        self._allocators = context.allocators
+        self._emptied = context.execution.emptied_cache
+        self._labels = threading.local()
+
+    def functions(self) -> dict[AllocatorFunction, Callable[..., Any]]:
+        """The functions by name."""
+        allocators, function = self._allocators, AllocatorFunction
         return {
-            "segments": [],
-            "device_traces": [[] for _ in range(context.devices.count)],
-            "allocator_settings": {},
-            "external_annotations": [],
+            function.STATISTICS: lambda device: _nested(allocators.statistics(self._checked(device))),
+            function.RESET_PEAK: lambda device: allocators.reset_peak(self._checked(device)),
+            function.RESET_ACCUMULATED: lambda device: allocators.reset_accumulated(self._checked(device)),
+            function.EMPTY_CACHE: lambda *pool: self._emptied(),
+            function.SET_FRACTION: lambda fraction, device: allocators.limit_memory(self._checked(device), fraction),
+            function.GET_FRACTION: lambda device: allocators.memory_fraction(self._checked(device)),
+            function.SET_SETTINGS: allocators.change_settings,
+            function.GET_SETTINGS: allocators.settings,
+            function.BACKEND: lambda: allocators.backend,
+            function.SNAPSHOT: self._snapshot,
+            function.RECORD_HISTORY: self._record_history,
+            function.RECORD_HISTORY_LEGACY: self._record_history_of_old,
+            function.OBSERVE_OUT_OF_MEMORY: allocators.observe_out_of_memory,
+            function.TRACEBACK: lambda address: None,
+            function.ANNOTATE: lambda address, label: None,
+            function.LABELS_SUPPORTED: lambda: True,
+            function.SET_LABEL: lambda label: setattr(self._labels, "text", label),
+            function.GET_LABEL: lambda: getattr(self._labels, "text", ""),
+            function.ENABLE: lambda value: None,
+            function.IS_ENABLED: lambda: True,
+            function.HOST_STATISTICS: dict,
+            function.RESET_HOST_PEAK: lambda: None,
+            function.RESET_HOST_ACCUMULATED: lambda: None,
         }
 
-    return {
-        CUDA_RECORD_HISTORY: lambda *args, **kwargs: None,
-        CUDA_SNAPSHOT: snapshot,
-        CUDA_DUMP_SNAPSHOT: lambda *args, **kwargs: MEMORY_HISTORY.report(context.findings, "torch.cuda.memory._dump_snapshot"),
-        CUDA_SET_ALLOCATOR: lambda settings: None,
-    }
+    def memory_info(self, device: Any = None) -> tuple[int, int]:
+        """`torch.cuda.cudart().cudaMemGetInfo`."""
+        return self._allocators.memory_info(self._devices.index(device))
+
+    def _checked(self, device: int) -> int:
+        """The device, if it has an allocator (`assertValidDevice`, c10/cuda/CUDACachingAllocator.cpp)."""
+        if not self._devices.initialized or not 0 <= device < self._devices.count:
+            raise as_script_error(RuntimeError(f"Invalid device argument {device}: did you call init?"))
+        return device
+
+    def _snapshot(self, pool: tuple[int, int, bool] | None = None) -> dict[str, Any]:
+        """Of all pools, or only of a private one (`pool` begins with its identity), of which there are none."""
+        snapshot = self._allocators.snapshot()
+        if pool is not None and pool[:2] != (0, 0):
+            snapshot["segments"] = [segment for segment in snapshot["segments"] if segment["segment_pool_id"] == pool[:2]]
+        traces = snapshot["device_traces"] if pool is None or pool[2] else []
+        others: list[Any] = [[] for _ in range(len(traces), self._devices.count)]
+        return {**snapshot, "device_traces": [*traces, *others], "external_annotations": []}
+
+    def _record_history(
+        self, enabled: str | None, context: str | None, stacks: str, max_entries: int, clear_history: bool = False, *args: Any
+    ) -> None:
+        """With `state` the history is one entry long (`_record_memory_history`, torch/csrc/cuda/memory_snapshot.cpp)."""
+        for what, value, known in (
+            ("state to be 'state', 'all', or None", enabled, ("state", "all", None)),
+            ("context to be 'state', 'alloc', 'all', or None", context, ("state", "alloc", "all", None)),
+            ("stacks to be 'python', or 'all'", stacks, ("python", "all")),
+        ):
+            if value not in known:
+                raise as_script_error(RuntimeError(f"expected {what}"))
+        most_entries = None if enabled is None else max_entries if enabled == "all" else 1
+        self._allocators.record_history(most_entries, clear=clear_history)
+
+    def _record_history_of_old(self, enabled: bool, record_context: bool = True, max_entries: int = 1, *args: Any) -> None:
+        self._allocators.record_history(max_entries if enabled else None, clear=False)
 
 
-def _stats(allocated_bytes: int, peak_bytes: int) -> "OrderedDict[str, Any]":
-    """`torch.cuda.memory_stats()` with torch's keys; counts of blocks and segments are not simulated and are 0."""
-    stats: OrderedDict[str, Any] = OrderedDict()
-    for kind in ("active_bytes", "allocated_bytes", "requested_bytes", "reserved_bytes"):
-        for pool in _POOLS:
-            counted = pool != "small_pool"
-            stats[f"{kind}.{pool}.current"] = allocated_bytes * counted
-            stats[f"{kind}.{pool}.peak"] = peak_bytes * counted
-            stats[f"{kind}.{pool}.allocated"] = peak_bytes * counted
-            stats[f"{kind}.{pool}.freed"] = (peak_bytes - allocated_bytes) * counted
-    for kind in ("allocation", "segment", "active", "inactive_split", "inactive_split_bytes"):
-        stats.update((f"{kind}.{pool}.{figure}", 0) for pool in _POOLS for figure in _FIGURES)
-    for kind in ("oversize_allocations", "oversize_segments"):
-        stats.update((f"{kind}.{figure}", 0) for figure in _FIGURES)
-    for key in ("num_alloc_retries", "num_ooms", "num_sync_all_streams", "num_device_alloc", "num_device_free", "max_split_size"):
-        stats[key] = 0
-    return OrderedDict(sorted(stats.items()))
+def _nested(statistics: Mapping[str, int]) -> dict[str, Any]:
+    """As C++ returns them: dictionaries in dictionaries, in which the identity of a private pool is a tuple."""
+    result: dict[str, Any] = {}
+    for name, value in statistics.items():
+        *parts, last = name.split(".")
+        inner = result
+        for part in parts:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    if (by_pool := result.get(_BY_PRIVATE_POOL)) is not None:
+        result[_BY_PRIVATE_POOL] = {tuple(map(int, pool.split("_"))): counters for pool, counters in by_pool.items()}
+    return result
 
 
 class MemoryPool:
-    """Replaces `torch.cuda.MemPool`: the pool that memory comes from does not change how much there is."""
+    """Replaces `torch.cuda.MemPool`: what is allocated from it comes from the default pool."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.id = (0, 0)

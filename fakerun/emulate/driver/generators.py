@@ -77,7 +77,7 @@ def random_offset(devices: Devices) -> dict[str, Any]:
 
 
 def _default_generator(devices: Devices, device: Any) -> torch.Generator:
-    devices.initialized = True
+    devices.initialize()
     return torch.cuda.default_generators[devices.index(device)]
 
 

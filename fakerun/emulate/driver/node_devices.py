@@ -10,7 +10,7 @@ class NodeDevices:
     """What NVML and nvidia-smi know of the devices of the node."""
 
     def __init__(self, context: EmulationContext) -> None:
-        self._devices, self._statistics = context.devices, context.statistics
+        self._devices, self._allocators = context.devices, context.allocators
         self._visible = VisibleDevices()
         self.hardware = context.job.hardware
         self.count = context.job.nproc_per_node
@@ -20,6 +20,6 @@ class NodeDevices:
         return f"GPU-{uuid.UUID(int=index + 1)}"
 
     def used_bytes(self, index: int) -> int:
-        """What this rank has allocated on a device of the node."""
+        """What this rank has reserved on a device of the node."""
         ordinals = (ordinal for ordinal in range(self._devices.count) if self._visible.index_on_node(ordinal) == index)
-        return sum(map(self._statistics.allocated_bytes, ordinals))
+        return sum(total - free for free, total in map(self._allocators.memory_info, ordinals))

@@ -10,6 +10,7 @@ from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.unsupported.gaps import EVENT_HANDLES
+from fakerun.records.device_program import stream_id
 from fakerun.records.observer import StreamKey
 
 _STREAMS_PER_POOL = 32
@@ -40,7 +41,7 @@ class StreamTable:
         level = min(max(-priority, 0), _PRIORITIES - 1)
         made = self._made[device, level]
         self._made[device, level] = made + 1
-        return _stream_id(level, made % _STREAMS_PER_POOL)
+        return stream_id(-level, made % _STREAMS_PER_POOL)
 
     def default(self, device: Any = None) -> Any:
         return self._stream(self._current.default(self.devices.index(device)))
@@ -62,12 +63,7 @@ class StreamTable:
 
     def _stream(self, key: StreamKey) -> Any:
         device, priority, index = key
-        return self.Stream(device, priority, stream_id=_DEFAULT_ID if index is None else _stream_id(-priority, index))
-
-
-def _stream_id(level: int, index: int) -> int:
-    """As c10/cuda/CUDAStream.cpp makes it (`makeStreamId`): the place in the pool, the pool (1 is that of priority 0), and a final 1."""
-    return index << 5 | (level + 1) << 1 | 1
+        return self.Stream(device, priority, stream_id=_DEFAULT_ID if index is None else stream_id(priority, index))
 
 
 class _Stream:
@@ -78,6 +74,7 @@ class _Stream:
     def __init__(
         self, device: Any = None, priority: int = 0, *, stream_id: int | None = None, device_index: int | None = None, **kwargs: Any
     ) -> None:
+        self.table.devices.initialize()
         self.device_index = self.table.devices.index(device if device_index is None else device_index)
         stream_id = self.table.next_id(self.device_index, priority) if stream_id is None else stream_id
         self.device = torch.device(ACCELERATOR, self.device_index)

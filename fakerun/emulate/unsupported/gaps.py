@@ -102,12 +102,6 @@ DEVICE_FIGURES = Gap(
     answer=1,
 )
 EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event for another process to open")
-MEMORY_HISTORY = Gap(
-    name="A memory snapshot (`torch.cuda.memory_snapshot`, `_snapshot`, `_dump_snapshot`)",
-    reason="the allocator's segments and their history are not simulated",
-    workaround="torch.cuda.memory_stats() is simulated, and the report shows what is alive at the peak.",
-    shown="A snapshot is empty, and no file is written.",
-)
 RUNTIME = Gap(
     name="torch.cuda.cudart",
     reason="it returns the CUDA runtime itself; fakerun has only the profiler's start and stop, host registration and cudaMemGetInfo",
@@ -145,7 +139,7 @@ NVML_MEMORY = Gap(
     name="NVML's nvmlDeviceGetMemoryInfo (`pynvml`)",
     reason=_ONE_RANK,
     workaround=_LOG_SOMETHING_ELSE,
-    shown="It counts what this rank has allocated.",
+    shown="It counts what this rank has reserved.",
 )
 NVML_SENSOR = Gap(name="A sensor that NVML reads (`pynvml`)", reason=_SENSOR, workaround=_LOG_SOMETHING_ELSE, shown="It gives 1.")
 NVML_PROCESSES = Gap(
@@ -160,7 +154,7 @@ NVIDIA_SMI_FIGURES = Gap(
     name="The memory in use and the sensors that `nvidia-smi` shows",
     reason="it asks the driver about all processes",
     workaround=_LOG_SOMETHING_ELSE,
-    shown="Memory is what this rank has allocated, and sensors give 1.",
+    shown="Memory is what this rank has reserved, and sensors give 1.",
 )
 PROCESS_AS_RANK = Gap(
     name="`multiprocessing.Process` or `os.fork`, where the child process initialises torch.distributed",
@@ -171,7 +165,7 @@ PROCESS_AS_RANK = Gap(
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR, KEY_OF_ANOTHER_RANK),
-    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fakerun.report.formats import json, markdown, text
+from fakerun.report.formats import json, markdown, memory_snapshot, svg, text
 from fakerun.report.formats.report_format import ReportFormat
 from fakerun.report.model import Report
 
@@ -14,6 +14,15 @@ FORMATS: Mapping[str, ReportFormat] = MappingProxyType(
             ReportFormat(name="table", extension="txt", is_binary=False, takes=(Report,), render=text.render),
             ReportFormat(name="json", extension="json", is_binary=False, takes=(Report,), render=json.render),
             ReportFormat(name="markdown", extension="md", is_binary=False, takes=(Report,), render=markdown.render),
+            ReportFormat(name="svg", extension="svg", is_binary=False, takes=(Report,), render=svg.render, needs_history=True),
+            ReportFormat(
+                name="memory_snapshot",
+                extension="pickle",
+                is_binary=True,
+                takes=(Report,),
+                render=memory_snapshot.render,
+                needs_history=True,
+            ),
         )
     }
 )

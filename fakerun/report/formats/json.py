@@ -27,12 +27,13 @@ from fakerun.report.formats.json_document import (
     ModuleDocument,
     NodeDeviceDocument,
     PeakDocument,
+    PoolDocument,
     RankDocument,
     ReportDocument,
     TensorsDocument,
     VolumeDocument,
 )
-from fakerun.report.model import DeviceMemory, GroupTraffic, PhysicalDeviceReport, RankReport, Report, Volume
+from fakerun.report.model import DeviceMemory, GroupTraffic, PhysicalDeviceReport, PoolMemory, RankReport, Report, Volume
 from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
@@ -147,10 +148,11 @@ def _memory(rank: RankReport, detail: Detail) -> MemoryDocument:
     footprint = device.footprint
     return {
         "peak_allocated_bytes": footprint.peak_bytes,
-        "peak_reserved_bytes": None,
+        "peak_reserved_bytes": device.reserved.peak_bytes,
         "final_allocated_bytes": footprint.final_bytes,
         "usable_bytes": device.fit.usable_bytes,
         "headroom_bytes": device.fit.headroom_bytes,
+        "verdict": device.fit.verdict.value,
         "peak_at": _peak(device),
         "at_peak": _categories(device),
         "per_step_peak_bytes": list(footprint.per_step_peak_bytes),
@@ -205,13 +207,31 @@ def _device(device: DeviceMemory) -> DeviceDocument:
     return {
         "cuda_index": device.cuda_index,
         "peak_allocated_bytes": device.footprint.peak_bytes,
+        "peak_reserved_bytes": device.reserved.peak_bytes,
         "final_allocated_bytes": device.footprint.final_bytes,
         "usable_bytes": device.fit.usable_bytes,
         "headroom_bytes": device.fit.headroom_bytes,
-        "fits": device.fit.fits,
+        "verdict": device.fit.verdict.value,
+        "allocator_settings": device.need.settings,
+        "reserved_has_settled": device.reserved.has_settled,
+        "per_step_peak_reserved_bytes": list(device.reserved.per_step_peak_bytes),
+        "repeated_step_peak_reserved_bytes": list(device.reserved.repeated_step_peak_bytes),
+        "pools_at_peak": list(map(_pool, device.reserved.pools_at_peak)),
         "at_peak": _categories(device),
         "per_step_peak_bytes": list(device.footprint.per_step_peak_bytes),
         "unfinished_step_peak_bytes": device.footprint.unfinished_step_peak_bytes,
+    }
+
+
+def _pool(pool: PoolMemory) -> PoolDocument:
+    stream = pool.stream
+    return {
+        "stream": None if stream.index is None else stream.index,
+        "priority": stream.priority,
+        "pool": "small" if pool.is_small else "large",
+        "reserved_bytes": pool.reserved_bytes,
+        "allocated_bytes": pool.allocated_bytes,
+        "largest_free_bytes": pool.largest_free_bytes,
     }
 
 
@@ -220,11 +240,15 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
     return {
         "node": device.node,
         "cuda_index": device.cuda_index,
-        "peak_allocated_bytes": fit.peak_bytes,
+        "peak_allocated_bytes": device.peak_allocated_bytes,
+        "peak_reserved_bytes": fit.peak_bytes,
         "usable_bytes": fit.usable_bytes,
         "headroom_bytes": fit.headroom_bytes,
-        "fits": fit.fits,
-        "contributions": [{"ranks": list(ranks), "peak_allocated_bytes": peak} for peak, ranks in device.ranks_by_peak],
+        "verdict": fit.verdict.value,
+        "contributions": [
+            {"ranks": list(each.ranks), "peak_allocated_bytes": each.allocated_bytes, "peak_reserved_bytes": each.reserved_bytes}
+            for each in device.ranks_by_peak
+        ],
         "ranks_not_counted": list(device.uncounted),
     }
 

@@ -4,7 +4,7 @@ Within a schema version keys are only added; none is removed, none changes its m
 written here. Sizes in elements are those of tensors, all other sizes are bytes.
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from typing_extensions import TypedDict  # pydantic takes no other on Python 3.11
 
@@ -196,6 +196,26 @@ class TensorsDocument(TypedDict):
     """The line that allocated them; null where no line of the user's led to it."""
 
 
+VerdictText: TypeAlias = Literal["fits", "tight", "does-not-fit"]
+
+
+class PoolDocument(TypedDict):
+    """What the allocator holds for requests of one size class on one stream."""
+
+    stream: int | None
+    """The index of the stream in the pool of streams of its priority; null for the default stream."""
+    priority: int
+    """The stream's priority; lower numbers go first."""
+    pool: Literal["small", "large"]
+    """`small`: requests of at most 1 MiB."""
+    reserved_bytes: int
+    """What it holds of the device, in bytes."""
+    allocated_bytes: int
+    """What of it is in use, in bytes."""
+    largest_free_bytes: int
+    """The largest range of it that is free, in bytes."""
+
+
 class DeviceDocument(TypedDict):
     """The rank's memory on one device, without what other ranks allocate there."""
 
@@ -203,14 +223,26 @@ class DeviceDocument(TypedDict):
     """The device's CUDA index on the node; null for a rank that allocated nothing."""
     peak_allocated_bytes: int
     """The most that was allocated at one time, in bytes."""
+    peak_reserved_bytes: int
+    """The most that the caching allocator reserved, in bytes."""
     final_allocated_bytes: int
     """What was still allocated at the end, in bytes."""
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_allocated_bytes: negative if it does not fit."""
-    fits: bool
-    """Whether the peak is within usable_bytes."""
+    """usable_bytes less peak_reserved_bytes; negative if that is too little."""
+    verdict: VerdictText
+    """Whether the rank alone fits. `tight`: only because the allocator gives back what it caches."""
+    allocator_settings: str
+    """Settings of the caching allocator that are not the defaults, as in PYTORCH_ALLOC_CONF."""
+    reserved_has_settled: bool | None
+    """Whether a repetition of the last step reserves no more than the step before; null if there is no step to repeat."""
+    per_step_peak_reserved_bytes: list[int]
+    """What was reserved at the peak of each completed step, in bytes."""
+    repeated_step_peak_reserved_bytes: list[int]
+    """The same of repetitions of the last step, which were replayed to see whether they need more, in bytes."""
+    pools_at_peak: list[PoolDocument]
+    """What the allocator held for each stream when most was reserved, the largest first."""
     at_peak: CategoriesDocument
     """What was allocated at the peak."""
     per_step_peak_bytes: list[int]
@@ -225,7 +257,9 @@ class ContributionDocument(TypedDict):
     ranks: list[int]
     """The ranks, in order."""
     peak_allocated_bytes: int
-    """The peak of each of them on the device, in bytes."""
+    """What each of them allocates on the device at its peak, in bytes."""
+    peak_reserved_bytes: int
+    """What the allocator of each of them reserves there at its peak, in bytes."""
 
 
 class NodeDeviceDocument(TypedDict):
@@ -236,13 +270,15 @@ class NodeDeviceDocument(TypedDict):
     cuda_index: int
     """The device's CUDA index on the node."""
     peak_allocated_bytes: int
-    """The sum of the ranks' peaks, in bytes: of several ranks an upper bound, as they may peak at different times."""
+    """The sum of what the ranks allocate at their peaks, in bytes: of several an upper bound, as they may peak at different times."""
+    peak_reserved_bytes: int
+    """The sum of what their allocators reserve at the peaks, in bytes."""
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_allocated_bytes: negative if it does not fit."""
-    fits: bool
-    """Whether the sum is within usable_bytes."""
+    """usable_bytes less peak_reserved_bytes; negative if that is too little."""
+    verdict: VerdictText
+    """Whether all of them fit."""
     contributions: list[ContributionDocument]
     """Who allocates what, the highest peak first."""
     ranks_not_counted: list[int]
@@ -254,16 +290,18 @@ class MemoryDocument(TypedDict):
 
     peak_allocated_bytes: int
     """The most that was allocated at one time, in bytes; each storage is rounded up to 512 bytes, as the caching allocator does."""
-    peak_reserved_bytes: int | None
-    """The most that the caching allocator reserved, in bytes; null as long as it is not estimated."""
+    peak_reserved_bytes: int
+    """The most that the caching allocator reserved, in bytes."""
     final_allocated_bytes: int
     """What was still allocated at the end, in bytes."""
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_allocated_bytes: negative if it does not fit."""
+    """usable_bytes less peak_reserved_bytes; negative if that is too little."""
+    verdict: VerdictText
+    """Whether the rank alone fits. `tight`: only because the allocator gives back what it caches."""
     peak_at: PeakDocument | None
-    """Where the peak was reached; null if nothing was allocated."""
+    """Where most was allocated; null if nothing was."""
     at_peak: CategoriesDocument
     """What was allocated at the peak."""
     per_step_peak_bytes: list[int]
@@ -412,6 +450,7 @@ DOCUMENTS = (
     ContributionDocument,
     NodeDeviceDocument,
     TensorsDocument,
+    PoolDocument,
     DeviceDocument,
     MemoryDocument,
     FailureDocument,

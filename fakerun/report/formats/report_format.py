@@ -21,7 +21,8 @@ class Render(Protocol):
 class ReportFormat:
     """One output format.
 
-    `extension` has no dot; `render` returns bytes if `is_binary`, else str, and takes instances of the classes in `takes`.
+    `extension` has no dot; `render` returns bytes if `is_binary`, else str, and takes instances of the classes in `takes`. A report
+    that `needs_history` is built with what the allocators did.
     """
 
     name: str
@@ -29,3 +30,4 @@ class ReportFormat:
     is_binary: bool
     takes: tuple[type, ...]
     render: Render
+    needs_history: bool = False

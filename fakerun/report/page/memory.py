@@ -1,9 +1,11 @@
-"""The sections on one rank's device memory: the verdict and the peak, then what was allocated at the peak."""
+"""The sections on one rank's device memory: the verdict and the peaks, what was allocated at the peak, what the allocator held."""
 
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from fakerun.analysis.memory.fit import COUNTED, NOT_COUNTED, MemoryFit
+from fakerun.analysis.memory.fit import COUNTED, NOT_COUNTED, MemoryFit, Verdict
 from fakerun.analysis.memory.footprint import MemoryFootprint
+from fakerun.analysis.memory.reserved import PoolMemory, ReservedMemory
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
@@ -11,6 +13,8 @@ from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, 
 from fakerun.units import format_bytes, name_ranks
 
 _MODULES_SHOWN = 8
+_POOLS_SHOWN = 6
+_LEAST_POOL_SHARE = 0.01
 _MODULE_WIDTH = 22
 
 
@@ -23,12 +27,18 @@ def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: i
         return (Section(title=title, blocks=(Prose(text="no device memory was allocated"),)),)
     which = f" on cuda:{device.cuda_index}" if len(rank.devices) > 1 else ""
     facts = (
-        Fact(label="peak", values=_peak(f"{format_bytes(footprint.peak_bytes)}{which}", footprint, footprint.peak_block)),
+        Fact(label="reserved", values=tuple(_reserved(device.reserved, which, device.need.settings))),
+        Fact(label="allocated", values=_peak(f"{format_bytes(footprint.peak_bytes)}", footprint, footprint.peak_block)),
         Fact(label="at the end", values=(format_bytes(footprint.final_bytes),)),
     )
     remark, verdicts = _verdicts(rank, hardware)
     return (
-        Section(title=title, remark=remark, blocks=(*verdicts, Facts(facts=facts), _step_peaks(footprint))),
+        Section(
+            title=title,
+            remark=remark,
+            blocks=(*verdicts, Facts(facts=facts), *_by_step(_reserved_by_step(device.reserved), _allocated_by_step(footprint))),
+        ),
+        *_pools(device.reserved),
         Section(
             title="Allocated at the peak",
             remark=Prose(text="by category, by module, and the largest tensors"),
@@ -67,13 +77,16 @@ def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerato
 
 
 def _verdict(rank: RankReport, fit: MemoryFit, hardware: Accelerator) -> Prose:
-    """`fits: 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or by how much it does not. One that failed or is blocked might have needed more."""
+    """`fits: reserves 31.2 of 79.1 GiB, 47.9 GiB headroom`, or by how much not. One that failed or is blocked might have needed more."""
     peak, usable = format_bytes(fit.peak_bytes), format_bytes(fit.usable_bytes)
-    if not fit.fits:
-        excess = format_bytes(-fit.headroom_bytes)
-        return Prose(text=f"DOES NOT FIT: {peak} exceeds {usable} ({hardware}) by {excess}", tone=Tone.BAD)
+    excess = f"{peak} reserved exceed {usable} ({hardware}) by {format_bytes(-fit.headroom_bytes)}"
+    if fit.verdict is Verdict.DOES_NOT_FIT:
+        return Prose(text=f"DOES NOT FIT: {excess}", tone=Tone.BAD)
     until = " until it failed" if rank.record.failure else " until it was blocked" if rank.record.blocked else ""
-    return Prose(text=f"fits{until}: {peak} of {usable} ({hardware}), {format_bytes(fit.headroom_bytes)} headroom", tone=Tone.GOOD)
+    if fit.verdict is Verdict.TIGHT:
+        return Prose(text=f"TIGHT{until}: {excess}, and the allocator gives back what it caches", tone=Tone.BAD)
+    headroom = format_bytes(fit.headroom_bytes)
+    return Prose(text=f"fits{until}: {peak} reserved of {usable} ({hardware}), {headroom} headroom", tone=Tone.GOOD)
 
 
 def _peak(amount: str, footprint: MemoryFootprint, block: MemoryBlock) -> tuple[str, ...]:
@@ -82,20 +95,87 @@ def _peak(amount: str, footprint: MemoryFootprint, block: MemoryBlock) -> tuple[
     return tuple(filter(None, (f"{amount} in step {footprint.peak_step}", block.phase, block.module, where)))
 
 
-def _step_peaks(footprint: MemoryFootprint) -> Series:
-    """The peak of each step, runs of equal ones together: `30.1 GiB (step 0), 31.2 GiB (steps 1-3)`."""
-    peaks = footprint.per_step_peak_bytes
-    points: list[Point] = []
+def _reserved(memory: ReservedMemory, which: str, settings: str) -> Iterator[str]:
+    """The peak, in which step, whether later steps need more, and how the allocator is set."""
+    simulated = len(memory.per_step_peak_bytes)
+    step = "" if memory.peak_step is None else f" in step {memory.peak_step}"
+    repeated = f", which repeats step {simulated - 1}" if (memory.peak_step or 0) > simulated else ""
+    yield f"{format_bytes(memory.peak_bytes)}{which}{step}{repeated}"
+    if simulated:
+        yield "no more when the last step is repeated" if memory.has_settled else "later steps may need more"
+    if settings:
+        yield settings
+
+
+def _by_step(*all_series: Series) -> Iterator[Series]:
+    """Those in which steps differ."""
+    return (series for series in all_series if len(series.points) > 1)
+
+
+def _reserved_by_step(memory: ReservedMemory) -> Series:
+    """The peak of each step, and of repetitions of the last one as far as they need more."""
+    peaks = [*memory.per_step_peak_bytes, *memory.repeated_step_peak_bytes]
+    while len(peaks) > len(memory.per_step_peak_bytes) and peaks[-1] <= peaks[-2]:
+        del peaks[-1]
+    return Series(label="reserved by step", unit="bytes", points=tuple(_step_points(peaks)))
+
+
+def _step_points(peaks: Sequence[int]) -> Iterator[Point]:
+    """Runs of equal peaks together: `30.1 GiB (step 0), 31.2 GiB (steps 1-3)`."""
     for peak, run in groupby(enumerate(peaks), key=lambda numbered: numbered[1]):
         first, *others = (step for step, _ in run)
-        points.append(_point(f"steps {first}-{others[-1]}" if others else f"step {first}", peak))
+        yield _point(f"steps {first}-{others[-1]}" if others else f"step {first}", peak)
+
+
+def _allocated_by_step(footprint: MemoryFootprint) -> Series:
+    peaks = footprint.per_step_peak_bytes
+    points = list(_step_points(peaks))
     if footprint.unfinished_step_peak_bytes is not None:
         points.append(_point(f"after step {len(peaks) - 1}" if peaks else "no step completed", footprint.unfinished_step_peak_bytes))
-    return Series(label="peak by step", unit="bytes", points=tuple(points))
+    return Series(label="allocated by step", unit="bytes", points=tuple(points))
 
 
 def _point(label: str, nbytes: int) -> Point:
     return Point(label=label, value=nbytes, text=format_bytes(nbytes))
+
+
+def _pools(memory: ReservedMemory) -> Iterator[Section]:
+    """What each pool held when most was reserved; nothing where one has nearly all of it."""
+    shown = [pool for pool in memory.pools_at_peak[:_POOLS_SHOWN] if pool.reserved_bytes > _LEAST_POOL_SHARE * memory.peak_bytes]
+    rest = memory.pools_at_peak[len(shown) :]
+    if len(shown) < 2:
+        return
+    columns = (
+        Column(heading="pool", clip=Clip.KEEP_START, min_width=12),
+        *(Column(heading=heading, align="right") for heading in ("reserved", "allocated", "free")),
+        Column(heading="largest free", align="right", priority=1),
+    )
+    rows = [_pool_row(_pool_name(pool), [pool], pool.largest_free_bytes) for pool in shown]
+    if rest:
+        rows.append(_pool_row(f"{len(rest)} smaller pools", rest, max(pool.largest_free_bytes for pool in rest)))
+    yield Section(
+        title="Reserved at the peak",
+        remark=Prose(text="a pool serves one stream; what is free in it serves no other"),
+        blocks=(Table(columns=columns, rows=tuple(rows)),),
+        level=2,
+    )
+
+
+def _pool_row(name: str, pools: Sequence[PoolMemory], largest_free_bytes: int) -> Row:
+    totals = (
+        sum(pool.reserved_bytes for pool in pools),
+        sum(pool.allocated_bytes for pool in pools),
+        sum(pool.free_bytes for pool in pools),
+        largest_free_bytes,
+    )
+    return Row(cells=(name, *map(format_bytes, totals)))
+
+
+def _pool_name(pool: PoolMemory) -> str:
+    """`default stream`, `stream 3`, `stream 0 of high priority`; requests of at most 1 MiB have pools of their own."""
+    stream = pool.stream
+    name = "default stream" if stream.index is None else f"stream {stream.index}" + (" of high priority" if stream.priority < 0 else "")
+    return f"{name}, up to 1 MiB" if pool.is_small else name
 
 
 def _categories(device: DeviceMemory) -> Table:

@@ -18,7 +18,8 @@ def ranks_section(report: Report) -> Section:
         Column(heading="count", align="right", priority=2),
         *((Column(heading="position", clip=Clip.KEEP_START, min_width=12, priority=5),) if report.mesh else ()),
         Column(heading="status"),
-        Column(heading="allocated", span="peak", align="right"),
+        Column(heading="reserved", span="peak", align="right"),
+        Column(heading="allocated", span="peak", align="right", priority=6),
         Column(heading="in", span="peak", priority=1),
         Column(heading="headroom", align="right"),
         Column(heading="calls", span="last step", align="right", priority=3),
@@ -50,6 +51,7 @@ def _row(each: ClassReport) -> Row:
             str(len(ranks)),
             *((each.mesh_box,) if each.mesh_box else ()),
             _status(each),
+            format_bytes(device.reserved.peak_bytes),
             format_bytes(device.footprint.peak_bytes),
             f"step {device.footprint.peak_step}, {block.phase}" if block else "-",
             format_bytes(each.headroom_bytes),
@@ -74,4 +76,4 @@ def _rest(classes: Sequence[ClassReport]) -> str:
 
 
 def _peak_bytes(each: ClassReport) -> int:
-    return each.example.largest_device.footprint.peak_bytes
+    return each.example.largest_device.reserved.peak_bytes

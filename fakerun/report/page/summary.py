@@ -22,7 +22,7 @@ _VERDICTS: Mapping[ExitCode, str] = MappingProxyType(
 
 
 def summary(report: Report) -> Summary:
-    """`OK  peak 12.8 of 79.1 GiB, 10.9 GiB bus bytes per step, no errors, 1 warning; not checked: 7 of 8 ranks, what follows step 1`."""
+    """`OK  peak 12.8 GiB reserved of 79.1 GiB (fits), 10.9 GiB bus bytes per step, no errors, 1 warning; not checked: 7 of 8 ranks`."""
     unchecked = ", ".join(_unchecked(report))
     text = ", ".join((_peak(report), *_bus_bytes(report), *_counts(report)))
     return Summary(
@@ -37,7 +37,9 @@ def _peak(report: Report) -> str:
     if not report.devices:
         return "no device memory"
     fit = min((device.fit for device in report.devices), key=lambda fit: (fit.headroom_bytes, -fit.peak_bytes))
-    return f"peak {format_bytes(fit.peak_bytes)} of {format_bytes(fit.usable_bytes)}"
+    is_known = not fit.fits or not (report.failures or report.blocked)
+    verdict = f" ({fit.verdict.replace('-', ' ')})" if is_known else ""
+    return f"peak {format_bytes(fit.peak_bytes)} reserved of {format_bytes(fit.usable_bytes)}{verdict}"
 
 
 def _bus_bytes(report: Report) -> Iterator[str]:

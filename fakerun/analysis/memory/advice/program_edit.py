@@ -1,7 +1,7 @@
 """ProgramEdit: a device program with changes to what it allocates, frees and executes."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
 from fakerun.records.device_program import DeviceProgram, Instruction, Opcode
@@ -166,10 +166,9 @@ class _Writer:
         self.order.append(number)
 
     def result(self, step_ends: tuple[int, ...]) -> DeviceProgram:
-        return DeviceProgram(
+        return replace(
+            self._program,
             blocks=tuple(self._kinds),
-            operations=self._program.operations,
-            streams=self._program.streams,
             instructions=tuple(self._instructions),
             order=tuple(self.order),
             step_ends=step_ends,

@@ -1,0 +1,31 @@
+"""OutOfMemory: what happens in a rank when a device has no memory left."""
+
+from enum import StrEnum
+
+from fakerun.errors import UsageError
+from fakerun.spelling import did_you_mean
+
+
+class OutOfMemory(StrEnum):
+    """What becomes of an allocation that the device has no memory for."""
+
+    REPORT = "report"
+    """It succeeds, and the report says that the job does not fit."""
+
+    RAISE = "raise"
+    """It raises torch.OutOfMemoryError, as on the device."""
+
+
+DEFAULT_OUT_OF_MEMORY = OutOfMemory.REPORT
+
+
+def out_of_memory_named(name: str) -> OutOfMemory:
+    """What has this name.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
+    known = [each.value for each in OutOfMemory]
+    if name not in known:
+        raise UsageError(f"unknown oom {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+    return OutOfMemory(name)

@@ -1,0 +1,99 @@
+"""A picture of one device's memory over the program: what is reserved, what is allocated of it for what, the peaks and the limit.
+
+`plot` draws the curve and its axes, `marks` the peaks and the limit, `legend` the names of colours; `theme` has the colours, `element`
+writes the XML.
+"""
+
+from collections.abc import Iterator
+
+from fakerun.printable import printable
+from fakerun.report.formats.svg import legend, marks, plot, theme
+from fakerun.report.formats.svg.element import box, element, text, title
+from fakerun.report.model import MemoryCurve, RankReport, Report
+from fakerun.report.page.detail import SHORT, Detail
+from fakerun.report.page.header import axes_text
+
+_WIDTH, _HEIGHT = 1120, 560
+_LEFT, _TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 76, 112, 780, 372
+_LONGEST_TITLE = 110
+
+
+def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """Of the device with the highest peak of the rank to show."""
+    parts = (
+        title(f"Device memory of {_program(report)}"),
+        element("style", theme.DARK),
+        box(0, 0, _WIDTH, _HEIGHT, **theme.GROUND),
+        *_heading(report),
+        *_body(report),
+    )
+    return (
+        element(
+            "svg",
+            *(f"\n{part}" for part in parts),
+            "\n",
+            xmlns="http://www.w3.org/2000/svg",
+            viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
+            width=_WIDTH,
+            height=_HEIGHT,
+            font_family=theme.FONT,
+            font_size=12,
+            role="img",
+        )
+        + "\n"
+    )
+
+
+def _body(report: Report) -> Iterator[str]:
+    curve = report.needed_history.curve
+    if curve is None:
+        yield text("no device memory was allocated", _WIDTH / 2, _HEIGHT / 2, text_anchor="middle", **theme.MUTED)
+        return
+    yield from _drawn(curve, report.job.hardware.usable_bytes, str(report.job.hardware))
+    yield from legend.drawn(curve, _LEFT + _PLOT_WIDTH + 28, _TOP + 8, _WIDTH - 16)
+
+
+def _drawn(curve: MemoryCurve, limit_bytes: int, limit_name: str) -> Iterator[str]:
+    area = plot.Plot(
+        left=_LEFT,
+        top=_TOP,
+        width=_PLOT_WIDTH,
+        height=_PLOT_HEIGHT,
+        entries=curve.entries,
+        most_bytes=marks.most_bytes(curve, limit_bytes),
+    )
+    yield from plot.bytes_axis(area)
+    yield from plot.areas(area, curve)
+    yield from plot.program_axis(area, curve)
+    yield from marks.limit(area, limit_bytes, limit_name)
+    yield from marks.peaks(area, curve)
+    what = f"{curve.entries} actions of the caching allocator, in the order of the program"
+    yield text(what, _LEFT, _TOP + _PLOT_HEIGHT + 62, font_size=11, **theme.MUTED)
+
+
+def _heading(report: Report) -> Iterator[str]:
+    yield text(_program(report), 16, 30, font_size=16, font_weight="600", **theme.INK)
+    rank = report.largest
+    parts = [f"{report.job.world_size} x {report.job.hardware}", f"torch {report.torch_version or 'unknown'}"]
+    if rank is not None:
+        parts = [*_rank(rank, report), *parts]
+    yield text(", ".join(parts), 16, 51, **theme.MUTED)
+
+
+def _rank(rank: RankReport, report: Report) -> Iterator[str]:
+    """Which rank, where it is on the mesh, and which device of its."""
+    coordinate = f" ({axes_text(rank.coordinate)})" if rank.coordinate else ""
+    yield f"rank {rank.record.rank}{coordinate}"
+    history = report.needed_history
+    if history.cuda_index is not None:
+        yield f"cuda:{history.cuda_index}"
+        settings = history.devices[history.cuda_index].settings.text
+        if settings:
+            yield settings
+    if rank.record.failure is not None:
+        yield f"failed in step {rank.record.steps}"
+
+
+def _program(report: Report) -> str:
+    words = printable(" ".join((report.job.program, *report.job.args))).replace("\n", " ")
+    return words if len(words) <= _LONGEST_TITLE else f"{words[: _LONGEST_TITLE - 1]}\u2026"

@@ -1,0 +1,47 @@
+"""What gradients of embeddings and of indexing need to sort indices."""
+
+from tests.unit.kernels_by_hand import temporary
+
+
+def embedding(count: str, width: int, rows: int, *, dtype: str = "bfloat16", by_frequency: bool = False) -> str:
+    return f"aten.embedding_dense_backward.default({dtype}[{count},{width}], int64[{count}], {rows}, {by_frequency})"
+
+
+def test_few_indices_need_nothing() -> None:
+    assert temporary(embedding("3072", 4096, 128256)) == ()
+    assert temporary(embedding("0", 4096, 128256, by_frequency=True)) == ()
+
+
+def test_many_indices_are_sorted_and_summed_by_ten() -> None:
+    # Llama 3: 8192 tokens of 4096, at most one segment each.
+    partial_sums = 8192 // 10 + 8192
+    indices = 8192 * 8
+    expected = (indices, indices, indices, indices, indices, partial_sums * 8, partial_sums * 4096 * 4)
+    assert temporary(embedding("1,8192", 4096, 128256)) == expected
+    # No more segments than rows.
+    partial_sums = 8192 // 10 + 100
+    assert temporary(embedding("8192", 64, 100)) == (indices, indices, indices, 800, 800, partial_sums * 8, partial_sums * 64 * 4)
+
+
+def test_occurrences_are_counted_too() -> None:
+    partial_sums = 10 // 10 + 10
+    assert temporary(embedding("10", 64, 100, dtype="float64", by_frequency=True)) == (
+        *(80, 80, 80, 80),
+        *(80, 80, partial_sums * 8, partial_sums * 64 * 8),
+    )
+
+
+def test_the_sort_needs_more_for_rows_of_one_element() -> None:
+    assert temporary(embedding("8192", 1, 2)) == (65536, 65536, 65536, 131072)
+
+
+def test_indexing_sorts_what_it_sums() -> None:
+    indices = 1000 * 8
+    text = "aten._index_put_impl_.default(float32[50,4], [int64[1000]], float32[1000,4], {}, True)"
+    assert temporary(text.format(True)) == (indices,) * 4 + (16_000,)
+    assert temporary(text.format(False)) == ()
+    assert temporary("aten.index_put_.default(float32[50,4], [int64[10,1], int64[100]], float32[10,100]{1,10}, True)") == (
+        (4000, *(indices,) * 4, 16_000)
+    )
+    assert temporary("aten.index_put.default(float32[50,4], [None, int64[1000]], float32[50,1000], True)") == (indices,) * 4 + (16_000,)
+    assert temporary("aten.index_put_.default(float32[50], [bool[50]], float32[], True)") == ()

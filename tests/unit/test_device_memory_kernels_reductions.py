@@ -1,0 +1,39 @@
+"""Partial results of norms and of gradients of normalisations."""
+
+from tests.unit.kernels_by_hand import platform, temporary
+
+MIB = 2**20
+
+
+def test_norms_of_many_tensors_have_a_partial_norm_for_each_chunk_of_the_largest() -> None:
+    # 32 chunks of 65,536 elements in the largest of 100 tensors.
+    tensors = "[float32[2097152], float32[4096] x 99]"
+    assert temporary(f"aten._foreach_norm.Scalar({tensors})") == (100 * 32 * 4,)
+    assert temporary("aten._foreach_norm.Scalar([bfloat16[65537] x 2])") == (2 * 2 * 4,)
+    assert temporary("aten._foreach_max.default([bfloat16[65537] x 2])") == (2 * 2 * 2,)
+    assert temporary("aten._foreach_norm.Scalar([float32[8], bfloat16[8]])") == ()  # norm by norm
+    assert temporary("aten._foreach_norm.Scalar([])") == ()
+
+
+def norm(kind: str, rows: int, columns: int, *, mask: str = "[True, True, True]") -> str:
+    tensor = f"bfloat16[{rows},{columns}]"
+    return f"aten.{kind}.default({tensor}, {tensor}, [{columns}], float32[{rows},1], bfloat16[{columns}], {mask})"
+
+
+def test_normalisations_of_many_rows_of_few_columns_sum_by_blocks() -> None:
+    layer, rms = "native_layer_norm_backward", "_fused_rms_norm_backward"
+    assert temporary(norm(layer, 65536, 128)) == ()
+    assert temporary(norm(layer, 131072, 4096)) == ()
+    assert temporary(norm(layer, 131072, 128)) == (4096 * 128 * 2, 4096 * 128 * 2)
+    assert temporary(norm(rms, 131072, 128)) == (4096 * 128 * 2,)
+    assert temporary(norm(rms, 2**22, 1024)) == (32768 // 32 * 1024 * 2,)
+    assert temporary(norm(rms, 2**22, 1024), platform("mi300x")) == (32768 // 16 * 1024 * 2,)
+
+
+def test_group_norm_sums_by_channel_and_by_group() -> None:
+    text = (
+        "aten.native_group_norm_backward.default(float32[8,64,{0}], float32[8,64,{0}], float32[8,4], float32[8,4], 8, 64, {0}, 4, [True])"
+    )
+    by_channel, by_group = 8 * 64 * 4, 8 * 4 * 4
+    assert temporary(text.format(256)) == (by_channel, by_channel, by_channel, by_group, by_group)
+    assert temporary(text.format(1)) == (by_group, by_group)
