@@ -21,6 +21,7 @@ import torch._dynamo.device_interface
 import torch.distributed.fsdp
 import torch.nn.attention.flex_attention
 import torch.nn.parallel.distributed
+import torch.utils._foreach_utils
 
 # 2.13: the process-group backend that communicates nothing, and its finished Work.
 from torch._C._distributed_c10d import FakeProcessGroup, FakeWork
@@ -113,6 +114,11 @@ TRUNCATED_NORMAL = "_no_grad_trunc_normal_"
 # 2.13: sorts tensors into lists of one device and dtype, for operators on lists; (owner, name) because it is replaced.
 GROUP_TENSORS = (torch._C, "_group_tensors_by_device_and_dtype")
 
+# 2.13: the types of tensors that optimizers, and functions on gradients, hand to operators on lists; (owner, name) because they are
+# replaced. `torch.optim` deletes its attribute `optimizer`.
+FOREACH_TYPES_OF_OPTIMIZERS = (sys.modules["torch.optim.optimizer"], "_foreach_supported_types")
+FOREACH_TYPES_OF_FUNCTIONS = (torch.utils._foreach_utils, "_foreach_supported_types")
+
 # 2.13: the owner of the functions that torch.nn.parallel.comm calls (`_scatter`, `_gather`, ...): builds without CUDA lack them.
 MULTI_GPU_COPIES = torch._C
 
@@ -164,6 +170,9 @@ STORE_BARRIER = (torch.distributed.distributed_c10d, "_store_based_barrier")
 # 2.13: numbers of calls, which the flight recorder uses; the fake backend has none and raises.
 SET_SEQUENCE_NUMBER = "_set_sequence_number_for_group"
 GET_SEQUENCE_NUMBER = "_get_sequence_number_for_group"
+
+# 2.13: what `_set_pg_timeout` calls on the backends of NCCL and gloo (torchtitan sets timeouts with it after the first step).
+SET_DEFAULT_TIMEOUT = "_set_default_timeout"
 
 # 2.13: what calls on a group without this rank end in, and where objects that are communicated are put.
 WARN_NOT_IN_GROUP = (torch.distributed.distributed_c10d, "_warn_not_in_group")
@@ -472,6 +481,7 @@ __all__ = [
     "PARSE_TO",
     "PRIM_DEVICE",
     "PROPAGATE_SHAPES",
+    "SET_DEFAULT_TIMEOUT",
     "SET_SEQUENCE_NUMBER",
     "SHARD_SIZE_AND_OFFSET",
     "SPLIT_SOURCE",

@@ -163,8 +163,8 @@ class CachingAllocators(Protocol):
     def snapshot(self) -> dict[str, Any]:
         """What `torch.cuda.memory._snapshot` returns."""
 
-    def record_history(self, *, enabled: bool) -> None:
-        """Blocks that are allocated from now on have the line that allocated them in a snapshot, or not."""
+    def record_history(self, most_entries: int | None, *, clear: bool) -> None:
+        """`torch.cuda.memory._record_memory_history`: have so many entries for each device in snapshots; None: record no longer."""
 
     def observe_out_of_memory(self, observer: Callable[[int, int, int, int], None]) -> None:
         """Call it before an allocation fails, with the device, the size of the request, the memory of the device and what of it is free."""

@@ -6,7 +6,8 @@ script that never asks pays nothing. Where an allocation is to fail if the devic
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,14 +15,16 @@ import torch
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError, OutOfMemoryFigures, format_size
 from fakerun.allocator.settings import AllocatorSettings, TorchVersion
-from fakerun.call_site import CallSite
 from fakerun.device_memory.allocators import DeviceAllocators, allocator_capacity_bytes
+from fakerun.device_memory.recording import RecordingAllocators
 from fakerun.errors import as_script_error
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import Instruction
 from fakerun.trace.devices import DeviceOrdinals
-from fakerun.trace.memory import Block, MemoryTrace
+from fakerun.trace.memory import MemoryTrace
+from fakerun.trace.memory_snapshots import MemorySnapshots
 from fakerun.trace.program import EMPTY_CACHE, ProgramTrace
+from fakerun.trace.program_follower import ProgramFollower
 
 Observer = Callable[[int, int, int, int], None]
 
@@ -41,12 +44,9 @@ class LiveAllocators:
         self._variables: Mapping[str, str] = {}
         self._settings = AllocatorSettings()
         self._text = ""
-        self._followers: DeviceAllocators | None = None
-        self._position = 0
-        """How many entries of the program the allocators were asked."""
+        self._follower: ProgramFollower[DeviceAllocators] | None = None
+        self._snapshots = MemorySnapshots(program, memory, devices, self._recording)
         self._fractions: dict[int, float] = {}
-        self._history_from: int | None = None
-        """The number of the first block that has its line in a snapshot."""
         self._observers: list[Observer] = []
         self._lock = threading.RLock()
         devices.first_used.append(self._limit_from_first_use)
@@ -112,27 +112,22 @@ class LiveAllocators:
     def reset_accumulated(self, device: int) -> None:
         self._allocator(device).reset_accumulated()
 
-    def record_history(self, *, enabled: bool) -> None:
-        self._history_from = len(self._memory.blocks) if enabled else None
+    def record_history(self, most_entries: int | None, *, clear: bool) -> None:
+        self._snapshots.record(most_entries, clear=clear)
 
     def observe_out_of_memory(self, observer: Observer) -> None:
         self._observers.append(observer)
 
     def snapshot(self) -> dict[str, Any]:
-        allocators = self._caught_up()
-        frames = {allocators.block(block.index).address: _frames(block.call_site) for block in self._blocks_with_history()}
-        segments = []
-        for device, ordinal in self._devices.items():
-            for record in allocators.of(ordinal).snapshot():
-                segment = record.as_torch(device) | {"stream": self._program.streams[record.stream].cuda_stream}
-                for block in segment["blocks"]:
-                    block["frames"] = frames.get(block["address"], [])
-                segments.append(segment)
-        return {"segments": segments, "allocator_settings": self._settings.as_torch() | {"PYTORCH_CUDA_ALLOC_CONF": self._text}}
+        return {**self._segments_and_traces(), "allocator_settings": self._settings.as_torch() | {"PYTORCH_CUDA_ALLOC_CONF": self._text}}
 
-    def _blocks_with_history(self) -> Iterator[Block]:
-        first = self._history_from
-        return iter(()) if first is None else (block for block in self._memory.live_blocks() if block.index >= first)
+    def _segments_and_traces(self) -> dict[str, Any]:
+        if self._snapshots.has_history:
+            return self._snapshots.with_history()
+        allocators = self._caught_up()
+        held = ((device, allocators.of(ordinal).snapshot()) for device, ordinal in self._devices.items())
+        segments = chain.from_iterable(self._snapshots.segments(device, records, {}, {}) for device, records in held)
+        return {"segments": list(segments), "device_traces": []}
 
     def _allocator(self, device: int) -> CachingAllocator:
         """The allocator of the device with this CUDA index, up to date. To ask for one does not use the device."""
@@ -152,7 +147,8 @@ class LiveAllocators:
         try:
             self._caught_up()
         except AllocatorOutOfMemoryError as error:
-            position = self._position - 1
+            assert self._follower is not None
+            position = self._follower.position - 1
             device = self._device_of(self._program.sequence[position])
             self._program.sequence[position] = EMPTY_CACHE
             refused = self._refused(error, device)
@@ -181,44 +177,31 @@ class LiveAllocators:
             AllocatorOutOfMemoryError: a device has no memory left for the last entry that was asked.
         """
         with self._lock:
-            allocators = self._followers
-            if allocators is None:
-                allocators = self._followers = self._create()
-            sequence, blocks, devices = self._program.sequence, self._memory.blocks, self._devices
-            for position in range(self._position, len(sequence)):
-                self._position = position + 1
-                item = sequence[position]
-                if not isinstance(item, int):
-                    allocators.issue(item.opcode, item.operand, item.stream)
-                elif item >= 0:
-                    block = blocks[item]
-                    allocators.allocate(devices[block.cuda_index], block.requested_bytes, block.stream)
-                else:
-                    allocators.free_block(~item)
-            return allocators
+            if self._follower is None:
+                self._follower = ProgramFollower(DeviceAllocators(**self._arguments()), self._program, self._memory, self._devices)
+            self._follower.follow()
+            return self._follower.allocators
 
-    def _create(self) -> DeviceAllocators:
+    def _recording(self, context: Callable[[], object]) -> RecordingAllocators:
+        return RecordingAllocators(**self._arguments(), context=context)
+
+    def _arguments(self) -> dict[str, Any]:
+        """For new allocators that are to be asked all of the program."""
         self.begin()
-        assert self._first_settings is not None
-        return DeviceAllocators(
-            self._first_settings,
-            self._hardware,
-            operations=self._program.operations,
-            streams=self._program.streams,
-            settings_changes=self._program.settings,
-            variables=self._variables,
-            torch_version=torch.__version__,
-            capacity_bytes=allocator_capacity_bytes(self._hardware) if self._raises else None,
-        )
+        return {
+            "settings": self._first_settings,
+            "hardware": self._hardware,
+            "operations": self._program.operations,
+            "streams": self._program.streams,
+            "settings_changes": self._program.settings,
+            "variables": self._variables,
+            "capacity_bytes": allocator_capacity_bytes(self._hardware) if self._raises else None,
+        }
 
 
 def _users(figures: OutOfMemoryFigures) -> str:
     """Who uses the device, as torch learns it of NVML: this process alone."""
     return f"Including non-PyTorch memory, this process has {format_size(figures.total_bytes - figures.free_bytes)} memory in use. "
-
-
-def _frames(site: CallSite | None) -> list[dict[str, Any]]:
-    return [] if site is None else [{"filename": site.path, "line": site.line, "name": site.function or ""}]
 
 
 def _torch_version() -> TorchVersion:

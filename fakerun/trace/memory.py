@@ -104,10 +104,6 @@ class MemoryTrace:
         self._optimizer_step_ends: list[int] = []
         self._live: dict[int, _Storage] = {}  # by address
 
-    def live_blocks(self) -> Iterator[Block]:
-        """Those that are allocated now."""
-        return (self.blocks[storage.index] for storage in self._live.values() if storage.index is not None)
-
     # -- allocations ----------------------------------------------------------------------------------------------------------------
 
     @contextmanager

@@ -247,12 +247,53 @@ def test_a_snapshot_is_read_by_torchs_tools(simulation: Simulation, tmp_path: Pa
     assert f"total_reserved: {22 * MIB / MIB:.1f}MiB" in viz.segsum(snapshot)
     for lines in (viz.memory, viz.segments):
         assert "test_cuda_memory.py" in lines(snapshot, format_flamegraph=str)  # else drawn by a program that torch downloads
+    assert "alloc" in viz.trace(snapshot)
     assert len(snapshot["device_traces"]) == 2
+    assert snapshot["device_traces"][1] == []
+    assert [(entry["action"], entry["size"]) for entry in snapshot["device_traces"][0]] == [("segment_alloc", 20 * MIB), ("alloc", 3 * MIB)]
     blocks = {block["requested_size"]: block for segment in snapshot["segments"] for block in segment["blocks"]}
     assert blocks[600]["frames"] == []
     (frame,) = blocks[3 * MIB]["frames"]
     assert (Path(frame["filename"]).name, frame["name"]) == ("test_cuda_memory.py", "tensor")
     assert (before.nbytes, kept.nbytes) == (600, 3 * MIB)
+
+
+def test_a_history_is_what_happened_while_it_was_recorded(simulation: Simulation) -> None:
+    record: Any = torch.cuda.memory._record_memory_history
+
+    def actions() -> list[tuple[str, int]]:
+        (trace, *_) = torch.cuda.memory._snapshot()["device_traces"]
+        return [(entry["action"], entry["size"]) for entry in trace]
+
+    tensor(100)
+    record(max_entries=3)
+    kept = tensor(200)
+    record(None)
+    tensor(300)
+    assert actions() == [("alloc", 200)]
+    record(max_entries=3)
+    tensor(400)
+    assert actions() == [("alloc", 400), ("free_requested", 400), ("free_completed", 400)]
+    record("state")
+    assert actions() == [("free_completed", 400)]
+    record(clear_history=True)
+    assert actions() == []
+    record(True, trace_alloc_max_entries=2)
+    del kept
+    assert actions() == [("free_requested", 200), ("free_completed", 200)]
+    assert torch.cuda.memory_stats()["num_device_alloc"] == 1
+    with pytest.raises(RuntimeError, match="expected stacks to be 'python', or 'all'"):
+        record(stacks="c")
+
+
+def test_a_history_shows_the_segments_that_the_counters_count(simulation: Simulation) -> None:
+    """The history is made by allocators of its own."""
+    kept = [tensor(size * MIB) for size in (3, 30, 5, 1)]
+    del kept[1]
+    without = torch.cuda.memory_snapshot()
+    torch.cuda.memory._record_memory_history()
+    assert torch.cuda.memory_snapshot() == without
+    assert sum(segment["total_size"] for segment in without) == torch.cuda.memory_reserved()
 
 
 def test_segments_have_the_stream_of_the_script(simulation: Simulation) -> None:

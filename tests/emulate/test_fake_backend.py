@@ -42,6 +42,15 @@ def test_a_group_accepts_any_store(simulation: Simulation, tmp_path: Path, backe
     assert [record.op for record in simulation.record(None).collectives] == ["all_reduce"] * len(DEVICES[backend])
 
 
+@pytest.mark.parametrize("backend", ["nccl", "gloo", "cpu:gloo,cuda:nccl"])
+def test_the_timeout_of_a_group_can_be_set(simulation: Simulation, backend: str) -> None:
+    """torchtitan does so after its first step, by a private function of torch for which there is no public one."""
+    dist.init_process_group(backend)
+    set_timeout = getattr(dist.distributed_c10d, "_set_pg_timeout")  # noqa: B009  a public name would be flagged as private
+    set_timeout(timedelta(seconds=100), dist.new_group([0]))
+    set_timeout(timedelta(seconds=100))
+
+
 INIT_METHODS = ["env://", "tcp://localhost:29519", "tcp://another-host:29500", "file://{path}/rendezvous"]
 
 

@@ -59,7 +59,7 @@ CASES: dict[str, tuple[Callable[[], object], str, tuple[int, ...]]] = {
         "embedding_dense_backward",
         (64000, 64000, 64000, 400, 400, (800 + 50) * 8, (800 + 50) * 64 * 4),
     ),
-    "index": (indexed, "index_put", (8000,) * 4 + (16000,)),
+    "index": (indexed, "index_put_", (8000,) * 4 + (16000,)),
     "layer norm": (normalised, "native_layer_norm_backward", (4096 * 128 * 2, 4096 * 128 * 2)),
     "sort": (lambda: torch.sort(cuda(256, 8192, dtype=torch.int32)), "sort", (2**24, 2**21 * 12)),
     "stable sort": (lambda: torch.sort(cuda(8192, dtype=torch.int64), stable=True), "sort", (2**16, 2**17)),

@@ -61,6 +61,14 @@ def test_the_last_step_is_repeated_until_it_needs_no_more() -> None:
     assert memory.has_settled
 
 
+def test_what_follows_the_last_step_frees_its_own_blocks_after_repetitions() -> None:
+    """Parameters live through all steps and are freed at the end; what the last step has left is freed with them, and room is reused."""
+    sizes = [block(512 * MIB), *(block(64 * MIB) for _ in range(4)), block(500 * MIB)]
+    memory = only(program(sizes, [0, 1, 2, ~1, 3, ~2, ~0, ~3, 5], [2, 4, 6]))
+    assert len(memory.repeated_step_peak_bytes) == 1
+    assert memory.peak_bytes == (512 + 2 * 64) * MIB
+
+
 def test_what_reserves_more_when_it_is_repeated_is_told() -> None:
     """Blocks of 30 and 20 MiB change places: free ranges of both sizes are there only from the third step on."""
     sizes = [30, 20, 20, 30, 30, 20]

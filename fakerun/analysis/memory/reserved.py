@@ -4,7 +4,7 @@ A program has few steps, and what is reserved may grow in later ones: which free
 last step can be repeated, it is replayed until it needs no more than the time before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -18,6 +18,9 @@ from fakerun.records.device_program import DeviceProgram, DeviceStream, Opcode
 
 MOST_REPETITIONS = 8
 """Of the last step. Programs of FSDP2, tensor parallelism and DDP needed one or two."""
+
+_NAMES_A_BLOCK = frozenset({Opcode.FREE, Opcode.RECORD_STREAM})
+"""Instructions whose operand is the number of blocks that were allocated after theirs."""
 
 _Numbers: TypeAlias = tuple[Opcode, int, int]
 """An instruction: opcode, operand, stream."""
@@ -78,16 +81,31 @@ def reserved_memory(
         replay.issue(program.order[start:end])
         replay.end_step()
     settled = None
+    repetitions = 0
     last_step = repeatable_last_step(program)
     if last_step is not None:
-        for _ in range(MOST_REPETITIONS):
+        while not settled and repetitions < MOST_REPETITIONS:
             replay.issue_each(last_step)
             replay.end_step()
+            repetitions += 1
             settled = not replay.grew_in_last_step()
-            if settled:
-                break
-    replay.issue(program.order[starts[-1] :])
+    replay.issue_each(_after_repetitions(program, repetitions))
     return replay.result(has_settled=settled)
+
+
+def _after_repetitions(program: DeviceProgram, repetitions: int) -> Iterator[_Numbers]:
+    """What follows the last step. Blocks are named by how many were allocated since: what is older than that step is older by as many."""
+    start, end = (0, 0, *program.step_ends)[-2:]
+    in_last_step = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[start:end]) if repetitions else 0
+    allocated = 0
+    for number in program.order[end:]:
+        instruction = program.instructions[number]
+        operand = instruction.operand
+        if instruction.opcode is Opcode.ALLOCATE:
+            allocated += 1
+        elif instruction.opcode in _NAMES_A_BLOCK and operand >= allocated + in_last_step:
+            operand += repetitions * in_last_step
+        yield instruction.opcode, operand, instruction.stream
 
 
 def runs_out(

@@ -25,6 +25,7 @@ from fakerun.torch_private import (
     BACKENDS_AVAILABLE,
     GET_SEQUENCE_NUMBER,
     MAKE_GROUP,
+    SET_DEFAULT_TIMEOUT,
     SET_SEQUENCE_NUMBER,
     SPLIT_SOURCE,
     STORE_BARRIER,
@@ -155,6 +156,7 @@ def _replace_backends(patches: Patches, backends: _Backends) -> None:
     patches.set(distributed_c10d, "get_debug_level", lambda: distributed_c10d.DebugLevel.OFF)
     patches.set(FakeProcessGroup, SET_SEQUENCE_NUMBER, lambda self: None)
     patches.set(FakeProcessGroup, GET_SEQUENCE_NUMBER, lambda self: 0)
+    patches.add(FakeProcessGroup, SET_DEFAULT_TIMEOUT, lambda self, timeout: None)
     patches.set(FakeProcessGroup, "options", property(_OptionsOfGroup))
     # With it, batch_isend_irecv makes its calls between the start and the end of coalescing, and returns one handle for all.
     patches.set(FakeProcessGroup, "supports_coalescing", property(backends.coalesces))

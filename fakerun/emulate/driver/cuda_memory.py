@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.unsupported.gaps import MEMORY_HISTORY
 from fakerun.errors import as_script_error
 from fakerun.torch_private import AllocatorFunction
 
@@ -22,7 +21,6 @@ class CudaMemory:
     def __init__(self, context: EmulationContext) -> None:
         self._devices = context.devices
         self._allocators = context.allocators
-        self._findings = context.findings
         self._emptied = context.execution.emptied_cache
         self._labels = threading.local()
 
@@ -41,7 +39,7 @@ class CudaMemory:
             function.BACKEND: lambda: allocators.backend,
             function.SNAPSHOT: self._snapshot,
             function.RECORD_HISTORY: self._record_history,
-            function.RECORD_HISTORY_LEGACY: self._record_history,
+            function.RECORD_HISTORY_LEGACY: self._record_history_of_old,
             function.OBSERVE_OUT_OF_MEMORY: allocators.observe_out_of_memory,
             function.TRACEBACK: lambda address: None,
             function.ANNOTATE: lambda address, label: None,
@@ -70,12 +68,26 @@ class CudaMemory:
         snapshot = self._allocators.snapshot()
         if pool is not None and pool[:2] != (0, 0):
             snapshot["segments"] = [segment for segment in snapshot["segments"] if segment["segment_pool_id"] == pool[:2]]
-        return {**snapshot, "device_traces": [[] for _ in range(self._devices.count)], "external_annotations": []}
+        traces = snapshot["device_traces"] if pool is None or pool[2] else []
+        others: list[Any] = [[] for _ in range(len(traces), self._devices.count)]
+        return {**snapshot, "device_traces": [*traces, *others], "external_annotations": []}
 
-    def _record_history(self, enabled: str | bool | None, *args: Any) -> None:
-        if enabled:
-            MEMORY_HISTORY.report(self._findings)
-        self._allocators.record_history(enabled=bool(enabled))
+    def _record_history(
+        self, enabled: str | None, context: str | None, stacks: str, max_entries: int, clear_history: bool = False, *args: Any
+    ) -> None:
+        """With `state` the history is one entry long (`_record_memory_history`, torch/csrc/cuda/memory_snapshot.cpp)."""
+        for what, value, known in (
+            ("state to be 'state', 'all', or None", enabled, ("state", "all", None)),
+            ("context to be 'state', 'alloc', 'all', or None", context, ("state", "alloc", "all", None)),
+            ("stacks to be 'python', or 'all'", stacks, ("python", "all")),
+        ):
+            if value not in known:
+                raise as_script_error(RuntimeError(f"expected {what}"))
+        most_entries = None if enabled is None else max_entries if enabled == "all" else 1
+        self._allocators.record_history(most_entries, clear=clear_history)
+
+    def _record_history_of_old(self, enabled: bool, record_context: bool = True, max_entries: int = 1, *args: Any) -> None:
+        self._allocators.record_history(max_entries if enabled else None, clear=False)
 
 
 def _nested(statistics: Mapping[str, int]) -> dict[str, Any]:

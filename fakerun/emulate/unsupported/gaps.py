@@ -102,12 +102,6 @@ DEVICE_FIGURES = Gap(
     answer=1,
 )
 EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event for another process to open")
-MEMORY_HISTORY = Gap(
-    name="The history of a memory snapshot (`torch.cuda.memory._record_memory_history`)",
-    reason="what the allocator did is not kept while the script runs",
-    workaround="The report shows what is alive at the peak.",
-    shown="A snapshot has the segments and blocks of the moment, with the line that allocated each block, and no `device_traces`.",
-)
 RUNTIME = Gap(
     name="torch.cuda.cudart",
     reason="it returns the CUDA runtime itself; fakerun has only the profiler's start and stop, host registration and cudaMemGetInfo",
@@ -171,7 +165,7 @@ PROCESS_AS_RANK = Gap(
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR, KEY_OF_ANOTHER_RANK),
-    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_HISTORY, TRITON_KERNEL, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )
