@@ -173,8 +173,8 @@ def test_findings_tell_what_is_outside() -> None:
         (
             7.25,
             False,
-            "cuda:0 of node 0: rank 0 would reserve 7.25 GiB of the 8.00 GiB that small has, of which 6.00 GiB are allocated, and 512 MiB to "
-            "1.00 GiB are held outside the allocator: it may be too little",
+            "cuda:0 of node 0: rank 0 would reserve 7.25 GiB of the 8.00 GiB that small has, of which 6.00 GiB are allocated, and 512 MiB "
+            "to 1.00 GiB are held outside the allocator: it may be too little",
         ),
         (
             9,
