@@ -196,7 +196,6 @@ class _Replay:
             streams=program.streams,
             settings_changes=program.settings,
             variables=variables,
-            torch_version="{}.{}".format(*settings.torch_version),
             capacity_bytes=capacity_bytes,
         )
         self._steps: list[Mapping[int, int]] = []
