@@ -24,7 +24,14 @@ def advised_device(job: JobSpec, needs: Sequence[Mapping[int, DeviceNeed]]) -> t
 
 def advice_on(job: JobSpec, record: RankRecord, ordinal: int, need: DeviceNeed) -> tuple[AdviceReport, ...]:
     """What lowers the peak of a rank on one of its devices, with the verdict that it leads to."""
-    found = advice_for(record.program, allocator_settings(job, record), job.hardware, device=ordinal, variables=record.memory_variables)
+    found = advice_for(
+        record.program,
+        allocator_settings(job, record),
+        job.hardware,
+        device=ordinal,
+        variables=record.memory_variables,
+        capacity_bytes=max(job.hardware.usable_bytes - need.outside_low_bytes, 0),
+    )
     return tuple(
         AdviceReport(
             advice=each,

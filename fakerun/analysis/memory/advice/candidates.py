@@ -49,12 +49,19 @@ class _Candidate:
 
 
 def advice_for(
-    program: DeviceProgram, settings: AllocatorSettings, hardware: Accelerator, *, device: int, variables: Mapping[str, str] | None = None
+    program: DeviceProgram,
+    settings: AllocatorSettings,
+    hardware: Accelerator,
+    *,
+    device: int,
+    variables: Mapping[str, str] | None = None,
+    capacity_bytes: int | None = None,
 ) -> tuple[Advice, ...]:
     """What lowers the peak on the device with this ordinal, most first; empty if nothing does by enough. Takes about ten replays.
 
-    `variables` are those of the rank's environment.
+    `variables` are those of the rank's environment; `capacity_bytes` is what the device has for the allocator, all that is usable if None.
     """
+    capacity = hardware.usable_bytes if capacity_bytes is None else capacity_bytes
 
     def peak_bytes(changed: DeviceProgram, changed_settings: AllocatorSettings) -> int:
         memory = reserved_memory(changed, changed_settings, hardware, variables=variables).get(device)
@@ -70,8 +77,7 @@ def advice_for(
             how=candidate.how,
             saved_bytes=now - peak,
             peak_reserved_bytes=peak,
-            runs_out=peak > hardware.usable_bytes
-            and runs_out(candidate.program, candidate.settings, hardware, hardware.usable_bytes, variables or {}),
+            runs_out=peak > capacity and runs_out(candidate.program, candidate.settings, hardware, capacity, variables or {}),
         )
         for candidate, peak in sorted(_selected(helpful), key=lambda each: (each[1], each[0].what))[:MOST_ADVICE]
     )
