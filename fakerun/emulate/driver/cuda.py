@@ -37,6 +37,7 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
     """Answer for `torch.cuda` until the context ends."""
     devices, hardware = context.devices, context.job.hardware
     with Patches() as patches:
+        _versions(patches, hardware)  # first: torch asks the properties of all devices for cuDNN's, which uses CUDA
         cuda = torch.cuda
         patches.set_all(cuda, _presence(devices))
         patches.set_all(cuda, _properties(context))
@@ -50,7 +51,6 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
             patches.add(CPP, name.value, function)
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
-        _versions(patches, hardware)
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
         patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: context.allocations.used_on_stream(self, stream.key))
