@@ -21,6 +21,7 @@ import torch._dynamo.device_interface
 import torch.distributed.fsdp
 import torch.nn.attention.flex_attention
 import torch.nn.parallel.distributed
+import torch.utils._foreach_utils
 
 # 2.13: the process-group backend that communicates nothing, and its finished Work.
 from torch._C._distributed_c10d import FakeProcessGroup, FakeWork
@@ -112,6 +113,11 @@ TRUNCATED_NORMAL = "_no_grad_trunc_normal_"
 
 # 2.13: sorts tensors into lists of one device and dtype, for operators on lists; (owner, name) because it is replaced.
 GROUP_TENSORS = (torch._C, "_group_tensors_by_device_and_dtype")
+
+# 2.13: the types of tensors that optimizers, and functions on gradients, hand to operators on lists; (owner, name) because they are
+# replaced. `torch.optim` deletes its attribute `optimizer`.
+FOREACH_TYPES_OF_OPTIMIZERS = (sys.modules["torch.optim.optimizer"], "_foreach_supported_types")
+FOREACH_TYPES_OF_FUNCTIONS = (torch.utils._foreach_utils, "_foreach_supported_types")
 
 # 2.13: the owner of the functions that torch.nn.parallel.comm calls (`_scatter`, `_gather`, ...): builds without CUDA lack them.
 MULTI_GPU_COPIES = torch._C

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
 from fakerun.allocator.settings import AllocatorSettings
-from fakerun.device_memory.kernels.kernel_memory import KernelMemory, Platform, version_of
+from fakerun.device_memory.kernels.kernel_memory import KernelMemory, Platform
 from fakerun.device_memory.kernels.registry import kernel_memory
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.collective import Phase
@@ -27,9 +27,8 @@ class DeviceAllocators:
     """The allocators by ordinal of their device, created when the device is first used.
 
     `operations`, `streams` and `settings_changes`, the texts of settings that the script gives, may grow meanwhile. `variables` are those
-    of the rank's environment; `torch_version` is the one that runs, None the newest that is known. With `capacity_bytes` a device gives no
-    more than that, and requests may fail. Without, none does: a limit that the script sets to its memory
-    (`set_per_process_memory_fraction`) is lifted when it is not enough.
+    of the rank's environment. With `capacity_bytes` a device gives no more than that, and requests may fail. Without, none does: a limit
+    that the script sets to its memory (`set_per_process_memory_fraction`) is lifted when it is not enough.
     """
 
     def __init__(
@@ -41,7 +40,6 @@ class DeviceAllocators:
         streams: Sequence[DeviceStream],
         settings_changes: Sequence[str] = (),
         variables: Mapping[str, str],
-        torch_version: str | None = None,
         capacity_bytes: int | None = None,
     ) -> None:
         self._settings = settings
@@ -50,7 +48,7 @@ class DeviceAllocators:
         self._streams = streams
         self._settings_changes = settings_changes
         self._capacity_bytes = capacity_bytes
-        self._platform = Platform(hardware=hardware, torch_version=version_of(torch_version), variables=variables)
+        self._platform = Platform(hardware=hardware, torch_version=settings.torch_version, variables=variables)
         self._allocators: dict[int, CachingAllocator] = {}
         self._allocated: list[tuple[CachingAllocator, Block]] = []
         self._kernels: dict[int, KernelMemory] = {}

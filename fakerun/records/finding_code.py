@@ -71,8 +71,9 @@ class FindingCode(StrEnum):
         "tight-fit",
         Severity.WARNING,
         "Fits narrowly",
-        "What the caching allocator reserves is above what the GPU has. The job runs only because the allocator gives back what it caches "
-        "and asks the GPU again, for which the GPU must be idle; it may run out of memory where the estimates are exceeded.",
+        "What the caching allocator reserves, with what is held outside it, may be above what the GPU has: what is outside (the CUDA "
+        "context, buffers of NCCL) is a range. Or the job runs only because the allocator gives back what it caches and asks again, for "
+        "which the GPU must be idle.",
         "Try --alloc-conf expandable_segments:True; or need less, as for does-not-fit.",
     )
     ALLOC_CONF = (

@@ -195,7 +195,6 @@ class LiveAllocators:
             "streams": self._program.streams,
             "settings_changes": self._program.settings,
             "variables": self._variables,
-            "torch_version": torch.__version__,
             "capacity_bytes": allocator_capacity_bytes(self._hardware) if self._raises else None,
         }
 

@@ -48,7 +48,7 @@ def test_the_text_names_the_device_and_who_allocates_on_it() -> None:
     result = fakerun("--nproc-per-node", "8", "--ranks", "all", str(PROGRAMS / "forgot_set_device.py"))
     assert result.returncode == 1
     assert (
-        "cuda:0 of node 0 DOES NOT FIT: 385 GiB reserved exceed 79.1 GiB (h100-80gb) by 305 GiB; "
+        "cuda:0 of node 0 DOES NOT FIT: needs at least 389 GiB, 310 GiB more than 79.1 GiB (h100-80gb); "
         "the sum of the ranks' peaks: 48.1 GiB from each of ranks 0-7"
     ) in " ".join(result.stdout.split())
 
@@ -72,7 +72,7 @@ def test_the_text_has_a_verdict_for_each_device() -> None:
     result = fakerun(str(PROGRAMS / "two_devices.py"), "--nproc-per-node", "2")
     assert result.returncode == 0
     for index in (0, 1):
-        assert f"cuda:{index} of node 0 fits: 50.0 GiB reserved of 79.1 GiB" in result.stdout
+        assert f"cuda:{index} of node 0 fits: needs up to 50.8 GiB of 79.1 GiB" in result.stdout
 
 
 def test_what_other_ranks_allocate_on_a_device_counts_there() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.in_process import Simulate
 
@@ -44,3 +45,23 @@ def test_known_values_are_followed(simulate: Simulate, case: str) -> None:
     tensors = device(2, 1)
     call(tensors)
     assert [tensor.tolist() for tensor in tensors] == values
+
+
+def test_optimizers_and_gradient_norms_take_operators_on_lists(simulate: Simulate) -> None:
+    """As on CUDA, where that is the default: their temporaries are as large as all parameters."""
+    simulate()
+    model = torch.nn.Linear(4, 4, device="cuda")
+    model(torch.zeros(2, 4, device="cuda")).sum().backward()
+    used: set[str] = set()
+
+    class Names(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            used.add(func.name())
+            return func(*args, **(kwargs or {}))
+
+    with Names():
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        assert {"aten::_foreach_norm.Scalar", "aten::_foreach_mul_.Tensor"} <= used
+        torch.optim.AdamW(model.parameters()).step()
+    assert "aten::_foreach_addcmul_.Scalar" in used
+    assert "aten::_foreach_sqrt" in used

@@ -9,6 +9,7 @@ from torch.nn.functional import embedding, layer_norm, linear, scaled_dot_produc
 
 from fakerun.device_memory.kernels.kernel_memory import Platform
 from fakerun.device_memory.kernels.registry import kernel_memory
+from fakerun.device_memory.kernels.sorting import radix_sort_bytes
 from fakerun.hardware.catalogue import hardware_named
 from tests.in_process import Simulate
 
@@ -59,12 +60,14 @@ CASES: dict[str, tuple[Callable[[], object], str, tuple[int, ...]]] = {
         "embedding_dense_backward",
         (64000, 64000, 64000, 400, 400, (800 + 50) * 8, (800 + 50) * 64 * 4),
     ),
-    "index": (indexed, "index_put", (8000,) * 4 + (16000,)),
+    "index": (indexed, "index_put_", (8000,) * 4 + (1,)),
     "layer norm": (normalised, "native_layer_norm_backward", (4096 * 128 * 2, 4096 * 128 * 2)),
-    "sort": (lambda: torch.sort(cuda(256, 8192, dtype=torch.int32)), "sort", (2**24, 2**21 * 12)),
-    "stable sort": (lambda: torch.sort(cuda(8192, dtype=torch.int64), stable=True), "sort", (2**16, 2**17)),
-    "topk": (lambda: torch.topk(cuda(100_000, dtype=torch.int32), 8), "topk", (400_000, 800_000, 800_000, 1_200_000)),
+    "sort": (lambda: torch.sort(cuda(256, 8192, dtype=torch.int32)), "sort", (2**24, 2**21 * 12 + 255)),
+    "stable sort": (lambda: torch.sort(cuda(8192, dtype=torch.int64), stable=True), "sort", (2**16, radix_sort_bytes(8192, 8, 8))),
+    "topk": (lambda: torch.topk(cuda(100_000, dtype=torch.int32), 8), "topk", (400_000, 800_000, 800_000, radix_sort_bytes(100_000, 4, 8))),
     "foreach norm": (lambda: torch._foreach_norm([cuda(70_000), cuda(8)]), "_foreach_norm", (2 * 2 * 4,)),
+    "bias": (lambda: cuda(8192, 4096).sum(0, keepdim=True), "sum", (4 * 4096 * 66 * 128, 128)),
+    "norm": (lambda: torch.linalg.vector_norm(cuda(2**21, dtype=torch.float32)), "linalg_vector_norm", (4 * 256, 4)),
     "expanded gradient": (expanded, "mm", (8 * 4 * 2,)),
 }
 

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
+
 from fakerun.analysis.memory.devices import PhysicalDevice, physical_devices
 from fakerun.analysis.memory.fit import Verdict, contributions, device_fit, fit_findings, need_fit
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
 from fakerun.analysis.memory.need import DeviceNeed
+from fakerun.analysis.memory.outside import OutsideMemory
 from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -144,3 +147,42 @@ def test_ranks_that_share_a_device_keep_what_they_allocate() -> None:
         both = DeviceNeed(footprint=footprint(allocated), reserved=ReservedMemory(peak_bytes=6 * GIB))
         (device,) = physical_devices({0: {0: both}, 1: {0: both}}, {0: (0,), 1: (0,)}, ranks_per_node=4)
         assert device_fit(device, SMALL).verdict is verdict
+
+
+def outside(low: float, high: float) -> tuple[OutsideMemory, ...]:
+    return (OutsideMemory(device=0, what="context", low_bytes=round(low * GIB), high_bytes=round(high * GIB), source="a report"),)
+
+
+@pytest.mark.parametrize(
+    ("reserved", "runs_out", "verdict", "headroom"),
+    [
+        pytest.param(6.5, False, Verdict.FITS, 0.5, id="with the most outside"),
+        pytest.param(7.25, False, Verdict.TIGHT, -0.25, id="with the least outside only"),
+        pytest.param(7.75, False, Verdict.TIGHT, -0.75, id="if the allocator gives back"),
+        pytest.param(7.75, True, Verdict.DOES_NOT_FIT, -0.75, id="not even then"),
+    ],
+)
+def test_what_is_outside_the_allocator_counts_as_a_range(reserved: float, runs_out: bool, verdict: Verdict, headroom: float) -> None:
+    memory = ReservedMemory(peak_bytes=round(reserved * GIB))
+    fit = need_fit(DeviceNeed(footprint=footprint(6), reserved=memory, outside=outside(0.5, 1), runs_out=runs_out), SMALL)
+    assert (fit.verdict, fit.headroom_bytes / GIB) == (verdict, headroom)
+
+
+def test_findings_tell_what_is_outside() -> None:
+    for reserved, runs_out, message in (
+        (
+            7.25,
+            False,
+            "cuda:0 of node 0: rank 0 would reserve 7.25 GiB of the 8.00 GiB that small has, of which 6.00 GiB are allocated, and 512 MiB "
+            "to 1.00 GiB are held outside the allocator: it may be too little",
+        ),
+        (
+            9,
+            True,
+            "peak reserved 9.00 GiB on rank 0, with at least 512 MiB outside the allocator, is 1.50 GiB over the 8.00 GiB that small has",
+        ),
+    ):
+        memory = ReservedMemory(peak_bytes=round(reserved * GIB))
+        need = DeviceNeed(footprint=footprint(6), reserved=memory, outside=outside(0.5, 1), runs_out=runs_out)
+        (finding,) = fit_findings(physical_devices({0: {0: need}}, {0: (0,)}, ranks_per_node=4), SMALL)
+        assert finding.message == message

@@ -1,6 +1,6 @@
 """Allocators of a rank's devices: what kernels take beside their results."""
 
-from fakerun.allocator.settings import AllocatorSettings
+from fakerun.allocator.settings import LATEST, AllocatorSettings, TorchVersion
 from fakerun.device_memory.allocators import DeviceAllocators
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.records.collective import Phase
@@ -11,11 +11,9 @@ OPERATIONS = (Operation("aten.mm.default", "float32[8,4], float32[4,4]"), Operat
 STREAMS = (DeviceStream(device=0), DeviceStream(device=0, index=0), DeviceStream(device=1))
 
 
-def allocators(torch_version: str | None = None) -> DeviceAllocators:
+def allocators(torch_version: TorchVersion = LATEST) -> DeviceAllocators:
     hardware = hardware_named("h100-80gb")
-    return DeviceAllocators(
-        AllocatorSettings(), hardware, operations=OPERATIONS, streams=STREAMS, variables={}, torch_version=torch_version
-    )
+    return DeviceAllocators(AllocatorSettings(torch_version=torch_version), hardware, operations=OPERATIONS, streams=STREAMS, variables={})
 
 
 def phase(of: Phase) -> int:
@@ -42,7 +40,7 @@ def test_a_workspace_is_of_a_thread_and_a_stream_and_stays() -> None:
 
 
 def test_temporaries_leave_what_they_reserved() -> None:
-    devices = allocators("2.15.0.dev20261101+cu130")
+    devices = allocators((2, 15))
     devices.execute(0, 0)
     devices.execute(0, 0)
     assert devices.of(0).reserved_bytes == devices.of(0).peak_allocated_bytes == 32 * MIB

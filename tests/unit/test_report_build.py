@@ -94,8 +94,10 @@ def test_a_device_that_several_ranks_share_decides_on_the_headroom_of_their_clas
     report = build_report(job(nproc_per_node=4), run(*ranks))
     (only,) = report.classes
     usable = report.job.hardware.usable_bytes
-    assert [rank.headroom_bytes for rank in report.ranks] == [usable - GIB, usable - GIB, usable - 2 * GIB, usable - 2 * GIB]
-    assert only.headroom_bytes == usable - 2 * GIB
+    one = GIB + report.ranks[0].devices[0].need.outside_high_bytes
+    assert one > GIB
+    assert [rank.headroom_bytes for rank in report.ranks] == [usable - one, usable - one, usable - 2 * one, usable - 2 * one]
+    assert only.headroom_bytes == usable - 2 * one
     assert report.largest is not None
     assert report.largest.record.rank == 2
 
@@ -105,7 +107,8 @@ def test_a_device_on_which_a_rank_is_only_assumed_counts_too() -> None:
     ranks = [RankRecord(rank=rank, devices=(0,), program=memory) for rank in (0, 1)]
     record = replace(run(*ranks), assumed=(AssumedRanks(ranks=(2, 3), representative=0),))
     report = build_report(job(nproc_per_node=4), record)
-    assert report.classes[0].headroom_bytes == report.job.hardware.usable_bytes - 4 * GIB
+    outside_bytes = report.ranks[0].devices[0].need.outside_high_bytes
+    assert report.classes[0].headroom_bytes == report.job.hardware.usable_bytes - 4 * (GIB + outside_bytes)
 
 
 def test_groups_of_one_name_and_size_are_kept_apart_by_their_ranks() -> None:

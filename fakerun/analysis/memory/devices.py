@@ -81,6 +81,16 @@ class PhysicalDevice:
         return sum(share.footprint.peak_bytes for share in self.shares)
 
     @property
+    def outside_low_bytes(self) -> int:
+        """The least that the ranks' processes hold beside what their allocators reserve."""
+        return sum(share.need.outside_low_bytes for share in self.shares)
+
+    @property
+    def outside_high_bytes(self) -> int:
+        """The most that they hold beside that."""
+        return sum(share.need.outside_high_bytes for share in self.shares)
+
+    @property
     def runs_out(self) -> bool:
         """Whether an allocator fails there although it gives back all that it caches. Of several ranks each keeps what it allocates."""
         return any(share.need.runs_out for share in self.shares)

@@ -1,7 +1,7 @@
-"""Whether the job fits: peak reserved memory against the memory of the accelerator, for each device of each node.
+"""Whether the job fits: peak reserved memory, and what lives beside it, against the accelerator's memory, for each device of each node.
 
 What is reserved is what the caching allocator holds of the device; when the device has no more, it gives back what it caches and asks
-again. `NOT_COUNTED` says what is not counted. If several ranks allocate on one device, their peaks are added.
+again. What lives outside the allocator is a range. If several ranks allocate on one device, all of it is added.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,12 @@ from fakerun.call_site import CallSite
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
-from fakerun.records.memory import ALLOCATION_GRANULARITY_BYTES
 from fakerun.units import format_bytes, format_ranks, name_ranks
 
-COUNTED = (
-    f"storages of tensors, each rounded up to {ALLOCATION_GRANULARITY_BYTES} bytes; as reserved, what torch's caching allocator holds for "
-    "them and for the workspaces of cuBLAS"
+WHAT_IS_WHAT = (
+    "Allocated: storages of tensors. Reserved: what torch's caching allocator holds for them and for workspaces of kernels. "
+    "Outside: estimated from public reports."
 )
-NOT_COUNTED = "the CUDA context, and buffers of NCCL"
 
 _CATEGORIES_IN_HINT = 3
 _PEAKS_SHOWN = 4
@@ -42,18 +40,36 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
-    """A peak of reserved memory against the memory that the accelerator reports. `headroom_bytes` is negative when that is less.
+    """A peak of reserved memory, and what is held outside the allocator, against the memory that the accelerator reports.
 
-    `runs_out` is whether it is too little even when everything that is only cached was given back.
+    `runs_out` is whether the accelerator has too little even with the least outside and when everything that is only cached was given back.
     """
 
     peak_bytes: int
     usable_bytes: int
+    outside_low_bytes: int = 0
+    outside_high_bytes: int = 0
     runs_out: bool = False
 
     @property
     def headroom_bytes(self) -> int:
-        return self.usable_bytes - self.peak_bytes
+        """What is left with the most outside; negative if that is too much."""
+        return self.usable_bytes - self.most_bytes
+
+    @property
+    def least_bytes(self) -> int:
+        """What is needed with the least outside, if the allocator gives nothing back."""
+        return self.peak_bytes + self.outside_low_bytes
+
+    @property
+    def most_bytes(self) -> int:
+        """What is needed with the most outside."""
+        return self.peak_bytes + self.outside_high_bytes
+
+    @property
+    def excess_bytes(self) -> int:
+        """By how much the least that is needed exceeds what there is; negative if it does not."""
+        return self.least_bytes - self.usable_bytes
 
     @property
     def verdict(self) -> Verdict:
@@ -68,13 +84,25 @@ class MemoryFit:
 
 def need_fit(need: DeviceNeed, hardware: Accelerator) -> MemoryFit:
     """The verdict on what one rank needs of a device that it has to itself."""
-    return MemoryFit(peak_bytes=need.reserved.peak_bytes, usable_bytes=hardware.usable_bytes, runs_out=need.runs_out)
+    return MemoryFit(
+        peak_bytes=need.reserved.peak_bytes,
+        usable_bytes=hardware.usable_bytes,
+        outside_low_bytes=need.outside_low_bytes,
+        outside_high_bytes=need.outside_high_bytes,
+        runs_out=need.runs_out,
+    )
 
 
 def device_fit(device: PhysicalDevice, hardware: Accelerator) -> MemoryFit:
     """The verdict on a device with all ranks that allocate there. Of several each keeps at least what it allocates."""
-    runs_out = device.runs_out or (device.is_shared and device.peak_allocated_bytes > hardware.usable_bytes)
-    return MemoryFit(peak_bytes=device.peak_bytes, usable_bytes=hardware.usable_bytes, runs_out=runs_out)
+    least_bytes = device.peak_allocated_bytes + device.outside_low_bytes
+    return MemoryFit(
+        peak_bytes=device.peak_bytes,
+        usable_bytes=hardware.usable_bytes,
+        outside_low_bytes=device.outside_low_bytes,
+        outside_high_bytes=device.outside_high_bytes,
+        runs_out=device.runs_out or (device.is_shared and least_bytes > hardware.usable_bytes),
+    )
 
 
 def fit_findings(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> tuple[Finding, ...]:
@@ -109,18 +137,23 @@ def _one_rank_does_not_fit(devices: Sequence[PhysicalDevice], hardware: Accelera
     (share,) = worst.shares
     others = {each.shares[0].rank for each in devices} - {share.rank}
     where = "" if share.rank == worst.own_rank else f" on {name_devices([worst.location])}"
-    over_bytes = worst.peak_bytes - hardware.usable_bytes
+    fit = device_fit(worst, hardware)
     also = f"; also over on rank{'s' * (len(others) > 1)} {format_ranks(others)}" if others else ""
     yield Finding(
         code=FindingCode.DOES_NOT_FIT,
         message=(
-            f"peak reserved {format_bytes(worst.peak_bytes)} on rank {share.rank}{where} is {format_bytes(over_bytes)} over "
-            f"the {format_bytes(hardware.usable_bytes)} that {hardware} has{also}"
+            f"peak reserved {format_bytes(fit.peak_bytes)} on rank {share.rank}{where}{_and_outside(fit)} is "
+            f"{format_bytes(fit.excess_bytes)} over the {format_bytes(fit.usable_bytes)} that {hardware} has{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(share),
         hint=_largest(share.footprint),
     )
+
+
+def _and_outside(fit: MemoryFit) -> str:
+    least = format_bytes(fit.outside_low_bytes)
+    return f", with at least {least} outside the allocator," if fit.outside_low_bytes else ""
 
 
 def _tight(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator[Finding]:
@@ -130,12 +163,16 @@ def _tight(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator
     largest = max(worst.shares, key=lambda share: share.reserved.peak_bytes)
     others = [device.location for device in devices if device is not worst]
     also = f"; also: {name_devices(others)}" if others else ""
+    fit = device_fit(worst, hardware)
+    held = f", and {format_bytes(fit.outside_low_bytes)} to {format_bytes(fit.outside_high_bytes)} are held outside the allocator"
+    outside = held if fit.outside_high_bytes else ""
+    why = "the allocator has to give back what it caches" if fit.excess_bytes > 0 else "it may be too little"
     yield Finding(
         code=FindingCode.TIGHT_FIT,
         message=(
             f"{name_devices([worst.location])}: {name_ranks([share.rank for share in worst.shares])} would reserve "
-            f"{format_bytes(worst.peak_bytes)} of the {format_bytes(hardware.usable_bytes)} that {hardware} has, of which "
-            f"{format_bytes(worst.peak_allocated_bytes)} are allocated: the allocator has to give back what it caches{also}"
+            f"{format_bytes(fit.peak_bytes)} of the {format_bytes(fit.usable_bytes)} that {hardware} has, of which "
+            f"{format_bytes(worst.peak_allocated_bytes)} are allocated{outside if fit.outside_high_bytes else ''}: {why}{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(largest),

@@ -78,7 +78,6 @@ class _Replay:
             streams=program.streams,
             settings_changes=program.settings,
             variables=record.memory_variables,
-            torch_version=record.torch_version,
             context=self._request,
         )
         self._phase: Phase | None = None

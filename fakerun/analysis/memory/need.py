@@ -1,10 +1,11 @@
 """DeviceNeed: what one rank needs of one device, and how the caching allocator is set that it needs it for."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fakerun.allocator.settings import LATEST, AllocatorSettings, TorchVersion
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprints_by_device
+from fakerun.analysis.memory.outside import OutsideMemory, outside_memory
 from fakerun.analysis.memory.reserved import ReservedMemory, reserved_memory, runs_out
 from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.job.spec import JobSpec
@@ -15,17 +16,26 @@ from fakerun.records.run import RankRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceNeed:
-    """What a rank allocates on a device, and what its allocator reserves there.
+    """What a rank allocates on a device, what its allocator reserves there, and what its process holds beside that.
 
-    `runs_out` is whether the allocator fails on this device, having given back all that it caches; false where that was not tried,
-    because what it reserves is within what the device has.
+    `runs_out` is whether the allocator fails on this device, with the least `outside` it and having given back all that it caches; false
+    where that was not tried, because what it reserves is within what the device has.
     """
 
     footprint: MemoryFootprint = field(default_factory=MemoryFootprint)
     reserved: ReservedMemory = field(default_factory=ReservedMemory)
+    outside: tuple[OutsideMemory, ...] = ()
     runs_out: bool = False
     settings: str = ""
     """Those of the allocator that are not the defaults, as text."""
+
+    @property
+    def outside_low_bytes(self) -> int:
+        return sum(each.low_bytes for each in self.outside)
+
+    @property
+    def outside_high_bytes(self) -> int:
+        return sum(each.high_bytes for each in self.outside)
 
 
 def device_needs(job: JobSpec, record: RankRecord) -> Mapping[int, DeviceNeed]:
@@ -33,17 +43,20 @@ def device_needs(job: JobSpec, record: RankRecord) -> Mapping[int, DeviceNeed]:
     program, hardware = record.program, job.hardware
     settings = allocator_settings(job, record)
     reserved = reserved_memory(program, settings, hardware, variables=record.memory_variables)
-    is_over = any(memory.peak_bytes > hardware.usable_bytes for memory in reserved.values())
-    fails = is_over and runs_out(program, settings, hardware, hardware.usable_bytes, record.memory_variables)
-    return {
-        device: DeviceNeed(
+    found: dict[int, DeviceNeed] = {}
+    outside = outside_memory(record, hardware, ranks_per_node=job.nproc_per_node)
+    for device, footprint in footprints_by_device(timeline_of(program)).items():
+        need = DeviceNeed(
             footprint=footprint,
             reserved=reserved.get(device, ReservedMemory()),
+            outside=tuple(each for each in outside if each.device == device),
             settings=settings.text,
-            runs_out=fails and reserved[device].peak_bytes > hardware.usable_bytes,
         )
-        for device, footprint in footprints_by_device(timeline_of(program)).items()
-    }
+        left_bytes = max(hardware.usable_bytes - need.outside_low_bytes, 0)
+        if need.reserved.peak_bytes > left_bytes:
+            need = replace(need, runs_out=runs_out(program, settings, hardware, left_bytes, record.memory_variables))
+        found[device] = need
+    return found
 
 
 def allocator_settings(job: JobSpec, record: RankRecord) -> AllocatorSettings:

@@ -34,9 +34,9 @@ NOT_INCLUDED: tuple[Gap, ...] = (
         bound="one float32 gradient of the queries",
     ),
     Gap(
-        what="reductions that several blocks share, and counters of scans and sorts",
-        why="they follow from the launch configuration",
-        bound="a few MiB",
+        what="shared reductions of integers, extrema, variances and tensors of 2 GiB and more; counters of scans and sorts",
+        why="they follow from the launch configuration of each",
+        bound="a few MiB, more for reductions over rows that are not contiguous",
     ),
     Gap(
         what="indices that masks are expanded to, unique, nonzero, bincount, histc",
@@ -47,6 +47,11 @@ NOT_INCLUDED: tuple[Gap, ...] = (
         what="grouped products and rowwise scaled products of CUTLASS",
         why="arrays of problem sizes and descriptors of each multiprocessor",
         bound="less than 1 MiB",
+    ),
+    Gap(
+        what="copies to and from the host of tensors that are not contiguous",
+        why="the device of the result is not in the text of an operation",
+        bound="one more tensor",
     ),
     Gap(
         what="batch normalisation",

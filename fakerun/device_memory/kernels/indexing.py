@@ -3,6 +3,7 @@
 aten/src/ATen/native/cuda/Embedding.cu, EmbeddingBackwardKernel.cu and Indexing.cu.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, temporaries
@@ -51,10 +52,19 @@ def _index_put(operands: Operands, platform: Platform) -> KernelMemory:
     indices = operands.tensor_lists[0]
     if any(index.dtype in ("bool", "uint8") for index in indices):
         return NOTHING
+    indexed, values = operands.tensors[:2]
     count = _broadcast_count(indices)
-    values = operands.tensors[1]
     copied = values.numel * values.element_bytes if values.strides is not None else 0
-    return temporaries(copied, *(count * INDEX_BYTES,) * 4, radix_sort_bytes(count, INDEX_BYTES, INDEX_BYTES))
+    bits = _bits_of_an_index(indexed, operands)
+    return temporaries(copied, *(count * INDEX_BYTES,) * 4, radix_sort_bytes(count, INDEX_BYTES, INDEX_BYTES, bits))
+
+
+def _bits_of_an_index(indexed: TensorOperand, operands: Operands) -> int:
+    """The bits of the largest linear index, in slices of the dimensions behind those that are indexed."""
+    given = next(value for value in operands.values if isinstance(value, tuple))
+    last = max(position for position, index in enumerate(given) if isinstance(index, TensorOperand))
+    rows = indexed.numel // math.prod(indexed.sizes[last + 1 :]) if indexed.numel else 0
+    return max((rows - 1).bit_length(), 1) if rows else 1
 
 
 def _broadcast_count(tensors: tuple[TensorOperand, ...]) -> int:

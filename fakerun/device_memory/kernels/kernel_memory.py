@@ -1,16 +1,13 @@
 """KernelMemory, what one kernel takes, and Platform, what decides it beside the arguments."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fakerun.allocator.settings import LATEST, TorchVersion
 from fakerun.hardware.accelerator import Accelerator
 
 KIB = 1024
 MIB = 1024**2
-
-NEWEST_TORCH = (2, 14)
-"""The version whose rules hold where it is not known which one runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,18 +36,12 @@ def temporaries(*sizes: int) -> KernelMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """The device, torch's version as (major, minor), and the variables of the rank's environment."""
+    """The device, the version of torch, and the variables of the rank's environment."""
 
     hardware: Accelerator
-    torch_version: tuple[int, int] = NEWEST_TORCH
+    torch_version: TorchVersion = LATEST
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def flag(self, variable: str) -> bool | None:
         """A variable that torch reads as a flag: None if it is not set, or neither `0` nor `1` (`check_env`, c10/util/env.cpp)."""
         return {"0": False, "1": True}.get(self.variables.get(variable, ""))
-
-
-def version_of(text: str | None) -> tuple[int, int]:
-    """The version of a text such as `2.14.1+cu130`, or the newest one."""
-    found = re.match(r"(\d+)\.(\d+)", text or "")
-    return (int(found[1]), int(found[2])) if found else NEWEST_TORCH

@@ -75,12 +75,19 @@ class Operands:
         return tuple(value for value in self.values if isinstance(value, bool))
 
 
+def strides_of(tensor: TensorOperand) -> tuple[int, ...]:
+    """The strides, of a contiguous tensor, too."""
+    if tensor.strides is not None:
+        return tensor.strides
+    return tuple(math.prod(tensor.sizes[position + 1 :]) for position in range(len(tensor.sizes)))
+
+
 def is_dense(tensor: TensorOperand, order: tuple[int, ...] | None = None) -> bool:
     """Whether the elements are contiguous with the dimensions in this order, or in that of their strides.
 
     Dimensions of one element may have any stride.
     """
-    strides = tensor.strides or tuple(math.prod(tensor.sizes[position + 1 :]) for position in range(len(tensor.sizes)))
+    strides = strides_of(tensor)
     order = order or tuple(sorted(range(len(strides)), key=strides.__getitem__, reverse=True))
     expected = 1
     for dimension in reversed(order):

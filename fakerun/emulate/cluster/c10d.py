@@ -17,6 +17,16 @@ def _group(call: dict[str, Any]) -> dist.ProcessGroup:
     return dist.ProcessGroup.unbox(call["process_group"])
 
 
+def _stage(comm: Communication, call: dict[str, Any], tensors: Sequence[Any]) -> None:
+    """Allocate the one tensor that NCCL gathers into or scatters from, and free it.
+
+    The tensors of a list are copied out of it, or into it (`newLikeFlat`, torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp). Tensors of
+    different sizes are broadcast or reduced one by one. The tensor of an asynchronous call lives until it is waited for: that is left out.
+    """
+    if tensors and backend_of(_group(call), tensors) == "nccl" and len({tensor.shape for tensor in tensors}) == 1:
+        comm.new_tensor(tensors[0], (len(tensors), *tensors[0].shape))
+
+
 def _all_reduce(comm: Communication, call: dict[str, Any]) -> Any:
     tensors, group = call["tensors"], _group(call)
     comm.report(CollectiveOp.ALL_REDUCE, group, tensors, tensors, reduce_op=call["reduce_op"], is_async=call["async_op"])
@@ -47,6 +57,8 @@ def _broadcast(comm: Communication, call: dict[str, Any]) -> Any:
 def _all_gather(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs = call["output_tensors"], call["input_tensors"]
     flat = [tensor for part in outputs for tensor in part]
+    for part in outputs:
+        _stage(comm, call, part)
     comm.report(CollectiveOp.ALL_GATHER, _group(call), inputs, flat, is_async=call["async_op"])
     comm.peers.all_gather(outputs)
     return outputs, comm.work(flat)
@@ -78,6 +90,8 @@ def _all_gather_base_coalesced(comm: Communication, call: dict[str, Any]) -> Any
 def _reduce_scatter(comm: Communication, call: dict[str, Any]) -> Any:
     outputs, inputs, group = call["output_tensors"], call["input_tensors"], _group(call)
     flat = [tensor for part in inputs for tensor in part]
+    for part in inputs:
+        _stage(comm, call, part)
     comm.report(CollectiveOp.REDUCE_SCATTER, group, flat, outputs, reduce_op=call["reduce_op"], is_async=call["async_op"])
     comm.peers.reduce_scatter(outputs)
     return outputs, comm.work(outputs)

@@ -7,6 +7,7 @@ from fakerun.emulate.device.device_arguments import device_arguments, device_arg
 from fakerun.emulate.device.device_masquerade import device_masquerade
 from fakerun.emulate.device.dispatch_modes import dispatch_modes
 from fakerun.emulate.device.finite_values import finite_values
+from fakerun.emulate.device.foreach_types import foreach_types
 from fakerun.emulate.device.forking import unsimulated_children
 from fakerun.emulate.device.host_storages import real_host_storages
 from fakerun.emulate.device.modules import module_device_ordinals, preserved_parameter_identity
@@ -30,6 +31,7 @@ CONTEXTS: tuple[Enter, ...] = (
     jagged_tensors,
     simulated_addresses,
     tensor_types,
+    foreach_types,
     cuda_repr,
     pinned_memory,
     unsimulated_children,

@@ -20,8 +20,8 @@ def cuda_checks(context: EmulationContext) -> None:
     """Register the checks."""
     mode = context.mode
     _check_first(mode, aten.convolution.default, _check_convolution)
-    for indexing in (aten.index.Tensor, aten.index_put.default, aten.index_put_.default):
-        _check_first(mode, indexing, _check_indices)
+    for indexing in (aten.index.Tensor, aten.index_put_.default):
+        _check_first(mode, indexing, check_indices)
     for reading in ("numpy", "__array__"):
         context.functions.handle(torch.Tensor, reading, _check_host)
 
@@ -41,7 +41,8 @@ def _check_convolution(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
             raise as_script_error(RuntimeError(different_types("Input", source, name, other)))
 
 
-def _check_indices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+def check_indices(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Check the devices of indices. The handler of `index_put`, which answers gradients, calls this itself."""
     indexed, indices = args[:2]
     for index in indices:
         if index is not None and index.device.type != "cpu" and index.device != indexed.device:

@@ -7,6 +7,7 @@ from fakerun.emulate.kernels.control_flow import python_control_flow
 from fakerun.emulate.kernels.flex_attention import fused_flex_attention
 from fakerun.emulate.kernels.fused_kernels import fused_kernels
 from fakerun.emulate.kernels.grad_scaler import finite_gradients
+from fakerun.emulate.kernels.gradients_in_place import gradients_in_place
 from fakerun.emulate.kernels.initialisation import accepted_samples
 from fakerun.emulate.kernels.recurrent import unfused_rnns
 from fakerun.emulate.kernels.shape_rules import shape_rules
@@ -17,6 +18,7 @@ from fakerun.emulate.order import Enter, Register
 HANDLERS: tuple[Register, ...] = (
     sync_batch_norm_kernels,
     shape_rules,
+    gradients_in_place,
 )
 
 CONTEXTS: tuple[Enter, ...] = (

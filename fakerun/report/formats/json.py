@@ -212,6 +212,12 @@ def _device(device: DeviceMemory) -> DeviceDocument:
         "usable_bytes": device.fit.usable_bytes,
         "headroom_bytes": device.fit.headroom_bytes,
         "verdict": device.fit.verdict.value,
+        "outside_low_bytes": device.fit.outside_low_bytes,
+        "outside_high_bytes": device.fit.outside_high_bytes,
+        "outside": [
+            {"what": each.what, "low_bytes": each.low_bytes, "high_bytes": each.high_bytes, "source": each.source}
+            for each in device.need.outside
+        ],
         "allocator_settings": device.need.settings,
         "reserved_has_settled": device.reserved.has_settled,
         "per_step_peak_reserved_bytes": list(device.reserved.per_step_peak_bytes),
@@ -245,6 +251,8 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
         "usable_bytes": fit.usable_bytes,
         "headroom_bytes": fit.headroom_bytes,
         "verdict": fit.verdict.value,
+        "outside_low_bytes": fit.outside_low_bytes,
+        "outside_high_bytes": fit.outside_high_bytes,
         "contributions": [
             {"ranks": list(each.ranks), "peak_allocated_bytes": each.allocated_bytes, "peak_reserved_bytes": each.reserved_bytes}
             for each in device.ranks_by_peak

@@ -199,6 +199,19 @@ class TensorsDocument(TypedDict):
 VerdictText: TypeAlias = Literal["fits", "tight", "does-not-fit"]
 
 
+class OutsideDocument(TypedDict):
+    """One thing that a rank's process holds on a device outside the caching allocator: an estimate."""
+
+    what: str
+    """What it is, in words."""
+    low_bytes: int
+    """The least that it takes, in bytes."""
+    high_bytes: int
+    """The most that it takes, in bytes."""
+    source: str
+    """What the estimate is from."""
+
+
 class PoolDocument(TypedDict):
     """What the allocator holds for requests of one size class on one stream."""
 
@@ -230,9 +243,15 @@ class DeviceDocument(TypedDict):
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_reserved_bytes; negative if that is too little."""
+    """usable_bytes less peak_reserved_bytes and the most that is outside; negative if that is too little."""
     verdict: VerdictText
-    """Whether the rank alone fits. `tight`: only because the allocator gives back what it caches."""
+    """Whether the rank alone fits. `tight`: within the range of what is outside, or because the allocator gives back what it caches."""
+    outside_low_bytes: int
+    """The least that the rank's process holds outside the caching allocator, in bytes."""
+    outside_high_bytes: int
+    """The most that it holds there, in bytes."""
+    outside: list[OutsideDocument]
+    """What it holds there: the CUDA context first, then the buffers of each communicator."""
     allocator_settings: str
     """Settings of the caching allocator that are not the defaults, as in PYTORCH_ALLOC_CONF."""
     reserved_has_settled: bool | None
@@ -276,9 +295,13 @@ class NodeDeviceDocument(TypedDict):
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_reserved_bytes; negative if that is too little."""
+    """usable_bytes less peak_reserved_bytes and the most that is outside; negative if that is too little."""
     verdict: VerdictText
     """Whether all of them fit."""
+    outside_low_bytes: int
+    """The least that their processes hold outside the caching allocators, in bytes."""
+    outside_high_bytes: int
+    """The most that they hold there, in bytes."""
     contributions: list[ContributionDocument]
     """Who allocates what, the highest peak first."""
     ranks_not_counted: list[int]
@@ -297,9 +320,9 @@ class MemoryDocument(TypedDict):
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_reserved_bytes; negative if that is too little."""
+    """usable_bytes less peak_reserved_bytes and the most that is outside; negative if that is too little."""
     verdict: VerdictText
-    """Whether the rank alone fits. `tight`: only because the allocator gives back what it caches."""
+    """Whether the rank alone fits. `tight`: within the range of what is outside, or because the allocator gives back what it caches."""
     peak_at: PeakDocument | None
     """Where most was allocated; null if nothing was."""
     at_peak: CategoriesDocument
@@ -450,6 +473,7 @@ DOCUMENTS = (
     ContributionDocument,
     NodeDeviceDocument,
     TensorsDocument,
+    OutsideDocument,
     PoolDocument,
     DeviceDocument,
     MemoryDocument,

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from fakerun.analysis.memory.fit import COUNTED, NOT_COUNTED, MemoryFit, Verdict
+from fakerun.analysis.memory.fit import WHAT_IS_WHAT, MemoryFit, Verdict
 from fakerun.analysis.memory.footprint import MemoryFootprint
+from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.analysis.memory.reserved import PoolMemory, ReservedMemory
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
@@ -29,6 +30,7 @@ def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: i
     facts = (
         Fact(label="reserved", values=tuple(_reserved(device.reserved, which, device.need.settings))),
         Fact(label="allocated", values=_peak(f"{format_bytes(footprint.peak_bytes)}", footprint, footprint.peak_block)),
+        *_outside(device.need),
         Fact(label="at the end", values=(format_bytes(footprint.final_bytes),)),
     )
     remark, verdicts = _verdicts(rank, hardware)
@@ -45,7 +47,7 @@ def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: i
             blocks=(
                 SideBySide(left=_categories(device), right=_modules(device)),
                 _tensors(device, tensors_shown),
-                Prose(text=f"Counted: {COUNTED}. Not counted: {NOT_COUNTED}.", tone=Tone.MUTED),
+                Prose(text=WHAT_IS_WHAT, tone=Tone.MUTED),
             ),
             level=2,
         ),
@@ -77,16 +79,17 @@ def _device_verdict(rank: RankReport, memory: DeviceMemory, hardware: Accelerato
 
 
 def _verdict(rank: RankReport, fit: MemoryFit, hardware: Accelerator) -> Prose:
-    """`fits: reserves 31.2 of 79.1 GiB, 47.9 GiB headroom`, or by how much not. One that failed or is blocked might have needed more."""
-    peak, usable = format_bytes(fit.peak_bytes), format_bytes(fit.usable_bytes)
-    excess = f"{peak} reserved exceed {usable} ({hardware}) by {format_bytes(-fit.headroom_bytes)}"
+    """`fits: needs up to 31.2 GiB of 79.1 GiB, 47.9 GiB headroom`, or what it lacks. One that failed or is blocked might need more."""
+    least, most, usable = (format_bytes(nbytes) for nbytes in (fit.least_bytes, fit.most_bytes, fit.usable_bytes))
     if fit.verdict is Verdict.DOES_NOT_FIT:
-        return Prose(text=f"DOES NOT FIT: {excess}", tone=Tone.BAD)
+        excess = format_bytes(fit.excess_bytes)
+        return Prose(text=f"DOES NOT FIT: needs at least {least}, {excess} more than {usable} ({hardware})", tone=Tone.BAD)
     until = " until it failed" if rank.record.failure else " until it was blocked" if rank.record.blocked else ""
     if fit.verdict is Verdict.TIGHT:
-        return Prose(text=f"TIGHT{until}: {excess}, and the allocator gives back what it caches", tone=Tone.BAD)
+        why = "the allocator gives back what it caches" if fit.excess_bytes > 0 else "it may be too little"
+        return Prose(text=f"TIGHT{until}: needs {least} to {most} of {usable} ({hardware}): {why}", tone=Tone.BAD)
     headroom = format_bytes(fit.headroom_bytes)
-    return Prose(text=f"fits{until}: {peak} reserved of {usable} ({hardware}), {headroom} headroom", tone=Tone.GOOD)
+    return Prose(text=f"fits{until}: needs up to {most} of {usable} ({hardware}), {headroom} headroom", tone=Tone.GOOD)
 
 
 def _peak(amount: str, footprint: MemoryFootprint, block: MemoryBlock) -> tuple[str, ...]:
@@ -99,7 +102,7 @@ def _reserved(memory: ReservedMemory, which: str, settings: str) -> Iterator[str
     """The peak, in which step, whether later steps need more, and how the allocator is set."""
     simulated = len(memory.per_step_peak_bytes)
     step = "" if memory.peak_step is None else f" in step {memory.peak_step}"
-    repeated = f", which repeats step {simulated - 1}" if (memory.peak_step or 0) > simulated else ""
+    repeated = f", which repeats step {simulated - 1}" if (memory.peak_step or 0) >= simulated > 0 else ""
     yield f"{format_bytes(memory.peak_bytes)}{which}{step}{repeated}"
     if simulated:
         yield "no more when the last step is repeated" if memory.has_settled else "later steps may need more"
@@ -110,6 +113,24 @@ def _reserved(memory: ReservedMemory, which: str, settings: str) -> Iterator[str
 def _by_step(*all_series: Series) -> Iterator[Series]:
     """Those in which steps differ."""
     return (series for series in all_series if len(series.points) > 1)
+
+
+def _outside(need: DeviceNeed) -> Iterator[Fact]:
+    """What is held outside the allocator, as ranges: all of it, the context, and the buffers of all communicators together."""
+    if not need.outside:
+        return
+    context, *buffers = need.outside
+    name = context.what.partition(" and ")[0]
+    values = [_range(need.outside_low_bytes, need.outside_high_bytes), f"{name} {_range(context.low_bytes, context.high_bytes)}"]
+    if buffers:
+        library = buffers[0].what.split()[0]
+        both = _range(sum(each.low_bytes for each in buffers), sum(each.high_bytes for each in buffers))
+        values.append(f"{library} {both} for {len(buffers)} communicator{'s' * (len(buffers) > 1)}")
+    yield Fact(label="outside", values=tuple(values))
+
+
+def _range(low_bytes: int, high_bytes: int) -> str:
+    return f"{format_bytes(low_bytes)} to {format_bytes(high_bytes)}"
 
 
 def _reserved_by_step(memory: ReservedMemory) -> Series:

@@ -1,0 +1,118 @@
+"""What would lower the peak of reserved memory most: each change is replayed with the allocator, and those that help are ranked."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fakerun.allocator.settings import AllocatorSettings
+from fakerun.analysis.memory.advice.checkpointing import checkpointed
+from fakerun.analysis.memory.advice.chunked_loss import CHUNKS, chunked
+from fakerun.analysis.memory.advice.fused_optimizer import with_fused_adam
+from fakerun.analysis.memory.advice.gradients import freed_after_step, set_to_none
+from fakerun.analysis.memory.advice.kept_tensors import deleted_at_end_of_step
+from fakerun.analysis.memory.advice.lifetimes import Lifetimes
+from fakerun.analysis.memory.advice.resharding import resharded
+from fakerun.analysis.memory.breakdown import module_pattern
+from fakerun.analysis.memory.reserved import reserved_memory
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.records.device_program import DeviceProgram
+
+LEAST_SAVED_BYTES = 64 * 1024**2
+LEAST_SAVED_SHARE = 0.01
+"""What saves less than either is not worth a change."""
+MOST_ADVICE = 5
+
+_WORTH_BESIDE_THE_BEST = 0.5
+"""The share of the bytes that checkpointing another pattern of modules must save: it may compute less again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One change, and the peak of what the device's allocator would reserve with it: `peak_reserved_bytes`, less by `saved_bytes`."""
+
+    what: str
+    how: str
+    saved_bytes: int
+    peak_reserved_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    what: str
+    how: str
+    program: DeviceProgram
+    settings: AllocatorSettings
+    is_checkpointing: bool = False
+
+
+def advice_for(
+    program: DeviceProgram, settings: AllocatorSettings, hardware: Accelerator, *, device: int, variables: Mapping[str, str] | None = None
+) -> tuple[Advice, ...]:
+    """What lowers the peak on the device with this ordinal, most first; empty if nothing does by enough. Takes about ten replays.
+
+    `variables` are those of the rank's environment.
+    """
+
+    def peak_bytes(changed: DeviceProgram, changed_settings: AllocatorSettings) -> int:
+        memory = reserved_memory(changed, changed_settings, hardware, variables=variables).get(device)
+        return 0 if memory is None else memory.peak_bytes
+
+    now = peak_bytes(program, settings)
+    least = max(LEAST_SAVED_BYTES, LEAST_SAVED_SHARE * now)
+    found = []
+    for candidate in _candidates(program, settings, device):
+        peak = peak_bytes(candidate.program, candidate.settings)
+        advice = Advice(what=candidate.what, how=candidate.how, saved_bytes=now - peak, peak_reserved_bytes=peak)
+        if advice.saved_bytes >= least:
+            found.append((candidate, advice))
+    return tuple(sorted(_selected(found), key=lambda each: (-each.saved_bytes, each.what))[:MOST_ADVICE])
+
+
+def _selected(found: Sequence[tuple[_Candidate, Advice]]) -> Iterator[Advice]:
+    """All, but of checkpointing only what saves about as much as the best."""
+    best = max((advice.saved_bytes for candidate, advice in found if candidate.is_checkpointing), default=0)
+    for candidate, advice in found:
+        if not candidate.is_checkpointing or advice.saved_bytes >= _WORTH_BESIDE_THE_BEST * best:
+            yield advice
+
+
+def _candidates(program: DeviceProgram, settings: AllocatorSettings, device: int) -> Iterator[_Candidate]:
+    lifetimes = Lifetimes(program)
+    if not settings.expandable_segments:
+        expandable = replace(settings, expandable_segments=True)
+        yield _Candidate("expandable segments", f"set PYTORCH_ALLOC_CONF={expandable.text}", program, expandable)
+    for what, how, changed in _changes(lifetimes, device):
+        yield _Candidate(what, how, changed, settings)
+    for pattern, changed in checkpointed(lifetimes, device):
+        how = f"call {pattern} through torch.utils.checkpoint.checkpoint(..., use_reentrant=False): its forward runs again in backward"
+        yield _Candidate(f"activation checkpointing of {pattern}", how, changed, settings, is_checkpointing=True)
+
+
+def _changes(lifetimes: Lifetimes, device: int) -> Iterator[tuple[str, str, DeviceProgram]]:
+    for modules, changed in resharded(lifetimes, device):
+        names = _patterns(modules)
+        how = f"pass reshard_after_forward=True to fully_shard of {names}: backward gathers it again"
+        yield f"reshard_after_forward of {names}", how, changed
+    for line, changed in with_fused_adam(lifetimes, device):
+        yield "a fused optimizer step", f"pass fused=True to the optimizer that steps at {line}", changed
+    for block, changed in chunked(lifetimes, device):
+        how = (
+            f"compute the cross entropy at {block.call_site} in {CHUNKS} chunks of the tokens, each through "
+            'torch.utils.checkpoint.checkpoint: cross_entropy(part.float(), labels, reduction="sum")'
+        )
+        yield f"the loss in {CHUNKS} chunks", how, changed
+    for changed in freed_after_step(lifetimes, device):
+        yield "zero_grad() at the end of the step", "call optimizer.zero_grad() right after optimizer.step()", changed
+    for changed in set_to_none(lifetimes, device):
+        yield "gradients set to None", "call zero_grad(set_to_none=True), the default, instead of set_to_none=False", changed
+    for block, changed in deleted_at_end_of_step(lifetimes, device):
+        tensor = f"{block.dtype}[{','.join(map(str, block.shape))}]"
+        how = f"delete the name that holds what {block.call_site} makes when the step ends: it lives until the next step makes another"
+        yield f"deleting {tensor} of {block.call_site}", how, changed
+
+
+def _patterns(modules: Sequence[str]) -> str:
+    """Their names, with one pattern for several that differ only in their index."""
+    counts: dict[str, list[str]] = {}
+    for module in modules:
+        counts.setdefault(str(module_pattern(module)), []).append(module)
+    return " and ".join(pattern if len(names) > 1 else names[0] for pattern, names in counts.items())

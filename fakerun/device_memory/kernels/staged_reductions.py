@@ -1,0 +1,138 @@
+"""Reductions that several blocks share: each block leaves its partial results in global memory.
+
+aten/src/ATen/native/cuda/Reduce.cuh (`setReduceConfig`, `global_memory_size`), the same in torch 2.11 to 2.14. The staging memory has room
+for every thread of a block at every output: the gradient of a bias, a sum over the rows of a matrix, takes far more than its result.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, temporaries
+from fakerun.device_memory.kernels.operands import Operands, TensorOperand, strides_of
+
+_HALF = ("float16", "bfloat16")
+_REDUCED = (*_HALF, "float32", "float64")
+_MOST_THREADS = 512
+_VECTOR = 4
+_MOST_VALUES_PER_THREAD = 256
+_THREADS_PER_MULTIPROCESSOR = 2048
+_MOST_BYTES = 2**31 - 1
+"""Larger tensors are reduced part by part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Dimensions:
+    """Sizes and strides of the dimensions that are reduced and of those that are kept, the fastest first; adjacent ones are one."""
+
+    reduced: tuple[tuple[int, int], ...]
+    kept: tuple[tuple[int, int], ...]
+
+    @property
+    def inputs(self) -> int:
+        """The number of values of each result."""
+        return math.prod(size for size, _ in self.reduced)
+
+    @property
+    def outputs(self) -> int:
+        return math.prod(size for size, _ in self.kept)
+
+    @property
+    def reduces_the_fastest(self) -> bool:
+        return not self.kept or self.reduced[0][1] < self.kept[0][1]
+
+
+def _dimensions(tensor: TensorOperand, dims: Sequence[int]) -> _Dimensions:
+    count = len(tensor.sizes)
+    chosen = {dim % count for dim in dims} or set(range(count))
+    sized = list(zip(tensor.sizes, strides_of(tensor), strict=True))
+    reduced = [sized[dim] for dim in range(count) if dim in chosen and tensor.sizes[dim] > 1]
+    kept = [sized[dim] for dim in range(count) if dim not in chosen and tensor.sizes[dim] > 1]
+    return _Dimensions(reduced=_joined(sorted(reduced, key=lambda each: each[1])), kept=_joined(kept[::-1]))
+
+
+def _joined(dimensions: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    joined: list[tuple[int, int]] = []
+    for size, stride in dimensions:
+        if joined and joined[-1][0] * joined[-1][1] == stride:
+            joined[-1] = (joined[-1][0] * size, joined[-1][1])
+        else:
+            joined.append((size, stride))
+    return tuple(joined)
+
+
+def _reduction(operands: Operands, platform: Platform) -> KernelMemory:
+    """Sums, means, products and norms, which accumulate in float32, or float64 for float64."""
+    (tensor,) = operands.tensors[:1]
+    if tensor.dtype not in _REDUCED or tensor.numel < 2 or tensor.numel * tensor.element_bytes > _MOST_BYTES:
+        return NOTHING
+    dims = operands.integer_lists[0] if operands.integer_lists else operands.integers[:1]
+    dimensions = _dimensions(tensor, dims)
+    if not dimensions.reduced:
+        return NOTHING
+    return temporaries(*_staging(dimensions, 8 if tensor.dtype == "float64" else 4, platform))
+
+
+def _staging(dimensions: _Dimensions, accumulator_bytes: int, platform: Platform) -> tuple[int, ...]:
+    """Partial results, and a counter for each block of outputs; nothing where one block does it."""
+    fastest = dimensions.reduces_the_fastest
+    vector = 1 if fastest else _output_vector(dimensions)
+    width, height = _block(dimensions, vector, platform)
+    lanes_of_input, lanes_of_output = (width, 1) if fastest else (1, width)
+    values = -(-dimensions.inputs // lanes_of_input)
+    if values < min(height * 16, _MOST_VALUES_PER_THREAD):
+        return ()  # rows of a block have outputs of their own
+    values = -(-dimensions.inputs // (lanes_of_input * height))
+    grid = -(-(dimensions.outputs // vector) // lanes_of_output)
+    blocks = _blocks_per_output(values, grid, width * height, platform)
+    if blocks == 1:
+        return ()
+    threads = 1 if fastest else width * vector
+    return accumulator_bytes * dimensions.outputs * blocks * threads, 4 * grid
+
+
+def _output_vector(dimensions: _Dimensions) -> int:
+    """How many adjacent outputs a thread computes (`get_output_vec_size`)."""
+    (size, stride), *others = dimensions.kept
+    if stride != 1:
+        return 1
+    vector = _VECTOR
+    for number in (size, *(other for _, other in (*others, *dimensions.reduced))):
+        while number % vector:
+            vector //= 2
+    return vector
+
+
+def _block(dimensions: _Dimensions, vector: int, platform: Platform) -> tuple[int, int]:
+    """Threads along the fastest dimension and along the other (`set_block_dimension`)."""
+    warp = 64 if platform.hardware.is_amd else 32
+    if dimensions.reduces_the_fastest:
+        along, across = dimensions.inputs, dimensions.outputs
+        if along >= 128 and len(dimensions.reduced) == 1 and dimensions.reduced[0][1] == 1:
+            along //= _VECTOR
+    else:
+        along, across = dimensions.outputs // vector, dimensions.inputs
+    most = _MOST_THREADS // vector
+    along, across = (_power_of_two(min(number, most)) for number in (along, across))
+    height = min(across, most // min(along, warp))
+    return min(along, most // height), height
+
+
+def _power_of_two(number: int) -> int:
+    """The largest that is not above the number."""
+    return 1 << (max(number, 1).bit_length() - 1)
+
+
+def _blocks_per_output(values: int, grid: int, threads: int, platform: Platform) -> int:
+    hardware = platform.hardware
+    resident = (hardware.threads_per_multiprocessor or _THREADS_PER_MULTIPROCESSOR) // threads * hardware.multiprocessors
+    if values < _MOST_VALUES_PER_THREAD or grid > resident:
+        return 1
+    fewest_values = 128 if hardware.is_amd else 16
+    blocks = max(min(-(-resident // grid), -(-values // fewest_values)), -(-values // _MOST_VALUES_PER_THREAD))
+    return max(blocks, 64) if hardware.is_amd and blocks > 1 else blocks
+
+
+RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = dict.fromkeys(
+    ("linalg_vector_norm", "mean", "nansum", "prod", "sum"), _reduction
+)
