@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_call
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
+from fakerun.emulate.unsupported.gaps import MEMORY_POOL
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
 from fakerun.torch_private import (
@@ -135,6 +136,10 @@ def _work(context: EmulationContext) -> dict[str, Any]:
         context.execution.synchronized(context.devices.index(device))
         host_waits.wait()
 
+    def use_pool(pool: Any, device: Any = None) -> AbstractContextManager[None]:
+        MEMORY_POOL.report(context.findings)
+        return contextlib.nullcontext()
+
     return {
         "synchronize": synchronize,
         "ipc_collect": lambda: None,
@@ -153,7 +158,7 @@ def _work(context: EmulationContext) -> dict[str, Any]:
         "make_graphed_callables": make_graphed_callables,
         "graph_pool_handle": graphs.pool_handle,
         "MemPool": MemoryPool,
-        "use_mem_pool": lambda pool, device=None: contextlib.nullcontext(),
+        "use_mem_pool": use_pool,
         "cudart": lambda: Runtime(context.part(CudaMemory).memory_info),
         "set_sync_debug_mode": lambda mode: None,
         "get_sync_debug_mode": lambda: 0,
