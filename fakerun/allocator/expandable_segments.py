@@ -69,13 +69,16 @@ class ExpandableSegments:
                 if block.next is None:
                     break
                 block = block.next
-        return self._new(pool)
+        return self._new(pool, size_bytes)
 
-    def _new(self, pool: BlockPool) -> Block:
-        """A segment without memory: of 9/8 of the device's size, so that pages can be unmapped at the front and mapped at the end."""
+    def _new(self, pool: BlockPool, least_bytes: int) -> Block:
+        """A segment without memory: of 9/8 of the device's size, so that pages can be unmapped at the front and mapped at the end.
+
+        A request may be larger where the device gives more than it has; torch fails at it.
+        """
         page_bytes = SMALL_SEGMENT_BYTES if pool.is_small else self.large_page_bytes
         total_bytes = self._device.total_bytes
-        nbytes = -(-(total_bytes + total_bytes // 8) // page_bytes) * page_bytes
+        nbytes = -(-max(total_bytes + total_bytes // 8, least_bytes) // page_bytes) * page_bytes
         segment = ExpandableSegment(self._device.reserve_addresses(nbytes), nbytes, page_bytes)
         block = Block(segment.address, nbytes, pool, segment)
         block.mapped = False

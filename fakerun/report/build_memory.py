@@ -11,6 +11,7 @@ from fakerun.analysis.memory.need import DeviceNeed, device_needs
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.spec import JobSpec
 from fakerun.records.run import RunRecord
+from fakerun.report.build_advice import advice_on, advised_device
 from fakerun.report.model import DeviceMemory, PhysicalDeviceReport
 
 
@@ -26,12 +27,13 @@ class MemoryOfRun:
         self._devices = devices
         self._reports = {(each.node, each.cuda_index): _physical_report(each, job.hardware) for each in self.physical}
         self._headroom_by_rank = _least_headroom(self._reports.values())
-        self._of_class = {
-            rank: memory
-            for each, own in zip(classes, needs, strict=True)
-            for memory in [_rank_memory(own, job.hardware)]
-            for rank in each.simulated
-        }
+        memories = [_rank_memory(own, job.hardware) for own in needs]
+        advised = advised_device(job, needs)
+        if advised is not None:
+            place, ordinal = advised
+            advice = advice_on(job, records[classes[place].simulated[0]], ordinal, needs[place][ordinal])
+            memories[place][ordinal] = replace(memories[place][ordinal], advice=advice)
+        self._of_class = {rank: memory for each, memory in zip(classes, memories, strict=True) for rank in each.simulated}
 
     def of(self, rank: int) -> tuple[DeviceMemory, ...]:
         """The memory of a simulated rank by device, in order of first use; a single empty one if it allocated nothing."""
@@ -63,7 +65,7 @@ def _least_headroom(reports: Iterable[PhysicalDeviceReport]) -> Mapping[int, int
     return found
 
 
-def _rank_memory(needs: Mapping[int, DeviceNeed], hardware: Accelerator) -> Mapping[int, DeviceMemory]:
+def _rank_memory(needs: Mapping[int, DeviceNeed], hardware: Accelerator) -> dict[int, DeviceMemory]:
     return {ordinal: _device_memory(need, hardware) for ordinal, need in needs.items()}
 
 

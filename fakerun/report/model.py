@@ -8,6 +8,7 @@ all their ranks allocate there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fakerun.analysis.memory.advice import Advice
 from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup
 from fakerun.analysis.memory.curve import KERNELS as KERNELS
 from fakerun.analysis.memory.curve import LAYERS as LAYERS
@@ -44,6 +45,14 @@ class PhysicalDeviceReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdviceReport:
+    """A change that lowers the peak of a device, and the verdict on the rank with it."""
+
+    advice: Advice
+    fit: MemoryFit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMemory:
     """One rank's memory on one device: what it needs, whether that fits, and what was allocated at the peak.
 
@@ -59,6 +68,8 @@ class DeviceMemory:
     categories: Mapping[Category, int]
     modules: tuple[ModuleShare, ...]
     tensors: tuple[TensorGroup, ...]
+    advice: tuple[AdviceReport, ...] = ()
+    """Only of the device that needs most of those that do not fit."""
 
     @property
     def footprint(self) -> MemoryFootprint:

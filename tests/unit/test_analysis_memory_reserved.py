@@ -99,3 +99,10 @@ def test_allocated_is_that_of_the_footprint_and_reserved_no_less() -> None:
         assert footprint.peak_bytes <= memory.peak_allocated_bytes <= 1.01 * footprint.peak_bytes
         assert memory.peak_bytes >= memory.peak_allocated_bytes
         assert len(memory.per_step_peak_bytes) == 2
+
+
+def test_a_block_larger_than_the_device_is_reserved_nevertheless() -> None:
+    """A program that does not fit is told what it would need."""
+    enormous = program([block(2 * HARDWARE.usable_bytes)], [0])
+    for text in ("", "expandable_segments:True"):
+        assert only(enormous, AllocatorSettings.parse(text)).peak_bytes >= 2 * HARDWARE.usable_bytes

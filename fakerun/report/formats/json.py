@@ -14,6 +14,7 @@ from fakerun.records.memory import Category
 from fakerun.records.run import Blocked, ProcessFailure
 from fakerun.report.formats.json_document import (
     SCHEMA_VERSION,
+    AdviceDocument,
     BlockedDocument,
     CallSiteDocument,
     CategoriesDocument,
@@ -33,7 +34,7 @@ from fakerun.report.formats.json_document import (
     TensorsDocument,
     VolumeDocument,
 )
-from fakerun.report.model import DeviceMemory, GroupTraffic, PhysicalDeviceReport, PoolMemory, RankReport, Report, Volume
+from fakerun.report.model import AdviceReport, DeviceMemory, GroupTraffic, PhysicalDeviceReport, PoolMemory, RankReport, Report, Volume
 from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
@@ -226,6 +227,18 @@ def _device(device: DeviceMemory) -> DeviceDocument:
         "at_peak": _categories(device),
         "per_step_peak_bytes": list(device.footprint.per_step_peak_bytes),
         "unfinished_step_peak_bytes": device.footprint.unfinished_step_peak_bytes,
+        "advice": list(map(_advice, device.advice)),
+    }
+
+
+def _advice(report: AdviceReport) -> AdviceDocument:
+    advice = report.advice
+    return {
+        "what": advice.what,
+        "how": advice.how,
+        "saved_bytes": advice.saved_bytes,
+        "peak_reserved_bytes": advice.peak_reserved_bytes,
+        "verdict": report.fit.verdict.value,
     }
 
 

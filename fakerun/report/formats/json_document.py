@@ -229,6 +229,21 @@ class PoolDocument(TypedDict):
     """The largest range of it that is free, in bytes."""
 
 
+class AdviceDocument(TypedDict):
+    """A change that lowers the peak of what is reserved, by itself, replayed with the allocator."""
+
+    what: str
+    """What changes."""
+    how: str
+    """What to do in the program or its environment."""
+    saved_bytes: int
+    """How much lower the peak of what is reserved is, in bytes."""
+    peak_reserved_bytes: int
+    """The peak with the change, in bytes."""
+    verdict: VerdictText
+    """Whether the rank alone then fits."""
+
+
 class DeviceDocument(TypedDict):
     """The rank's memory on one device, without what other ranks allocate there."""
 
@@ -268,6 +283,8 @@ class DeviceDocument(TypedDict):
     """The peak of each completed step, in bytes."""
     unfinished_step_peak_bytes: int | None
     """The peak after the last completed step, in bytes; null if nothing was allocated there."""
+    advice: list[AdviceDocument]
+    """What would lower the peak, most first; only of the device that needs most of those that do not fit."""
 
 
 class ContributionDocument(TypedDict):
@@ -474,6 +491,7 @@ DOCUMENTS = (
     NodeDeviceDocument,
     TensorsDocument,
     OutsideDocument,
+    AdviceDocument,
     PoolDocument,
     DeviceDocument,
     MemoryDocument,

@@ -10,6 +10,7 @@ from fakerun.analysis.memory.reserved import PoolMemory, ReservedMemory
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
+from fakerun.report.page.advice import advice_sections
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, Row, Section, Series, SideBySide, Table, Tone
 from fakerun.units import format_bytes, name_ranks
 
@@ -51,6 +52,7 @@ def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: i
             ),
             level=2,
         ),
+        *advice_sections(device),
     )
 
 

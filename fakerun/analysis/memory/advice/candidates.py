@@ -12,7 +12,7 @@ from fakerun.analysis.memory.advice.kept_tensors import deleted_at_end_of_step
 from fakerun.analysis.memory.advice.lifetimes import Lifetimes
 from fakerun.analysis.memory.advice.resharding import resharded
 from fakerun.analysis.memory.breakdown import module_pattern
-from fakerun.analysis.memory.reserved import reserved_memory
+from fakerun.analysis.memory.reserved import reserved_memory, runs_out
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import DeviceProgram
 
@@ -21,18 +21,22 @@ LEAST_SAVED_SHARE = 0.01
 """What saves less than either is not worth a change."""
 MOST_ADVICE = 5
 
-_WORTH_BESIDE_THE_BEST = 0.5
-"""The share of the bytes that checkpointing another pattern of modules must save: it may compute less again."""
+_WORTH_BESIDE_THE_BEST = 1.5
+"""How many times the peak of the best checkpointing another may have: it computes less again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """One change, and the peak of what the device's allocator would reserve with it: `peak_reserved_bytes`, less by `saved_bytes`."""
+    """One change, and the peak of what the device's allocator would reserve with it: `peak_reserved_bytes`, less by `saved_bytes`.
+
+    `runs_out` is whether the allocator would still fail on the device, having given back all that it caches.
+    """
 
     what: str
     how: str
     saved_bytes: int
     peak_reserved_bytes: int
+    runs_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,19 @@ class _Candidate:
 
 
 def advice_for(
-    program: DeviceProgram, settings: AllocatorSettings, hardware: Accelerator, *, device: int, variables: Mapping[str, str] | None = None
+    program: DeviceProgram,
+    settings: AllocatorSettings,
+    hardware: Accelerator,
+    *,
+    device: int,
+    variables: Mapping[str, str] | None = None,
+    capacity_bytes: int | None = None,
 ) -> tuple[Advice, ...]:
     """What lowers the peak on the device with this ordinal, most first; empty if nothing does by enough. Takes about ten replays.
 
-    `variables` are those of the rank's environment.
+    `variables` are those of the rank's environment; `capacity_bytes` is what the device has for the allocator, all that is usable if None.
     """
+    capacity = hardware.usable_bytes if capacity_bytes is None else capacity_bytes
 
     def peak_bytes(changed: DeviceProgram, changed_settings: AllocatorSettings) -> int:
         memory = reserved_memory(changed, changed_settings, hardware, variables=variables).get(device)
@@ -58,21 +69,24 @@ def advice_for(
 
     now = peak_bytes(program, settings)
     least = max(LEAST_SAVED_BYTES, LEAST_SAVED_SHARE * now)
-    found = []
-    for candidate in _candidates(program, settings, device):
-        peak = peak_bytes(candidate.program, candidate.settings)
-        advice = Advice(what=candidate.what, how=candidate.how, saved_bytes=now - peak, peak_reserved_bytes=peak)
-        if advice.saved_bytes >= least:
-            found.append((candidate, advice))
-    return tuple(sorted(_selected(found), key=lambda each: (-each.saved_bytes, each.what))[:MOST_ADVICE])
+    peaks = [(candidate, peak_bytes(candidate.program, candidate.settings)) for candidate in _candidates(program, settings, device)]
+    helpful = [(candidate, peak) for candidate, peak in peaks if now - peak >= least]
+    return tuple(
+        Advice(
+            what=candidate.what,
+            how=candidate.how,
+            saved_bytes=now - peak,
+            peak_reserved_bytes=peak,
+            runs_out=peak > capacity and runs_out(candidate.program, candidate.settings, hardware, capacity, variables or {}),
+        )
+        for candidate, peak in sorted(_selected(helpful), key=lambda each: (each[1], each[0].what))[:MOST_ADVICE]
+    )
 
 
-def _selected(found: Sequence[tuple[_Candidate, Advice]]) -> Iterator[Advice]:
-    """All, but of checkpointing only what saves about as much as the best."""
-    best = max((advice.saved_bytes for candidate, advice in found if candidate.is_checkpointing), default=0)
-    for candidate, advice in found:
-        if not candidate.is_checkpointing or advice.saved_bytes >= _WORTH_BESIDE_THE_BEST * best:
-            yield advice
+def _selected(helpful: Sequence[tuple[_Candidate, int]]) -> list[tuple[_Candidate, int]]:
+    """All, but of checkpointing only the best and what needs little more."""
+    peaks = [peak for candidate, peak in helpful if candidate.is_checkpointing]
+    return [each for each in helpful if not each[0].is_checkpointing or each[1] <= _WORTH_BESIDE_THE_BEST * min(peaks)]
 
 
 def _candidates(program: DeviceProgram, settings: AllocatorSettings, device: int) -> Iterator[_Candidate]:
@@ -83,7 +97,7 @@ def _candidates(program: DeviceProgram, settings: AllocatorSettings, device: int
     for what, how, changed in _changes(lifetimes, device):
         yield _Candidate(what, how, changed, settings)
     for pattern, changed in checkpointed(lifetimes, device):
-        how = f"call {pattern} through torch.utils.checkpoint.checkpoint(..., use_reentrant=False): its forward runs again in backward"
+        how = f"call {pattern} through torch.utils.checkpoint.checkpoint with use_reentrant=False; backward runs its forward again"
         yield _Candidate(f"activation checkpointing of {pattern}", how, changed, settings, is_checkpointing=True)
 
 
