@@ -49,7 +49,13 @@ def capture() -> None:
     graph.replay()
 
 
+def allocate_from_a_pool() -> None:
+    with torch.cuda.use_mem_pool(torch.cuda.MemPool()):
+        torch.ones(2, device="cuda")
+
+
 NOTED: list[tuple[Callable[[], Any], str]] = [
+    (allocate_from_a_pool, "A memory pool of the script (`torch.cuda.use_mem_pool`)"),
     (capture, "The memory pool of a CUDA graph"),
 ]
 

@@ -89,6 +89,15 @@ def test_efficient_backward_in_float32_multiplies_output_and_gradient_first() ->
     assert copied == (2 * 16 * 1024 * 64 * 4, *taken_bytes)
 
 
+def test_efficient_backward_in_float32_takes_what_it_took_on_a_gpu() -> None:
+    """Public memory snapshot of a training step: ftcourse_memory_snapshot of github.com/cranberrii/ftcourse, 22 layers."""
+    assert temporary(backward("efficient", "1,32,1000,64", dtype="float32", gradient="1,32,1000,64"), A100) == (
+        8_192_000,
+        128_000,
+        8_396_800,
+    )
+
+
 def test_efficient_forward_accumulates_large_heads() -> None:
     def forward(head: int, dtype: str) -> str:
         sizes = f"{dtype}[2,16,1024,{head}]"

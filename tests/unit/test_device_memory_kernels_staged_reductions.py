@@ -25,6 +25,28 @@ def test_gradients_of_norms_take_what_they_took_on_a_gpu(rows: int, expected: tu
         assert temporary(f"aten.sum.dim_IntList(float32[4,{rows // 4},1024], [0, 1], True)", on) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("aten.sum.dim_IntList(float32[4,128,2560]{128,1,512}, [-1], True)", (10_485_760, 16)),
+        ("aten.sum.dim_IntList(float32[512,10000]{1,512}, [-1], True)", (41_156_608, 16)),
+        ("aten.max.dim(float32[512,10000]{1,512}, -1, True)", (164_626_432, 16)),
+    ],
+)
+def test_reductions_across_memory_take_what_they_took_on_an_h100(text: str, expected: tuple[int, ...]) -> None:
+    """A public memory snapshot of a transformer's step, memory_ctx128_fullstep of a solution of Stanford's CS336."""
+    assert temporary(text) == expected
+
+
+def test_accumulators_are_those_of_the_operator() -> None:
+    everything = "(bfloat16[2097152])"
+    names = {"argmax": 16, "amax": 2, "max": 2, "sum": 4, "prod": 4}
+    assert {name: temporary(f"aten.{name}.default{everything}")[0] // 256 for name in names} == names
+    assert temporary("aten.any.default(bool[2097152])") == (256, 4)
+    assert temporary("aten.sum.default(int64[2097152])") == (8 * 256, 4)
+    assert temporary("aten.sum.default(bool[1000])") == (8000,)  # as int64
+
+
 def test_a_sum_of_everything_has_a_partial_sum_for_each_block() -> None:
     # 2^21 values, 512 threads: 4096 a thread, 4 x 132 blocks at a time, and no fewer than 16 values a thread: 256 blocks.
     assert temporary("aten.sum.default(float32[2097152])") == (4 * 256, 4)
@@ -42,7 +64,7 @@ def test_a_sum_of_everything_has_a_partial_sum_for_each_block() -> None:
         "aten.sum.dim_IntList(float32[1,4096], [0])",
         "aten.sum.dim_IntList(float32[16,4096], [0])",  # one block has all values
         "aten.sum.dim_IntList(float32[65536,16384], [0])",  # 4 GiB
-        "aten.sum.default(int64[2097152])",
+        "aten.max.other(float32[2097152], float32[2097152])",
     ],
 )
 def test_one_block_for_an_output_needs_nothing(text: str) -> None:

@@ -34,7 +34,7 @@ NOT_INCLUDED: tuple[Gap, ...] = (
         bound="one float32 gradient of the queries",
     ),
     Gap(
-        what="shared reductions of integers, extrema, variances and tensors of 2 GiB and more; counters of scans and sorts",
+        what="shared reductions of variances and of tensors of 2 GiB and more; counters of scans",
         why="they follow from the launch configuration of each",
         bound="a few MiB, more for reductions over rows that are not contiguous",
     ),

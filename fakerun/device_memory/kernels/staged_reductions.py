@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, temporaries
 from fakerun.device_memory.kernels.operands import Operands, TensorOperand, strides_of
 
-_HALF = ("float16", "bfloat16")
-_REDUCED = (*_HALF, "float32", "float64")
+_FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+_PAIR_BYTES = 16
+"""Of a value of up to 8 bytes and an int64, aligned."""
 _MOST_THREADS = 512
 _VECTOR = 4
 _MOST_VALUES_PER_THREAD = 256
@@ -61,16 +62,47 @@ def _joined(dimensions: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...
     return tuple(joined)
 
 
-def _reduction(operands: Operands, platform: Platform) -> KernelMemory:
-    """Sums, means, products and norms, which accumulate in float32, or float64 for float64."""
+def _sum(operands: Operands, platform: Platform) -> KernelMemory:
+    """Sums and means accumulate in float32, or in the type if it is wider; of integers a copy as int64 is summed (ReduceOps.cpp)."""
     (tensor,) = operands.tensors[:1]
-    if tensor.dtype not in _REDUCED or tensor.numel < 2 or tensor.numel * tensor.element_bytes > _MOST_BYTES:
+    if tensor.dtype in _FLOATS:
+        return _staged(operands, platform, max(tensor.element_bytes, 4))
+    copied = 0 if tensor.dtype == "int64" else tensor.numel * 8
+    staged = _staged(operands, platform, 8)
+    return temporaries(copied, *staged.temporary_bytes)
+
+
+def _norm(operands: Operands, platform: Platform) -> KernelMemory:
+    return _staged(operands, platform, max(operands.tensors[0].element_bytes, 4))
+
+
+def _extremum(operands: Operands, platform: Platform) -> KernelMemory:
+    """Of a dimension: pairs of value and index. Of everything: values."""
+    if len(operands.tensors) > 1:  # element by element
+        return NOTHING
+    return _staged(operands, platform, _PAIR_BYTES if operands.integers else operands.tensors[0].element_bytes)
+
+
+def _position(operands: Operands, platform: Platform) -> KernelMemory:
+    return _staged(operands, platform, _PAIR_BYTES)
+
+
+def _value(operands: Operands, platform: Platform) -> KernelMemory:
+    return _staged(operands, platform, operands.tensors[0].element_bytes)
+
+
+def _condition(operands: Operands, platform: Platform) -> KernelMemory:
+    return _staged(operands, platform, 1)
+
+
+def _staged(operands: Operands, platform: Platform, accumulator_bytes: int) -> KernelMemory:
+    """The dimensions are the first list or the first number; all without one."""
+    (tensor,) = operands.tensors[:1]
+    if tensor.numel < 2 or tensor.numel * tensor.element_bytes > _MOST_BYTES:
         return NOTHING
     dims = operands.integer_lists[0] if operands.integer_lists else operands.integers[:1]
     dimensions = _dimensions(tensor, dims)
-    if not dimensions.reduced:
-        return NOTHING
-    return temporaries(*_staging(dimensions, 8 if tensor.dtype == "float64" else 4, platform))
+    return temporaries(*_staging(dimensions, accumulator_bytes, platform)) if dimensions.reduced else NOTHING
 
 
 def _staging(dimensions: _Dimensions, accumulator_bytes: int, platform: Platform) -> tuple[int, ...]:
@@ -133,6 +165,11 @@ def _blocks_per_output(values: int, grid: int, threads: int, platform: Platform)
     return max(blocks, 64) if hardware.is_amd and blocks > 1 else blocks
 
 
-RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = dict.fromkeys(
-    ("linalg_vector_norm", "mean", "nansum", "prod", "sum"), _reduction
-)
+RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
+    **dict.fromkeys(("mean", "nansum", "sum"), _sum),
+    **dict.fromkeys(("linalg_vector_norm", "prod"), _norm),
+    **dict.fromkeys(("max", "min"), _extremum),
+    **dict.fromkeys(("argmax", "argmin"), _position),
+    **dict.fromkeys(("amax", "amin"), _value),
+    **dict.fromkeys(("all", "any"), _condition),
+}

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +19,7 @@ from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_call
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
+from fakerun.emulate.unsupported.gaps import MEMORY_POOL
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
 from fakerun.torch_private import (
@@ -37,6 +38,7 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
     """Answer for `torch.cuda` until the context ends."""
     devices, hardware = context.devices, context.job.hardware
     with Patches() as patches:
+        _versions(patches, hardware)  # first: torch asks the properties of all devices for cuDNN's, which uses CUDA
         cuda = torch.cuda
         patches.set_all(cuda, _presence(devices))
         patches.set_all(cuda, _properties(context))
@@ -50,7 +52,6 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
             patches.add(CPP, name.value, function)
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
-        _versions(patches, hardware)
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
         patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
         patches.set(torch.Tensor, "record_stream", lambda self, stream: context.allocations.used_on_stream(self, stream.key))
@@ -135,6 +136,10 @@ def _work(context: EmulationContext) -> dict[str, Any]:
         context.execution.synchronized(context.devices.index(device))
         host_waits.wait()
 
+    def use_pool(pool: Any, device: Any = None) -> AbstractContextManager[None]:
+        MEMORY_POOL.report(context.findings)
+        return contextlib.nullcontext()
+
     return {
         "synchronize": synchronize,
         "ipc_collect": lambda: None,
@@ -153,7 +158,7 @@ def _work(context: EmulationContext) -> dict[str, Any]:
         "make_graphed_callables": make_graphed_callables,
         "graph_pool_handle": graphs.pool_handle,
         "MemPool": MemoryPool,
-        "use_mem_pool": lambda pool, device=None: contextlib.nullcontext(),
+        "use_mem_pool": use_pool,
         "cudart": lambda: Runtime(context.part(CudaMemory).memory_info),
         "set_sync_debug_mode": lambda mode: None,
         "get_sync_debug_mode": lambda: 0,
