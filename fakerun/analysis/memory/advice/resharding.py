@@ -3,6 +3,7 @@
 Assumes what FSDP2 of torch 2.11 to 2.14 does (torch/distributed/fsdp/_fully_shard/_fsdp_param_group.py): a unit is freed when its forward
 ends; before its backward it is gathered with the requests that forward made, unless that was begun already, and the unit that forward left
 before it is begun then (implicit prefetching). What was gathered is freed once it was copied out, the copies when the unit's backward ends.
+Where units stay gathered for several microbatches nothing is proposed: each would gather them again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,8 @@ class _Unit:
     """Where its backward begins."""
     stays: bool = False
     """Whether it is gathered from forward to backward."""
+    serves_several: bool = False
+    """Whether it stays gathered for a further forward: of the next microbatch, which would gather it again."""
     begun: list[int] = field(default_factory=list)
 
 
@@ -36,7 +39,7 @@ def resharded(lifetimes: Lifetimes, device: int) -> Iterator[tuple[tuple[str, ..
     """The program in which no unit stays gathered between its forward and its backward, and the modules that it changes."""
     units = _units(lifetimes, device)
     changed = [unit for unit in units if unit.stays]
-    if changed:
+    if changed and not any(unit.serves_several for unit in changed):
         edit = ProgramEdit(lifetimes)
         for start, end in _rounds(units):
             _reshard(edit, sorted(units[start:end], key=lambda unit: unit.ends))
@@ -82,6 +85,8 @@ def _place(lifetimes: Lifetimes, unit: _Unit, inside: Sequence[Allocation]) -> N
     unit.backward = next((each.allocated_at for each in inside if each.allocated_at > turn and each.block.module is not None), None)
     ends = [each.freed_at for each in unit.copies if each.freed_at is not None]
     unit.stays = len(ends) == len(unit.copies) and unit.backward is not None and max(ends) > unit.backward
+    next_forward = lifetimes.next_phase(turn, Phase.FORWARD)
+    unit.serves_several = unit.stays and next_forward is not None and next_forward < max(ends)
 
 
 def _rounds(units: Sequence[_Unit]) -> Iterator[tuple[int, int]]:
