@@ -29,6 +29,7 @@ def advice_on(job: JobSpec, record: RankRecord, ordinal: int, need: DeviceNeed) 
         allocator_settings(job, record),
         job.hardware,
         device=ordinal,
+        peak_bytes=need.reserved.peak_bytes,
         variables=record.memory_variables,
         capacity_bytes=max(job.hardware.usable_bytes - need.outside_low_bytes, 0),
     )

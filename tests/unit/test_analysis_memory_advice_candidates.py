@@ -1,12 +1,15 @@
 """What is proposed for programs by hand: only what saves enough, ranked; state that is carried from step to step is not to be deleted."""
 
+from dataclasses import replace
+
 from fakerun.allocator.settings import AllocatorSettings
 from fakerun.analysis.memory.advice import Advice, advice_for
+from fakerun.analysis.memory.reserved import ReservedMemory, reserved_memory
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.records.collective import Phase
 from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, Operation, program_of
 from fakerun.records.memory import Category
-from tests.unit.records_by_hand import MIB, block
+from tests.unit.records_by_hand import MIB, block, site
 
 HARDWARE = hardware_named("h100-80gb")
 EXPANDABLE = AllocatorSettings.parse("expandable_segments:True")
@@ -14,7 +17,8 @@ LOGITS = block(512 * MIB, Category.ACTIVATION, phase=Phase.FORWARD, call_site="t
 
 
 def advice(program: DeviceProgram, settings: AllocatorSettings = EXPANDABLE) -> tuple[Advice, ...]:
-    return advice_for(program, settings, HARDWARE, device=0)
+    memory = reserved_memory(program, settings, HARDWARE).get(0, ReservedMemory())
+    return advice_for(program, settings, HARDWARE, device=0, peak_bytes=memory.peak_bytes)
 
 
 def loop(*, reads: str = "", logits_bytes: int = 512 * MIB) -> DeviceProgram:
@@ -56,6 +60,24 @@ def test_expandable_segments_are_proposed_with_the_other_settings() -> None:
     assert "roundup_power2_divisions" in only.how
     assert only.peak_reserved_bytes < 600 * MIB
     assert not advice(growing)
+
+
+def test_several_together_where_none_is_enough_by_itself() -> None:
+    """The logits of two lines are kept."""
+    kept = [replace(LOGITS, call_site=site(f"train.py:{line}")) for line in (8, 9)]
+    sequence = [0, 1, 2, 3, ~0, ~1, 4, 5, ~2, ~3]
+    program = program_of(kept * 3, sequence, streams=(DeviceStream(device=0),), step_ends=(2, 6, 10))
+    now = reserved_memory(program, EXPANDABLE, HARDWARE)[0].peak_bytes
+    first, second, both = advice_for(program, EXPANDABLE, HARDWARE, device=0, peak_bytes=now, capacity_bytes=1100 * MIB)
+    assert not first.is_several
+    assert first.peak_reserved_bytes > 1100 * MIB
+    assert both.is_several
+    assert both.what == "1 and 2 together"
+    assert both.peak_reserved_bytes <= 1100 * MIB
+    assert not both.runs_out
+    assert second.runs_out
+    enough = advice_for(program, EXPANDABLE, HARDWARE, device=0, peak_bytes=now, capacity_bytes=first.peak_reserved_bytes)
+    assert not any(each.is_several for each in enough)
 
 
 def test_a_program_without_allocations_gets_none() -> None:

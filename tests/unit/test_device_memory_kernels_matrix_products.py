@@ -123,6 +123,7 @@ def test_instinct_sends_products_to_hipblaslt() -> None:
         "aten._int_mm.default(int8[32,16], int8[16,32])",
         "aten.add.Tensor(float32[8], float32[8])",
         "c10d.allreduce_.default([float32[8]])",
+        "other_library.mm.default(float32[8,4], float32[4,4])",
     ],
 )
 def test_what_calls_no_library_takes_nothing(text: str) -> None:

@@ -19,7 +19,7 @@ _RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
 
 def kernel_memory(operation: Operation, platform: Platform) -> KernelMemory:
     """What an operation takes on this platform. An operator that writes in place, or to `out`, takes what the one that returns takes."""
-    _, _, name = operation.name.partition(".")
+    namespace, _, name = operation.name.partition(".")
     operator = name.partition(".")[0]
     rule = _RULES.get(operator) or _RULES.get(operator.removesuffix("_"))
-    return NOTHING if rule is None else rule(operands_of(operation.arguments), platform)
+    return NOTHING if rule is None or namespace != "aten" else rule(operands_of(operation.arguments), platform)

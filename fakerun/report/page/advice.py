@@ -23,10 +23,10 @@ def advice_sections(device: DeviceMemory) -> Iterator[Section]:
     )
     yield Section(
         title="What would help",
-        remark=Prose(text="each change by itself, replayed with the allocator"),
+        remark=Prose(text="each change is replayed with the allocator"),
         blocks=(
             Table(columns=columns, rows=tuple(_row(number, each) for number, each in enumerate(device.advice, 1))),
-            *(Prose(text=f"{number}: {each.advice.how}") for number, each in enumerate(device.advice, 1)),
+            *(Prose(text=f"{number}: {each.advice.how}") for number, each in enumerate(device.advice, 1) if not each.advice.is_several),
         ),
         level=2,
     )
@@ -35,4 +35,4 @@ def advice_sections(device: DeviceMemory) -> Iterator[Section]:
 def _row(number: int, report: AdviceReport) -> Row:
     advice = report.advice
     amounts = (format_bytes(advice.saved_bytes), format_bytes(advice.peak_reserved_bytes))
-    return Row(cells=(str(number), advice.what, *amounts, _VERDICTS[report.fit.verdict]))
+    return Row(cells=("" if advice.is_several else str(number), advice.what, *amounts, _VERDICTS[report.fit.verdict]))

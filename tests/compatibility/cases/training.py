@@ -35,7 +35,6 @@ CASES = (
         program="training/evaluation",
         world_size=2,
         operations={**_DDP_BEGINS, "all_reduce": 8, "barrier": 2},
-        findings=frozenset({"assumed-routing", "unknown-value"}),
     ),
     Case(
         program="training/flex_attention",

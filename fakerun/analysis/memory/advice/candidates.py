@@ -1,6 +1,6 @@
 """What would lower the peak of reserved memory most: each change is replayed with the allocator, and those that help are ranked."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fakerun.allocator.settings import AllocatorSettings
@@ -15,6 +15,7 @@ from fakerun.analysis.memory.breakdown import module_pattern
 from fakerun.analysis.memory.reserved import reserved_memory, runs_out
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import DeviceProgram
+from fakerun.units import join_words
 
 LEAST_SAVED_BYTES = 64 * 1024**2
 LEAST_SAVED_SHARE = 0.01
@@ -29,7 +30,8 @@ _WORTH_BESIDE_THE_BEST = 1.5
 class Advice:
     """One change, and the peak of what the device's allocator would reserve with it: `peak_reserved_bytes`, less by `saved_bytes`.
 
-    `runs_out` is whether the allocator would still fail on the device, having given back all that it caches.
+    `runs_out` is whether the allocator would still fail on the device, having given back all that it caches. `is_several` if it is several
+    of the others.
     """
 
     what: str
@@ -37,6 +39,7 @@ class Advice:
     saved_bytes: int
     peak_reserved_bytes: int
     runs_out: bool = False
+    is_several: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class _Candidate:
     program: DeviceProgram
     settings: AllocatorSettings
     is_checkpointing: bool = False
+    is_several: bool = False
 
 
 def advice_for(
@@ -54,33 +58,60 @@ def advice_for(
     hardware: Accelerator,
     *,
     device: int,
+    peak_bytes: int,
     variables: Mapping[str, str] | None = None,
     capacity_bytes: int | None = None,
 ) -> tuple[Advice, ...]:
-    """What lowers the peak on the device with this ordinal, most first; empty if nothing does by enough. Takes about ten replays.
+    """What lowers the peak on the device with this ordinal, most first; empty if nothing does by enough. Takes about eight replays.
 
-    `variables` are those of the rank's environment; `capacity_bytes` is what the device has for the allocator, all that is usable if None.
+    If none is enough by itself, the last is several of them together, by their numbers from 1.
+
+    `peak_bytes` is what is reserved there at the peak now; `variables` are those of the rank's environment; `capacity_bytes` is what the
+    device has for the allocator, all that is usable if None.
     """
     capacity = hardware.usable_bytes if capacity_bytes is None else capacity_bytes
+    least = max(LEAST_SAVED_BYTES, LEAST_SAVED_SHARE * peak_bytes)
 
-    def peak_bytes(changed: DeviceProgram, changed_settings: AllocatorSettings) -> int:
-        memory = reserved_memory(changed, changed_settings, hardware, variables=variables).get(device)
+    def peak_with(candidate: _Candidate) -> int:
+        memory = reserved_memory(candidate.program, candidate.settings, hardware, variables=variables).get(device)
         return 0 if memory is None else memory.peak_bytes
 
-    now = peak_bytes(program, settings)
-    least = max(LEAST_SAVED_BYTES, LEAST_SAVED_SHARE * now)
-    peaks = [(candidate, peak_bytes(candidate.program, candidate.settings)) for candidate in _candidates(program, settings, device)]
-    helpful = [(candidate, peak) for candidate, peak in peaks if now - peak >= least]
-    return tuple(
-        Advice(
+    def advice(candidate: _Candidate, peak: int) -> Advice:
+        fails = peak > capacity and runs_out(candidate.program, candidate.settings, hardware, capacity, variables or {})
+        return Advice(
             what=candidate.what,
             how=candidate.how,
-            saved_bytes=now - peak,
+            saved_bytes=peak_bytes - peak,
             peak_reserved_bytes=peak,
-            runs_out=peak > capacity and runs_out(candidate.program, candidate.settings, hardware, capacity, variables or {}),
+            runs_out=fails,
+            is_several=candidate.is_several,
         )
-        for candidate, peak in sorted(_selected(helpful), key=lambda each: (each[1], each[0].what))[:MOST_ADVICE]
-    )
+
+    peaks = [(candidate, peak_with(candidate)) for candidate in _candidates(program, settings, device)]
+    helpful = _selected([(candidate, peak) for candidate, peak in peaks if peak_bytes - peak >= least])
+    ranked = sorted(helpful, key=lambda each: (each[1], each[0].what))[:MOST_ADVICE]
+    together = _together(ranked, device, capacity, least, peak_with)
+    return tuple(advice(candidate, peak) for candidate, peak in (*ranked, *together))
+
+
+def _together(
+    ranked: Sequence[tuple[_Candidate, int]], device: int, capacity: int, least: float, peak_with: Callable[[_Candidate], int]
+) -> Iterator[tuple[_Candidate, int]]:
+    """If none is enough by itself: the best with as many others, in order, as it takes, each made to the program as changed."""
+    if not ranked:
+        return
+    changed, peak = ranked[0]
+    numbers = [1]
+    for number, (candidate, _) in enumerate(ranked[1:], 2):
+        if peak <= capacity:
+            break
+        further = next((each for each in _candidates(changed.program, changed.settings, device) if each.what == candidate.what), None)
+        lower = peak if further is None else peak_with(further)
+        if further is not None and peak - lower >= least:
+            changed, peak = further, lower
+            numbers.append(number)
+    if len(numbers) > 1:
+        yield replace(changed, what=f"{join_words([*map(str, numbers)])} together", how="make all of these changes", is_several=True), peak
 
 
 def _selected(helpful: Sequence[tuple[_Candidate, int]]) -> list[tuple[_Candidate, int]]:

@@ -19,6 +19,8 @@ from fakerun.records.device_program import DeviceProgram, Opcode
 from fakerun.records.memory import Category
 
 _MOST_PATTERNS = 3
+_LEAST_SHARE = 0.25
+"""Of the most that a pattern saves at the peak: what saves less is not worth a replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,9 @@ def checkpointed(lifetimes: Lifetimes, device: int) -> Iterator[tuple[str, Devic
     allocations = computing_allocations(lifetimes, device)
     patterns = {pattern: _checkpoints(lifetimes, visits_of(pattern, allocations)) for pattern in patterns_of(allocations)}
     scores = {pattern: _bytes_saved_at_peak(lifetimes, each) for pattern, each in patterns.items()}
+    most = max(scores.values(), default=0)
     for pattern in sorted(scores, key=lambda each: (-scores[each], each))[:_MOST_PATTERNS]:
-        if scores[pattern] > 0:
+        if scores[pattern] > 0 and scores[pattern] >= _LEAST_SHARE * most:
             yield pattern, _program(lifetimes, patterns[pattern], allocations)
 
 

@@ -14,6 +14,8 @@ from fakerun.records.device_program import DeviceProgram
 from fakerun.records.memory import Category, MemoryBlock
 
 _MOST_LINES = 2
+_LEAST_BYTES = 16 * 1024**2
+"""Smaller ones are not worth a replay."""
 _CATEGORIES = frozenset({Category.ACTIVATION, Category.TEMPORARY, Category.INPUT})
 
 
@@ -21,8 +23,9 @@ def deleted_at_end_of_step(lifetimes: Lifetimes, device: int) -> Iterator[tuple[
     """For the largest such tensors: what they are, and the program in which each of them is freed when its step ends."""
     alike: defaultdict[MemoryBlock, list[Allocation]] = defaultdict(list)
     for allocation in lifetimes.allocations:
-        if allocation.block.category in _CATEGORIES and allocation.block.device == device:
-            alike[allocation.block].append(allocation)
+        block = allocation.block
+        if block.nbytes >= _LEAST_BYTES and block.category in _CATEGORIES and block.device == device:
+            alike[block].append(allocation)
     kept = {block: found for block, each in alike.items() if (found := _kept(lifetimes, each))}
     for block in sorted(kept, key=lambda each: -each.nbytes)[:_MOST_LINES]:
         edit = ProgramEdit(lifetimes)
