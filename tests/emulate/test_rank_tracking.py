@@ -153,7 +153,7 @@ FORMS = {
     "__import__('numpy').int64(3) == rank": ["3 == rank", 0],
     "rank == __import__('numpy').int64(3)": ["3 == rank", 0],
     "rank in __import__('numpy').arange(3)": ["rank in [0, 1, 2]", 0],
-    "torch.empty(rank % 3 + 1).sum() * 0": ["(rank % 3) + 1", 1],
+    "torch.ones(rank % 3 + 1).sum() * 0": ["(rank % 3) + 1", 1],
     "torch.zeros((2, node)).numel()": ["node_rank", 2],
     "torch.ones(6).view(-1, node).shape[0]": ["node_rank", 2],
     "torch.ones(64, device='cuda')[:rank].numel()": ["rank", 21],
