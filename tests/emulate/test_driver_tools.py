@@ -122,7 +122,8 @@ def test_nvidia_smi_answers(simulation: Simulation, command: str) -> None:
 
 
 def test_nvidia_smi_by_way_of_os(simulation: Simulation, capfd: pytest.CaptureFixture[str]) -> None:
-    assert os.popen("nvidia-smi -L").read() == LIST
+    with os.popen("nvidia-smi -L") as pipe:
+        assert pipe.read() == LIST
     assert os.system("nvidia-smi -L") == 0
     assert capfd.readouterr().out == LIST
 
