@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from fakerun.allocator.blocks import Block, BlockPool
-from fakerun.allocator.device_memory import DeviceMemory
+from fakerun.allocator.device import DeviceMemory
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError, OutOfMemoryFigures
 from fakerun.allocator.pending_frees import PendingFrees
 from fakerun.allocator.private_pools import DEFAULT_POOL, Applies, MemoryPools

@@ -6,7 +6,7 @@ c10/cuda/CUDACachingAllocator.cpp.
 
 from fakerun.allocator.action import Action, SegmentWatcher
 from fakerun.allocator.blocks import Block, BlockPool
-from fakerun.allocator.device_memory import DeviceMemory
+from fakerun.allocator.device import DeviceMemory
 from fakerun.allocator.sizes import SMALL_SEGMENT_BYTES
 from fakerun.allocator.statistics import Statistics
 

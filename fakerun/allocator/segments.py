@@ -8,7 +8,7 @@ from bisect import bisect_left
 
 from fakerun.allocator.action import Action, SegmentWatcher
 from fakerun.allocator.blocks import Block, BlockPool
-from fakerun.allocator.device_memory import DeviceMemory
+from fakerun.allocator.device import DeviceMemory
 from fakerun.allocator.expandable_segments import ExpandableSegments
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
 from fakerun.allocator.private_pools import MemoryPool

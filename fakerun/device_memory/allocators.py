@@ -9,6 +9,7 @@ from fakerun.allocator.settings import AllocatorSettings
 from fakerun.device_memory.kernels.kernel_memory import KernelMemory, Platform
 from fakerun.device_memory.kernels.registry import kernel_memory
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.outside_memory import context_range
 from fakerun.records.collective import Phase
 from fakerun.records.device_program import FRACTION_UNIT, DeviceStream, Opcode, Operation
 
@@ -19,8 +20,8 @@ _PHASES = tuple(Phase)
 
 
 def allocator_capacity_bytes(hardware: Accelerator) -> int:
-    """What a device can give its caching allocator."""
-    return hardware.usable_bytes
+    """What a device can give its caching allocator, beside the least that the context of the process takes."""
+    return max(hardware.usable_bytes - context_range(hardware).low_bytes, 0)
 
 
 class DeviceAllocators:

@@ -2,8 +2,7 @@
 
 from enum import StrEnum
 
-from fakerun.errors import UsageError
-from fakerun.spelling import did_you_mean
+from fakerun.job.choice import choice_named
 
 
 class Launcher(StrEnum):
@@ -36,7 +35,4 @@ def launcher_named(name: str) -> Launcher:
     Raises:
         UsageError: the name is unknown.
     """
-    known = [launcher.value for launcher in Launcher]
-    if name not in known:
-        raise UsageError(f"unknown launcher {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
-    return Launcher(name)
+    return choice_named(Launcher, "launcher", name)

@@ -2,8 +2,7 @@
 
 from enum import StrEnum
 
-from fakerun.errors import UsageError
-from fakerun.spelling import did_you_mean
+from fakerun.job.choice import choice_named
 
 
 class OutOfMemory(StrEnum):
@@ -25,7 +24,4 @@ def out_of_memory_named(name: str) -> OutOfMemory:
     Raises:
         UsageError: the name is unknown.
     """
-    known = [each.value for each in OutOfMemory]
-    if name not in known:
-        raise UsageError(f"unknown oom {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
-    return OutOfMemory(name)
+    return choice_named(OutOfMemory, "oom", name)

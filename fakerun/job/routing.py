@@ -2,8 +2,7 @@
 
 from enum import StrEnum
 
-from fakerun.errors import UsageError
-from fakerun.spelling import did_you_mean
+from fakerun.job.choice import choice_named
 
 
 class Routing(StrEnum):
@@ -25,7 +24,4 @@ def routing_named(name: str) -> Routing:
     Raises:
         UsageError: the name is unknown.
     """
-    known = [routing.value for routing in Routing]
-    if name not in known:
-        raise UsageError(f"unknown routing {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
-    return Routing(name)
+    return choice_named(Routing, "routing", name)

@@ -10,9 +10,9 @@ from fakerun.analysis.gate import Gate, memory_limit_findings, without_ignored
 from fakerun.analysis.links import NodeOfRank
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.description import describe_call, describe_group
+from fakerun.analysis.memory.allocator_settings import allocator_findings
 from fakerun.analysis.memory.devices import Devices, devices_of_ranks
 from fakerun.analysis.memory.fit import fit_findings
-from fakerun.analysis.memory.need import allocator_findings
 from fakerun.analysis.memory.other_ranks_gpu import other_ranks_gpu_findings
 from fakerun.analysis.other_launcher import other_launcher_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.memory.advice import advice_for
+from fakerun.analysis.memory.allocator_settings import allocator_settings
 from fakerun.analysis.memory.fit import Verdict, need_fit
-from fakerun.analysis.memory.need import DeviceNeed, allocator_settings
+from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.job.spec import JobSpec
 from fakerun.records.run import RankRecord
 from fakerun.report.model import AdviceReport
@@ -31,7 +32,7 @@ def advice_on(job: JobSpec, record: RankRecord, ordinal: int, need: DeviceNeed) 
         device=ordinal,
         peak_bytes=need.reserved.peak_bytes,
         variables=record.memory_variables,
-        capacity_bytes=max(job.hardware.usable_bytes - need.outside_low_bytes, 0),
+        capacity_bytes=need.left_bytes(job.hardware),
     )
     return tuple(
         AdviceReport(

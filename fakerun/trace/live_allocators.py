@@ -103,8 +103,10 @@ class LiveAllocators:
         return self._allocator(device).statistics()
 
     def memory_info(self, device: int) -> tuple[int, int]:
+        """A device that the rank has not used has no context of it."""
+        total = self._hardware.usable_bytes
         given_bytes = self._allocator(device).device.given_bytes
-        return max(0, allocator_capacity_bytes(self._hardware) - given_bytes), self._hardware.usable_bytes
+        return max(0, (allocator_capacity_bytes(self._hardware) if device in self._devices else total) - given_bytes), total
 
     def reset_peak(self, device: int) -> None:
         self._allocator(device).reset_peak()

@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.settings import AllocatorSettings
+from fakerun.hardware.catalogue import hardware_named
+from fakerun.hardware.outside_memory import context_range
 from fakerun.job.out_of_memory import OutOfMemory
 from fakerun.rank.simulation import Simulation
 from fakerun.records.device_program import Opcode
@@ -25,7 +27,10 @@ MIB = 2**20
 GIB = 2**30
 WORKSPACE_BYTES = 32 * MIB
 """Of cuBLAS on an H100."""
-SMALL_CARD = "h100-80gb,memory=1GiB"
+CONTEXT_BYTES = context_range(hardware_named("h100-80gb")).low_bytes
+TOTAL_BYTES = GIB + CONTEXT_BYTES
+SMALL_CARD = f"h100-80gb,memory={TOTAL_BYTES / 1024}KiB"
+"""With 1 GiB for the allocator."""
 
 
 def tensor(nbytes: int) -> torch.Tensor:
@@ -162,7 +167,7 @@ def test_each_device_has_an_allocator(simulation: Simulation) -> None:
 def test_free_memory_is_what_is_not_reserved(simulation: Simulation) -> None:
     kept = tensor(3 * MIB)
     total = torch.cuda.get_device_properties(0).total_memory
-    assert torch.cuda.mem_get_info() == torch.cuda.mem_get_info("cuda") == (total - 20 * MIB, total)
+    assert torch.cuda.mem_get_info() == torch.cuda.mem_get_info("cuda") == (total - CONTEXT_BYTES - 20 * MIB, total)
     assert torch.accelerator.memory_reserved() == 20 * MIB
     assert kept.is_cuda
 
@@ -314,8 +319,8 @@ def test_an_allocation_without_memory_fails(simulate: Simulate) -> None:
     with pytest.raises(torch.OutOfMemoryError) as caught:
         tensor(500 * MIB)
     assert str(caught.value).startswith(
-        "CUDA out of memory. Tried to allocate 500.00 MiB. GPU 0 has a total capacity of 1024.00 MiB of which 324.00 MiB is free. "
-        "Including non-PyTorch memory, this process has 700.00 MiB memory in use. Of the allocated memory 700.00 MiB is allocated by "
+        "CUDA out of memory. Tried to allocate 500.00 MiB. GPU 0 has a total capacity of 1.37 GiB of which 324.00 MiB is free. "
+        "Including non-PyTorch memory, this process has 1.06 GiB memory in use. Of the allocated memory 700.00 MiB is allocated by "
         "PyTorch, and 0 bytes is reserved by PyTorch but unallocated."
     )
     assert torch.cuda.memory_allocated() == kept.nbytes
@@ -366,7 +371,7 @@ def test_a_storage_that_cannot_grow_keeps_its_size(simulate: Simulate) -> None:
 
 def test_memory_runs_out_at_the_fraction(simulate: Simulate) -> None:
     simulate(hardware=SMALL_CARD, oom=OutOfMemory.RAISE)
-    torch.cuda.set_per_process_memory_fraction(0.5)
+    torch.cuda.set_per_process_memory_fraction(0.5 * GIB / TOTAL_BYTES)
     with pytest.raises(torch.OutOfMemoryError, match=r"512\.00 MiB allowed; Of the allocated memory 0 bytes"):
         tensor(600 * MIB)
 
@@ -397,14 +402,14 @@ def test_observers_are_told_when_memory_runs_out(simulate: Simulate) -> None:
     attach(lambda *figures: told.append(figures))
     with pytest.raises(torch.OutOfMemoryError):
         tensor(2 * GIB)
-    assert told == [(0, 2 * GIB, GIB, GIB)]
+    assert told == [(0, 2 * GIB, TOTAL_BYTES, GIB)]
 
 
 def test_the_same_program_goes_on_where_allocations_do_not_fail(simulate: Simulate) -> None:
     simulate(hardware=SMALL_CARD)
     kept = tensor(2 * GIB)
     assert torch.cuda.memory_reserved() == kept.nbytes
-    assert torch.cuda.mem_get_info() == (0, GIB)
+    assert torch.cuda.mem_get_info() == (0, TOTAL_BYTES)
 
 
 def test_a_failed_result_is_freed_with_its_error(simulate: Simulate) -> None:

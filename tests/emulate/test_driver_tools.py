@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from fakerun.errors import EmulationGapError
+from fakerun.hardware.catalogue import hardware_named
+from fakerun.hardware.outside_memory import context_range
 from fakerun.hardware.request import parse_hardware
 from fakerun.rank.simulation import Simulation
 from tests.in_process import Simulate
 
 GIB = 2**30
+CONTEXT_BYTES = context_range(hardware_named("h100-80gb")).low_bytes
 TOTAL = parse_hardware("h100-80gb").usable_bytes
 
 
@@ -51,7 +54,7 @@ def test_nvml_counts_and_names_the_devices_of_the_node(simulate: Simulate) -> No
 def test_nvml_counts_the_memory_of_this_rank(simulation: Simulation) -> None:
     kept = torch.empty(GIB, dtype=torch.uint8, device="cuda:1")
     memory = Memory()
-    for index, used in ((0, 0), (1, kept.nbytes)):
+    for index, used in ((0, 0), (1, CONTEXT_BYTES + kept.nbytes)):
         library().nvmlDeviceGetMemoryInfo(handle_of(index), ctypes.byref(memory))
         assert (memory.total, memory.free, memory.used) == (TOTAL, TOTAL - used, used)
     assert noted(simulation) == ["NVML's nvmlDeviceGetMemoryInfo (`pynvml`)"]
@@ -74,7 +77,8 @@ def test_pynvml(simulate: Simulate) -> None:
     handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
     kept = torch.empty(GIB, dtype=torch.uint8, device="cuda:0")
     assert (pynvml.nvmlDeviceGetCount(), pynvml.nvmlDeviceGetName(handle)) == (4, "NVIDIA H100 80GB HBM3")
-    assert pynvml.nvmlDeviceGetMemoryInfo(handle).used == pynvml.nvmlDeviceGetMemoryInfo(handle, pynvml.nvmlMemory_v2).used == kept.nbytes
+    used = kept.nbytes + CONTEXT_BYTES
+    assert pynvml.nvmlDeviceGetMemoryInfo(handle).used == pynvml.nvmlDeviceGetMemoryInfo(handle, pynvml.nvmlMemory_v2).used == used
     assert pynvml.nvmlDeviceGetUtilizationRates(handle).gpu == torch.cuda.device_memory_used() == 1
     assert pynvml.nvmlDeviceGetComputeRunningProcesses(handle) == []
     pynvml.nvmlShutdown()
@@ -107,7 +111,7 @@ SMI: dict[str, str] = {
         "index, name, memory.total [MiB]\n0, NVIDIA H100 80GB HBM3, 81039 MiB\n1, NVIDIA H100 80GB HBM3, 81039 MiB\n"
     ),
     "nvidia-smi --query-gpu=count,compute_cap --format csv,noheader --id=0": "2, 9.0\n",
-    "nvidia-smi --query-gpu=memory.used,memory.free --format=csv,noheader,nounits": "1024, 80015\n0, 81039\n",
+    "nvidia-smi --query-gpu=memory.used,memory.free --format=csv,noheader,nounits": "1407, 79632\n0, 81039\n",
     "nvidia-smi --query-gpu=power.draw --format=csv,noheader -i 0": "1 W\n",
 }
 

@@ -54,3 +54,14 @@ def test_the_replay_is_that_of_reserved_memory() -> None:
     reserved = reserved_memory(record.program, AllocatorSettings(), H100)[0]
     segments = [entry.nbytes for entry in history.entries if entry.action == "segment_alloc"]
     assert sum(segments) == reserved.peak_bytes == sum(segment.nbytes for segment in history.segments)
+
+
+def test_what_follows_the_last_step_frees_its_own_blocks_after_repetitions() -> None:
+    """A parameter from before the steps: after each repetition it is older by as many blocks as a step allocates."""
+    parameter, batch = block(96 * MIB), block(32 * MIB)
+    steps = program([parameter, batch, batch, batch], [0, 1, ~1, 2, ~2, 3, ~3, ~0], [3, 5, 7])
+    record = RankRecord(rank=0, devices=(0,), program=steps)
+    for repetitions in (0, 3):
+        (history,) = memory_histories(job(), record, repetitions=repetitions).values()
+        assert history.entries[-1].nbytes == parameter.nbytes
+        assert history.requests == {}

@@ -70,11 +70,11 @@ def test_what_follows_the_last_step_frees_its_own_blocks_after_repetitions() -> 
 
 
 def test_what_reserves_more_when_it_is_repeated_is_told() -> None:
-    """Blocks of 30 and 20 MiB change places: free ranges of both sizes are there only from the third step on."""
-    sizes = [30, 20, 20, 30, 30, 20]
-    memory = only(program([block(size * MIB) for size in sizes], [0, 1, ~0, 2, ~1, 3, ~2, 4, ~3, 5], [2, 6, 10]))
-    assert memory.repeated_step_peak_bytes
-    assert memory.has_settled
+    """When each block is freed differs from step to step, so that the first repetition of the last one still reserves more."""
+    sizes = 2 * [40 * MIB, 12 * MIB, 20 * MIB]
+    memory = only(program(map(block, sizes), [0, 1, 2, 3, 4, ~1, ~0, 5, ~2], [3, 9]))
+    assert (memory.per_step_peak_bytes, memory.repeated_step_peak_bytes) == ((72 * MIB, 124 * MIB), (164 * MIB, 164 * MIB))
+    assert (memory.peak_bytes, memory.peak_step, memory.has_settled) == (164 * MIB, 2, True)
 
 
 def test_a_last_step_that_cannot_follow_itself_is_not_repeated() -> None:

@@ -37,6 +37,11 @@ class Verdict(StrEnum):
     TIGHT = "tight"
     DOES_NOT_FIT = "does-not-fit"
 
+    @property
+    def words(self) -> str:
+        """As a sentence has it: `does not fit`."""
+        return self.value.replace("-", " ")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:

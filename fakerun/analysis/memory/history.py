@@ -7,8 +7,8 @@ from typing import NamedTuple
 from fakerun.allocator.history import HistoryEntry
 from fakerun.allocator.settings import AllocatorSettings
 from fakerun.allocator.snapshot import SegmentRecord
-from fakerun.analysis.memory.need import allocator_settings
-from fakerun.analysis.memory.reserved import repeatable_last_step
+from fakerun.analysis.memory.allocator_settings import allocator_settings
+from fakerun.analysis.memory.repeated_step import InstructionNumbers, after_repetitions, repeatable_last_step
 from fakerun.device_memory.recording import RecordingAllocators
 from fakerun.job.spec import JobSpec
 from fakerun.records.collective import Phase
@@ -60,7 +60,7 @@ def memory_histories(job: JobSpec, record: RankRecord, *, repetitions: int = 0) 
     for _ in range(repetitions):
         replay.issue_each(last_step)
         replay.end_step()
-    replay.issue(program.order[starts[-1] :])
+    replay.issue_each(after_repetitions(program, repetitions))
     return replay.result()
 
 
@@ -89,7 +89,7 @@ class _Replay:
         """Issue the instructions with these numbers."""
         self.issue_each(map(self._instructions.__getitem__, numbers))
 
-    def issue_each(self, instructions: Iterable[tuple[Opcode, int, int]]) -> None:
+    def issue_each(self, instructions: Iterable[InstructionNumbers]) -> None:
         """Issue instructions in order."""
         allocators, program = self._allocators, self._program
         for opcode, operand, stream in instructions:

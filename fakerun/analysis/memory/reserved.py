@@ -4,26 +4,20 @@ A program has few steps, and what is reserved may grow in later ones: which free
 last step can be repeated, it is replayed until it needs no more than the time before.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from fakerun.allocator.blocks import BlockPool
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
 from fakerun.allocator.settings import AllocatorSettings
+from fakerun.analysis.memory.repeated_step import InstructionNumbers, after_repetitions, repeatable_last_step
 from fakerun.device_memory.allocators import DeviceAllocators
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import DeviceProgram, DeviceStream, Opcode
 
 MOST_REPETITIONS = 8
 """Of the last step. Programs of FSDP2, tensor parallelism and DDP needed one or two."""
-
-_NAMES_A_BLOCK = frozenset({Opcode.FREE, Opcode.RECORD_STREAM})
-"""Instructions whose operand is the number of blocks that were allocated after theirs."""
-
-_Numbers: TypeAlias = tuple[Opcode, int, int]
-"""An instruction: opcode, operand, stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,23 +83,8 @@ def reserved_memory(
             replay.end_step()
             repetitions += 1
             settled = not replay.grew_in_last_step()
-    replay.issue_each(_after_repetitions(program, repetitions))
+    replay.issue_each(after_repetitions(program, repetitions))
     return replay.result(has_settled=settled)
-
-
-def _after_repetitions(program: DeviceProgram, repetitions: int) -> Iterator[_Numbers]:
-    """What follows the last step. Blocks are named by how many were allocated since: what is older than that step is older by as many."""
-    start, end = (0, 0, *program.step_ends)[-2:]
-    in_last_step = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[start:end]) if repetitions else 0
-    allocated = 0
-    for number in program.order[end:]:
-        instruction = program.instructions[number]
-        operand = instruction.operand
-        if instruction.opcode is Opcode.ALLOCATE:
-            allocated += 1
-        elif instruction.opcode in _NAMES_A_BLOCK and operand >= allocated + in_last_step:
-            operand += repetitions * in_last_step
-        yield instruction.opcode, operand, instruction.stream
 
 
 def runs_out(
@@ -117,62 +96,6 @@ def runs_out(
     except AllocatorOutOfMemoryError:
         return True
     return False
-
-
-def repeatable_last_step(program: DeviceProgram) -> Sequence[_Numbers] | None:
-    """The instructions of the last step, so that they can follow it: what it frees of the step before is what it leaves itself.
-
-    None if it cannot follow itself: if it does not leave as many blocks of each kind as it frees of earlier ones, or there is no step
-    before it. Of each kind the first that is left is taken for the first that was freed.
-    """
-    if len(program.step_ends) < 2:
-        return None
-    start, end = program.step_ends[-2:]
-    kinds = [program.instructions[number].operand for number in program.order[:end] if _is(program, number, Opcode.ALLOCATE)]
-    before = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[:start])
-    count = before
-    left = dict.fromkeys(range(before, len(kinds)))
-    freed: dict[int, int] = {}
-    found: list[_Numbers] = []
-    for place, number in enumerate(program.order[start:end]):
-        instruction = program.instructions[number]
-        found.append((instruction.opcode, instruction.operand, instruction.stream))
-        block = count - 1 - instruction.operand
-        if instruction.opcode is Opcode.ALLOCATE:
-            count += 1
-        elif instruction.opcode is Opcode.FREE and block >= before:
-            del left[block]
-        elif instruction.opcode is Opcode.FREE:
-            freed[block] = place
-        elif instruction.opcode is Opcode.RECORD_STREAM and block < before:
-            return None
-    successors = _paired(program, kinds, sorted(freed), left)
-    if successors is None:
-        return None
-    for block, place in freed.items():
-        opcode, age, stream = found[place]
-        found[place] = (opcode, age + (len(kinds) - before) + block - successors[block], stream)
-    return found
-
-
-def _is(program: DeviceProgram, number: int, opcode: Opcode) -> bool:
-    return program.instructions[number].opcode is opcode
-
-
-def _paired(program: DeviceProgram, kinds: Sequence[int], freed: Iterable[int], left: Iterable[int]) -> dict[int, int] | None:
-    """For each block that is freed the one that is left in its place, with the same size on the same stream; None if there is none."""
-
-    def by_size(blocks: Iterable[int]) -> dict[tuple[int, int], list[int]]:
-        found: dict[tuple[int, int], list[int]] = {}
-        for block in blocks:
-            kind = program.blocks[kinds[block]]
-            found.setdefault((kind.requested_bytes, kind.stream), []).append(block)
-        return found
-
-    freed_by_size, left_by_size = by_size(freed), by_size(left)
-    if {size: len(blocks) for size, blocks in freed_by_size.items()} != {size: len(blocks) for size, blocks in left_by_size.items()}:
-        return None
-    return {block: other for size, blocks in freed_by_size.items() for block, other in zip(blocks, left_by_size[size], strict=True)}
 
 
 class _Replay:
@@ -208,7 +131,7 @@ class _Replay:
         """Issue the instructions with these numbers."""
         self.issue_each(map(self._instructions.__getitem__, numbers))
 
-    def issue_each(self, instructions: Iterable[_Numbers]) -> None:
+    def issue_each(self, instructions: Iterable[InstructionNumbers]) -> None:
         """Issue instructions in order."""
         blocks, allocators, peaks = self._blocks, self._allocators, self._peaks
         for opcode, operand, stream in instructions:

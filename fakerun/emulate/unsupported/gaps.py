@@ -136,7 +136,7 @@ FUSED_COMMUNICATION = Gap(
     workaround="Disable async tensor parallelism to record the collectives at the script's own lines: they move the same bytes.",
     shown="The collective and the product run one after the other, and the collective is recorded.",
 )
-_ONE_RANK = "what the other ranks and the CUDA context take of it is not simulated"
+_ONE_RANK = "what the other ranks take of it is not simulated"
 NVML_FUNCTION = Gap(
     name="A function of NVML (`libnvidia-ml.so`, which pynvml loads) other than those for the number, the names and the memory of devices",
     reason="it asks the driver",
@@ -145,7 +145,7 @@ NVML_MEMORY = Gap(
     name="NVML's nvmlDeviceGetMemoryInfo (`pynvml`)",
     reason=_ONE_RANK,
     workaround=_LOG_SOMETHING_ELSE,
-    shown="It counts what this rank has reserved.",
+    shown="It counts what this rank has reserved, and the least that its CUDA context takes.",
 )
 NVML_SENSOR = Gap(name="A sensor that NVML reads (`pynvml`)", reason=_SENSOR, workaround=_LOG_SOMETHING_ELSE, shown="It gives 1.")
 NVML_PROCESSES = Gap(
@@ -160,7 +160,7 @@ NVIDIA_SMI_FIGURES = Gap(
     name="The memory in use and the sensors that `nvidia-smi` shows",
     reason="it asks the driver about all processes",
     workaround=_LOG_SOMETHING_ELSE,
-    shown="Memory is what this rank has reserved, and sensors give 1.",
+    shown="Memory is what this rank has reserved, with the least of its CUDA context, and sensors give 1.",
 )
 PROCESS_AS_RANK = Gap(
     name="`multiprocessing.Process` or `os.fork`, where the child process initialises torch.distributed",

@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator
 
-from fakerun.analysis.memory.fit import Verdict
 from fakerun.report.model import AdviceReport, DeviceMemory
 from fakerun.report.page.blocks import Clip, Column, Prose, Row, Section, Table
 from fakerun.units import format_bytes
-
-_VERDICTS = {Verdict.FITS: "fits", Verdict.TIGHT: "tight", Verdict.DOES_NOT_FIT: "does not fit"}
 
 
 def advice_sections(device: DeviceMemory) -> Iterator[Section]:
@@ -35,4 +32,4 @@ def advice_sections(device: DeviceMemory) -> Iterator[Section]:
 def _row(number: int, report: AdviceReport) -> Row:
     advice = report.advice
     amounts = (format_bytes(advice.saved_bytes), format_bytes(advice.peak_reserved_bytes))
-    return Row(cells=("" if advice.is_several else str(number), advice.what, *amounts, _VERDICTS[report.fit.verdict]))
+    return Row(cells=("" if advice.is_several else str(number), advice.what, *amounts, report.fit.verdict.words))

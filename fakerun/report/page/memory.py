@@ -175,7 +175,7 @@ def _pools(memory: ReservedMemory) -> Iterator[Section]:
     )
     rows = [_pool_row(_pool_name(pool), [pool], pool.largest_free_bytes) for pool in shown]
     if rest:
-        rows.append(_pool_row(f"{len(rest)} smaller pools", rest, max(pool.largest_free_bytes for pool in rest)))
+        rows.append(_pool_row(f"{len(rest)} smaller pool{'s' * (len(rest) > 1)}", rest, max(pool.largest_free_bytes for pool in rest)))
     yield Section(
         title="Reserved at the peak",
         remark=Prose(text="a pool serves one stream; what is free in it serves no other"),

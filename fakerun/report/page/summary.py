@@ -38,7 +38,7 @@ def _peak(report: Report) -> str:
         return "no device memory"
     fit = min((device.fit for device in report.devices), key=lambda fit: (fit.headroom_bytes, -fit.peak_bytes))
     is_known = not fit.fits or not (report.failures or report.blocked)
-    verdict = f" ({fit.verdict.replace('-', ' ')})" if is_known else ""
+    verdict = f" ({fit.verdict.words})" if is_known else ""
     return f"peak {format_bytes(fit.peak_bytes)} reserved of {format_bytes(fit.usable_bytes)}{verdict}"
 
 

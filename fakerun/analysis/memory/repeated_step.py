@@ -1,0 +1,83 @@
+"""The last step of a device program as one that can follow itself, so that a replay can go on for longer than was simulated."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+from fakerun.records.device_program import DeviceProgram, Opcode
+
+InstructionNumbers: TypeAlias = tuple[Opcode, int, int]
+"""An instruction: opcode, operand, stream."""
+
+_NAMES_A_BLOCK = frozenset({Opcode.FREE, Opcode.RECORD_STREAM})
+"""Instructions whose operand is the number of blocks that were allocated after theirs."""
+
+
+def repeatable_last_step(program: DeviceProgram) -> Sequence[InstructionNumbers] | None:
+    """The instructions of the last step, so that they can follow it: what it frees of the step before is what it leaves itself.
+
+    None if it cannot follow itself: if it does not leave as many blocks of each kind as it frees of earlier ones, or there is no step
+    before it. Of each kind the first that is left is taken for the first that was freed.
+    """
+    if len(program.step_ends) < 2:
+        return None
+    start, end = program.step_ends[-2:]
+    kinds = [program.instructions[number].operand for number in program.order[:end] if _is(program, number, Opcode.ALLOCATE)]
+    before = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[:start])
+    count = before
+    left = dict.fromkeys(range(before, len(kinds)))
+    freed: dict[int, int] = {}
+    found: list[InstructionNumbers] = []
+    for place, number in enumerate(program.order[start:end]):
+        instruction = program.instructions[number]
+        found.append((instruction.opcode, instruction.operand, instruction.stream))
+        block = count - 1 - instruction.operand
+        if instruction.opcode is Opcode.ALLOCATE:
+            count += 1
+        elif instruction.opcode is Opcode.FREE and block >= before:
+            del left[block]
+        elif instruction.opcode is Opcode.FREE:
+            freed[block] = place
+        elif instruction.opcode is Opcode.RECORD_STREAM and block < before:
+            return None
+    successors = _paired(program, kinds, sorted(freed), left)
+    if successors is None:
+        return None
+    for block, place in freed.items():
+        opcode, age, stream = found[place]
+        found[place] = (opcode, age + (len(kinds) - before) + block - successors[block], stream)
+    return found
+
+
+def _is(program: DeviceProgram, number: int, opcode: Opcode) -> bool:
+    return program.instructions[number].opcode is opcode
+
+
+def _paired(program: DeviceProgram, kinds: Sequence[int], freed: Iterable[int], left: Iterable[int]) -> dict[int, int] | None:
+    """For each block that is freed the one that is left in its place, with the same size on the same stream; None if there is none."""
+
+    def by_size(blocks: Iterable[int]) -> dict[tuple[int, int], list[int]]:
+        found: dict[tuple[int, int], list[int]] = {}
+        for block in blocks:
+            kind = program.blocks[kinds[block]]
+            found.setdefault((kind.requested_bytes, kind.stream), []).append(block)
+        return found
+
+    freed_by_size, left_by_size = by_size(freed), by_size(left)
+    if {size: len(blocks) for size, blocks in freed_by_size.items()} != {size: len(blocks) for size, blocks in left_by_size.items()}:
+        return None
+    return {block: other for size, blocks in freed_by_size.items() for block, other in zip(blocks, left_by_size[size], strict=True)}
+
+
+def after_repetitions(program: DeviceProgram, repetitions: int) -> Iterator[InstructionNumbers]:
+    """What follows the last step. Blocks are named by how many were allocated since: what is older than that step is older by as many."""
+    start, end = (0, 0, *program.step_ends)[-2:]
+    in_last_step = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[start:end]) if repetitions else 0
+    allocated = 0
+    for number in program.order[end:]:
+        instruction = program.instructions[number]
+        operand = instruction.operand
+        if instruction.opcode is Opcode.ALLOCATE:
+            allocated += 1
+        elif instruction.opcode in _NAMES_A_BLOCK and operand >= allocated + in_last_step:
+            operand += repetitions * in_last_step
+        yield instruction.opcode, operand, instruction.stream
