@@ -136,7 +136,7 @@ def join_group(program: Program) -> None:
         if program.backend == "fake":
             join("fake", rank=program.rank, world_size=program.world_size)
         else:
-            join(program.backend, store=dist.distributed_c10d.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+            join(program.backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
 
     def new_fake_group(*args: Any, **others: Any) -> Any:
         return new_group(*args, **{**others, "backend": program.backend})
