@@ -55,8 +55,8 @@ def differences(measured: dict[str, Any], predicted: dict[str, Any]) -> Iterator
             which, entry = ("measured", measured) if "error" in measured else ("predicted", predicted)
             yield Difference(kind="error", where="", text=f"only {which} fails: {entry['error'][:300]}")
         return
-    for number, (real, ours) in enumerate(zip_longest(runs_of(measured), runs_of(predicted), fillvalue=[]), 1):
-        for phase in zip_longest(real, ours):
+    for number, (real, ours) in enumerate(zip_longest(runs_of(measured), runs_of(predicted)), 1):
+        for phase in zip_longest(real or [], ours or []):
             yield from _of_phase(*phase, number)
 
 
