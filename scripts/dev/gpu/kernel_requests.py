@@ -28,9 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kernel_calls.call import Call
-from kernel_calls.table import SECTIONS
-from kernel_calls.trace import Marks, events_of
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from dev.gpu.kernel_calls.call import Call
+from dev.gpu.kernel_calls.table import SECTIONS
+from dev.gpu.kernel_calls.trace import Marks, events_of
 
 RUNS = 3
 CALLS_OF_A_TRACE = 20
@@ -44,6 +47,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="where the requests are written (gzipped JSON)")
     parser.add_argument("--seconds", type=float, default=90.0, help="stop before the next call after so long")
     parser.add_argument("--sections", type=lambda text: text.split(","), default=list(SECTIONS), help=", ".join(SECTIONS))
+    parser.add_argument("--gib", type=float, help="the most memory that the allocator reserves; by default all of the device")
     parser.add_argument("--resume", action="store_true", help="keep what the file has, and go on behind its last call")
     args = parser.parse_args(argv)
     if unknown := set(args.sections) - set(SECTIONS):
@@ -222,6 +226,7 @@ def _measured(measurement: Measurement, call: Call, entry: dict[str, Any]) -> bo
 def _start_again(args: argparse.Namespace, passed_s: float) -> None:
     """In a new process image: after some errors of CUDA nothing of this one can use the device."""
     options = ["--out", str(args.out), "--sections", ",".join(args.sections), "--resume"]
+    options += ["--gib", str(args.gib)] if args.gib else []
     os.execv(sys.executable, [sys.executable, __file__, *options, "--seconds", str(max(args.seconds - passed_s, 1.0))])
 
 
@@ -257,6 +262,8 @@ def save(path: Path, data: dict[str, Any]) -> None:
 def main() -> None:
     args = parse_args()
     torch.manual_seed(0)
+    if args.gib:
+        torch.cuda.set_per_process_memory_fraction(args.gib * 2**30 / torch.cuda.get_device_properties(0).total_memory)
     data: dict[str, Any] = {**described(), "runs": RUNS, "calls": []}
     if args.resume and args.out.exists():
         with gzip.open(args.out, "rt") as file:

@@ -5,10 +5,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
+from dev.gpu.kernel_calls.call import Call, b, call, g, module, t
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
-
-from kernel_calls.call import Call, b, call, g, module, t
 
 HALF, BF16, F32 = torch.float16, torch.bfloat16, torch.float32
 BACKENDS = {

@@ -5,11 +5,10 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
+from dev.gpu.kernel_calls.call import Call, call, f, g, module, t
+from dev.gpu.kernel_calls.contexts import cudnn_benchmark, deterministic, without_cudnn
 from torch import nn
 from torch.nn import functional
-
-from kernel_calls.call import Call, call, f, g, module, t
-from kernel_calls.contexts import cudnn_benchmark, deterministic, without_cudnn
 
 HALF, BF16, F32 = torch.float16, torch.bfloat16, torch.float32
 

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from dev.gpu.kernel_calls.call import Call, b, call, f, g, i, t
+from dev.gpu.kernel_calls.contexts import deterministic
 from torch.nn import functional
-
-from kernel_calls.call import Call, b, call, f, g, i, t
-from kernel_calls.contexts import deterministic
 
 HALF, BF16, F32 = torch.float16, torch.bfloat16, torch.float32
 

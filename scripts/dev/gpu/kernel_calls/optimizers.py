@@ -5,8 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-
-from kernel_calls.call import Call, Made, call
+from dev.gpu.kernel_calls.call import Call, Made, call
 
 BF16, F32 = torch.bfloat16, torch.float32
 SHAPES = ((1024, 512), (512,), (33, 77), (1,), (4096, 768), (100_003,), (65_536,), (65_537,))

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from dev.gpu.kernel_calls.call import Call, b, call, f, g, i, module, t
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from kernel_calls.call import Call, b, call, f, g, i, module, t
 
 HALF, BF16, F32, F64, C64 = torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64
 

@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-
-from kernel_calls.call import Call, call, f, g, t
+from dev.gpu.kernel_calls.call import Call, call, f, g, t
 
 HALF, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 FP8 = torch.float8_e4m3fn

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-
-from kernel_calls.call import Call, b, call, f, g, i, t
+from dev.gpu.kernel_calls.call import Call, b, call, f, g, i, t
 
 HALF, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
 

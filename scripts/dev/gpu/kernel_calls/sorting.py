@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-
-from kernel_calls.call import Call, b, call, f, g, i, t
+from dev.gpu.kernel_calls.call import Call, b, call, f, g, i, t
 
 F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from kernel_calls import attention, convolutions, indexing, normalizations, optimizers, others, products, reductions, sorting
-from kernel_calls.call import Call
+from dev.gpu.kernel_calls import attention, convolutions, indexing, normalizations, optimizers, others, products, reductions, sorting
+from dev.gpu.kernel_calls.call import Call
 
 SECTIONS: Mapping[str, Callable[[], Iterator[Call]]] = {
     "workspaces": products.workspaces,
