@@ -124,7 +124,7 @@ class Bench:
 
     def hold_device(self, us: float) -> None:
         """Keep the device busy without touching memory, so that the host can queue what is timed behind it."""
-        if self.on_gpu:
+        if self.on_gpu and self.cap is None:
             torch.cuda._sleep(int(us * 1980))  # noqa: SLF001 - no public call spins the device; argument in clock cycles, 1.98 GHz
 
     # -- on the device ----------------------------------------------------------------------------------------------------------
