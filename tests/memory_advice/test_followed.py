@@ -52,6 +52,13 @@ CASES = {
     ),
     "chunk the loss": Followed(advice="the loss in 8 chunks", options="", followed="--chunks 8"),
     "fuse the optimizer": Followed(advice="a fused optimizer step", options=FEW, followed=f"{FEW} --fused", fits=True),
+    "loop over the parameters": Followed(advice="an optimizer step without foreach", options=FEW, followed=f"{FEW} --for-loop", fits=True),
+    "loop over the parameters of SGD": Followed(
+        advice="an optimizer step without foreach", options=f"{FEW} --sgd", followed=f"{FEW} --sgd --for-loop", fits=True
+    ),
+    "states in bfloat16": Followed(
+        advice="optimizer states in bfloat16", options=FEW, followed=f"{FEW} --fused --bfloat16-states", fits=True
+    ),
     "gradients to None": Followed(advice="gradients set to None", options="--keep-gradients", followed=""),
     "zero_grad earlier": Followed(advice="zero_grad() at the end of the step", options="--zero-grad-late", followed=""),
     "delete the logits": Followed(

@@ -53,14 +53,26 @@ def cross_entropy(logits: Tensor, labels: Tensor, chunks: int) -> Tensor:
     return torch.stack(losses).sum() / labels.numel()
 
 
+def give_bfloat16_states(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Make the states of Adam where there are none yet, as `fused=True` does, but with averages in bfloat16."""
+    for parameter in optimizer.param_groups[0]["params"]:
+        if not optimizer.state[parameter]:
+            averages = {name: torch.zeros_like(parameter, dtype=torch.bfloat16) for name in ("exp_avg", "exp_avg_sq")}
+            step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            optimizer.state[parameter] = {"step": step, **averages}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--tokens", type=int, default=24_576)
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--fused", action="store_true")
+    parser.add_argument("--for-loop", action="store_true")
     parser.add_argument("--keep-gradients", action="store_true")
     parser.add_argument("--zero-grad-late", action="store_true")
     parser.add_argument("--delete-logits", choices=("after-loss", "after-step", "never"), default="after-loss")
+    parser.add_argument("--bfloat16-states", action="store_true")
+    parser.add_argument("--sgd", action="store_true")
     parser.add_argument("--chunks", type=int, default=0)
     parser.add_argument("--autocast", action="store_true")
     args = parser.parse_args()
@@ -68,7 +80,14 @@ def main() -> None:
     model = GPT(args.checkpointing).cuda()
     if not args.autocast:
         model.bfloat16()
-    optimizer = torch.optim.AdamW(model.parameters(), fused=args.fused or None)
+    foreach = False if args.for_loop else None
+    optimizer: torch.optim.Optimizer
+    if args.sgd:
+        optimizer = torch.optim.SGD(model.parameters(), momentum=0.9, weight_decay=0.1, nesterov=True, foreach=foreach)
+    else:
+        optimizer = torch.optim.AdamW(model.parameters(), fused=args.fused or None, foreach=foreach)
+    if args.bfloat16_states:
+        optimizer.register_step_pre_hook(give_bfloat16_states)
     for _ in range(4):
         tokens = torch.randint(VOCAB, (2, args.tokens // 2 + 1), device="cuda")
         with torch.autocast("cuda", torch.bfloat16, enabled=args.autocast):

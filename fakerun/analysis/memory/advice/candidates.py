@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from fakerun.allocator.settings import AllocatorSettings
 from fakerun.analysis.memory.advice.checkpointing import checkpointed
 from fakerun.analysis.memory.advice.chunked_loss import CHUNKS, chunked
+from fakerun.analysis.memory.advice.for_loop_optimizer import with_for_loop
 from fakerun.analysis.memory.advice.fused_optimizer import with_fused_adam
 from fakerun.analysis.memory.advice.gradients import freed_after_step, set_to_none
 from fakerun.analysis.memory.advice.kept_tensors import deleted_at_end_of_step
 from fakerun.analysis.memory.advice.lifetimes import Lifetimes
 from fakerun.analysis.memory.advice.resharding import resharded
+from fakerun.analysis.memory.advice.state_precision import with_bfloat16_states
 from fakerun.analysis.memory.breakdown import module_pattern
 from fakerun.analysis.memory.reserved import reserved_memory, runs_out
 from fakerun.hardware.accelerator import Accelerator
@@ -20,7 +22,7 @@ from fakerun.units import join_words
 LEAST_SAVED_BYTES = 64 * 1024**2
 LEAST_SAVED_SHARE = 0.01
 """What saves less than either is not worth a change."""
-MOST_ADVICE = 5
+MOST_ADVICE = 6
 
 _WORTH_BESIDE_THE_BEST = 1.5
 """How many times the peak of the best checkpointing another may have: it computes less again."""
@@ -139,6 +141,15 @@ def _changes(lifetimes: Lifetimes, device: int) -> Iterator[tuple[str, str, Devi
         yield f"reshard_after_forward of {names}", how, changed
     for line, changed in with_fused_adam(lifetimes, device):
         yield "a fused optimizer step", f"pass fused=True to the optimizer that steps at {line}", changed
+    for line, changed in with_for_loop(lifetimes, device):
+        how = f"pass foreach=False to the optimizer that steps at {line}: it takes one parameter after the other, which is slower"
+        yield "an optimizer step without foreach", how, changed
+    for changed in with_bfloat16_states(lifetimes, device):
+        how = (
+            "pass fused=True to the optimizer, and make its exp_avg and exp_avg_sq in bfloat16 before its first step, in a hook of "
+            "register_step_pre_hook: the fused kernel takes them from torch 2.13 on"
+        )
+        yield "optimizer states in bfloat16", how, changed
     for block, changed in chunked(lifetimes, device):
         how = (
             f"compute the cross entropy at {block.call_site} in {CHUNKS} chunks of the tokens, each through "

@@ -45,6 +45,10 @@ class ProgramEdit:
         """Never allocate it."""
         self._removed.add(allocation.number)
 
+    def replace(self, allocation: Allocation, block: MemoryBlock) -> None:
+        """Allocate this block in place of its own."""
+        self._blocks[allocation.number] = block
+
     def free_at(self, allocation: Allocation, position: int) -> None:
         """Free it there, and not where it is freed."""
         self._moved.add(allocation.number)
@@ -97,7 +101,7 @@ class ProgramEdit:
 
     def _allocate(self, writer: "_Writer", number: int) -> None:
         if number not in self._removed:
-            writer.allocate(number, self._lifetimes.allocations[number].block)
+            writer.allocate(number, self._blocks.get(number) or self._lifetimes.allocations[number].block)
 
     def _repeat(self, writer: "_Writer", position: int) -> None:
         """Write an instruction that allocates and frees nothing, unless it is left out."""
