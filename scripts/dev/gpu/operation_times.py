@@ -28,8 +28,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from operations import attention, blocks, compiled, launches, memory_bound, optimizers, products, streams
-from operations.bench import Bench, Item
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # scripts/
+from dev.gpu.operations import attention, blocks, compiled, launches, memory_bound, optimizers, products, streams
+from dev.gpu.operations.bench import Bench, Item
 
 Items = Callable[[], Iterator[Item]]
 

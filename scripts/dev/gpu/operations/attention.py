@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-
-from operations.bench import Bench, Call, Item
 
 Shape = tuple[int, int, int, int, int]
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-
-from operations.bench import Bench, Call, Item
 
 
 class LlamaBlock(nn.Module):

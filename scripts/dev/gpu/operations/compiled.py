@@ -7,10 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from dev.gpu.operations import blocks
+from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor
-
-from operations import blocks
-from operations.bench import Bench, Call, Item
 
 SIZES = [(2048, 4096), (8192, 4096), (16384, 16384)]
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor, nn
-
-from operations.bench import Bench, Call, Item
 
 COPY_SIZES = [4, 1 << 10, 16 << 10, 256 << 10, 4 << 20, 64 << 20, 256 << 20, 1 << 30]
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor
-
-from operations.bench import Bench, Call, Item
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 FINE = [64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 32 * MIB, 64 * MIB, 128 * MIB, 256 * MIB, GIB, 2 * GIB]

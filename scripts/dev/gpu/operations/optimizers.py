@@ -5,9 +5,8 @@ from functools import partial
 from typing import Any
 
 import torch
+from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor, nn
-
-from operations.bench import Bench, Call, Item
 
 LISTS: dict[str, list[tuple[int, tuple[int, ...]]]] = {
     # count of tensors, shape of each

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor
-
-from operations.bench import Bench, Call, Item
 
 SIZES = [4 << 10, 1 << 20, 16 << 20, 256 << 20, 1 << 30]
 
