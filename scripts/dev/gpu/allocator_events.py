@@ -110,7 +110,7 @@ class Program:
     def __init__(self, part: Part, torch: Any) -> None:
         self.torch = torch
         self.part = part
-        self.chance = random.Random(f"{part.kind} {part.seed}")
+        self.chance = random.Random(part.name)
         self.native = "cudaMallocAsync" not in part.text
         self.pools = part.kind in ("pools", "all") and self.native
         self.graphs = part.kind in ("graphs", "all") and self.native
