@@ -11,7 +11,9 @@ from fakerun.analysis.memory.advice.fused_optimizer import with_fused_adam
 from fakerun.analysis.memory.advice.gradients import freed_after_step, set_to_none
 from fakerun.analysis.memory.advice.kept_tensors import deleted_at_end_of_step
 from fakerun.analysis.memory.advice.lifetimes import Lifetimes
+from fakerun.analysis.memory.advice.replication import GradientReduction
 from fakerun.analysis.memory.advice.resharding import resharded
+from fakerun.analysis.memory.advice.sharded_states import sharded
 from fakerun.analysis.memory.advice.state_precision import with_bfloat16_states
 from fakerun.analysis.memory.breakdown import module_pattern
 from fakerun.analysis.memory.reserved import reserved_memory, runs_out
@@ -63,13 +65,14 @@ def advice_for(
     peak_bytes: int,
     variables: Mapping[str, str] | None = None,
     capacity_bytes: int | None = None,
+    reductions: Sequence[GradientReduction] = (),
 ) -> tuple[Advice, ...]:
     """What lowers the peak on the device with this ordinal, most first; empty if nothing does by enough. Takes about eight replays.
 
     If none is enough by itself, the last is several of them together, by their numbers from 1.
 
     `peak_bytes` is what is reserved there at the peak now; `variables` are those of the rank's environment; `capacity_bytes` is what the
-    device has for the allocator, all that is usable if None.
+    device has for the allocator, all that is usable if None; `reductions` are those of the rank's gradients.
     """
     capacity = hardware.usable_bytes if capacity_bytes is None else capacity_bytes
     least = max(LEAST_SAVED_BYTES, LEAST_SAVED_SHARE * peak_bytes)
@@ -89,15 +92,20 @@ def advice_for(
             is_several=candidate.is_several,
         )
 
-    peaks = [(candidate, peak_with(candidate)) for candidate in _candidates(program, settings, device)]
+    peaks = [(candidate, peak_with(candidate)) for candidate in _candidates(program, settings, device, reductions)]
     helpful = _selected([(candidate, peak) for candidate, peak in peaks if peak_bytes - peak >= least])
     ranked = sorted(helpful, key=lambda each: (each[1], each[0].what))[:MOST_ADVICE]
-    together = _together(ranked, device, capacity, least, peak_with)
+    together = _together(ranked, device, reductions, capacity, least, peak_with)
     return tuple(advice(candidate, peak) for candidate, peak in (*ranked, *together))
 
 
 def _together(
-    ranked: Sequence[tuple[_Candidate, int]], device: int, capacity: int, least: float, peak_with: Callable[[_Candidate], int]
+    ranked: Sequence[tuple[_Candidate, int]],
+    device: int,
+    reductions: Sequence[GradientReduction],
+    capacity: int,
+    least: float,
+    peak_with: Callable[[_Candidate], int],
 ) -> Iterator[tuple[_Candidate, int]]:
     """If none is enough by itself: the best with as many others, in order, as it takes, each made to the program as changed."""
     if not ranked:
@@ -107,7 +115,9 @@ def _together(
     for number, (candidate, _) in enumerate(ranked[1:], 2):
         if peak <= capacity:
             break
-        further = next((each for each in _candidates(changed.program, changed.settings, device) if each.what == candidate.what), None)
+        further = next(
+            (each for each in _candidates(changed.program, changed.settings, device, reductions) if each.what == candidate.what), None
+        )
         lower = peak if further is None else peak_with(further)
         if further is not None and peak - lower >= least:
             changed, peak = further, lower
@@ -122,13 +132,22 @@ def _selected(helpful: Sequence[tuple[_Candidate, int]]) -> list[tuple[_Candidat
     return [each for each in helpful if not each[0].is_checkpointing or each[1] <= _WORTH_BESIDE_THE_BEST * min(peaks)]
 
 
-def _candidates(program: DeviceProgram, settings: AllocatorSettings, device: int) -> Iterator[_Candidate]:
+def _candidates(
+    program: DeviceProgram, settings: AllocatorSettings, device: int, reductions: Sequence[GradientReduction]
+) -> Iterator[_Candidate]:
     lifetimes = Lifetimes(program)
     if not settings.expandable_segments:
         expandable = replace(settings, expandable_segments=True)
         yield _Candidate("expandable segments", f"set PYTORCH_ALLOC_CONF={expandable.text}", program, expandable)
     for what, how, changed in _changes(lifetimes, device):
         yield _Candidate(what, how, changed, settings)
+    for each in sharded(lifetimes, device, reductions):
+        group = "all ranks" if each.group == "world" else each.group
+        how = (
+            f"wrap the optimizer in torch.distributed.optim.ZeroRedundancyOptimizer, with the group of {group}: each of its "
+            f"{each.group_size} ranks keeps the states of its share of the parameters, most of all number {each.position}, as computed here"
+        )
+        yield _Candidate(f"optimizer states sharded over {group}", how, each.program, settings)
     for pattern, changed in checkpointed(lifetimes, device):
         how = f"call {pattern} through torch.utils.checkpoint.checkpoint with use_reentrant=False; backward runs its forward again"
         yield _Candidate(f"activation checkpointing of {pattern}", how, changed, settings, is_checkpointing=True)

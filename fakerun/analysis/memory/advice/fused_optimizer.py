@@ -7,9 +7,9 @@ averages.
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from fakerun.analysis.memory.advice.adam_states import adam_states
 from fakerun.analysis.memory.advice.foreach_steps import ForeachStep, adam_steps
 from fakerun.analysis.memory.advice.lifetimes import Lifetimes
+from fakerun.analysis.memory.advice.parameter_states import adam_states
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
 from fakerun.call_site import CallSite
 from fakerun.records.device_program import DeviceProgram

@@ -1,11 +1,12 @@
-"""The states of Adam and AdamW of torch.optim in a program: the averages of each parameter.
+"""The states that optimizers of torch.optim keep for each parameter, as far as a program tells them apart.
 
-Assumes that a parameter's averages are made one after the other (`_init_group` of torch/optim/adam.py, 2.11 to 2.14), all of the
-parameter's shape, and the parameters' in the order in which the steps take them.
+Assumes that a parameter's states are made one after the other, all of the parameter's shape: the averages of Adam and AdamW
+(`_init_group` of torch/optim/adam.py, 2.11 to 2.14), and the momentum of SGD.
 """
 
 from itertools import groupby
 
+from fakerun.analysis.memory.advice.foreach_steps import adam_steps, sgd_steps
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category
@@ -17,12 +18,25 @@ _FOR_LOOP = frozenset({"aten.lerp_.Scalar", "aten.addcmul_.default", "aten.addcd
 
 
 def adam_states(lifetimes: Lifetimes, device: int) -> list[tuple[Allocation, ...]]:
-    """The averages of each parameter, by parameter in the order in which they were made.
+    """The averages of each parameter, in the order in which they were made; empty if the optimizer is not Adam or AdamW.
 
-    Assumes that the optimizer is Adam. A module's parameters of one shape are left out if they do not have two averages each, or three
-    with `amsgrad`: of another optimizer's, or if there are more states than averages.
+    A module's parameters of one shape are left out if they do not have two averages each, or three with `amsgrad`: those of another
+    optimizer, or with more states than averages.
     """
-    count = 3 if not _MAXIMA.isdisjoint(_optimizer_operations(lifetimes)) else 2
+    operations = _optimizer_operations(lifetimes)
+    if operations.isdisjoint(_FUSED) and not operations >= _FOR_LOOP and not adam_steps(lifetimes, device):
+        return []
+    return _by_parameter(lifetimes, device, 2 if operations.isdisjoint(_MAXIMA) else 3)
+
+
+def states_by_parameter(lifetimes: Lifetimes, device: int) -> list[tuple[Allocation, ...]]:
+    """What is kept for each parameter, in the order in which it was made; empty if the optimizer is not known."""
+    if sgd_steps(lifetimes, device):
+        return _by_parameter(lifetimes, device, 1)
+    return adam_states(lifetimes, device)
+
+
+def _by_parameter(lifetimes: Lifetimes, device: int, count: int) -> list[tuple[Allocation, ...]]:
     states = [
         each
         for each in lifetimes.allocations
@@ -34,12 +48,6 @@ def adam_states(lifetimes: Lifetimes, device: int) -> list[tuple[Allocation, ...
         if len(averages) % count == 0:
             found += [tuple(averages[first : first + count]) for first in range(0, len(averages), count)]
     return found
-
-
-def is_fused_or_in_loop(lifetimes: Lifetimes) -> bool:
-    """Whether the program has steps of Adam or AdamW that are fused, or go over the parameters one by one."""
-    operations = _optimizer_operations(lifetimes)
-    return not operations.isdisjoint(_FUSED) or operations >= _FOR_LOOP
 
 
 def _optimizer_operations(lifetimes: Lifetimes) -> set[str]:
