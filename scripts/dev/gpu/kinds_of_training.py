@@ -257,7 +257,7 @@ def ddp_comm_hook_bf16(run: Run) -> None:
     train_model(run, model)
 
 
-def compress(state: Any, bucket: Any) -> torch.futures.Future[Tensor]:
+def compress(state: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """Call torch's hook, which DDP refuses by its name where there is no NCCL."""
     return bf16_compress_hook(state, bucket)
 
