@@ -1,0 +1,253 @@
+"""Asks `fakerun.allocator` what a recorded program asked a GPU's allocator, and compares after each event.
+
+python -m tests.oracles.allocator_events.replay events.json.gz
+"""
+
+import gzip
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fakerun.allocator import AllocatorOutOfMemoryError, AllocatorSettings, Block
+from fakerun.allocator.action import Action
+from fakerun.allocator.history import HistoryEntry, RecordingAllocator
+from fakerun.allocator.settings import TorchVersion
+from fakerun.allocator.snapshot import SegmentRecord
+from fakerun.allocator.statistics import PoolId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FREE = "inactive"
+_AT_ONCE = (Action.FREE_COMPLETED, Action.SEGMENT_FREE, Action.SEGMENT_UNMAP)
+"""What happens to many blocks at once has no order of ours: torch goes through its sets, which streams' addresses order."""
+
+
+class DifferError(Exception):
+    """The two allocators do not do the same."""
+
+
+class Result(NamedTuple):
+    """How many events, checks and actions were alike, and the first that was not."""
+
+    events: int
+    requests: int
+    checks: int
+    actions: int
+    difference: str
+
+
+class Replay:
+    """The allocator after the events so far. New segments come at the addresses that the GPU gave."""
+
+    def __init__(self, part: dict[str, Any], torch_version: TorchVersion) -> None:
+        settings = AllocatorSettings.parse(part["setting"], torch_version)
+        self.allocator = RecordingAllocator(settings, total_bytes=part["total_bytes"], uses_end_at_once=False, context=lambda: None)
+        self.allocator.device.reserve_addresses = self._next_address  # type: ignore[method-assign]
+        watch = self.allocator._segments._watcher
+        assert watch is not None
+        self._watch = watch
+        self.allocator._segments.watch(self._segment_changed)
+        self._given: Iterator[list[Any]] = (entry for entry in part["trace"] if entry[0] in ("segment_alloc", "segment_map"))
+        self._following = next(self._given, None)
+        self.blocks: dict[int, Block] = {}
+        self.pools: dict[int, PoolId] = {}
+        self.graphs: dict[int, PoolId] = {}
+        self.by_letter: dict[str, Callable[..., None]] = {
+            "a": self.allocate,
+            "o": self.run_out_of_memory,
+            "f": lambda block: self.allocator.free(self.blocks.pop(block)),
+            "r": lambda block, stream: self.allocator.record_stream(self.blocks[block], stream),
+            "b": lambda stream: None,
+            "y": lambda graph: None,
+            **dict.fromkeys("dDs", self.allocator.complete_uses),
+            "e": self.allocator.empty_cache,
+            "F": self.allocator.set_memory_fraction,
+            "m": self.make_pool,
+            "p": lambda pool: self.allocator.begin_pool(self.pools[pool]),
+            "P": lambda pool: self.leave(self.pools[pool]),
+            "x": self.delete_pool,
+            "h": lambda graph, pool: self.graphs.update({graph: (pool[0], pool[1])}),
+            "g": self.begin_capture,
+            "G": lambda graph: self.allocator.end_pool(self.graphs[graph]),
+            "z": lambda graph: self.allocator.release_pool(self.graphs.pop(graph)),
+        }
+
+    def prepare(self, trace: list[list[Any]]) -> None:
+        """What torch itself allocated before the program began, and freed."""
+        blocks = {}
+        for action, address, nbytes, stream in trace:
+            if action == "alloc":
+                blocks[address] = self.allocator.allocate(nbytes, stream)
+                same("a block of torch's own", blocks[address].address, address)
+            elif action == "free_requested":
+                self.allocator.free(blocks.pop(address))
+
+    def _next_address(self, nbytes: int) -> int:
+        if self._following is None:
+            raise DifferError(f"a segment of {nbytes} that the GPU does not have")
+        return int(self._following[1])
+
+    def _segment_changed(self, action: Action, pool: Any, address: int, nbytes: int) -> None:
+        if action in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP):
+            given = self._following
+            same("a new segment", [action.value, address, nbytes, pool.stream], given)
+            self._following = next(self._given, None)
+        self._watch(action, pool, address, nbytes)
+
+    def allocate(self, number: int, nbytes: int, stream: int, address: int) -> None:
+        try:
+            block = self.blocks[number] = self.allocator.allocate(nbytes, stream)
+        except AllocatorOutOfMemoryError as error:
+            raise DifferError("only ours ran out of memory") from error
+        same("a block", block.address, address)
+
+    def run_out_of_memory(self, nbytes: int, stream: int, text: str) -> None:
+        try:
+            self.allocator.allocate(nbytes, stream)
+        except AllocatorOutOfMemoryError as error:
+            same("the message", without_device(error.message()), without_device(text))
+        else:
+            raise DifferError("only the GPU ran out of memory")
+
+    def make_pool(self, number: int, pool: list[int], on_oom: bool, no_split: bool) -> None:
+        self.pools[number] = (pool[0], pool[1])
+        self.allocator.create_pool(self.pools[number], use_on_oom=on_oom, no_split=no_split)
+
+    def leave(self, pool: PoolId) -> None:
+        self.allocator.end_pool(pool)
+        self.allocator.release_pool(pool)
+
+    def delete_pool(self, number: int) -> None:
+        pool = self.pools.pop(number)
+        self.allocator.release_pool(pool)
+        self.allocator.empty_cache(pool)
+
+    def begin_capture(self, graph: int, stream: int) -> None:
+        self.allocator.begin_pool(self.graphs[graph], lambda other: other == stream, capture=True)
+
+    def do(self, event: list[Any]) -> None:
+        letter, *operands = event
+        if letter == "!":
+            raise DifferError(operands[0].strip().splitlines()[-1])
+        self.by_letter[letter](*operands)
+
+    def totals(self) -> list[int]:
+        return [self.allocator.allocated_bytes, self.allocator.active_bytes, self.allocator.reserved_bytes]
+
+    def check(self, check: dict[str, Any]) -> None:
+        counters = self.allocator.statistics()
+        for name, value in check["statistics"].items():
+            same(name, counters.get(name), value)
+        same("the counters", list(counters), list(check["statistics"]))
+        segments = [shown_segment(segment) for segment in self.allocator.snapshot()]
+        for found, expected in zip(segments, sorted(map(without_last_request, check["segments"])), strict=False):
+            same("a segment", found, expected)
+        same("the number of segments", len(segments), len(check["segments"]))
+
+
+def same(what: str, ours: object, expected: object) -> None:
+    """Both are equal.
+
+    Raises:
+        DifferError: they are not.
+    """
+    if ours != expected:
+        raise DifferError(f"{what}: {ours} here, {expected} on the GPU")
+
+
+def without_device(text: str) -> str:
+    """A message without what others have of the device, which is unknown here."""
+    return re.sub(r"GPU 0 has .*? is free\. (Including .*? memory in use\. |Process .*? memory in use\. )*", "", text)
+
+
+def shown_segment(segment: SegmentRecord) -> list[Any]:
+    kind = "large" if segment.is_large else "small"
+    blocks = [[block.address, block.nbytes, 0 if block.state == FREE else block.requested_bytes, block.state] for block in segment.blocks]
+    return [segment.address, segment.nbytes, segment.stream, kind, segment.is_expandable, list(segment.pool_id), blocks]
+
+
+def without_last_request(segment: list[Any]) -> list[Any]:
+    """Of a free block torch shows what its last user requested, which says nothing."""
+    blocks = [[address, nbytes, 0 if state == FREE else requested, state] for address, nbytes, requested, state in segment[-1]]
+    return [*segment[:-1], blocks]
+
+
+def shown_action(entry: HistoryEntry) -> list[Any]:
+    return [entry.action.value, entry.address, entry.requested_bytes, entry.stream]
+
+
+def in_order(actions: list[list[Any]]) -> list[list[Any]]:
+    """Those that happen at once by address. Without the device's free memory."""
+    result: list[list[Any]] = []
+    together: list[list[Any]] = []
+    for action in [*actions, None]:
+        if together and (action is None or action[0] != together[0][0]):
+            result += sorted(together)
+            together = []
+        if action is None:
+            break
+        if action[0] in _AT_ONCE:
+            together.append(action)
+        else:
+            result.append([action[0], None, *action[2:]] if action[0] == Action.OUT_OF_MEMORY else action)
+    return result
+
+
+def replay(part: dict[str, Any], torch_version: TorchVersion) -> Result:
+    """Until the first difference."""
+    checks = {check["after"]: check for check in part["checks"]}
+    done = requests = checked = actions = 0
+    event: list[Any] = []
+    program = Replay(part, torch_version)
+    try:
+        program.prepare(part["prepared"]["trace"])
+        for done, event in enumerate(part["events"]):
+            if done in checks:
+                program.check(checks[done])
+                checked += 1
+            program.do(event)
+            same("allocated, active and reserved bytes", program.totals(), part["totals"][done])
+            requests += event[0] in "ao"
+        if (last := checks.get(len(part["events"]))) is not None:
+            program.check(last)
+            checked += 1
+        done = len(part["events"])
+        for ours, theirs in zip(in_order(list(map(shown_action, program.allocator.history))), in_order(part["trace"]), strict=False):
+            same(f"action {actions}", ours, theirs)
+            actions += 1
+        same("the number of actions", len(program.allocator.history), len(part["trace"]))
+    except DifferError as error:
+        return Result(done, requests, checked, actions, f"event {done} {str(event)[:150]}: {str(error)[:1500]}")
+    return Result(done, requests, checked, actions, "")
+
+
+def read(path: Path) -> dict[str, Any]:
+    content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+    return content if "parts" in content else {"device": {"torch": "2.13.0"}, "parts": [content]}
+
+
+def version(content: dict[str, Any]) -> TorchVersion:
+    major, minor, *_ = content["device"]["torch"].split(".")
+    return int(major), int(minor)
+
+
+def main() -> None:
+    for path in map(Path, sys.argv[1:]):
+        content = read(path)
+        for part in content["parts"]:
+            name = f"{part['kind']} {part['seed']} {part['setting'] or 'default'}"
+            if "trace" not in part or not part["trace"]:
+                print(f"{name}: not compared; {part.get('error', '')[-300:]}")
+                continue
+            result = replay(part, version(content))
+            counts = f"{result.requests} requests, {result.checks} checks, {result.actions} actions"
+            print(f"{name}: {result.events} of {len(part['events'])} events, {counts}")
+            if result.difference:
+                print(f"    {result.difference}")
+
+
+if __name__ == "__main__":
+    main()
