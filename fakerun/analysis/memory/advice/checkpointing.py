@@ -36,7 +36,7 @@ class _Checkpoint:
 
 
 def checkpointed(lifetimes: Lifetimes, device: int) -> Iterator[tuple[str, ProgramEdit]]:
-    """For the patterns of modules that save most at the peak: the pattern, and the edit to the program with each of its modules checkpointed."""
+    """For the patterns of modules that save most at the peak: the pattern, and the edit that checkpoints each of its modules."""
     allocations = computing_allocations(lifetimes, device)
     patterns = {pattern: _checkpoints(lifetimes, visits_of(pattern, allocations)) for pattern in patterns_of(allocations)}
     scores = {pattern: _bytes_saved_at_peak(lifetimes, each) for pattern, each in patterns.items()}

@@ -15,7 +15,7 @@ from fakerun.records.memory import Category, MemoryBlock
 
 
 def with_for_loop(lifetimes: Lifetimes, device: int) -> Iterator[tuple[CallSite | None, ProgramEdit]]:
-    """The edit to the program with every `foreach` step of Adam, AdamW or SGD in a loop, and the line of the step; nothing if it has none."""
+    """The edit to the program with every `foreach` step of Adam, AdamW or SGD in a loop, and its line; nothing if it has none."""
     steps = [each for each in adam_steps(lifetimes, device) or sgd_steps(lifetimes, device) if any(each.results)]
     if steps:
         edit = ProgramEdit(lifetimes)
