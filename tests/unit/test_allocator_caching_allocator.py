@@ -259,7 +259,13 @@ def test_a_failed_mapping_leaves_nothing_mapped() -> None:
 
 def test_more_than_an_exbibyte_is_refused() -> None:
     with pytest.raises(AllocatorOutOfMemoryError, match="more than 1EB"):
-        make().allocate(2**60)
+        make(capacity=50 * MIB).allocate(2**60)
+
+
+def test_a_device_that_never_runs_out_has_more_than_an_exbibyte() -> None:
+    """A job that asks for that does not fit, as one that asks for little too much."""
+    assert make().allocate(2**60).nbytes == 2**60
+    assert make("expandable_segments:True").allocate(2**60).nbytes == 2**60
 
 
 def test_set_per_process_memory_fraction() -> None:
