@@ -25,7 +25,6 @@ class PendingFrees:
         """Record an event on each stream that the block was used on."""
         self.any = True
         streams, block.stream_uses = block.stream_uses or set(), None
-        self._uses_in_capture.pop(block, None)
         for stream in sorted(streams):
             block.pending_events += 1
             self._events.setdefault(stream, deque()).append(block)

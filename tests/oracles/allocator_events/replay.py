@@ -7,22 +7,21 @@ import gzip
 import json
 import re
 import sys
-from collections.abc import Iterator
-from itertools import zip_longest
+from collections.abc import Callable, Iterator
+from itertools import accumulate, chain, takewhile, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from fakerun.allocator import AllocatorOutOfMemoryError, AllocatorSettings, Block
 from fakerun.allocator.action import Action
 from fakerun.allocator.history import HistoryEntry, RecordingAllocator
+from fakerun.allocator.pending_frees import PendingFrees
 from fakerun.allocator.settings import TorchVersion
 from fakerun.allocator.snapshot import SegmentRecord
 from fakerun.allocator.statistics import PoolId
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 FREE = "inactive"
+MOST_STREAMS = 4
 _AT_ONCE = (Action.FREE_COMPLETED, Action.SEGMENT_FREE, Action.SEGMENT_UNMAP)
 """What happens to many blocks at once has no order of ours: torch goes through its sets, which streams' addresses order."""
 
@@ -43,6 +42,98 @@ class Result(NamedTuple):
     difference: str
 
 
+class LateFrees(NamedTuple):
+    """What a trace says of blocks that waited for other streams: their addresses, each with how many requests came before it was cached.
+
+    `waited` are the requests for which torch waited for all of them.
+    """
+
+    cached: list[list[int]]
+    waited: list[int]
+
+
+def late_frees(part: dict[str, Any]) -> LateFrees:
+    """From a whole trace. A block without uses on other streams is cached at once, and is none of them."""
+    began = sum(action == Action.FREE_REQUESTED for action, *_ in part["prepared"]["trace"])
+    at_once = chain([True] * began, frees_at_once(part["events"]))
+    cached, waited = [], set()
+    requests = 0
+    is_at_once = False
+    for action, address, *_ in part["trace"]:
+        if action == Action.FREE_REQUESTED:
+            is_at_once = next(at_once)
+            waited.discard(requests)
+        elif action == Action.FREE_COMPLETED:
+            if not is_at_once:
+                cached.append([requests, address])
+            is_at_once = False
+        elif action in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP):
+            waited.add(requests)
+        elif action in (Action.ALLOC, Action.OUT_OF_MEMORY):
+            if action == Action.OUT_OF_MEMORY:
+                waited.add(requests)
+            requests += 1
+    return LateFrees(cached, sorted(waited))
+
+
+def frees_at_once(events: list[list[Any]]) -> Iterator[bool]:
+    """Of each free, whether no other stream was said to use the block."""
+    streams: dict[int, int] = {}
+    used: set[int] = set()
+    for letter, *operands in events:
+        if letter == "a":
+            streams[operands[0]] = operands[2]
+        elif letter == "r" and operands[1] != streams[operands[0]]:
+            used.add(operands[0])
+        elif letter == "f":
+            yield operands[0] not in used
+
+
+class TracedPendingFrees(PendingFrees):
+    """Caches blocks in the order of the GPU's, and where an event may or may not have been over, as the GPU did.
+
+    When several streams are asked for events, which one is first depends on torch's hash of streams, and with it what neighbours merge
+    in between, which counters show. An event that is recorded when a capture has ended is asked for at once, and a stream may become idle
+    between the program's look and the allocator's (`uncertain`): then the trace decides.
+    """
+
+    def __init__(self, late: LateFrees) -> None:
+        super().__init__()
+        self.uncertain: set[int] = set()
+        self._cached = [address for _, address in late.cached]
+        self._by_request: dict[int, set[int]] = {}
+        for request, address in late.cached:
+            self._by_request.setdefault(request, set()).add(address)
+        self._waited = set(late.waited)
+        self._count = self._request = 0
+
+    def begin_request(self, uncertain: set[int]) -> None:
+        self.uncertain = uncertain
+        self._request += 1
+
+    def record_deferred(self) -> list[Block]:
+        self.uncertain |= {stream for block in self._deferred for stream in block.stream_uses or ()}
+        return self._in_order(super().record_deferred())
+
+    def take_completed(self, *, at_once: bool) -> Iterator[Block]:
+        request = self._request - 1
+        seen = set() if request in self._waited else self._by_request.get(request, set())
+        for stream in self.uncertain & set(self._events):
+            if any(block.address in seen for block in self._events[stream]):
+                self.complete(stream)
+        self.uncertain = set()
+        return iter(self._in_order(list(super().take_completed(at_once=at_once))))
+
+    def take_all(self, belongs: Callable[[Block], bool]) -> Iterator[Block]:
+        return iter(self._in_order(list(super().take_all(belongs))))
+
+    def _in_order(self, blocks: list[Block]) -> list[Block]:
+        following = self._cached[self._count : self._count + len(blocks)]
+        self._count += len(blocks)
+        position = {address: index for index, address in enumerate(following)}
+        return sorted(blocks, key=lambda block: position.get(block.address, len(following)))
+
+
 class Replay:
     """The allocator after the events so far. New segments come at the addresses that the GPU gave."""
 
@@ -56,6 +147,8 @@ class Replay:
         self.allocator._segments.watch(self._segment_changed)
         self._given: Iterator[list[Any]] = (entry for entry in part["trace"] if entry[0] in ("segment_alloc", "segment_map"))
         self._following = next(self._given, None)
+        late = LateFrees(*part["late"]) if "late" in part else late_frees(part)
+        self.pending = self.allocator._pending = TracedPendingFrees(late)
         self.blocks: dict[int, Block] = {}
         self.pools: dict[int, PoolId] = {}
         self.graphs: dict[int, PoolId] = {}
@@ -84,6 +177,7 @@ class Replay:
         blocks = {}
         for action, address, nbytes, stream in trace:
             if action == "alloc":
+                self.pending.begin_request(set())
                 blocks[address] = self.allocator.allocate(nbytes, stream)
                 same("a block of torch's own", blocks[address].address, address)
             elif action == "free_requested":
@@ -132,8 +226,11 @@ class Replay:
     def begin_capture(self, graph: int, stream: int) -> None:
         self.allocator.begin_pool(self.graphs[graph], lambda other: other == stream, capture=True)
 
-    def do(self, event: list[Any]) -> None:
+    def do(self, event: list[Any], following: list[list[Any]]) -> None:
+        """Do what the program did. `following` are the next events."""
         letter, *operands = event
+        if letter in "ao":
+            self.pending.begin_request({stream for _, stream in takewhile(lambda other: other[0] == "D", following)})
         if letter == "!":
             raise DifferError(operands[0].strip().splitlines()[-1])
         self.by_letter[letter](*operands)
@@ -225,7 +322,7 @@ def replay(part: dict[str, Any], torch_version: TorchVersion) -> Result:
             if done in checks:
                 program.check(checks[done])
                 checked += 1
-            program.do(event)
+            program.do(event, part["events"][done + 1 : done + 1 + MOST_STREAMS])
             same("allocated, active and reserved bytes", program.totals(), part["totals"][done])
             requests += event[0] in "ao"
         if (last := checks.get(len(part["events"]))) is not None:
@@ -242,7 +339,12 @@ def replay(part: dict[str, Any], torch_version: TorchVersion) -> Result:
 
 def read(path: Path) -> dict[str, Any]:
     content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
-    return content if "parts" in content else {"device": {"torch": "2.13.0"}, "parts": [content]}
+    content = content if "parts" in content else {"device": {"torch": "2.13.0"}, "parts": [content]}
+    for part in content["parts"]:
+        part["trace"] = [entry for entry in part.get("trace", ()) if entry[0] != "snapshot"]
+        if (changes := part.pop("changes", None)) is not None:
+            part["totals"] = list(accumulate(changes, lambda before, change: [a + b for a, b in zip(before, change, strict=True)]))
+    return content
 
 
 def version(content: dict[str, Any]) -> TorchVersion:
