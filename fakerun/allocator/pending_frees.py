@@ -35,6 +35,9 @@ class PendingFrees:
         self._deferred.append(block)
 
     def note_use_in_capture(self, block: Block, stream: int) -> None:
+        """That is forgotten when a free that was delayed is recorded, and not before: torch keeps it for the next user of a block whose
+        free was not (2.11).
+        """
         self._uses_in_capture.setdefault(block, set()).add(stream)
 
     def record_deferred(self) -> list[Block]:

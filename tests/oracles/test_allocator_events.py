@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracles.allocator_events.replay import read, replay, version
+from tests.oracles.allocator_events.replay import filled, read, replay, version
 
 MEASURED = Path(__file__).with_name("allocator_events") / "h200.json.gz"
 
@@ -33,6 +33,17 @@ def test_the_allocator_does_what_a_gpu_s_did(name: str) -> None:
     assert result.difference == ""
     assert result.events == len(part["events"])
     assert result.checks == len(part["checks"])
+
+
+@pytest.mark.parametrize("setting", ["", "expandable_segments:True"])
+def test_the_end_of_a_gpu_s_memory(setting: str) -> None:
+    """All memory taken in ever smaller blocks, every second one freed, and more asked for than any of these had."""
+    part = next(part for part in measured()["filled"] if part["setting"] == setting)
+    capacity = max(step.get("reserved_bytes.all.current", 0) for step in part["steps"])
+    steps = filled(setting, version(measured()), part["total_bytes"], capacity)
+    assert [{name: step.get(name) for name in expected} for step, expected in zip(steps, part["steps"], strict=True)] == part["steps"]
+    assert steps[-1]["num_ooms"] == 6
+    assert steps[-1]["num_alloc_retries"] == 7
 
 
 def test_the_programs_are_of_use() -> None:

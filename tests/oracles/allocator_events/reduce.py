@@ -58,7 +58,12 @@ def main() -> None:
         for part in content["parts"]
         if part.get("trace")
     ]
-    text = json.dumps({"source": arguments.source, "device": content["device"], "parts": parts}, separators=(",", ":"))
+    filled = [
+        {"setting": part["setting"], "total_bytes": part["total_bytes"], "steps": [step["statistics"] for step in part["fill"]]}
+        for part in content["parts"]
+        if part["kind"] == "fill" and part["backend"] == "native"
+    ]
+    text = json.dumps({"source": arguments.source, "device": content["device"], "parts": parts, "filled": filled}, separators=(",", ":"))
     arguments.out.write_bytes(gzip.compress(text.encode(), mtime=0))
     print(f"{len(parts)} programs, {sum(len(part['events']) for part in parts)} events, {arguments.out.stat().st_size} bytes")
 

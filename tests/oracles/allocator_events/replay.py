@@ -8,15 +8,17 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import accumulate, chain, takewhile, zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fakerun.allocator import AllocatorOutOfMemoryError, AllocatorSettings, Block
+from fakerun.allocator import AllocatorOutOfMemoryError, AllocatorSettings, Block, CachingAllocator
 from fakerun.allocator.action import Action
 from fakerun.allocator.history import HistoryEntry, RecordingAllocator
 from fakerun.allocator.pending_frees import PendingFrees
 from fakerun.allocator.settings import TorchVersion
+from fakerun.allocator.sizes import MIB
 from fakerun.allocator.snapshot import SegmentRecord
 from fakerun.allocator.statistics import PoolId
 
@@ -335,6 +337,31 @@ def replay(part: dict[str, Any], torch_version: TorchVersion) -> Result:
     except DifferError as error:
         return Result(done, requests, checked, actions, f"event {done} {str(event)[:150]}: {str(error)[:1500]}")
     return Result(done, requests, checked, actions, "")
+
+
+def filled(setting: str, torch_version: TorchVersion, total_bytes: int, capacity_bytes: int) -> list[dict[str, int]]:
+    """The counters of `fill` (scripts/dev/gpu/allocator_events.py), which takes all memory of a device and asks for more."""
+    settings = AllocatorSettings.parse(setting, torch_version)
+    allocator = CachingAllocator(settings, total_bytes=total_bytes, capacity_bytes=capacity_bytes)
+    steps = [allocator.statistics()]
+    held: list[Block] = []
+    for nbytes in (8192 * MIB, 1024 * MIB, 128 * MIB, 20 * MIB, 2 * MIB, 512 * 1024):
+        with suppress(AllocatorOutOfMemoryError):
+            while True:
+                held.append(allocator.allocate(nbytes))
+        steps.append(allocator.statistics())
+    for block in held[1::2]:
+        allocator.free(block)
+    del held[1::2]
+    steps.append(allocator.statistics())
+    for nbytes in (3072 * MIB, 12288 * MIB, 2 * MIB):
+        held.append(allocator.allocate(nbytes))
+        steps.append(allocator.statistics())
+    for block in reversed(held):
+        allocator.free(block)
+    steps.append(allocator.statistics())
+    allocator.empty_cache()
+    return [*steps, allocator.statistics()]
 
 
 def read(path: Path) -> dict[str, Any]:
