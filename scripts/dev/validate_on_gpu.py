@@ -34,7 +34,7 @@ PHASES: tuple[tuple[float, dict[str, Part]], ...] = (
         0.40,
         {
             "programs": Part(script="programs.py", options=("--gib", "50")),
-            "kernel_requests": Part(script="kernel_requests.py"),
+            "kernel_requests": Part(script="kernel_requests.py", options=("--gib", "22")),
             "allocator_events": Part(script="allocator_events.py"),
         },
     ),

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +36,10 @@ EXPANDABLE = "expandable_segments:True"
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A script with its arguments, and which of how many ranks runs. GiB is what it may take: no more than fits runs at once."""
+    """A script with its arguments, and which of how many ranks runs.
+
+    It is stopped after so many optimizer steps, unless it runs to its end. GiB is what it may take: no more than fits runs at once.
+    """
 
     script: str
     words: str = ""
@@ -45,6 +49,7 @@ class Program:
     settings: str = ""
     gib: int = 8
     timed: bool = False
+    to_its_end: bool = False
 
 
 def llama(script: str, words: str, **others: Any) -> Program:
@@ -68,8 +73,8 @@ PROGRAMS = {
     "ddp-1b-expandable": llama("ddp", "", world_size=1, backend="nccl", gib=45, settings=EXPANDABLE),
     "tp-fsdp-8b": llama("tp_fsdp", "--model 8b --seq-len 4096", gib=35, timed=True),
     "4d-70b-first": llama("4d", "--model 70b --pp 4 --cp 1 --tp 4 --seq-len 4096", world_size=64, gib=46),
-    "4d-70b-last": llama("4d", "--model 70b --pp 4 --cp 1 --tp 4 --seq-len 4096", world_size=64, rank=63, gib=46),
-    "4d-70b-ring": llama("4d", "--model 70b --pp 4 --cp 2 --tp 4 --seq-len 4096", world_size=64, gib=46),
+    "4d-70b-last": llama("4d", "--model 70b --pp 4 --cp 1 --tp 4 --seq-len 4096", world_size=64, rank=63, gib=50),
+    "4d-70b-ring": llama("4d", "--model 70b --pp 4 --cp 2 --tp 4 --seq-len 4096", world_size=64, gib=50),
     "gpt-bf16": one_gpu("", timed=True),
     "gpt-checkpointing": one_gpu("--checkpointing"),
     "gpt-expandable": one_gpu("", settings=EXPANDABLE),
@@ -88,7 +93,7 @@ def kinds() -> dict[str, Program]:
     sys.path.insert(0, str(Path(__file__).parent))
     with contextlib.suppress(ImportError):
         module = importlib.import_module("kinds_of_training")
-        return {f"kind-{name}": of_kind(name, ranks) for name, ranks in module.KINDS.items()}
+        return {f"kind-{name}": of_kind(name, kind.world_size) for name, kind in module.KINDS.items()}
     return {}
 
 
@@ -96,11 +101,12 @@ def of_kind(name: str, ranks: int) -> Program:
     over_nccl = name.startswith("ddp") or "zero" in name
     return Program(
         script="scripts/dev/gpu/kinds_of_training.py",
-        words=f"--kind {name} --model medium",
+        words=f"--kind {name} --model medium --steps 3",
         world_size=1 if over_nccl else ranks,
         rank=0 if over_nccl else ranks - 1,
         backend="nccl" if over_nccl else "fake",
-        gib=25,
+        gib=10,
+        to_its_end=True,
     )
 
 
@@ -110,7 +116,7 @@ def of_kind(name: str, ranks: int) -> Program:
 class Steps:
     """Calls back after each optimizer step, and ends the program after the last."""
 
-    def __init__(self, count: int, after: Callable[[int], None]) -> None:
+    def __init__(self, count: float, after: Callable[[int], None]) -> None:
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         self.count, self.taken, self.after = count, 0, after
@@ -136,10 +142,10 @@ def join_group(program: Program) -> None:
         if program.backend == "fake":
             join("fake", rank=program.rank, world_size=program.world_size)
         else:
-            join(program.backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+            join("cpu:gloo,cuda:nccl", store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
 
     def new_fake_group(*args: Any, **others: Any) -> Any:
-        return new_group(*args, **{**others, "backend": program.backend})
+        return new_group(*args, **others | ({"backend": "fake"} if program.backend == "fake" else {}))
 
     modules: tuple[Any, ...] = (dist, dist.distributed_c10d, dist.device_mesh)
     for module in modules:
@@ -184,8 +190,8 @@ def measure_memory(program: Program, steps: int) -> dict[str, Any]:
 
     result: dict[str, Any] = {"stats": []}
 
-    def after(step: int) -> None:
-        result["stats"].append(dict(torch.cuda.memory_stats()))
+    def after(step: float) -> None:
+        result["stats"] = [*result["stats"][-7:], dict(torch.cuda.memory_stats())]
         if step == steps:
             result["free_and_total"] = list(torch.cuda.mem_get_info())
             snapshot = torch.cuda.memory._snapshot()  # noqa: SLF001
@@ -193,8 +199,12 @@ def measure_memory(program: Program, steps: int) -> dict[str, Any]:
             result["trace"] = [trace_row(entry) for entry in snapshot["device_traces"][0]]
 
     torch.cuda.memory._record_memory_history("all", context=None, stacks="python", max_entries=1_000_000)  # noqa: SLF001
-    Steps(steps, after)
-    run_script(program)
+    Steps(inf if program.to_its_end else steps, after if not program.to_its_end else lambda _: None)
+    try:
+        run_script(program)
+    finally:
+        if "trace" not in result:
+            after(steps)
     return result
 
 
@@ -215,7 +225,7 @@ def measure_time(program: Program, steps: int) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     gather_own_shards()
-    result: dict[str, Any] = {"profile": None, "trace": None}
+    result: dict[str, Any] = {}
     ends: list[Any] = []
     host: list[float] = []
     profiler = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], record_shapes=True)
