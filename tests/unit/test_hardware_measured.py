@@ -1,31 +1,26 @@
 """The measured figures: no card is faster than its datasheet, and figures of the same thing agree."""
 
-import gzip
-import json
 import math
-from importlib.resources import files
 from typing import Any
 
 import pytest
 
 from fakerun.hardware.catalogue import hardware_named
+from fakerun.hardware.measured import measured_accelerators, measured_operations
 
 MIB = 1 << 20
-DATA = files("fakerun.hardware") / "measured"
-CARDS = sorted(path.name.removesuffix(".json.gz") for path in DATA.iterdir() if path.name.endswith(".json.gz"))
 PEAKS = {"bf16": "bfloat16", "fp16": "float16", "tf32": "tf32", "fp32": "float32", "fp8_e4m3": "float8"}
 """Of a dtype's name in the measured figures, the field of `Accelerator` without `_flops`."""
 
 
-@pytest.fixture(scope="module", params=CARDS)
+@pytest.fixture(scope="module", params=measured_accelerators())
 def card(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
 def document(card: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(gzip.decompress((DATA / f"{card}.json.gz").read_bytes()))
-    return content
+    return measured_operations(card)
 
 
 def of_kind(document: dict[str, Any], *kinds: str) -> list[dict[str, Any]]:
