@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.memory.advice import advice_for
+from fakerun.analysis.memory.advice.replication import gradient_reductions
 from fakerun.analysis.memory.allocator_settings import allocator_settings
 from fakerun.analysis.memory.fit import Verdict, need_fit
 from fakerun.analysis.memory.need import DeviceNeed
@@ -33,6 +34,7 @@ def advice_on(job: JobSpec, record: RankRecord, ordinal: int, need: DeviceNeed) 
         peak_bytes=need.reserved.peak_bytes,
         variables=record.memory_variables,
         capacity_bytes=need.left_bytes(job.hardware),
+        reductions=gradient_reductions(record.collectives, record.steps),
     )
     return tuple(
         AdviceReport(

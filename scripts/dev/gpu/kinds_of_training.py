@@ -49,9 +49,9 @@ class Size:
 SIZES = {
     "tiny": Size(dim=128, layers=2, heads=4, vocab=1024, batch=8, sequence=64),
     "small": Size(dim=128, layers=8, heads=4, vocab=1024, batch=8, sequence=64),
-    "medium": Size(dim=2048, layers=16, heads=16, vocab=32_000, batch=8, sequence=512),
+    "medium": Size(dim=1024, layers=12, heads=16, vocab=32_000, batch=8, sequence=512),
 }
-"""`small` takes about two seconds on a CPU, `tiny` less, but it has too few layers for pipelines; `medium`, for a GPU, has 0.94e9
+"""`small` takes about two seconds on a CPU, `tiny` less, but it has too few layers for pipelines; `medium`, for a GPU, has 0.22e9
 parameters and 4,096 tokens."""
 
 

@@ -27,9 +27,11 @@ def last_uses(lifetimes: Lifetimes, visit: Visit, given: Allocation | None) -> d
     remaining = iter(visit.allocations)
     upcoming = next(remaining, None)
     for execution in lifetimes.executions_within(visit.start, end_of_operation(lifetimes, visit.last)):
-        results = []
+        first = execution - len(lifetimes.results_of(execution))
+        results: list[Allocation] = []
         while upcoming is not None and upcoming.allocated_at < execution:
-            results.append(upcoming)
+            # What communication receives has no execution of its own.
+            (results if upcoming.allocated_at >= first else reader.known).append(upcoming)
             upcoming = next(remaining, None)
         operation = lifetimes.program.operations[lifetimes.at(execution).operand]
         module = results[0].block.module if results else None

@@ -305,7 +305,9 @@ def _graph(bench: Bench, *, count: int, n: int) -> dict[str, Any]:
 
 
 def _host_tensor(size_bytes: int, pinned: bool) -> Tensor:
-    return torch.randint(255, (size_bytes,), dtype=torch.uint8, pin_memory=pinned)
+    """Random bytes, of which one MiB is drawn: the host draws slowly."""
+    drawn = torch.randint(255, (min(size_bytes, 1 << 20),), dtype=torch.uint8)
+    return torch.empty(size_bytes, dtype=torch.uint8, pin_memory=pinned).copy_(drawn.repeat(-(-size_bytes // len(drawn)))[:size_bytes])
 
 
 def _copies(to_device: bool, pinned: bool) -> Callable[[Bench, int], Call]:

@@ -38,7 +38,7 @@ def _kernel_copy(bench: Bench) -> Call:
 
 
 def _host_copy(bench: Bench) -> Call:
-    source = torch.randn(bench.size(1 << 26)).pin_memory()
+    source = bench.random(bench.size(1 << 26), dtype=torch.float32).cpu().pin_memory()
     return partial(torch.empty_like(source, device=bench.device).copy_, source, non_blocking=True)
 
 
