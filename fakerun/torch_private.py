@@ -51,6 +51,9 @@ from torch.distributed._functional_collectives import _are_we_tracing as are_we_
 # 2.13: parameters that FSDP2 communicates together; keeps their gradients if they are not to be reduced yet.
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 
+# 2.13: what FSDP2 knows of a module.
+from torch.distributed.fsdp._fully_shard._fsdp_state import FSDPState
+
 # 2.13: where DTensor keeps the random state that all ranks share.
 from torch.distributed.tensor import _random as dtensor_random
 
@@ -211,6 +214,16 @@ THREAD_OF_MESH = "_thread_id"
 
 # 2.13: the gradient of an FSDP2 parameter that is not sharded at the moment.
 unsharded_gradient: Callable[[Any], Any] = attrgetter("_unsharded_param.grad")
+
+# 2.13: where FSDP2 finds out, at the first forward, which module is the root.
+FSDP_ROOT_INITIALISATION = (FSDPState, "_lazy_init")
+
+
+def leave_root_to_fsdp(state: Any) -> None:
+    """Drop what `reshard_after_forward` says of a root before its first forward. 2.13: then FSDP2 does not reshard it."""
+    if state._is_root is None:
+        state._auto_reshard_after_forward = True
+
 
 # 2.13: between these two calls of a process group its operations are sent together; the second returns the handle of all.
 START_COALESCING = "_start_coalescing"
@@ -483,6 +496,7 @@ __all__ = [
     "FLAT_STATE_KEYS",
     "FLAT_STATE_OF_ALL",
     "FLEX_ATTENTION_OPERATOR",
+    "FSDP_ROOT_INITIALISATION",
     "FSDP_WRAPPED",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
@@ -561,6 +575,7 @@ __all__ = [
     "is_builtin_operator",
     "is_device_mismatch",
     "is_view",
+    "leave_root_to_fsdp",
     "make_fake_group",
     "make_subclass",
     "next_sequence_number",
