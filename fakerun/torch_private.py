@@ -348,6 +348,9 @@ def apply_to_module(module: torch.nn.Module, function: Callable[[torch.Tensor], 
     return applied
 
 
+# 2.13: the function that converts the parameters of a module, one after the other.
+CONVERTS_A_MODULE = torch.nn.Module._apply.__code__
+
 # 2.13: what C++ knows a storage by, the same for all Python objects of it.
 storage_id: Callable[[Any], int] = attrgetter("_cdata")
 

@@ -20,7 +20,7 @@ from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.errors import as_script_error
 from fakerun.patching import Patches
-from fakerun.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
+from fakerun.torch_private import CONVERTS_A_MODULE, FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 
 
 @contextmanager
@@ -74,9 +74,9 @@ def _set_data(mode: DeviceMode, data: Any, tensor: torch.Tensor, value: torch.Te
 
 
 def _swap_tensors(first: torch.Tensor, second: torch.Tensor) -> None:
-    """`torch.utils.swap_tensors`. `Module._apply` on a GPU sets the data of a parameter instead, so that it keeps no old data."""
+    """`torch.utils.swap_tensors`. On a GPU a converted module sets the data of a parameter instead, so that nothing keeps the old data."""
     _swap(first, second)
-    if sys._getframe(1).f_code is torch.nn.Module._apply.__code__ and type(first) is type(second) is FakeTensor:
+    if sys._getframe(1).f_code is CONVERTS_A_MODULE and type(first) is type(second) is FakeTensor:
         second.data = first.detach()
 
 
