@@ -48,7 +48,7 @@ def test_indexing_sorts_what_it_sums() -> None:
     assert temporary(text.format(True)) == sorted_indices
     assert temporary(text.format(False)) == ()
     assert temporary("aten.index_put_.default(float32[50,4], [int64[10,1], int64[100]], float32[10,100]{1,10}, True)") == (
-        (indices, indices, -1, 4000, indices, indices, indices, 1)
+        (indices, indices, -1, indices, indices, -4, -3, 4000, indices, indices, indices, 1)
     )
     assert temporary("aten.index_put.default(float32[50,4], [None, int64[1000]], float32[50,1000], True)") == sorted_indices
     # Values that are broadcast are copied.
@@ -68,3 +68,10 @@ def test_indices_that_are_broadcast_are_copied() -> None:
     assert temporary("aten.index.Tensor(float32[50,4], [int64[10,1], int64[100]])") == (8000, 8000)
     assert temporary("aten.index.Tensor(float32[50,4], [int64[100], int64[100]])") == ()
     assert temporary("aten.index.Tensor(float32[50,4], [bool[50]])") == ()
+
+
+def test_bags_are_summed_by_row_as_single_embeddings_are() -> None:
+    tensors = "float32[256,64], int64[5120], int64[256], int64[5120], int64[256], int64[0]"
+    text = f"aten._embedding_bag_backward.default({tensors}, 10000, False, {{}}, False)"
+    assert temporary(text.format(0)) == temporary(text.format(1)) == temporary(embedding("5120", 64, 10_000, dtype="float32"))
+    assert temporary(text.format(2)) == ()

@@ -14,21 +14,36 @@ INDEX_BYTES = 8
 _FEW_INDICES = 3072
 """Up to this number a kernel without temporaries sums the rows."""
 _ROWS_OF_A_PARTIAL_SUM = 10
+_MAXIMUM = 2
+"""The mode of bags whose gradient goes to one row of each."""
 _FLOAT32_BYTES = 4
 _UNIQUE_TILE = 2048
 
 
 def _embedding_backward(operands: Operands, platform: Platform) -> KernelMemory:
-    """`embedding_dense_backward_cuda`: sorted indices, and partial sums of ten rows each in float32.
-
-    `num_weights` is the one number, `scale_grad_by_freq` the one flag. The sort itself needs more only for very short rows.
-    """
+    """`embedding_dense_backward_cuda`. `num_weights` is the one number, `scale_grad_by_freq` the one flag."""
     gradient, indices = operands.tensors[:2]
-    rows, by_frequency = operands.integers[0], bool(operands.flags and operands.flags[0])
-    count, width = indices.numel, gradient.sizes[-1]
-    if count == 0 or (count <= _FEW_INDICES and not by_frequency):
+    by_frequency = bool(operands.flags and operands.flags[0])
+    if indices.numel == 0 or (indices.numel <= _FEW_INDICES and not by_frequency):
         return NOTHING
-    element = indices.element_bytes
+    return _summed_by_row(gradient, indices, operands.integers[0], platform, by_frequency=by_frequency)
+
+
+def _bag_backward(operands: Operands, platform: Platform) -> KernelMemory:
+    """`_embedding_bag_dense_backward_cuda`, of sums and means; numbers are those of `num_weights` and of the mode."""
+    gradient, indices = operands.tensors[:2]
+    rows, mode, *_ = operands.integers
+    if indices.numel == 0 or mode == _MAXIMUM:
+        return NOTHING
+    return _summed_by_row(gradient, indices, rows, platform, by_frequency=bool(operands.flags and operands.flags[0]))
+
+
+def _summed_by_row(gradient: TensorOperand, indices: TensorOperand, rows: int, platform: Platform, *, by_frequency: bool) -> KernelMemory:
+    """Sorted indices, and partial sums of ten rows each in float32 (`embedding_backward_cuda_kernel`).
+
+    There are as many segments as different indices, at most one for each row.
+    """
+    count, width, element = indices.numel, gradient.sizes[-1], indices.element_bytes
     segments = min(count, rows)
     partial_sums = count // _ROWS_OF_A_PARTIAL_SUM + segments
     indices_bytes, segments_bytes = count * element, segments * element
@@ -73,6 +88,7 @@ def _index_put(operands: Operands, platform: Platform) -> KernelMemory:
     (linear,) = requests.take(index_bytes)
     requests.take(index_bytes)
     requests.free(linear)
+    requests.during(one_by_one(temporaries(index_bytes, index_bytes) for _ in indices[1:]))
     requests.take(copied, index_bytes, index_bytes, index_bytes, sorting)
     return requests.memory
 
@@ -107,6 +123,7 @@ def _broadcast_count(tensors: tuple[TensorOperand, ...]) -> int:
 
 RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     "embedding_dense_backward": _embedding_backward,
+    "_embedding_bag_backward": _bag_backward,
     **dict.fromkeys(("index_put", "_index_put_impl"), _index_put),
     "index": _index,
 }

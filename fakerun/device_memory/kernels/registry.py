@@ -2,7 +2,17 @@
 
 from collections.abc import Callable, Mapping
 
-from fakerun.device_memory.kernels import attention, indexing, losses, matrix_products, reductions, softmax, sorting, staged_reductions
+from fakerun.device_memory.kernels import (
+    attention,
+    copies,
+    indexing,
+    losses,
+    matrix_products,
+    reductions,
+    softmax,
+    sorting,
+    staged_reductions,
+)
 from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform
 from fakerun.device_memory.kernels.operands import Operands, operands_of
 from fakerun.records.device_program import Operation
@@ -13,6 +23,7 @@ _RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     **indexing.RULES,
     **sorting.RULES,
     **losses.RULES,
+    **copies.RULES,
     **reductions.RULES,
     **softmax.RULES,
     **staged_reductions.RULES,
