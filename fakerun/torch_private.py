@@ -51,6 +51,9 @@ from torch.distributed._functional_collectives import _are_we_tracing as are_we_
 # 2.13: parameters that FSDP2 communicates together; keeps their gradients if they are not to be reduced yet.
 from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 
+# 2.13: what FSDP2 knows of a module.
+from torch.distributed.fsdp._fully_shard._fsdp_state import FSDPState
+
 # 2.13: where DTensor keeps the random state that all ranks share.
 from torch.distributed.tensor import _random as dtensor_random
 
@@ -212,6 +215,16 @@ THREAD_OF_MESH = "_thread_id"
 # 2.13: the gradient of an FSDP2 parameter that is not sharded at the moment.
 unsharded_gradient: Callable[[Any], Any] = attrgetter("_unsharded_param.grad")
 
+# 2.13: where FSDP2 finds out, at the first forward, which module is the root.
+FSDP_ROOT_INITIALISATION = (FSDPState, "_lazy_init")
+
+
+def leave_root_to_fsdp(state: Any) -> None:
+    """Drop what `reshard_after_forward` says of a root before its first forward. 2.13: then FSDP2 does not reshard it."""
+    if state._is_root is None:
+        state._auto_reshard_after_forward = True
+
+
 # 2.13: between these two calls of a process group its operations are sent together; the second returns the handle of all.
 START_COALESCING = "_start_coalescing"
 END_COALESCING = "_end_coalescing"
@@ -222,6 +235,24 @@ is_builtin_operator: Any = torch._library.utils.is_builtin
 # 2.13: the graph task and node that the autograd engine is running in this thread; -1 and None outside backward.
 current_graph_task = torch._C._current_graph_task_id
 current_autograd_node = torch._C._current_autograd_node
+
+# 2.11 to 2.14: the function of Python that calls the engine; how many hold a gradient, or its storage, in an operator that the engine calls
+# for it, if nothing but the engine holds it (the arguments of the call count, and the object of Python for the storage).
+ENGINE_FUNCTION = torch.autograd.graph._engine_run_backward.__name__
+USES_OF_AN_UNSHARED_GRADIENT, USES_OF_AN_UNSHARED_STORAGE = 4, 2
+
+
+def tensor_uses(tensor: torch.Tensor) -> int:
+    """How many hold the tensor in C++; all of Python counts as one (2.13)."""
+    count: int = tensor._use_count()  # type: ignore[attr-defined]
+    return count
+
+
+def storage_uses(tensor: torch.Tensor) -> int:
+    """How many hold the storage of the tensor in C++ (2.13)."""
+    count: int = torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)
+    return count
+
 
 # 2.13: the number that the next graph node made in this thread will get.
 next_sequence_number = torch._C._autograd._get_sequence_nr
@@ -316,6 +347,9 @@ def apply_to_module(module: torch.nn.Module, function: Callable[[torch.Tensor], 
     applied: torch.nn.Module = module._apply(function)
     return applied
 
+
+# 2.13: the function that converts the parameters of a module, one after the other.
+CONVERTS_A_MODULE = torch.nn.Module._apply.__code__
 
 # 2.13: what C++ knows a storage by, the same for all Python objects of it.
 storage_id: Callable[[Any], int] = attrgetter("_cdata")
@@ -465,6 +499,7 @@ __all__ = [
     "FLAT_STATE_KEYS",
     "FLAT_STATE_OF_ALL",
     "FLEX_ATTENTION_OPERATOR",
+    "FSDP_ROOT_INITIALISATION",
     "FSDP_WRAPPED",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
@@ -543,6 +578,7 @@ __all__ = [
     "is_builtin_operator",
     "is_device_mismatch",
     "is_view",
+    "leave_root_to_fsdp",
     "make_fake_group",
     "make_subclass",
     "next_sequence_number",

@@ -1,7 +1,8 @@
 """PyTorch's caching allocator of device memory ("native" backend): what a device reserves for a stream of allocations. Pure; no torch.
 
 The rules are those of c10/cuda/CUDACachingAllocator.cpp, c10/core/AllocatorConfig.{h,cpp} and c10/cuda/CUDAAllocatorConfig.{h,cpp}; each
-module names the functions that its rules come from. What torch 2.11, 2.13 and 2.14.1 do with settings was also observed in their builds.
+module names the functions that its rules come from. What torch 2.11, 2.13 and 2.14.1 do with settings was also observed in their builds,
+and what 2.11 does on an H200 recorded (tests/oracles/allocator_events).
 
 1. `settings`: PYTORCH_ALLOC_CONF as `AllocatorSettings`. `sizes`: what a request is rounded up to, and how much a new segment has.
 2. `blocks`: blocks that tile segments, and the free ones of each (stream, small or large) pool, in order of size.

@@ -20,7 +20,7 @@ from fakerun.allocator.snapshot import SegmentRecord, segment_records
 from fakerun.allocator.statistics import PoolId, Statistics
 
 _LARGEST_REQUEST_BYTES = 1152921504606846976
-"""One exbibyte: `NativeCachingAllocator::allocate` refuses it without looking."""
+"""One exbibyte: `NativeCachingAllocator::allocate` refuses it without looking. Of a device that never runs out it can be had."""
 
 
 class CachingAllocator:
@@ -90,7 +90,7 @@ class CachingAllocator:
         expandable = self._expandable and not owner.own_allocator
         block = self._take_cached(pool, size, expandable)
         if block is None:
-            if requested_bytes >= _LARGEST_REQUEST_BYTES:
+            if requested_bytes >= _LARGEST_REQUEST_BYTES and self.device.capacity_bytes is not None:
                 raise AllocatorOutOfMemoryError(None, "CUDA out of memory. Tried to allocate more than 1EB memory.")
             block, expandable = self._obtain(pool, size, expandable)
             pool = block.pool

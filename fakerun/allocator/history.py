@@ -19,7 +19,7 @@ class HistoryEntry(NamedTuple):
 
     `nbytes` is the size of the block or the segment, `requested_bytes` what was asked for it, of a segment all of it. `context` is what
     the allocator was told of the request, of a free that of the block's allocation. When memory ran out `address` is what the device
-    could still give, in bytes.
+    could still give, in bytes, and both sizes are the rounded request.
     """
 
     action: Action
@@ -70,7 +70,7 @@ class RecordingAllocator(CachingAllocator):
         except AllocatorOutOfMemoryError as error:
             free_bytes = error.figures.free_bytes if error.figures else self.device.free_bytes
             size = error.figures.size_bytes if error.figures else requested_bytes
-            self.history.append(HistoryEntry(Action.OUT_OF_MEMORY, free_bytes, size, requested_bytes, stream, (0, 0), self._context()))
+            self.history.append(HistoryEntry(Action.OUT_OF_MEMORY, free_bytes, size, size, stream, (0, 0), self._context()))
             raise
         self._of_blocks[block] = self._context()
         self._record(Action.ALLOC, block)

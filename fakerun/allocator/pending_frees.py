@@ -25,7 +25,6 @@ class PendingFrees:
         """Record an event on each stream that the block was used on."""
         self.any = True
         streams, block.stream_uses = block.stream_uses or set(), None
-        self._uses_in_capture.pop(block, None)
         for stream in sorted(streams):
             block.pending_events += 1
             self._events.setdefault(stream, deque()).append(block)
@@ -36,6 +35,9 @@ class PendingFrees:
         self._deferred.append(block)
 
     def note_use_in_capture(self, block: Block, stream: int) -> None:
+        """That is forgotten when a free that was delayed is recorded, and not before: torch keeps it for the next user of a block whose
+        free was not (2.11).
+        """
         self._uses_in_capture.setdefault(block, set()).add(stream)
 
     def record_deferred(self) -> list[Block]:

@@ -12,6 +12,7 @@ from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, OutOfMemory
 from fakerun.job.request import DEFAULT_SAMPLES, DEFAULT_STEPS
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
+from fakerun.job.torch_behaviour import TorchBehaviour
 from fakerun.printable import cut
 
 _MOST_DIGITS = 18
@@ -42,6 +43,10 @@ def _complete_launcher(incomplete: str) -> list[str]:
 
 def _complete_oom(incomplete: str) -> list[str]:
     return [name for name in OutOfMemory if name.startswith(incomplete)]
+
+
+def _complete_torch_behaviour(incomplete: str) -> list[str]:
+    return [name for name in TorchBehaviour if name.startswith(incomplete)]
 
 
 def _complete_routing(incomplete: str) -> list[str]:
@@ -122,6 +127,15 @@ Oom: TypeAlias = Annotated[
         help="An allocation that a device has no memory for: go on and report it, or raise torch.OutOfMemoryError."
         f"  [default: {DEFAULT_OUT_OF_MEMORY}]",
         autocompletion=_complete_oom,
+    ),
+]
+TorchBehaviourName: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--torch-behaviour",
+        metavar="|".join(TorchBehaviour),
+        help="Behave as this older torch, where it is known to need another amount of memory.",
+        autocompletion=_complete_torch_behaviour,
     ),
 ]
 ErrorOnCollective: TypeAlias = Annotated[

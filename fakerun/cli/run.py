@@ -51,6 +51,7 @@ def run(
     launcher: options.LauncherName = None,
     alloc_conf: options.AllocConf = None,
     oom: options.Oom = None,
+    torch_behaviour: options.TorchBehaviourName = None,
     error_on_collective: options.ErrorOnCollective = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,

@@ -113,6 +113,7 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         launcher=given("launcher"),
         alloc_conf=given("alloc_conf"),
         oom=given("oom"),
+        torch_behaviour=given("torch_behaviour"),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         timeout_s=given("timeout"),
     )

@@ -21,6 +21,7 @@ from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
 from fakerun.spelling import did_you_mean
@@ -63,6 +64,7 @@ class JobRequest:
     error_on_collective: tuple[CollectiveOp, ...] | None = None
     timeout_s: float | None = None
     alloc_conf: str | None = None
+    torch_behaviour: str | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
         """This request, with `below` where it specifies nothing.
@@ -127,6 +129,7 @@ class JobRequest:
             error_on_collective=self.error_on_collective or (),
             timeout_s=self.timeout_s,
             alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
+            torch_behaviour=None if self.torch_behaviour is None else torch_behaviour_named(self.torch_behaviour),
         )
 
 

@@ -9,6 +9,7 @@ from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, OutOfMemory
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
+from fakerun.job.torch_behaviour import TorchBehaviour
 from fakerun.records.collective import CollectiveOp
 
 
@@ -22,7 +23,7 @@ class JobSpec:
     rank. `mesh` is None when the job requests none. After `steps` optimizer steps the script is stopped; with None it runs to its end.
     `error_on_collective` are the operations that the script must not issue. `alloc_conf` are settings of the caching allocator, as
     PYTORCH_ALLOC_CONF has them; None leaves them to the rank's environment. `oom` is what
-    happens when a device has no memory left.
+    happens when a device has no memory left. `torch_behaviour` is the older torch to behave as; with None it is the one that runs.
     """
 
     script: Path | None = None
@@ -44,6 +45,7 @@ class JobSpec:
     seed: int | None = None
     timeout_s: float | None = None
     alloc_conf: str | None = None
+    torch_behaviour: TorchBehaviour | None = None
 
     @property
     def world_size(self) -> int:

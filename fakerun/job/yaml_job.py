@@ -27,6 +27,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import MOST_PROBLEMS, Key, YamlDocument
@@ -101,6 +102,12 @@ def _steps(value: object) -> int | AllSteps:
     return value
 
 
+def _torch_behaviour(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | float | int):
+        raise UsageError(f"must be a version (2.6), not {_shown(value)}")
+    return torch_behaviour_named(str(value))
+
+
 def _mapping_or_text(value: object) -> str:
     return "<map>" if isinstance(value, dict) else "<text>"
 
@@ -158,6 +165,7 @@ class JobFile(BaseModel):
     launcher: Annotated[str, _valid_if(launcher_named)] | None = None
     alloc_conf: Annotated[str, _valid_if(checked_alloc_conf)] | None = None
     oom: Annotated[str, _valid_if(out_of_memory_named)] | None = None
+    torch_behaviour: Annotated[object, _valid_if(_torch_behaviour)] | None = None
     error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, _valid_if(_ranks)] | None = None
@@ -284,6 +292,7 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
         launcher=job.launcher,
         alloc_conf=job.alloc_conf,
         oom=job.oom,
+        torch_behaviour=None if job.torch_behaviour is None else document.text(("torch_behaviour",)),
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
     )
 

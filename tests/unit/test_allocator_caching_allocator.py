@@ -9,6 +9,7 @@ from fakerun.allocator.sizes import MIB
 
 TOTAL = 80 * 1024 * MIB
 POOL = (0, 1)
+OTHER_POOL = (0, 2)
 
 
 def make(
@@ -259,7 +260,13 @@ def test_a_failed_mapping_leaves_nothing_mapped() -> None:
 
 def test_more_than_an_exbibyte_is_refused() -> None:
     with pytest.raises(AllocatorOutOfMemoryError, match="more than 1EB"):
-        make().allocate(2**60)
+        make(capacity=50 * MIB).allocate(2**60)
+
+
+def test_a_device_that_never_runs_out_has_more_than_an_exbibyte() -> None:
+    """A job that asks for that does not fit, as one that asks for little too much."""
+    assert make().allocate(2**60).nbytes == 2**60
+    assert make("expandable_segments:True").allocate(2**60).nbytes == 2**60
 
 
 def test_set_per_process_memory_fraction() -> None:
@@ -500,6 +507,24 @@ def test_after_a_capture_only_uses_from_before_it_are_waited_for() -> None:
     allocator.complete_uses(1)
     allocator.allocate(512)
     assert allocator.active_bytes == 1536
+
+
+def test_a_use_in_a_capture_is_noted_until_a_delayed_free() -> None:
+    """`block_to_cudagraph_stream_uses`: a free after the capture does not clear it, so that it counts for the block's next user, too."""
+    allocator = make(at_once=False)
+    block = allocator.allocate(30 * MIB)
+    allocator.begin_pool(POOL, lambda stream: stream == 9, capture=True)
+    allocator.record_stream(block, 1)
+    allocator.end_pool(POOL)
+    allocator.free(block)
+    allocator.complete_uses()
+    block = allocator.allocate(30 * MIB)
+    allocator.record_stream(block, 1)
+    allocator.begin_pool(OTHER_POOL, lambda stream: stream == 9, capture=True)
+    allocator.free(block)
+    allocator.end_pool(OTHER_POOL)
+    allocator.allocate(512)
+    assert allocator.active_bytes == 512
 
 
 def test_misuse_is_refused() -> None:

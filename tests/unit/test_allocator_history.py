@@ -78,9 +78,10 @@ def test_a_request_that_is_not_served_is_kept_with_what_was_free() -> None:
     asking = Asking(capacity=100 * MIB)
     asking.allocate("fits", 64 * MIB)
     with pytest.raises(AllocatorOutOfMemoryError):
-        asking.allocate("does not", 64 * MIB)
+        asking.allocate("does not", 64 * MIB - 5)
     last = asking.allocator.history[-1]
     assert (last.action, last.address, last.nbytes, last.context) == (Action.OUT_OF_MEMORY, 36 * MIB, 64 * MIB, "does not")
+    assert last.as_torch() == {"action": "oom", "device_free": 36 * MIB, "size": 64 * MIB, "stream": 0}
 
 
 @pytest.mark.parametrize("text", ["", "expandable_segments:True", "max_split_size_mb:32"])

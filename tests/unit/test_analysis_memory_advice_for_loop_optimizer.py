@@ -12,8 +12,9 @@ ADAM = ("lerp_.Scalar", "mul_.Scalar", "addcmul_.Scalar", "sqrt.default", "div_.
 
 
 def peak_in_loop(program: DeviceProgram) -> int:
-    ((line, changed),) = with_for_loop(Lifetimes(program), 0)
+    ((line, edit),) = with_for_loop(Lifetimes(program), 0)
     assert str(line) == "train.py:9"
+    changed = edit.program()
     check_program(changed)
     return allocated_peak(changed)
 

@@ -31,7 +31,8 @@ def trained(microbatches: int) -> DeviceProgram:
 
 
 def test_a_unit_is_freed_after_forward_and_gathered_for_backward() -> None:
-    ((modules, changed),) = resharded(Lifetimes(trained(1)), 0)
+    ((modules, edit),) = resharded(Lifetimes(trained(1)), 0)
+    changed = edit.program()
     check_program(changed)
     assert modules == ("layer",)
     sizes: list[int] = []

@@ -24,9 +24,9 @@ def sharded_over_two(elements: int, operators: tuple[str, ...] = ADAM, **fields:
 
 def test_a_rank_keeps_the_states_of_its_parameters() -> None:
     (found,) = sharded_over_two(ELEMENTS)
-    check_program(found.program)
+    check_program(found.edit.program())
     assert (found.group, found.group_size, found.position) == ("dp", 2, 0)
-    assert allocated_peak(found.program) == 3 * LARGE  # two averages and a square root
+    assert allocated_peak(found.edit.program()) == 3 * LARGE  # two averages and a square root
 
 
 def test_gradients_of_several_microbatches() -> None:
@@ -35,14 +35,14 @@ def test_gradients_of_several_microbatches() -> None:
 
 def test_the_momentum_of_sgd() -> None:
     (found,) = sharded_over_two(ELEMENTS, ("add.List", "mul_.Scalar", "add_.List", "add_.List"), states=1, made_by=("add.List",))
-    assert allocated_peak(found.program) == 2 * LARGE
+    assert allocated_peak(found.edit.program()) == 2 * LARGE
 
 
 def test_parameters_of_a_module_that_the_group_does_not_hold_alike() -> None:
     """Experts: only the gradients of the others are reduced, of which the last rank has none to keep states for."""
     (found,) = sharded_over_two(LARGE // 4)
     assert found.position == 0
-    assert allocated_peak(found.program) == 3 * (SMALL + LARGE)
+    assert allocated_peak(found.edit.program()) == 3 * (SMALL + LARGE)
 
 
 @pytest.mark.parametrize("elements", [ELEMENTS - 1, ELEMENTS // 2, 1, 0])

@@ -23,6 +23,7 @@ from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.out_of_memory import OutOfMemory
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
+from fakerun.job.torch_behaviour import TorchBehaviour
 from fakerun.launch.job_run import RunWatcher
 from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding_code import FindingCode
@@ -124,6 +125,8 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("--nproc-per-node 8 --launcher mpi train.py", {"launcher": job_launcher.Launcher.MPI}),
         ("train.py --world-size 8", {"oom": OutOfMemory.REPORT}),
         ("train.py --world-size 8 --oom raise", {"oom": OutOfMemory.RAISE}),
+        ("train.py --world-size 8", {"torch_behaviour": None}),
+        ("train.py --world-size 8 --torch-behaviour 2.6", {"torch_behaviour": TorchBehaviour.V2_6}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
         ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),
@@ -244,6 +247,7 @@ USAGE_ERRORS = {
     ),
     "train.py --world-size 8 --launcher srun": "unknown launcher 'srun'; known: torchrun, slurm, mpi",
     "train.py --world-size 8 --oom stop": "unknown oom 'stop'; known: report, raise",
+    "train.py --world-size 8 --torch-behaviour 1.9": "unknown torch behaviour '1.9'; known: 2.5, 2.6, 2.7, 2.8",
     "train.py --world-size 8 --routing wurst": "unknown routing 'wurst' (did you mean 'worst'?); known: balanced, worst",
     "train.py --world-size 8 --error-on-collective=all_reduc": (
         "unknown operation 'all_reduc' (did you mean 'all_reduce' or 'reduce'?); known: all_reduce, all_gather, all_gather_into_tensor, "

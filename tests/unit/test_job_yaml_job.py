@@ -20,6 +20,7 @@ from fakerun.records.collective import CollectiveOp
 
 KEYS = (
     "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, oom, "
+    "torch_behaviour, "
     "error_on_collective, rank, ranks, samples, seed"
 )
 
@@ -53,6 +54,7 @@ def test_every_key() -> None:
         routing: worst
         launcher: slurm
         oom: raise
+        torch_behaviour: 2.6
         error_on_collective: [send, all_reduce]
         rank: 15
         """
@@ -70,6 +72,7 @@ def test_every_key() -> None:
         routing="worst",
         launcher="slurm",
         oom="raise",
+        torch_behaviour="2.6",
         error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
     )
 
@@ -249,6 +252,14 @@ BROKEN = {
         ["job.yaml:2: hardware: must be a name (h200) or a mapping ({base: h100-80gb, memory: 94GiB}), not a list"],
     ),
     "oom": ("script: train.py\noom: rise\n", ["job.yaml:2: oom: unknown oom 'rise' (did you mean 'raise'?); known: report, raise"]),
+    "torch_behaviour": (
+        "script: train.py\ntorch_behaviour: 1.9\n",
+        ["job.yaml:2: torch_behaviour: unknown torch behaviour '1.9'; known: 2.5, 2.6, 2.7, 2.8"],
+    ),
+    "torch_behaviour that is no version": (
+        "script: train.py\ntorch_behaviour: [2.6]\n",
+        ["job.yaml:2: torch_behaviour: must be a version (2.6), not a list"],
+    ),
     "launcher": ("script: train.py\nlauncher: srun\n", ["job.yaml:2: launcher: unknown launcher 'srun'; known: torchrun, slurm, mpi"]),
     "a variable of no rank's": (
         "script: train.py\nenv:\n  A: 1\n  B: '${node}'\n",

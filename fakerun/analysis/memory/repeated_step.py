@@ -21,24 +21,24 @@ def repeatable_last_step(program: DeviceProgram) -> Sequence[InstructionNumbers]
     if len(program.step_ends) < 2:
         return None
     start, end = program.step_ends[-2:]
-    kinds = [program.instructions[number].operand for number in program.order[:end] if _is(program, number, Opcode.ALLOCATE)]
-    before = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[:start])
-    count = before
+    instructions = [(each.opcode, each.operand, each.stream) for each in program.instructions]
+    allocates = [opcode is Opcode.ALLOCATE for opcode, _, _ in instructions]
+    kinds = [instructions[number][1] for number in program.order[:end] if allocates[number]]
+    count = before = sum(map(allocates.__getitem__, program.order[:start]))
     left = dict.fromkeys(range(before, len(kinds)))
     freed: dict[int, int] = {}
-    found: list[InstructionNumbers] = []
-    for place, number in enumerate(program.order[start:end]):
-        instruction = program.instructions[number]
-        found.append((instruction.opcode, instruction.operand, instruction.stream))
-        block = count - 1 - instruction.operand
-        if instruction.opcode is Opcode.ALLOCATE:
+    found = list(map(instructions.__getitem__, program.order[start:end]))
+    for place, (opcode, operand, _) in enumerate(found):
+        if opcode is Opcode.ALLOCATE:
             count += 1
-        elif instruction.opcode is Opcode.FREE and block >= before:
-            del left[block]
-        elif instruction.opcode is Opcode.FREE:
-            freed[block] = place
-        elif instruction.opcode is Opcode.RECORD_STREAM and block < before:
-            return None
+        elif opcode in _NAMES_A_BLOCK:
+            block = count - 1 - operand
+            if block < before and opcode is Opcode.RECORD_STREAM:
+                return None
+            if block < before:
+                freed[block] = place
+            elif opcode is Opcode.FREE:
+                del left[block]
     successors = _paired(program, kinds, sorted(freed), left)
     if successors is None:
         return None
@@ -46,10 +46,6 @@ def repeatable_last_step(program: DeviceProgram) -> Sequence[InstructionNumbers]
         opcode, age, stream = found[place]
         found[place] = (opcode, age + (len(kinds) - before) + block - successors[block], stream)
     return found
-
-
-def _is(program: DeviceProgram, number: int, opcode: Opcode) -> bool:
-    return program.instructions[number].opcode is opcode
 
 
 def _paired(program: DeviceProgram, kinds: Sequence[int], freed: Iterable[int], left: Iterable[int]) -> dict[int, int] | None:
@@ -71,7 +67,8 @@ def _paired(program: DeviceProgram, kinds: Sequence[int], freed: Iterable[int], 
 def after_repetitions(program: DeviceProgram, repetitions: int) -> Iterator[InstructionNumbers]:
     """What follows the last step. Blocks are named by how many were allocated since: what is older than that step is older by as many."""
     start, end = (0, 0, *program.step_ends)[-2:]
-    in_last_step = sum(_is(program, number, Opcode.ALLOCATE) for number in program.order[start:end]) if repetitions else 0
+    allocates = [each.opcode is Opcode.ALLOCATE for each in program.instructions]
+    in_last_step = sum(map(allocates.__getitem__, program.order[start:end])) if repetitions else 0
     allocated = 0
     for number in program.order[end:]:
         instruction = program.instructions[number]

@@ -6,6 +6,8 @@ last step can be repeated, it is replayed until it needs no more than the time b
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
+from types import MappingProxyType
 
 from fakerun.allocator.blocks import BlockPool
 from fakerun.allocator.caching_allocator import CachingAllocator
@@ -70,21 +72,62 @@ def reserved_memory(
         AllocatorOutOfMemoryError: a device gives the allocator no more than `capacity_bytes`, and they are not enough.
     """
     replay = _Replay(program, settings, hardware, variables or {}, capacity_bytes)
-    starts = (0, *program.step_ends)
-    for start, end in zip(starts, program.step_ends, strict=False):
-        replay.issue(program.order[start:end])
-        replay.end_step()
-    settled = None
+    return replay.result(has_settled=_replayed(replay, program))
+
+
+def _replayed(replay: "_Replay", program: DeviceProgram, *, briefly: bool = False) -> bool | None:
+    """Issue all of a program; whether what it needs has settled, None if there is no step to repeat.
+
+    `briefly` leaves out steps that repeat the two before them, if the second needed no more than the first and freed as much as it took.
+    """
+    settled, before = None, None
+    for start, end in zip((0, *program.step_ends), program.step_ends, strict=False):
+        step = program.order[start:end]
+        if not (briefly and settled and step == before):
+            replay.issue(step)
+            replay.end_step()
+            settled = step == before and not replay.grew_in_last_step() and _frees_as_many(program, step)
+        before = step
     repetitions = 0
-    last_step = repeatable_last_step(program)
+    last_step = None if briefly and settled else repeatable_last_step(program)
     if last_step is not None:
+        settled = False
         while not settled and repetitions < MOST_REPETITIONS:
             replay.issue_each(last_step)
             replay.end_step()
             repetitions += 1
             settled = not replay.grew_in_last_step()
     replay.issue_each(after_repetitions(program, repetitions))
-    return replay.result(has_settled=settled)
+    return settled if repetitions else None
+
+
+def _frees_as_many(program: DeviceProgram, numbers: Sequence[int]) -> bool:
+    """Whether these instructions free as many blocks as they allocate."""
+    changes = [(each.opcode is Opcode.ALLOCATE) - (each.opcode is Opcode.FREE) for each in program.instructions]
+    return sum(map(changes.__getitem__, numbers)) == 0
+
+
+class _ExceedsError(Exception):
+    """A device needs more than is of interest."""
+
+
+def peak_within(
+    program: DeviceProgram,
+    settings: AllocatorSettings,
+    hardware: Accelerator,
+    device: int,
+    most_bytes: float,
+    *,
+    variables: Mapping[str, str],
+) -> int | None:
+    """The peak of what one device reserves, as `reserved_memory` has it; None, which takes less time, if that exceeds `most_bytes`."""
+    replay = _PeakReplay(program, settings, hardware, variables, None)
+    replay.most_bytes = {device: most_bytes}
+    try:
+        _replayed(replay, program, briefly=True)
+        return replay.peak_bytes(device)
+    except _ExceedsError:
+        return None
 
 
 def runs_out(
@@ -152,6 +195,11 @@ class _Replay:
         self._peak_steps[device] = len(self._steps)
         self._pools[device] = tuple(_pools_of(allocator.pools(), self._program.streams))
 
+    def peak_bytes(self, device: int) -> int:
+        """What the device needed at most."""
+        self._take_peaks()
+        return self._peaks.get(device, 0)
+
     def end_step(self) -> None:
         """A training step ends: keep its peaks, and begin anew."""
         self._steps.append({device: allocator.peak_reserved_bytes for device, allocator in self._allocators.all().items()})
@@ -187,6 +235,17 @@ class _Replay:
             )
             for device in sorted(self._peaks)
         }
+
+
+class _PeakReplay(_Replay):
+    """Keeps the peaks, and ends when one exceeds what is of interest, by ordinal of the device."""
+
+    most_bytes: Mapping[int, float] = MappingProxyType({})
+
+    def _take_peak(self, device: int, allocator: CachingAllocator) -> None:
+        self._peaks[device] = allocator.reserved_bytes
+        if allocator.reserved_bytes > self.most_bytes.get(device, inf):
+            raise _ExceedsError
 
 
 def _pools_of(pools: Iterable[BlockPool], streams: Sequence[DeviceStream]) -> list[PoolMemory]:

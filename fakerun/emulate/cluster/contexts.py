@@ -7,6 +7,7 @@ from fakerun.emulate.cluster.dtensor import eager_dtensor
 from fakerun.emulate.cluster.foreach_sharding import deduplicated_foreach_sharding
 from fakerun.emulate.cluster.fsdp import accumulated_gradients, fsdp_buffers
 from fakerun.emulate.cluster.functional import functional_collectives
+from fakerun.emulate.cluster.gathered_root import gathered_root
 from fakerun.emulate.cluster.group_creation import observed_group_creation
 from fakerun.emulate.cluster.handles import simulated_handles
 from fakerun.emulate.cluster.mesh import simulated_meshes
@@ -37,6 +38,7 @@ CONTEXTS: tuple[Enter, ...] = (
     simulated_meshes,
     simulated_ddp,
     accumulated_gradients,
+    gathered_root,
     eager_dtensor,
     deduplicated_foreach_sharding,
     own_fake_modes,

@@ -3,6 +3,7 @@
 from fakerun.emulate.kernels.attention import simulated_attention
 from fakerun.emulate.kernels.autocast import simulated_autocast
 from fakerun.emulate.kernels.compilation import eager_compile
+from fakerun.emulate.kernels.composed_norm import composed_norm
 from fakerun.emulate.kernels.control_flow import python_control_flow
 from fakerun.emulate.kernels.flex_attention import fused_flex_attention
 from fakerun.emulate.kernels.fused_kernels import fused_kernels
@@ -19,6 +20,7 @@ HANDLERS: tuple[Register, ...] = (
     sync_batch_norm_kernels,
     shape_rules,
     gradients_in_place,
+    composed_norm,
 )
 
 CONTEXTS: tuple[Enter, ...] = (

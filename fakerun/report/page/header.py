@@ -30,10 +30,15 @@ def header_facts(report: Report) -> Facts:
         facts=(
             Fact(label="hardware", values=(f"{job.world_size} x {job.hardware} ({nodes})",)),
             Fact(label="mesh", values=(str(report.mesh or "none"),)),
-            Fact(label="simulated", values=(_simulated(report.ranks), _steps(report), f"torch {report.torch_version or 'unknown'}")),
+            Fact(label="simulated", values=(_simulated(report.ranks), _steps(report), _torch(report))),
             *_stopped(report.ranks),
         )
     )
+
+
+def _torch(report: Report) -> str:
+    behaviour = report.job.torch_behaviour
+    return f"torch {report.torch_version or 'unknown'}" + (f" behaving as {behaviour}" if behaviour else "")
 
 
 def axes_text(axes: Mapping[str, int]) -> str:

@@ -47,10 +47,12 @@ class Size:
 
 
 SIZES = {
+    "tiny": Size(dim=128, layers=2, heads=4, vocab=1024, batch=8, sequence=64),
     "small": Size(dim=128, layers=8, heads=4, vocab=1024, batch=8, sequence=64),
     "medium": Size(dim=1024, layers=12, heads=16, vocab=32_000, batch=8, sequence=512),
 }
-"""`small` takes about two seconds on a CPU; `medium` has 0.22e9 parameters and 4,096 tokens, for a GPU."""
+"""`small` takes about two seconds on a CPU, `tiny` less, but it has too few layers for pipelines; `medium`, for a GPU, has 0.22e9
+parameters and 4,096 tokens."""
 
 
 # -- the model ----------------------------------------------------------------------------------------------------------------------
@@ -625,7 +627,7 @@ DISTRIBUTED: dict[str, Callable[[Run], None]] = {
     "fsdp2-mixed-precision": partial(fsdp2, mp_policy=BF16),
     "fsdp2-no-reshard": partial(fsdp2, reshard_after_forward=False),
     "fsdp2-gradient-accumulation": fsdp2_gradient_accumulation,
-    "fsdp2-fused": partial(fsdp2, optimizer=OPTIMIZERS["adamw"], mp_policy=BF16),
+    "fsdp2-fused-adamw": partial(fsdp2, optimizer=partial(OPTIMIZERS["adamw"], fused=True), mp_policy=BF16),
     "fsdp2-cpu-offload": fsdp2_cpu_offload,
     "hsdp": partial(fsdp2, axes=("dp_replicate", "dp_shard")),
     "fsdp1": fsdp1,

@@ -7,22 +7,27 @@ import gzip
 import json
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import accumulate, chain, takewhile, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from fakerun.allocator import AllocatorOutOfMemoryError, AllocatorSettings, Block
+from fakerun.allocator import AllocatorOutOfMemoryError, AllocatorSettings, Block, CachingAllocator
 from fakerun.allocator.action import Action
 from fakerun.allocator.history import HistoryEntry, RecordingAllocator
+from fakerun.allocator.pending_frees import PendingFrees
 from fakerun.allocator.settings import TorchVersion
+from fakerun.allocator.sizes import MIB
 from fakerun.allocator.snapshot import SegmentRecord
 from fakerun.allocator.statistics import PoolId
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 FREE = "inactive"
+MOST_STREAMS = 4
 _AT_ONCE = (Action.FREE_COMPLETED, Action.SEGMENT_FREE, Action.SEGMENT_UNMAP)
 """What happens to many blocks at once has no order of ours: torch goes through its sets, which streams' addresses order."""
+
+_OF_SEGMENTS = (Action.SEGMENT_ALLOC, Action.SEGMENT_FREE, Action.SEGMENT_MAP, Action.SEGMENT_UNMAP)
 
 
 class DifferError(Exception):
@@ -39,6 +44,98 @@ class Result(NamedTuple):
     difference: str
 
 
+class LateFrees(NamedTuple):
+    """What a trace says of blocks that waited for other streams: their addresses, each with how many requests came before it was cached.
+
+    `waited` are the requests for which torch waited for all of them.
+    """
+
+    cached: list[list[int]]
+    waited: list[int]
+
+
+def late_frees(part: dict[str, Any]) -> LateFrees:
+    """From a whole trace. A block without uses on other streams is cached at once, and is none of them."""
+    began = sum(action == Action.FREE_REQUESTED for action, *_ in part["prepared"]["trace"])
+    at_once = chain([True] * began, frees_at_once(part["events"]))
+    cached, waited = [], set()
+    requests = 0
+    is_at_once = False
+    for action, address, *_ in part["trace"]:
+        if action == Action.FREE_REQUESTED:
+            is_at_once = next(at_once)
+            waited.discard(requests)
+        elif action == Action.FREE_COMPLETED:
+            if not is_at_once:
+                cached.append([requests, address])
+            is_at_once = False
+        elif action in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP):
+            waited.add(requests)
+        elif action in (Action.ALLOC, Action.OUT_OF_MEMORY):
+            if action == Action.OUT_OF_MEMORY:
+                waited.add(requests)
+            requests += 1
+    return LateFrees(cached, sorted(waited))
+
+
+def frees_at_once(events: list[list[Any]]) -> Iterator[bool]:
+    """Of each free, whether no other stream was said to use the block."""
+    streams: dict[int, int] = {}
+    used: set[int] = set()
+    for letter, *operands in events:
+        if letter == "a":
+            streams[operands[0]] = operands[2]
+        elif letter == "r" and operands[1] != streams[operands[0]]:
+            used.add(operands[0])
+        elif letter == "f":
+            yield operands[0] not in used
+
+
+class TracedPendingFrees(PendingFrees):
+    """Caches blocks in the order of the GPU's, and where an event may or may not have been over, as the GPU did.
+
+    When several streams are asked for events, which one is first depends on torch's hash of streams, and with it what neighbours merge
+    in between, which counters show. An event that is recorded when a capture has ended is asked for at once, and a stream may become idle
+    between the program's look and the allocator's (`uncertain`): then the trace decides.
+    """
+
+    def __init__(self, late: LateFrees) -> None:
+        super().__init__()
+        self.uncertain: set[int] = set()
+        self._cached = [address for _, address in late.cached]
+        self._by_request: dict[int, set[int]] = {}
+        for request, address in late.cached:
+            self._by_request.setdefault(request, set()).add(address)
+        self._waited = set(late.waited)
+        self._count = self._request = 0
+
+    def begin_request(self, uncertain: set[int]) -> None:
+        self.uncertain = uncertain
+        self._request += 1
+
+    def record_deferred(self) -> list[Block]:
+        self.uncertain |= {stream for block in self._deferred for stream in block.stream_uses or ()}
+        return self._in_order(super().record_deferred())
+
+    def take_completed(self, *, at_once: bool) -> Iterator[Block]:
+        request = self._request - 1
+        seen = set() if request in self._waited else self._by_request.get(request, set())
+        for stream in self.uncertain & set(self._events):
+            if any(block.address in seen for block in self._events[stream]):
+                self.complete(stream)
+        self.uncertain = set()
+        return iter(self._in_order(list(super().take_completed(at_once=at_once))))
+
+    def take_all(self, belongs: Callable[[Block], bool]) -> Iterator[Block]:
+        return iter(self._in_order(list(super().take_all(belongs))))
+
+    def _in_order(self, blocks: list[Block]) -> list[Block]:
+        following = self._cached[self._count : self._count + len(blocks)]
+        self._count += len(blocks)
+        position = {address: index for index, address in enumerate(following)}
+        return sorted(blocks, key=lambda block: position.get(block.address, len(following)))
+
+
 class Replay:
     """The allocator after the events so far. New segments come at the addresses that the GPU gave."""
 
@@ -52,6 +149,8 @@ class Replay:
         self.allocator._segments.watch(self._segment_changed)
         self._given: Iterator[list[Any]] = (entry for entry in part["trace"] if entry[0] in ("segment_alloc", "segment_map"))
         self._following = next(self._given, None)
+        late = LateFrees(*part["late"]) if "late" in part else late_frees(part)
+        self.pending = self.allocator._pending = TracedPendingFrees(late)
         self.blocks: dict[int, Block] = {}
         self.pools: dict[int, PoolId] = {}
         self.graphs: dict[int, PoolId] = {}
@@ -80,6 +179,7 @@ class Replay:
         blocks = {}
         for action, address, nbytes, stream in trace:
             if action == "alloc":
+                self.pending.begin_request(set())
                 blocks[address] = self.allocator.allocate(nbytes, stream)
                 same("a block of torch's own", blocks[address].address, address)
             elif action == "free_requested":
@@ -128,8 +228,11 @@ class Replay:
     def begin_capture(self, graph: int, stream: int) -> None:
         self.allocator.begin_pool(self.graphs[graph], lambda other: other == stream, capture=True)
 
-    def do(self, event: list[Any]) -> None:
+    def do(self, event: list[Any], following: list[list[Any]]) -> None:
+        """Do what the program did. `following` are the next events."""
         letter, *operands = event
+        if letter in "ao":
+            self.pending.begin_request({stream for _, stream in takewhile(lambda other: other[0] == "D", following)})
         if letter == "!":
             raise DifferError(operands[0].strip().splitlines()[-1])
         self.by_letter[letter](*operands)
@@ -196,6 +299,19 @@ def in_order(actions: list[list[Any]]) -> list[list[Any]]:
     return result
 
 
+def compared_actions(history: list[HistoryEntry], part: dict[str, Any]) -> Iterator[tuple[object, object]]:
+    """Ours and theirs. A short file has those of segments alone, and more of them than its events lead to.
+
+    What its last events release may be released together with more.
+    """
+    theirs = in_order(part["trace"])
+    is_whole = any(action[0] == Action.ALLOC for action in theirs)
+    ours = in_order([shown_action(entry) for entry in history if is_whole or entry.action in _OF_SEGMENTS])
+    while not is_whole and ours and ours[-1][0] in _AT_ONCE:
+        ours.pop()
+    yield from zip_longest(ours, theirs if is_whole else theirs[: len(ours)])
+
+
 def replay(part: dict[str, Any], torch_version: TorchVersion) -> Result:
     """Until the first difference."""
     checks = {check["after"]: check for check in part["checks"]}
@@ -208,25 +324,73 @@ def replay(part: dict[str, Any], torch_version: TorchVersion) -> Result:
             if done in checks:
                 program.check(checks[done])
                 checked += 1
-            program.do(event)
+            program.do(event, part["events"][done + 1 : done + 1 + MOST_STREAMS])
             same("allocated, active and reserved bytes", program.totals(), part["totals"][done])
             requests += event[0] in "ao"
         if (last := checks.get(len(part["events"]))) is not None:
             program.check(last)
             checked += 1
         done = len(part["events"])
-        for ours, theirs in zip(in_order(list(map(shown_action, program.allocator.history))), in_order(part["trace"]), strict=False):
-            same(f"action {actions}", ours, theirs)
+        for action in compared_actions(program.allocator.history, part):
+            same(f"action {actions}", *action)
             actions += 1
-        same("the number of actions", len(program.allocator.history), len(part["trace"]))
     except DifferError as error:
         return Result(done, requests, checked, actions, f"event {done} {str(event)[:150]}: {str(error)[:1500]}")
     return Result(done, requests, checked, actions, "")
 
 
+def filled(setting: str, torch_version: TorchVersion, total_bytes: int, capacity_bytes: int) -> list[dict[str, int]]:
+    """The counters of `fill` (scripts/dev/gpu/allocator_events.py), which takes all memory of a device and asks for more."""
+    settings = AllocatorSettings.parse(setting, torch_version)
+    allocator = CachingAllocator(settings, total_bytes=total_bytes, capacity_bytes=capacity_bytes)
+    steps = [allocator.statistics()]
+    held: list[Block] = []
+    for nbytes in (8192 * MIB, 1024 * MIB, 128 * MIB, 20 * MIB, 2 * MIB, 512 * 1024):
+        with suppress(AllocatorOutOfMemoryError):
+            while True:
+                held.append(allocator.allocate(nbytes))
+        steps.append(allocator.statistics())
+    for block in held[1::2]:
+        allocator.free(block)
+    del held[1::2]
+    steps.append(allocator.statistics())
+    for nbytes in (3072 * MIB, 12288 * MIB, 2 * MIB):
+        held.append(allocator.allocate(nbytes))
+        steps.append(allocator.statistics())
+    for block in reversed(held):
+        allocator.free(block)
+    steps.append(allocator.statistics())
+    allocator.empty_cache()
+    return [*steps, allocator.statistics()]
+
+
+def peak_reserved_bytes(events: list[list[Any]], torch_version: TorchVersion, total_bytes: int) -> int:
+    """Of a program that another allocator ran."""
+    allocator = CachingAllocator(AllocatorSettings(torch_version=torch_version), total_bytes=total_bytes, uses_end_at_once=False)
+    blocks: dict[int, Block] = {}
+    for letter, *operands in events:
+        if letter == "a":
+            number, nbytes, stream = operands
+            blocks[number] = allocator.allocate(nbytes, stream)
+        elif letter == "f":
+            allocator.free(blocks.pop(operands[0]))
+        elif letter == "r":
+            allocator.record_stream(blocks[operands[0]], operands[1])
+        elif letter == "e":
+            allocator.empty_cache()
+        else:
+            allocator.complete_uses(operands[0])
+    return allocator.peak_reserved_bytes
+
+
 def read(path: Path) -> dict[str, Any]:
     content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
-    return content if "parts" in content else {"device": {"torch": "2.13.0"}, "parts": [content]}
+    content = content if "parts" in content else {"device": {"torch": "2.13.0"}, "parts": [content]}
+    for part in content["parts"]:
+        part["trace"] = [entry for entry in part.get("trace", ()) if entry[0] != "snapshot"]
+        if (changes := part.pop("changes", None)) is not None:
+            part["totals"] = list(accumulate(changes, lambda before, change: [a + b for a, b in zip(before, change, strict=True)]))
+    return content
 
 
 def version(content: dict[str, Any]) -> TorchVersion:

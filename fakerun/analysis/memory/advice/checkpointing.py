@@ -7,6 +7,7 @@ makes the same requests in the same order and stops, as torch does, after the la
 memory.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
 from fakerun.analysis.memory.advice.module_visits import Visit, computing_allocations, end_of_operation, patterns_of, visits_of
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import DeviceProgram, Opcode
+from fakerun.records.device_program import Opcode
 from fakerun.records.memory import Category
 
 _MOST_PATTERNS = 3
@@ -34,15 +35,15 @@ class _Checkpoint:
     last: Allocation
 
 
-def checkpointed(lifetimes: Lifetimes, device: int) -> Iterator[tuple[str, DeviceProgram]]:
-    """For the patterns of modules that save most at the peak: the pattern, and the program with each of its modules checkpointed."""
+def checkpointed(lifetimes: Lifetimes, device: int) -> Iterator[tuple[str, ProgramEdit]]:
+    """For the patterns of modules that save most at the peak: the pattern, and the edit that checkpoints each of its modules."""
     allocations = computing_allocations(lifetimes, device)
     patterns = {pattern: _checkpoints(lifetimes, visits_of(pattern, allocations)) for pattern in patterns_of(allocations)}
     scores = {pattern: _bytes_saved_at_peak(lifetimes, each) for pattern, each in patterns.items()}
     most = max(scores.values(), default=0)
     for pattern in sorted(scores, key=lambda each: (-scores[each], each))[:_MOST_PATTERNS]:
         if scores[pattern] > 0 and scores[pattern] >= _LEAST_SHARE * most:
-            yield pattern, _program(lifetimes, patterns[pattern], allocations)
+            yield pattern, _edit(lifetimes, patterns[pattern], allocations)
 
 
 def _checkpoints(lifetimes: Lifetimes, visits: Sequence[Visit]) -> list[_Checkpoint]:
@@ -85,7 +86,7 @@ def _bytes_saved_at_peak(lifetimes: Lifetimes, checkpoints: Sequence[_Checkpoint
     return sum(alive) - max(alive, default=0)
 
 
-def _program(lifetimes: Lifetimes, checkpoints: Sequence[_Checkpoint], allocations: Sequence[Allocation]) -> DeviceProgram:
+def _edit(lifetimes: Lifetimes, checkpoints: Sequence[_Checkpoint], allocations: Sequence[Allocation]) -> ProgramEdit:
     edit = ProgramEdit(lifetimes)
     parameters = {each.block.shape for each in lifetimes.allocations if each.block.category is Category.PARAMETER}
     for checkpoint in checkpoints:
@@ -94,7 +95,7 @@ def _program(lifetimes: Lifetimes, checkpoints: Sequence[_Checkpoint], allocatio
             edit.free_at(given, _end(lifetimes, checkpoint.backward))
         _free_in_forward(lifetimes, edit, checkpoint, parameters, given)
         _compute_again(lifetimes, edit, checkpoint)
-    return edit.program()
+    return edit
 
 
 def _input(lifetimes: Lifetimes, checkpoint: _Checkpoint, allocations: Sequence[Allocation]) -> Allocation | None:
@@ -107,7 +108,7 @@ def _input(lifetimes: Lifetimes, checkpoint: _Checkpoint, allocations: Sequence[
 
 def _before(allocations: Sequence[Allocation], position: int) -> Iterator[Allocation]:
     """The allocations before a position, the latest first."""
-    return (each for each in reversed(allocations) if each.allocated_at < position)
+    return reversed(allocations[: bisect_left(allocations, position, key=lambda each: each.allocated_at)])
 
 
 def _free_in_forward(

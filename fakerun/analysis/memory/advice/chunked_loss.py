@@ -17,7 +17,6 @@ from math import prod
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes, Size
 from fakerun.analysis.memory.advice.module_visits import end_of_operation
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
-from fakerun.records.device_program import DeviceProgram
 from fakerun.records.memory import MemoryBlock, rounded_size_bytes
 
 CHUNKS = 8
@@ -45,14 +44,14 @@ class _Loss:
         return self.gradient or self.of_converted
 
 
-def chunked(lifetimes: Lifetimes, device: int) -> Iterator[tuple[MemoryBlock, DeviceProgram]]:
-    """The program with each of its large cross entropies in chunks, and the log-probabilities that the largest makes now."""
+def chunked(lifetimes: Lifetimes, device: int) -> Iterator[tuple[MemoryBlock, ProgramEdit]]:
+    """The edit to the program with each of its large cross entropies in chunks, and the log-probabilities that the largest makes now."""
     losses = [loss for loss in _losses(lifetimes) if loss.probabilities.block.device == device]
     if losses:
         edit = ProgramEdit(lifetimes)
         for loss in losses:
             _in_chunks(lifetimes, edit, loss)
-        yield max((loss.probabilities.block for loss in losses), key=lambda block: block.nbytes), edit.program()
+        yield max((loss.probabilities.block for loss in losses), key=lambda block: block.nbytes), edit
 
 
 def _losses(lifetimes: Lifetimes) -> Iterator[_Loss]:

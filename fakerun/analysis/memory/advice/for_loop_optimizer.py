@@ -11,19 +11,18 @@ from fakerun.analysis.memory.advice.fused_optimizer import fuse
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
 from fakerun.call_site import CallSite
-from fakerun.records.device_program import DeviceProgram
 from fakerun.records.memory import Category, MemoryBlock
 
 
-def with_for_loop(lifetimes: Lifetimes, device: int) -> Iterator[tuple[CallSite | None, DeviceProgram]]:
-    """The program with every `foreach` step of Adam, AdamW or SGD in a loop, and the line of the step; nothing if it has none."""
+def with_for_loop(lifetimes: Lifetimes, device: int) -> Iterator[tuple[CallSite | None, ProgramEdit]]:
+    """The edit to the program with every `foreach` step of Adam, AdamW or SGD in a loop, and its line; nothing if it has none."""
     steps = [each for each in adam_steps(lifetimes, device) or sgd_steps(lifetimes, device) if any(each.results)]
     if steps:
         edit = ProgramEdit(lifetimes)
         fuse(edit, steps)
         for step in steps:
             _loop(edit, step, _buffers(lifetimes, step, device))
-        yield steps[-1].call_site, edit.program()
+        yield steps[-1].call_site, edit
 
 
 def _buffers(lifetimes: Lifetimes, step: ForeachStep, device: int) -> list[Allocation]:

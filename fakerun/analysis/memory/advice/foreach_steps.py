@@ -54,8 +54,8 @@ def _steps(lifetimes: Lifetimes, device: int, last: str | None) -> Iterator[Fore
     """The `foreach` steps of the program: each ends with the operator `last`, or, if that is None, where the next one makes temporaries."""
     executions: list[int] = []
     results: list[tuple[Allocation, ...]] = []
-    for position in lifetimes.executions:
-        if lifetimes.phase_at(position) is not Phase.OPTIMIZER or not lifetimes.operation_at(position).startswith(_FOREACH):
+    for position in lifetimes.optimizer_executions:
+        if not lifetimes.operation_at(position).startswith(_FOREACH):
             continue
         made = _temporaries(lifetimes, position, device)
         if last is None and made and any(results):

@@ -12,20 +12,19 @@ from fakerun.analysis.memory.advice.lifetimes import Lifetimes
 from fakerun.analysis.memory.advice.parameter_states import adam_states
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
 from fakerun.call_site import CallSite
-from fakerun.records.device_program import DeviceProgram
 from fakerun.records.memory import rounded_size_bytes
 
 _STEP_BYTES = 4
 
 
-def with_fused_adam(lifetimes: Lifetimes, device: int) -> Iterator[tuple[CallSite | None, DeviceProgram]]:
-    """The program with every `foreach` step of Adam or AdamW fused, and the line of the step; nothing if it has none."""
+def with_fused_adam(lifetimes: Lifetimes, device: int) -> Iterator[tuple[CallSite | None, ProgramEdit]]:
+    """The edit to the program with every `foreach` step of Adam or AdamW fused, and the line of the step; nothing if it has none."""
     steps = adam_steps(lifetimes, device)
     if steps:
         edit = ProgramEdit(lifetimes)
         fuse(edit, steps)
         keep_steps(lifetimes, edit, device)
-        yield steps[-1].call_site, edit.program()
+        yield steps[-1].call_site, edit
 
 
 def fuse(edit: ProgramEdit, steps: Sequence[ForeachStep]) -> None:

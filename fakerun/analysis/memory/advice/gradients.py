@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import DeviceProgram
 from fakerun.records.memory import Category
 
 _ADDITION = "aten.add_.Tensor"
 _ZEROING = frozenset({"aten.zero_.default", "aten._foreach_zero_.default"})
 
 
-def freed_after_step(lifetimes: Lifetimes, device: int) -> Iterator[DeviceProgram]:
-    """The program with `zero_grad()` called when a step ends, where it is called after the next forward has begun.
+def freed_after_step(lifetimes: Lifetimes, device: int) -> Iterator[ProgramEdit]:
+    """The edit to the program with `zero_grad()` called when a step ends, where it is called after the next forward has begun.
 
     Assumes that nothing reads a gradient between the end of its step and where it is freed: outside of backward, before the next.
     """
@@ -29,11 +28,11 @@ def freed_after_step(lifetimes: Lifetimes, device: int) -> Iterator[DeviceProgra
         if forward is not None and forward < freed and (backward is None or freed < backward):
             edit.free_at(gradient, ends[step])
     if not edit.is_empty:
-        yield edit.program()
+        yield edit
 
 
-def set_to_none(lifetimes: Lifetimes, device: int) -> Iterator[DeviceProgram]:
-    """The program with `zero_grad(set_to_none=True)`, where gradients are set to zero.
+def set_to_none(lifetimes: Lifetimes, device: int) -> Iterator[ProgramEdit]:
+    """The edit to the program with `zero_grad(set_to_none=True)`, where gradients are set to zero.
 
     Assumes that backward then keeps as gradients what it now adds to them first after each `zero_grad`: a block that is freed right after
     the addition. Gradients of which that cannot be seen stay as they are.
@@ -55,7 +54,7 @@ def set_to_none(lifetimes: Lifetimes, device: int) -> Iterator[DeviceProgram]:
         for addend, position in additions:
             edit.drop(position)
             edit.free_at(addend, end)
-    yield edit.program()
+    yield edit
 
 
 def _gradients(lifetimes: Lifetimes, device: int) -> list[Allocation]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
-from fakerun.records.device_program import DeviceProgram
 from fakerun.records.memory import Category, MemoryBlock
 
 _MOST_LINES = 2
@@ -19,7 +18,7 @@ _LEAST_BYTES = 16 * 1024**2
 _CATEGORIES = frozenset({Category.ACTIVATION, Category.TEMPORARY, Category.INPUT})
 
 
-def deleted_at_end_of_step(lifetimes: Lifetimes, device: int) -> Iterator[tuple[MemoryBlock, DeviceProgram]]:
+def deleted_at_end_of_step(lifetimes: Lifetimes, device: int) -> Iterator[tuple[MemoryBlock, ProgramEdit]]:
     """For the largest such tensors: what they are, and the program in which each of them is freed when its step ends."""
     alike: defaultdict[MemoryBlock, list[Allocation]] = defaultdict(list)
     for allocation in lifetimes.allocations:
@@ -31,7 +30,7 @@ def deleted_at_end_of_step(lifetimes: Lifetimes, device: int) -> Iterator[tuple[
         edit = ProgramEdit(lifetimes)
         for allocation in kept[block]:
             edit.free_at(allocation, lifetimes.program.step_ends[lifetimes.step_of(allocation.allocated_at)])
-        yield block, edit.program()
+        yield block, edit
 
 
 def _kept(lifetimes: Lifetimes, alike: list[Allocation]) -> list[Allocation]:

@@ -112,6 +112,21 @@ class Lifetimes:
         return self.allocations_within(start, position)
 
     @cached_property
+    def optimizer_executions(self) -> list[int]:
+        """The positions at which optimizers execute operations, ascending."""
+        return [position for position in self.executions if self.phase_at(position) is Phase.OPTIMIZER]
+
+    @cached_property
+    def made_at(self) -> dict[int, int]:
+        """By position, the number of the block that is allocated there."""
+        return {each.allocated_at: each.number for each in self.allocations}
+
+    @cached_property
+    def freed_at(self) -> dict[int, int]:
+        """By position, the number of the block that is freed there."""
+        return {each.freed_at: each.number for each in self.allocations if each.freed_at is not None}
+
+    @cached_property
     def _positions(self) -> list[int]:
         return [allocation.allocated_at for allocation in self.allocations]
 
@@ -135,3 +150,25 @@ class Lifetimes:
 def _sizes(arguments: str) -> Iterator[Size]:
     for dtype, shape in _TENSOR.findall(arguments):
         yield dtype, prod(int(size) for size in shape.split(",") if size)
+
+
+def allocated_peak_bytes(program: DeviceProgram, device: int) -> int:
+    """The most that a program has allocated at a time on a device, without what kernels take for themselves."""
+    sizes = [
+        (program.blocks[each.operand].nbytes if program.blocks[each.operand].device == device else 0)
+        if each.opcode is Opcode.ALLOCATE
+        else None
+        for each in program.instructions
+    ]
+    ages = [each.operand if each.opcode is Opcode.FREE else None for each in program.instructions]
+    made: list[int] = []
+    allocated = most = 0
+    for number in program.order:
+        nbytes, age = sizes[number], ages[number]
+        if nbytes is not None:
+            made.append(nbytes)
+            allocated += nbytes
+            most = max(most, allocated)
+        elif age is not None:
+            allocated -= made[-1 - age]
+    return most

@@ -8,7 +8,6 @@ from itertools import groupby
 
 from fakerun.analysis.memory.advice.foreach_steps import adam_steps, sgd_steps
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
-from fakerun.records.collective import Phase
 from fakerun.records.memory import Category
 
 _MAXIMA = frozenset({"aten._foreach_maximum_.List", "aten.maximum.out"})
@@ -51,7 +50,7 @@ def _by_parameter(lifetimes: Lifetimes, device: int, count: int) -> list[tuple[A
 
 
 def _optimizer_operations(lifetimes: Lifetimes) -> set[str]:
-    return {lifetimes.operation_at(position) for position in lifetimes.executions if lifetimes.phase_at(position) is Phase.OPTIMIZER}
+    return {lifetimes.operation_at(position) for position in lifetimes.optimizer_executions}
 
 
 def _kind(allocation: Allocation) -> tuple[tuple[int, ...], str, str | None]:

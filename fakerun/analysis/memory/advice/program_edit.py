@@ -76,32 +76,37 @@ class ProgramEdit:
 
     def program(self) -> DeviceProgram:
         """The changed program."""
-        program, lifetimes = self._lifetimes.program, self._lifetimes
+        program, inserted = self._lifetimes.program, self._inserted
+        made, freed = self._lifetimes.made_at, self._lifetimes.freed_at
         writer = _Writer(program)
-        made = {each.allocated_at: each.number for each in lifetimes.allocations}
-        freed = {each.freed_at: each.number for each in lifetimes.allocations if each.freed_at is not None}
         ends = []
         steps = iter((*program.step_ends, -1))
         end = next(steps)
-        for position in range(len(program.order)):
+        for position, instruction in enumerate(program.order):
             while position == end:
                 ends.append(len(writer.order))
                 end = next(steps)
-            for item in self._inserted.get(position, ()):
-                self._write(writer, item)
-            if position in made:
-                self._allocate(writer, made[position])
-            elif position not in freed:
+            if position in inserted:
+                self._insert(writer, position)
+            if (number := made.get(position)) is not None:
+                self._allocate(writer, number, instruction)
+            elif (number := freed.get(position)) is None:
                 self._repeat(writer, position)
-            elif freed[position] not in self._moved:
-                self._write(writer, _Free(freed[position]))
-        for item in self._inserted.get(len(program.order), ()):
-            self._write(writer, item)
+            elif number not in self._moved and number not in self._removed:
+                writer.free(number)
+        self._insert(writer, len(program.order))
         return writer.result((*ends, *[len(writer.order)] * (len(program.step_ends) - len(ends))))
 
-    def _allocate(self, writer: "_Writer", number: int) -> None:
-        if number not in self._removed:
-            writer.allocate(number, self._blocks.get(number) or self._lifetimes.allocations[number].block)
+    def _insert(self, writer: "_Writer", position: int) -> None:
+        for item in self._inserted.get(position, ()):
+            self._write(writer, item)
+
+    def _allocate(self, writer: "_Writer", number: int, instruction: int) -> None:
+        """Allocate the block of this number, for which the program has this instruction, unless it is removed or replaced."""
+        if number in self._blocks:
+            writer.allocate(number, self._blocks[number])
+        elif number not in self._removed:
+            writer.allocate_again(number, instruction)
 
     def _repeat(self, writer: "_Writer", position: int) -> None:
         """Write an instruction that allocates and frees nothing, unless it is left out."""
@@ -145,6 +150,10 @@ class _Writer:
         if instruction is None:
             kind = self._kinds.setdefault(block, len(self._kinds))
             instruction = self._of_kind[id(block)] = self._number(Instruction(Opcode.ALLOCATE, kind))
+        self.allocate_again(number, instruction)
+
+    def allocate_again(self, number: int, instruction: int) -> None:
+        """Issue the instruction of the original program that allocates this block."""
         self._alive[number] = self._allocated
         self._allocated += 1
         self.order.append(instruction)

@@ -6,14 +6,13 @@ before it is begun then (implicit prefetching). What was gathered is freed once 
 Where units stay gathered for several microbatches nothing is proposed: each would gather them again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from fakerun.analysis.memory.advice.lifetimes import Allocation, Lifetimes
 from fakerun.analysis.memory.advice.module_visits import computing_allocations, computing_stream, end_of_operation, is_in
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import DeviceProgram
 
 _COPY_OUT = "fsdp.split_with_sizes_copy.default"
 
@@ -35,15 +34,15 @@ class _Unit:
     begun: list[int] = field(default_factory=list)
 
 
-def resharded(lifetimes: Lifetimes, device: int) -> Iterator[tuple[tuple[str, ...], DeviceProgram]]:
-    """The program in which no unit stays gathered between its forward and its backward, and the modules that it changes."""
+def resharded(lifetimes: Lifetimes, device: int) -> Iterator[tuple[tuple[str, ...], ProgramEdit]]:
+    """The edit to the program in which no unit stays gathered between its forward and its backward, and the modules that it changes."""
     units = _units(lifetimes, device)
     changed = [unit for unit in units if unit.stays]
     if changed and not any(unit.serves_several for unit in changed):
         edit = ProgramEdit(lifetimes)
         for start, end in _rounds(units):
             _reshard(edit, sorted(units[start:end], key=lambda unit: unit.ends))
-        yield tuple(dict.fromkeys(unit.module for unit in changed)), edit.program()
+        yield tuple(dict.fromkeys(unit.module for unit in changed)), edit
 
 
 def _units(lifetimes: Lifetimes, device: int) -> list[_Unit]:
@@ -58,11 +57,22 @@ def _units(lifetimes: Lifetimes, device: int) -> list[_Unit]:
         if copies and copies[0].block.phase is Phase.FORWARD and copies[0].block.module is not None:
             gathered = _gathered(lifetimes, copies[0], stream)
             units.append(_Unit(copies[0].block.module, copies, gathered))
-    names = {each.block.module for each in allocations if each.block.module is not None}
+    inside = _by_unit(allocations, {unit.module for unit in units})
     for unit in units:
-        root = not any(is_in(name, unit.module) for name in names if name != unit.module)
-        _place(lifetimes, unit, [each for each in allocations if root or is_in(each.block.module, unit.module)])
+        _place(lifetimes, unit, inside[unit.module])
     return units
+
+
+def _by_unit(allocations: Sequence[Allocation], units: Set[str]) -> Mapping[str, Sequence[Allocation]]:
+    """What the modules of each unit allocate, and those inside them: of a unit that no other module is in, the root, all."""
+    names = {each.block.module for each in allocations}
+    around = {name: [unit for unit in units if is_in(name, unit)] for name in names}
+    roots = [unit for unit in units if not any(unit in found for name, found in around.items() if name != unit)]
+    inside: dict[str, list[Allocation]] = {unit: [] for unit in units}
+    for each in allocations:
+        for unit in around[each.block.module]:
+            inside[unit].append(each)
+    return inside | dict.fromkeys(roots, allocations)
 
 
 def _gathered(lifetimes: Lifetimes, copy: Allocation, stream: int | None) -> list[Allocation]:

@@ -16,19 +16,18 @@ from fakerun.analysis.memory.advice.parameter_states import states_by_parameter
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
 from fakerun.analysis.memory.advice.replication import GradientReduction
 from fakerun.analysis.memory.breakdown import module_pattern
-from fakerun.records.device_program import DeviceProgram
 
 _States = Sequence[tuple[Allocation, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Sharded:
-    """The program of the rank that keeps most: the one at this position of a group of `group_size`, which is named `group`."""
+    """The edit to the program of the rank that keeps most: the one at this position of a group of `group_size`, which is named `group`."""
 
     group: str
     group_size: int
     position: int
-    program: DeviceProgram
+    edit: ProgramEdit
 
 
 def sharded(lifetimes: Lifetimes, device: int, reductions: Sequence[GradientReduction]) -> Iterator[Sharded]:
@@ -45,7 +44,7 @@ def sharded(lifetimes: Lifetimes, device: int, reductions: Sequence[GradientRedu
             shares = _shares(replicated, reduction.group_size)
             position = max(range(len(shares)), key=lambda rank: sum(map(_elements, shares[rank])))
             removed = [each for rank, share in enumerate(shares) if rank != position for each in share]
-            yield Sharded(reduction.group, reduction.group_size, position, _program(lifetimes, device, removed))
+            yield Sharded(reduction.group, reduction.group_size, position, _edit(lifetimes, device, removed))
 
 
 def _replicated(states: _States, reduction: GradientReduction) -> _States:
@@ -82,7 +81,7 @@ def _elements(states: tuple[Allocation, ...]) -> int:
     return prod(states[0].block.shape)
 
 
-def _program(lifetimes: Lifetimes, device: int, removed: _States) -> DeviceProgram:
+def _edit(lifetimes: Lifetimes, device: int, removed: _States) -> ProgramEdit:
     """The program without these states, and without what `foreach` steps make for their parameters."""
     edit = ProgramEdit(lifetimes)
     for states in removed:
@@ -97,4 +96,4 @@ def _program(lifetimes: Lifetimes, device: int, removed: _States) -> DeviceProgr
                 left[key] += 1
                 if left[key] <= shapes[each.block.shape]:
                     edit.remove(each)
-    return edit.program()
+    return edit

@@ -12,14 +12,13 @@ from fakerun.analysis.memory.advice.fused_optimizer import fuse, keep_steps
 from fakerun.analysis.memory.advice.lifetimes import Lifetimes
 from fakerun.analysis.memory.advice.parameter_states import adam_states
 from fakerun.analysis.memory.advice.program_edit import ProgramEdit
-from fakerun.records.device_program import DeviceProgram
 from fakerun.records.memory import MemoryBlock, rounded_size_bytes
 
 _FROM, _TO = "float32", "bfloat16"
 
 
-def with_bfloat16_states(lifetimes: Lifetimes, device: int) -> Iterator[DeviceProgram]:
-    """The program with the averages in bfloat16 and a fused step; nothing if it has none in float32."""
+def with_bfloat16_states(lifetimes: Lifetimes, device: int) -> Iterator[ProgramEdit]:
+    """The edit to the program with the averages in bfloat16 and a fused step; nothing if it has none in float32."""
     averages = [each for states in adam_states(lifetimes, device) for each in states if each.block.dtype == _FROM]
     if averages:
         edit = ProgramEdit(lifetimes)
@@ -29,7 +28,7 @@ def with_bfloat16_states(lifetimes: Lifetimes, device: int) -> Iterator[DevicePr
         if steps:
             fuse(edit, steps)
             keep_steps(lifetimes, edit, device)
-        yield edit.program()
+        yield edit
 
 
 def _in_bfloat16(block: MemoryBlock) -> MemoryBlock:

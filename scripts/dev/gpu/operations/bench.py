@@ -13,8 +13,6 @@ from torch import Tensor
 Call = Callable[[], Any]
 
 MAX_HOLD_US = 60_000
-CACHE_BYTES = 50 << 20
-"""The L2 cache of an H100 (torch.cuda.get_device_properties)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +98,7 @@ class Bench:
         self.cap = cap
         self.board = Board()
         self.on_gpu = device == "cuda"
+        self.cache_bytes: int = torch.cuda.get_device_properties(0).L2_cache_size if self.on_gpu else 0
 
     def size(self, dimension: int) -> int:
         return dimension if self.cap is None else min(dimension, self.cap)
@@ -112,7 +111,7 @@ class Bench:
         """How many sets of inputs of so many bytes exceed three times the cache; between 1 and 64."""
         if self.cap is not None:
             return 2
-        return max(1, min(64, -(-3 * CACHE_BYTES // max(nbytes, 1))))
+        return max(1, min(64, -(-3 * self.cache_bytes // max(nbytes, 1))))
 
     def rotated(self, nbytes: int, make: Callable[[], Call]) -> list[Call]:
         """Calls on inputs of their own, so many that none finds its inputs in the cache."""
@@ -143,7 +142,7 @@ class Bench:
         n = max(1, min(100, int(total_ms * 1e3 / batches / max(device_us, 0.5))))
         times, ahead = [], True
         for _ in range(batches):
-            us, was_ahead = self._batch(calls, n, hold_us=min(1.5 * n * host_us + 100, MAX_HOLD_US))
+            us, was_ahead = self._batch(calls, n, hold_us=min(2 * n * host_us + 300, MAX_HOLD_US))
             times.append(us)
             ahead = ahead and was_ahead
         return {

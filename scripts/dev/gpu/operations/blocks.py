@@ -107,7 +107,8 @@ def _forward_and_backward(bench: Bench, block: nn.Module, x: Tensor, rotary: Any
 def _llama_block(bench: Bench, compiled: bool, *, batch: int, length: int, dim: int, heads: int, kv_heads: int, hidden: int) -> Call:
     length, dim, hidden = bench.size(length), bench.size(dim), bench.size(hidden)
     heads, kv_heads = (heads, kv_heads) if bench.cap is None else (4, 2)
-    block = LlamaBlock(dim, heads, kv_heads, hidden).to(bench.device, torch.bfloat16)
+    with torch.device(bench.device):
+        block = LlamaBlock(dim, heads, kv_heads, hidden).bfloat16()
     x = bench.random(batch, length, dim).requires_grad_()
     return _forward_and_backward(bench, block, x, _rotary(bench, length, dim // heads), compiled, autocast=False)
 
@@ -115,7 +116,8 @@ def _llama_block(bench: Bench, compiled: bool, *, batch: int, length: int, dim: 
 def _gpt2_block(bench: Bench, compiled: bool, *, batch: int, length: int, dim: int, heads: int) -> Call:
     length, dim = bench.size(length), bench.size(dim)
     heads = heads if bench.cap is None else 4
-    block = Gpt2Block(dim, heads).to(bench.device)
+    with torch.device(bench.device):
+        block = Gpt2Block(dim, heads)
     x = bench.random(bench.size(batch), length, dim, dtype=torch.float32).requires_grad_()
     return _forward_and_backward(bench, block, x, None, compiled, autocast=True)
 
@@ -124,7 +126,6 @@ def _training_step(
     bench: Bench, model: nn.Module, vocabulary: int, size: tuple[int, int], rotary: Any, compiled: bool, autocast: bool
 ) -> Call:
     """Forward, loss, backward, clipping, fused AdamW, no reading of the loss."""
-    model.to(bench.device)
     run: Any = torch.compile(model) if compiled else model
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     tokens, targets = (torch.randint(vocabulary, size, device=bench.device) for _ in range(2))
@@ -143,7 +144,8 @@ def _training_step(
 def _gpt2_step(bench: Bench, compiled: bool, *, batch: int, vocabulary: int) -> Call:
     dim, length, heads = (768, 1024, 12) if bench.cap is None else (bench.size(768), bench.size(1024), 4)
     vocabulary = bench.size(vocabulary)
-    model = LanguageModel(vocabulary, dim, [Gpt2Block(dim, heads) for _ in range(12)], nn.LayerNorm(dim))
+    with torch.device(bench.device):
+        model = LanguageModel(vocabulary, dim, [Gpt2Block(dim, heads) for _ in range(12)], nn.LayerNorm(dim))
     return _training_step(bench, model, vocabulary, (batch, length), None, compiled, autocast=True)
 
 
@@ -152,7 +154,8 @@ def _llama_step(
 ) -> Call:
     heads, kv_heads = (heads, kv_heads) if bench.cap is None else (4, 2)
     length, dim, hidden, vocabulary = (bench.size(number) for number in (length, dim, hidden, 128256))
-    model = LanguageModel(vocabulary, dim, [LlamaBlock(dim, heads, kv_heads, hidden) for _ in range(layers)], nn.RMSNorm(dim, 1e-5))
+    with torch.device(bench.device):
+        model = LanguageModel(vocabulary, dim, [LlamaBlock(dim, heads, kv_heads, hidden) for _ in range(layers)], nn.RMSNorm(dim, 1e-5))
     rotary = _rotary(bench, length, dim // heads)
     return _training_step(bench, model.bfloat16(), vocabulary, (batch, length), rotary, compiled, autocast=False)
 
@@ -213,7 +216,10 @@ def profiled(bench: Bench, call: Call) -> dict[str, Any]:
     for event in events:
         for kernel in event.kernels:
             rows[event.name, str(event.input_shapes), kernel.name[:160]].append(kernel.duration)
-    on_device = sorted((event for event in events if "CUDA" in str(event.device_type)), key=lambda event: event.time_range.start)
+    on_device = sorted(
+        (event for event in events if "CUDA" in str(event.device_type) and not event.is_user_annotation),
+        key=lambda event: event.time_range.start,
+    )
     names = sorted({event.name[:160] for event in on_device})
     origin = on_device[0].time_range.start if on_device else 0
     timeline = [

@@ -1,0 +1,82 @@
+"""Allocated peaks of every kind of training against real runs under torchrun with gloo, seen by a tracker of its own.
+
+Compared is what tensors hold, so without what kernels take while they run: the peak in the optimizer's steps, and that of all the rest.
+Programs run on CPUs there and on simulated GPUs here. What is left between them: attention on a GPU keeps the state of the random numbers
+(1 KiB each), layer norms of half types keep their statistics in float32, the mesh of ranks (512 bytes) is on the host.
+"""
+
+import json
+import runpy
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakerun.records.collective import Phase
+from fakerun.records.device_program import DeviceProgram, Opcode
+from tests.in_process import Simulate
+from tests.oracles.storage_tracker import PROGRAM, STEPS
+from tests.oracles.torchrun import torchrun
+from tests.shared_results import SharedResults
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RANKS = 4
+WITHIN = 0.001
+KINDS: Mapping[str, Any] = runpy.run_path(str(PROGRAM))
+Peaks = Mapping[str, int]
+
+NOT_ON_CPUS = {"context-parallel"}
+"""Attention on CPUs has no rule for its shardings (torch 2.13)."""
+
+NAMES = tuple(name for name in KINDS["KINDS"] if name not in NOT_ON_CPUS)
+
+
+def size_of(kind: str) -> str:
+    """A pipeline needs a layer for each of its stages."""
+    return "small" if kind.startswith("pipeline") else "tiny"
+
+
+def simulated_ranks(kind: str) -> Sequence[int]:
+    """The stages of a pipeline differ, and how many tokens come to each rank's experts; elsewhere one rank stands for all."""
+    return range(RANKS) if kind.startswith("pipeline") or kind == "moe" else (0,)
+
+
+def real_peaks() -> tuple[Mapping[str, Peaks], ...]:
+    """The peaks of each rank, by kind: one torchrun for all."""
+    with tempfile.TemporaryDirectory() as directory:
+        words = [f"{size_of(name)}:{name}" for name in NAMES]
+        result = torchrun(RANKS, "-m", "tests.oracles.storage_tracker", directory, *words, timeout_s=600)
+        assert result.returncode == 0, result.stderr
+        return tuple(json.loads(Path(directory, f"rank_{rank}.json").read_text()) for rank in range(RANKS))
+
+
+def peaks_of(program: DeviceProgram) -> Peaks:
+    """The most that was allocated at once in the optimizer's steps, and elsewhere."""
+    peaks: Counter[str] = Counter()
+    allocated: list[int] = []
+    total, place = 0, "elsewhere"
+    for instruction in program.issued():
+        if instruction.opcode is Opcode.BEGIN_PHASE:
+            place = "optimizer" if tuple(Phase)[instruction.operand] is Phase.OPTIMIZER else "elsewhere"
+        elif instruction.opcode is Opcode.ALLOCATE:
+            allocated.append(program.blocks[instruction.operand].nbytes)
+            total += allocated[-1]
+            peaks[place] = max(peaks[place], total)
+        elif instruction.opcode is Opcode.FREE:
+            total -= allocated[-1 - instruction.operand]
+    return peaks
+
+
+@pytest.mark.parametrize(("kind", "rank"), [(kind, rank) for kind in NAMES for rank in simulated_ranks(kind)])
+def test_peaks_are_those_of_a_real_run(kind: str, rank: int, simulate: Simulate, shared_results: SharedResults) -> None:
+    by_rank = [peaks.get(kind) for peaks in shared_results.get("peaks of real training", real_peaks)]
+    simulation = simulate(rank, nproc_per_node=KINDS["KINDS"][kind].world_size)
+    KINDS["train"](kind, size_of(kind), STEPS)
+    ours = peaks_of(simulation.record(None).program)
+    compared = [by_rank[rank]] if len(simulated_ranks(kind)) > 1 else by_rank
+    for real in filter(None, compared):
+        assert ours == pytest.approx(real, rel=WITHIN)
