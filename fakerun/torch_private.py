@@ -236,6 +236,24 @@ is_builtin_operator: Any = torch._library.utils.is_builtin
 current_graph_task = torch._C._current_graph_task_id
 current_autograd_node = torch._C._current_autograd_node
 
+# 2.11 to 2.14: the function of Python that calls the engine; how many hold a gradient, or its storage, in an operator that the engine calls
+# for it, if nothing but the engine holds it (the arguments of the call count, and the object of Python for the storage).
+ENGINE_FUNCTION = torch.autograd.graph._engine_run_backward.__name__
+USES_OF_AN_UNSHARED_GRADIENT, USES_OF_AN_UNSHARED_STORAGE = 4, 2
+
+
+def tensor_uses(tensor: torch.Tensor) -> int:
+    """How many hold the tensor in C++; all of Python counts as one (2.13)."""
+    count: int = tensor._use_count()  # type: ignore[attr-defined]
+    return count
+
+
+def storage_uses(tensor: torch.Tensor) -> int:
+    """How many hold the storage of the tensor in C++ (2.13)."""
+    count: int = torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)
+    return count
+
+
 # 2.13: the number that the next graph node made in this thread will get.
 next_sequence_number = torch._C._autograd._get_sequence_nr
 
@@ -329,6 +347,9 @@ def apply_to_module(module: torch.nn.Module, function: Callable[[torch.Tensor], 
     applied: torch.nn.Module = module._apply(function)
     return applied
 
+
+# 2.13: the function that converts the parameters of a module, one after the other.
+CONVERTS_A_MODULE = torch.nn.Module._apply.__code__
 
 # 2.13: what C++ knows a storage by, the same for all Python objects of it.
 storage_id: Callable[[Any], int] = attrgetter("_cdata")

@@ -1,4 +1,4 @@
-"""What others measured beside the caching allocator: contexts of processes and NCCL's buffers, from `outside_memory.yaml`, as ranges."""
+"""What was measured beside the caching allocator: contexts of processes and NCCL's buffers, from `outside_memory.yaml`, as ranges."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,9 +63,12 @@ class Channels:
 class NcclBuffers:
     """What NCCL allocates for the ends of a connection: within a node `receive_bytes` and `send_bytes`, over the network `network_bytes`.
 
-    `nvls_bytes` is for each channel of `nvls_channels`, by compute capability, and each rank of the node.
+    `library_bytes` is what its kernels and streams take of a device at most, `one_rank_bytes` what a communicator without
+    connections does. `nvls_bytes` is for each channel of `nvls_channels`, by compute capability, and each rank of the node.
     """
 
+    library_bytes: int
+    one_rank_bytes: int
     receive_bytes: int
     send_bytes: int
     network_bytes: int
@@ -138,7 +141,7 @@ def context_range(hardware: Accelerator) -> ContextRange:
     return ContextRange(
         low_bytes=low,
         high_bytes=high,
-        source=f"{len(reports)} public reports of {of}: {min(shares) / 2**20:.1f} to {max(shares) / 2**20:.1f} MiB for each multiprocessor",
+        source=f"{len(reports)} reports of {of}: {min(shares) / 2**20:.1f} to {max(shares) / 2**20:.1f} MiB for each multiprocessor",
     )
 
 
@@ -171,6 +174,8 @@ def _context(report: Mapping[str, Any]) -> ContextReport:
 def _nccl(figures: Mapping[str, Any]) -> NcclBuffers:
     connection, pairs, nvls = figures["connection"], figures["pairs_per_channel"], figures["nvls"]
     return NcclBuffers(
+        library_bytes=_bytes(figures["library"]["value"]),
+        one_rank_bytes=_bytes(figures["one_rank"]["value"]),
         receive_bytes=_bytes(connection["receive"]["value"]),
         send_bytes=_bytes(connection["send"]["value"]),
         network_bytes=_bytes(connection["network"]["value"]),

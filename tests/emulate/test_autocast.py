@@ -128,3 +128,17 @@ def test_a_checkpoint_whose_backward_is_in_the_region(use_reentrant: bool, share
     with torch.autocast("cuda", dtype=torch.bfloat16):
         checkpoint(model, inputs, use_reentrant=use_reentrant).sum().backward()
     assert model.weight.grad is not None
+
+
+@pytest.mark.usefixtures("shared_simulation")
+def test_the_last_argument_is_cast_first() -> None:
+    rows, weight = x(F32, 64, 1024), x(F32, 2048, 1024).requires_grad_()
+    torch.cuda.memory._record_memory_history(max_entries=1000)
+    try:
+        with torch.autocast("cuda", BF16):
+            output = functional.linear(rows, weight)
+        trace = torch.cuda.memory._snapshot()["device_traces"][0]
+    finally:
+        torch.cuda.memory._record_memory_history(None)
+    copies = [weight.numel() * 2, rows.numel() * 2, output.nbytes]
+    assert [entry["size"] for entry in trace if entry["action"] == "alloc" and entry["size"] in copies] == copies

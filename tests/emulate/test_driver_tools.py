@@ -111,7 +111,7 @@ SMI: dict[str, str] = {
         "index, name, memory.total [MiB]\n0, NVIDIA H100 80GB HBM3, 81039 MiB\n1, NVIDIA H100 80GB HBM3, 81039 MiB\n"
     ),
     "nvidia-smi --query-gpu=count,compute_cap --format csv,noheader --id=0": "2, 9.0\n",
-    "nvidia-smi --query-gpu=memory.used,memory.free --format=csv,noheader,nounits": "1407, 79632\n0, 81039\n",
+    "nvidia-smi --query-gpu=memory.used,memory.free --format=csv,noheader,nounits": "1564, 79475\n0, 81039\n",
     "nvidia-smi --query-gpu=power.draw --format=csv,noheader -i 0": "1 W\n",
 }
 

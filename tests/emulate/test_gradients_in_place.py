@@ -52,3 +52,35 @@ def test_the_script_still_gets_tensors_of_its_own(simulate: Simulate) -> None:
 
     assert table.index_add(0, rows, table[:8]) is not table
     Indexed.apply(torch.zeros(4, device="cuda", requires_grad=True)).sum().backward()
+
+
+Use = Callable[[torch.Tensor], torch.Tensor]
+MORE_THAN_ONCE: dict[str, tuple[Use, int]] = {
+    "two gradients": (lambda x: x.sigmoid() + x.tanh(), 2),
+    "three gradients": (lambda x: x.sigmoid() + x.tanh() + x.relu(), 2),
+    "a residual connection": (lambda x: (x + x.sigmoid()) * 2, 2),
+    "a view of it": (lambda x: x.view(COLUMNS, ROWS).sigmoid().view(ROWS, COLUMNS) + x.tanh(), 2),
+    "one that a hook keeps": (lambda x: x.tanh() + keeping(x.clone()).sigmoid(), 3),
+}
+"""With how many tensors of the size of the gradient are alive at most, beside the one that backward begins with."""
+kept: list[torch.Tensor] = []
+
+
+def keeping(x: torch.Tensor) -> torch.Tensor:
+    x.register_hook(kept.append)
+    return x
+
+
+@pytest.mark.parametrize("name", MORE_THAN_ONCE)
+def test_gradients_of_a_tensor_are_added_in_place(name: str, simulate: Simulate) -> None:
+    use, tensors = MORE_THAN_ONCE[name]
+    simulate()
+    leaf = torch.zeros(ROWS, COLUMNS, device="cuda", requires_grad=True)
+    x = leaf * 1
+    output = use(x)
+    gradient = torch.zeros_like(output)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    output.backward(gradient, retain_graph=True)  # what forward saved stays
+    assert torch.cuda.max_memory_allocated() - before == tensors * leaf.nbytes
+    kept.clear()

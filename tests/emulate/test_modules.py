@@ -42,3 +42,13 @@ def test_a_host_weight_too_large_to_be_real_takes_no_device_memory(simulation: S
     assert torch.cuda.memory_allocated() == 0
     layer.cuda()
     assert torch.cuda.memory_allocated() == 4 * LARGE * LARGE + 4 * LARGE
+
+
+@pytest.mark.usefixtures("simulation")
+def test_a_converted_module_frees_each_parameter_before_the_next_is_converted() -> None:
+    module = nn.Sequential(*(nn.Linear(LARGE, LARGE, bias=False, device="cuda") for _ in range(3)))
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    module.bfloat16()
+    assert torch.cuda.max_memory_allocated() - before == 2 * LARGE * LARGE  # as seen on an H200, torch 2.11
+    assert torch.cuda.memory_allocated() == before // 2

@@ -20,7 +20,7 @@ from fakerun.units import format_bytes, format_ranks, name_ranks
 
 WHAT_IS_WHAT = (
     "Allocated: storages of tensors. Reserved: what torch's caching allocator holds for them and for workspaces of kernels. "
-    "Outside: estimated from public reports."
+    "Outside: estimated from reports of GPUs in use."
 )
 
 _CATEGORIES_IN_HINT = 3

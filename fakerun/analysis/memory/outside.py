@@ -5,7 +5,8 @@ their sources are in `hardware/outside_memory.yaml`. Other users of a device are
 
 A communicator exists for each process group that communicated on the device, and for each pair of ranks that sent to each other without
 coalescing (ProcessGroupNCCL.cpp, `getKeySendRecv`). Its buffers are those of its connections: two for each channel of a ring, more where
-NCCL also builds trees, one for each channel and peer of p2p calls and of all-to-all, and the multicast buffers of a node (NVLS).
+NCCL also builds trees, one for each channel and peer of p2p calls and of all-to-all, and the multicast buffers of a node (NVLS). That of a
+group of one rank has none of these, and took memory all the same where it was measured.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,7 @@ def outside_memory(record: RankRecord, hardware: Accelerator, *, ranks_per_node:
     node = NodeOfRank(rank=record.rank, ranks_per_node=ranks_per_node or hardware.interconnect.devices_per_node or _USUAL_NODE)
     context = context_range(hardware)
     communicators = _communicators(record)
+    library_bytes = 0 if hardware.is_amd else outside_figures().nccl.library_bytes
     return tuple(
         each
         for device in range(len(record.devices))
@@ -52,7 +54,7 @@ def outside_memory(record: RankRecord, hardware: Accelerator, *, ranks_per_node:
                 device=device,
                 what=HIP_CONTEXT if hardware.is_amd else CONTEXT,
                 low_bytes=context.low_bytes,
-                high_bytes=context.high_bytes,
+                high_bytes=context.high_bytes + (library_bytes if any(use.device == device for use in communicators.values()) else 0),
                 source=context.source,
             ),
             *(_buffers(use, node, hardware) for use in communicators.values() if use.device == device),
@@ -72,10 +74,10 @@ class _Communicator:
 
 
 def _communicators(record: RankRecord) -> Mapping[tuple[int, str, tuple[int, ...]], _Communicator]:
-    """By device, c10d's name of the group and ranks, in order of first use; those of one rank have no peers, and no buffers."""
+    """By device, c10d's name of the group and ranks, in order of first use."""
     found: dict[tuple[int, str, tuple[int, ...]], _Communicator] = {}
     for call in record.collectives:
-        if call.device is None or call.group_size == 1:
+        if call.device is None:
             continue
         pair = call.op in P2P_OPS and call.coalesced is None and call.peer is not None
         ranks = tuple(sorted((record.rank, call.peer))) if pair and call.peer is not None else call.group_ranks
@@ -97,7 +99,10 @@ def _add_use(communicator: _Communicator, call: CollectiveRecord, rank: int) -> 
 
 def _buffers(communicator: _Communicator, node: NodeOfRank, hardware: Accelerator) -> OutsideMemory:
     nccl = outside_figures().nccl
-    parts = [*_of_rings(communicator, node, hardware, nccl), *_of_peers(communicator, node, hardware, nccl)]
+    if len(communicator.ranks) == 1:
+        parts = [(0, 0 if hardware.is_amd else nccl.one_rank_bytes)]
+    else:
+        parts = [*_of_rings(communicator, node, hardware, nccl), *_of_peers(communicator, node, hardware, nccl)]
     library = "RCCL" if hardware.is_amd else "NCCL"
     return OutsideMemory(
         device=communicator.device,

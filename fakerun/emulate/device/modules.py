@@ -6,6 +6,7 @@ the hooks on it.
 """
 
 import copyreg
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,7 +20,7 @@ from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.errors import as_script_error
 from fakerun.patching import Patches
-from fakerun.torch_private import FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
+from fakerun.torch_private import CONVERTS_A_MODULE, FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def preserved_parameter_identity(context: EmulationContext) -> Iterator[None]:
     """Let `Module._apply` swap the contents of parameters, whatever references to them exist."""
     with Patches() as patches:
         patches.set(torch.__future__, "get_swap_module_params_on_conversion", lambda: True)
-        patches.set(torch.utils, "swap_tensors", _swap)
+        patches.set(torch.utils, "swap_tensors", _swap_tensors)
         patches.set(FakeTensor, "__deepcopy__", _deep_copy)
         data: Any = vars(TensorBase)["data"]
         patches.set(torch.Tensor, "data", property(data.__get__, partial(_set_data, context.mode, data)))
@@ -70,6 +71,13 @@ def _set_data(mode: DeviceMode, data: Any, tensor: torch.Tensor, value: torch.Te
     else:
         _swap(tensor, content.requires_grad_(tensor.requires_grad))
     vars(tensor).update(attributes)  # FSDP keeps its own there
+
+
+def _swap_tensors(first: torch.Tensor, second: torch.Tensor) -> None:
+    """`torch.utils.swap_tensors`. On a GPU a converted module sets the data of a parameter instead, so that nothing keeps the old data."""
+    _swap(first, second)
+    if sys._getframe(1).f_code is CONVERTS_A_MODULE and type(first) is type(second) is FakeTensor:
+        second.data = first.detach()
 
 
 def _swap(first: torch.Tensor, second: torch.Tensor) -> None:

@@ -125,14 +125,26 @@ def _lower_precision(cache: _CastCache) -> Policy:
         def cast(tensor: torch.Tensor) -> torch.Tensor:
             return cache.cast(tensor, dtype) if tensor.dtype is not dtype and _eligible(tensor) else tensor
 
-        args, kwargs = pytree.tree_map_only(torch.Tensor, cast, (list(args), kwargs))
+        args, kwargs = _last_first(cast, args, kwargs)
         return operator(*args, **kwargs)
 
     return policy
 
 
-def _cast_all(dtype: torch.dtype, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(dtype) if _eligible(tensor) else tensor, (list(args), kwargs))
+def _last_first(
+    cast: Callable[[torch.Tensor], torch.Tensor], args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Cast the last argument first: torch casts them within a call of C++, whose arguments its compiler evaluates from the last one on.
+
+    Seen on an H200 (torch 2.11): a linear layer's weight is cast before its input.
+    """
+    named = {name: pytree.tree_map_only(torch.Tensor, cast, kwargs[name]) for name in reversed(kwargs)}
+    positional = [pytree.tree_map_only(torch.Tensor, cast, argument) for argument in reversed(args)]
+    return positional[::-1], named
+
+
+def _cast_all(dtype: torch.dtype, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    return _last_first(lambda tensor: tensor.to(dtype) if _eligible(tensor) else tensor, args, kwargs)
 
 
 def _fp32(operator: Any, with_dtype: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

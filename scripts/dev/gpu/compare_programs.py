@@ -32,18 +32,16 @@ def read(path: Path) -> Any:
 
 
 def predict(name: str, program: Program, steps: int, out: Path, hardware: str) -> None:
-    """Let fakerun run the program, which writes what the emulated allocator answers.
-
-    Raises:
-        SystemExit: it wrote nothing.
-    """
+    """Let fakerun run the program, which writes what the emulated allocator answers; the error of fakerun, if it wrote nothing."""
     ranks = ["--world-size", str(program.world_size), "--ranks", str(program.rank)]
     words = ["--run", name, "--steps", str(steps), "--out", str(out)]
     settings = ["--alloc-conf", program.settings] if program.settings else []
     command = [sys.executable, "-m", "fakerun", str(HERE / "programs.py"), *ranks, "--steps", "all", "--hardware", hardware, *settings]
     done = subprocess.run([*command, "--", *words], capture_output=True, text=True, check=False)
     if not out.exists():
-        raise SystemExit(f"{name}: fakerun ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        text = f"fakerun ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        with gzip.open(out, "wt") as file:
+            json.dump({"error": text}, file)
 
 
 def normalised(trace: Sequence[Sequence[Any]]) -> Iterator[tuple[str, int, int, int]]:
@@ -110,6 +108,7 @@ def main() -> None:
             continue
         out = directory / f"{name}.json.gz"
         if args.again or not out.exists():
+            print(f"{name} is predicted", file=sys.stderr)
             predict(name, known[name], document["steps"], out, args.hardware)
         predicted = read(out)
         if not predicted.get("stats") or "trace" not in predicted:

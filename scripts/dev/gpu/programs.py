@@ -157,11 +157,11 @@ def gather_own_shards() -> None:
     import torch.distributed as dist
 
     def all_gather(output_tensor: Any, input_tensor: Any, group: Any = None, async_op: bool = False) -> Any:
-        output_tensor.view(-1, input_tensor.numel()).copy_(input_tensor.reshape(1, -1))
+        output_tensor.view(-1, input_tensor.numel()).copy_(input_tensor.reshape(1, -1).clone())
         return Done() if async_op else None
 
     def reduce_scatter(output: Any, input: Any, op: Any = None, group: Any = None, async_op: bool = False) -> Any:
-        output.view(-1).copy_(input.reshape(-1)[: output.numel()])
+        output.view(-1).copy_(input.reshape(-1)[: output.numel()].clone())
         return Done() if async_op else None
 
     modules: tuple[Any, ...] = (dist, dist.distributed_c10d)
@@ -244,6 +244,7 @@ def measure_time(program: Program, steps: int) -> dict[str, Any]:
 
     Steps(steps, after)
     run_script(program)
+    torch.cuda.synchronize()
     result["step_ms"] = [before.elapsed_time(end) for before, end in pairwise(ends[:-1])]
     result["host_ms"] = [1e3 * (end - before) for before, end in pairwise(host[:-1])]
     return {**result, **profiled(profiler)}
