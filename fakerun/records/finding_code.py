@@ -88,7 +88,7 @@ class FindingCode(StrEnum):
         Severity.NOTE,
         "Another allocator",
         "The script selects CUDA's asynchronous allocator. Its memory is not simulated: the report tells what torch's own allocator "
-        "reserves.",
+        "reserves. On an H200 it reserved 4 % and 13 % more than that in two random programs.",
         "Remove backend:cudaMallocAsync to run with the allocator that is simulated.",
     )
     MEMORY_LIMIT = (

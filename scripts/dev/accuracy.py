@@ -52,7 +52,8 @@ class Row:
     world_size: int
     hardware: str
     torchtitan: Mapping[str, Any]
-    behaviour: Sequence[str] = ()
+    torch_behaviour: str | None = None
+    options: Sequence[str] = ()
     ours: Mapping[str, Any] | None = None
     reserved: str | None = None
     active: str | None = None
@@ -103,8 +104,8 @@ class Prediction:
         return "does not fit" if over[0] else "tight" if over[1] else "fits"
 
 
-def fakerun_record(row: Row, script: Path, arguments: Sequence[str], directory: Path) -> RankRecord:
-    """The record of rank 0; that of the directory, if a run is there already.
+def fakerun_record(row: Row, script: Path, arguments: Sequence[str], directory: Path, torch_behaviour: str | None) -> RankRecord:
+    """The record of rank 0, of a torch that behaves like that; that of the directory, if a run is there already.
 
     Raises:
         RuntimeError: the program failed; the message has what the command printed last.
@@ -112,6 +113,7 @@ def fakerun_record(row: Row, script: Path, arguments: Sequence[str], directory: 
     printed = ""
     if not directory.exists():
         command = [sys.executable, "-m", "fakerun", str(script), "--world-size", str(row.world_size), "--hardware", row.hardware]
+        command += [] if torch_behaviour is None else ["--torch-behaviour", torch_behaviour]
         command += ["--steps", str(STEPS), "--run-dir", str(directory), "-q", "--", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
         printed = done.stdout[-3000:] + done.stderr[-3000:]
@@ -167,7 +169,7 @@ def _toml(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The predictions for one row: by its own program, by that without the row's behaviour if it has a figure, and by our script."""
+    """The predictions for one row: by its own program, by that on the torch of today if it has a figure, and by our script."""
 
     row: Row
     own: Prediction | None
@@ -181,16 +183,16 @@ def predict(row: Row, torchtitan: Torchtitan | None, scratch: Path) -> Result:
     if torchtitan is not None:
         checkout, config = torchtitan.checkout(row.torchtitan["commit"]), torchtitan.config(row)
 
-        def run(name: str, behaviour: Sequence[str]) -> Prediction:
-            arguments = [*behaviour, str(checkout), "--job.config_file", str(config)]
-            return Prediction(row=row, record=fakerun_record(row, ON_ZEROS, arguments, scratch / f"{row.id}-{name}"))
+        def run(name: str, torch_behaviour: str | None) -> Prediction:
+            arguments = [*row.options, str(checkout), "--job.config_file", str(config)]
+            return Prediction(row=row, record=fakerun_record(row, ON_ZEROS, arguments, scratch / f"{row.id}-{name}", torch_behaviour))
 
-        own = run("own", row.behaviour)
-        kept = [option for option in row.behaviour if option == "--chunked-loss"]  # the program's own, not torch's
+        own = run("own", row.torch_behaviour)
         if row.reserved is not None:
-            today = own if list(row.behaviour) == kept else run("today", kept)
+            today = own if row.torch_behaviour is None else run("today", None)
     if row.ours is not None:
-        record = fakerun_record(row, REPOSITORY / row.ours["script"], row.ours["args"], scratch / f"{row.id}-ours")
+        script, directory = REPOSITORY / row.ours["script"], scratch / f"{row.id}-ours"
+        record = fakerun_record(row, script, row.ours["args"], directory, row.torch_behaviour)
         ours = Prediction(row=row, record=record)
     return Result(row=row, own=own, today=today, ours=ours)
 
@@ -291,10 +293,11 @@ def misses(results: Sequence[Result]) -> Iterator[str]:
     for each in results:
         own = each.own
         missed = own is not None and each.row.reserved is not None and abs(own.error(own.counted)) > AIM
-        behaviour = ", ".join(f"`{option}`" for option in each.row.behaviour)
+        behaviour = [f"`--torch-behaviour {each.row.torch_behaviour}`"] if each.row.torch_behaviour else []
+        options = ", ".join([*behaviour, *(f"`{option}`" for option in each.row.options)])
         parts = [
             f"{_number(each, results)}. `{each.row.id}`: {each.row.source}.",
-            f"torchtitan {each.row.torchtitan['commit']}, {behaviour}.",
+            f"torchtitan {each.row.torchtitan['commit']}, {options}.",
         ]
         if own is not None and each.row.active is not None:
             allocated = own.memory[True].peak_allocated_bytes
@@ -320,9 +323,9 @@ def page(results: Sequence[Result]) -> Iterator[str]:
         "",
         *summary(results),
         "",
-        "*On torch of today* is the same program without what the torch of its time did otherwise: the root module of FSDP2 stayed",
-        "gathered after forward before 2.8, and RMSNorm was composed of float32 operators. *Our script* is the one of `scripts/` that can",
-        "be set as the run was.",
+        "*On torch of today* is the same program without what the torch of its time did otherwise ([`--torch-behaviour`](",
+        "command_line.md#options)): the root module of FSDP2 stayed gathered after forward before 2.8, and `rms_norm` was composed of",
+        "float32 operators before 2.9. *Our script* is the one of `scripts/` that can be set as the run was, as on the torch of its time.",
         "",
         "## Verdicts",
         "",

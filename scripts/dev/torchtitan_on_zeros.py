@@ -3,13 +3,9 @@
     python scripts/dev/torchtitan_on_zeros.py CHECKOUT --job.config_file CHECKOUT/train_configs/llama3_8b.toml
 
 Nothing of the model, of how it is distributed, of the loss or of the optimizer is touched. Packages that the checkout imports for data,
-checkpoints and logs and that are not installed are stood in for. Options before CHECKOUT reproduce what the torch of the run did otherwise:
+checkpoints and logs and that are not installed are stood in for. An option before CHECKOUT:
 
-    --root-stays-gathered   FSDP2 before torch 2.8 did not free the root's gathered parameters after forward, whatever
-                            reshard_after_forward said (torch/distributed/fsdp/_fully_shard/_fsdp_state.py, `_lazy_init`)
-    --composed-norm         torch composed rms_norm of float32 operators (aten/src/ATen/native/layer_norm.cpp), and cast the result before
-                            it multiplied by the weight until github.com/pytorch/pytorch/pull/147203 of March 2025
-    --chunked-loss          the loss that the run's pull request added: `chunked_cross_entropy_loss` of the checkout
+    --chunked-loss  the loss that the run's pull request added: `chunked_cross_entropy_loss` of the checkout
 """
 
 import argparse
@@ -19,7 +15,7 @@ import importlib.machinery
 import importlib.util
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -117,31 +113,10 @@ class Zeros:
         pass
 
 
-def composed_rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    """`torch.nn.functional.rms_norm` as torch composed it until March 2025, with the same temporaries at the same time."""
-    wide = x.float()
-    square = wide.pow(2).mean(tuple(range(-len(shape), 0)), keepdim=True)
-    result = (wide * torch.rsqrt(square.add_(torch.finfo(wide.dtype).eps if eps is None else eps))).type_as(x)
-    if weight is not None:
-        result = result * weight
-    return result
-
-
-def keeping_root_gathered(parallelize: Callable[..., Any]) -> Callable[..., Any]:
-    """The checkout's function that shards a model, after which the root keeps what it gathered."""
-
-    def wrapped(model: Any, *args: Any, **kwargs: Any) -> Any:
-        sharded = parallelize(model, *args, **kwargs)
-        (sharded or model).set_reshard_after_forward(False, recurse=False)
-        return sharded
-
-    return wrapped
-
-
-def replace_in_flat_layout(options: argparse.Namespace) -> None:
+def replace_in_flat_layout() -> None:
     """Torchtitan until February 2025: `train.py` takes tokenizer, data and models from modules of the package."""
     datasets = importlib.import_module("torchtitan.datasets")
-    parallelisms = importlib.import_module("torchtitan.parallelisms")
+    importlib.import_module("torchtitan.parallelisms")  # with the models, while Triton is stood in for
 
     def build_data_loader(name: str, path: object, tokenizer: object, batch_size: int, seq_len: int, *ranks: int) -> Zeros:
         return Zeros(batch_size, seq_len)
@@ -152,9 +127,6 @@ def replace_in_flat_layout(options: argparse.Namespace) -> None:
     }
     for name, value in patched.items():
         setattr(datasets, name, value)
-    if options.root_stays_gathered:
-        functions = parallelisms.models_parallelize_fns
-        functions.update({name: keeping_root_gathered(function) for name, function in functions.items()})
 
 
 def replace_in_specs(options: argparse.Namespace) -> None:
@@ -171,7 +143,6 @@ def replace_in_specs(options: argparse.Namespace) -> None:
             spec,
             build_dataloader_fn=build_data_loader,
             build_tokenizer_fn=lambda *args, **kwargs: SimpleNamespace(n_words=VOCABULARIES["tiktoken"]),
-            parallelize_fn=keeping_root_gathered(spec.parallelize_fn) if options.root_stays_gathered else spec.parallelize_fn,
             loss_fn=loss.chunked_cross_entropy_loss if options.chunked_loss else loss.cross_entropy_loss,
         )
 
@@ -180,8 +151,6 @@ def replace_in_specs(options: argparse.Namespace) -> None:
 
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description="Train with a checkout of torchtitan on zeros.", allow_abbrev=False)
-    parser.add_argument("--root-stays-gathered", action="store_true")
-    parser.add_argument("--composed-norm", action="store_true")
     parser.add_argument("--chunked-loss", action="store_true")
     parser.add_argument("checkout", type=Path)
     return parser.parse_known_args()
@@ -192,13 +161,11 @@ def main() -> None:
     sys.path.insert(0, str(options.checkout))
     sys.meta_path.append(PlaceholderFinder())
     sys.modules["torch.utils.tensorboard"] = Placeholder("torch.utils.tensorboard")  # its own check of versions would refuse
-    if options.composed_norm:
-        torch.nn.functional.rms_norm = composed_rms_norm  # type: ignore[assignment]  # its parameters have other names
     flat = options.checkout / "train.py"
     train = flat if flat.exists() else options.checkout / "torchtitan" / "train.py"
     sys.argv = [str(train), *arguments]  # before the checkout is imported: it makes them the default of a parameter
     with stood_in_for_triton():
-        replace_in_flat_layout(options) if flat.exists() else replace_in_specs(options)
+        replace_in_flat_layout() if flat.exists() else replace_in_specs(options)
     runpy.run_path(str(train), run_name="__main__")
 
 

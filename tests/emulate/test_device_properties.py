@@ -70,3 +70,10 @@ def test_figures_of_the_user(simulate: Simulate) -> None:
     assert (properties.name, properties.total_memory, properties.L2_cache_size) == ("NVIDIA H100 NVL", 94 << 30, 60 << 20)
     assert torch.cuda.mem_get_info() == (94 << 30, 94 << 30)
     assert torch.cuda.get_device_name() == "NVIDIA H100 NVL"
+
+
+def test_the_properties_of_a_device_that_is_not_there(simulation: Simulation) -> None:
+    """As torch 2.11 answered on a host with one H200."""
+    for ask in (torch.cuda.get_device_properties, torch.cuda.get_device_name, torch.cuda.get_device_capability):
+        with pytest.raises(AssertionError, match="Invalid device id"):
+            ask(torch.cuda.device_count())

@@ -67,7 +67,7 @@ def test_the_script_continues(act: Callable[[], Any], name: str, simulation: Sim
 
 
 def test_an_unknown_figure_of_the_device_is_a_finding(simulate: Simulate) -> None:
-    simulation = simulate(hardware="h200")
+    simulation = simulate(hardware="h20")
     properties = torch.cuda.get_device_properties(0)
     assert properties.clock_rate > 1
     assert not noted(simulation)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracles.allocator_events.replay import filled, read, replay, version
+from tests.oracles.allocator_events.replay import filled, peak_reserved_bytes, read, replay, version
 
 MEASURED = Path(__file__).with_name("allocator_events") / "h200.json.gz"
 
@@ -44,6 +44,15 @@ def test_the_end_of_a_gpu_s_memory(setting: str) -> None:
     assert [{name: step.get(name) for name in expected} for step, expected in zip(steps, part["steps"], strict=True)] == part["steps"]
     assert steps[-1]["num_ooms"] == 6
     assert steps[-1]["num_alloc_retries"] == 7
+
+
+def test_what_is_told_for_cuda_s_asynchronous_allocator() -> None:
+    """docs/findings.md, other-allocator: how much more it reserved than torch's own does for the same program."""
+    more = []
+    for part in measured()["asynchronous"]:
+        peak = peak_reserved_bytes(part["events"], version(measured()), part["total_bytes"])
+        more.append(part["peak_reserved_bytes"] / peak - 1)
+    assert more == [pytest.approx(0.135, abs=0.005), pytest.approx(0.037, abs=0.005)]
 
 
 def test_the_programs_are_of_use() -> None:

@@ -80,5 +80,22 @@ def test_several_together_where_none_is_enough_by_itself() -> None:
     assert not any(each.is_several for each in enough)
 
 
+def test_several_that_cannot_be_enough_are_replayed_together() -> None:
+    """The logits of three lines are kept; even without any of them the device is too small."""
+    lines = (7, 8, 9)
+    kept = [replace(LOGITS, call_site=site(f"train.py:{line}")) for line in lines]
+    streams = (DeviceStream(device=0),)
+    sequence = [0, 1, 2, 3, 4, 5, ~0, ~1, ~2, 6, 7, 8, ~3, ~4, ~5]
+    program = program_of(kept * 3, sequence, streams=streams, step_ends=(3, 9, 15))
+    two_freed = program_of(kept * 3, [0, 1, 2, ~0, ~1, 3, 4, 5, ~2, ~3, ~4, 6, 7, 8, ~5, ~6, ~7], streams=streams, step_ends=(5, 11, 17))
+    now = reserved_memory(program, EXPANDABLE, HARDWARE)[0].peak_bytes
+    first, second, both = advice_for(program, EXPANDABLE, HARDWARE, device=0, peak_bytes=now, capacity_bytes=100 * MIB)
+    assert both.what == "1 and 2 together"
+    assert both.peak_reserved_bytes == reserved_memory(two_freed, EXPANDABLE, HARDWARE)[0].peak_bytes
+    assert first.runs_out
+    assert second.runs_out
+    assert both.runs_out
+
+
 def test_a_program_without_allocations_gets_none() -> None:
     assert not advice(DeviceProgram())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fakerun.allocator.settings import AllocatorSettings
 from fakerun.analysis.memory.footprint import footprint_of
-from fakerun.analysis.memory.reserved import ReservedMemory, reserved_memory
+from fakerun.analysis.memory.reserved import ReservedMemory, peak_within, reserved_memory
 from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, program_of
@@ -83,6 +83,32 @@ def test_a_last_step_that_cannot_follow_itself_is_not_repeated() -> None:
     shrinking = only(program([block(64 * MIB), block(64 * MIB)], [0, ~0], [1, 2]))
     assert (shrinking.repeated_step_peak_bytes, shrinking.has_settled) == ((), None)
     assert only(program([block(64 * MIB)], [0, ~0], [2])).has_settled is None
+
+
+def within(program: DeviceProgram, most_bytes: float) -> int | None:
+    return peak_within(program, DEFAULTS, HARDWARE, 0, most_bytes, variables={})
+
+
+def test_the_peak_alone_is_the_same_and_none_where_it_exceeds_what_is_of_interest() -> None:
+    kept = [block(size * MIB) for size in (64, 64, 64, 64, 64)]
+    equal_steps = program(kept, [0, 1, ~0, 2, ~1, 3, ~2, 4], [1, 3, 5, 7])  # what follows frees nothing of the steps left out
+    for each in (equal_steps, program([block(64 * MIB), block(128 * MIB)], [0, ~0, 1, ~1], [2, 4]), llama_8b_rank().program):
+        peak = only(each).peak_bytes
+        assert within(each, peak) == peak
+        assert within(each, peak - 1) is None
+
+
+def test_what_follows_equal_steps_frees_what_the_last_has_left() -> None:
+    """The third step is left out, as the second needed no more than the first; what it would have kept is what the second keeps."""
+    kept = [block(64 * MIB) for _ in range(5)]
+    ended = program([*kept, block(64 * MIB)], [0, 1, ~0, 2, ~1, 3, ~2, 4, ~3, ~4, 5], [1, 3, 5, 7, 9])
+    assert within(ended, 1e12) == only(ended).peak_bytes == 128 * MIB
+
+
+def test_equal_steps_that_leave_something_are_all_replayed() -> None:
+    """Two tensors of 8 MiB share a segment of 20 MiB: every second step takes another one."""
+    leaking = program([block(8 * MIB) for _ in range(6)], range(6), range(1, 7))
+    assert within(leaking, 1e12) == only(leaking).peak_bytes == 60 * MIB
 
 
 def test_each_device_has_an_allocator() -> None:

@@ -78,7 +78,7 @@ def reserved_memory(
 def _replayed(replay: "_Replay", program: DeviceProgram, *, briefly: bool = False) -> bool | None:
     """Issue all of a program; whether what it needs has settled, None if there is no step to repeat.
 
-    `briefly` leaves out steps that repeat the two before them, if the second needed no more than the first.
+    `briefly` leaves out steps that repeat the two before them, if the second needed no more than the first and freed as much as it took.
     """
     settled, before = None, None
     for start, end in zip((0, *program.step_ends), program.step_ends, strict=False):
@@ -86,7 +86,7 @@ def _replayed(replay: "_Replay", program: DeviceProgram, *, briefly: bool = Fals
         if not (briefly and settled and step == before):
             replay.issue(step)
             replay.end_step()
-            settled = step == before and not replay.grew_in_last_step()
+            settled = step == before and not replay.grew_in_last_step() and _frees_as_many(program, step)
         before = step
     repetitions = 0
     last_step = None if briefly and settled else repeatable_last_step(program)
@@ -99,6 +99,12 @@ def _replayed(replay: "_Replay", program: DeviceProgram, *, briefly: bool = Fals
             settled = not replay.grew_in_last_step()
     replay.issue_each(after_repetitions(program, repetitions))
     return settled if repetitions else None
+
+
+def _frees_as_many(program: DeviceProgram, numbers: Sequence[int]) -> bool:
+    """Whether these instructions free as many blocks as they allocate."""
+    changes = [(each.opcode is Opcode.ALLOCATE) - (each.opcode is Opcode.FREE) for each in program.instructions]
+    return sum(map(changes.__getitem__, numbers)) == 0
 
 
 class _ExceedsError(Exception):

@@ -20,6 +20,7 @@ from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
 from fakerun.emulate.unsupported.gaps import MEMORY_POOL
+from fakerun.errors import as_script_error
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
 from fakerun.torch_private import (
@@ -116,7 +117,11 @@ def _properties(context: EmulationContext) -> dict[str, Any]:
 
     def properties(device: Any = None) -> DeviceProperties:
         devices.initialize()
-        return DeviceProperties(hardware, devices.index(device), findings)
+        try:
+            index = devices.index(device)
+        except torch.AcceleratorError:
+            raise as_script_error(AssertionError("Invalid device id")) from None  # as torch's own function, which counts devices
+        return DeviceProperties(hardware, index, findings)
 
     return {
         "get_device_properties": properties,

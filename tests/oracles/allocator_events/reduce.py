@@ -63,7 +63,19 @@ def main() -> None:
         for part in content["parts"]
         if part["kind"] == "fill" and part["backend"] == "native"
     ]
-    text = json.dumps({"source": arguments.source, "device": content["device"], "parts": parts, "filled": filled}, separators=(",", ":"))
+    asynchronous = [
+        {
+            **{name: part[name] for name in ("setting", "total_bytes")},
+            "events": [event[:4] for event in part["events"] if event[0] in "afrdDse"],
+            "peak_reserved_bytes": max(reserved for *_, reserved in part["totals"]),
+        }
+        for part in content["parts"]
+        if part["kind"] != "fill" and part["backend"] != "native"
+    ]
+    text = json.dumps(
+        {"source": arguments.source, "device": content["device"], "parts": parts, "filled": filled, "asynchronous": asynchronous},
+        separators=(",", ":"),
+    )
     arguments.out.write_bytes(gzip.compress(text.encode(), mtime=0))
     print(f"{len(parts)} programs, {sum(len(part['events']) for part in parts)} events, {arguments.out.stat().st_size} bytes")
 

@@ -364,6 +364,25 @@ def filled(setting: str, torch_version: TorchVersion, total_bytes: int, capacity
     return [*steps, allocator.statistics()]
 
 
+def peak_reserved_bytes(events: list[list[Any]], torch_version: TorchVersion, total_bytes: int) -> int:
+    """Of a program that another allocator ran."""
+    allocator = CachingAllocator(AllocatorSettings(torch_version=torch_version), total_bytes=total_bytes, uses_end_at_once=False)
+    blocks: dict[int, Block] = {}
+    for letter, *operands in events:
+        if letter == "a":
+            number, nbytes, stream = operands
+            blocks[number] = allocator.allocate(nbytes, stream)
+        elif letter == "f":
+            allocator.free(blocks.pop(operands[0]))
+        elif letter == "r":
+            allocator.record_stream(blocks[operands[0]], operands[1])
+        elif letter == "e":
+            allocator.empty_cache()
+        else:
+            allocator.complete_uses(operands[0])
+    return allocator.peak_reserved_bytes
+
+
 def read(path: Path) -> dict[str, Any]:
     content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
     content = content if "parts" in content else {"device": {"torch": "2.13.0"}, "parts": [content]}
