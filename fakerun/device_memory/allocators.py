@@ -1,6 +1,7 @@
 """DeviceAllocators: one caching allocator for each device, asked in the order of a device program."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 from fakerun.allocator.caching_allocator import CachingAllocator
@@ -139,13 +140,18 @@ class DeviceAllocators:
         if kernel.temporary_bytes:
             self._take_temporarily(kernel.temporary_bytes, self.of(self._streams[stream].device), stream)
 
-    def _take_temporarily(self, sizes: Sequence[int], allocator: CachingAllocator, stream: int) -> None:
-        taken: list[Block] = []
+    def _take_temporarily(self, requests: Sequence[int], allocator: CachingAllocator, stream: int) -> None:
+        """As `KernelMemory.temporary_bytes`. What was taken before a request fails is given back."""
+        taken: dict[int, Block] = {}
+        numbers = count(1)
         try:
-            for nbytes in sizes:
-                taken.append(self._serve(allocator, nbytes, stream))  # noqa: PERF401 - what was taken before one fails is given back
+            for request in requests:
+                if request < 0:
+                    allocator.free(taken.pop(-request))
+                else:
+                    taken[next(numbers)] = self._serve(allocator, request, stream)
         finally:
-            for block in taken:
+            for block in reversed(taken.values()):
                 allocator.free(block)
 
     def _need_workspaces(self, kernel: KernelMemory, stream: int) -> None:

@@ -67,13 +67,13 @@ def test_the_script_continues(act: Callable[[], Any], name: str, simulation: Sim
 
 
 def test_an_unknown_figure_of_the_device_is_a_finding(simulate: Simulate) -> None:
-    simulation = simulate(hardware="h20")
+    simulation = simulate(hardware="h100-pcie")
     properties = torch.cuda.get_device_properties(0)
     assert properties.clock_rate > 1
     assert not noted(simulation)
-    assert properties.memory_bus_width == 1
+    assert properties.memory_clock_rate == 1
     assert [message.partition(" is not emulated")[0] for _, message in noted(simulation)] == [
-        "torch.cuda.get_device_properties().memory_bus_width"
+        "torch.cuda.get_device_properties().memory_clock_rate"
     ]
 
 

@@ -11,6 +11,7 @@ from fakerun.device_memory.kernels.kernel_memory import Platform
 from fakerun.device_memory.kernels.registry import kernel_memory
 from fakerun.device_memory.kernels.sorting import radix_sort_bytes
 from fakerun.hardware.catalogue import hardware_named
+from fakerun.records.device_program import Operation
 from tests.in_process import Simulate
 
 ON = Platform(hardware=hardware_named("h100-80gb"))
@@ -46,7 +47,16 @@ def expanded() -> None:
     linear(cuda(8, 16), cuda(4, 16)).sum().backward()
 
 
+def by_hand(name: str, arguments: str) -> tuple[int, ...]:
+    """What the operation takes of this text, which the emulation is to write."""
+    return kernel_memory(Operation(name, arguments), ON).temporary_bytes
+
+
 ROWS = 4 * 128
+NORMALISED = (
+    "bfloat16[131072,128], bfloat16[131072,128], [128], float32[131072,1], float32[131072,1], bfloat16[128], bfloat16[128], "
+    "[True, True, True]"
+)
 CASES: dict[str, tuple[Callable[[], object], str, tuple[int, ...]]] = {
     "flash": (attention(SDPBackend.FLASH_ATTENTION), "_scaled_dot_product_flash_attention_backward", (ROWS * 4, ROWS * 128 * 4)),
     "efficient": (
@@ -54,17 +64,17 @@ CASES: dict[str, tuple[Callable[[], object], str, tuple[int, ...]]] = {
         "_scaled_dot_product_efficient_attention_backward",
         (400 * 4, 4 * (16 + 4 * 128 * 128)),
     ),
-    "cudnn": (attention(SDPBackend.CUDNN_ATTENTION), "_scaled_dot_product_cudnn_attention_backward", (400 * 129 * 4,)),
+    "cudnn": (attention(SDPBackend.CUDNN_ATTENTION), "_scaled_dot_product_cudnn_attention_backward", (400 * 129 * 4 + 256,)),
     "embedding": (
         embedded,
         "embedding_dense_backward",
-        (64000, 64000, 64000, 400, 400, (800 + 50) * 8, (800 + 50) * 64 * 4),
+        by_hand("aten.embedding_dense_backward.default", "bfloat16[4,2000,64], int64[4,2000], 50, False"),
     ),
-    "index": (indexed, "index_put_", (8000,) * 4 + (1,)),
-    "layer norm": (normalised, "native_layer_norm_backward", (4096 * 128 * 2, 4096 * 128 * 2)),
+    "index": (indexed, "index_put_", (8000, 8000, -1, 8000, 8000, 8000, 1)),
+    "layer norm": (normalised, "native_layer_norm_backward", by_hand("aten.native_layer_norm_backward.default", NORMALISED)),
     "sort": (lambda: torch.sort(cuda(256, 8192, dtype=torch.int32)), "sort", (2**24, 2**21 * 12 + 255)),
-    "stable sort": (lambda: torch.sort(cuda(8192, dtype=torch.int64), stable=True), "sort", (2**16, radix_sort_bytes(8192, 8, 8))),
-    "topk": (lambda: torch.topk(cuda(100_000, dtype=torch.int32), 8), "topk", (400_000, 800_000, 800_000, radix_sort_bytes(100_000, 4, 8))),
+    "stable sort": (lambda: torch.sort(cuda(8192, dtype=torch.int64), stable=True), "sort", (2**16, radix_sort_bytes(8192, 8, 8, ON))),
+    "topk": (lambda: torch.topk(cuda(100_000, dtype=torch.int32), 8), "topk", by_hand("aten.topk.default", "int32[100000], 8")),
     "foreach norm": (lambda: torch._foreach_norm([cuda(70_000), cuda(8)]), "_foreach_norm", (2 * 2 * 4,)),
     "bias": (lambda: cuda(8192, 4096).sum(0, keepdim=True), "sum", (4 * 4096 * 66 * 128, 128)),
     "norm": (lambda: torch.linalg.vector_norm(cuda(2**21, dtype=torch.float32)), "linalg_vector_norm", (4 * 256, 4)),

@@ -151,3 +151,11 @@ def test_no_memory_is_no_workspace() -> None:
 def test_matrices_that_cublas_cannot_read_are_copied(text: str, copied: tuple[int, ...]) -> None:
     assert temporary(text) == copied
     assert workspaces(text) == {"cublas": 32 * MIB}
+
+
+def test_grouped_products_have_arguments_of_each_group_and_a_workspace() -> None:
+    """As an H200 did (torch 2.11)."""
+    assert temporary("aten._grouped_mm.default(bfloat16[512,128], bfloat16[16,128,256], int32[16])") == (960, 67_584)
+    assert temporary("aten._grouped_mm.default(bfloat16[4,256,128], bfloat16[4,128,512])") == (240, 67_584)
+    scaled = "float8_e4m3fn[1024,512], float8_e4m3fn[4,512,1024]{524288,1,512}, float32[1024], float32[4,1024], int32[4]"
+    assert temporary(f"aten._scaled_grouped_mm.default({scaled}, torch.bfloat16)") == (304, 84_480)

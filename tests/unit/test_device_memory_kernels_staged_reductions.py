@@ -63,7 +63,6 @@ def test_a_sum_of_everything_has_a_partial_sum_for_each_block() -> None:
         "aten.sum.dim_IntList(float32[0,4096], [0])",
         "aten.sum.dim_IntList(float32[1,4096], [0])",
         "aten.sum.dim_IntList(float32[16,4096], [0])",  # one block has all values
-        "aten.sum.dim_IntList(float32[65536,16384], [0])",  # 4 GiB
         "aten.max.other(float32[2097152], float32[2097152])",
     ],
 )
@@ -76,3 +75,34 @@ def test_other_devices_have_other_blocks() -> None:
     assert temporary("aten.sum.dim_IntList(bfloat16[8192,4096], [0])", L4) == (4 * 4096 * 22 * 128, 4 * 32)
     # MI300X: wavefronts of 64, blocks of 64 x 2; 16 blocks of outputs; no fewer than 128 of 4096 values a thread, and 64 blocks.
     assert temporary("aten.sum.dim_IntList(bfloat16[8192,4096], [0])", MI300X) == (4 * 4096 * 64 * 256, 4 * 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("aten.sum.default(float32[536870912])", (16_384, 4)),
+        ("aten.sum.default(float32[1073741824])", (16_384, 4, -2, -1, 16_384, 4)),
+        ("aten.sum.default(bfloat16[2147483648])", (4, 32_768, 4, -3, -2, 32_768, 4)),  # sums in float32 of bfloat16 results
+        ("aten.amax.default(bfloat16[2147483648])", (16_384, 4, -2, -1, 16_384, 4)),
+        ("aten.var.correction(float32[1073741824])", (16, 65_536, 4, -3, -2, 65_536, 4)),
+        ("aten.sum.dim_IntList(float32[1048576,1024], [0])", (268_435_456, 32, -2, -1, 268_435_456, 32)),
+        ("aten.sum.dim_IntList(float32[1024,1048576], [1])", (16_384, 2048, -2, -1, 16_384, 2048)),
+    ],
+)
+def test_tensors_beyond_32_bit_indices_are_reduced_in_parts(text: str, expected: tuple[int, ...]) -> None:
+    """As an H200 did (torch 2.11)."""
+    assert temporary(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("aten.var.correction(float32[8192,4096], [0])", (553_648_128, 128)),
+        ("aten.var.correction(float64[16777216])", (16_896, 4)),
+        ("aten.aminmax.default(float32[16777216])", (4224, 4)),
+        ("aten.any.dim(float32[32768,768], 0)", (138_412_032, 24)),
+        ("aten.all.default(bool[16777216])", (528, 4)),
+    ],
+)
+def test_accumulators_are_those_that_an_h200_has(text: str, expected: tuple[int, ...]) -> None:
+    assert temporary(text) == expected

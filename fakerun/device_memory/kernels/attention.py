@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, temporaries
+from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, Requests, temporaries
 from fakerun.device_memory.kernels.operands import Operands, TensorOperand, is_dense
 
 FLOAT32_BYTES = 4
 _BLOCK = 128
 """Flash attention rounds lengths up to this."""
 _MOST_SPLITS = 128
+_CUDNN_WORKSPACE_BYTES = 256
 _LARGE_SHARED_MEMORY = ((8, 0), (8, 7), (9, 0), (10, 0), (10, 3))
 """Compute capabilities on which a block has more than 99 KiB of shared memory, which the larger tiles need."""
 
@@ -61,8 +62,7 @@ def _rounded(number: int, multiple: int) -> int:
 
 
 def _rounded_head(head: int) -> int:
-    rounded = _rounded(head, 32)
-    return rounded if rounded < 224 else 256
+    return _rounded(head, 32 if head <= 128 else 64)
 
 
 # -- flash attention: aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp ------------------------------------------------------
@@ -202,10 +202,15 @@ def _efficient_backward_of(operands: Operands, platform: Platform, *, heads_firs
         return temporaries(copied, rows_bytes)
     is_half = query.element_bytes == 2
     tile = _tile(max(shape.head, shape.value_head), is_half=is_half, platform=platform)
-    product = 0 if is_half else gradient.numel * FLOAT32_BYTES  # of output and gradient, before it is summed
     workspace = _efficient_workspace_bytes(shape, tile, is_half=is_half)
-    summed = (copied, rows_bytes, product)
-    return max(temporaries(copied, rows_bytes, workspace), temporaries(*summed), key=lambda memory: sum(memory.temporary_bytes))
+    if is_half:
+        return temporaries(copied, rows_bytes, workspace)
+    requests = Requests(copied)
+    product = requests.take(gradient.numel * FLOAT32_BYTES, rows_bytes)  # of output and gradient, and its sums
+    requests.take(rows_bytes)
+    requests.free(*product)
+    requests.take(workspace)
+    return requests.memory
 
 
 def _tile(head: int, *, is_half: bool, platform: Platform) -> _Tile:
@@ -243,12 +248,23 @@ def _efficient_workspace_bytes(shape: _Shape, tile: _Tile, *, is_half: bool) -> 
 # -- cuDNN: aten/src/ATen/native/cudnn/MHA.cpp, and scaled_dot_product_flash_attention.h of cudnn-frontend ---------------------------------
 
 
+def _cudnn_forward(operands: Operands, platform: Platform) -> KernelMemory:
+    """The workspace of the engine, as it was measured on an H200 for all shapes (cuDNN 9.19)."""
+    return temporaries(_CUDNN_WORKSPACE_BYTES)
+
+
 def _cudnn_backward(operands: Operands, platform: Platform) -> KernelMemory:
-    """The gradient of queries in float32 and the sum of the softmax's gradient, in one request; a gradient laid out otherwise is copied."""
+    """The gradient of queries in float32, the sum of the softmax's gradient, and gradients of keys and values by head of query.
+
+    They are one request, with the workspace of the engine. A gradient laid out otherwise is copied.
+    """
     gradient, query, key, value, output = operands.tensors[:5]
     shape = _shape(query, key, value, heads_first=True)
     copied = 0 if (gradient.strides or ()) == (output.strides or ()) else gradient.numel * gradient.element_bytes
-    return temporaries(copied, shape.batches * shape.heads * shape.queries * (shape.head + 1) * FLOAT32_BYTES)
+    rows = shape.batches * shape.heads * shape.queries
+    is_grouped = shape.heads != shape.key_heads
+    grouped = 2 * shape.batches * shape.keys * shape.heads * shape.head * query.element_bytes if is_grouped else 0
+    return temporaries(copied, rows * (shape.head + 1) * FLOAT32_BYTES + grouped + _CUDNN_WORKSPACE_BYTES)
 
 
 RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
@@ -260,5 +276,6 @@ RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     "_scaled_dot_product_efficient_attention_backward": _efficient_backward,
     "_efficient_attention_forward": _efficient_forward_lengths_first,
     "_efficient_attention_backward": _efficient_backward_lengths_first,
+    "_scaled_dot_product_cudnn_attention": _cudnn_forward,
     "_scaled_dot_product_cudnn_attention_backward": _cudnn_backward,
 }

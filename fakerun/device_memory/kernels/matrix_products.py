@@ -160,10 +160,32 @@ def _integer(operands: Operands, platform: Platform) -> KernelMemory:
     return _cublas(platform) if platform.torch_version < (2, 12) and not platform.hardware.is_amd else NOTHING
 
 
+def _grouped(operands: Operands, platform: Platform) -> KernelMemory:
+    """`bf16bf16_grouped_mm` (GroupMM.cu): sizes, strides and addresses of each group, and a workspace of CUTLASS."""
+    return _grouped_requests(operands, platform, group_bytes=60, workspace_bytes=512)
+
+
+def _scaled_grouped(operands: Operands, platform: Platform) -> KernelMemory:
+    """`f8f8bf16_grouped_mm` (ScaledGroupMM.cu): the same, with the addresses of scales."""
+    return _grouped_requests(operands, platform, group_bytes=76, workspace_bytes=640)
+
+
+def _grouped_requests(operands: Operands, platform: Platform, *, group_bytes: int, workspace_bytes: int) -> KernelMemory:
+    """Bytes by group and by multiprocessor as they were measured on an H200 (torch 2.11)."""
+    first, second, *others = operands.tensors
+    if platform.hardware.is_amd or first.numel * second.numel == 0:
+        return NOTHING
+    offsets = next((tensor for tensor in others if tensor.dtype == "int32"), None)
+    groups = first.sizes[0] if offsets is None else offsets.numel
+    return temporaries(groups * group_bytes, platform.hardware.multiprocessors * workspace_bytes)
+
+
 RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     **dict.fromkeys(("mm", "bmm", "baddbmm", "addbmm"), _product),
     **dict.fromkeys(("mv", "addmv", "dot", "vdot"), _vector_product),
     **dict.fromkeys(("addmm", "_addmm_activation"), _with_bias),
     **dict.fromkeys(("_scaled_mm", "_scaled_mm_v2"), _scaled),
     "_int_mm": _integer,
+    "_grouped_mm": _grouped,
+    "_scaled_grouped_mm": _scaled_grouped,
 }

@@ -71,6 +71,12 @@ class Operands:
         return tuple(tuple(each for each in value if type(each) is int) for value in lists if not any(map(_is_tensor, value)))
 
     @property
+    def flag_lists(self) -> tuple[tuple[bool, ...], ...]:
+        """The lists of flags, in order: which gradients are wanted."""
+        lists = (value for value in self.values if isinstance(value, tuple) and value)
+        return tuple(tuple(map(bool, value)) for value in lists if all(isinstance(each, bool) for each in value))
+
+    @property
     def flags(self) -> tuple[bool, ...]:
         return tuple(value for value in self.values if isinstance(value, bool))
 

@@ -2,7 +2,17 @@
 
 from collections.abc import Callable, Mapping
 
-from fakerun.device_memory.kernels import attention, indexing, matrix_products, reductions, sorting, staged_reductions
+from fakerun.device_memory.kernels import (
+    attention,
+    copies,
+    indexing,
+    losses,
+    matrix_products,
+    reductions,
+    softmax,
+    sorting,
+    staged_reductions,
+)
 from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform
 from fakerun.device_memory.kernels.operands import Operands, operands_of
 from fakerun.records.device_program import Operation
@@ -12,7 +22,10 @@ _RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     **attention.RULES,
     **indexing.RULES,
     **sorting.RULES,
+    **losses.RULES,
+    **copies.RULES,
     **reductions.RULES,
+    **softmax.RULES,
     **staged_reductions.RULES,
 }
 

@@ -8,18 +8,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, temporaries
+from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, Requests, one_by_one, temporaries
 from fakerun.device_memory.kernels.operands import Operands, TensorOperand, strides_of
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 _PAIR_BYTES = 16
 """Of a value of up to 8 bytes and an int64, aligned."""
+_WELFORD_VALUES = 4
 _MOST_THREADS = 512
 _VECTOR = 4
 _MOST_VALUES_PER_THREAD = 256
 _THREADS_PER_MULTIPROCESSOR = 2048
-_MOST_BYTES = 2**31 - 1
-"""Larger tensors are reduced part by part."""
+_MOST_OFFSET = 2**31 - 1
+"""Bytes, and elements, that 32-bit indices reach: larger tensors are reduced part by part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,22 @@ class _Dimensions:
     @property
     def outputs(self) -> int:
         return math.prod(size for size, _ in self.kept)
+
+    def parts(self, element_bytes: int) -> "tuple[_Dimensions, ...]":
+        """Halves of the dimension that reaches farthest, until 32-bit indices reach all (`SplitUntil32Bit`, TensorIterator.cpp)."""
+        every = (*self.reduced, *self.kept)
+        reach = 1 + sum((size - 1) * stride * element_bytes for size, stride in every)
+        if max(reach, self.inputs * self.outputs) <= _MOST_OFFSET:
+            return (self,)
+        farthest = max(range(len(every)), key=lambda number: (every[number][0] - 1) * every[number][1])
+        size, stride = every[farthest]
+        halves = (size // 2, size - size // 2)
+        return tuple(part for half in halves for part in self._with(farthest, (half, stride)).parts(element_bytes))
+
+    def _with(self, number: int, dimension: tuple[int, int]) -> "_Dimensions":
+        every = [*self.reduced, *self.kept]
+        every[number] = dimension
+        return _Dimensions(reduced=tuple(every[: len(self.reduced)]), kept=tuple(every[len(self.reduced) :]))
 
     @property
     def reduces_the_fastest(self) -> bool:
@@ -67,9 +84,9 @@ def _sum(operands: Operands, platform: Platform) -> KernelMemory:
     (tensor,) = operands.tensors[:1]
     if tensor.dtype in _FLOATS:
         return _staged(operands, platform, max(tensor.element_bytes, 4))
-    copied = 0 if tensor.dtype == "int64" else tensor.numel * 8
-    staged = _staged(operands, platform, 8)
-    return temporaries(copied, *staged.temporary_bytes)
+    requests = Requests(0 if tensor.dtype == "int64" else tensor.numel * 8)
+    requests.during(_staged(operands, platform, 8))
+    return requests.memory
 
 
 def _norm(operands: Operands, platform: Platform) -> KernelMemory:
@@ -91,18 +108,43 @@ def _value(operands: Operands, platform: Platform) -> KernelMemory:
     return _staged(operands, platform, operands.tensors[0].element_bytes)
 
 
-def _condition(operands: Operands, platform: Platform) -> KernelMemory:
-    return _staged(operands, platform, 1)
+def _variance(operands: Operands, platform: Platform) -> KernelMemory:
+    """Welford's mean, sum of squares, and two counts, of float32 or wider (`WelfordData`, SharedReduceOps.h)."""
+    return _staged(operands, platform, _WELFORD_VALUES * max(operands.tensors[0].element_bytes, 4))
+
+
+def _extrema(operands: Operands, platform: Platform) -> KernelMemory:
+    return _staged(operands, platform, 2 * operands.tensors[0].element_bytes)
 
 
 def _staged(operands: Operands, platform: Platform, accumulator_bytes: int) -> KernelMemory:
     """The dimensions are the first list or the first number; all without one."""
     (tensor,) = operands.tensors[:1]
-    if tensor.numel < 2 or tensor.numel * tensor.element_bytes > _MOST_BYTES:
-        return NOTHING
     dims = operands.integer_lists[0] if operands.integer_lists else operands.integers[:1]
-    dimensions = _dimensions(tensor, dims)
-    return temporaries(*_staging(dimensions, accumulator_bytes, platform)) if dimensions.reduced else NOTHING
+    result_bytes = _element_bytes(operands.named.get("dtype")) or tensor.element_bytes
+    return staging(tensor, dims, accumulator_bytes, platform, result_bytes=result_bytes)
+
+
+def staging(
+    tensor: TensorOperand, dims: Sequence[int], accumulator_bytes: int, platform: Platform, *, result_bytes: int | None = None
+) -> KernelMemory:
+    """What a reduction of these dimensions, or of all, requests for each part of the tensor.
+
+    Parts that are reduced into one result leave it in memory of its own if the result is narrower (`AccumulationBuffer`).
+    """
+    dimensions = _dimensions(tensor, dims) if tensor.numel > 1 else _Dimensions(reduced=(), kept=())
+    if not dimensions.reduced:
+        return NOTHING
+    parts = dimensions.parts(tensor.element_bytes)
+    is_narrower = accumulator_bytes > (result_bytes or tensor.element_bytes)
+    requests = Requests(accumulator_bytes * dimensions.outputs if len(parts) > 1 and is_narrower else 0)
+    requests.during(one_by_one(temporaries(*_staging(part, accumulator_bytes, platform)) for part in parts))
+    return requests.memory
+
+
+def _element_bytes(dtype: object) -> int | None:
+    """Of a type that is named as `torch.float32`."""
+    return TensorOperand(dtype.removeprefix("torch."), ()).element_bytes if isinstance(dtype, str) else None
 
 
 def _staging(dimensions: _Dimensions, accumulator_bytes: int, platform: Platform) -> tuple[int, ...]:
@@ -170,6 +212,7 @@ RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     **dict.fromkeys(("linalg_vector_norm", "prod"), _norm),
     **dict.fromkeys(("max", "min"), _extremum),
     **dict.fromkeys(("argmax", "argmin"), _position),
-    **dict.fromkeys(("amax", "amin"), _value),
-    **dict.fromkeys(("all", "any"), _condition),
+    **dict.fromkeys(("amax", "amin", "all", "any"), _value),
+    **dict.fromkeys(("var", "var_mean", "std", "std_mean"), _variance),
+    "aminmax": _extrema,
 }

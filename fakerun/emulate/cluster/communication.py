@@ -8,14 +8,14 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.attempted_call import AttemptedCall
-from fakerun.emulate.cluster.backend_checks import check_call, check_device, check_group
+from fakerun.emulate.cluster.backend_checks import backend_of, check_call, check_device, check_group
 from fakerun.emulate.cluster.call_device import CallDevices
 from fakerun.emulate.cluster.handles import Handles
 from fakerun.emulate.cluster.peer_values import ObjectFallback, PeerValues
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import Handler
 from fakerun.emulate.device.signature import unwraps_itself
-from fakerun.records.collective import CollectiveOp, CommunicationCall
+from fakerun.records.collective import P2P_OPS, CollectiveOp, CommunicationCall
 from fakerun.records.finding_code import FindingCode
 from fakerun.torch_private import FakeTensor, pytree, schema_of
 
@@ -90,6 +90,8 @@ class Communication:
         cuda_index = self._cuda_index(group, attempted.tensors, on, device_ids)
         call = self._call(attempted, tag=tag, is_async=is_async, cuda_index=cuda_index)
         self._last_call = self._observer.communicated(call, inputs, outputs)
+        if is_async and op not in P2P_OPS and cuda_index is not None and backend_of(group, attempted.tensors) == "nccl":
+            self.handles.stash(self._last_call, [*inputs, *outputs])
         self.peers.begin(self._last_call, call, group, inputs)
 
     def _call(self, attempted: AttemptedCall, *, tag: int | None, is_async: bool, cuda_index: int | None) -> CommunicationCall:

@@ -4,6 +4,7 @@ A handle is waited for when its `wait` (or a synonym) is called or its future is
 The result of a functional collective is waited for when `wait_tensor` sees its storage, which is what torch's own registry goes by.
 """
 
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,9 @@ from fakerun.torch_private import END_COALESCING, START_COALESCING, storage_id
 
 _IN_FLIGHT = 1024
 """Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""
+
+_OWN_REFERENCES = 4
+"""References to a handle that nobody else has, while they are counted: `_kept_alive`, `_handle_of`, a variable and an argument."""
 
 
 class FinishedWork(dist.Work):
@@ -75,6 +79,8 @@ class Handles:
         self._coalesced: list[list[int]] = []  # the innermost last
         self._first_coalesced: int | None = None
         self._on_wait_actions: dict[int, Callable[[], None]] = {}
+        self._stashed: dict[int, Sequence[torch.Tensor]] = {}  # by call
+        self._handle_of: dict[int, FinishedWork] = {}  # of calls with something stashed
         self.blocking = False
         """Whether the point-to-point call being made is blocking."""
 
@@ -91,7 +97,28 @@ class Handles:
 
         work = FinishedWork(tensors, waited)
         self._kept_alive.append(work)
+        self._handle_of.update((call, work) for call in calls if call in self._stashed)
         return work
+
+    def stash(self, call: int, tensors: Sequence[torch.Tensor]) -> None:
+        """Keep the tensors of an asynchronous call until it is waited for, as NCCL's handles do.
+
+        Since torch 2.8 they do it for collectives, whose streams the allocator does not know of ("Launch kernel on current stream & remove
+        record_stream entirely", pytorch/pytorch#148590). Of a handle that is dropped before, the tensors are free with a later collective.
+        """
+        if not self._coalesced:
+            self._release_dropped()
+        self._stashed[call] = tensors
+
+    def _release_dropped(self) -> None:
+        for call in tuple(self._handle_of):
+            work = self._handle_of[call]
+            if sys.getrefcount(work) <= _OWN_REFERENCES:
+                self._release(call)
+
+    def _release(self, call: int) -> None:
+        self._stashed.pop(call, None)
+        self._handle_of.pop(call, None)
 
     def on_wait(self, call: int, action: Callable[[], None]) -> None:
         """Run `action` when `call` is waited for."""
@@ -102,6 +129,7 @@ class Handles:
         action = self._on_wait_actions.pop(call, None)
         if action is not None:
             action()
+        self._release(call)
 
     # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
 
@@ -147,7 +175,9 @@ class Handles:
     # -- functional collectives ----------------------------------------------------------------------------------------------------------
 
     def in_flight(self, call: int, outputs: Sequence[torch.Tensor]) -> None:
-        """`call` is waited for as soon as one of `outputs` is."""
+        """`call` is waited for as soon as one of `outputs` is; one that is dropped before is free at once."""
+        results = {id(output) for output in outputs}
+        self._stashed[call] = [tensor for tensor in self._stashed.get(call, ()) if id(tensor) not in results]
         for output in outputs:
             storage = output.untyped_storage()
             entry = self._unwaited.get(storage_id(storage))
@@ -166,6 +196,8 @@ class Handles:
         entry = self._unwaited.get(address)
         if entry is not None and entry[0] is reference:
             del self._unwaited[address]
+            for call in entry[1]:
+                self._release(call)
 
 
 @contextmanager

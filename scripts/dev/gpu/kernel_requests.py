@@ -61,7 +61,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 class Measurement:
     """Runs calls, and reads what they requested from the allocator's history."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs: int = RUNS) -> None:
+        self._runs = runs
         self._marks = Marks()
         self._pending: list[tuple[dict[str, Any], list[list[dict[str, Any]]]]] = []
         gc.freeze()  # torch's own objects, which each collection would traverse
@@ -73,7 +74,7 @@ class Measurement:
         self._pending.append((entry, runs))
         with call.context():
             arguments, options = call.made_arguments(), call.made_options()
-            for _ in range(RUNS):
+            for _ in range(self._runs):
                 phases: list[dict[str, Any]] = []
                 runs.append(phases)
                 self._run_once(call, arguments, options, phases)
