@@ -4,6 +4,7 @@ It keeps a list of segments, each a list of ranges, and looks through all of the
 shares no code with `fakerun.allocator`: settings come in as plain numbers.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -68,7 +69,8 @@ class LinearAllocator:
         self.users: dict[int, int] = {}
         self.overflow: list[int] = []
         self.current_pool = 0
-        self.next_address = 0x7F00_0000_0000
+        self.taken: list[tuple[int, int]] = [(0x7F00_0000_0000, 0x7F00_0000_0000)]
+        """First and last address of all that was ever taken, and where addresses end."""
         self.clock = 0
         self.recorded = 0  # events so far
         self.events: dict[int, tuple[int, bool]] = {}  # of each one that is not taken: its stream, and whether it is over
@@ -160,6 +162,16 @@ class LinearAllocator:
             raise NoMemoryError
         return found, expandable
 
+    def take_addresses(self, length: int) -> int:
+        """The lowest gap above what was taken, of at least that length; else multiples of 32 MiB below everything."""
+        for (_, end), (start, _) in itertools.pairwise(self.taken):
+            if start - end >= length:
+                break
+        else:
+            end = self.taken[0][0] - (length + 32 * MIB - 1) // (32 * MIB) * 32 * MIB
+        self.taken = sorted([*self.taken, (end, end + length)])
+        return end
+
     def ask_device(self, size: int, stream: int, small: bool, pool: int) -> tuple[Segment, Range] | None:
         if small:
             wanted = 2 * MIB
@@ -173,8 +185,7 @@ class LinearAllocator:
             return self.map_memory(size, stream, small, pool)
         if self.held + wanted > self.capacity:
             return None
-        part = Range(start=self.next_address, size=wanted, state="free", since=self.clock)
-        self.next_address += wanted
+        part = Range(start=self.take_addresses(wanted), size=wanted, state="free", since=self.clock)
         self.segments.append(Segment(ranges=[part], stream=stream, small=small, pool=pool))
         self.device_allocs += 1
         return self.segments[-1], part
@@ -216,8 +227,7 @@ class LinearAllocator:
                     return segment, segment.ranges[first].start
         page = 2 * MIB if small else self.options.large_segment
         length = -(-(self.total + self.total // 8) // page) * page
-        part = Range(start=self.next_address, size=length, state="unmapped")
-        self.next_address += length
+        part = Range(start=self.take_addresses(length), size=length, state="unmapped")
         self.segments.append(Segment(ranges=[part], stream=stream, small=small, pool=pool, page=page))
         return self.segments[-1], part.start
 

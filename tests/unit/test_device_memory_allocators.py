@@ -71,7 +71,7 @@ def test_instructions_ask_the_allocators() -> None:
     devices.issue(Opcode.CHANGE_SETTINGS, 0, 0)
     devices.allocate(0, 3 * MIB, 0)
     devices.allocate(1, 3 * MIB, 2)
-    assert [[segment.is_expandable for segment in devices.of(device).snapshot()] for device in (0, 1)] == [[False, True], [True]]
+    assert [[segment.is_expandable for segment in devices.of(device).snapshot()] for device in (0, 1)] == [[True, False], [True]]
     devices.free_block(1)
     assert devices.of(0).allocated_bytes == 32 * MIB
 

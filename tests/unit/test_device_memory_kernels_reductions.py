@@ -49,3 +49,10 @@ def test_group_norm_sums_by_channel_and_by_group() -> None:
     forward = "aten.native_group_norm.default(float32[8,64,{0}], float32[64], float32[64], 8, 64, {0}, 4)"
     assert temporary(forward.format(256)) == (by_channel, by_channel)
     assert temporary(forward.format(1)) == ()
+
+
+def test_normalisations_copy_what_is_not_contiguous() -> None:
+    tensor = "bfloat16[64,512,768]{768,49152,1}"
+    assert temporary(f"aten.native_layer_norm.default({tensor}, [768], bfloat16[768], bfloat16[768])") == (50_331_648,)
+    arguments = f"bfloat16[64,512,768], {tensor}, [768], float32[64,512,1], float32[64,512,1], bfloat16[768], bfloat16[768]"
+    assert temporary(f"aten.native_layer_norm_backward.default({arguments}, [True, True, True])") == (50_331_648,)

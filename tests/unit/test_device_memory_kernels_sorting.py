@@ -121,3 +121,16 @@ def test_a_permutation_sorts_random_keys(count: int, expected: tuple[int, ...]) 
 )
 def test_scans_take_what_they_took_on_an_h200(text: str, expected: tuple[int, ...]) -> None:
     assert temporary(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (100, (800, 1, -2, 800, 8, 1023)),
+        (10_000, (80_000, 99_071, -2, 80_000, 8, 1023)),
+        (1_000_000, (8_000_000, 8_195_071, -2, 8_000_000, 8, 2815)),
+    ],
+)
+def test_different_values_are_found_by_sorting(count: int, expected: tuple[int, ...]) -> None:
+    assert temporary(f"aten._unique2.default(int64[{count}])") == expected
+    assert temporary(f"aten._unique2.default(int64[{count}], True, True, True)") == ()

@@ -4,10 +4,10 @@ aten/src/ATen/native/cuda/ForeachReduceOp.cu, layer_norm_kernel.cu and group_nor
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from fakerun.device_memory.kernels.kernel_memory import NOTHING, KernelMemory, Platform, Requests, temporaries
-from fakerun.device_memory.kernels.operands import Operands, TensorOperand
+from fakerun.device_memory.kernels.operands import Operands, TensorOperand, is_dense
 from fakerun.device_memory.kernels.staged_reductions import staging
 
 _CHUNK = 65536
@@ -37,18 +37,29 @@ def _foreach_maximum(operands: Operands, platform: Platform) -> KernelMemory:
 
 def _layer_norm_backward(operands: Operands, platform: Platform) -> KernelMemory:
     """`LaunchGammaBetaBackwardCUDAKernel`: many rows of few columns are summed by blocks of 32 rows first, for weight and bias."""
-    wanted = operands.flag_lists[-1] if operands.flag_lists else (True, True, True)
-    return _partial_sums(operands, platform, parameters=sum(wanted[1:]))
+    return _with_copies(operands.tensors[:2], _partial_sums(operands, platform))
 
 
 def _rms_norm_backward(operands: Operands, platform: Platform) -> KernelMemory:
-    wanted = operands.flag_lists[-1] if operands.flag_lists else (True, True)
-    return _partial_sums(operands, platform, parameters=sum(wanted[1:]))
+    return _with_copies(operands.tensors[:2], _partial_sums(operands, platform))
 
 
-def _partial_sums(operands: Operands, platform: Platform, *, parameters: int) -> KernelMemory:
+def _normalised(operands: Operands, platform: Platform) -> KernelMemory:
+    return _with_copies(operands.tensors[:1], NOTHING)
+
+
+def _with_copies(tensors: Sequence[TensorOperand], kernel: KernelMemory) -> KernelMemory:
+    """Tensors that are not contiguous are copied (`expect_contiguous`)."""
+    copied = [tensor for tensor in tensors if not is_dense(tensor, tuple(range(len(tensor.sizes))))]
+    requests = Requests(*(tensor.numel * tensor.element_bytes for tensor in copied))
+    requests.during(kernel)
+    return requests.memory
+
+
+def _partial_sums(operands: Operands, platform: Platform) -> KernelMemory:
     """Sums of blocks for each parameter, which are then summed one after the other, each into a new gradient."""
     tensor = operands.tensors[1]
+    parameters = sum(operands.flag_lists[-1][1:])
     columns = math.prod(operands.integer_lists[0])
     rows = tensor.numel // columns if columns else 0
     width = 64 if platform.hardware.is_amd else 32
@@ -88,6 +99,7 @@ def _group_norm_backward(operands: Operands, platform: Platform) -> KernelMemory
 RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     **dict.fromkeys(("_foreach_norm", "_foreach_powsum"), _foreach_reduction),
     "_foreach_max": _foreach_maximum,
+    **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), _normalised),
     "native_layer_norm_backward": _layer_norm_backward,
     "_fused_rms_norm_backward": _rms_norm_backward,
     "native_group_norm": _group_norm,

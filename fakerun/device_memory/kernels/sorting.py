@@ -23,7 +23,15 @@ _SINGLE_TILE = 256 * 9
 """Pairs whose larger half has 8 bytes that one block sorts: 256 threads of 19 items of 4 bytes."""
 _TILE = 384 * 10
 _TILE_OF_4_BYTE_KEYS = 384 * 8
-_TILES_OF_HOPPER = {(1, 8): 384 * 9, (2, 8): 512 * 11, (4, 8): 384 * 14, (8, 8): 384 * 12, (4, 4): 384 * 17, (8, 4): 384 * 15}
+_TILES_OF_HOPPER = {
+    (1, 8): 384 * 9,
+    (2, 8): 512 * 11,
+    (4, 8): 384 * 14,
+    (8, 8): 384 * 12,
+    (4, 4): 384 * 17,
+    (8, 4): 384 * 15,
+    (8, 0): 384 * 15,
+}
 """By bytes of keys and values: `Policy900` of cub's tuning_radix_sort.cuh, with 64-bit offsets; measured on an H200."""
 
 _MOST_REGISTERS = 6
@@ -33,6 +41,8 @@ _FEWEST_VALUES, _MOST_VALUES = 4, 64
 _SEVERAL_BLOCKS = ((20, 20_000), (40, 10_000), (80, 8_000), (199, 5_000), (799, 3_000), (4000, 800))
 """Up to so many slices, the length from which several blocks share a slice."""
 _OF_MORE_SLICES = 400
+_SELECTED_TILE = 4096
+"""Of `DeviceSelect`, by what an H200 requested for up to a million numbers."""
 _SCAN_TILE = 1024
 """At least, of the counts of a selection."""
 
@@ -183,6 +193,21 @@ def _permutation(operands: Operands, platform: Platform) -> KernelMemory:
     return one_by_one((temporaries(8), temporaries(count * INDEX_BYTES, count * key_bytes, count * key_bytes, sorting)))
 
 
+def _unique(operands: Operands, platform: Platform) -> KernelMemory:
+    """`unique_cuda_template` (UniqueCub.cu): the values sorted, and room for all of them, of which the result keeps what it needs.
+
+    Inverse indices and counts, which sort positions too, are left out.
+    """
+    (tensor,) = operands.tensors[:1]
+    count, element = tensor.numel, tensor.element_bytes
+    if count == 0 or tensor.dtype == "bool" or any(operands.flags[1:]):
+        return NOTHING
+    requests = Requests(count * element)
+    requests.during(temporaries(radix_sort_bytes(count, element, 0, platform)))
+    requests.take(count * element, INDEX_BYTES, scan_bytes(count, 4, tile=_SELECTED_TILE))
+    return requests.memory
+
+
 def _scan(operands: Operands, platform: Platform) -> KernelMemory:
     """One whole dimension is scanned by cub; integers are summed as int64. What is not contiguous is copied."""
     (tensor,) = operands.tensors[:1]
@@ -201,5 +226,6 @@ RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     "topk": _topk,
     "median": _median,
     "randperm": _permutation,
+    "_unique2": _unique,
     **dict.fromkeys(("cumsum", "cumprod"), _scan),
 }

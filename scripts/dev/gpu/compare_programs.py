@@ -2,6 +2,7 @@
 
     python scripts/dev/gpu/compare_programs.py programs.json.gz            # fakerun runs each program and writes its prediction beside
     python scripts/dev/gpu/compare_programs.py programs.json.gz --only fsdp-1b --show 20
+    python scripts/dev/gpu/compare_programs.py programs.json.gz --page docs/accuracy_on_a_gpu.md
 
 The prediction is the same program run by the `fakerun` command: there the allocator's answers come from fakerun.
 """
@@ -12,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,53 +60,135 @@ def normalised(trace: Sequence[Sequence[Any]]) -> Iterator[tuple[str, int, int, 
         yield action, size, streams.setdefault(stream, len(streams)), in_use.get(address, -1)
 
 
-def first_difference(measured: Sequence[Any], predicted: Sequence[Any]) -> int | None:
-    """Index of the first request that differs; None if all are equal."""
-    for index, (real, ours) in enumerate(zip(measured, predicted, strict=False)):
-        if real != ours:
-            return index
-    return None if len(measured) == len(predicted) else min(len(measured), len(predicted))
+def alignment(measured: Sequence[Any], predicted: Sequence[Any], window: int = 60) -> Iterator[tuple[int, Sequence[Any], Sequence[Any]]]:
+    """Where the two differ: an index of `measured`, and what each has there before they agree again for three requests."""
+    i = j = 0
+    while i < len(measured) and j < len(predicted):
+        if measured[i] == predicted[j]:
+            i, j = i + 1, j + 1
+            continue
+        real, ours = next(
+            _meeting_points(measured[i : i + window + 3], predicted[j : j + window + 3]), (len(measured) - i, len(predicted) - j)
+        )
+        yield i, measured[i : i + real], predicted[j : j + ours]
+        i, j = i + real, j + ours
+    if i < len(measured) or j < len(predicted):
+        yield i, measured[i:], predicted[j:]
 
 
-def counters_that_differ(measured: dict[str, int], predicted: dict[str, int]) -> list[str]:
-    return [key for key in measured if measured[key] != predicted.get(key)]
+def _meeting_points(measured: Sequence[Any], predicted: Sequence[Any]) -> Iterator[tuple[int, int]]:
+    """Where the two have three equal requests, the nearest first."""
+    for distance in range(1, len(measured) + len(predicted)):
+        for real in range(max(0, distance - len(predicted)), min(distance, len(measured)) + 1):
+            ours = distance - real
+            if len(measured[real : real + 3]) == 3 and measured[real : real + 3] == predicted[ours : ours + 3]:
+                yield real, ours
 
 
-def row(name: str, measured: dict[str, Any], predicted: dict[str, Any], show: int) -> list[Any]:
-    """One line of the table: peaks, their differences, and how far the two agree."""
-    real, ours = measured["stats"][-1], predicted["stats"][-1]
-    line: list[Any] = [name]
-    for key in ("allocated_bytes.all.peak", "reserved_bytes.all.peak"):
-        line += [f"{real[key] / 2**30:.3f}", f"{ours[key] / 2**30:.3f}", f"{100 * (ours[key] / real[key] - 1):+.3f} %"]
-    requests = [list(normalised(document["trace"])) for document in (measured, predicted)]
-    different = first_difference(*requests)
-    if show and different is not None:
-        for title, items in zip(("measured", "predicted"), requests, strict=True):
-            print(f"{name}, {title}, around request {different} of {len(items)}:")
-            print(*items[max(0, different - show) : different + show], sep="\n")
-    wrong = counters_that_differ(real, ours)
-    agreed = "all" if different is None else f"{different} of {len(requests[0])}"
-    return [*line, f"{len(real) - len(wrong)} of {len(real)}", agreed]
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Peaks in bytes, measured and predicted, and how many requests are the same in the same order."""
+
+    name: str
+    program: Program
+    allocated: tuple[int, int]
+    reserved: tuple[int, int]
+    requests: int
+    equal_requests: int
+
+    @property
+    def command(self) -> str:
+        return f"{Path(self.program.script).name} {self.program.words.replace(' --model medium --steps 3', '')}".strip()
 
 
-def main() -> None:
+def compared(name: str, program: Program, measured: dict[str, Any], predicted: dict[str, Any], show: int) -> Comparison:
+    requests = [[item[:3] for item in normalised(document["trace"])] for document in (measured, predicted)]
+    differences = list(alignment(requests[0], requests[1]))
+    for index, real, ours in differences[:show]:
+        print(f"{name}, request {index}: measured {real[:12]}, predicted {ours[:12]}")
+    peaks = [
+        tuple(document["stats"][-1][f"{kind}_bytes.all.peak"] for document in (measured, predicted)) for kind in ("allocated", "reserved")
+    ]
+    other = sum(len(real) for _, real, _ in differences)
+    count = len(requests[0])
+    return Comparison(name=name, program=program, allocated=peaks[0], reserved=peaks[1], requests=count, equal_requests=count - other)
+
+
+# -- the page -------------------------------------------------------------------------------------------------------------------------
+
+
+def cells(comparison: Comparison) -> list[str]:
+    line = []
+    for real, ours in (comparison.allocated, comparison.reserved):
+        line += [f"{real / 2**30:.3f}", f"{ours / 2**30:.3f}", f"{100 * (ours / real - 1):+.2f} %"]
+    return [*line, f"{comparison.equal_requests:,} of {comparison.requests:,}"]
+
+
+HEADERS = ("allocated", "predicted", "", "reserved", "predicted", "", "equal requests")
+
+
+def page(comparisons: Sequence[Comparison], environment: dict[str, Any], steps: int) -> Iterator[str]:
+    """The lines of docs/accuracy_on_a_gpu.md."""
+    yield "# Accuracy on a GPU"
+    yield ""
+    yield f"Programs that ran on an {environment['device']} (torch {environment['torch']}, {environment['date']}), {steps} optimizer steps"
+    yield "of one rank each, beside what fakerun predicts for the same program, rank and version of torch on a machine without a GPU."
+    yield "Collectives went to torch's fake process group, so that one GPU holds what a rank among many holds. Written by"
+    yield "`scripts/dev/gpu/compare_programs.py` from the file that `scripts/dev/validate_on_gpu.py` writes on a machine with a GPU."
+    yield ""
+    yield from summary(comparisons)
+    for title, group in (
+        ("Large programs", [one for one in comparisons if not one.name.startswith("kind-")]),
+        ("Kinds of training", [one for one in comparisons if one.name.startswith("kind-")]),
+    ):
+        yield from ("", f"## {title}", "")
+        yield "Peaks in GiB. *Equal requests*: how many requests to the allocator and frees, in order, were predicted."
+        yield ""
+        rows = [(f"`{one.command}`", settings_of(one.program), *cells(one)) for one in group]
+        yield from tabulate(rows, headers=("program", "rank", *HEADERS), tablefmt="github", disable_numparse=True).splitlines()
+
+
+def settings_of(program: Program) -> str:
+    of = f"{program.rank} of {program.world_size}"
+    return f"{of}, {program.settings}" if program.settings else of
+
+
+def summary(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """How far off the predictions are, over all programs."""
+    for kind in ("allocated", "reserved"):
+        errors = sorted(abs(ours / real - 1) for real, ours in (getattr(one, kind) for one in comparisons))
+        exact = sum(error < 5e-5 for error in errors)
+        yield (
+            f"- Peak of {kind} memory: {exact} of {len(errors)} programs within 0.005 %, the median {100 * errors[len(errors) // 2]:.3f} % "
+            f"and the worst {100 * errors[-1]:.2f} % off."
+        )
+    equal, requests = (sum(getattr(one, name) for one in comparisons) for name in ("equal_requests", "requests"))
+    yield f"- {100 * equal / requests:.2f} % of {requests:,} requests and frees are predicted in order."
+
+
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare measured programs with fakerun's predictions.")
     parser.add_argument("measured", type=Path, help="the file that programs.py has written on a GPU")
     parser.add_argument("--only", type=lambda text: text.split(","))
-    parser.add_argument("--hardware", default="h100-80gb")
-    parser.add_argument("--show", type=int, default=0, help="requests before and after the first difference")
+    parser.add_argument("--hardware", default="h200")
+    parser.add_argument("--show", type=int, default=0, help="so many differences of each program")
     parser.add_argument("--again", action="store_true", help="predict again what has been predicted before")
-    args = parser.parse_args()
+    parser.add_argument("--page", type=Path, help="where to write the page")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     document = read(args.measured)
     known = {**PROGRAMS, **kinds()}
     directory = args.measured.parent / "predicted"
     directory.mkdir(exist_ok=True)
-    rows = []
+    comparisons, failed = [], []
     for name, measured in document["programs"].items():
         if args.only and name not in args.only:
             continue
         if "error" in measured or not measured.get("stats"):
-            rows.append([name, f"not measured: {measured.get('error', 'no step')[:60]}"])
+            failed.append((name, f"not measured: {measured.get('error', 'no step')[:100]}"))
             continue
         out = directory / f"{name}.json.gz"
         if args.again or not out.exists():
@@ -112,11 +196,13 @@ def main() -> None:
             predict(name, known[name], document["steps"], out, args.hardware)
         predicted = read(out)
         if not predicted.get("stats") or "trace" not in predicted:
-            rows.append([name, f"not predicted: {predicted.get('error', 'fakerun stopped it')[:60]}"])
+            failed.append((name, f"not predicted: {predicted.get('error', 'fakerun stopped it')[:100]}"))
             continue
-        rows.append(row(name, measured, predicted, args.show))
-    headers = ("program", "allocated", "predicted", "", "reserved", "predicted", "", "counters equal", "requests equal")
-    print(tabulate(rows, headers=headers, disable_numparse=True))
+        comparisons.append(compared(name, known[name], measured, predicted, args.show))
+    print(tabulate([(one.name, *cells(one)) for one in comparisons], headers=("program", *HEADERS), disable_numparse=True))
+    print(*summary(comparisons), *(f"{name}: {reason}" for name, reason in failed), sep="\n")
+    if args.page:
+        args.page.write_text("\n".join(page(comparisons, document["environment"], document["steps"])) + "\n")
 
 
 if __name__ == "__main__":

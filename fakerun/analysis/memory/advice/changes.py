@@ -8,6 +8,7 @@ from fakerun.allocator.settings import AllocatorSettings
 from fakerun.analysis.memory.advice.checkpointing import checkpointed
 from fakerun.analysis.memory.advice.chunked_loss import CHUNKS, chunked
 from fakerun.analysis.memory.advice.for_loop_optimizer import with_for_loop
+from fakerun.analysis.memory.advice.fully_sharded import fully_sharded
 from fakerun.analysis.memory.advice.fused_optimizer import with_fused_adam
 from fakerun.analysis.memory.advice.gradients import freed_after_step, set_to_none
 from fakerun.analysis.memory.advice.kept_tensors import deleted_at_end_of_step
@@ -127,6 +128,15 @@ def _shard_states(lifetimes: Lifetimes, device: int, reductions: Sequence[Gradie
         yield f"optimizer states sharded over {group}", how, each.edit
 
 
+def _shard_fully(lifetimes: Lifetimes, device: int, reductions: Sequence[GradientReduction]) -> _Found:
+    for reduction, edit in fully_sharded(lifetimes, device, reductions):
+        how = (
+            f"pass fully_shard a mesh of one axis, with the ranks of {reduction.group} and of the axis that it shards over now, instead of "
+            f"one that replicates over {reduction.group}"
+        )
+        yield f"FSDP that shards over {reduction.group}, too", how, edit
+
+
 def _checkpoint(lifetimes: Lifetimes, device: int, _: Sequence[GradientReduction]) -> _Found:
     for pattern, edit in checkpointed(lifetimes, device):
         how = f"call {pattern} through torch.utils.checkpoint.checkpoint with use_reentrant=False; backward runs its forward again"
@@ -135,7 +145,7 @@ def _checkpoint(lifetimes: Lifetimes, device: int, _: Sequence[GradientReduction
 
 _FINDERS: tuple[_Finder, ...] = (
     *(_reshard, _chunk_loss, _free_gradients, _delete),
-    *(_fuse, _loop, _keep_bfloat16, _shard_states),
+    *(_fuse, _loop, _keep_bfloat16, _shard_states, _shard_fully),
     _checkpoint,
 )
 

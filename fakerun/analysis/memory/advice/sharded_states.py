@@ -43,8 +43,8 @@ def sharded(lifetimes: Lifetimes, device: int, reductions: Sequence[GradientRedu
         if replicated:
             shares = _shares(replicated, reduction.group_size)
             position = max(range(len(shares)), key=lambda rank: sum(map(_elements, shares[rank])))
-            removed = [each for rank, share in enumerate(shares) if rank != position for each in share]
-            yield Sharded(reduction.group, reduction.group_size, position, _edit(lifetimes, device, removed))
+            edit = _edit(lifetimes, device, states, replicated, shares[position])
+            yield Sharded(reduction.group, reduction.group_size, position, edit)
 
 
 def _replicated(states: _States, reduction: GradientReduction) -> _States:
@@ -81,19 +81,43 @@ def _elements(states: tuple[Allocation, ...]) -> int:
     return prod(states[0].block.shape)
 
 
-def _edit(lifetimes: Lifetimes, device: int, removed: _States) -> ProgramEdit:
-    """The program without these states, and without what `foreach` steps make for their parameters."""
+def _edit(lifetimes: Lifetimes, device: int, states: _States, replicated: _States, kept: _States) -> ProgramEdit:
+    """The program without the states that others keep, and without what `foreach` steps make for their parameters."""
     edit = ProgramEdit(lifetimes)
-    for states in removed:
-        for each in states:
-            edit.remove(each)
-    shapes = Counter(states[0].block.shape for states in removed)
-    left: Counter[tuple[int, str, tuple[int, ...]]] = Counter()
+    mine = {each[0].number for each in kept}
+    shared = {each[0].number for each in replicated}
+    for each in replicated:
+        if each[0].number not in mine:
+            for state in each:
+                edit.remove(state)
     for step in adam_steps(lifetimes, device) or sgd_steps(lifetimes, device):
-        for name, made in zip(step.names, step.results, strict=True):
-            for each in made:
-                key = lifetimes.step_of(each.allocated_at), name, each.block.shape
-                left[key] += 1
-                if left[key] <= shapes[each.block.shape]:
-                    edit.remove(each)
+        lists = [made for made in step.results if made]
+        if all(len(made) == len(states) for made in lists):
+            _divide(edit, lists, [each[0].number in shared for each in states], [each[0].number in mine for each in states])
+        else:
+            _leave_out(edit, lists, Counter(each[0].block.shape for each in replicated if each[0].number not in mine))
     return edit
+
+
+def _divide(edit: ProgramEdit, lists: Sequence[Sequence[Allocation]], shared: Sequence[bool], mine: Sequence[bool]) -> None:
+    """Leave out what is made for others' parameters; if some are not shared, these have a step of their own, after that of the shared."""
+    numbers = []
+    start = lists[0][0].allocated_at if lists else 0
+    for made in lists:
+        for each, is_shared, is_mine in zip(made, shared, mine, strict=True):
+            if is_shared and not (is_mine and all(shared)):
+                edit.remove(each)
+            if is_mine and not all(shared):
+                numbers.append(edit.allocate(start, each.block))
+    for number in numbers:
+        edit.free(start, number)
+
+
+def _leave_out(edit: ProgramEdit, lists: Sequence[Sequence[Allocation]], shapes: Counter[tuple[int, ...]]) -> None:
+    """Leave out as many of each shape as others keep states for, where a list is not of all parameters."""
+    for made in lists:
+        left = shapes.copy()
+        for each in made:
+            if left[each.block.shape]:
+                left[each.block.shape] -= 1
+                edit.remove(each)
