@@ -187,6 +187,9 @@ def main() -> None:
     for name, measured in document["programs"].items():
         if args.only and name not in args.only:
             continue
+        if name not in known:
+            failed.append((name, "not a program any more"))
+            continue
         if "error" in measured or not measured.get("stats"):
             failed.append((name, f"not measured: {measured.get('error', 'no step')[:100]}"))
             continue
