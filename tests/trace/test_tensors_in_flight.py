@@ -82,3 +82,25 @@ def test_tensors_of_a_dropped_handle_are_free_with_the_next_call(in_use: Callabl
 def test_a_call_that_is_not_asynchronous_keeps_nothing(in_use: Callable[[], int]) -> None:
     dist.all_reduce(tensor())
     assert in_use() == 0
+
+
+def test_tensors_of_a_future_are_kept_until_a_collective_of_the_next_backward(in_use: Callable[[], int]) -> None:
+    kept: list[int] = []
+
+    def reduce_copies(gradient: torch.Tensor) -> None:
+        before = in_use()
+        for _ in range(2):
+            dist.all_reduce(tensor(), async_op=True).get_future().wait()  # type: ignore[union-attr]
+        kept.append(in_use() - before)
+
+    leaf = torch.zeros(4, device="cuda", requires_grad=True)
+    leaf.register_hook(reduce_copies)
+    (leaf * 2).sum().backward()
+    (leaf * 2).sum().backward()
+    assert kept == [2 * NBYTES, 0]  # the second time those of the first are free
+
+
+def test_tensors_of_a_future_outside_backward_are_free_with_the_next_call(in_use: Callable[[], int]) -> None:
+    for _ in range(2):
+        dist.all_reduce(tensor(), async_op=True).get_future().wait()  # type: ignore[union-attr]
+        assert in_use() == NBYTES

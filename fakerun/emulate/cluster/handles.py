@@ -19,7 +19,7 @@ from torch.distributed import distributed_c10d
 from fakerun.emulate.cluster.backend_checks import check_coalescing
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import END_COALESCING, START_COALESCING, storage_id
+from fakerun.torch_private import END_COALESCING, START_COALESCING, current_graph_task, storage_id
 
 _IN_FLIGHT = 1024
 """Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""
@@ -34,10 +34,11 @@ class FinishedWork(dist.Work):
     It refers to the tensors weakly: a handle that the script keeps must not keep their memory.
     """
 
-    def __init__(self, tensors: Sequence[torch.Tensor], waited: Callable[[], None]) -> None:
+    def __init__(self, tensors: Sequence[torch.Tensor], waited: Callable[[], None], future_taken: Callable[[], None]) -> None:
         super().__init__()
         self._tensors = [weakref.ref(tensor) for tensor in tensors]
         self._waited = waited
+        self._future_taken = future_taken
 
     def wait(self, timeout: Any = None) -> bool:
         self._waited()
@@ -63,7 +64,7 @@ class FinishedWork(dist.Work):
         return [tensor for reference in self._tensors if (tensor := reference()) is not None]
 
     def get_future(self) -> Any:
-        self._waited()
+        self._future_taken()
         future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
         future.set_result(self.result())
         return future
@@ -81,6 +82,7 @@ class Handles:
         self._on_wait_actions: dict[int, Callable[[], None]] = {}
         self._stashed: dict[int, Sequence[torch.Tensor]] = {}  # by call
         self._handle_of: dict[int, FinishedWork] = {}  # of calls with something stashed
+        self._of_futures: list[tuple[int, int]] = []  # calls whose future was taken, each with the pass of backward in which it was
         self.blocking = False
         """Whether the point-to-point call being made is blocking."""
 
@@ -95,7 +97,12 @@ class Handles:
             while calls:
                 self._finish(calls.pop(0))
 
-        work = FinishedWork(tensors, waited)
+        def future_taken() -> None:
+            self._of_futures += ((current_graph_task(), call) for call in calls if call in self._stashed)
+            while calls:
+                self._finish(calls.pop(0), releases=False)
+
+        work = FinishedWork(tensors, waited, future_taken)
         self._kept_alive.append(work)
         self._handle_of.update((call, work) for call in calls if call in self._stashed)
         return work
@@ -105,15 +112,25 @@ class Handles:
 
         Since torch 2.8 they do it for collectives, whose streams the allocator does not know of ("Launch kernel on current stream & remove
         record_stream entirely", pytorch/pytorch#148590). Of a handle that is dropped before, the tensors are free with a later collective.
+        Of one whose future is waited for (DDP's), too: the process group's own thread sees every 100 ms which calls are over, and the next
+        collective frees their tensors. On an H200 that was the first one of the next pass of backward.
         """
         if not self._coalesced:
             self._release_dropped()
+            self._release_of_futures()
         self._stashed[call] = tensors
 
     def _release_dropped(self) -> None:
         for call in tuple(self._handle_of):
             work = self._handle_of[call]
             if sys.getrefcount(work) <= _OWN_REFERENCES:
+                self._release(call)
+
+    def _release_of_futures(self) -> None:
+        now = current_graph_task()
+        for backward, call in tuple(self._of_futures):
+            if backward == -1 or now not in (-1, backward):
+                self._of_futures.remove((backward, call))
                 self._release(call)
 
     def _release(self, call: int) -> None:
@@ -124,12 +141,14 @@ class Handles:
         """Run `action` when `call` is waited for."""
         self._on_wait_actions[call] = action
 
-    def _finish(self, call: int) -> None:
+    def _finish(self, call: int, *, releases: bool = True) -> None:
         self._observer.waited_for(call)  # first: a rank that waits for ever ends in its action
         action = self._on_wait_actions.pop(call, None)
         if action is not None:
             action()
-        self._release(call)
+        self._handle_of.pop(call, None)
+        if releases:
+            self._release(call)
 
     # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
 
