@@ -83,6 +83,8 @@ class Handles:
         self._stashed: dict[int, Sequence[torch.Tensor]] = {}  # by call
         self._handle_of: dict[int, FinishedWork] = {}  # of calls with something stashed
         self._of_futures: list[tuple[int, int]] = []  # calls whose future was taken, each with the pass of backward in which it was
+        self._first_backward: int | None = None
+        """The first pass of backward in which a future was taken."""
         self.blocking = False
         """Whether the point-to-point call being made is blocking."""
 
@@ -129,7 +131,10 @@ class Handles:
     def _release_of_futures(self) -> None:
         now = current_graph_task()
         for backward, call in tuple(self._of_futures):
-            if backward == -1 or now not in (-1, backward):
+            if self._first_backward is None:
+                self._first_backward = backward
+            # After the first pass so much is done for the first time that the thread has seen the ends before the next forward pass.
+            if backward == -1 or (backward == self._first_backward and backward != now) or now not in (-1, backward):
                 self._of_futures.remove((backward, call))
                 self._release(call)
 
