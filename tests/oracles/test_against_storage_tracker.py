@@ -33,6 +33,10 @@ Peaks = Mapping[str, int]
 NOT_ON_CPUS = {"context-parallel"} | ({"pipeline-zero-bubble-v"} if installed_torch() < (2, 13) else set())
 """Attention on CPUs has no rule for its shardings (torch 2.13). Where stages are in a V, torch 2.11 sends to itself, which gloo cannot."""
 
+PARAMETERS = 659_200
+KEPT_BY_NCCL = {"ddp-comm-hook-bf16": 2 * PARAMETERS}
+"""Bytes in the optimizer's steps: NCCL keeps the bfloat16 copies of gradients that a hook of DDP made, gloo does not."""
+
 NAMES = tuple(name for name in KINDS["KINDS"] if name not in NOT_ON_CPUS)
 
 
@@ -80,4 +84,5 @@ def test_peaks_are_those_of_a_real_run(kind: str, rank: int, simulate: Simulate,
     ours = peaks_of(simulation.record(None).program)
     compared = [by_rank[rank]] if len(simulated_ranks(kind)) > 1 else by_rank
     for real in filter(None, compared):
-        assert ours == pytest.approx(real, rel=WITHIN)
+        kept = {"optimizer": real["optimizer"] + KEPT_BY_NCCL.get(kind, 0)}
+        assert ours == pytest.approx({**real, **kept}, rel=WITHIN)
