@@ -2,7 +2,7 @@
 
     python scripts/dev/gpu/compare_programs.py programs.json.gz            # fakerun runs each program and writes its prediction beside
     python scripts/dev/gpu/compare_programs.py programs.json.gz --only fsdp-1b --show 20
-    python scripts/dev/gpu/compare_programs.py programs.json.gz --page docs/accuracy_on_a_gpu.md
+    python scripts/dev/gpu/compare_programs.py tests/oracles/gpu_programs/h200_torch_2_11.json.gz --page docs/accuracy_on_a_gpu.md
 
 The prediction is the same program run by the `fakerun` command: there the allocator's answers come from fakerun.
 """
@@ -12,7 +12,8 @@ import gzip
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def predict(name: str, program: Program, steps: int, out: Path, hardware: str) -
             json.dump({"error": text}, file)
 
 
-def normalised(trace: Sequence[Sequence[Any]]) -> Iterator[tuple[str, int, int, int]]:
+def normalised(trace: Iterable[Sequence[Any]]) -> Iterator[tuple[str, int, int, int]]:
     """Requests as (action, bytes, stream by first appearance, number of the allocation since which the address is in use)."""
     streams: dict[int, int] = {}
     in_use: dict[int, int] = {}
@@ -60,7 +61,7 @@ def normalised(trace: Sequence[Sequence[Any]]) -> Iterator[tuple[str, int, int, 
         yield action, size, streams.setdefault(stream, len(streams)), in_use.get(address, -1)
 
 
-def alignment(measured: Sequence[Any], predicted: Sequence[Any], window: int = 60) -> Iterator[tuple[int, Sequence[Any], Sequence[Any]]]:
+def alignment(measured: Sequence[Any], predicted: Sequence[Any], window: int = 400) -> Iterator[tuple[int, Sequence[Any], Sequence[Any]]]:
     """Where the two differ: an index of `measured`, and what each has there before they agree again for three requests."""
     i = j = 0
     while i < len(measured) and j < len(predicted):
@@ -87,7 +88,7 @@ def _meeting_points(measured: Sequence[Any], predicted: Sequence[Any]) -> Iterat
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Peaks in bytes, measured and predicted, and how many requests are the same in the same order."""
+    """Peaks in bytes, measured and predicted, and how many of how many requests are the same in the same order, where they were kept."""
 
     name: str
     program: Program
@@ -102,16 +103,34 @@ class Comparison:
 
 
 def compared(name: str, program: Program, measured: dict[str, Any], predicted: dict[str, Any], show: int) -> Comparison:
-    requests = [[item[:3] for item in normalised(document["trace"])] for document in (measured, predicted)]
-    differences = list(alignment(requests[0], requests[1]))
-    for index, real, ours in differences[:show]:
-        print(f"{name}, request {index}: measured {real[:12]}, predicted {ours[:12]}")
-    peaks = [
-        tuple(document["stats"][-1][f"{kind}_bytes.all.peak"] for document in (measured, predicted)) for kind in ("allocated", "reserved")
-    ]
-    other = sum(len(real) for _, real, _ in differences)
-    count = len(requests[0])
-    return Comparison(name=name, program=program, allocated=peaks[0], reserved=peaks[1], requests=count, equal_requests=count - other)
+    ours = predicted["stats"][-1]
+    allocated, reserved = ((peak_of(measured, kind), ours[f"{kind}_bytes.all.peak"]) for kind in ("allocated", "reserved"))
+    requests = [item[:3] for item in normalised(trace_of(measured))]
+    differences = list(alignment(requests, [item[:3] for item in normalised(predicted["trace"])])) if requests else []
+    for index, real, other in differences[:show]:
+        print(f"{name}, request {index}: measured {real[:12]}, predicted {other[:12]}")
+    equal = len(requests) - sum(len(real) for _, real, _ in differences)
+    return Comparison(name=name, program=program, allocated=allocated, reserved=reserved, requests=len(requests), equal_requests=equal)
+
+
+def peak_of(measured: dict[str, Any], kind: str) -> int:
+    """Of the whole file of a measurement, or of the reduced one that the tests have."""
+    peak: int = measured["stats"][-1][f"{kind}_bytes.all.peak"] if "stats" in measured else measured[kind]
+    return peak
+
+
+def trace_of(measured: dict[str, Any]) -> Iterator[Sequence[Any]]:
+    """Requests and frees as [action, address, bytes, stream]; in the reduced file the number of a request is its address."""
+    if "trace" in measured:
+        yield from measured["trace"]
+        return
+    sizes: list[tuple[int, int]] = []
+    for event in measured.get("events", ()):
+        if isinstance(event, int) and event < 0:
+            yield "free_requested", -event - 1, *sizes[-event - 1]
+        else:
+            sizes.append((event[0], event[1]) if isinstance(event, list) else (event, 0))
+            yield "alloc", len(sizes) - 1, *sizes[-1]
 
 
 # -- the page -------------------------------------------------------------------------------------------------------------------------
@@ -121,7 +140,7 @@ def cells(comparison: Comparison) -> list[str]:
     line = []
     for real, ours in (comparison.allocated, comparison.reserved):
         line += [f"{real / 2**30:.3f}", f"{ours / 2**30:.3f}", f"{100 * (ours / real - 1):+.2f} %"]
-    return [*line, f"{comparison.equal_requests:,} of {comparison.requests:,}"]
+    return [*line, f"{comparison.equal_requests:,} of {comparison.requests:,}" if comparison.requests else ""]
 
 
 HEADERS = ("allocated", "predicted", "", "reserved", "predicted", "", "equal requests")
@@ -142,7 +161,7 @@ def page(comparisons: Sequence[Comparison], environment: dict[str, Any], steps: 
         ("Kinds of training", [one for one in comparisons if one.name.startswith("kind-")]),
     ):
         yield from ("", f"## {title}", "")
-        yield "Peaks in GiB. *Equal requests*: how many requests to the allocator and frees, in order, were predicted."
+        yield "Peaks in GiB. *Equal requests*: how many requests to the allocator and frees, in order, were predicted, where they are kept."
         yield ""
         rows = [(f"`{one.command}`", settings_of(one.program), *cells(one)) for one in group]
         yield from tabulate(rows, headers=("program", "rank", *HEADERS), tablefmt="github", disable_numparse=True).splitlines()
@@ -173,6 +192,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--hardware", default="h200")
     parser.add_argument("--show", type=int, default=0, help="so many differences of each program")
     parser.add_argument("--again", action="store_true", help="predict again what has been predicted before")
+    parser.add_argument("--predicted", type=Path, help="directory of the predictions, which are kept there for the next time")
     parser.add_argument("--page", type=Path, help="where to write the page")
     return parser.parse_args()
 
@@ -181,8 +201,8 @@ def main() -> None:
     args = parse_args()
     document = read(args.measured)
     known = {**PROGRAMS, **kinds()}
-    directory = args.measured.parent / "predicted"
-    directory.mkdir(exist_ok=True)
+    directory = args.predicted or Path(tempfile.mkdtemp(prefix="predicted-"))
+    directory.mkdir(parents=True, exist_ok=True)
     comparisons, failed = [], []
     for name, measured in document["programs"].items():
         if args.only and name not in args.only:
@@ -190,8 +210,8 @@ def main() -> None:
         if name not in known:
             failed.append((name, "not a program any more"))
             continue
-        if "error" in measured or not measured.get("stats"):
-            failed.append((name, f"not measured: {measured.get('error', 'no step')[:100]}"))
+        if "error" in measured:
+            failed.append((name, f"not measured: {measured['error'][:100]}"))
             continue
         out = directory / f"{name}.json.gz"
         if args.again or not out.exists():

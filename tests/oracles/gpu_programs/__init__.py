@@ -2,13 +2,16 @@
 
 `h200_torch_2_11.json.gz` is from an NVIDIA H200 (143771 MiB, driver 580.159.04, torch 2.11.0+cu130, 2026-11-28): three optimizer steps
 of one rank each. `keep` reduces the file of a measurement to this form. Of each program: its settings of the allocator, its peaks in
-bytes, and its `events` in order: the bytes of a request, or [bytes, stream] in another stream than the default one; -n completes the
-free of the n-th request.
+bytes, and of some their `events` in order: the bytes of a request, or [bytes, stream] in another stream than the default one; -n completes
+the free of the n-th request. `scripts/dev/gpu/compare_programs.py` writes docs/accuracy_on_a_gpu.md from it.
+
+`h200_times.json.gz` has what steps of some of them took, on the same card and day (`programs.py --mode time`): milliseconds between CUDA
+events and on the host, and of the last step the profiler's operations and kernels in microseconds.
 """
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,17 +22,20 @@ H200 = Path(__file__).with_name("h200_torch_2_11.json.gz")
 @cache
 def measured() -> dict[str, Any]:
     with gzip.open(H200, "rt") as file:
-        document: dict[str, Any] = json.load(file)
-    return document
+        programs: dict[str, Any] = json.load(file)["programs"]
+    return programs
 
 
-def keep(programs: dict[str, Any], names: Iterable[str]) -> bytes:
-    """The reduced file of these programs of a file that programs.py has written."""
-    kept = {}
-    for name in names:
-        program, last = programs[name], programs[name]["stats"][-1]
+def keep(document: dict[str, Any], with_events: Collection[str]) -> bytes:
+    """The reduced file of one that programs.py has written."""
+    programs = {}
+    for name, program in document["programs"].items():
+        last = program["stats"][-1]
         peaks = {kind: last[f"{kind}_bytes.all.peak"] for kind in ("allocated", "reserved")}
-        kept[name] = {"settings": program["program"]["settings"], **peaks, "events": list(_events(program["trace"]))}
+        events = {"events": list(_events(program["trace"]))} if name in with_events else {}
+        programs[name] = {"settings": program["program"]["settings"], **peaks, **events}
+    environment = {key: document["environment"][key] for key in ("device", "torch", "cuda", "date")}
+    kept = {"environment": environment, "steps": document["steps"], "programs": programs}
     return gzip.compress(json.dumps(kept, separators=(",", ":")).encode(), mtime=0)
 
 
