@@ -1,6 +1,6 @@
 """Holds what programs did on a real GPU against what fakerun predicts: every counter of the allocator, and every request in order.
 
-    python scripts/dev/gpu/compare_programs.py programs.json.gz            # fakerun runs each program and writes its prediction beside
+    python scripts/dev/gpu/compare_programs.py programs.json.gz            # fakerun runs each program
     python scripts/dev/gpu/compare_programs.py programs.json.gz --only fsdp-1b --show 20
     python scripts/dev/gpu/compare_programs.py tests/oracles/gpu_programs/h200_torch_2_11.json.gz --page docs/accuracy_on_a_gpu.md
 
