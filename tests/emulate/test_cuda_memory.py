@@ -202,7 +202,7 @@ def test_the_script_changes_settings(simulation: Simulation) -> None:
     with pytest.raises(ValueError, match="Unrecognized key 'expandable'"):
         torch.cuda.memory._set_allocator_settings("expandable:True")
     second = tensor(30 * MIB)
-    assert [segment["is_expandable"] for segment in torch.cuda.memory_snapshot()] == [False, True]
+    assert [segment["is_expandable"] for segment in torch.cuda.memory_snapshot()] == [True, False]
     assert torch.cuda.memory_reserved() == 70 * MIB
     program = simulation.seen().program
     assert program.settings == ("expandable_segments:True",)

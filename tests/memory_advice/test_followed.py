@@ -1,4 +1,4 @@
-"""Advice is followed by changing the options of a program: its peak is the one that was predicted, within 1 % but for one."""
+"""Advice is followed by changing the options of a program: its peak is the one that was predicted, within 1 % but for two."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -41,7 +41,7 @@ class Followed:
     fits: bool = False
     settings: tuple[str, ...] = ("", "expandable_segments:True")
     within: float = WITHIN
-    """More where the allocator reuses blocks in another order than the advice assumes."""
+    """More where the allocator reuses blocks in another order than the advice assumes, or NCCL keeps DDP's buckets for another time."""
     world: str = "--world-size 1"
     rank: int = 0
 
@@ -89,6 +89,7 @@ CASES = {
         followed="--tokens 1024 --zero",
         world=OF_EXPERTS,
         fits=True,
+        within=0.06,
     ),
     "shard over the replicas of FSDP": Followed(
         advice="FSDP that shards over dp_replicate, too", script=HYBRID, options="", followed="--flat", world="--world-size 8", fits=True
