@@ -41,7 +41,7 @@ class Followed:
     fits: bool = False
     settings: tuple[str, ...] = ("", "expandable_segments:True")
     within: float = WITHIN
-    """More where the allocator reuses blocks in another order than the advice assumes, or NCCL keeps DDP's buckets for another time."""
+    """More where the program's requests come in another order than the advice assumes, and one more segment is reserved for them."""
     world: str = "--world-size 1"
     rank: int = 0
 

@@ -99,7 +99,7 @@ class Comparison:
 
     @property
     def command(self) -> str:
-        return f"{Path(self.program.script).name} {self.program.words.replace(' --model medium --steps 3', '')}".strip()
+        return f"{self.program.script} {self.program.words}".strip()
 
 
 def compared(name: str, program: Program, measured: dict[str, Any], predicted: dict[str, Any], show: int) -> Comparison:
@@ -152,7 +152,8 @@ def page(comparisons: Sequence[Comparison], environment: dict[str, Any], steps: 
     yield ""
     yield f"Programs that ran on an {environment['device']} (torch {environment['torch']}, {environment['date']}), {steps} optimizer steps"
     yield "of one rank each, beside what fakerun predicts for the same program, rank and version of torch on a machine without a GPU."
-    yield "Collectives went to torch's fake process group, so that one GPU holds what a rank among many holds. Written by"
+    yield "Collectives went to torch's fake process group, so that one GPU holds what a rank among many holds; DDP, ZeRO and the zero-bubble"
+    yield "pipelines ran over NCCL with one rank. Written by"
     yield "`scripts/dev/gpu/compare_programs.py` from the file that `scripts/dev/validate_on_gpu.py` writes on a machine with a GPU."
     yield ""
     yield from summary(comparisons)

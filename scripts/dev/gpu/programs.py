@@ -75,7 +75,7 @@ PROGRAMS = {
     "4d-70b-first": llama("4d", "--model 70b --pp 4 --cp 1 --tp 4 --seq-len 4096", world_size=64, gib=46),
     "4d-70b-last": llama("4d", "--model 70b --pp 4 --cp 1 --tp 4 --seq-len 4096", world_size=64, rank=63, gib=50),
     "4d-70b-ring": llama("4d", "--model 70b --pp 4 --cp 2 --tp 4 --seq-len 4096", world_size=64, gib=50),
-    "gpt-bf16": one_gpu("", timed=True),
+    "gpt-bf16": one_gpu(""),
     "gpt-checkpointing": one_gpu("--checkpointing"),
     "gpt-expandable": one_gpu("", settings=EXPANDABLE),
     "gpt-autocast": one_gpu("--autocast --tokens 8192"),
@@ -91,14 +91,16 @@ PROGRAMS = {
 def kinds() -> dict[str, Program]:
     """One program for each kind of training of `kinds_of_training.py`."""
     sys.path.insert(0, str(Path(__file__).parent))
-    with contextlib.suppress(ImportError):
-        module = importlib.import_module("kinds_of_training")
-        return {f"kind-{name}": of_kind(name, kind.world_size) for name, kind in module.KINDS.items()}
-    return {}
+    module = importlib.import_module("kinds_of_training")
+    return {f"kind-{name}": of_kind(name, kind.world_size) for name, kind in module.KINDS.items()}
+
+
+ONE_RANK_OVER_NCCL = {"zero-redundancy-optimizer", "pipeline-zero-bubble", "pipeline-zero-bubble-v"}
+"""Beside those of DDP. Of these pipelines the one rank has all stages."""
 
 
 def of_kind(name: str, ranks: int) -> Program:
-    over_nccl = name.startswith("ddp") or "zero" in name
+    over_nccl = name.startswith("ddp") or name in ONE_RANK_OVER_NCCL
     return Program(
         script="scripts/dev/gpu/kinds_of_training.py",
         words=f"--kind {name} --model medium --steps 3",
