@@ -152,8 +152,8 @@ def page(comparisons: Sequence[Comparison], environment: dict[str, Any], steps: 
     yield ""
     yield f"Programs that ran on an {environment['device']} (torch {environment['torch']}, {environment['date']}), {steps} optimizer steps"
     yield "of one rank each, beside what fakerun predicts for the same program, rank and version of torch on a machine without a GPU."
-    yield "Collectives went to torch's fake process group, so that one GPU holds what a rank among many holds; DDP, ZeRO and the zero-bubble"
-    yield "pipelines ran over NCCL with one rank. Written by"
+    yield "Collectives went to torch's fake process group, so that one GPU holds what a rank among many holds; DDP, ZeRO and the"
+    yield "zero-bubble pipelines ran over NCCL with one rank. Written by"
     yield "`scripts/dev/gpu/compare_programs.py` from the file that `scripts/dev/validate_on_gpu.py` writes on a machine with a GPU."
     yield ""
     yield from summary(comparisons)
