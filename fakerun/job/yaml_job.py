@@ -5,14 +5,12 @@ is looked up in the current directory, as torchrun does.
 """
 
 import os
-import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import FIGURES
@@ -28,35 +26,20 @@ from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.torch_behaviour import torch_behaviour_named
+from fakerun.job.validation import message_of, shown, valid_if, with_own_message
 from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import MOST_PROBLEMS, Key, YamlDocument
 from fakerun.records.collective import CollectiveOp
-from fakerun.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from fakerun.hardware.accelerator import Accelerator
     from fakerun.job.mesh import MeshSpec
 
 
-def _valid_if(check: Callable[[Any], object]) -> AfterValidator:
-    """Pass the value through `check`; its UsageError becomes the message."""
-    return AfterValidator(_with_own_message(check))
-
-
-def _with_own_message(check: Callable[[Any], object]) -> Callable[[Any], object]:
-    def validate(value: Any) -> object:
-        try:
-            return check(value)
-        except UsageError as error:
-            raise PydanticCustomError("refused", "{message}", {"message": str(error)}) from error
-
-    return validate
-
-
 def _text_or_number(value: object) -> object:
     if isinstance(value, dict | list):
-        raise UsageError(f"must be a string or a number, not {_shown(value)}")
+        raise UsageError(f"must be a string or a number, not {shown(value)}")
     if isinstance(value, str) and "\0" in value:
         raise UsageError("must not contain a null byte: no argument or variable can")
     return value
@@ -74,13 +57,13 @@ def _variable_name(name: str) -> str:
 
 def _mesh_text(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UsageError(f"must be sizes (2x4), named sizes (dp=2,tp=4) or a mapping from axis to size, not {_shown(value)}")
+        raise UsageError(f"must be sizes (2x4), named sizes (dp=2,tp=4) or a mapping from axis to size, not {shown(value)}")
     return str(value)
 
 
 def _hardware_text(value: object) -> object:
     if not isinstance(value, str):
-        raise UsageError(f"must be a name (h200) or a mapping ({{base: h100-80gb, memory: 94GiB}}), not {_shown(value)}")
+        raise UsageError(f"must be a name (h200) or a mapping ({{base: h100-80gb, memory: 94GiB}}), not {shown(value)}")
     return value
 
 
@@ -88,7 +71,7 @@ def _ranks(value: object) -> RankChoice:
     """`all`, `0,4-7`, a number, or a list of numbers and ranges."""
     parts = value if isinstance(value, list) else [value]
     if not parts or not all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts):
-        raise UsageError(f"must be all, or numbers and ranges (0,4-7), not {_shown(value)}")
+        raise UsageError(f"must be all, or numbers and ranges (0,4-7), not {shown(value)}")
     return parse_ranks(",".join(map(str, parts)))
 
 
@@ -96,7 +79,7 @@ def _steps(value: object) -> int | AllSteps:
     if value == ALL_STEPS:
         return ALL_STEPS
     if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"must be a whole number or all, not {_shown(value)}")
+        raise UsageError(f"must be a whole number or all, not {shown(value)}")
     if value < 1:
         raise UsageError(f"must be at least 1, or all, not {value}")
     return value
@@ -104,7 +87,7 @@ def _steps(value: object) -> int | AllSteps:
 
 def _torch_behaviour(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | float | int):
-        raise UsageError(f"must be a version (2.6), not {_shown(value)}")
+        raise UsageError(f"must be a version (2.6), not {shown(value)}")
     return torch_behaviour_named(str(value))
 
 
@@ -119,7 +102,7 @@ def _forbidden(value: object) -> tuple[CollectiveOp, ...]:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return operations_named(value)
     if not isinstance(value, str):
-        raise UsageError(f"must be true, or a list of operations (all_reduce, send), not {_shown(value)}")
+        raise UsageError(f"must be true, or a list of operations (all_reduce, send), not {shown(value)}")
     return parse_forbidden(value)
 
 
@@ -128,13 +111,13 @@ _NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
 
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
-Scalar = Annotated[object, _valid_if(_text_or_number)]
-VariableName = Annotated[str, _valid_if(_variable_name)]
-MeshMap = Annotated[dict[str, Count], _valid_if(mesh_from_axes), Tag("<map>")]
-MeshText = Annotated[str, BeforeValidator(_with_own_message(_mesh_text)), _valid_if(parse_mesh), Tag("<text>")]
+Scalar = Annotated[object, valid_if(_text_or_number)]
+VariableName = Annotated[str, valid_if(_variable_name)]
+MeshMap = Annotated[dict[str, Count], valid_if(mesh_from_axes), Tag("<map>")]
+MeshText = Annotated[str, BeforeValidator(with_own_message(_mesh_text)), valid_if(parse_mesh), Tag("<text>")]
 
 HardwareMap = Annotated[dict[str, Scalar], Tag("<map>")]
-HardwareText = Annotated[str, BeforeValidator(_with_own_message(_hardware_text)), Tag("<text>")]
+HardwareText = Annotated[str, BeforeValidator(with_own_message(_hardware_text)), Tag("<text>")]
 
 
 COMMAND_LINE_ONLY = frozenset(
@@ -154,21 +137,21 @@ class JobFile(BaseModel):
     script: Text | None = None
     module: Text | None = None
     args: list[Scalar] = []
-    env: dict[VariableName, Annotated[Scalar, _valid_if(_variable_value)]] = {}
+    env: dict[VariableName, Annotated[Scalar, valid_if(_variable_value)]] = {}
     world_size: Count | None = None
     nnodes: Count | None = None
     nproc_per_node: Count | None = None
     mesh: Annotated[MeshMap | MeshText, Discriminator(_mapping_or_text)] | None = None
     hardware: Annotated[HardwareMap | HardwareText, Discriminator(_mapping_or_text)] | None = None
-    steps: Annotated[object, _valid_if(_steps)] | None = None
-    routing: Annotated[str, _valid_if(routing_named)] | None = None
-    launcher: Annotated[str, _valid_if(launcher_named)] | None = None
-    alloc_conf: Annotated[str, _valid_if(checked_alloc_conf)] | None = None
-    oom: Annotated[str, _valid_if(out_of_memory_named)] | None = None
-    torch_behaviour: Annotated[object, _valid_if(_torch_behaviour)] | None = None
-    error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
+    steps: Annotated[object, valid_if(_steps)] | None = None
+    routing: Annotated[str, valid_if(routing_named)] | None = None
+    launcher: Annotated[str, valid_if(launcher_named)] | None = None
+    alloc_conf: Annotated[str, valid_if(checked_alloc_conf)] | None = None
+    oom: Annotated[str, valid_if(out_of_memory_named)] | None = None
+    torch_behaviour: Annotated[object, valid_if(_torch_behaviour)] | None = None
+    error_on_collective: Annotated[object, valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
-    ranks: Annotated[object, _valid_if(_ranks)] | None = None
+    ranks: Annotated[object, valid_if(_ranks)] | None = None
     samples: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
 
@@ -202,49 +185,14 @@ def _validated(document: YamlDocument) -> JobFile:
         for error in found[:MOST_PROBLEMS]:
             path = tuple(key for key in error["loc"] if key not in _NOT_KEYS)
             if path not in noted:
-                document.refuse(path, _message(error, path))
+                document.refuse(path, _command_line_only(path) or message_of(error, path, JobFile, what="a job file"))
         return JobFile()
 
 
-def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
-    """The message for a validation error of pydantic."""
-    shown = _shown(error["input"])
-    match error["type"]:
-        case "extra_forbidden" if path[-1] in COMMAND_LINE_ONLY:
-            return f"is an option of the command line only: pass --{str(path[-1]).replace('_', '-')}"
-        case "extra_forbidden":
-            return f"unknown key{did_you_mean(str(path[-1]), JobFile.model_fields)}; allowed: {', '.join(JobFile.model_fields)}"
-        case "model_type":
-            return f"a job file must be a mapping, not {shown}; allowed keys: {', '.join(JobFile.model_fields)}"
-        case "int_type":
-            return f"must be a whole number, not {shown}"
-        case "string_type":
-            return f"must be a string, not {shown}"
-        case "list_type":
-            return f"must be a list, not {shown}"
-        case "dict_type":
-            return f"must be a mapping, not {shown}"
-        case "greater_than_equal":
-            return f"must be at least {error['ctx']['ge']}, not {error['input']}"
-        case "string_too_short":
-            return "must not be empty"
-        case _:
-            return error["msg"]
-
-
-def _shown(value: object) -> str:
-    """A value as an error message shows it."""
-    match value:
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case str():
-            return f"the string {reprlib.repr(value)}"
-        case bool():
-            return str(value).lower()
-        case _:
-            return f"the number {value}"
+def _command_line_only(path: tuple[Key, ...]) -> str:
+    """Why a key is refused that is an option of the command line; empty for others."""
+    option = str(path[0]) if len(path) == 1 else ""
+    return f"is an option of the command line only: pass --{option.replace('_', '-')}" if option in COMMAND_LINE_ONLY else ""
 
 
 def _hardware(job: JobFile, document: YamlDocument) -> "Accelerator | None":
