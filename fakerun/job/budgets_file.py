@@ -21,8 +21,8 @@ from fakerun.job.budgets import (
     parse_memory_limit,
     parse_selection,
 )
+from fakerun.job.document import Key
 from fakerun.job.validation import shown, valid_if, with_own_message
-from fakerun.job.yaml_document import Key
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.finding_code import FindingCode
 from fakerun.spelling import did_you_mean

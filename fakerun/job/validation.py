@@ -2,13 +2,14 @@
 
 import reprlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import date, time
 from typing import Any, get_args
 
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fakerun.errors import UsageError
-from fakerun.job.yaml_document import Key
+from fakerun.job.document import Key
 from fakerun.spelling import did_you_mean
 
 
@@ -39,22 +40,24 @@ def message_of(error: ErrorDetails, path: Sequence[Key], model: type[BaseModel],
         case "model_type":
             subject = f"{what} must be" if not path else "must be"
             return f"{subject} a mapping, not {value}; allowed keys: {', '.join(_keys(model, path))}"
-        case "int_type":
-            return f"must be a whole number, not {value}"
-        case "bool_type":
-            return f"must be true or false, not {value}"
-        case "string_type":
-            return f"must be a string, not {value}"
-        case "list_type":
-            return f"must be a list, not {value}"
-        case "dict_type":
-            return f"must be a mapping, not {value}"
         case "greater_than_equal":
             return f"must be at least {error['ctx']['ge']}, not {error['input']}"
         case "string_too_short":
             return "must not be empty"
+        case kind if kind in _KINDS:
+            return f"must be {_KINDS[kind]}, not {value}"
         case _:
             return error["msg"]
+
+
+_KINDS = {
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "string_type": "a string",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+}
+"""What a value must be, by pydantic's type of error."""
 
 
 def shown(value: object) -> str:
@@ -68,6 +71,8 @@ def shown(value: object) -> str:
             return f"the string {reprlib.repr(value)}"
         case bool():
             return str(value).lower()
+        case date() | time():
+            return f"the date {value}"
         case _:
             return f"the number {value}"
 

@@ -14,7 +14,7 @@ from fakerun.job.budgets import (
     default_budgets,
 )
 from fakerun.job.budgets_file import BudgetsFile, budgets_of
-from fakerun.job.yaml_document import dotted
+from fakerun.job.document import dotted
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.finding_code import FindingCode
 
