@@ -12,15 +12,18 @@ _ROOT_VARIABLES = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 """Where GitHub Actions and GitLab have checked out the repository."""
 
 
-def job_report(report: "Report", *, name: str | None = None, directory: Path = Path()) -> "JobReport":
-    """The report of a job that ran in `directory`, by its name, else by that of the program."""
+def job_report(report: "Report", *, name: str | None = None) -> "JobReport":
+    """The report of a job by its name, else by that of the program, with the files of the repository that it names.
+
+    They are looked for where the job ran, beside its script, and in the current directory, as the job file is.
+    """
     from fakerun.report import JobReport
     from fakerun.report.diagnostics import shown_paths
 
-    directory = directory.resolve()
-    root = repository_root(directory)
-    script = report.job.script
-    bases = [directory] if script is None else [directory, (directory / script).parent]
+    here, script = Path.cwd(), report.job.script
+    directory = (report.job.workdir or here).resolve()
+    root = repository_root(here)
+    bases = [directory, *([] if script is None else [(directory / script).parent]), here]
     found = ((shown, _path_in(root, bases, shown)) for shown in shown_paths(report))
     paths = {shown: path for shown, path in found if path is not None}
     if report.job.module is not None and (program := _module_in(root, directory, report.job.module)) is not None:

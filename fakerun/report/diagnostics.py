@@ -15,8 +15,8 @@ from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind
 from fakerun.report.job_report import JobReport
-from fakerun.report.model import BlockedReport, FailureReport, Report
-from fakerun.units import join_words, name_ranks
+from fakerun.report.model import BlockedReport, Check, FailureReport, Report
+from fakerun.units import is_count, join_words, name_ranks
 
 _JOBS_SHOWN = 3
 _MOST_OF_A_MESSAGE = 4000
@@ -47,12 +47,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Related:
+    """Another place that has to do with it, and what is there."""
+
+    place: Place
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
     """One statement about jobs.
 
-    `level` is the severity with which it counts: with --strict a warning is an error. `place` is None where no file of the repository is
-    known. `related` are the places of other ranks. `fingerprint` stays the same when lines move or figures change: it is made of
-    the rule, the file, the function, and the number among equal ones. `traceback` is empty, or what Python wrote.
+    `level` is the severity with which it counts: with --strict a warning is an error. `place` is None where no file of the repository
+    is known. `related` are the limit that is not kept, and lines of other ranks. `fingerprint` stays the same when lines move or figures
+    change: it is made of the rule, the file, the function, and the number among equal ones. `traceback` is empty, or what Python wrote.
     """
 
     jobs: tuple[str, ...]
@@ -62,9 +70,15 @@ class Diagnostic:
     way_out: str
     ranks: tuple[int, ...]
     place: Place | None
-    related: tuple[Place, ...] = ()
+    related: tuple[Related, ...] = ()
     traceback: str = ""
+    finding: Finding | None = None
+    """The finding that it tells, without its ranks."""
     fingerprint: str = ""
+
+    def tells(self, finding: Finding) -> bool:
+        """Whether it is about that finding, of whichever ranks."""
+        return self.finding == _statement(finding)
 
     def sentences(self, *, of_jobs: bool) -> tuple[str, ...]:
         """What happened, the way out, and, with `of_jobs`, in which jobs."""
@@ -91,6 +105,7 @@ def rules() -> tuple[Rule, ...]:
 def shown_paths(report: Report) -> frozenset[str]:
     """The files that the report names in its diagnostics, as call sites show them, and the program."""
     sites = {
+        *map(_source, report.checks),
         *(each.call_site for each in report.findings),
         *(each.call_site for each in report.blocked),
         *(each.failure.call_site for each in report.failures),
@@ -101,13 +116,23 @@ def shown_paths(report: Report) -> frozenset[str]:
 def _diagnostics(job: JobReport) -> Iterator[Diagnostic]:
     """What ended ranks comes first: findings may follow from it. That ranks are blocked is only said where nothing else says why."""
     report = job.report
+    limits = {_statement(check.finding): check for check in report.checks if check.finding is not None}
     yield from (_of_failure(job, each) for each in report.failures)
-    yield from (_of_finding(job, each) for each in report.findings)
+    yield from (_of_finding(job, each, limits.get(_statement(each))) for each in report.findings)
     if not report.failures and not any(finding.severity in report.failing for finding in report.findings):
         yield from (_of_blocked(job, each) for each in report.blocked)
 
 
-def _of_finding(job: JobReport, finding: Finding) -> Diagnostic:
+def _statement(finding: Finding) -> Finding:
+    """What a check and the report have in common of one finding: the report joins the ranks of equal ones."""
+    return replace(finding, ranks=())
+
+
+def _of_finding(job: JobReport, finding: Finding, check: Check | None) -> Diagnostic:
+    """At the line of the program; that of the limit is related, or the place where there is no other."""
+    limit = None if check is None else _in_repository(job, _source(check))
+    place = _in_repository(job, finding.call_site) or limit or _program(job)
+    related = () if check is None or limit is None or limit == place else (Related(place=limit, what=f"the limit on {check.name}"),)
     is_failing = finding.severity in job.report.failing
     return Diagnostic(
         jobs=(printable(job.name),),
@@ -116,7 +141,9 @@ def _of_finding(job: JobReport, finding: Finding) -> Diagnostic:
         message=_message(finding.message, job, finding.call_site),
         way_out=printable(finding.hint or finding.code.way_out),
         ranks=finding.ranks,
-        place=_place(job, finding.call_site),
+        place=place,
+        related=related,
+        finding=_statement(finding),
     )
 
 
@@ -129,7 +156,7 @@ def _of_failure(job: JobReport, each: FailureReport) -> Diagnostic:
         message=_message(f"{name_ranks(each.ranks)} failed in step {each.steps}: {failure.summary_line}", job, failure.call_site),
         way_out=rule.way_out,
         ranks=each.ranks,
-        place=_place(job, failure.call_site),
+        place=_in_repository(job, failure.call_site) or _program(job),
         traceback=cut(printable(failure.traceback), _MOST_OF_A_TRACEBACK),
     )
 
@@ -142,7 +169,7 @@ def _of_blocked(job: JobReport, each: BlockedReport) -> Diagnostic:
         message=_message(f"{name_ranks(each.ranks)} {each.waiting}, in step {each.steps}.", job, each.call_site),
         way_out=_BLOCKED.way_out,
         ranks=each.ranks,
-        place=_place(job, each.call_site),
+        place=_in_repository(job, each.call_site) or _program(job),
     )
 
 
@@ -157,12 +184,21 @@ def _message(text: str, job: JobReport, site: CallSite | None) -> str:
     return f"{cut(printable(text), _MOST_OF_A_MESSAGE)}{where}"
 
 
-def _place(job: JobReport, site: CallSite | None) -> Place | None:
-    """The line of the call site, else the program as a whole."""
-    if site is not None and (path := job.paths.get(site.path)) is not None:
-        return Place(path=path, line=site.line or None, function=site.function)
+def _in_repository(job: JobReport, site: CallSite | None) -> Place | None:
+    path = None if site is None else job.paths.get(site.path)
+    return None if site is None or path is None else Place(path=path, line=site.line or None, function=site.function)
+
+
+def _program(job: JobReport) -> Place | None:
+    """The program as a whole."""
     program = job.paths.get(job.report.job.program)
     return None if program is None else Place(path=program, line=None)
+
+
+def _source(check: Check) -> CallSite | None:
+    """The line of the job file that has the limit; None for one of the command line."""
+    path, _, line = check.source.rpartition(":")
+    return CallSite(path, int(line)) if path and is_count(line) else None
 
 
 def _with_fingerprints(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

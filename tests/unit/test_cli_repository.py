@@ -60,32 +60,40 @@ def test_without_a_repository_it_is_the_directory(tmp_path: Path, monkeypatch: p
     assert repository_root(tmp_path) == tmp_path
 
 
-def test_files_are_looked_for_where_the_job_ran_then_beside_the_script(repository: Path) -> None:
+def test_files_are_looked_for_where_the_job_ran_then_beside_the_script(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = report("models/net.py", "net.py", "torch/nn/linear.py", "../../outside.py", "a\0b", "x" * 5000)
-    found = job_report(here, directory=repository / "training")
-    assert found.paths == {"train.py": "training/train.py", "models/net.py": "training/models/net.py"}
-    above = job_report(report("models/net.py", "lib/shared.py", script=Path("training/train.py")), directory=repository)
-    assert above.paths == {
+    monkeypatch.chdir(repository / "training")
+    assert job_report(here).paths == {"train.py": "training/train.py", "models/net.py": "training/models/net.py"}
+    monkeypatch.chdir(repository)
+    assert job_report(report("models/net.py", "lib/shared.py", script=Path("training/train.py"))).paths == {
         "training/train.py": "training/train.py",
         "models/net.py": "training/models/net.py",
         "lib/shared.py": "lib/shared.py",
     }
 
 
-def test_a_program_that_is_a_module(repository: Path) -> None:
-    found = job_report(report(script=None, module="training.models.net"), directory=repository)
+def test_a_job_with_a_directory_of_its_own_ran_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    found = job_report(report("models/net.py", "lib/shared.py", workdir=repository / "training"))
+    assert found.paths == {"train.py": "training/train.py", "models/net.py": "training/models/net.py", "lib/shared.py": "lib/shared.py"}
+
+
+def test_a_program_that_is_a_module(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    found = job_report(report(script=None, module="training.models.net"))
     assert (found.name, found.paths) == ("training.models.net", {"-m training.models.net": "training/models/net.py"})
-    package = job_report(report(script=None, module="pkg"), directory=repository / "training")
+    package = job_report(report(script=None, module="pkg", workdir=repository / "training"))
     assert package.paths == {"-m pkg": "training/pkg/__main__.py"}
-    assert job_report(report(script=None, module="installed.elsewhere"), directory=repository).paths == {}
+    assert job_report(report(script=None, module="installed.elsewhere")).paths == {}
 
 
-def test_a_job_has_its_own_name_or_that_of_the_program(repository: Path) -> None:
-    assert job_report(report(), directory=repository).name == "train.py"
-    assert job_report(report(), name="dense", directory=repository).name == "dense"
+def test_a_job_has_its_own_name_or_that_of_the_program() -> None:
+    assert job_report(report()).name == "train.py"
+    assert job_report(report(), name="dense").name == "dense"
 
 
-def test_a_link_out_of_the_repository_is_outside(repository: Path) -> None:
+def test_a_link_out_of_the_repository_is_outside(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository / "linked.py").symlink_to(repository.parent / "outside.py")
     (repository / "loop.py").symlink_to("loop.py")
-    assert job_report(report("linked.py", "loop.py"), directory=repository).paths == {}
+    monkeypatch.chdir(repository)
+    assert job_report(report("linked.py", "loop.py")).paths == {}

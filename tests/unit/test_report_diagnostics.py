@@ -7,8 +7,8 @@ from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import Blocked, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import JobReport, build_report
-from fakerun.report.diagnostics import Place, diagnostics_of, rules, shown_paths
-from tests.unit.jobs_by_hand import findings, job_report, several_jobs, skipped
+from fakerun.report.diagnostics import Place, Related, diagnostics_of, rules, shown_paths
+from tests.unit.jobs_by_hand import checked_job, findings, job_report, several_jobs, skipped
 from tests.unit.records_by_hand import job, run
 
 
@@ -16,9 +16,10 @@ def test_the_most_severe_come_first_and_a_failure_before_what_follows_from_it() 
     diagnostics = diagnostics_of(several_jobs())
     assert [each.rule.id for each in diagnostics] == [
         *("missing-collective", "does-not-fit", "script-failed", "script-failed", "operation-mismatch"),
+        *("memory-limit", "unverified-budget"),
         *("never-waited", "unknown-value"),
     ]
-    assert [each.level for each in diagnostics] == [*[Severity.ERROR] * 5, Severity.WARNING, Severity.NOTE]
+    assert [each.level for each in diagnostics] == [*[Severity.ERROR] * 7, Severity.WARNING, Severity.NOTE]
     failure = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", call_site=CallSite("train.py", 3))
     one = JobReport(name="one", report=build_report(job(), run(RankRecord(rank=0, failure=failure, findings=(skipped(),)))))
     assert [each.rule.id for each in diagnostics_of([one])] == ["script-failed", "missing-collective"]
@@ -42,6 +43,14 @@ def test_the_message_names_a_line_that_no_annotation_can_be_attached_to() -> Non
     messages = {each.rule.id: each.message for each in diagnostics_of([job_report(*findings())])}
     assert messages["unknown-value"] == "reads a value (at accelerate/state.py:12)"
     assert messages["missing-collective"] == skipped().message
+
+
+def test_what_has_no_line_of_its_own_is_at_the_limit_that_it_is_above() -> None:
+    found = {each.rule.id: each for each in diagnostics_of([checked_job()])}
+    assert found["memory-limit"].place == Place(path="fakerun.yaml", line=7)
+    assert found["memory-limit"].related == ()
+    assert found["unverified-budget"].place == Place(path="training/models/net.py", line=18)
+    assert found["unverified-budget"].related == (Related(place=Place(path="fakerun.yaml", line=8), what="the limit on headroom"),)
 
 
 def test_an_unknown_line_is_none() -> None:

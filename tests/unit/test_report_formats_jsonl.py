@@ -13,7 +13,7 @@ from fakerun.report import JobReport, build_report
 from fakerun.report.formats.json import as_document
 from fakerun.report.formats.json_document import DOCUMENTS
 from fakerun.report.formats.jsonl import LINES, Line, lines_of, render
-from tests.unit.jobs_by_hand import findings, job_report, several_jobs
+from tests.unit.jobs_by_hand import checked_job, findings, job_report, several_jobs
 from tests.unit.records_by_hand import job, run, site
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,11 +42,15 @@ def test_page() -> None:
 
 def test_each_line_names_its_kind_and_its_job() -> None:
     found = lines(*several_jobs())
-    assert Counter((line["job"], line["kind"]) for line in found if line["job"] in ("dense", "fine", "failing")) == {
+    assert Counter((line["job"], line["kind"]) for line in found if line["job"] in ("dense", "fine", "failing", "checked")) == {
         ("dense", "job"): 1,
         ("dense", "finding"): 4,
         ("fine", "job"): 1,
+        ("checked", "job"): 1,
+        ("checked", "check"): 4,
+        ("checked", "finding"): 3,
         ("failing", "job"): 1,
+        ("failing", "check"): 1,
         ("failing", "finding"): 1,
         ("failing", "failure"): 2,
     }
@@ -62,6 +66,7 @@ def test_its_parts_are_those_of_the_json_report() -> None:
     one = job_report(*findings())
     document = as_document(one.report)
     found = lines(one)
+    assert [line["check"] for line in lines(checked_job()) if line["kind"] == "check"] == as_document(checked_job().report)["checks"]
     assert found[0]["spec"] == document["job"]
     assert [line["finding"] for line in found if line["kind"] == "finding"] == document["findings"]
 

@@ -1,5 +1,6 @@
 """JUnit XML, read by junitparser and by the rules of XML."""
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -8,7 +9,7 @@ from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
 
 from fakerun.report import JobReport
 from fakerun.report.formats.junit import render
-from tests.unit.jobs_by_hand import HOSTILE, findings, job_report, several_jobs, skipped
+from tests.unit.jobs_by_hand import HOSTILE, checked_job, findings, job_report, several_jobs, skipped
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -38,7 +39,7 @@ def test_page() -> None:
 def test_a_suite_for_each_job() -> None:
     found = suites(*several_jobs())
     assert [suite.name for suite in found][:3] == ["dense", "fine", "failing"]
-    assert [(suite.failures, suite.errors) for suite in found] == [(2, 0), (0, 0), (1, 1), (1, 0)]
+    assert [(suite.failures, suite.errors) for suite in found] == [(2, 0), (0, 0), (1, 1), (1, 0), (3, 0)]
     for suite in found:
         assert cases(suite)
 
@@ -55,6 +56,29 @@ def test_a_finding_that_fails_is_a_case_with_place_message_and_way_out() -> None
         skipped().message,
         "Let every rank make the same calls.",
     ]
+
+
+def test_a_check_is_a_case_passed_or_not_with_what_was_measured() -> None:
+    (suite,) = suites(checked_job())
+    found = cases(suite)
+    assert {name: [result.type for result in case.result] for name, case in found.items()} == {
+        "the script runs": [],
+        "peak_reserved of rank 0": ["memory-limit"],
+        "communication.tp.calls": [],
+        "headroom of rank 3": ["unverified-budget"],
+        "ranks_agree": [],
+        "missing-collective in training/models/net.py: forward": ["missing-collective"],
+    }
+    assert found["communication.tp.calls"].system_out == "measured 4, limit at most 8 (fakerun.yaml:9)"
+    assert found["peak_reserved of rank 0"].result[0].text.startswith("fakerun.yaml:7: ")
+
+
+def test_a_check_that_did_not_pass_never_passes() -> None:
+    """Though its finding is ignored."""
+    one = checked_job()
+    (suite,) = suites(replace(one, report=replace(one.report, findings=())))
+    (failure,) = cases(suite)["peak_reserved of rank 0"].result
+    assert (failure.type, failure.message) == ("peak_reserved", "measured 80.1 GiB, limit 70 GiB (fakerun.yaml:7)")
 
 
 def test_a_case_keeps_its_name_when_lines_move() -> None:

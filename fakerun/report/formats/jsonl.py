@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
-from fakerun.report.formats.json import blocked_document, failure_document, finding_document, job_document
-from fakerun.report.formats.json_document import BlockedDocument, FailureDocument, FindingDocument, JobDocument
+from fakerun.report.formats.json import blocked_document, check_document, failure_document, finding_document, job_document
+from fakerun.report.formats.json_document import BlockedDocument, CheckDocument, FailureDocument, FindingDocument, JobDocument
 from fakerun.report.job_report import JobReport
 from fakerun.report.page.summary import summary
 
@@ -31,6 +31,14 @@ class JobLine(TypedDict):
     peak_allocated_bytes: int | None
     usable_bytes: int | None
     headroom_bytes: int | None
+
+
+class CheckLine(TypedDict):
+    """One limit that the job was held against, kept or not."""
+
+    kind: Literal["check"]
+    job: str
+    check: CheckDocument
 
 
 class FindingLine(TypedDict):
@@ -62,9 +70,9 @@ class BlockedLine(TypedDict):
     blocked: BlockedDocument
 
 
-Line: TypeAlias = JobLine | FindingLine | FailureLine | BlockedLine
+Line: TypeAlias = JobLine | CheckLine | FindingLine | FailureLine | BlockedLine
 
-LINES = (JobLine, FindingLine, FailureLine, BlockedLine)
+LINES = (JobLine, CheckLine, FindingLine, FailureLine, BlockedLine)
 """Every kind of line, in order."""
 
 
@@ -77,6 +85,8 @@ def lines_of(job: JobReport) -> Iterator[Line]:
     """The lines of one job, as plain Python data."""
     report = job.report
     yield _job(job)
+    for check in report.checks:
+        yield {"kind": "check", "job": job.name, "check": check_document(check)}
     for finding in report.findings:
         path = None if finding.call_site is None else job.paths.get(finding.call_site.path)
         yield {"kind": "finding", "job": job.name, "path": path, "finding": finding_document(finding)}

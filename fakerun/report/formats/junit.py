@@ -6,14 +6,15 @@ same job gives the same bytes.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree as ET
 
 from fakerun.printable import cut, printable
 from fakerun.records.finding_code import Severity
 from fakerun.report.diagnostics import Diagnostic, diagnostics_of
 from fakerun.report.job_report import JobReport
+from fakerun.report.model import Check
 from fakerun.report.page.summary import summary
 
 _MOST_OF_AN_ATTRIBUTE = 1000
@@ -24,10 +25,11 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Case:
-    """A testcase; one with diagnostics did not pass. The script's own failures are errors, all else is a failure."""
+    """A testcase. `result` is None if it passed; the script's own failures are errors, all else is a failure."""
 
     name: str
-    diagnostics: tuple[Diagnostic, ...] = ()
+    result: ET.Element | None = None
+    output: str = ""
 
 
 def render(jobs: Sequence[JobReport], /) -> str:
@@ -58,15 +60,33 @@ def _suite(job: JobReport) -> ET.Element:
 
 
 def _cases(job: JobReport) -> Iterator[_Case]:
-    diagnostics = [each for each in diagnostics_of([job]) if each.level is Severity.ERROR]
-    ended = tuple(each for each in diagnostics if each.rule.is_ending)
-    yield _Case(name="the script runs", diagnostics=ended)
+    """A finding that is why a check did not pass is not told twice."""
+    report = job.report
+    failing = [each for each in diagnostics_of([job]) if each.level is Severity.ERROR]
+    yield _Case(name="the script runs", result=_result("error", [each for each in failing if each.rule.is_ending]))
+    rest = [each for each in failing if not each.rule.is_ending]
+    for check in report.checks:
+        told = [each for each in rest if check.finding is not None and each.tells(check.finding)]
+        yield _check_case(check, told)
+        rest = [each for each in rest if each not in told]
+    yield from _numbered(_Case(name=_name(each), result=_result("failure", [each])) for each in rest)
+
+
+def _check_case(check: Check, told: Sequence[Diagnostic]) -> _Case:
+    source = f" ({check.source})" if check.source else ""
+    output = f"measured {check.measured}, limit {check.limit}{source}"
+    result = None if check.passed else _result("failure", told)
+    if not check.passed and result is None:  # its finding is ignored, or told by another check
+        result = ET.Element("failure", type=_text(check.name), message=_text(printable(output)))
+    return _Case(name=f"{check.name}{f' of {check.subject}' * bool(check.subject)}", result=result, output=output)
+
+
+def _numbered(cases: Iterable[_Case]) -> Iterator[_Case]:
+    """Names are unique in a suite."""
     names: Counter[str] = Counter()
-    for each in diagnostics:
-        if not each.rule.is_ending:
-            name = _name(each)
-            names[name] += 1
-            yield _Case(name=name if names[name] == 1 else f"{name} ({names[name]})", diagnostics=(each,))
+    for case in cases:
+        names[case.name] += 1
+        yield case if names[case.name] == 1 else replace(case, name=f"{case.name} ({names[case.name]})")
 
 
 def _name(diagnostic: Diagnostic) -> str:
@@ -77,16 +97,21 @@ def _name(diagnostic: Diagnostic) -> str:
 
 
 def _testcase(job: JobReport, case: _Case) -> ET.Element:
-    element = ET.Element("testcase", classname=_text(printable(job.name)), name=_text(case.name))
-    for each in case.diagnostics[:1]:
-        result = ET.SubElement(
-            element,
-            "error" if each.rule.is_ending else "failure",
-            type=each.rule.id,
-            message=_text(cut(each.message, _MOST_OF_AN_ATTRIBUTE)),
-        )
-        result.text = _text("\n\n".join(_explanations(case.diagnostics)))
+    element = ET.Element("testcase", classname=_text(printable(job.name)), name=_text(printable(case.name)))
+    if case.result is not None:
+        element.append(case.result)
+    if case.output:
+        ET.SubElement(element, "system-out").text = _text(printable(case.output))
     return element
+
+
+def _result(kind: str, diagnostics: Sequence[Diagnostic]) -> ET.Element | None:
+    """The message of the first, and all of them in full; None if there are none."""
+    for first in diagnostics:
+        result = ET.Element(kind, type=first.rule.id, message=_text(cut(first.message, _MOST_OF_AN_ATTRIBUTE)))
+        result.text = _text("\n\n".join(_explanations(diagnostics)))
+        return result
+    return None
 
 
 def _explanations(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:

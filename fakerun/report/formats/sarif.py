@@ -57,7 +57,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _result(diagnostic: Diagnostic, index: Mapping[str, int], *, of_jobs: bool) -> dict[str, Any]:
     place = diagnostic.place
-    related = [{"id": number, **_location(each)} for number, each in enumerate(diagnostic.related, 1)]
+    related = [{"id": number, **_location(each.place), "message": {"text": each.what}} for number, each in enumerate(diagnostic.related, 1)]
     return {
         "ruleId": diagnostic.rule.id,
         "ruleIndex": index[diagnostic.rule.id],
