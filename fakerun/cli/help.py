@@ -51,7 +51,15 @@ Example: fakerun report run --hardware l4 --format json -o report.json
 
 {_ENDING}"""
 
-BRIEF = {"run": _RUN, "report": _REPORT}
+_SCHEMA = """\
+Usage: fakerun schema
+
+Print the JSON Schema of job files (fakerun.yaml), for editors and checkers.
+Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
+  # yaml-language-server: $schema=fakerun.schema.json
+"""
+
+BRIEF = {"run": _RUN, "report": _REPORT, "schema": _SCHEMA}
 """By command."""
 
 
