@@ -51,7 +51,20 @@ Example: fakerun report run --hardware l4 --format json -o report.json
 
 {_ENDING}"""
 
-BRIEF = {"run": _RUN, "report": _REPORT}
+_COMPARE = """\
+Usage: fakerun compare OLD NEW [OPTIONS]
+
+Compare two runs of a job: what each rank communicates and what memory it needs.
+OLD and NEW are run directories (--run-dir), reports in JSON or baselines.
+Example: fakerun compare before.json after.json
+
+  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --help-all                describe all options
+
+Exit codes: 0 equal within the tolerances, 1 different, 2 wrong usage.
+"""
+
+BRIEF = {"run": _RUN, "report": _REPORT, "compare": _COMPARE}
 """By command."""
 
 

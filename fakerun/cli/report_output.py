@@ -19,7 +19,7 @@ from fakerun.spelling import did_you_mean
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
-    from fakerun.report import Report, ReportFormat
+    from fakerun.report import Comparison, Report, ReportFormat
     from fakerun.report.page.detail import Detail
 
 DEFAULT_FORMAT = "table"
@@ -101,7 +101,7 @@ def _format_of(output: Path) -> "ReportFormat":
     return by_extension[extension]
 
 
-def show_report(report: "Report", report_format: "ReportFormat", output: Path | None, detail: "Detail") -> None:
+def show_report(report: "Report | Comparison", report_format: "ReportFormat", output: Path | None, detail: "Detail") -> None:
     """Render the report, to OUTPUT or stdout."""
     if output is None:
         write_report(report_format.render(report, detail=detail, color=stdout_takes_color(), width=stdout_width()), None)
@@ -110,11 +110,15 @@ def show_report(report: "Report", report_format: "ReportFormat", output: Path | 
         _say_the_worst(report, output)
 
 
-def _say_the_worst(report: "Report", output: Path) -> None:
+def _say_the_worst(report: "Report | Comparison", output: Path) -> None:
     """Say on stderr why the exit code is not 0, so that one need not open the file."""
+    from fakerun.report import Comparison
+
     for finding in report.findings:
-        if finding.severity in report.failing:
+        if isinstance(report, Comparison) or finding.severity in report.failing:
             say(f"{finding.code}: {finding.message}")
+    if isinstance(report, Comparison):
+        return
     if report.failed:
         failed = format_ranks(rank.record.rank for rank in report.failed)
         say(f"rank{'s' * (len(report.failed) > 1)} {failed} failed: see {output}")

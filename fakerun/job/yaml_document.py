@@ -54,7 +54,7 @@ class Problem:
 class YamlDocument:
     """One parsed file: its value, the line and the source text of every part, and its problems so far."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_bytes: int = _MOST_BYTES) -> None:
         """Read and parse; valid YAML that is ambiguous is noted among the problems.
 
         Raises:
@@ -64,7 +64,7 @@ class YamlDocument:
         self.problems: list[Problem] = []
         self.more_problems = 0
         """Beside these, how many were counted and not noted."""
-        self._root = _compose(path, _read(path))
+        self._root = _compose(path, _read(path, most_bytes))
         self._note_ambiguities(self._root, (), set())
         self.value = _plain(self._root, {})
 
@@ -151,9 +151,9 @@ def dotted(path: Sequence[Key]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, most_bytes: int) -> str:
     try:
-        return read_regular(path, most_bytes=_MOST_BYTES).decode("utf-8-sig")
+        return read_regular(path, most_bytes=most_bytes).decode("utf-8-sig")
     except OSError as error:
         near = near_files(path) if isinstance(error, FileNotFoundError) else ""
         raise UsageError(f"{path}: cannot read the file: {error.strerror}{near}") from error
@@ -161,7 +161,7 @@ def _read(path: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}:{line}: not UTF-8: byte 0x{error.object[error.start]:02x}") from error
     except ValueError as error:
-        raise UsageError(f"{path}: {error}; a job file is a short text") from error
+        raise UsageError(f"{path}: {error}; such a file is a short text") from error
 
 
 def _compose(path: Path, text: str) -> yaml.Node:

@@ -6,6 +6,6 @@ Importing this room is cheap; what costs is imported when a format is written.
 from fakerun.report.build import build_report
 from fakerun.report.formats import FORMATS
 from fakerun.report.formats.report_format import ReportFormat
-from fakerun.report.model import Report
+from fakerun.report.model import Comparison, Report
 
-__all__ = ["FORMATS", "Report", "ReportFormat", "build_report"]
+__all__ = ["FORMATS", "Comparison", "Report", "ReportFormat", "build_report"]

@@ -19,7 +19,10 @@ from fakerun.report.formats.json_document import (
     CallSiteDocument,
     CategoriesDocument,
     CollectiveDocument,
+    ComparedJobDocument,
+    ComparisonDocument,
     DeviceDocument,
+    DifferenceDocument,
     FailureDocument,
     FindingDocument,
     GroupTrafficDocument,
@@ -34,15 +37,28 @@ from fakerun.report.formats.json_document import (
     TensorsDocument,
     VolumeDocument,
 )
-from fakerun.report.model import AdviceReport, DeviceMemory, GroupTraffic, PhysicalDeviceReport, PoolMemory, RankReport, Report, Volume
+from fakerun.report.model import (
+    AdviceReport,
+    ComparedJob,
+    Comparison,
+    DeviceMemory,
+    Difference,
+    GroupTraffic,
+    PhysicalDeviceReport,
+    PoolMemory,
+    RankReport,
+    Report,
+    Volume,
+)
 from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
 
 
-def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
-    """The whole report, one collective call, module, tensor group and finding a line; always with every call."""
-    return "".join(_lines(as_document(report, detail), "")) + "\n"
+def render(result: Report | Comparison, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The whole result, one collective call, module, tensor group, finding and difference a line; always with every call."""
+    document = comparison_document(result) if isinstance(result, Comparison) else as_document(result, detail)
+    return "".join(_lines(document, "")) + "\n"
 
 
 def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
@@ -58,6 +74,54 @@ def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
         "findings": [_finding(finding) for finding in report.findings],
         "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
         "exit_code": int(report.exit_code),
+    }
+
+
+def comparison_document(comparison: Comparison) -> ComparisonDocument:
+    """The JSON document of a comparison as plain Python data."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "old": _compared_job(comparison.old),
+        "new": _compared_job(comparison.new),
+        "changed_facts": [{"label": fact.label, "old": fact.old, "new": fact.new} for fact in comparison.facts],
+        "differences": [_difference(difference) for difference in comparison.differences],
+        "figures": [
+            {
+                "ranks": figure.ranks,
+                "what": figure.what,
+                "unit": figure.unit,
+                "old": figure.old,
+                "new": figure.new,
+                "tolerance": figure.tolerance,
+                "is_within": figure.is_within,
+            }
+            for figure in comparison.figures
+        ],
+        "exit_code": int(comparison.exit_code),
+    }
+
+
+def _compared_job(side: ComparedJob) -> ComparedJobDocument:
+    job = side.baseline.job
+    return {
+        "name": side.name,
+        "program": job.program,
+        "ranks": job.ranks,
+        "mesh": job.mesh,
+        "hardware": job.hardware,
+        "steps": job.steps,
+        "made_with": job.made_with,
+    }
+
+
+def _difference(difference: Difference) -> DifferenceDocument:
+    return {
+        "kind": difference.kind.value,
+        "what": difference.what,
+        "cause": difference.cause,
+        "classes": list(difference.classes),
+        "message": difference.message,
+        "call_site": _call_site(difference.call_site),
     }
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from fakerun.report.model import Report
+from fakerun.report.model import Comparison, Report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Summary, Table, Tone
 from fakerun.report.page.blocks import Traceback as TracebackBlock
@@ -17,9 +17,9 @@ _INDENT = "&emsp;"
 _TONES = {Tone.GOOD: "**{}**", Tone.BAD: "**{}**", Tone.MUTED: "<sub>{}</sub>"}
 
 
-def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+def render(result: Report | Comparison, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The same page as the text format, with headings, tables and fenced tracebacks."""
-    page = page_of(report, detail)
+    page = page_of(result, detail)
     parts = [f"# {_escaped(page.title)}", _summary(page.summary), *_blocks([page.facts])]
     for section in page.sections:
         parts += _section(section)

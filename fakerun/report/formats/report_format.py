@@ -1,20 +1,19 @@
 """What a format is: a name, a file extension, the kinds of result it takes, and a function from a result to text or bytes."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from fakerun.report.model import Report
 from fakerun.report.page.detail import SHORT, Detail
 
 
 class Render(Protocol):
-    """The same report always gives the same text.
+    """The same result, of a class that the format takes, always gives the same text.
 
     `detail` says how much to show where the format makes the choice; `color` allows ANSI colours; `width` is
     that of the terminal, None for a file or a pipe. A text ends with a newline.
     """
 
-    def __call__(self, report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes: ...
+    def __call__(self, result: Any, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

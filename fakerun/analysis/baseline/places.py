@@ -1,0 +1,22 @@
+"""Places: where in the program of a run its calls are issued and its memory is allocated, for what a baseline names without lines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fakerun.analysis.baseline.baseline import Call
+from fakerun.call_site import CallSite
+from fakerun.records.memory import Category
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Places of one run, all empty for a baseline that was read.
+
+    `calls` has the first place of each call, without its function; `functions` the first place of a call in each function; `memory`
+    the place of the largest blocks of a module and category; `device` is where the first block was allocated.
+    """
+
+    calls: Mapping[Call, CallSite] = field(default_factory=dict)
+    functions: Mapping[str, CallSite] = field(default_factory=dict)
+    memory: Mapping[tuple[str, Category], CallSite] = field(default_factory=dict)
+    devices: Mapping[str, CallSite] = field(default_factory=dict)
