@@ -305,8 +305,8 @@ class FindingCode(StrEnum):
         Severity.ERROR,
         "Other than the baseline",
         "The job communicates otherwise, or needs other memory, than its baseline says.",
-        "If the change is meant, write the baseline anew with fakerun check --update-baseline and have its difference reviewed; else look at "
-        "the line that is named.",
+        "If the change is meant, write the baseline anew with fakerun check --update-baseline and have it reviewed. Else look at the line "
+        "that is named.",
     )
     RANK_MISMATCH = (
         "rank-mismatch",

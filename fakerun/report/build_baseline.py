@@ -128,7 +128,7 @@ def _ends_with(calls: Sequence[Call], end: Sequence[Call]) -> bool:
 
 
 def _by_step(completed: Sequence[tuple[Call, ...]]) -> dict[str, tuple[Call, ...]]:
-    """`each step` if all are equal; else each distinct step once, with its numbers; the last one is `later steps` where only the first differs."""
+    """`each step` if all are equal, `first step` and `later steps` where that one differs; else each distinct step with its numbers."""
     numbers: dict[tuple[Call, ...], list[int]] = {}
     for number, calls in enumerate(completed):
         numbers.setdefault(calls, []).append(number)
@@ -229,10 +229,10 @@ def _recomputed(timeline: MemoryTimeline, device: int) -> dict[str, int]:
     start, end = (ends[-2] if len(ends) > 1 else 0, ends[-1]) if ends else (0, len(timeline.events))
     found: dict[str, int] = {}
     for event in timeline.events[start:end]:
-        if event >= 0 and (block := timeline.blocks[event]).device == device:
-            if block.category is Category.ACTIVATION and block.phase is Phase.BACKWARD:
-                layer = module_pattern(rolled_up(block.module)) or ROOT_MODULE
-                found[layer] = found.get(layer, 0) + block.nbytes
+        block = timeline.blocks[event] if event >= 0 else None
+        if block and block.device == device and block.category is Category.ACTIVATION and block.phase is Phase.BACKWARD:
+            layer = module_pattern(rolled_up(block.module)) or ROOT_MODULE
+            found[layer] = found.get(layer, 0) + block.nbytes
     return found
 
 

@@ -1,4 +1,4 @@
-"""A report in JSON as a side of a comparison: what it says of calls and of peaks; what modules hold at the peak by category is not in it."""
+"""A report in JSON as a side of a comparison: calls and peaks; what each module holds at the peak by category is not in it."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -126,7 +126,7 @@ def _devices(members: Sequence[RankDocument], ranks_per_node: int) -> Mapping[st
 
 def _device(device: DeviceDocument) -> DeviceProfile:
     at_peak = device["at_peak"]
-    sizes = {category: at_peak[category.value] for category in Category}  # type: ignore[literal-required]
+    sizes = {category: at_peak[category.value] for category in Category}
     return DeviceProfile(
         allocated=device["peak_allocated_bytes"],
         reserved=device["peak_reserved_bytes"],

@@ -14,6 +14,7 @@ from fakerun.records.collective import Phase
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _BARE = re.compile(r"[^\s\"]+")
 _NOTHING = "-"
+NO_GROUP = "a group without a name"
 _NUMBER = re.compile("[0-9]{1,18}")
 _SIZE = re.compile(r"\(([0-9]{1,9})\)")
 
@@ -27,7 +28,7 @@ def what_is_called(call: Call) -> str:
     """`all_gather_into_tensor on dp in backward of layers.*`: the call in a sentence, without its size."""
     module = f" of {call.module}" if call.module else ""
     where = f" in {call.phase}{module}" if call.phase is not Phase.OTHER or module else ""
-    return f"{call.op} on {call.group or 'a group without a name'}{where}"
+    return f"{call.op} on {call.group or NO_GROUP}{where}"
 
 
 def parsed_call(line: str) -> Call:

@@ -37,7 +37,7 @@ def cause_of_calls(pair: ClassPair, change: CallChange) -> str | None:
 
 
 def _is_second_gather(pair: ClassPair, call: Call) -> bool:
-    """An all-gather in backward of what is gathered in forward and whose gradient is reduce-scattered, before and after: FSDP's parameters."""
+    """An all-gather in backward of what is gathered in forward and whose gradient is reduce-scattered, before and after: FSDP's."""
     if call.op not in _GATHERS:
         return False
     return all(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.baseline.baseline import Baseline, Call, ClassBaseline, DeviceProfile
 from fakerun.analysis.baseline.call_changes import CallChange, ChangeKind, call_changes
-from fakerun.analysis.baseline.calls import what_is_called
+from fakerun.analysis.baseline.calls import NO_GROUP, what_is_called
 from fakerun.analysis.baseline.causes import ClassPair, cause_of_calls, cause_of_devices, cause_of_memory, cause_of_parameters
 from fakerun.analysis.baseline.difference import Difference, DifferenceKind
 from fakerun.analysis.baseline.places import Places
@@ -47,15 +47,21 @@ def _paired_classes(old: Baseline, new: Baseline) -> tuple[list[ClassPair], list
     taken = {pair.old.ranks for pair in pairs}
     gone = [each for each in old.classes if each.ranks not in taken]
     added = [each for each in new.classes if each.ranks not in known]
+    is_other_job = (old.job.mesh, old.job.ranks) != (new.job.mesh, new.job.ranks)
     if len(gone) == len(added):
         renamed = [ClassPair(*pair) for pair in zip(gone, added, strict=True)]
-        return pairs + renamed, [_renamed(pair) for pair in renamed if old.job.mesh == new.job.mesh and old.job.ranks == new.job.ranks]
+        return pairs + renamed, [] if is_other_job else list(map(_renamed, renamed))
     if old.classes:
-        pairs += [ClassPair(max(old.classes, key=lambda was, now=each: _likeness(was, now)), each) for each in added]  # type: ignore[misc]
-    return pairs, [
-        *(_class_difference(f"class {each.ranks} is new ({_ranks(each.count)})") for each in added),
-        *(_class_difference(f"class {each.ranks} is gone ({_ranks(each.count)})") for each in gone),
-    ]
+        pairs += [ClassPair(_most_like(each, old.classes), each) for each in added]
+    return pairs, [] if is_other_job else [*_class_differences("is new", added), *_class_differences("is gone", gone)]
+
+
+def _class_differences(what: str, classes: Sequence[ClassBaseline]) -> Iterator[Difference]:
+    return (_class_difference(f"class {each.ranks} {what} ({_ranks(each.count)})") for each in classes)
+
+
+def _most_like(each: ClassBaseline, old: Sequence[ClassBaseline]) -> ClassBaseline:
+    return max(old, key=lambda was: _likeness(was, each))
 
 
 def _renamed(pair: ClassPair) -> Difference:
@@ -277,41 +283,36 @@ def _statement(change: CallChange) -> object:
 
 def _what_changed(changes: Sequence[CallChange]) -> str:
     first, count = changes[0], sum(change.count for change in changes)
-    old, new, call = first.old, first.new, first.call
-    if new is None:
-        return f"-{count} {what_is_called(call)}"
-    if old is None:
-        return f"+{count} {what_is_called(call)}"
-    calls = f"{count} call{'s' * (count != 1)}"
-    match first.kind:
-        case ChangeKind.REDUCTION:
-            return f"{what_is_called(new)} reduces with {new.reduce_op or 'nothing'} instead of {old.reduce_op or 'nothing'} ({calls})"
-        case ChangeKind.MESSAGE:
-            return f"{_ops(changes)} {_times(old.nbytes, new.nbytes) if old.nbytes else ''} ({_sizes(old, new)}, {calls})"
-        case ChangeKind.OPERATION:
-            return f"{old.op} became {_after_op(new)} ({calls})"
-        case ChangeKind.DTYPE:
-            return (
-                f"{what_is_called(new)} is of {new.dtype or 'no dtype'} instead of {old.dtype or 'no dtype'} ({_sizes(old, new)}, {calls})"
-            )
-        case ChangeKind.GROUP if old.group == new.group and old.group_size != new.group_size:
-            return f"{new.group or 'the group'} has {new.group_size} ranks instead of {old.group_size} ({calls})"
-        case ChangeKind.GROUP if old.group == new.group:
-            return f"{what_is_called(new)} has another {'root' if old.root != new.root else 'peer'} ({calls})"
-        case ChangeKind.GROUP:
-            return f"{what_is_called(new)} instead of on {old.group or 'a group without a name'} ({calls})"
-        case ChangeKind.MODULE:
-            return f"{what_is_called(new)} instead of {old.module or 'no module'} ({calls})"
-        case ChangeKind.PHASE:
-            return f"{what_is_called(new)} instead of in {old.phase} ({calls})"
-    return f"the order of calls changed: first {what_is_called(new)} where {what_is_called(old)} was"
+    calls = f" ({count} call{'s' * (count != 1)})"
+    old, new = first.old, first.new
+    if old is None or new is None:
+        return f"{'+' if old is None else '-'}{count} {what_is_called(first.call)}"
+    if first.kind is ChangeKind.ORDER:
+        return f"the order of calls changed: first {what_is_called(new)} where {what_is_called(old)} was"
+    if first.kind is ChangeKind.MESSAGE:
+        return f"{_messages(changes)}{f' {_times(old.nbytes, new.nbytes)}' if old.nbytes else ''} ({_sizes(old, new)}){calls}"
+    return f"{_CHANGED[first.kind](old, new)}{calls}"
 
 
-def _after_op(call: Call) -> str:
-    return what_is_called(call)
+def _other_group(old: Call, new: Call) -> str:
+    if old.group != new.group:
+        return f"{what_is_called(new)} instead of on {old.group or NO_GROUP}"
+    if old.group_size != new.group_size:
+        return f"{new.group or NO_GROUP} has {new.group_size} ranks instead of {old.group_size}"
+    return f"{what_is_called(new)} has another {'root' if old.root != new.root else 'peer'}"
 
 
-def _ops(changes: Sequence[CallChange]) -> str:
+_CHANGED: Mapping[ChangeKind, Callable[[Call, Call], str]] = {
+    ChangeKind.REDUCTION: lambda old, new: f"{what_is_called(new)} reduces with {new.reduce_op} instead of {old.reduce_op}",
+    ChangeKind.OPERATION: lambda old, new: f"{old.op} became {what_is_called(new)}",
+    ChangeKind.DTYPE: lambda old, new: f"{what_is_called(new)} is of {new.dtype or 'no dtype'} instead of {old.dtype or 'no dtype'}",
+    ChangeKind.GROUP: _other_group,
+    ChangeKind.MODULE: lambda old, new: f"{what_is_called(new)} instead of {old.module or 'no module'}",
+    ChangeKind.PHASE: lambda old, new: f"{what_is_called(new)} instead of in {old.phase}",
+}
+
+
+def _messages(changes: Sequence[CallChange]) -> str:
     """`bytes of all_gather_into_tensor and reduce_scatter_tensor on dp of layers.*`."""
     ops = tuple(dict.fromkeys(change.call.op for change in changes))
     phases = {change.call.phase for change in changes}
@@ -319,7 +320,7 @@ def _ops(changes: Sequence[CallChange]) -> str:
     if len(ops) == 1 and len(phases) == 1:
         return f"bytes of {what_is_called(call)}"
     module = f" of {call.module}" if call.module else ""
-    return f"bytes of {join_words(ops)} on {call.group or 'a group without a name'}{module}"
+    return f"bytes of {join_words(ops)} on {call.group or NO_GROUP}{module}"
 
 
 def _sizes(old: Call, new: Call) -> str:
