@@ -64,7 +64,15 @@ Example: fakerun compare before.json after.json
 Exit codes: 0 equal within the tolerances, 1 different, 2 wrong usage.
 """
 
-BRIEF = {"run": _RUN, "report": _REPORT, "compare": _COMPARE}
+_SCHEMA = """\
+Usage: fakerun schema
+
+Print the JSON Schema of job files (fakerun.yaml), for editors and checkers.
+Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
+  # yaml-language-server: $schema=fakerun.schema.json
+"""
+
+BRIEF = {"run": _RUN, "report": _REPORT, "compare": _COMPARE, "schema": _SCHEMA}
 """By command."""
 
 

@@ -245,6 +245,7 @@ def places_of(report: Report) -> Places:
     functions: dict[str, CallSite] = {}
     memory: dict[tuple[str, Category], CallSite] = {}
     devices: dict[str, CallSite] = {}
+    made: dict[tuple[str, Category], CallSite | None] = {}
     ranks = {rank.record.rank: rank for rank in report.ranks}
     for each in report.classes:
         record = each.example.record
@@ -259,7 +260,14 @@ def places_of(report: Report) -> Places:
         first = next((block.call_site for block in record.program.blocks if block.call_site is not None), None)
         if first is not None:
             devices |= {name: first for name in named if name not in devices}
-    return Places(calls=calls, functions=functions, memory=memory, devices=devices)
+        made = {(module_name(block.module), block.category): block.call_site for block in reversed(record.program.blocks)} | made
+    return Places(
+        calls=calls,
+        functions=functions,
+        memory=memory,
+        made={key: site for key, site in made.items() if site is not None},
+        devices=devices,
+    )
 
 
 def _sites(blocks: Iterable[MemoryBlock]) -> dict[tuple[str, Category], CallSite]:

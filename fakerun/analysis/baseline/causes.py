@@ -11,6 +11,7 @@ from fakerun.analysis.baseline.call_changes import CallChange, ChangeKind, calls
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.memory import Category
 
+RESHARD = "reshard_after_forward changed"
 _OWN_DEVICE = "cuda:LOCAL_RANK"
 _GATHERS = frozenset({CollectiveOp.ALL_GATHER, CollectiveOp.ALL_GATHER_INTO_TENSOR})
 _SCATTERS = frozenset({CollectiveOp.REDUCE_SCATTER, CollectiveOp.REDUCE_SCATTER_TENSOR})
@@ -33,7 +34,7 @@ def cause_of_calls(pair: ClassPair, change: CallChange) -> str | None:
     recomputation = _checkpointing(_recomputed(pair.old, change.call.module), _recomputed(pair.new, change.call.module))
     if recomputation is not None and _is_issued(pair.old, change.call, Phase.FORWARD):
         return recomputation
-    return "reshard_after_forward changed" if _is_second_gather(pair, change.call) else None
+    return RESHARD if _is_second_gather(pair, change.call) else None
 
 
 def _is_second_gather(pair: ClassPair, call: Call) -> bool:
@@ -66,10 +67,11 @@ def _recomputed(each: ClassBaseline, module: str | None) -> int | None:
 
 
 def _recomputed_on(device: DeviceProfile, module: str | None) -> int:
-    return sum(nbytes for layer, nbytes in (device.recomputed or {}).items() if module is not None and _is_within(module, layer))
+    return sum(nbytes for layer, nbytes in (device.recomputed or {}).items() if module is not None and is_within(module, layer))
 
 
-def _is_within(module: str, layer: str) -> bool:
+def is_within(module: str, layer: str) -> bool:
+    """Whether the module is the layer, or a part of it."""
     return module == layer or module.startswith(f"{layer}.")
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, replace
 from fakerun.analysis.baseline.baseline import Baseline, Call, ClassBaseline, DeviceProfile
 from fakerun.analysis.baseline.call_changes import CallChange, ChangeKind, call_changes
 from fakerun.analysis.baseline.calls import NO_GROUP, what_is_called
-from fakerun.analysis.baseline.causes import ClassPair, cause_of_calls, cause_of_devices, cause_of_memory, cause_of_parameters
+from fakerun.analysis.baseline.causes import (
+    RESHARD,
+    ClassPair,
+    cause_of_calls,
+    cause_of_devices,
+    cause_of_memory,
+    cause_of_parameters,
+    is_within,
+)
 from fakerun.analysis.baseline.difference import Difference, DifferenceKind
 from fakerun.analysis.baseline.places import Places
 from fakerun.analysis.baseline.tolerances import DEFAULT_TOLERANCES, Tolerances
@@ -123,24 +131,37 @@ class _Comparison:
         """One statement about changes of one kind."""
         first = changes[0]
         part = f" {first.part}" if first.part else ""
+        cause = None if self.mesh_changed else cause_of_calls(pair, first)
         return Difference(
             kind=DifferenceKind.MESSAGES if first.kind is ChangeKind.MESSAGE else DifferenceKind.CALLS,
             what=f"{_what_changed(changes)}{part}",
-            cause=None if self.mesh_changed else cause_of_calls(pair, first),
-            call_site=self._call_site(first),
+            cause=cause,
+            call_site=self._sharding(first.call) if cause == RESHARD else self._call_site(first),
         )
 
     def _call_site(self, change: CallChange) -> CallSite | None:
         """The line that issues the new call; for one in backward, that of the same module in forward. Else a line of the same function."""
         call = change.call
-        if call.phase is Phase.BACKWARD and call.module is not None:
-            for known, site in self.places.calls.items():
-                if known.phase is Phase.FORWARD and known.module == call.module:
-                    return site
+        if call.phase is Phase.BACKWARD and call.module is not None and (calling := self._calling(call.module)) is not None:
+            return calling
         found = self.places.calls.get(call)
         if found is None and call.function is not None:
             found = self.places.functions.get(call.function)
         return found or self._of_module(call)
+
+    def _sharding(self, call: Call) -> CallSite | None:
+        """The line that allocated the parameters of the call's module: `fully_shard`, unless these were on the meta device then."""
+        sites = (
+            site
+            for (module, category), site in self.places.memory.items()
+            if category is Category.PARAMETER and is_within(module, call.module or "")
+        )
+        return next(sites, self._calling(call.module or ""))
+
+    def _calling(self, module: str) -> CallSite | None:
+        """A line that issues a call of the module in forward: FSDP's are issued where the module is called."""
+        sites = (site for known, site in self.places.calls.items() if (known.phase, known.module) == (Phase.FORWARD, module))
+        return next(sites, None)
 
     def _of_module(self, call: Call) -> CallSite | None:
         """A line that issues another call of the same module in the same phase."""
@@ -173,7 +194,7 @@ class _Comparison:
                     kind=DifferenceKind.PARAMETERS,
                     what=f"parameters of {module} {_times(before, after)} ({format_bytes(before)} -> {format_bytes(after)})",
                     cause=None if self.mesh_changed else cause_of_parameters(known, share),
-                    call_site=self.places.memory.get((module, Category.PARAMETER)),
+                    call_site=self.places.made.get((module, Category.PARAMETER)),
                 )
 
     def _memory(self, pair: ClassPair, old: DeviceProfile, new: DeviceProfile) -> Iterator[Difference]:
@@ -185,12 +206,19 @@ class _Comparison:
         change = new.allocated - old.allocated
         shown = [each for each in shares if (each.change > 0) == (change > 0)][:2] if allocated else shares[:3]
         parts = ", ".join(f"{each.name} {_signed(each.change)}" for each in shown)
+        cause = None if self.mesh_changed else cause_of_memory(old, new, [each.key for each in shown])
         yield Difference(
             kind=DifferenceKind.MEMORY,
             what=f"{_peaks(old, new, allocated=allocated, reserved=reserved)}{f', {parts}' if parts else ''}",
-            cause=None if self.mesh_changed else cause_of_memory(old, new, [each.key for each in shown]),
-            call_site=next((self.places.memory[each.key] for each in shown if each.key in self.places.memory), None),
+            cause=cause,
+            call_site=self._memory_site(shown, is_checkpoint=cause is not None),
         )
+
+    def _memory_site(self, shown: Sequence["_Share"], *, is_checkpoint: bool) -> CallSite | None:
+        """The line that allocates what changed most; where a checkpoint is the cause, the line that calls the layer."""
+        calling = (self._calling(each.key[0]) for each in shown if is_checkpoint)
+        allocating = (self.places.memory.get(each.key) for each in shown)
+        return next((site for site in (*calling, *allocating) if site is not None), None)
 
     def _changed_shares(self, old: DeviceProfile, new: DeviceProfile) -> list["_Share"]:
         """What holds more or less of the peak than the tolerances allow, most first: modules; categories where modules are not known."""
@@ -298,7 +326,7 @@ def _other_group(old: Call, new: Call) -> str:
     if old.group != new.group:
         return f"{what_is_called(new)} instead of on {old.group or NO_GROUP}"
     if old.group_size != new.group_size:
-        return f"{new.group or NO_GROUP} has {new.group_size} ranks instead of {old.group_size}"
+        return f"{new.group or NO_GROUP} has {new.group_size} rank{'s' * (new.group_size != 1)} instead of {old.group_size}"
     return f"{what_is_called(new)} has another {'root' if old.root != new.root else 'peer'}"
 
 

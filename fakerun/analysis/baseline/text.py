@@ -27,7 +27,8 @@ from fakerun.analysis.baseline.baseline import (
 )
 from fakerun.analysis.baseline.calls import call_line, parsed_call
 from fakerun.analysis.baseline.sequences import Times, Use, Written, with_sequences
-from fakerun.job.yaml_document import MOST_PROBLEMS, Key, YamlDocument
+from fakerun.job.document import MOST_PROBLEMS, Key
+from fakerun.job.yaml_document import YamlDocument
 from fakerun.records.memory import Category
 
 VERSION = 1

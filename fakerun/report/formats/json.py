@@ -18,6 +18,7 @@ from fakerun.report.formats.json_document import (
     BlockedDocument,
     CallSiteDocument,
     CategoriesDocument,
+    CheckDocument,
     CollectiveDocument,
     ComparedJobDocument,
     ComparisonDocument,
@@ -39,6 +40,7 @@ from fakerun.report.formats.json_document import (
 )
 from fakerun.report.model import (
     AdviceReport,
+    Check,
     ComparedJob,
     Comparison,
     DeviceMemory,
@@ -73,6 +75,7 @@ def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
         "devices": [_node_device(each) for each in report.devices],
         "findings": [_finding(finding) for finding in report.findings],
         "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
+        "checks": list(map(_check, report.checks)),
         "exit_code": int(report.exit_code),
     }
 
@@ -368,6 +371,17 @@ def _finding(finding: Finding) -> FindingDocument:
         "ranks": list(finding.ranks),
         "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
+    }
+
+
+def _check(check: Check) -> CheckDocument:
+    return {
+        "name": check.name,
+        "subject": check.subject,
+        "limit": check.limit,
+        "measured": check.measured,
+        "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "source": check.source,
     }
 
 
