@@ -245,7 +245,7 @@ def places_of(report: Report) -> Places:
     functions: dict[str, CallSite] = {}
     memory: dict[tuple[str, Category], CallSite] = {}
     devices: dict[str, CallSite] = {}
-    made: dict[tuple[str, Category], CallSite | None] = {}
+    made: dict[str, CallSite] = {}
     ranks = {rank.record.rank: rank for rank in report.ranks}
     for each in report.classes:
         record = each.example.record
@@ -260,13 +260,14 @@ def places_of(report: Report) -> Places:
         first = next((block.call_site for block in record.program.blocks if block.call_site is not None), None)
         if first is not None:
             devices |= {name: first for name in named if name not in devices}
-        made = {(module_name(block.module), block.category): block.call_site for block in reversed(record.program.blocks)} | made
+        made = _made(record) | made
     return Places(
         calls=calls,
         functions=functions,
         memory=memory,
-        made={key: site for key, site in made.items() if site is not None},
+        made=made,
         devices=devices,
+        mesh=_mesh_site(report),
     )
 
 
@@ -278,3 +279,35 @@ def _sites(blocks: Iterable[MemoryBlock]) -> dict[tuple[str, Category], CallSite
             of_row = sizes.setdefault((module_name(block.module), block.category), {})
             of_row[block.call_site] = of_row.get(block.call_site, 0) + block.nbytes
     return {key: max(of_row, key=lambda site, of_row=of_row: of_row[site]) for key, of_row in sizes.items()}  # type: ignore[misc]
+
+
+def _made(record: RankRecord) -> dict[str, CallSite]:
+    """By module, the line that made its largest parameter.
+
+    FSDP shards a parameter into a block of its own; the block that it had before belongs to no module yet. It is one of a multiple of the
+    shard's rows; where several lines made such blocks, that of the shard is named.
+    """
+    parameters = [block for block in record.program.blocks if block.category is Category.PARAMETER and block.call_site is not None]
+    whole = [block for block in parameters if block.module is None]
+    largest: dict[str, MemoryBlock] = {}
+    for block in parameters:
+        row = module_name(block.module)
+        if block.module is not None and block.nbytes > (largest[row].nbytes if row in largest else 0):
+            largest[row] = block
+    found: dict[str, CallSite] = {}
+    for row, block in largest.items():
+        lines = {each.call_site for each in whole if _is_whole(each.shape, block.shape)}
+        site = lines.pop() if len(lines) == 1 else block.call_site
+        if site is not None:
+            found[row] = site
+    return found
+
+
+def _is_whole(shape: tuple[int, ...], shard: tuple[int, ...]) -> bool:
+    return bool(shape and shard) and shape[1:] == shard[1:] and shard[0] > 0 and shape[0] % shard[0] == 0
+
+
+def _mesh_site(report: Report) -> CallSite | None:
+    """Where groups of fewer ranks than the job has are created first."""
+    creations = (creation for rank in report.ranks for creation in rank.record.group_creations)
+    return next((each.call_site for each in creations if each.count > 1 or len(each.ranks) < report.job.world_size), None)

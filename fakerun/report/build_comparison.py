@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from itertools import chain
 
 from fakerun.analysis.baseline.baseline import ClassBaseline, GroupVolume
+from fakerun.analysis.baseline.checks import drift_finding
 from fakerun.analysis.baseline.compare import differences
 from fakerun.analysis.baseline.tolerances import DEFAULT_TOLERANCES, EXACT, Tolerance, Tolerances
 from fakerun.errors import ExitCode
-from fakerun.records.finding_code import FindingCode
-from fakerun.records.findings import Finding
 from fakerun.report.build_baseline import baseline_of, places_of
-from fakerun.report.model import ChangedFact, ComparedFigure, ComparedJob, Comparison, Difference, Report
+from fakerun.report.model import ChangedFact, ComparedFigure, ComparedJob, Comparison, Report
 
 _NO_VOLUME = GroupVolume(calls=0, nbytes=0, bus_bytes=0, inter_node_bytes=0)
 
@@ -32,11 +31,6 @@ def build_comparison(old: ComparedJob, new: ComparedJob, tolerances: Tolerances 
         figures=tuple(_figures(old, new, tolerances)),
         exit_code=ExitCode.FINDINGS if found else ExitCode.OK,
     )
-
-
-def drift_finding(difference: Difference) -> Finding:
-    """The difference as a finding of severity error."""
-    return Finding(code=FindingCode.BASELINE_DRIFT, message=difference.message, call_site=difference.call_site)
 
 
 def _facts(old: ComparedJob, new: ComparedJob) -> Iterator[ChangedFact]:

@@ -32,12 +32,12 @@ def differences(
     """What differs, beyond the tolerances; nothing if the job does what its baseline says. `places` are those of the new run."""
     pairs, found = _paired_classes(old, new)
     comparison = _Comparison(tolerances, places, mesh_changed=old.job.mesh != new.job.mesh or old.job.ranks != new.job.ranks)
-    return (*_of_job(old, new), *found, *_merged(pairs, comparison.of_pair))
+    return (*_of_job(old, new, places.mesh), *found, *_merged(pairs, comparison.of_pair))
 
 
-def _of_job(old: Baseline, new: Baseline) -> Iterator[Difference]:
+def _of_job(old: Baseline, new: Baseline, mesh: CallSite | None) -> Iterator[Difference]:
     if old.job.mesh != new.job.mesh:
-        yield Difference(kind=DifferenceKind.MESH, what=f"the mesh is {new.job.mesh} instead of {old.job.mesh}")
+        yield Difference(kind=DifferenceKind.MESH, what=f"the mesh is {new.job.mesh} instead of {old.job.mesh}", call_site=mesh)
     if old.job.ranks != new.job.ranks:
         yield Difference(kind=DifferenceKind.RANKS, what=f"the job has {new.job.ranks} ranks instead of {old.job.ranks}")
 
@@ -194,7 +194,7 @@ class _Comparison:
                     kind=DifferenceKind.PARAMETERS,
                     what=f"parameters of {module} {_times(before, after)} ({format_bytes(before)} -> {format_bytes(after)})",
                     cause=None if self.mesh_changed else cause_of_parameters(known, share),
-                    call_site=self.places.made.get((module, Category.PARAMETER)),
+                    call_site=self.places.made.get(module),
                 )
 
     def _memory(self, pair: ClassPair, old: DeviceProfile, new: DeviceProfile) -> Iterator[Difference]:

@@ -13,12 +13,13 @@ class Places:
     """Places of one run, all empty for a baseline that was read.
 
     `calls` has the first place of each call, without its function; `functions` the first place of a call in each function. `memory` has
-    by module and category the place of what is largest at the peak, `made` the place of the first block of all: where FSDP shards a
-    parameter, and where the layer was made. `devices` has by name of a device the place of the first block on it.
+    by module and category the place of what is largest at the peak; `made` by module the place where its parameters were made, before
+    they were sharded. `devices` has by name of a device the place of the first block on it, `mesh` where a mesh is created.
     """
 
     calls: Mapping[Call, CallSite] = field(default_factory=dict)
     functions: Mapping[str, CallSite] = field(default_factory=dict)
     memory: Mapping[tuple[str, Category], CallSite] = field(default_factory=dict)
-    made: Mapping[tuple[str, Category], CallSite] = field(default_factory=dict)
+    made: Mapping[str, CallSite] = field(default_factory=dict)
     devices: Mapping[str, CallSite] = field(default_factory=dict)
+    mesh: CallSite | None = None
