@@ -12,6 +12,7 @@ from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import Blocked, ProcessFailure
+from fakerun.report.formats.comparison_document import ComparedJobDocument, ComparisonDocument, DifferenceDocument
 from fakerun.report.formats.json_document import (
     SCHEMA_VERSION,
     AdviceDocument,
@@ -20,10 +21,7 @@ from fakerun.report.formats.json_document import (
     CategoriesDocument,
     CheckDocument,
     CollectiveDocument,
-    ComparedJobDocument,
-    ComparisonDocument,
     DeviceDocument,
-    DifferenceDocument,
     FailureDocument,
     FindingDocument,
     GroupTrafficDocument,
