@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # as in json_document
 
 from fakerun.analysis.baseline.baseline import Baseline, Call, ClassBaseline, DeviceProfile, GroupVolume, JobLine
 from fakerun.analysis.baseline.places import Places
@@ -16,13 +17,24 @@ from fakerun.records.memory import Category
 from fakerun.report.build_baseline import class_name, device_name, schedule_of
 from fakerun.report.formats.json_document import (
     CallSiteDocument,
+    ClassDocument,
     CollectiveDocument,
     DeviceDocument,
     GroupTrafficDocument,
+    JobDocument,
     RankDocument,
-    ReportDocument,
 )
 from fakerun.report.model import ComparedJob
+
+
+class _ReadDocument(TypedDict):
+    """What is read of `ReportDocument`: keys that were added to it later are not in older reports."""
+
+    fakerun_version: str
+    torch_version: str | None
+    job: JobDocument
+    ranks: list[RankDocument]
+    classes: list[ClassDocument]
 
 
 def read_report(name: str, data: bytes) -> ComparedJob:
@@ -32,7 +44,7 @@ def read_report(name: str, data: bytes) -> ComparedJob:
         UsageError: it is no report of this version.
     """
     try:
-        document = TypeAdapter(ReportDocument).validate_json(data)
+        document = TypeAdapter(_ReadDocument).validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
@@ -40,7 +52,7 @@ def read_report(name: str, data: bytes) -> ComparedJob:
     return ComparedJob(name=name, baseline=_baseline(document), places=_places(document))
 
 
-def _baseline(document: ReportDocument) -> Baseline:
+def _baseline(document: _ReadDocument) -> Baseline:
     job = document["job"]
     mesh = Mesh.of(job["mesh"]) if job["mesh"] else None
     ranks = {rank["rank"]: rank for rank in document["ranks"]}
@@ -137,7 +149,7 @@ def _device(device: DeviceDocument) -> DeviceProfile:
     )
 
 
-def _places(document: ReportDocument) -> Places:
+def _places(document: _ReadDocument) -> Places:
     calls: dict[Call, CallSite] = {}
     functions: dict[str, CallSite] = {}
     for rank in document["ranks"]:

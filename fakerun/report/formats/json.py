@@ -4,7 +4,7 @@ Keys and their order are those of `json_document`. No time, host or path of the 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fakerun.call_site import CallSite
@@ -12,7 +12,6 @@ from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import Blocked, ProcessFailure
-from fakerun.report.formats.comparison_document import ComparedJobDocument, ComparisonDocument, DifferenceDocument
 from fakerun.report.formats.json_document import (
     SCHEMA_VERSION,
     AdviceDocument,
@@ -39,10 +38,7 @@ from fakerun.report.formats.json_document import (
 from fakerun.report.model import (
     AdviceReport,
     Check,
-    ComparedJob,
-    Comparison,
     DeviceMemory,
-    Difference,
     GroupTraffic,
     PhysicalDeviceReport,
     PoolMemory,
@@ -55,9 +51,13 @@ from fakerun.report.page.detail import SHORT, Detail
 _LARGEST_TENSORS = 20
 
 
-def render(result: Report | Comparison, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
-    """The whole result, one collective call, module, tensor group, finding and difference a line; always with every call."""
-    document = comparison_document(result) if isinstance(result, Comparison) else as_document(result, detail)
+def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The whole report, one collective call, module, tensor group and finding a line; always with every call."""
+    return document_text(as_document(report, detail))
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """A document as text, one line for everything that holds nothing nested but call sites: a diff shows whole calls."""
     return "".join(_lines(document, "")) + "\n"
 
 
@@ -67,66 +67,19 @@ def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
         "schema_version": SCHEMA_VERSION,
         "fakerun_version": report.fakerun_version,
         "torch_version": report.torch_version,
-        "job": _job(report),
+        "job": job_document(report),
         "ranks": [_rank(rank, detail) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "devices": [_node_device(each) for each in report.devices],
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [finding_document(finding) for finding in report.findings],
         "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
-        "checks": list(map(_check, report.checks)),
+        "checks": list(map(check_document, report.checks)),
         "exit_code": int(report.exit_code),
     }
 
 
-def comparison_document(comparison: Comparison) -> ComparisonDocument:
-    """The JSON document of a comparison as plain Python data."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "old": _compared_job(comparison.old),
-        "new": _compared_job(comparison.new),
-        "changed_facts": [{"label": fact.label, "old": fact.old, "new": fact.new} for fact in comparison.facts],
-        "differences": [_difference(difference) for difference in comparison.differences],
-        "figures": [
-            {
-                "ranks": figure.ranks,
-                "what": figure.what,
-                "unit": figure.unit,
-                "old": figure.old,
-                "new": figure.new,
-                "tolerance": figure.tolerance,
-                "is_within": figure.is_within,
-            }
-            for figure in comparison.figures
-        ],
-        "exit_code": int(comparison.exit_code),
-    }
-
-
-def _compared_job(side: ComparedJob) -> ComparedJobDocument:
-    job = side.baseline.job
-    return {
-        "name": side.name,
-        "program": job.program,
-        "ranks": job.ranks,
-        "mesh": job.mesh,
-        "hardware": job.hardware,
-        "steps": job.steps,
-        "made_with": job.made_with,
-    }
-
-
-def _difference(difference: Difference) -> DifferenceDocument:
-    return {
-        "kind": difference.kind.value,
-        "what": difference.what,
-        "cause": difference.cause,
-        "classes": list(difference.classes),
-        "message": difference.message,
-        "call_site": _call_site(difference.call_site),
-    }
-
-
-def _job(report: Report) -> JobDocument:
+def job_document(report: Report) -> JobDocument:
+    """What was asked for."""
     job = report.job
     return {
         "script": None if job.script is None else str(job.script),
@@ -156,8 +109,8 @@ def _rank(rank: RankReport, detail: Detail) -> RankDocument:
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "traffic": [_group_traffic(group) for group in rank.traffic.groups],
         "memory": _memory(rank, detail),
-        "failure": None if record.failure is None else _failure(record.failure),
-        "blocked": None if record.blocked is None else _blocked(record.blocked),
+        "failure": None if record.failure is None else failure_document(record.failure),
+        "blocked": None if record.blocked is None else blocked_document(record.blocked),
         "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
         "exited_at": None if record.exited_at is None else _call_site(record.exited_at),
     }
@@ -339,7 +292,8 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
     }
 
 
-def _failure(failure: ProcessFailure) -> FailureDocument:
+def failure_document(failure: ProcessFailure) -> FailureDocument:
+    """Why a rank did not finish."""
     return {
         "kind": failure.kind.value,
         "exception": failure.exception,
@@ -351,7 +305,8 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
     }
 
 
-def _blocked(blocked: Blocked) -> BlockedDocument:
+def blocked_document(blocked: Blocked) -> BlockedDocument:
+    """Where a rank waits for ever."""
     return {
         "seq": blocked.call,
         "key": blocked.key,
@@ -361,7 +316,8 @@ def _blocked(blocked: Blocked) -> BlockedDocument:
     }
 
 
-def _finding(finding: Finding) -> FindingDocument:
+def finding_document(finding: Finding) -> FindingDocument:
+    """One finding."""
     return {
         "code": finding.code.value,
         "severity": finding.severity.value,
@@ -372,7 +328,8 @@ def _finding(finding: Finding) -> FindingDocument:
     }
 
 
-def _check(check: Check) -> CheckDocument:
+def check_document(check: Check) -> CheckDocument:
+    """What was measured of a budget."""
     return {
         "name": check.name,
         "subject": check.subject,
