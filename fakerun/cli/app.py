@@ -13,6 +13,7 @@ import typer
 import fakerun
 from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramCommand, either_spelling
 from fakerun.cli.help import FullHelp
+from fakerun.cli.init import init
 from fakerun.cli.report import report
 from fakerun.cli.run import run
 from fakerun.cli.terminal import be_quiet, give_up, occupy_closed_streams, say
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command(cls=ProgramCommand)(run)
 app.command(cls=BriefCommand)(report)
+app.command(cls=BriefCommand)(init)
 
 
 def _print_version(wanted: bool) -> None:

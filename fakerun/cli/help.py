@@ -51,7 +51,26 @@ Example: fakerun report run --hardware l4 --format json -o report.json
 
 {_ENDING}"""
 
-BRIEF = {"run": _RUN, "report": _REPORT}
+_INIT = """\
+Usage: fakerun init [SCRIPT] [OPTIONS]
+       fakerun init --from FILE [OPTIONS]
+
+Write a job file, fakerun.yaml, for `fakerun check`: a first one for SCRIPT, or
+for the only training script here; or one of the jobs in FILE, which is
+recognised by its content and never run.
+Example: fakerun init --from train.sbatch
+
+  --from FILE               an accelerate config, a Kubeflow TrainJob or
+                            PyTorchJob, a SkyPilot task, an sbatch script, or
+                            command lines of torchrun or TorchX; - is stdin
+  --kind KIND               accelerate, kubeflow, skypilot, sbatch or command
+  --nproc-per-node N        ranks of a node, where FILE does not say
+  -o FILE                   write this file, not fakerun.yaml; - is stdout
+  --force                   replace a job file that is there
+  -q                        leave out what is not carried over
+"""
+
+BRIEF = {"run": _RUN, "report": _REPORT, "init": _INIT}
 """By command."""
 
 

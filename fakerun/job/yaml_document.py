@@ -64,7 +64,7 @@ class YamlDocument:
         self.problems: list[Problem] = []
         self.more_problems = 0
         """Beside these, how many were counted and not noted."""
-        self._root = _compose(path, _read(path))
+        self._root = _compose(path, read_text(path))
         self._note_ambiguities(self._root, (), set())
         self.value = _plain(self._root, {})
 
@@ -151,7 +151,12 @@ def dotted(path: Sequence[Key]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a short file.
+
+    Raises:
+        UsageError: it is no file, is too large, or is not UTF-8. The message names the file and the line.
+    """
     try:
         return read_regular(path, most_bytes=_MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
