@@ -27,7 +27,8 @@ _DEFAULTS = {
 """Settings with the value that accelerate gives them anyway: nothing is lost with them."""
 
 _READ = frozenset({"distributed_type", "mixed_precision", "num_processes", "num_machines", "gpu_ids"})
-_READ_BELOW = frozenset({"fsdp_config", "parallelism_config", "dynamo_config"})
+_READ_BELOW = frozenset({"fsdp_config", "parallelism_config", "dynamo_config", "deepspeed_config", "megatron_lm_config", "fp8_config"})
+"""Read, or said of as a whole."""
 
 
 def accelerate_jobs(source: Source) -> tuple[ImportedJob, ...]:
@@ -107,7 +108,7 @@ def _launch_only(config: YamlPart) -> tuple[Note, ...]:
         part = config[key]
         is_default = key in _DEFAULTS and (part.text() or "").lower() == _DEFAULTS[key].lower()
         is_empty = not part or (not part.names() and part.text() in (None, "", "all"))
-        if key in _READ or key in _READ_BELOW or is_default or is_empty or key == "deepspeed_config":
+        if key in _READ or key in _READ_BELOW or is_default or is_empty:
             continue
         notes.append(Note(line=part.line, text=f"not carried over, because only a real launch needs it: {key}"))
     return tuple(notes)

@@ -13,6 +13,7 @@ from fakerun.job.importers.foreign_yaml import YamlPart, documents_of
 from fakerun.job.importers.gpu_names import labelled_gpu, unclear_gpu
 from fakerun.job.importers.imported import ImportedJob
 from fakerun.job.importers.launches import Placement, ScriptSetting, jobs_of_script, named_apart
+from fakerun.job.importers.shell import is_secret
 from fakerun.job.importers.source import Note, Source
 from fakerun.job.torchrun_options import COUNTED_ON_THE_MACHINE
 from fakerun.units import is_count
@@ -23,6 +24,7 @@ _RUNTIMES = frozenset({"TrainingRuntime", "ClusterTrainingRuntime"})
 _GPU_RESOURCES = ("nvidia.com/gpu", "amd.com/gpu")
 _GPU_LABELS = frozenset({"nvidia.com/gpu.product", "cloud.google.com/gke-accelerator", "node.kubernetes.io/instance-type"})
 _CONTAINER_READ = frozenset({"name", "command", "args", "env", "resources", "workingDir"})
+_UNKNOWN = "the number of ranks of a node is counted there (auto), and the file does not give its GPUs"
 _REFERENCE = re.compile(r"\$\((\w+)\)")
 
 
@@ -178,7 +180,8 @@ def _jobs(
         name=name,
         variables={key: value for key, value, _ in variables},
         exported={key: line for key, _, line in variables},
-        nproc_per_node=gpus if counted else _number(nproc),
+        nproc_per_node=None if counted else _number(nproc),
+        nproc_counted=f"numProcPerNode {nproc.text() or 'auto'}" if counted else None,
         gpus_per_node=gpus,
         hardware=hardware,
         directory=container.part["workingDir"].text() or "",
@@ -191,17 +194,23 @@ def _jobs(
     if container.command or _starts_ranks(words):
         return jobs_of_script(source, shlex.join(words), setting, first_line=line)
     note = Note(line=line, text=f"no script is named: {why_no_command}")
+    secrets = [
+        Note(line=at, text=f"not carried over: {key}, which may be a secret; set it in the environment")
+        for key, _, at in variables
+        if is_secret(key)
+    ]
     return (
         ImportedJob(
             name=name,
             line=job.line,
             args=tuple(words),
-            env=tuple((key, value.replace("${", "$${")) for key, value, _ in variables),
+            env=tuple((key, value.replace("${", "$${")) for key, value, _ in variables if not is_secret(key)),
             workdir=setting.directory or None,
             nnodes=nnodes,
-            nproc_per_node=setting.nproc_per_node or 1,
+            nproc_per_node=setting.nproc_per_node or gpus,
+            nproc_unknown=None if setting.nproc_per_node or gpus else _UNKNOWN,
             hardware=hardware,
-            notes=(*setting.notes, note),
+            notes=(*setting.notes, *secrets, note),
         ),
     )
 

@@ -86,12 +86,22 @@ def _base(text: str) -> str:
 
 
 class _Options:
-    """The options of a launcher up to the first word that is none, by name with underscores."""
+    """The options of a launcher up to the first word that is none, by name with underscores.
 
-    def __init__(self, source: Source, line: int, words: Sequence[ExpandedWord], flags: Iterable[str], short: Mapping[str, str]) -> None:
+    With `known`, an option that is not among these, nor begins one, is the first word that is none.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        line: int,
+        words: Sequence[ExpandedWord],
+        flags: Iterable[str],
+        short: Mapping[str, str],
+        known: frozenset[str] | None = None,
+    ) -> None:
         self._source, self._line = source, line
         self.values: dict[str, ExpandedWord | None] = {}
-        self.repeated: list[tuple[str, ExpandedWord | None]] = []
         flags, index = frozenset(flags), 0
         while index < len(words) and words[index].text.startswith("-"):
             word = words[index]
@@ -100,6 +110,9 @@ class _Options:
                 break
             spelled, equals, value = word.text.partition("=")
             name = short.get(spelled, spelled.lstrip("-").replace("-", "_"))
+            if known is not None and not any(each.startswith(name) for each in known):
+                index -= 1
+                break
             if equals:
                 given: ExpandedWord | None = replace(word, text=value)
             elif name in flags:
@@ -110,7 +123,6 @@ class _Options:
             else:
                 raise source.refusal(line, f"{word.text} has no value; give it one")
             self.values[name] = given
-            self.repeated.append((name, given))
         self.rest = tuple(words[index:])
 
     def text(self, name: str) -> str | None:
@@ -151,7 +163,7 @@ def node_number(source: Source, line: int, what: str, word: ExpandedWord) -> tup
     return number, (Note(line=line, text=f"{what} {word.text}: the job is elastic, and written down at its largest"),)
 
 
-_UNDERSTOOD = frozenset({"nnodes", "nproc_per_node", "module", "no_python", "standalone"})
+_UNDERSTOOD = frozenset({"nnodes", "nproc_per_node", "module", "no_python", "standalone", "use_env"})
 
 
 def _torchrun(source: Source, line: int, words: Sequence[ExpandedWord]) -> Launch:
@@ -232,6 +244,12 @@ def _accelerate(source: Source, line: int, words: Sequence[ExpandedWord]) -> Lau
 
 
 _TORCHX_OWN_FLAGS = frozenset({"dryrun", "wait", "log", "tee_logs", "stdin"})
+_TORCHX_OPTIONS = frozenset(
+    {
+        *("script", "m", "image", "name", "h", "cpu", "gpu", "memMB", "j", "env", "metadata", "max_retries", "rdzv_port", "rdzv_backend"),
+        *("rdzv_conf", "mounts", "debug", "tee"),
+    }
+)
 _TORCHX_COMPONENTS = ("dist.ddp", "dist.spmd", "ddp", "spmd")
 
 
@@ -242,7 +260,7 @@ def _torchx(source: Source, line: int, words: Sequence[ExpandedWord]) -> Launch:
         found = own.rest[0].text if own.rest else "none"
         raise source.refusal(line, f"the TorchX component is {found}; those that are read: {', '.join(_TORCHX_COMPONENTS[:2])}")
     component = own.rest[0].text.removeprefix("dist.")
-    options = _Options(source, line, own.rest[1:], (), {"-j": "j", "-m": "m", "-h": "h"})
+    options = _Options(source, line, own.rest[1:], (), {"-j": "j", "-m": "m", "-h": "h"}, _TORCHX_OPTIONS)
     script, module = options.values.get("script"), options.values.get("m")
     if (script is None) == (module is None):
         raise source.refusal(line, "exactly one of --script and -m names what TorchX runs; keep one of them")
@@ -310,7 +328,10 @@ def _python(source: Source, line: int, words: Sequence[ExpandedWord]) -> Launch 
 def _python_module(source: Source, line: int, words: Sequence[ExpandedWord]) -> Launch | None:
     name = words[0].text if words else ""
     if name in _TORCHRUN_MODULES:
-        return _torchrun(source, line, words[1:])
+        launch = _torchrun(source, line, words[1:])
+        is_told = name == "torch.distributed.run" or any(word.text in ("--use_env", "--use-env") for word in words)
+        text = "torch.distributed.launch without --use-env passes --local-rank to the script, and fakerun does not"
+        return launch if is_told else replace(launch, notes=(*launch.notes, Note(line=line, text=text)))
     if name == "accelerate.commands.launch":
         return _accelerate(source, line, words[1:])
     if name.partition(".")[0] in _NO_TRAINING_MODULES:

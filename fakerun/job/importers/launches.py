@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from fakerun.job.importers.imported import ImportedJob
 from fakerun.job.importers.launch_command import NO_LAUNCH, Launch, launch_of, other_launcher
-from fakerun.job.importers.shell import ExpandedWord, Shell, ShellCommand
+from fakerun.job.importers.shell import ExpandedWord, Shell, ShellCommand, is_secret
 from fakerun.job.importers.source import Note, Source
 from fakerun.job.launcher import Launcher
 from fakerun.printable import cut
@@ -46,7 +46,7 @@ _SILENT = (
 )
 """Commands that decide nothing about the ranks."""
 
-_SHOWN = 40
+_MOST_WORDS_SHOWN = 2
 _MOST_SHOWN = 80
 _MOST_JOBS = 100
 
@@ -70,7 +70,7 @@ class ScriptSetting:
     """What is known outside a script, and where its commands are placed.
 
     `variables` are set when it starts; of these, `exported` are in the environment, with their lines. `gpus_per_node` answers
-    `--nproc-per-node gpu`, `nproc_per_node` is what the launcher finds in its environment.
+    `--nproc-per-node gpu`; `nproc_per_node`, or `nproc_counted`, is what the launcher finds in its environment.
     """
 
     place: Callable[[Launch], Placement]
@@ -78,6 +78,7 @@ class ScriptSetting:
     variables: Mapping[str, str] = field(default_factory=dict)
     exported: Mapping[str, int] = field(default_factory=dict)
     nproc_per_node: int | None = None
+    nproc_counted: str | None = None
     gpus_per_node: int | None = None
     hardware: str | None = None
     directory: str = ""
@@ -99,7 +100,7 @@ def jobs_of_script(source: Source, text: str, setting: ScriptSetting, first_line
         elif (name := other_launcher(command.words)) is not None:
             others.setdefault(name, command.line)
         elif (name := command.words[0].text.rpartition("/")[2]) not in _SILENT and not command.words[0].unknown:
-            skipped.setdefault(cut(" ".join(word.text for word in command.words), _SHOWN), command.line)
+            skipped.setdefault(_shown(command.words), command.line)
     chosen = [each for each in launches if not each[1].by_python or each[2].launcher is not Launcher.TORCHRUN] or launches
     if not chosen:
         raise _no_launch(source, others, first_line)
@@ -135,7 +136,13 @@ def _left_out(
 
 
 def _shown(words: Sequence[ExpandedWord]) -> str:
-    return cut(" ".join(word.text for word in words), _SHOWN)
+    """The first two words: the others may be secrets, or many."""
+    more = " ..." if len(words) > _MOST_WORDS_SHOWN else ""
+    return _short(" ".join(word.text for word in words[:_MOST_WORDS_SHOWN])) + more
+
+
+def _short(text: str) -> str:
+    return cut(" ".join(text.split()), _MOST_SHOWN)
 
 
 def named_apart(jobs: Iterable[ImportedJob]) -> tuple[ImportedJob, ...]:
@@ -170,9 +177,7 @@ def _job(source: Source, found: tuple[ShellCommand, Launch, Placement], setting:
         nproc_unknown=unknown,
         hardware=launch.hardware or setting.hardware,
         launcher=where.launcher,
-        notes=tuple(
-            dict.fromkeys((*notes, *launch.notes, *where.notes, *size_notes, *env_notes, *arg_notes, *_circumstances(command, launch)))
-        ),
+        notes=_in_order((*notes, *launch.notes, *where.notes, *size_notes, *env_notes, *arg_notes, *_circumstances(command, launch))),
     )
 
 
@@ -185,7 +190,7 @@ def _circumstances(command: ShellCommand, launch: Launch) -> Iterable[Note]:
     if command.is_conditional:
         yield Note(line=command.line, text="the command runs under a condition, in a loop or a function: it is taken as if it ran")
     if len(launch.before) > 1 or any(word.text.rpartition("/")[2] != "srun" for word in launch.before):
-        text = cut(" ".join(word.text for word in launch.before), _MOST_SHOWN)
+        text = _short(" ".join(word.text for word in launch.before))
         yield Note(line=command.line, text=f"of what stands before the launcher, only nodes and tasks are read: {text}")
 
 
@@ -210,9 +215,12 @@ def _size(source: Source, launch: Launch, where: Placement, setting: ScriptSetti
     if launch.by_python:
         text = "Python alone starts one process; if the script starts its own ranks, set nproc_per_node to their number"
         return nnodes, 1, None, (*notes, Note(line=launch.line, text=text))
-    if launch.nproc_counted is None:
-        return nnodes, launch.nproc or setting.nproc_per_node or 1, None, notes
-    unknown = f"the number of ranks of a node ({launch.nproc_counted}) is counted on the machine, and the file does not give its GPUs"
+    nproc, counted = launch.nproc, launch.nproc_counted
+    if nproc is None and counted is None:
+        nproc, counted = setting.nproc_per_node, setting.nproc_counted
+    if nproc is not None or counted is None:
+        return nnodes, nproc or 1, None, notes
+    unknown = f"the number of ranks of a node ({counted}) is counted on the machine, and the file does not give its GPUs"
     return nnodes, setting.gpus_per_node, unknown if setting.gpus_per_node is None else None, notes
 
 
@@ -239,7 +247,7 @@ def _arguments(launch: Launch) -> tuple[tuple[str, ...], tuple[Note, ...]]:
             notes.append(
                 Note(
                     line=launch.line,
-                    text=f"the argument {cut(word.text, _MOST_SHOWN)} has what the file does not set ({names}): write the value",
+                    text=f"the argument {_short(word.text)} contains what is not known here ({names}): write the value",
                 )
             )
     return tuple(args), tuple(notes)
@@ -247,27 +255,26 @@ def _arguments(launch: Launch) -> tuple[tuple[str, ...], tuple[Note, ...]]:
 
 def _environment(command: ShellCommand, launch: Launch, launcher: Launcher) -> tuple[tuple[tuple[str, str], ...], tuple[Note, ...]]:
     """The environment variables of the ranks: those exported, the command's own, and what the launcher passes."""
-    used = frozenset[str]().union(*(word.used for word in (*command.words, *launch.args)))
     given = {name: (line, word) for name, (line, word) in command.exported.items()}
     given |= {name: (command.line, word) for name, word in command.own_env}
     variables, notes, in_command, replaced = dict[str, str](), list[Note](), list[str](), list[str]()
     for name, (line, word) in given.items():
         if name in _OF_THE_MACHINE:
             notes.append(Note(line=line, text=f"not carried over: {name}, which says where things are on that machine"))
+        elif is_secret(name):
+            notes.append(Note(line=line, text=f"not carried over: {name}, which may be a secret; set it in the environment"))
         elif launcher is Launcher.TORCHRUN and name in _OF_THE_LAUNCHER:
             replaced.append(name)
-        elif name in used and (word.unknown or re.search(r"\s", word.text)):
+        elif name in command.used and (word.unknown or re.search(r"\s", word.text)):
             in_command.append(name)
         elif word.unknown and name == "MASTER_ADDR":
             variables[name] = "localhost"
-            notes.append(
-                Note(line=line, text=f"MASTER_ADDR is {cut(word.text, _MOST_SHOWN)}: written as localhost, because no peer is contacted")
-            )
+            notes.append(Note(line=line, text=f"MASTER_ADDR is {_short(word.text)}: written as localhost, because no peer is contacted"))
         elif word.unknown:
             notes.append(
                 Note(
                     line=line,
-                    text=f"not carried over: {name}={cut(word.text, _MOST_SHOWN)}, with what is not in the file: {', '.join(word.unknown)}",
+                    text=f"not carried over: {name}={_short(word.text)}, with what is not in the file: {', '.join(word.unknown)}",
                 )
             )
         else:

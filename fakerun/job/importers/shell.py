@@ -9,7 +9,7 @@ import operator
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fakerun.job.importers.shell_words import ArrayAssignment, Command, Part, Word, commands_of, literal, parts_of
 from fakerun.job.importers.source import Note, Source
@@ -23,6 +23,9 @@ _SHOWN = 60
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\[[^\]]*\])?(\+?)=")
 _PARAMETER = re.compile(r"\{(#?)([A-Za-z_][A-Za-z0-9_]*|[0-9@*#?$!-])(?:\[([@*]|[0-9]+)\])?(?:(:?[-=])(.*))?\}", re.DOTALL)
+_EXPR = re.compile(r"\(\s*expr\s+([^()]*)\)")
+"""The arithmetic of older scripts: `$(expr 2 + 4)`."""
+_SECRET = re.compile(r"(^|_)(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)|APIKEY|ACCESSKEY", re.IGNORECASE)
 _DECLARING = frozenset({"export", "declare", "typeset", "local", "readonly"})
 _SHELLS = frozenset({"bash", "sh", "zsh", "dash"})
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
@@ -38,8 +41,6 @@ class ExpandedWord:
 
     text: str
     unknown: tuple[str, ...] = ()
-    used: frozenset[str] = frozenset()
-    """The names of variables whose values are in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class ShellCommand:
     """The line of each export, and its value."""
     directory: str
     is_conditional: bool
+    used: frozenset[str] = frozenset()
+    """The variables whose values are in its words."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,13 +71,18 @@ class _State:
     budget: int = _MOST_WORDS
 
 
+def is_secret(name: str) -> bool:
+    """Whether a variable is named as those are whose values belong in no file: they stay unknown."""
+    return _SECRET.search(name) is not None
+
+
 class Shell:
     """The interpretation of one script. `notes` say which defaults were taken."""
 
     def __init__(self, source: Source, variables: Mapping[str, str], exported: Mapping[str, int] | None = None) -> None:
         """`variables` are set before the script starts; of these `exported` are in the environment, with their lines."""
         self._source = source
-        self._state = _State(variables={name: (((value, False),),) for name, value in variables.items()}, exported=dict(exported or {}))
+        self._state = _State(variables={name: (_given(name, value),) for name, value in variables.items()}, exported=dict(exported or {}))
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -111,20 +119,15 @@ class Shell:
             exported=exported,
             directory=state.directory,
             is_conditional=command.is_conditional,
+            used=frozenset(state.used),
         )
 
     def _prefixed(self, inner: Iterable[ShellCommand], words: tuple[ExpandedWord, ...], line: int) -> Iterator[ShellCommand]:
         """The commands of `srun bash -c '...'`, each behind the `srun` with its options."""
         prefix = words[: next(index for index, word in enumerate(words) if _is_shell(word.text) or word.text == "eval")]
+        used = frozenset(self._state.used)
         for command in inner:
-            yield ShellCommand(
-                line=line,
-                words=(*prefix, *command.words),
-                own_env=command.own_env,
-                exported=command.exported,
-                directory=command.directory,
-                is_conditional=command.is_conditional,
-            )
+            yield replace(command, line=line, words=(*prefix, *command.words), used=command.used | used)
 
     def _inner_script(self, words: tuple[ExpandedWord, ...], line: int) -> str | None:
         """The script in `bash -c SCRIPT` or `eval SCRIPT`; also with other words before it."""
@@ -177,7 +180,7 @@ class Shell:
             return
         variables = self._state.variables
         self._state.used = set()
-        if command.is_conditional:
+        if command.is_conditional or is_secret(name):
             variables[name] = (((f"${name}", True),),)
         elif isinstance(word, ArrayAssignment):
             fields = [field for part in word.words for field in self._fields(part, command.line)]
@@ -206,7 +209,7 @@ class Shell:
 
     def _as_word(self, pieces: Pieces) -> ExpandedWord:
         unknown = tuple(dict.fromkeys(cut(text, _SHOWN) for text, is_unknown in pieces if is_unknown))
-        return ExpandedWord(text="".join(text for text, _ in pieces), unknown=unknown, used=frozenset(self._state.used))
+        return ExpandedWord(text="".join(text for text, _ in pieces), unknown=unknown)
 
     def _expanded(self, word: Word, line: int) -> list[ExpandedWord]:
         fields = self._fields(word, line)
@@ -250,6 +253,9 @@ class Shell:
         if text.startswith("(("):
             number = self._arithmetic(text[2:-2])
             return unknown if number is None else (((str(number), False),),)
+        if (sum_ := _EXPR.fullmatch(text)) is not None:
+            number = self._arithmetic(sum_[1].replace("\\*", "*"))
+            return unknown if number is None else (((str(number), False),),)
         found = _PARAMETER.fullmatch(text if text.startswith("{") else f"{{{text}}}")
         if text.startswith("(") or found is None:
             return unknown
@@ -291,6 +297,10 @@ class Shell:
             return _evaluated(ast.parse(re.sub(r"\b0+(?=[0-9])", "", text).replace("\n", " "), mode="eval").body)
         except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
             return None
+
+
+def _given(name: str, value: str) -> Pieces:
+    return ((f"${name}", True),) if is_secret(name) else ((value, False),)
 
 
 def _is_shell(text: str) -> bool:
