@@ -70,7 +70,15 @@ Example: fakerun init --from train.sbatch
   -q                        leave out what is not carried over
 """
 
-BRIEF = {"run": _RUN, "report": _REPORT, "init": _INIT}
+_SCHEMA = """\
+Usage: fakerun schema
+
+Print the JSON Schema of job files (fakerun.yaml), for editors and checkers.
+Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
+  # yaml-language-server: $schema=fakerun.schema.json
+"""
+
+BRIEF = {"run": _RUN, "report": _REPORT, "init": _INIT, "schema": _SCHEMA}
 """By command."""
 
 

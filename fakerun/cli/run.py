@@ -71,7 +71,7 @@ def run(
     """Simulate a job and report on its ranks.
 
     torchrun's options are accepted too; those that only matter to a real launch are ignored. Every option can also be given as a variable
-    FAKERUN_<OPTION>, torchrun's also as PET_<OPTION>. The command line goes before a job file, and a job file before variables.
+    FAKERUN_<OPTION>, torchrun's also as PET_<OPTION>. The command line goes before variables, and variables go before a job file.
     """
     from fakerun.report import build_report
 
@@ -82,7 +82,7 @@ def run(
     gate = gate_of(max_memory, ignore, strict=strict)
     job = resolved_job(ctx)
     if output is not None:
-        check_output(output, inputs=(job.script,))
+        check_output(output, inputs=(job.script_file,))
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     with _directory(job, run_dir, resume=resume) as directory, _kept_if_of_use(directory, is_temporary=run_dir is None):

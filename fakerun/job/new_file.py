@@ -8,11 +8,11 @@ from textwrap import indent, wrap
 import yaml
 
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE
+from fakerun.job.check_file import VERSION
+from fakerun.job.file_schema import ID
 from fakerun.job.importers.imported import ImportedJob
 from fakerun.job.launcher import DEFAULT_LAUNCHER
 from fakerun.printable import printable
-
-SCHEMA_ADDRESS = "https://json.schemastore.org/fakerun.json"
 
 PLACEHOLDER = "train.py"
 """The script of a job that names none."""
@@ -22,13 +22,13 @@ _MOST_IN_A_LINE = 3
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 _HEAD = f"""\
-# yaml-language-server: $schema={SCHEMA_ADDRESS}
+# yaml-language-server: $schema={ID}
 #
 """
 
 _FIRST = """\
 # Jobs that fakerun runs without a GPU. `fakerun check` runs all of them, `fakerun check train` this one.
-version: 1
+version: {version}
 
 jobs:
   train:
@@ -52,7 +52,7 @@ jobs:
 
 def first_file(script: str) -> str:
     """A job file that runs a script on one node of 8 GPUs."""
-    return _HEAD + _FIRST.format(script=_scalar(script), hardware=DEFAULT_HARDWARE)
+    return _HEAD + _FIRST.format(version=VERSION, script=_scalar(script), hardware=DEFAULT_HARDWARE)
 
 
 def imported_file(jobs: Sequence[ImportedJob], origin: str) -> str:
@@ -62,7 +62,7 @@ def imported_file(jobs: Sequence[ImportedJob], origin: str) -> str:
         ValueError: a job has no script and no module, or no `nproc_per_node`.
     """
     head = "".join(_comment(f"Jobs from {origin}. Lines in comments are lines of that file."))
-    return f"{_HEAD}{head}version: 1\n\njobs:\n" + "\n".join(_job(job) for job in jobs)
+    return f"{_HEAD}{head}version: {VERSION}\n\njobs:\n" + "\n".join(_job(job) for job in jobs)
 
 
 def _job(job: ImportedJob) -> str:

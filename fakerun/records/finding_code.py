@@ -1,6 +1,10 @@
 """FindingCode: every kind of finding, with its severity, its meaning and the way out. `docs/findings.md` is written from it."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+
+from fakerun.errors import UsageError
+from fakerun.spelling import did_you_mean
 
 
 class Severity(StrEnum):
@@ -514,3 +518,16 @@ class FindingCode(StrEnum):
         "The script makes a TCPStore of its own; it holds only what this rank puts there.",
         "Do not wait for keys of other ranks: the wait ends with the store's timeout.",
     )
+
+
+def codes_named(names: Iterable[str]) -> frozenset[FindingCode]:
+    """The codes with these names.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    named = set(names)
+    known = [code.value for code in FindingCode]
+    for name in sorted(named.difference(known)):
+        raise UsageError(f"{name}: no finding has this code{did_you_mean(name, known)}; docs/findings.md lists all")
+    return frozenset(map(FindingCode, named))

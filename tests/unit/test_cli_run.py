@@ -162,11 +162,45 @@ def test_order_of_sources(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> Non
     for name, value in _VARIABLES.items():
         monkeypatch.setenv(name, value)
     assert (job_of("train.py --nproc-per-node 2").steps, job_of("train.py --nproc-per-node 2").nnodes) == (7, 4)
-    assert (job_of("job.yaml").steps, job_of("job.yaml").ranks, job_of("job.yaml").routing) == (5, (1,), Routing.WORST)
+    assert (job_of("job.yaml").steps, job_of("job.yaml").ranks, job_of("job.yaml").routing) == (7, (1,), Routing.WORST)
+    assert job_of("job.yaml").hardware.name == "h200"
     assert job_of("job.yaml --steps 6").steps == 6
     assert job_of("job.yaml").error_on_collective == EVERY_OPERATION
     assert job_of("job.yaml --error-on-collective=send").error_on_collective == ("send",)
     assert job_of("train.py --world-size 3").nnodes == 1
+
+
+SEVERAL = "version: 1\ndefaults: {script: train.py}\njobs:\n  one: {world_size: 2}\n  two: {matrix: {mesh: [2x2, 4x2]}}\n"
+
+
+def test_one_job_of_several(job_of: JobOf) -> None:
+    Path("fakerun.yaml").write_text(SEVERAL)
+    assert job_of("fakerun.yaml#one").world_size == 2
+    assert job_of("fakerun.yaml#two[mesh=4x2] --steps 3").steps == 3
+    assert job_of("fakerun.yaml#two[mesh=4x2] -- --lr 3").args == ("--lr", "3")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "fakerun.yaml",
+            "fakerun.yaml: describes several jobs: one, two[mesh=2x2], two[mesh=4x2]; run one, as in fakerun 'fakerun.yaml#one', or check "
+            "all: fakerun check fakerun.yaml",
+        ),
+        (
+            "fakerun.yaml#two",
+            "fakerun.yaml: describes several jobs: two[mesh=2x2], two[mesh=4x2]; run one, as in fakerun 'fakerun.yaml#two[mesh=2x2]', or "
+            "check all: fakerun check fakerun.yaml",
+        ),
+        ("fakerun.yaml#onne", "fakerun.yaml: no job 'onne' (did you mean 'one'?); jobs: one, two[mesh=2x2], two[mesh=4x2]"),
+    ],
+)
+def test_several_jobs_are_not_run(line: str, message: str, launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fakerun.yaml").write_text(SEVERAL)
+    assert main(line.split()) == ExitCode.USAGE
+    assert capsys.readouterr().err == f"fakerun: error: {message}\n"
+    assert not launcher.jobs
 
 
 def test_any_torchrun_line(job_of: JobOf, capsys: pytest.CaptureFixture[str]) -> None:

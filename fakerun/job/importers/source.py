@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fakerun.errors import UsageError
-from fakerun.job.yaml_document import read_text
+from fakerun.job.document import read_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
