@@ -82,7 +82,7 @@ def _entries(job: ImportedJob) -> Iterator[str]:
         yield _entry("workdir", job.workdir)
     yield f"nnodes: {job.nnodes}\nnproc_per_node: {job.nproc_per_node}\n"
     if job.mesh:
-        yield _entry("mesh", {axis: str(size) for axis, size in job.mesh})
+        yield _entry("mesh", dict(job.mesh))
     if job.hardware is not None:
         yield _entry("hardware", job.hardware)
     if job.launcher != DEFAULT_LAUNCHER:
@@ -105,18 +105,14 @@ _Dumper.add_representer(str, _represented)
 def _entry(key: str, value: object) -> str:
     if isinstance(value, str):
         return f"{key}: {_scalar(value)}\n"
-    if isinstance(value, dict) and len(value) > _MOST_IN_A_LINE:
-        return f"{key}:\n" + indent(_dumped(value, in_lines=False), "  ")
-    return f"{key}: " + indent(_dumped(value, in_lines=True), "  ").lstrip()
-
-
-def _dumped(value: object, *, in_lines: bool, width: float = _WIDTH) -> str:
-    return str(yaml.dump(value, Dumper=_Dumper, default_flow_style=in_lines, sort_keys=False, width=width, allow_unicode=True))
+    is_long = isinstance(value, dict) and len(value) > _MOST_IN_A_LINE
+    text = str(yaml.dump(value, Dumper=_Dumper, default_flow_style=not is_long, sort_keys=False, width=_WIDTH, allow_unicode=True))
+    return f"{key}:\n{indent(text, '  ')}" if is_long else f"{key}: {indent(text, '  ').lstrip()}"
 
 
 def _scalar(text: str) -> str:
-    """Text as a value in a line."""
-    return _dumped([text], in_lines=True, width=inf).strip().removeprefix("[").removesuffix("]")
+    """Text as a value in a line that is text."""
+    return str(yaml.safe_dump([text], default_flow_style=True, width=inf, allow_unicode=True)).strip().removeprefix("[").removesuffix("]")
 
 
 def _comment(text: str) -> Iterator[str]:

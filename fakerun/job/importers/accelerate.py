@@ -6,6 +6,7 @@ from fakerun.job.importers.accelerate_settings import AccelerateSettings, accele
 from fakerun.job.importers.foreign_yaml import YamlPart, documents_of
 from fakerun.job.importers.imported import ImportedJob
 from fakerun.job.importers.source import Note, Source
+from fakerun.job.variable import literal_value
 from fakerun.units import is_count
 
 _ON_CUDA = frozenset({"NO", "MULTI_GPU", "FSDP", "DEEPSPEED", "MEGATRON_LM"})
@@ -59,7 +60,7 @@ def accelerate_jobs(source: Source) -> tuple[ImportedJob, ...]:
         ImportedJob(
             name=source.stem,
             line=config.line,
-            env=tuple(environment.variables.items()),
+            env=tuple((name, literal_value(value)) for name, value in environment.variables.items()),
             nnodes=machines,
             nproc_per_node=processes // machines,
             mesh=mesh,

@@ -31,6 +31,7 @@ _FSDP_DEFAULTS = {
     "cpu_ram_efficient_loading": "true",
     "sync_module_states": "true",
     "activation_checkpointing": "false",
+    "activation_checkpointing_offload": "false",
     "ignored_modules": None,
 }
 """What the launcher passes of each setting `fsdp_<name>` that is not given; None: nothing."""

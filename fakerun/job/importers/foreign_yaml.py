@@ -76,7 +76,7 @@ class YamlPart:
 
 
 def documents_of(source: Source) -> tuple[YamlPart, ...]:
-    """The documents of a file that are not empty.
+    """The documents of a file that are not empty, at least one.
 
     Raises:
         UsageError: it is not YAML, has merge keys, or an alias in it contains itself.
@@ -96,7 +96,10 @@ def documents_of(source: Source) -> tuple[YamlPart, ...]:
         raise source.refusal(line, f"not valid YAML: the character U+{error.character:04X} is not allowed") from error
     except RecursionError as error:
         raise source.refusal(1, "lists or mappings are nested too deeply") from error
-    return tuple(document for document in documents if document)
+    found = tuple(document for document in documents if document)
+    if not found:
+        raise source.refusal(1, "the file has no YAML document; it may be a shell script: --kind command")
+    return found
 
 
 def _check(source: Source, root: yaml.Node) -> None:

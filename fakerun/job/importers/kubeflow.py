@@ -16,6 +16,7 @@ from fakerun.job.importers.launches import Placement, ScriptSetting, jobs_of_scr
 from fakerun.job.importers.shell import is_secret
 from fakerun.job.importers.source import Note, Source
 from fakerun.job.torchrun_options import COUNTED_ON_THE_MACHINE
+from fakerun.job.variable import literal_value
 from fakerun.units import is_count
 
 KINDS = frozenset({"TrainJob", "PyTorchJob"})
@@ -204,7 +205,7 @@ def _jobs(
             name=name,
             line=job.line,
             args=tuple(words),
-            env=tuple((key, value.replace("${", "$${")) for key, value, _ in variables if not is_secret(key)),
+            env=tuple((key, literal_value(value)) for key, value, _ in variables if not is_secret(key)),
             workdir=setting.directory or None,
             nnodes=nnodes,
             nproc_per_node=setting.nproc_per_node or gpus,

@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fakerun.errors import UsageError
 from fakerun.job.importers.accelerate_settings import ACCELERATE_FLAGS, accelerate_environment, settings_of_options
 from fakerun.job.importers.gpu_names import instance_gpu, unclear_gpu
 from fakerun.job.importers.shell import ExpandedWord
 from fakerun.job.importers.source import Note, Source
+from fakerun.job.request import check_module
 from fakerun.job.torchrun_options import COUNTED_ON_THE_MACHINE, TORCHRUN_OPTIONS
 from fakerun.units import is_count
 
@@ -205,6 +207,11 @@ def _with_program(source: Source, launch: Launch, words: Sequence[ExpandedWord],
     if program.unknown:
         names = ", ".join(program.unknown)
         raise source.refusal(launch.line, f"the {what} is {program.text}: the value of {names} is not in the file; write the {what} there")
+    if is_module:
+        try:
+            check_module(program.text)
+        except UsageError as error:
+            raise source.refusal(launch.line, str(error)) from error
     return replace(launch, script=None if is_module else program, module=program if is_module else None, args=tuple(words[1:]))
 
 

@@ -10,6 +10,7 @@ from fakerun.job.importers.launch_command import NO_LAUNCH, Launch, launch_of, o
 from fakerun.job.importers.shell import ExpandedWord, Shell, ShellCommand, is_secret
 from fakerun.job.importers.source import Note, Source
 from fakerun.job.launcher import Launcher
+from fakerun.job.variable import literal_value
 from fakerun.printable import cut
 
 _OF_THE_LAUNCHER = frozenset(
@@ -278,11 +279,12 @@ def _environment(command: ShellCommand, launch: Launch, launcher: Launcher) -> t
                 )
             )
         else:
-            variables[name] = word.text.replace("${", "$${")
+            variables[name] = literal_value(word.text)
     if replaced:
         notes.append(Note(line=command.line, text=f"not carried over, because the launcher sets it: {', '.join(replaced)}"))
     if in_command:
         notes.append(
             Note(line=command.line, text=f"not carried over as variables, because they are parts of the command: {', '.join(in_command)}")
         )
-    return (*variables.items(), *launch.env), tuple(notes)
+    passed = ((name, literal_value(value)) for name, value in launch.env)
+    return (*variables.items(), *passed), tuple(notes)

@@ -158,6 +158,7 @@ def _variables(allocation: _Allocation) -> dict[str, str]:
         for key, name in (("job-name", "SLURM_JOB_NAME"), ("cpus-per-task", "SLURM_CPUS_PER_TASK"))
         if key in allocation.options
     }
+    texts["SLURM_SUBMIT_DIR"] = "."
     return {**{name: str(number) for name, number in numbers.items() if number is not None}, **texts}
 
 

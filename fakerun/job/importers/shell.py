@@ -109,8 +109,8 @@ class Shell:
 
     def _command(self, command: Command, words: tuple[ExpandedWord, ...], own: tuple[tuple[str, ExpandedWord], ...]) -> ShellCommand:
         state = self._state
-        if words[0].text == "cd" and len(words) > 1 and not command.is_conditional:
-            state.directory = posixpath.normpath(posixpath.join(state.directory, words[1].text))
+        if words[0].text == "cd" and not command.is_conditional:
+            self._change_directory(words[1:], command.line)
         exported = {name: (line, self._value(name)) for name, line in state.exported.items() if name in state.variables}
         return ShellCommand(
             line=command.line,
@@ -121,6 +121,14 @@ class Shell:
             is_conditional=command.is_conditional,
             used=frozenset(state.used),
         )
+
+    def _change_directory(self, words: tuple[ExpandedWord, ...], line: int) -> None:
+        target = next((word for word in words if not word.text.startswith("-")), None)
+        if target is not None and target.unknown:
+            text = f"the directory {cut(target.text, _SHOWN)} is not known here: set workdir if it is another one than that of the job file"
+            self._state.notes[Note(line=line, text=text)] = None
+        elif target is not None:
+            self._state.directory = posixpath.normpath(posixpath.join(self._state.directory, target.text))
 
     def _prefixed(self, inner: Iterable[ShellCommand], words: tuple[ExpandedWord, ...], line: int) -> Iterator[ShellCommand]:
         """The commands of `srun bash -c '...'`, each behind the `srun` with its options."""
