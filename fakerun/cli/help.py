@@ -51,6 +51,19 @@ Example: fakerun report run --hardware l4 --format json -o report.json
 
 {_ENDING}"""
 
+_COMPARE = """\
+Usage: fakerun compare OLD NEW [OPTIONS]
+
+Compare two runs of a job: what each rank communicates and what memory it needs.
+OLD and NEW are run directories (--run-dir), reports in JSON or baselines.
+Example: fakerun compare before.json after.json
+
+  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --help-all                describe all options
+
+Exit codes: 0 equal within the tolerances, 1 different, 2 wrong usage.
+"""
+
 _INIT = """\
 Usage: fakerun init [SCRIPT] [OPTIONS]
        fakerun init --from FILE [OPTIONS]
@@ -78,7 +91,7 @@ Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
   # yaml-language-server: $schema=fakerun.schema.json
 """
 
-BRIEF = {"run": _RUN, "report": _REPORT, "init": _INIT, "schema": _SCHEMA}
+BRIEF = {"run": _RUN, "report": _REPORT, "compare": _COMPARE, "init": _INIT, "schema": _SCHEMA}
 """By command."""
 
 
