@@ -22,6 +22,15 @@ _EXIT_CODES = {
     FailureKind.INTERRUPTED: ExitCode.INTERRUPTED,
 }
 
+_WORST_FIRST = (
+    ExitCode.INTERRUPTED,
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.SCRIPT_FAILED,
+    ExitCode.FINDINGS,
+    ExitCode.OK,
+)
+
 _SEVERITIES = tuple(Severity)
 """Most severe first."""
 
@@ -55,9 +64,13 @@ def exit_code(ranks: Collection[RankRecord], findings: Iterable[Finding], failin
     a finding, or the failure of another rank.
     """
     codes = {_EXIT_CODES[record.failure.kind] for record in ranks if record.failure is not None}
-    for code in (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.SCRIPT_FAILED):
-        if code in codes:
-            return code
+    if codes:
+        return worst(codes)
     if any(record.blocked is not None for record in ranks) or any(finding.severity in failing for finding in findings):
         return ExitCode.FINDINGS
     return ExitCode.OK
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """The exit code that goes before the others, in the order of `exit_code`; OK for none."""
+    return min(codes, key=_WORST_FIRST.index, default=ExitCode.OK)
