@@ -17,8 +17,9 @@ from fakerun.job.layers import LayeredJob, merged
 from fakerun.job.matrix import MATRIX, MOST_JOBS, combinations, path_of, with_values
 from fakerun.job.request import JobRequest
 from fakerun.job.toml_document import TomlDocument
+from fakerun.job.validation import shown
 from fakerun.job.yaml_document import YamlDocument
-from fakerun.job.yaml_job import FileJob, JobFile, JobOfSeveral, read_job, shown, validated
+from fakerun.job.yaml_job import FileJob, JobFile, JobOfSeveral, read_job, validated
 from fakerun.records.finding_code import FindingCode
 from fakerun.spelling import did_you_mean
 

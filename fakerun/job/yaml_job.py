@@ -5,17 +5,14 @@ is looked up in the current directory, as torchrun does.
 """
 
 import os
-import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, time
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import FIGURES
@@ -32,31 +29,16 @@ from fakerun.job.request import JobRequest, check_module, check_script, check_wo
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.torch_behaviour import torch_behaviour_named
+from fakerun.job.validation import message_of, shown, valid_if, with_own_message
 from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import YamlDocument
 from fakerun.records.collective import CollectiveOp
 from fakerun.records.finding_code import FindingCode, codes_named
-from fakerun.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from fakerun.hardware.accelerator import Accelerator
     from fakerun.job.mesh import MeshSpec
-
-
-def _valid_if(check: Callable[[Any], object]) -> AfterValidator:
-    """Pass the value through `check`; its UsageError becomes the message."""
-    return AfterValidator(_with_own_message(check))
-
-
-def _with_own_message(check: Callable[[Any], object]) -> Callable[[Any], object]:
-    def validate(value: Any) -> object:
-        try:
-            return check(value)
-        except UsageError as error:
-            raise PydanticCustomError("refused", "{message}", {"message": str(error)}) from error
-
-    return validate
 
 
 def _text_or_number(value: object) -> object:
@@ -150,13 +132,13 @@ _NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
 
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
-Scalar = Annotated[object, _valid_if(_text_or_number)]
-VariableName = Annotated[str, _valid_if(_variable_name)]
-MeshMap = Annotated[dict[str, Count], _valid_if(mesh_from_axes), Tag("<map>")]
-MeshText = Annotated[str, BeforeValidator(_with_own_message(_mesh_text)), _valid_if(parse_mesh), Tag("<text>")]
+Scalar = Annotated[object, valid_if(_text_or_number)]
+VariableName = Annotated[str, valid_if(_variable_name)]
+MeshMap = Annotated[dict[str, Count], valid_if(mesh_from_axes), Tag("<map>")]
+MeshText = Annotated[str, BeforeValidator(with_own_message(_mesh_text)), valid_if(parse_mesh), Tag("<text>")]
 
 HardwareMap = Annotated[dict[str, Scalar], Tag("<map>")]
-HardwareText = Annotated[str, BeforeValidator(_with_own_message(_hardware_text)), Tag("<text>")]
+HardwareText = Annotated[str, BeforeValidator(with_own_message(_hardware_text)), Tag("<text>")]
 
 
 COMMAND_LINE_ONLY = frozenset(
@@ -176,27 +158,27 @@ class JobFile(BaseModel):
     script: Text | None = None
     module: Text | None = None
     args: list[Scalar] = []
-    env: dict[VariableName, Annotated[Scalar, _valid_if(_variable_value)]] = {}
+    env: dict[VariableName, Annotated[Scalar, valid_if(_variable_value)]] = {}
     world_size: Count | None = None
     nnodes: Count | None = None
     nproc_per_node: Count | None = None
     mesh: Annotated[MeshMap | MeshText, Discriminator(_mapping_or_text)] | None = None
     hardware: Annotated[HardwareMap | HardwareText, Discriminator(_mapping_or_text)] | None = None
-    steps: Annotated[object, _valid_if(_steps)] | None = None
-    routing: Annotated[str, _valid_if(routing_named)] | None = None
-    launcher: Annotated[str, _valid_if(launcher_named)] | None = None
-    alloc_conf: Annotated[str, _valid_if(checked_alloc_conf)] | None = None
-    oom: Annotated[str, _valid_if(out_of_memory_named)] | None = None
-    torch_behaviour: Annotated[object, _valid_if(_torch_behaviour)] | None = None
-    error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
+    steps: Annotated[object, valid_if(_steps)] | None = None
+    routing: Annotated[str, valid_if(routing_named)] | None = None
+    launcher: Annotated[str, valid_if(launcher_named)] | None = None
+    alloc_conf: Annotated[str, valid_if(checked_alloc_conf)] | None = None
+    oom: Annotated[str, valid_if(out_of_memory_named)] | None = None
+    torch_behaviour: Annotated[object, valid_if(_torch_behaviour)] | None = None
+    error_on_collective: Annotated[object, valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
-    ranks: Annotated[object, _valid_if(_ranks)] | None = None
+    ranks: Annotated[object, valid_if(_ranks)] | None = None
     samples: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     workdir: Text | None = None
-    timeout: Annotated[object, _valid_if(_seconds)] | None = None
+    timeout: Annotated[object, valid_if(_seconds)] | None = None
     strict: bool = False
-    ignore: Annotated[object, _valid_if(_codes)] = frozenset()
+    ignore: Annotated[object, valid_if(_codes)] = frozenset()
     baseline: Text | None = None
 
 
@@ -264,55 +246,14 @@ def validated(source: JobSource, model: type[JobFile]) -> JobFile | None:
         for error in found[:MOST_PROBLEMS]:
             path = tuple(key for key in error["loc"] if key not in _NOT_KEYS)
             if not source.is_refused(path):
-                source.refuse(path, _message(error, path, model))
+                source.refuse(path, _command_line_only(path) or message_of(error, path, model, what="a job file"))
         return None
 
 
-def _message(error: ErrorDetails, path: tuple[Key, ...], model: type[JobFile]) -> str:
-    """The message for a validation error of pydantic."""
-    given = shown(error["input"])
-    match error["type"]:
-        case "extra_forbidden" if path[-1] in COMMAND_LINE_ONLY:
-            return f"is an option of the command line only: pass --{str(path[-1]).replace('_', '-')}"
-        case "extra_forbidden":
-            return f"unknown key{did_you_mean(str(path[-1]), model.model_fields)}; allowed: {', '.join(model.model_fields)}"
-        case "model_type":
-            return f"a job file must be a mapping, not {given}; allowed keys: {', '.join(model.model_fields)}"
-        case "greater_than_equal":
-            return f"must be at least {error['ctx']['ge']}, not {error['input']}"
-        case "string_too_short":
-            return "must not be empty"
-        case kind if kind in _KINDS:
-            return f"must be {_KINDS[kind]}, not {given}"
-        case _:
-            return error["msg"]
-
-
-_KINDS = {
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "string_type": "a string",
-    "list_type": "a list",
-    "dict_type": "a mapping",
-}
-"""What a value must be, by pydantic's type of error."""
-
-
-def shown(value: object) -> str:
-    """A value as an error message shows it."""
-    match value:
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case str():
-            return f"the string {reprlib.repr(value)}"
-        case bool():
-            return str(value).lower()
-        case date() | time():
-            return f"the date {value}"
-        case _:
-            return f"the number {value}"
+def _command_line_only(path: tuple[Key, ...]) -> str:
+    """Why a key is refused that is an option of the command line; empty for others."""
+    option = str(path[0]) if len(path) == 1 else ""
+    return f"is an option of the command line only: pass --{option.replace('_', '-')}" if option in COMMAND_LINE_ONLY else ""
 
 
 def _hardware(job: JobFile, document: JobSource) -> "Accelerator | None":

@@ -102,6 +102,14 @@ class FindingCode(StrEnum):
         "The peak of the memory that ranks reserve on one GPU is above what --max-memory allows.",
         "Look at what is alive at the peak; or raise the limit, if the growth is meant.",
     )
+    UNVERIFIED_BUDGET = (
+        "unverified-budget",
+        Severity.ERROR,
+        "Budget that cannot be verified",
+        "Whether the run keeps a budget is not known: ranks that it is about failed or were not simulated, or what it limits is only known "
+        "to be in a range in which the limit lies.",
+        "Simulate the ranks that are missing (--ranks auto); or choose a limit outside the range, or restrict the budget to what is known.",
+    )
     DUPLICATE_GPU = (
         "duplicate-gpu",
         Severity.ERROR,

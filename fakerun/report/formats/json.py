@@ -18,6 +18,7 @@ from fakerun.report.formats.json_document import (
     BlockedDocument,
     CallSiteDocument,
     CategoriesDocument,
+    CheckDocument,
     CollectiveDocument,
     DeviceDocument,
     FailureDocument,
@@ -34,7 +35,17 @@ from fakerun.report.formats.json_document import (
     TensorsDocument,
     VolumeDocument,
 )
-from fakerun.report.model import AdviceReport, DeviceMemory, GroupTraffic, PhysicalDeviceReport, PoolMemory, RankReport, Report, Volume
+from fakerun.report.model import (
+    AdviceReport,
+    Check,
+    DeviceMemory,
+    GroupTraffic,
+    PhysicalDeviceReport,
+    PoolMemory,
+    RankReport,
+    Report,
+    Volume,
+)
 from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
@@ -57,6 +68,7 @@ def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
         "devices": [_node_device(each) for each in report.devices],
         "findings": [_finding(finding) for finding in report.findings],
         "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
+        "checks": list(map(_check, report.checks)),
         "exit_code": int(report.exit_code),
     }
 
@@ -304,6 +316,17 @@ def _finding(finding: Finding) -> FindingDocument:
         "ranks": list(finding.ranks),
         "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
+    }
+
+
+def _check(check: Check) -> CheckDocument:
+    return {
+        "name": check.name,
+        "subject": check.subject,
+        "limit": check.limit,
+        "measured": check.measured,
+        "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "source": check.source,
     }
 
 
