@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 import fakerun
-from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramCommand, either_spelling
+from fakerun.cli.check import check
+from fakerun.cli.grammar import BriefCommand, CommandWithVariables, DefaultCommandGroup, ProgramCommand, either_spelling
 from fakerun.cli.help import FullHelp
 from fakerun.cli.report import report
 from fakerun.cli.run import run
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=ProgramCommand)(run)
+app.command(cls=CommandWithVariables)(check)
 app.command(cls=BriefCommand)(report)
 app.command(cls=BriefCommand)(schema)
 

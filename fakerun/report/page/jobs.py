@@ -55,7 +55,7 @@ def _table(jobs: Sequence[JobReport]) -> Table:
         Column(heading="ranks", align="right", priority=2),
         Column(heading="peak reserved", align="right"),
         Column(heading="of", align="right", priority=4),
-        Column(heading="bus bytes per step", align="right", priority=3),
+        Column(heading="bus bytes", span="last step", align="right", priority=6),
         Column(heading="checks", align="right"),
         Column(heading="findings", priority=5),
     )

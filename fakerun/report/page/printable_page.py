@@ -26,5 +26,3 @@ def _printable(part: Any) -> Any:
 def _is_plain(part: tuple[Any, ...]) -> bool:
     """Of the cells of a row, of which a listing has some hundred thousand."""
     return all(type(each) is str for each in part) and "".join(part).isprintable()
-
-
