@@ -1,7 +1,6 @@
 """`fakerun check`: run the jobs of a file and hold each against what it must keep."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,22 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fakerun.cli import options
+from fakerun.cli.changes import changed_files
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
-from fakerun.cli.progress import JobsProgress
+from fakerun.cli.job_outcomes import cache_beside, outcomes_of
 from fakerun.cli.report_output import option, write_report
 from fakerun.cli.sources import JOB_FILE_SUFFIXES, options_over, warn_of_unknown_variables
-from fakerun.cli.terminal import be_quiet, say, stdout_takes_color, stdout_width
+from fakerun.cli.terminal import be_quiet, say, stdout_takes_color, stdout_width, tell
 from fakerun.errors import ExitCode, UsageError
 from fakerun.job.request import JobRequest
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
     from fakerun.analysis.gate import Gate
+    from fakerun.cli.job_outcomes import JobOutcome
     from fakerun.job.check_file import CheckJob
     from fakerun.job.spec import JobSpec
-    from fakerun.launch import RunDirectory
-    from fakerun.records.run import RunRecord
+    from fakerun.launch.result_cache import ResultCache
     from fakerun.report import JobReport
 
 
@@ -54,6 +54,10 @@ def check(
     strict: Strict = False,
     ignore: Ignore = None,
     jobs: options.Jobs = None,
+    no_cache: Annotated[bool, option("--no-cache", help="Simulate all jobs, also those of which nothing changed.")] = False,
+    changed_since: Annotated[
+        str | None, option(metavar="REVISION", help="Run only jobs whose files changed since this revision in git.")
+    ] = None,
     exit_zero: Annotated[bool, option("--exit-zero", help="Exit with 0 where jobs only fail what they must hold (exit code 1).")] = False,
     quiet: options.Quiet = False,
     help_all: FullHelp = False,
@@ -68,24 +72,34 @@ def check(
     be_quiet(quiet)
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
-    planned = _planned(ctx, _selected(names or []), max_memory=max_memory, ignore=ignore, strict=strict)
+    file, words = _file_and_jobs(names or [])
+    planned = _planned(ctx, _selected(file, words), max_memory=max_memory, ignore=ignore, strict=strict)
     if list_:
         write_report("".join(f"{_described(job)}\n" for job in planned), None)
         return ExitCode.OK
-    reports = _checked(planned, jobs_at_a_time=jobs)
+    cache = cache_beside(file)
+    if changed_since is not None and not (planned := _affected(planned, changed_since, file, cache)):
+        return ExitCode.OK
+    outcomes = outcomes_of({job.name: job.spec for job in planned}, None if no_cache else cache, jobs_at_a_time=jobs)
+    reports = _reports(planned, outcomes)
     write_report(render_jobs(reports, color=stdout_takes_color(), width=stdout_width()), None)
     code = worst(each.report.exit_code for each in reports)
     return ExitCode.OK if exit_zero and code is ExitCode.FINDINGS else code
 
 
-def _selected(words: Sequence[str]) -> "Sequence[CheckJob]":
-    """The jobs that the words of the command line name: a file, if the first one is named as such, then jobs."""
-    from fakerun.job.check_file import load_jobs, select_jobs
+def _file_and_jobs(words: Sequence[str]) -> tuple[Path, Sequence[str]]:
+    """The job file, which is the first word if that is named as one, and the names of jobs."""
     from fakerun.job.discovery import find_job_file
 
-    is_file = bool(words) and words[0].endswith(JOB_FILE_SUFFIXES)
-    file = Path(words[0]) if is_file else find_job_file(Path.cwd())
-    return select_jobs(load_jobs(file), words[1:] if is_file else words, file=file)
+    if words and words[0].endswith(JOB_FILE_SUFFIXES):
+        return Path(words[0]), words[1:]
+    return find_job_file(Path.cwd()), words
+
+
+def _selected(file: Path, names: Sequence[str]) -> "Sequence[CheckJob]":
+    from fakerun.job.check_file import load_jobs, select_jobs
+
+    return select_jobs(load_jobs(file), names, file=file)
 
 
 def _planned(
@@ -121,41 +135,34 @@ def _described(job: PlannedJob) -> str:
     return f"{job.name}  {' '.join((spec.program, *spec.args))}  (ranks {ranks} of {spec.world_size}{mesh}, {spec.hardware})"
 
 
-def _checked(jobs: "Sequence[PlannedJob]", *, jobs_at_a_time: int | None) -> "Sequence[JobReport]":
-    """The report of each job, in their order. What was kept of jobs that failed is said."""
-    from fakerun.launch import open_run_directory
+def _affected(jobs: Sequence[PlannedJob], since: str, file: Path, cache: "ResultCache") -> Sequence[PlannedJob]:
+    """The jobs that a change since the revision can affect: all if the job file changed, else those that read a file that did, or of
+    which it is not known what they read.
+    """
+    changed = changed_files(since, file.absolute().parent)
+    if file.resolve() in changed:
+        return jobs
+    affected = [job for job in jobs if (read := cache.files(job.name)) is None or not changed.isdisjoint(_with_script(read, job.spec))]
+    if left_out := [job.name for job in jobs if job not in affected]:
+        tell(f"no file of {len(left_out)} of {len(jobs)} jobs changed since {since}; left out: {', '.join(left_out)}")
+    return affected
+
+
+def _with_script(files: frozenset[Path], spec: "JobSpec") -> set[Path]:
+    return {path.resolve() for path in (*files, *([spec.script_file] if spec.script_file is not None else []))}
+
+
+def _reports(jobs: Sequence[PlannedJob], outcomes: "Mapping[str, JobOutcome]") -> "Sequence[JobReport]":
+    """The report of each job, in their order. Where a run is kept that failed is said; another that is in no cache goes."""
     from fakerun.report import JobReport, build_report
 
-    with ExitStack() as stack:
-        directories = {job.name: stack.enter_context(open_run_directory(None)) for job in jobs}
-        runs = _simulated(jobs, directories, jobs_at_a_time=jobs_at_a_time)
-        reports = [JobReport(name=job.name, report=build_report(job.spec, runs[job.name], job.gate)) for job in jobs]
-        for each in reports:
-            directory = directories[each.name]
-            if each.report.exit_code is ExitCode.OK:
-                directory.discard()
-            else:
-                say(f"run directory of {each.name}: {directory.path}")
+    reports = []
+    for job in jobs:
+        outcome = outcomes[job.name]
+        report = build_report(job.spec, outcome.record, job.gate)
+        reports.append(JobReport(name=job.name, report=report))
+        if report.exit_code is not ExitCode.OK:
+            say(f"run directory of {job.name}: {outcome.directory.path}")
+        elif not outcome.is_kept:
+            outcome.directory.discard()
     return reports
-
-
-def _simulated(
-    jobs: "Iterable[PlannedJob]", directories: "dict[str, RunDirectory]", *, jobs_at_a_time: int | None
-) -> "dict[str, RunRecord]":
-    """Run the jobs side by side on one server, those that take longest first: a long one that starts last is waited for alone."""
-    from fakerun.launch import JobRun, RankServer, run_jobs
-
-    ordered = sorted(jobs, key=lambda job: _size(job.spec), reverse=True)
-    with RankServer() as server, JobsProgress(len(ordered)) as progress:
-        runs = [JobRun(job.spec, directories[job.name], watcher=progress.of(job.name)) for job in ordered]
-        records = run_jobs(runs, server, jobs=jobs_at_a_time)
-    return {job.name: record for job, record in zip(ordered, records, strict=True)}
-
-
-def _size(spec: "JobSpec") -> tuple[int, int]:
-    """How long a job may take, before anything is known of it: by its ranks, then by its world."""
-    return len(spec.ranks) or MOST_OF_AUTO, spec.world_size
-
-
-MOST_OF_AUTO = 16
-"""Ranks that `--ranks auto` simulates of a large job, about."""

@@ -72,6 +72,7 @@ in pyproject.toml. JOB is a name, or a pattern with * and ?.
   --steps N|all             optimizer steps to run
   --max-memory 70GiB|90%    exit with 1 above this peak; --strict: on warnings
   -j, --jobs N              ranks to run at a time  [default: cores]
+  --changed-since REVISION  only jobs whose files changed; --no-cache: all
   --exit-zero               exit with 0 where jobs only fail their limits
   -q, --quiet               leave out progress
   --help-all                describe all options
