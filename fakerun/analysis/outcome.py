@@ -6,7 +6,7 @@ A rank's failure is not a finding: it has a traceback and an exit code of its ow
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from fakerun.errors import ExitCode
+from fakerun.errors import ExitCode, worst
 from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, RankRecord
@@ -21,15 +21,6 @@ _EXIT_CODES = {
     FailureKind.USAGE: ExitCode.USAGE,
     FailureKind.INTERRUPTED: ExitCode.INTERRUPTED,
 }
-
-_WORST_FIRST = (
-    ExitCode.INTERRUPTED,
-    ExitCode.INTERNAL,
-    ExitCode.USAGE,
-    ExitCode.SCRIPT_FAILED,
-    ExitCode.FINDINGS,
-    ExitCode.OK,
-)
 
 _SEVERITIES = tuple(Severity)
 """Most severe first."""
@@ -69,8 +60,3 @@ def exit_code(ranks: Collection[RankRecord], findings: Iterable[Finding], failin
     if any(record.blocked is not None for record in ranks) or any(finding.severity in failing for finding in findings):
         return ExitCode.FINDINGS
     return ExitCode.OK
-
-
-def worst(codes: Iterable[ExitCode]) -> ExitCode:
-    """The exit code that goes before the others, in the order of `exit_code`; OK for none."""
-    return min(codes, key=_WORST_FIRST.index, default=ExitCode.OK)

@@ -9,13 +9,15 @@ import typer
 
 from fakerun.cli import options
 from fakerun.cli.changes import changed_files
+from fakerun.cli.destinations import check_not_inputs, check_takes_several, destinations
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
 from fakerun.cli.job_outcomes import cache_beside, outcomes_of
-from fakerun.cli.report_output import option, write_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, option, show_reports, write_report
+from fakerun.cli.repository import job_report
 from fakerun.cli.sources import JOB_FILE_SUFFIXES, options_over, warn_of_unknown_variables
-from fakerun.cli.terminal import be_quiet, say, stdout_takes_color, stdout_width, tell
-from fakerun.errors import ExitCode, UsageError
+from fakerun.cli.terminal import be_quiet, say, tell
+from fakerun.errors import ExitCode, UsageError, worst
 from fakerun.job.request import JobRequest
 from fakerun.units import format_ranks
 
@@ -58,6 +60,10 @@ def check(
     changed_since: Annotated[
         str | None, option(metavar="REVISION", help="Run only jobs whose files changed since this revision in git.")
     ] = None,
+    format_: Format = None,
+    output: Output = None,
+    trace: Trace = False,
+    top: Top = None,
     exit_zero: Annotated[bool, option("--exit-zero", help="Exit with 0 where jobs only fail what they must hold (exit code 1).")] = False,
     quiet: options.Quiet = False,
     help_all: FullHelp = False,
@@ -66,23 +72,23 @@ def check(
 
     Every option can also be given as a variable FAKERUN_<OPTION>. Options go before variables, and variables before the file.
     """
-    from fakerun.analysis.outcome import worst
-    from fakerun.report.formats.text import render_jobs
-
     be_quiet(quiet)
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     file, words = _file_and_jobs(names or [])
+    outputs = destinations(format_, output, inputs=(file,))
     planned = _planned(ctx, _selected(file, words), max_memory=max_memory, ignore=ignore, strict=strict)
     if list_:
         write_report("".join(f"{_described(job)}\n" for job in planned), None)
         return ExitCode.OK
+    check_not_inputs(outputs, (job.spec.script_file for job in planned))
+    check_takes_several(outputs, len(planned))
     cache = cache_beside(file)
     if changed_since is not None and not (planned := _affected(planned, changed_since, file, cache)):
         return ExitCode.OK
     outcomes = outcomes_of({job.name: job.spec for job in planned}, None if no_cache else cache, jobs_at_a_time=jobs)
-    reports = _reports(planned, outcomes)
-    write_report(render_jobs(reports, color=stdout_takes_color(), width=stdout_width()), None)
+    reports = _reports(planned, outcomes, with_history=needs_history(outputs))
+    show_reports(reports, outputs, detail_of(trace=trace, top=top))
     code = worst(each.report.exit_code for each in reports)
     return ExitCode.OK if exit_zero and code is ExitCode.FINDINGS else code
 
@@ -152,15 +158,15 @@ def _with_script(files: frozenset[Path], spec: "JobSpec") -> set[Path]:
     return {path.resolve() for path in (*files, *([spec.script_file] if spec.script_file is not None else []))}
 
 
-def _reports(jobs: Sequence[PlannedJob], outcomes: "Mapping[str, JobOutcome]") -> "Sequence[JobReport]":
+def _reports(jobs: Sequence[PlannedJob], outcomes: "Mapping[str, JobOutcome]", *, with_history: bool) -> "Sequence[JobReport]":
     """The report of each job, in their order. Where a run is kept that failed is said; another that is in no cache goes."""
-    from fakerun.report import JobReport, build_report
+    from fakerun.report import build_report
 
     reports = []
     for job in jobs:
         outcome = outcomes[job.name]
-        report = build_report(job.spec, outcome.record, job.gate)
-        reports.append(JobReport(name=job.name, report=report))
+        report = build_report(job.spec, outcome.record, job.gate, with_history=with_history)
+        reports.append(job_report(report, name=job.name))
         if report.exit_code is not ExitCode.OK:
             say(f"run directory of {job.name}: {outcome.directory.path}")
         elif not outcome.is_kept:

@@ -128,7 +128,7 @@ def test_a_file_of_one_job(capsys: pytest.CaptureFixture[str], launcher: Launche
     Path("nightly.yaml").write_text("script: train.py\nworld_size: 4\n")
     assert main(["check", "nightly.yaml"]) == 0
     assert [job.world_size for job in launcher.jobs] == [4]
-    assert capsys.readouterr().out.startswith("OK  1 job passed")
+    assert "simulated  rank 0" in capsys.readouterr().out, "a single job is reported in full"
 
 
 def test_options_go_before_variables_and_these_before_the_file(launcher: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,10 +243,10 @@ def _in_order(said: Sequence[str]) -> list[str]:
 
 
 def test_quiet(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "small", "-q"]) == 0
+    assert main(["check", "small", "large", "-q", "--no-cache"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert captured.out.startswith("OK  1 job passed")
+    assert captured.out.startswith("OK  2 jobs passed")
 
 
 SCALARS: Any = st.one_of(

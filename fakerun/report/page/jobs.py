@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from fakerun.analysis.outcome import worst
-from fakerun.errors import ExitCode
+from fakerun.errors import ExitCode, worst
 from fakerun.records.finding_code import Severity
 from fakerun.report.job_report import JobReport
 from fakerun.report.model import Report

@@ -16,6 +16,8 @@ def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, wi
     return "\n".join(page_lines(page_of(report, detail), Style(color=color, terminal_width=width))) + "\n"
 
 
-def render_jobs(jobs: Sequence[JobReport], /, *, color: bool = False, width: int | None = None) -> str:
-    """The page about several jobs."""
+def render_jobs(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The page about several jobs; of a single one, its own."""
+    if len(jobs) == 1:
+        return render(jobs[0].report, detail=detail, color=color, width=width)
     return "\n".join(page_lines(page_of_jobs(jobs), Style(color=color, terminal_width=width))) + "\n"
