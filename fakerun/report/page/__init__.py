@@ -5,11 +5,12 @@ Knows no format, no width and no colour: the formats write the same page as text
 
 from collections.abc import Iterator
 
-from fakerun.report.model import Report
+from fakerun.report.model import Comparison, Report
 from fakerun.report.page.blocks import Page, Section
 from fakerun.report.page.calls import calls_section
 from fakerun.report.page.checks import checks_section
 from fakerun.report.page.collectives import collectives_section
+from fakerun.report.page.comparison import comparison_page
 from fakerun.report.page.detail import SHORT, Detail
 from fakerun.report.page.failures import failures_section
 from fakerun.report.page.findings import findings_section
@@ -22,13 +23,16 @@ from fakerun.report.page.summary import summary
 _TENSORS_SHOWN = 8
 
 
-def page_of(report: Report, detail: Detail = SHORT) -> Page:
-    """The page about the rank with the least headroom, and a line for each class of ranks if there are several.
+def page_of(result: Report | Comparison, detail: Detail = SHORT) -> Page:
+    """The page about the rank with the least headroom, and a line for each class of ranks if there are several; or about a comparison.
 
     What needs attention comes last: that is what a terminal shows when the command has ended.
     """
-    page = Page(summary=summary(report), title=title(report), facts=header_facts(report), sections=tuple(_sections(report, detail)))
-    return printable_page(page)
+    return printable_page(comparison_page(result) if isinstance(result, Comparison) else _report_page(result, detail))
+
+
+def _report_page(report: Report, detail: Detail) -> Page:
+    return Page(summary=summary(report), title=title(report), facts=header_facts(report), sections=tuple(_sections(report, detail)))
 
 
 def _sections(report: Report, detail: Detail) -> Iterator[Section]:
