@@ -4,6 +4,7 @@ Every error that a user can cause is a `FakerunError` whose message names the in
 that escapes is an internal error of fakerun.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import TypeVar
 
@@ -25,6 +26,21 @@ class ExitCode(IntEnum):
     INTERNAL = 4
     """An internal error of fakerun, or an emulation that it lacks."""
     INTERRUPTED = 130
+
+
+_WORST_FIRST = (
+    ExitCode.INTERRUPTED,
+    ExitCode.INTERNAL,
+    ExitCode.USAGE,
+    ExitCode.SCRIPT_FAILED,
+    ExitCode.FINDINGS,
+    ExitCode.OK,
+)
+
+
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
+    """Of several exit codes the one that the process ends with; OK for none."""
+    return min(codes, key=_WORST_FIRST.index, default=ExitCode.OK)
 
 
 class FakerunError(Exception):

@@ -6,7 +6,7 @@ A rank's failure is not a finding: it has a traceback and an exit code of its ow
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from fakerun.errors import ExitCode
+from fakerun.errors import ExitCode, worst
 from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, RankRecord
@@ -55,9 +55,8 @@ def exit_code(ranks: Collection[RankRecord], findings: Iterable[Finding], failin
     a finding, or the failure of another rank.
     """
     codes = {_EXIT_CODES[record.failure.kind] for record in ranks if record.failure is not None}
-    for code in (ExitCode.INTERRUPTED, ExitCode.INTERNAL, ExitCode.USAGE, ExitCode.SCRIPT_FAILED):
-        if code in codes:
-            return code
+    if codes:
+        return worst(codes)
     if any(record.blocked is not None for record in ranks) or any(finding.severity in failing for finding in findings):
         return ExitCode.FINDINGS
     return ExitCode.OK

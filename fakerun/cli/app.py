@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 import fakerun
+from fakerun.cli.check import check
 from fakerun.cli.compare import compare
-from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramCommand, either_spelling
+from fakerun.cli.grammar import BriefCommand, CommandWithVariables, DefaultCommandGroup, ProgramCommand, either_spelling
 from fakerun.cli.help import FullHelp
 from fakerun.cli.init import init
 from fakerun.cli.report import report
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=ProgramCommand)(run)
+app.command(cls=CommandWithVariables)(check)
 app.command(cls=BriefCommand)(report)
 app.command(cls=BriefCommand)(compare)
 app.command(cls=BriefCommand)(init)

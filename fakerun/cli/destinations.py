@@ -153,3 +153,17 @@ def _are_one_file(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except (OSError, ValueError):  # one of them is not there, or cannot be
         return False
+
+
+def check_takes_several(destinations: Destinations, number: int) -> None:
+    """Refuse a format that shows one job, where there are more.
+
+    Raises:
+        UsageError: a report of all of them cannot be written in it.
+    """
+    from fakerun.report import FORMATS
+
+    for each in destinations:
+        if number > 1 and not each.report_format.takes_several_jobs:
+            several = ", ".join(name for name, known in FORMATS.items() if known.takes_several_jobs)
+            raise UsageError(f"format {each.report_format.name} shows one job, and there are {number}; name one, or use one of {several}")

@@ -89,14 +89,27 @@ class DefaultCommandGroup(TyperGroup):
             formatter.write_dl([record for parameter in self.params if (record := parameter.get_help_record(ctx))])
 
 
-class ProgramCommand(BriefCommand):
-    """A command that runs a program with arguments of its own. Its options can also be given as environment variables."""
+class CommandWithVariables(BriefCommand):
+    """A command whose options can also be given as environment variables."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for parameter in self.params:
             if parameter.param_type_name == "option":
                 parameter.envvar = environment_variables(parameter.name)
+
+    def invoke(self, ctx: Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # typer would end without a word
+            raise InterruptedRunError("interrupted") from error
+        except UsageError as error:
+            variables = [each for name in ctx.params if (each := set_variable(ctx, name)) is not None]
+            raise UsageError(f"{error} (set in the environment: {', '.join(variables)})" if variables else str(error)) from error
+
+
+class ProgramCommand(CommandWithVariables):
+    """A command that runs a program with arguments of its own."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         script = args[0] if args and not args[0].startswith("-") else None
@@ -115,15 +128,6 @@ class ProgramCommand(BriefCommand):
                 raise
             option = str(getattr(error, "option_name", ""))
             raise UsageError(self._no_such_option(ctx, option, script)) from error
-
-    def invoke(self, ctx: Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:  # typer would end without a word
-            raise InterruptedRunError("interrupted") from error
-        except UsageError as error:
-            variables = [each for name in ctx.params if (each := set_variable(ctx, name)) is not None]
-            raise UsageError(f"{error} (set in the environment: {', '.join(variables)})" if variables else str(error)) from error
 
     def _no_such_option(self, ctx: Context, option: str, script: str | None) -> str:
         known = [name for parameter in self.get_params(ctx) for name in parameter.opts if name.startswith("--")]

@@ -91,7 +91,35 @@ Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
   # yaml-language-server: $schema=fakerun.schema.json
 """
 
-BRIEF = {"run": _RUN, "report": _REPORT, "compare": _COMPARE, "init": _INIT, "schema": _SCHEMA}
+_CHECK = f"""\
+Usage: fakerun check [FILE] [JOB ...] [OPTIONS]
+
+Run the jobs of fakerun.yaml and hold each against what it must keep.
+Example: fakerun check, or fakerun check fakerun.yaml 'pretrain*' --strict
+FILE is found in this directory or above it: fakerun.yaml, or [tool.fakerun]
+in pyproject.toml. JOB is a name, or a pattern with * and ?.
+
+  --list                    list the jobs
+  --hardware NAME           judge all of them on this accelerator
+  --steps N|all             optimizer steps to run
+  --max-memory 70GiB|90%    exit with 1 above this peak; --strict: on warnings
+  -j, --jobs N              ranks to run at a time  [default: cores]
+  --changed-since REVISION  only jobs whose files changed; --no-cache: all
+  --exit-zero               exit with 0 where jobs only fail their limits
+  -q, --quiet               leave out progress
+  --help-all                describe all options
+
+The exit code is that of the job that goes first in: 130, 4, 2, 3, 1, 0.
+{_ENDING}"""
+
+BRIEF = {
+    "run": _RUN,
+    "check": _CHECK,
+    "report": _REPORT,
+    "compare": _COMPARE,
+    "init": _INIT,
+    "schema": _SCHEMA,
+}
 """By command."""
 
 

@@ -1,5 +1,9 @@
-"""Progress of a run, on stderr: on a terminal how many ranks have ended, what one does, and the time; elsewhere what is remarkable."""
+"""Progress of a run, on stderr: on a terminal how many ranks have ended, what one does, and the time; elsewhere what is remarkable.
 
+Of several jobs: how many are done; elsewhere a line for each of them.
+"""
+
+import time
 from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -54,6 +58,12 @@ class Progress:
             self._bar.add_task("ranks", total=None, count="", at="loading torch", failed="")
         self._update()
 
+    def started(self, rank: int) -> None:
+        """A rank runs."""
+
+    def done(self) -> None:
+        """The job is done."""
+
     def ended(self, record: "RankRecord") -> None:
         """A rank has ended."""
         if record.failure is not None and self._failed_first is None:
@@ -72,8 +82,7 @@ class Progress:
 
     def silent(self, rank: int, position: "RankPosition | None", seconds: float) -> None:
         """There has been no news of a rank for that long."""
-        is_at = "has not said where it is" if position is None else f"is still at {_line(position)}, in step {position.steps}"
-        tell(f"rank {rank} {is_at}: no collective, allocation or step for {seconds:.0f} s")
+        tell(_silence(rank, position, seconds))
 
     def _update(self, *, at: str | None = None, failed: str | None = None) -> None:
         """Draw the bar again; what is None stays."""
@@ -85,6 +94,98 @@ class Progress:
         self._failed = self._failed if failed is None else failed
         (task,) = self._bar.task_ids
         self._bar.update(task, total=len(self._ranks), completed=len(self._ended), count=count, at=self._at, failed=self._failed)
+
+
+class JobsProgress:
+    """Shows how many of several jobs are done, the time, and which of them run. `of` makes the `launch.RunWatcher` of a job."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._done = 0
+        self._running: dict[str, None] = {}
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        if stderr_is_terminal() and self._number:
+            self._bar = _bar()
+            self._bar.start()
+            self._bar.add_task("jobs", total=self._number, count=f"0/{self._number} jobs", at="loading torch", failed="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def of(self, name: str) -> "JobProgress":
+        """The watcher of the job with this name."""
+        return JobProgress(name, self)
+
+    def started(self, name: str) -> None:
+        """The first rank of a job runs."""
+        self._running[name] = None
+        self._update()
+
+    def done(self, job: "JobProgress") -> None:
+        """A job is done."""
+        self._done += 1
+        self._running.pop(job.name, None)
+        if self._bar is None:
+            ranks = f"{job.ranks} rank{'s' * (job.ranks != 1)}"
+            failed = ", failed" if job.failed else ""
+            tell(f"{self._done}/{self._number} {job.name}: {ranks} in {job.seconds:.1f} s{failed}")
+        self._update()
+
+    def _update(self) -> None:
+        if self._bar is not None:
+            (task,) = self._bar.task_ids
+            at = ", ".join(map(printable, self._running))
+            self._bar.update(task, completed=self._done, count=f"{self._done}/{self._number} jobs", at=at)
+
+
+class JobProgress:
+    """One of several jobs: the ranks that have ended, and `seconds`, how long they ran, the sum over its ranks."""
+
+    position_interval_s = _ELSEWHERE_S
+
+    def __init__(self, name: str, jobs: JobsProgress) -> None:
+        self.name = name
+        self.ranks = 0
+        self.seconds = 0.0
+        self.failed = False
+        self._jobs = jobs
+        self._started: dict[int, float] = {}
+
+    def planned(self, ranks: Collection[int]) -> None:
+        """These ranks are to be simulated too."""
+
+    def started(self, rank: int) -> None:
+        """A rank runs."""
+        if not self._started and not self.ranks:
+            self._jobs.started(self.name)
+        self._started[rank] = time.monotonic()
+
+    def ended(self, record: "RankRecord") -> None:
+        """A rank has ended."""
+        self.ranks += 1
+        self.failed |= record.failure is not None
+        if record.rank in self._started:
+            self.seconds += time.monotonic() - self._started.pop(record.rank)
+
+    def done(self) -> None:
+        """The job is done."""
+        self._jobs.done(self)
+
+    def at(self, rank: int, position: "RankPosition") -> None:
+        """A rank is there."""
+
+    def silent(self, rank: int, position: "RankPosition | None", seconds: float) -> None:
+        """There has been no news of a rank for that long."""
+        tell(f"{self.name}: {_silence(rank, position, seconds)}")
+
+
+def _silence(rank: int, position: "RankPosition | None", seconds: float) -> str:
+    is_at = "has not said where it is" if position is None else f"is still at {_line(position)}, in step {position.steps}"
+    return f"rank {rank} {is_at}: no collective, allocation or step for {seconds:.0f} s"
 
 
 def _where(position: "RankPosition") -> str:

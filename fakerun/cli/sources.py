@@ -39,7 +39,7 @@ def resolved_job(ctx: typer.Context) -> JobSpec:
     Raises:
         UsageError: one of the sources is wrong.
     """
-    _warn_of_unknown_variables(ctx)
+    warn_of_unknown_variables(ctx)
     return _with_default_size(job_request(ctx), ctx).resolve()
 
 
@@ -53,7 +53,8 @@ def _with_default_size(request: JobRequest, ctx: typer.Context) -> JobRequest:
     return replace(request, world_size=1)
 
 
-def _warn_of_unknown_variables(ctx: typer.Context) -> None:
+def warn_of_unknown_variables(ctx: typer.Context) -> None:
+    """Warn of variables that are named as options and that no option has."""
     parameters = ctx.command.params
     known = {name for parameter in parameters for name in parameter.envvar or ()}
     options = [option for parameter in parameters for option in parameter.opts if option.startswith("--")]
@@ -74,7 +75,7 @@ def job_request(ctx: typer.Context) -> JobRequest:
     if not ctx.allow_interspersed_args:  # an option came first
         _note_misplaced(ctx.params["args"] or ())
     program = _program(ctx.params["script"], ctx.params["args"] or (), is_module=ctx.params["module"])
-    request = _options(ctx, "COMMANDLINE").over(_options(ctx, "ENVIRONMENT")).over(program)
+    request = options_over(ctx, program)
     torchrun.note_ignored(name for name in ctx.params if _source(ctx, name) != "DEFAULT")
     return request
 
@@ -116,11 +117,16 @@ def _job_of_file(file: Path, name: str | None) -> "CheckJob":
     return selected[0]
 
 
+def options_over(ctx: typer.Context, program: JobRequest) -> JobRequest:
+    """What the options of a command say of a job, over `program`: the command line goes first, then variables."""
+    return _options(ctx, "COMMANDLINE").over(_options(ctx, "ENVIRONMENT")).over(program)
+
+
 def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) -> JobRequest:
-    """What the options say that came from that source."""
+    """What the options say that came from that source; a command may have only some of them."""
 
     def given(name: str) -> Any:
-        return ctx.params[name] if _source(ctx, name) == source else None
+        return ctx.params.get(name) if _source(ctx, name) == source else None
 
     nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
     hardware, forbidden, steps = given("hardware"), given("error_on_collective"), given("steps")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fakerun.errors import UsageError
+from fakerun.job.budgets import Budgets
 from fakerun.job.document import Document, Key
 from fakerun.job.layers import LayeredJob, merged
 from fakerun.job.matrix import MATRIX, MOST_JOBS, combinations, path_of, with_values
@@ -45,6 +46,7 @@ class CheckJob:
     strict: bool
     ignored: frozenset[FindingCode]
     baseline: Path
+    budgets: Budgets
 
 
 def load_jobs(path: Path) -> tuple[CheckJob, ...]:
@@ -116,6 +118,7 @@ def _check_job(name: str, job: FileJob, document: Document) -> CheckJob:
         source=job.source,
         strict=job.strict,
         ignored=job.ignored,
+        budgets=job.budgets,
         baseline=job.baseline or document.path.parent / STATE_DIRECTORY / "baselines" / f"{file_name(name)}.txt",
     )
 

@@ -19,6 +19,8 @@ from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.alloc_conf import checked_alloc_conf
+from fakerun.job.budgets import Budgets
+from fakerun.job.budgets_file import BudgetsFile, budgets_of
 from fakerun.job.document import MOST_PROBLEMS, JobSource, Key
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
 from fakerun.job.launcher import launcher_named
@@ -180,6 +182,7 @@ class JobFile(BaseModel):
     strict: bool = False
     ignore: Annotated[object, valid_if(_codes)] = frozenset()
     baseline: Text | None = None
+    budgets: BudgetsFile = BudgetsFile()
 
 
 class JobOfSeveral(JobFile):
@@ -193,8 +196,8 @@ class JobOfSeveral(JobFile):
 class FileJob:
     """A job as a file describes it: what to run, and what it must hold to pass.
 
-    `strict` and `ignored` are as in `Gate`. `baseline` is the file that its schedule and memory are held against, as far as the
-    job names one. `source` is where it is described, as in `fakerun.yaml:12`.
+    `strict` and `ignored` are as in `Gate`; what `budgets` says of them is in there. `baseline` is the file that its schedule and memory
+    are held against, as far as the job names one. `source` is where it is described, as in `fakerun.yaml:12`.
     """
 
     request: JobRequest
@@ -202,6 +205,7 @@ class FileJob:
     strict: bool = False
     ignored: frozenset[FindingCode] = frozenset()
     baseline: Path | None = None
+    budgets: Budgets
 
 
 def load_job(path: Path) -> JobRequest:
@@ -233,6 +237,7 @@ def read_job(source: JobSource, model: type[JobFile] = JobFile, *, workdir: Path
         strict=job.strict,
         ignored=cast("frozenset[FindingCode]", job.ignore),
         baseline=None if job.baseline is None else source.file.parent / job.baseline,
+        budgets=budgets_of(job.budgets, lambda path: f"{source.file}:{source.line(('budgets', *path))}"),
     )
 
 

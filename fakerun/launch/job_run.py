@@ -32,8 +32,14 @@ class RunWatcher(Protocol):
     def planned(self, ranks: Collection[int]) -> None:
         """These ranks are to be simulated too."""
 
+    def started(self, rank: int) -> None:
+        """A rank runs."""
+
     def ended(self, record: RankRecord) -> None:
         """A rank has ended, or its record was there already."""
+
+    def done(self) -> None:
+        """The job is done: no rank follows."""
 
     def at(self, rank: int, position: RankPosition) -> None:
         """A rank is there."""
@@ -49,7 +55,11 @@ class RunWatcher(Protocol):
 class _NoWatcher:
     def planned(self, ranks: Collection[int]) -> None: ...
 
+    def started(self, rank: int) -> None: ...
+
     def ended(self, record: RankRecord) -> None: ...
+
+    def done(self) -> None: ...
 
     def at(self, rank: int, position: RankPosition) -> None: ...
 
@@ -105,6 +115,8 @@ class JobRun:
             return
         ranks = self._selection.next(self._records)
         self.is_done = not ranks
+        if self.is_done:
+            self.watcher.done()
         self.watcher.planned(ranks)
         self.queue.extend(ranks)
         self._known.update(ranks)
@@ -138,6 +150,7 @@ class JobRun:
         """The rank runs."""
         self.queue.remove(running.rank)
         self.running[running.rank] = running
+        self.watcher.started(running.rank)
 
     def ended(self, rank: int, status: int) -> None:
         """A running rank has ended; keep its record."""

@@ -19,6 +19,7 @@ from fakerun.files import write_whole
 from fakerun.job.codec import decode_job, encode_job, job_version
 from fakerun.job.spec import JobSpec
 from fakerun.records.damage import read_recorded
+from fakerun.records.inputs import INPUTS
 from fakerun.records.journal import JOURNAL
 from fakerun.records.run import RunRecord
 from fakerun.records.store import RecordStore
@@ -53,6 +54,11 @@ class RankFiles:
     def journal(self) -> Path:
         """What the rank does, written while it does it (`records.journal`); read and removed when it has ended."""
         return self.directory / JOURNAL
+
+    @property
+    def inputs(self) -> Path:
+        """What the rank read that the job does not say (`records.inputs`); absent if it ended without a record."""
+        return self.directory / INPUTS
 
     @property
     def full_traceback(self) -> Path:

@@ -24,9 +24,11 @@ from fakerun.rank.exit_hooks import (
     keep_crash_report,
     os_exit_recorded,
 )
+from fakerun.rank.inputs import InputRecorder
 from fakerun.rank.mailbox import ConnectedMailbox
 from fakerun.rank.recorder import Recorder
 from fakerun.rank.script import Program
+from fakerun.records.inputs import INPUTS
 from fakerun.records.journal import JOURNAL, Journal
 from fakerun.records.run import UNRECORDED_STATUS
 from fakerun.records.store import RecordStore
@@ -42,8 +44,12 @@ _EXIT_HANDLERS_S = 5.0
 def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox) -> NoReturn:
     """Run one rank, and end the process. `control` is the pipe on which the launcher makes requests; `mailbox` reaches other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
+    inputs = InputRecorder()
+    inputs.install()
+    recorder.before_record = lambda: inputs.write(recorder.directory / INPUTS)
     try:
-        _run_recorded(job_file, rank, control, mailbox, recorder)
+        with inputs.variables_noted():
+            _run_recorded(job_file, rank, control, mailbox, recorder)
     except OSError as error:  # on the way to the disk: a full one, or a limit on the size of files
         with suppress(OSError):
             os.write(_STDERR, f"fakerun: error: {error}\n".encode())

@@ -4,8 +4,8 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from fakerun.call_site import CallSite
@@ -38,6 +38,8 @@ class Recorder:
         self.directory = store.directory(rank)
         self._store = store
         self._rank = rank
+        self.before_record: Callable[[], None] = lambda: None
+        """Is called once, before the record is written: what else is to be kept in the directory."""
         self._source: RecordSource | None = None
         self._process = os.getpid()
         self._lock = threading.RLock()  # re-entrant: a signal handler of the script's may call os._exit while we write
@@ -58,6 +60,8 @@ class Recorder:
             if self._done or not self.in_own_process:
                 return
             with _files_unlimited():
+                with suppress(Exception):  # the record is what counts
+                    self.before_record()
                 try:
                     self._store.write(self._record(ending))
                 except OSError:

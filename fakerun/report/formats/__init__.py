@@ -15,7 +15,7 @@ FORMATS: Mapping[str, ReportFormat] = MappingProxyType(
     {
         each.name: each
         for each in (
-            ReportFormat(name="table", extension="txt", is_binary=False, takes_several_jobs=False, render=of_one(text.render)),
+            ReportFormat(name="table", extension="txt", is_binary=False, takes_several_jobs=True, render=text.render_jobs),
             ReportFormat(name="json", extension="json", is_binary=False, takes_several_jobs=False, render=of_one(json.render)),
             ReportFormat(name="markdown", extension="md", is_binary=False, takes_several_jobs=True, render=markdown.render_summary),
             ReportFormat(name="comment", extension="md", is_binary=False, takes_several_jobs=True, render=markdown.render_comment),

@@ -4,11 +4,7 @@ Knows no format, no width and no colour: the formats write the same page as text
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
-from enum import Enum
-from typing import Any, cast
 
-from fakerun.printable import printable
 from fakerun.report.model import Comparison, Report
 from fakerun.report.page.blocks import Page, Section
 from fakerun.report.page.calls import calls_section
@@ -20,6 +16,7 @@ from fakerun.report.page.failures import failures_section
 from fakerun.report.page.findings import findings_section
 from fakerun.report.page.header import header_facts, title
 from fakerun.report.page.memory import memory_sections
+from fakerun.report.page.printable_page import printable_page
 from fakerun.report.page.ranks import ranks_section
 from fakerun.report.page.summary import summary
 
@@ -31,28 +28,11 @@ def page_of(result: Report | Comparison, detail: Detail = SHORT) -> Page:
 
     What needs attention comes last: that is what a terminal shows when the command has ended.
     """
-    page = comparison_page(result) if isinstance(result, Comparison) else _report_page(result, detail)
-    return cast("Page", _printable(page))
+    return printable_page(comparison_page(result) if isinstance(result, Comparison) else _report_page(result, detail))
 
 
 def _report_page(report: Report, detail: Detail) -> Page:
     return Page(summary=summary(report), title=title(report), facts=header_facts(report), sections=tuple(_sections(report, detail)))
-
-
-def _printable(part: Any) -> Any:
-    """The same with every text printable: messages, names of files and of groups come from outside."""
-    if isinstance(part, str) and not isinstance(part, Enum):
-        return printable(part)
-    if isinstance(part, tuple):
-        return part if _is_plain(part) else tuple(map(_printable, part))
-    if is_dataclass(part) and not isinstance(part, type):
-        return replace(part, **{each.name: _printable(getattr(part, each.name)) for each in fields(part)})
-    return part
-
-
-def _is_plain(part: tuple[Any, ...]) -> bool:
-    """Of the cells of a row, of which a listing has some hundred thousand."""
-    return all(type(each) is str for each in part) and "".join(part).isprintable()
 
 
 def _sections(report: Report, detail: Detail) -> Iterator[Section]:

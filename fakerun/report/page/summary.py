@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from fakerun.analysis.memory.fit import MemoryFit
 from fakerun.errors import ExitCode
 from fakerun.records.finding_code import Severity
 from fakerun.report.model import Report
@@ -26,27 +27,38 @@ def summary(report: Report) -> Summary:
     unchecked = ", ".join(_unchecked(report))
     text = ", ".join((_peak(report), *_bus_bytes(report), *_counts(report)))
     return Summary(
-        verdict=_VERDICTS[report.exit_code],
+        verdict=verdict(report.exit_code),
         tone=Tone.GOOD if report.exit_code is ExitCode.OK else Tone.BAD,
         text=text + (f"; not checked: {unchecked}" if unchecked else ""),
     )
 
 
+def verdict(code: ExitCode) -> str:
+    """The outcome of a run in a word or two."""
+    return _VERDICTS[code]
+
+
+def worst_fit(report: Report) -> MemoryFit | None:
+    """The verdict on the device with the least headroom, all its ranks counted; None if nothing was allocated."""
+    return min((device.fit for device in report.devices), key=lambda fit: (fit.headroom_bytes, -fit.peak_bytes), default=None)
+
+
+def bus_bytes_per_step(report: Report) -> int | None:
+    """The most that a rank has in its last completed step; None if no rank completed one."""
+    return max((each.last_step.bus_bytes for each in report.classes if each.example.record.steps), default=None)
+
+
 def _peak(report: Report) -> str:
-    """That of the device with the least headroom, all its ranks counted."""
-    if not report.devices:
+    if (fit := worst_fit(report)) is None:
         return "no device memory"
-    fit = min((device.fit for device in report.devices), key=lambda fit: (fit.headroom_bytes, -fit.peak_bytes))
     is_known = not fit.fits or not (report.failures or report.blocked)
-    verdict = f" ({fit.verdict.words})" if is_known else ""
-    return f"peak {format_bytes(fit.peak_bytes)} reserved of {format_bytes(fit.usable_bytes)}{verdict}"
+    words = f" ({fit.verdict.words})" if is_known else ""
+    return f"peak {format_bytes(fit.peak_bytes)} reserved of {format_bytes(fit.usable_bytes)}{words}"
 
 
 def _bus_bytes(report: Report) -> Iterator[str]:
-    """The most that a rank has in its last completed step."""
-    completed = [each.last_step.bus_bytes for each in report.classes if each.example.record.steps]
-    if completed:
-        yield f"{format_bytes(max(completed))} bus bytes per step"
+    if (nbytes := bus_bytes_per_step(report)) is not None:
+        yield f"{format_bytes(nbytes)} bus bytes per step"
 
 
 def _counts(report: Report) -> Iterator[str]:
