@@ -19,7 +19,7 @@ from fakerun.report.formats.markdown import (
     render_summary,
 )
 from fakerun.report.page.detail import Detail
-from tests.unit.jobs_by_hand import HOSTILE
+from tests.unit.jobs_by_hand import HOSTILE, several_jobs
 from tests.unit.records_by_hand import collective, in_order, job, run, site
 from tests.unit.test_report_formats_text import PAGES, traced
 
@@ -92,9 +92,17 @@ def marked(name: str) -> str:
 
 
 def test_a_page_for_a_step_or_a_comment_begins_with_the_marker_of_its_job() -> None:
-    jobs = [JobReport(name=name, report=page()) for name, page in PAGES.items()]
-    assert render_summary(jobs) == "\n".join(f"<!-- fakerun:{each.name} -->\n\n{render(each.report)}" for each in jobs)
-    assert render_comment(jobs) == render_summary(jobs)
+    for name, page in PAGES.items():
+        one = [JobReport(name=name, report=page())]
+        assert render_comment(one) == render_summary(one) == f"<!-- fakerun:{name} -->\n\n{render(page())}"
+
+
+def test_of_several_jobs_a_comment_is_the_page_about_them_and_a_summary_has_all_pages() -> None:
+    comment, summary = render_comment(several_jobs()), render_summary(several_jobs())
+    assert comment == (GOLDEN / "several_jobs.md").read_text(encoding="utf-8")
+    assert comment.startswith("<!-- fakerun -->\n\n# fakerun 0.1.0  5 jobs\n")
+    pages = [f"{marked(job.name)}\n\n{render(job.report)}" for job in several_jobs()]
+    assert summary == "\n".join([comment, *pages])
 
 
 @pytest.mark.parametrize("name", ["a --> b", "--", "<!--", "a\nb", HOSTILE])

@@ -13,9 +13,10 @@ from fakerun.printable import printable
 from fakerun.report.job_report import JobReport
 from fakerun.report.model import Comparison, Report
 from fakerun.report.page import page_of
-from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Summary, Table, Tone
+from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Page, Prose, Section, Series, SideBySide, Summary, Table, Tone
 from fakerun.report.page.blocks import Traceback as TracebackBlock
 from fakerun.report.page.detail import SHORT, Detail
+from fakerun.report.page.jobs import page_of_jobs
 
 MOST_BYTES_OF_A_SUMMARY = 1024**2
 MOST_BYTES_OF_A_COMMENT = 65_536
@@ -33,49 +34,57 @@ _TONES = {Tone.GOOD: "**{}**", Tone.BAD: "**{}**", Tone.MUTED: "<sub>{}</sub>"}
 
 def render(result: Report | Comparison, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The same page as the text format, with headings, tables and fenced tracebacks."""
-    return _joined(list(_page(result, detail).parts())) + "\n"
+    return _joined(list(_parts_of(page_of(result, detail)).all())) + "\n"
 
 
 def render_summary(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
-    """The pages of the jobs, each after its marker, cut to what GitHub takes as the summary of a step."""
-    return _limited(jobs, detail, MOST_BYTES_OF_A_SUMMARY, "the summary of a step")
+    """The page about all jobs, if there are several, and the pages of the jobs, cut to what GitHub takes as the summary of a step."""
+    pages = [_page_of_job(job, detail) for job in jobs]
+    return _limited(pages if len(jobs) == 1 else [_page_of_all(jobs), *pages], MOST_BYTES_OF_A_SUMMARY, "the summary of a step")
 
 
 def render_comment(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
-    """The same, cut to what GitHub takes as a comment on a pull request."""
-    return _limited(jobs, detail, MOST_BYTES_OF_A_COMMENT, "a comment")
+    """The page of the job, or the page about several jobs, cut to what GitHub takes as a comment on a pull request."""
+    page = _page_of_job(jobs[0], detail) if len(jobs) == 1 else _page_of_all(jobs)
+    return _limited([page], MOST_BYTES_OF_A_COMMENT, "a comment")
 
 
-def marker(job: str) -> str:
-    """A line that nobody sees, by which a bot finds what it wrote about that job, to replace it."""
-    return f"<!-- fakerun:{_NOT_IN_A_COMMENT.sub('_', printable(job))} -->"
+def _page_of_job(job: JobReport, detail: Detail) -> "_Parts":
+    return _parts_of(page_of(job.report, detail), marker(job.name))
+
+
+def _page_of_all(jobs: Sequence[JobReport]) -> "_Parts":
+    return _parts_of(page_of_jobs(jobs), marker())
+
+
+def marker(job: str | None = None) -> str:
+    """A line that nobody sees, by which a bot finds what it wrote about that job, or about several, to replace it."""
+    return "<!-- fakerun -->" if job is None else f"<!-- fakerun:{_NOT_IN_A_COMMENT.sub('_', printable(job))} -->"
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
+class _Parts:
     """Paragraphs of a page: of its head, which is never left out, and of its sections, each after its heading."""
 
     head: tuple[str, ...]
     sections: tuple[tuple[str, ...], ...]
 
-    def parts(self) -> Iterator[str]:
+    def all(self) -> Iterator[str]:
         yield from self.head
         for section in self.sections:
             yield from section
 
 
-def _page(result: Report | Comparison, detail: Detail, *before: str) -> _Page:
-    page = page_of(result, detail)
+def _parts_of(page: Page, *before: str) -> _Parts:
     head = (*before, f"# {_escaped(page.title)}", _summary(page.summary), *_blocks([page.facts]))
-    return _Page(head=head, sections=tuple(tuple(_section(section)) for section in page.sections))
+    return _Parts(head=head, sections=tuple(tuple(_section(section)) for section in page.sections))
 
 
-def _limited(jobs: Sequence[JobReport], detail: Detail, most_bytes: int, what: str) -> str:
-    pages = [_page(job.report, detail, marker(job.name)) for job in jobs]
-    text = _joined([part for page in pages for part in page.parts()]) + "\n"
+def _limited(pages: Sequence[_Parts], most_bytes: int, what: str) -> str:
+    text = _joined([part for page in pages for part in page.all()]) + "\n"
     if _size(text) <= most_bytes:
         return text
     note = f"*Cut to the {most_bytes:,} bytes that GitHub takes as {what}. The report in a file has all of it.*"
@@ -85,7 +94,7 @@ def _limited(jobs: Sequence[JobReport], detail: Detail, most_bytes: int, what: s
     return f"{head}\n\n{note}\n"
 
 
-def _parts_within(pages: Sequence[_Page], room: int) -> Iterator[list[str]]:
+def _parts_within(pages: Sequence[_Parts], room: int) -> Iterator[list[str]]:
     """For each page its head and what else there is room for: the last sections first, which say what needs attention."""
     room -= sum(_size(part) + _GAP for page in pages for part in page.head)
     for page in pages:
