@@ -59,8 +59,9 @@ class Diagnostic:
     """One statement about jobs.
 
     `level` is the severity with which it counts: with --strict a warning is an error. `place` is None where no file of the repository
-    is known. `related` are the limit that is not kept, and lines of other ranks. `fingerprint` stays the same when lines move or figures
-    change: it is made of the rule, the file, the function, and the number among equal ones. `traceback` is empty, or what Python wrote.
+    is known. `ranks` are those of any of the jobs. `related` are the limit that is not kept, and lines of other ranks. `fingerprint` stays
+    the same when lines move or figures change: it is made of the rule, the file, the function, and the number among equal ones.
+    `traceback` is empty, or what Python wrote.
     """
 
     jobs: tuple[str, ...]
@@ -88,13 +89,14 @@ class Diagnostic:
 
 def diagnostics_of(jobs: Sequence[JobReport]) -> tuple[Diagnostic, ...]:
     """Those of all jobs, the most severe first; what several jobs have in common is said once, with the names of all."""
-    merged: dict[Diagnostic, list[str]] = {}
-    for job in jobs:
-        for diagnostic in _diagnostics(job):
-            merged.setdefault(replace(diagnostic, jobs=()), []).append(printable(job.name))
-    found = [replace(diagnostic, jobs=tuple(dict.fromkeys(names))) for diagnostic, names in merged.items()]
+    merged: dict[Diagnostic, Diagnostic] = {}
+    for each in (diagnostic for job in jobs for diagnostic in _diagnostics(job)):
+        statement = replace(each, jobs=(), ranks=())
+        known = merged.get(statement, statement)
+        names = dict.fromkeys((*known.jobs, *each.jobs))
+        merged[statement] = replace(each, jobs=tuple(names), ranks=tuple(sorted({*known.ranks, *each.ranks})))
     severities = list(Severity)
-    return tuple(_with_fingerprints(sorted(found, key=lambda each: severities.index(each.level))))
+    return tuple(_with_fingerprints(sorted(merged.values(), key=lambda each: severities.index(each.level))))
 
 
 def rules() -> tuple[Rule, ...]:

@@ -28,6 +28,8 @@ def test_the_most_severe_come_first_and_a_failure_before_what_follows_from_it() 
 def test_what_jobs_have_in_common_is_said_once() -> None:
     first, second, other = job_report(skipped(), name="a"), job_report(skipped(), name="b"), job_report(skipped(figure=6), name="c")
     assert [each.jobs for each in diagnostics_of([first, second, other])] == [("a", "b"), ("c",)]
+    elsewhere = job_report(replace(skipped(), ranks=(0, 2, 5)), name="d")
+    assert [(each.jobs, each.ranks) for each in diagnostics_of([first, elsewhere])] == [(("a", "d"), (0, 2, 5))]
 
 
 def test_a_place_is_the_line_in_the_repository_else_the_program_else_none() -> None:
