@@ -21,6 +21,25 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
+def write_new(path: Path, data: bytes) -> None:
+    """Write `data` to a file that is not there yet, atomically: a reader sees the whole file or none.
+
+    Raises:
+        FileExistsError: it is there, or appears meanwhile.
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.link(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # what write(2) raises
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def read_regular(path: Path, *, most_bytes: int) -> bytes:
     """The bytes of a file; never waits for a pipe, and reads no device and no file without end.
 
