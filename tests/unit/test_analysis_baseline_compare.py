@@ -13,8 +13,8 @@ from fakerun.analysis.baseline.compare import differences
 from fakerun.analysis.baseline.difference import DifferenceKind
 from fakerun.analysis.baseline.folding import folded
 from fakerun.analysis.baseline.places import Places
-from fakerun.analysis.baseline.tolerances import DEFAULT_TOLERANCES, Tolerance, Tolerances
 from fakerun.call_site import CallSite
+from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerance, Tolerances
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category
 

@@ -11,7 +11,7 @@ from fakerun.analysis.baseline.call_changes import call_changes
 from fakerun.analysis.baseline.calls import call_line, parsed_call
 from fakerun.analysis.baseline.folding import counted, folded, unfolded
 from fakerun.analysis.baseline.text import baseline_text, parsed_baseline
-from fakerun.analysis.baseline.tolerances import EXACT
+from fakerun.job.tolerances import EXACT
 from fakerun.job.yaml_document import YamlDocument
 from fakerun.records.collective import CollectiveOp, Phase
 

@@ -18,8 +18,8 @@ from fakerun.analysis.baseline.causes import (
 from fakerun.analysis.baseline.difference import Difference, DifferenceKind
 from fakerun.analysis.baseline.folding import issuing_function
 from fakerun.analysis.baseline.places import Places
-from fakerun.analysis.baseline.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.call_site import CallSite
+from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category
 from fakerun.units import format_bytes, join_words
