@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from fakerun.errors import UsageError
-from fakerun.job.budgets import Budgets
 from fakerun.job.document import Document, Key
 from fakerun.job.layers import LayeredJob, merged
 from fakerun.job.matrix import MATRIX, MOST_JOBS, combinations, path_of, with_values
 from fakerun.job.request import JobRequest
+from fakerun.job.tolerances import Tolerances
 from fakerun.job.toml_document import TomlDocument
 from fakerun.job.validation import shown
 from fakerun.job.yaml_document import YamlDocument
@@ -38,7 +38,10 @@ _MOST_PARTS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckJob:
-    """A job with what it must hold to pass. `strict` and `ignored` are as in `Gate`; `source` is where it is described, `file:line`."""
+    """A job with what it must hold to pass. `strict` and `ignored` are as in `Gate`; `source` is where it is described, `file:line`.
+
+    `tolerances` are how far the job may be from its `baseline`.
+    """
 
     name: str
     request: JobRequest
@@ -46,7 +49,7 @@ class CheckJob:
     strict: bool
     ignored: frozenset[FindingCode]
     baseline: Path
-    budgets: Budgets
+    tolerances: Tolerances
 
 
 def load_jobs(path: Path) -> tuple[CheckJob, ...]:
@@ -118,8 +121,8 @@ def _check_job(name: str, job: FileJob, document: Document) -> CheckJob:
         source=job.source,
         strict=job.strict,
         ignored=job.ignored,
-        budgets=job.budgets,
         baseline=job.baseline or document.path.parent / STATE_DIRECTORY / "baselines" / f"{file_name(name)}.txt",
+        tolerances=job.tolerances,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.hardware.request import BASE
-from fakerun.job.budgets_file import BudgetsFile
+from fakerun.job.baseline import QUANTITIES
 from fakerun.job.check_file import VERSION
 from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.matrix import EXCLUDE
@@ -61,7 +61,7 @@ def job_file_schema() -> str:
         "if": {"anyOf": [{"required": [key]} for key in ("version", "jobs", "defaults")]},
         "then": {"$ref": "#/definitions/several"},
         "else": {"$ref": "#/definitions/single"},
-        "definitions": {"several": several, "job": _job(with_matrix=True), "single": _job(with_matrix=False), **_budgets()},
+        "definitions": {"several": several, "job": _job(with_matrix=True), "single": _job(with_matrix=False)},
     }
     return json.dumps(schema, indent=2) + "\n"
 
@@ -86,26 +86,6 @@ def _matrix(properties: Schema) -> Schema:
         "patternProperties": {"^env\\..": {"type": "array", "minItems": 1, "items": _SCALAR}},
         "additionalProperties": False,
     }
-
-
-def _budgets() -> Schema:
-    """The budgets and their parts, from the types that read them."""
-    described = _plain(BudgetsFile.model_json_schema(ref_template="#/definitions/{model}"))
-    parts: Schema = described.pop("$defs")
-    return {**parts, "budgets": described}
-
-
-def _plain(schema: Any) -> Any:
-    """Without the titles that pydantic makes of names, and without null: a key that is not wanted is left out."""
-    if isinstance(schema, list):
-        return [_plain(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {key: each for key, each in schema.items() if not (key == "title" and isinstance(each, str)) and each is not None}
-    if (alternatives := kept.get("anyOf")) and {"type": "null"} in alternatives:
-        others = [each for each in alternatives if each != {"type": "null"}]
-        kept = {**{key: each for key, each in kept.items() if key != "anyOf"}, **(others[0] if len(others) == 1 else {"anyOf": others})}
-    return {key: _plain(each) for key, each in kept.items()}
 
 
 _PROGRAM: Schema = {
@@ -191,9 +171,25 @@ _GATE: Schema = {
         "anyOf": [_TEXT, {"type": "array", "items": {"enum": list(FindingCode)}}],
         "description": "Codes of findings that do not count.",
     },
-    "budgets": {"allOf": [{"$ref": "#/definitions/budgets"}], "description": "Limits that the job must keep."},
     "baseline": {
-        **_TEXT,
+        "anyOf": [
+            _TEXT,
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "path": _TEXT,
+                    "tolerances": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            quantity: {**_TEXT, "description": "exact, a share such as 2%, or an amount of memory such as 64MiB."}
+                            for quantity in QUANTITIES
+                        },
+                    },
+                },
+            },
+        ],
         "description": "The file of the known schedule and memory. By default .fakerun/baselines/JOB.txt beside this file.",
     },
 }

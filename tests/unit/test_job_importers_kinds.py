@@ -290,6 +290,7 @@ def test_a_shell_in_a_container() -> None:
         ("--gres=gpu:p100:8", None, "p100 is not known to fakerun"),
         ("--gres=gpu:8 -C h200", "h200", ""),
         ("--gres=gpu:8", None, ""),
+        ("--gres=gpu:8 -C nvlink", None, "2: not carried over: -C nvlink"),
     ],
 )
 def test_the_accelerator_of_a_batch_script(gres: str, hardware: str | None, said: str) -> None:
