@@ -19,6 +19,7 @@ from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.alloc_conf import checked_alloc_conf
+from fakerun.job.baseline import BaselineOfJob, baseline_of_job
 from fakerun.job.document import MOST_PROBLEMS, JobSource, Key
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
 from fakerun.job.launcher import launcher_named
@@ -28,6 +29,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script, check_workdir
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.validation import message_of, shown, valid_if, with_own_message
 from fakerun.job.variable import check_value
@@ -179,7 +181,7 @@ class JobFile(BaseModel):
     timeout: Annotated[object, valid_if(_seconds)] | None = None
     strict: bool = False
     ignore: Annotated[object, valid_if(_codes)] = frozenset()
-    baseline: Text | None = None
+    baseline: Annotated[object, valid_if(baseline_of_job)] | None = None
 
 
 class JobOfSeveral(JobFile):
@@ -194,7 +196,7 @@ class FileJob:
     """A job as a file describes it: what to run, and what it must hold to pass.
 
     `strict` and `ignored` are as in `Gate`. `baseline` is the file that its schedule and memory are held against, as far as the
-    job names one. `source` is where it is described, as in `fakerun.yaml:12`.
+    job names one, within `tolerances`. `source` is where it is described, as in `fakerun.yaml:12`.
     """
 
     request: JobRequest
@@ -202,6 +204,7 @@ class FileJob:
     strict: bool = False
     ignored: frozenset[FindingCode] = frozenset()
     baseline: Path | None = None
+    tolerances: Tolerances = DEFAULT_TOLERANCES
 
 
 def load_job(path: Path) -> JobRequest:
@@ -227,12 +230,14 @@ def read_job(source: JobSource, model: type[JobFile] = JobFile, *, workdir: Path
     if job.rank is not None and job.ranks is not None:
         source.refuse(("ranks",), f"rank is also given (line {source.line(('rank',))}); keep one of them")
     _check_together(request, source)
+    baseline = cast("BaselineOfJob | None", job.baseline) or BaselineOfJob()
     return FileJob(
         request=request,
         source=f"{source.file}:{source.line(())}",
         strict=job.strict,
         ignored=cast("frozenset[FindingCode]", job.ignore),
-        baseline=None if job.baseline is None else source.file.parent / job.baseline,
+        baseline=None if baseline.path is None else source.file.parent / baseline.path,
+        tolerances=baseline.tolerances,
     )
 
 
