@@ -62,7 +62,7 @@ class ResultCache:
             return None
 
     def seconds(self, name: str) -> float | None:
-        """How long the ranks of the job took when it was last simulated, their sum; None if nobody knows."""
+        """How long the job took when it was last simulated; None if nobody knows."""
         seconds = (self._manifest(name) or {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
 
