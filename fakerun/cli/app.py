@@ -15,6 +15,7 @@ from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramComman
 from fakerun.cli.help import FullHelp
 from fakerun.cli.report import report
 from fakerun.cli.run import run
+from fakerun.cli.schema import schema
 from fakerun.cli.terminal import be_quiet, give_up, occupy_closed_streams, say
 from fakerun.errors import ExitCode, FakerunError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command(cls=ProgramCommand)(run)
 app.command(cls=BriefCommand)(report)
+app.command(cls=BriefCommand)(schema)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,14 +1,14 @@
 """The options that say what a run must hold to pass, for every command that judges one."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, TypeAlias
 
 from fakerun.analysis.gate import Gate, MemoryLimit
 from fakerun.cli.report_output import option
 from fakerun.errors import UsageError
 from fakerun.hardware.quantities import BYTES
-from fakerun.records.finding_code import FindingCode
-from fakerun.spelling import did_you_mean
+from fakerun.records.finding_code import FindingCode, codes_named
 
 MaxMemory: TypeAlias = Annotated[
     str | None, option(metavar="SIZE|PERCENT", help="Exit with 1 if a GPU's peak is above this: 70GiB, or 90% of its memory.")
@@ -29,7 +29,7 @@ def gate_of(max_memory: str | None, ignore: list[str] | None, *, strict: bool) -
     """
     return Gate(
         max_memory=None if max_memory is None else _memory_limit(max_memory),
-        ignored=frozenset(_code(name) for names in ignore or () for name in filter(None, re.split(r"[\s,]+", names))),
+        ignored=_codes(ignore or ()),
         strict=strict,
     )
 
@@ -47,8 +47,8 @@ def _memory_limit(text: str) -> MemoryLimit:
     return MemoryLimit(text=text, share=share)
 
 
-def _code(name: str) -> FindingCode:
-    known = [code.value for code in FindingCode]
-    if name not in known:
-        raise UsageError(f"--ignore {name}: no finding has this code{did_you_mean(name, known)}; docs/findings.md lists all")
-    return FindingCode(name)
+def _codes(texts: Iterable[str]) -> frozenset[FindingCode]:
+    try:
+        return codes_named(name for text in texts for name in filter(None, re.split(r"[\s,]+", text)))
+    except UsageError as error:
+        raise UsageError(f"--ignore {error}") from error

@@ -26,7 +26,7 @@ Example: fakerun train.py --world-size 8 --mesh dp=2,tp=4 --ranks all
   --steps N|all             optimizer steps to run  [default: 2]
   --hardware NAME           accelerator  [default: {DEFAULT_HARDWARE}]
   --max-memory 70GiB|90%    exit with 1 above this peak; --strict: on warnings
-  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --output FORMAT[=FILE]    table, json, junit, sarif, github ...; -o report.md
   --run-dir DIRECTORY       keep the records, for `fakerun report`
   -v  -q                    show what the script prints; leave out progress
   --help-all                list all options
@@ -44,14 +44,22 @@ Example: fakerun report run --hardware l4 --format json -o report.json
   --max-memory 70GiB|90%    exit with 1 above this peak
   --strict                  exit with 1 on warnings too
   --ignore CODE,...         leave out findings of these codes
-  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --output FORMAT[=FILE]    table, json, junit, sarif, github ...; -o report.md
   --trace                   list every collective
   --top N                   list the N largest tensors
   --help-all                describe all options
 
 {_ENDING}"""
 
-BRIEF = {"run": _RUN, "report": _REPORT}
+_SCHEMA = """\
+Usage: fakerun schema
+
+Print the JSON Schema of job files (fakerun.yaml), for editors and checkers.
+Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
+  # yaml-language-server: $schema=fakerun.schema.json
+"""
+
+BRIEF = {"run": _RUN, "report": _REPORT, "schema": _SCHEMA}
 """By command."""
 
 

@@ -1,10 +1,11 @@
-"""The sources of a job, merged: the command line goes before the job file, and the job file before variables."""
+"""The sources of a job, merged: the command line goes before variables, and variables go before the job file."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -21,7 +22,10 @@ from fakerun.job.spec import JobSpec
 from fakerun.job.steps import parse_steps
 from fakerun.spelling import did_you_mean
 
-JOB_FILE_SUFFIXES = frozenset({".yaml", ".yml"})
+if TYPE_CHECKING:
+    from fakerun.job.check_file import CheckJob
+
+JOB_FILE_SUFFIXES = (".yaml", ".yml", ".toml")
 """What makes a SCRIPT a job file."""
 
 _VARIABLE_PREFIX = "FAKERUN_"
@@ -42,8 +46,8 @@ def resolved_job(ctx: typer.Context) -> JobSpec:
 def _with_default_size(request: JobRequest, ctx: typer.Context) -> JobRequest:
     """One rank where nothing was said of sizes or ranks; who names ranks, or devices that are to be counted, expects several."""
     sizes = request.world_size, request.nnodes, request.nproc_per_node, request.mesh, request.ranks
-    is_job_file = Path(ctx.params["script"]).suffix in JOB_FILE_SUFFIXES and not ctx.params["module"]
-    if is_job_file or any(each is not None for each in sizes) or _source(ctx, "nproc_per_node") != "DEFAULT":
+    is_described = job_file_of(ctx.params["script"]) is not None and not ctx.params["module"]
+    if is_described or any(each is not None for each in sizes) or _source(ctx, "nproc_per_node") != "DEFAULT":
         return request
     note("no number of ranks is given: simulating 1; pass --world-size N for more")
     return replace(request, world_size=1)
@@ -70,7 +74,7 @@ def job_request(ctx: typer.Context) -> JobRequest:
     if not ctx.allow_interspersed_args:  # an option came first
         _note_misplaced(ctx.params["args"] or ())
     program = _program(ctx.params["script"], ctx.params["args"] or (), is_module=ctx.params["module"])
-    request = _options(ctx, "COMMANDLINE").over(program).over(_options(ctx, "ENVIRONMENT"))
+    request = _options(ctx, "COMMANDLINE").over(_options(ctx, "ENVIRONMENT")).over(program)
     torchrun.note_ignored(name for name in ctx.params if _source(ctx, name) != "DEFAULT")
     return request
 
@@ -82,13 +86,34 @@ def _program(script: str | None, args: Sequence[str], *, is_module: bool) -> Job
     if is_module:
         check_module(script)
         return JobRequest(module=script, args=tuple(args))
+    if (described := job_file_of(script)) is not None:
+        return JobRequest(args=tuple(args)).over(_job_of_file(*described).request)
     path = Path(script)
-    if path.suffix in JOB_FILE_SUFFIXES:
-        from fakerun.job.yaml_job import load_job  # pydantic and yaml: `fakerun --help` needs neither
-
-        return JobRequest(args=tuple(args)).over(load_job(path))
     check_script(path)
     return JobRequest(script=path, args=tuple(args))
+
+
+def job_file_of(script: str) -> tuple[Path, str | None] | None:
+    """The job file that SCRIPT is, and the job of it that is meant: `fakerun.yaml#train`. None for another SCRIPT."""
+    file, separator, job = script.partition("#")
+    return (Path(file), job if separator else None) if file.endswith(JOB_FILE_SUFFIXES) else None
+
+
+def _job_of_file(file: Path, name: str | None) -> "CheckJob":
+    """The job that is meant.
+
+    Raises:
+        UsageError: the file is wrong, or has several jobs and none or several of them are meant.
+    """
+    from fakerun.job.check_file import load_jobs, select_jobs  # pydantic and yaml: `fakerun --help` needs neither
+
+    jobs = load_jobs(file)
+    selected = select_jobs(jobs, [] if name is None else [name], file=file)
+    if len(selected) > 1:
+        names = ", ".join(job.name for job in selected)
+        example = shlex.quote(f"{file}#{selected[0].name}")
+        raise UsageError(f"{file}: describes several jobs: {names}; run one, as in fakerun {example}, or check all: fakerun check {file}")
+    return selected[0]
 
 
 def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) -> JobRequest:

@@ -65,6 +65,7 @@ class JobRequest:
     timeout_s: float | None = None
     alloc_conf: str | None = None
     torch_behaviour: str | None = None
+    workdir: Path | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
         """This request, with `below` where it specifies nothing.
@@ -109,8 +110,9 @@ class JobRequest:
                 f"ranks {choice}: at most {MOST_JUDGED_RANKS} ranks can be judged together, and these are {judged}; simulate some of "
                 "them by number, as in --ranks 0,4-7"
             )
+        workdir = self._workdir()
         return JobSpec(
-            script=self.script,
+            script=self.script if workdir is None or self.script is None else _seen_from(workdir, self.script),
             module=self.module,
             args=self.args,
             env=self.env,
@@ -130,7 +132,16 @@ class JobRequest:
             timeout_s=self.timeout_s,
             alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
             torch_behaviour=None if self.torch_behaviour is None else torch_behaviour_named(self.torch_behaviour),
+            workdir=workdir,
         )
+
+    def _workdir(self) -> Path | None:
+        """Where the ranks start, absolute; None if that is the current directory."""
+        if self.workdir is None:
+            return None
+        check_workdir(self.workdir)
+        workdir = Path(os.path.normpath(self.workdir.absolute()))
+        return None if workdir.samefile(Path.cwd()) else workdir
 
 
 def check_script(script: Path) -> None:
@@ -147,6 +158,24 @@ def check_script(script: Path) -> None:
         raise UsageError(f"{script}: is a device or a pipe, which cannot be read by every rank; pass a file")
     if not os.access(script, os.R_OK):
         raise UsageError(f"{script}: cannot be read: {os.strerror(errno.EACCES)}; change its permissions")
+
+
+def check_workdir(workdir: Path) -> None:
+    """Refuse a directory that no rank could start in."""
+    try:
+        is_directory = workdir.is_dir()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{workdir}: {getattr(error, 'strerror', error)}; pass the path of a directory") from error
+    if not is_directory:
+        raise UsageError(f"{workdir}: {'is no directory' if workdir.exists() else f'no such directory{near_files(workdir)}'}")
+    if not os.access(workdir, os.X_OK):
+        raise UsageError(f"{workdir}: cannot be entered: {os.strerror(errno.EACCES)}; change its permissions")
+
+
+def _seen_from(workdir: Path, script: Path) -> Path:
+    """The path of the script for a process that starts in `workdir`: relative if it is in there."""
+    absolute = Path(os.path.normpath(script.absolute()))
+    return absolute.relative_to(workdir) if absolute.is_relative_to(workdir) else absolute
 
 
 def _not_there(script: Path) -> str:

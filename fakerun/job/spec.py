@@ -24,6 +24,7 @@ class JobSpec:
     `error_on_collective` are the operations that the script must not issue. `alloc_conf` are settings of the caching allocator, as
     PYTORCH_ALLOC_CONF has them; None leaves them to the rank's environment. `oom` is what
     happens when a device has no memory left. `torch_behaviour` is the older torch to behave as; with None it is the one that runs.
+    `workdir` is where the ranks start, an absolute path, and where a relative `script` is; None is fakerun's own directory.
     """
 
     script: Path | None = None
@@ -46,6 +47,12 @@ class JobSpec:
     timeout_s: float | None = None
     alloc_conf: str | None = None
     torch_behaviour: TorchBehaviour | None = None
+    workdir: Path | None = None
+
+    @property
+    def script_file(self) -> Path | None:
+        """Where the script is, as seen from fakerun's own directory."""
+        return self.script if self.workdir is None or self.script is None else self.workdir / self.script
 
     @property
     def world_size(self) -> int:

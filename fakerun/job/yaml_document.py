@@ -1,28 +1,17 @@
 """A YAML file as plain values with the lines of their sources, without YAML's ambiguities. It knows nothing about jobs.
 
 YAML 1.1, which PyYAML reads, takes `no` for False, `010` for 8 and `2:4` for 124, and lets a repeated key overwrite silently. Here each
-of these is an error, as is everything except plain maps, lists and scalars. All errors of a file are collected; each is one line,
-`file:line: key: what is wrong, what is allowed`.
+of these is an error, as is everything except plain maps, lists and scalars.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import yaml
 
 from fakerun.errors import UsageError
-from fakerun.files import read_regular
-from fakerun.job.request import near_files
-
-Key: TypeAlias = str | int
-"""A key of a map, or an index of a list."""
-
-MOST_PROBLEMS = 20
-"""That are shown of one file."""
-_MOST_BYTES = 1 << 17
+from fakerun.job.document import Document, Key, Problem, read_text
 
 _MAP, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 _BOOL, _INT, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
@@ -42,17 +31,8 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """One error in a file. `path` leads to the value from the top of the file; empty for the file as a whole."""
-
-    line: int
-    path: tuple[Key, ...]
-    message: str
-
-
-class YamlDocument:
-    """One parsed file: its value, the line and the source text of every part, and its problems so far."""
+class YamlDocument(Document):
+    """One parsed file in YAML."""
 
     def __init__(self, path: Path) -> None:
         """Read and parse; valid YAML that is ambiguous is noted among the problems.
@@ -60,11 +40,8 @@ class YamlDocument:
         Raises:
             UsageError: the file cannot be read or is not YAML.
         """
-        self.path = path
-        self.problems: list[Problem] = []
-        self.more_problems = 0
-        """Beside these, how many were counted and not noted."""
-        self._root = _compose(path, _read(path))
+        super().__init__(path)
+        self._root = _compose(path, read_text(path))
         self._note_ambiguities(self._root, (), set())
         self.value = _plain(self._root, {})
 
@@ -79,10 +56,6 @@ class YamlDocument:
             line = _line(label)
         return line
 
-    def has(self, key: Key) -> bool:
-        """Whether the top of the file has that key."""
-        return _child(self._root, key) is not None
-
     def text(self, path: Sequence[Key]) -> str:
         """The scalar at `path`, as it is written in the file: `1.50`, not 1.5."""
         node = self._root
@@ -92,28 +65,6 @@ class YamlDocument:
             node = found[1]
         assert isinstance(node, yaml.ScalarNode), path
         return str(node.value)
-
-    def refuse(self, path: Sequence[Key], message: str) -> None:
-        """Note an error in the part at `path`."""
-        self.problems.append(Problem(line=self.line(path), path=tuple(path), message=message))
-
-    def raise_problems(self) -> None:
-        """Raise the problems, if there are any.
-
-        Raises:
-            UsageError: all problems, in order of line, one on each line.
-        """
-        if self.problems:
-            raise UsageError("\n".join(self._lines()))
-
-    def _lines(self) -> Iterator[str]:
-        problems = sorted(self.problems, key=lambda problem: problem.line)
-        for problem in problems[:MOST_PROBLEMS]:
-            key = f"{dotted(problem.path)}: " if problem.path else ""
-            yield f"{self.path}:{problem.line}: {key}{problem.message}"
-        left_out = max(0, len(problems) - MOST_PROBLEMS) + self.more_problems
-        if left_out:
-            yield f"{self.path}: {left_out} more errors"
 
     def _note_ambiguities(self, node: yaml.Node, path: tuple[Key, ...], seen: set[yaml.Node]) -> None:
         """Note the ambiguities in a part and below it, once for each node: an alias is not a new node, and may contain itself."""
@@ -144,24 +95,6 @@ class YamlDocument:
             if message is not None:
                 self.problems.append(Problem(line=line, path=(*path, key.value), message=message))
             first_lines.setdefault(key.value, line)
-
-
-def dotted(path: Sequence[Key]) -> str:
-    """`mesh.tp`, `args[2]`."""
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_regular(path, most_bytes=_MOST_BYTES).decode("utf-8-sig")
-    except OSError as error:
-        near = near_files(path) if isinstance(error, FileNotFoundError) else ""
-        raise UsageError(f"{path}: cannot read the file: {error.strerror}{near}") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}:{line}: not UTF-8: byte 0x{error.object[error.start]:02x}") from error
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}; a job file is a short text") from error
 
 
 def _compose(path: Path, text: str) -> yaml.Node:

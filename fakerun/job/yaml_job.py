@@ -5,58 +5,45 @@ is looked up in the current directory, as torchrun does.
 """
 
 import os
-import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.alloc_conf import checked_alloc_conf
+from fakerun.job.document import MOST_PROBLEMS, JobSource, Key
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
 from fakerun.job.launcher import launcher_named
 from fakerun.job.mesh import mesh_from_axes, parse_mesh
 from fakerun.job.out_of_memory import out_of_memory_named
 from fakerun.job.ranks import RankChoice, parse_ranks
-from fakerun.job.request import JobRequest, check_module, check_script
+from fakerun.job.request import JobRequest, check_module, check_script, check_workdir
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.torch_behaviour import torch_behaviour_named
+from fakerun.job.validation import message_of, shown, valid_if, with_own_message
 from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
-from fakerun.job.yaml_document import MOST_PROBLEMS, Key, YamlDocument
+from fakerun.job.yaml_document import YamlDocument
 from fakerun.records.collective import CollectiveOp
-from fakerun.spelling import did_you_mean
+from fakerun.records.finding_code import FindingCode, codes_named
 
 if TYPE_CHECKING:
     from fakerun.hardware.accelerator import Accelerator
     from fakerun.job.mesh import MeshSpec
 
 
-def _valid_if(check: Callable[[Any], object]) -> AfterValidator:
-    """Pass the value through `check`; its UsageError becomes the message."""
-    return AfterValidator(_with_own_message(check))
-
-
-def _with_own_message(check: Callable[[Any], object]) -> Callable[[Any], object]:
-    def validate(value: Any) -> object:
-        try:
-            return check(value)
-        except UsageError as error:
-            raise PydanticCustomError("refused", "{message}", {"message": str(error)}) from error
-
-    return validate
-
-
 def _text_or_number(value: object) -> object:
     if isinstance(value, dict | list):
-        raise UsageError(f"must be a string or a number, not {_shown(value)}")
+        raise UsageError(f"must be a string or a number, not {shown(value)}")
     if isinstance(value, str) and "\0" in value:
         raise UsageError("must not contain a null byte: no argument or variable can")
     return value
@@ -74,13 +61,13 @@ def _variable_name(name: str) -> str:
 
 def _mesh_text(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise UsageError(f"must be sizes (2x4), named sizes (dp=2,tp=4) or a mapping from axis to size, not {_shown(value)}")
+        raise UsageError(f"must be sizes (2x4), named sizes (dp=2,tp=4) or a mapping from axis to size, not {shown(value)}")
     return str(value)
 
 
 def _hardware_text(value: object) -> object:
     if not isinstance(value, str):
-        raise UsageError(f"must be a name (h200) or a mapping ({{base: h100-80gb, memory: 94GiB}}), not {_shown(value)}")
+        raise UsageError(f"must be a name (h200) or a mapping ({{base: h100-80gb, memory: 94GiB}}), not {shown(value)}")
     return value
 
 
@@ -88,7 +75,7 @@ def _ranks(value: object) -> RankChoice:
     """`all`, `0,4-7`, a number, or a list of numbers and ranges."""
     parts = value if isinstance(value, list) else [value]
     if not parts or not all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts):
-        raise UsageError(f"must be all, or numbers and ranges (0,4-7), not {_shown(value)}")
+        raise UsageError(f"must be all, or numbers and ranges (0,4-7), not {shown(value)}")
     return parse_ranks(",".join(map(str, parts)))
 
 
@@ -96,7 +83,7 @@ def _steps(value: object) -> int | AllSteps:
     if value == ALL_STEPS:
         return ALL_STEPS
     if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"must be a whole number or all, not {_shown(value)}")
+        raise UsageError(f"must be a whole number or all, not {shown(value)}")
     if value < 1:
         raise UsageError(f"must be at least 1, or all, not {value}")
     return value
@@ -104,7 +91,7 @@ def _steps(value: object) -> int | AllSteps:
 
 def _torch_behaviour(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | float | int):
-        raise UsageError(f"must be a version (2.6), not {_shown(value)}")
+        raise UsageError(f"must be a version (2.6), not {shown(value)}")
     return torch_behaviour_named(str(value))
 
 
@@ -119,8 +106,25 @@ def _forbidden(value: object) -> tuple[CollectiveOp, ...]:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return operations_named(value)
     if not isinstance(value, str):
-        raise UsageError(f"must be true, or a list of operations (all_reduce, send), not {_shown(value)}")
+        raise UsageError(f"must be true, or a list of operations (all_reduce, send), not {shown(value)}")
     return parse_forbidden(value)
+
+
+def _codes(value: object) -> frozenset[FindingCode]:
+    """Names of findings, as a list or as text."""
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return codes_named(value)
+    if not isinstance(value, str):
+        raise UsageError(f"must be a list of codes of findings (memory-limit), not {shown(value)}")
+    return codes_named(value.replace(",", " ").split())
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"must be a number of seconds, not {shown(value)}")
+    if not 0 < value < inf:
+        raise UsageError(f"must be a finite number of seconds above 0, not {value}")
+    return float(value)
 
 
 _NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
@@ -128,19 +132,19 @@ _NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
 
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
-Scalar = Annotated[object, _valid_if(_text_or_number)]
-VariableName = Annotated[str, _valid_if(_variable_name)]
-MeshMap = Annotated[dict[str, Count], _valid_if(mesh_from_axes), Tag("<map>")]
-MeshText = Annotated[str, BeforeValidator(_with_own_message(_mesh_text)), _valid_if(parse_mesh), Tag("<text>")]
+Scalar = Annotated[object, valid_if(_text_or_number)]
+VariableName = Annotated[str, valid_if(_variable_name)]
+MeshMap = Annotated[dict[str, Count], valid_if(mesh_from_axes), Tag("<map>")]
+MeshText = Annotated[str, BeforeValidator(with_own_message(_mesh_text)), valid_if(parse_mesh), Tag("<text>")]
 
 HardwareMap = Annotated[dict[str, Scalar], Tag("<map>")]
-HardwareText = Annotated[str, BeforeValidator(_with_own_message(_hardware_text)), Tag("<text>")]
+HardwareText = Annotated[str, BeforeValidator(with_own_message(_hardware_text)), Tag("<text>")]
 
 
 COMMAND_LINE_ONLY = frozenset(
     {
-        *("jobs", "timeout", "run_dir", "resume", "show_output", "quiet", "no_python"),
-        *("format", "output", "trace", "top", "max_memory", "strict", "ignore"),
+        *("jobs", "run_dir", "resume", "show_output", "quiet", "no_python"),
+        *("format", "output", "trace", "top", "max_memory"),
     }
 )
 """Options about running a job and reading its report: how it is done, not what the job is."""
@@ -154,23 +158,50 @@ class JobFile(BaseModel):
     script: Text | None = None
     module: Text | None = None
     args: list[Scalar] = []
-    env: dict[VariableName, Annotated[Scalar, _valid_if(_variable_value)]] = {}
+    env: dict[VariableName, Annotated[Scalar, valid_if(_variable_value)]] = {}
     world_size: Count | None = None
     nnodes: Count | None = None
     nproc_per_node: Count | None = None
     mesh: Annotated[MeshMap | MeshText, Discriminator(_mapping_or_text)] | None = None
     hardware: Annotated[HardwareMap | HardwareText, Discriminator(_mapping_or_text)] | None = None
-    steps: Annotated[object, _valid_if(_steps)] | None = None
-    routing: Annotated[str, _valid_if(routing_named)] | None = None
-    launcher: Annotated[str, _valid_if(launcher_named)] | None = None
-    alloc_conf: Annotated[str, _valid_if(checked_alloc_conf)] | None = None
-    oom: Annotated[str, _valid_if(out_of_memory_named)] | None = None
-    torch_behaviour: Annotated[object, _valid_if(_torch_behaviour)] | None = None
-    error_on_collective: Annotated[object, _valid_if(_forbidden)] | None = None
+    steps: Annotated[object, valid_if(_steps)] | None = None
+    routing: Annotated[str, valid_if(routing_named)] | None = None
+    launcher: Annotated[str, valid_if(launcher_named)] | None = None
+    alloc_conf: Annotated[str, valid_if(checked_alloc_conf)] | None = None
+    oom: Annotated[str, valid_if(out_of_memory_named)] | None = None
+    torch_behaviour: Annotated[object, valid_if(_torch_behaviour)] | None = None
+    error_on_collective: Annotated[object, valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
-    ranks: Annotated[object, _valid_if(_ranks)] | None = None
+    ranks: Annotated[object, valid_if(_ranks)] | None = None
     samples: Annotated[int, Field(ge=0)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
+    workdir: Text | None = None
+    timeout: Annotated[object, valid_if(_seconds)] | None = None
+    strict: bool = False
+    ignore: Annotated[object, valid_if(_codes)] = frozenset()
+    baseline: Text | None = None
+
+
+class JobOfSeveral(JobFile):
+    """The keys of a job in a file of several."""
+
+    matrix: object = None
+    """What it is expanded over (`job.matrix`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileJob:
+    """A job as a file describes it: what to run, and what it must hold to pass.
+
+    `strict` and `ignored` are as in `Gate`. `baseline` is the file that its schedule and memory are held against, as far as the
+    job names one. `source` is where it is described, as in `fakerun.yaml:12`.
+    """
+
+    request: JobRequest
+    source: str
+    strict: bool = False
+    ignored: frozenset[FindingCode] = frozenset()
+    baseline: Path | None = None
 
 
 def load_job(path: Path) -> JobRequest:
@@ -180,74 +211,52 @@ def load_job(path: Path) -> JobRequest:
         UsageError: every error in the file, a line each: `file:line: key: what is wrong, what is allowed`.
     """
     document = YamlDocument(path)
-    job = _validated(document)
-    hardware = _hardware(job, document)
+    job = read_job(document)
     document.raise_problems()
-    request = _request(job, document, hardware)
+    assert job is not None, "no job, and no problem either"
+    return job.request
+
+
+def read_job(source: JobSource, model: type[JobFile] = JobFile, *, workdir: Path | None = None) -> FileJob | None:
+    """The job that a source describes; None if it is wrong: its errors are noted then. `workdir` is where its ranks start by default."""
+    job = validated(source, model)
+    hardware = None if job is None else _hardware(job, source)
+    if job is None or (job.hardware is not None and hardware is None):
+        return None
+    request = _request(job, source, hardware, workdir)
     if job.rank is not None and job.ranks is not None:
-        document.refuse(("ranks",), f"rank is also given (line {document.line(('rank',))}); keep one of them")
-    _check_together(request, document)
-    document.raise_problems()
-    return request
+        source.refuse(("ranks",), f"rank is also given (line {source.line(('rank',))}); keep one of them")
+    _check_together(request, source)
+    return FileJob(
+        request=request,
+        source=f"{source.file}:{source.line(())}",
+        strict=job.strict,
+        ignored=cast("frozenset[FindingCode]", job.ignore),
+        baseline=None if job.baseline is None else source.file.parent / job.baseline,
+    )
 
 
-def _validated(document: YamlDocument) -> JobFile:
-    """The file's keys; errors are noted in the document, and the result is then meaningless."""
+def validated(source: JobSource, model: type[JobFile]) -> JobFile | None:
+    """The keys of a job; None if one is wrong: the errors are noted in the source."""
     try:
-        return JobFile.model_validate(document.value)
+        return model.model_validate(source.value)
     except ValidationError as errors:
-        noted = {problem.path for problem in document.problems}
         found = errors.errors(include_url=False)
-        document.more_problems += len(found[MOST_PROBLEMS:])
+        source.count_more_problems(len(found[MOST_PROBLEMS:]))
         for error in found[:MOST_PROBLEMS]:
             path = tuple(key for key in error["loc"] if key not in _NOT_KEYS)
-            if path not in noted:
-                document.refuse(path, _message(error, path))
-        return JobFile()
+            if not source.is_refused(path):
+                source.refuse(path, _command_line_only(path) or message_of(error, path, model, what="a job file"))
+        return None
 
 
-def _message(error: ErrorDetails, path: tuple[Key, ...]) -> str:
-    """The message for a validation error of pydantic."""
-    shown = _shown(error["input"])
-    match error["type"]:
-        case "extra_forbidden" if path[-1] in COMMAND_LINE_ONLY:
-            return f"is an option of the command line only: pass --{str(path[-1]).replace('_', '-')}"
-        case "extra_forbidden":
-            return f"unknown key{did_you_mean(str(path[-1]), JobFile.model_fields)}; allowed: {', '.join(JobFile.model_fields)}"
-        case "model_type":
-            return f"a job file must be a mapping, not {shown}; allowed keys: {', '.join(JobFile.model_fields)}"
-        case "int_type":
-            return f"must be a whole number, not {shown}"
-        case "string_type":
-            return f"must be a string, not {shown}"
-        case "list_type":
-            return f"must be a list, not {shown}"
-        case "dict_type":
-            return f"must be a mapping, not {shown}"
-        case "greater_than_equal":
-            return f"must be at least {error['ctx']['ge']}, not {error['input']}"
-        case "string_too_short":
-            return "must not be empty"
-        case _:
-            return error["msg"]
+def _command_line_only(path: tuple[Key, ...]) -> str:
+    """Why a key is refused that is an option of the command line; empty for others."""
+    option = str(path[0]) if len(path) == 1 else ""
+    return f"is an option of the command line only: pass --{option.replace('_', '-')}" if option in COMMAND_LINE_ONLY else ""
 
 
-def _shown(value: object) -> str:
-    """A value as an error message shows it."""
-    match value:
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case str():
-            return f"the string {reprlib.repr(value)}"
-        case bool():
-            return str(value).lower()
-        case _:
-            return f"the number {value}"
-
-
-def _hardware(job: JobFile, document: YamlDocument) -> "Accelerator | None":
+def _hardware(job: JobFile, document: JobSource) -> "Accelerator | None":
     """The accelerator that the file requests; errors are noted in the document."""
     if isinstance(job.hardware, str):
         with _noting(document, "hardware"):
@@ -257,7 +266,7 @@ def _hardware(job: JobFile, document: YamlDocument) -> "Accelerator | None":
     return None
 
 
-def _hardware_of_mapping(texts: dict[str, str], document: YamlDocument) -> "Accelerator | None":
+def _hardware_of_mapping(texts: dict[str, str], document: JobSource) -> "Accelerator | None":
     """The accelerator named by `base`, with the figures that replace its own."""
     if BASE not in texts:
         document.refuse(("hardware",), f"{BASE} is missing: name the accelerator whose figures are replaced")
@@ -269,13 +278,14 @@ def _hardware_of_mapping(texts: dict[str, str], document: YamlDocument) -> "Acce
         with _noting(document, "hardware", key):
             check_figure_key(key)
             FIGURES[key].parse(text)
-    return None if document.problems else hardware_with(base, texts)
+    is_wrong = any(document.is_refused(("hardware", key)) for key in (BASE, *texts))
+    return None if is_wrong else hardware_with(base, texts)
 
 
-def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None") -> JobRequest:
+def _request(job: JobFile, document: JobSource, hardware: "Accelerator | None", workdir: Path | None) -> JobRequest:
     """The request; arguments and variables are passed on as they are written: `1.50` is not 1.5."""
     return JobRequest(
-        script=None if job.script is None else _script_path(document.path.parent, job.script),
+        script=None if job.script is None else _script_path(document.file.parent, job.script),
         module=job.module,
         args=tuple(document.text(("args", index)) for index in range(len(job.args))),
         env={name: document.text(("env", name)) for name in job.env},
@@ -294,6 +304,8 @@ def _request(job: JobFile, document: YamlDocument, hardware: "Accelerator | None
         oom=job.oom,
         torch_behaviour=None if job.torch_behaviour is None else document.text(("torch_behaviour",)),
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
+        timeout_s=cast("float | None", job.timeout),
+        workdir=workdir if job.workdir is None else document.file.parent / job.workdir,
     )
 
 
@@ -307,7 +319,7 @@ def _script_path(directory: Path, script: str) -> Path:
     return short if same else beside
 
 
-def _check_together(request: JobRequest, document: YamlDocument) -> None:
+def _check_together(request: JobRequest, document: JobSource) -> None:
     """Note contradictions between keys, and scripts or modules that do not exist."""
     if request.script is None and request.module is None:
         document.refuse((), "neither script nor module is given; one of them is required")
@@ -319,10 +331,13 @@ def _check_together(request: JobRequest, document: YamlDocument) -> None:
     with _noting(document, "module"):
         if request.module is not None:
             check_module(request.module)
+    with _noting(document, "workdir"):
+        if request.workdir is not None:
+            check_workdir(request.workdir)
     _check_sizes(request, document)
 
 
-def _check_sizes(request: JobRequest, document: YamlDocument) -> None:
+def _check_sizes(request: JobRequest, document: JobSource) -> None:
     """Check world size, nodes, processes, mesh and rank against each other, as far as they are given: the command line may add more."""
     sizes = {"world_size": request.world_size, "nnodes": request.nnodes, "nproc_per_node": request.nproc_per_node}
     given = [key for key, size in sizes.items() if size is not None]
@@ -339,7 +354,7 @@ def _check_sizes(request: JobRequest, document: YamlDocument) -> None:
 
 
 @contextmanager
-def _noting(document: YamlDocument, *path: Key) -> Iterator[None]:
+def _noting(document: JobSource, *path: Key) -> Iterator[None]:
     """A UsageError becomes a problem of the key at that path."""
     try:
         yield

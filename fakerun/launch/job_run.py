@@ -122,7 +122,12 @@ class JobRun:
         """What the fork server needs to know of the rank; its directory exists then."""
         files = self.directory.rank(rank)
         files.make()
-        return RankTask(job_file=self.directory.job_file, rank=rank, files=files, environment=self.environment(rank))
+        return RankTask(job_file=self.directory.job_file, rank=rank, files=files, workdir=self._workdir, environment=self.environment(rank))
+
+    @property
+    def _workdir(self) -> Path:
+        """Where the ranks start."""
+        return self.job.workdir or Path.cwd()
 
     def environment(self, rank: int) -> Mapping[str, str]:
         """The rank's whole environment."""
@@ -177,4 +182,4 @@ class JobRun:
         files = self.directory.rank(rank)
         report = files.crash.read_text(errors="replace") if files.crash.exists() else ""
         with files.stderr.open("rb") as stderr:
-            return Diagnostics(stderr=tail(stderr), crash=crash_site(report, self.job, Path.cwd()))
+            return Diagnostics(stderr=tail(stderr), crash=crash_site(report, self.job, self._workdir))

@@ -30,11 +30,12 @@ _LARGEST_ANSWER = 1 << 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankTask:
-    """One rank of one job, as a server forks it. `environment` is the rank's whole environment."""
+    """One rank of one job, as a server forks it: it starts in `workdir`. `environment` is the rank's whole environment."""
 
     job_file: Path
     rank: int
     files: RankFiles
+    workdir: Path
     environment: Mapping[str, str]
 
 
@@ -166,7 +167,7 @@ class ForkServer:
         return {
             "job_file": str(task.job_file),
             "rank": task.rank,
-            "directory": str(Path.cwd()),
+            "directory": str(task.workdir),
             "environment": {name: value for name, value in task.environment.items() if self._environment.get(name) != value},
             "unset": [name for name in self._environment if name not in task.environment],
         }

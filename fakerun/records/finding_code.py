@@ -1,6 +1,10 @@
 """FindingCode: every kind of finding, with its severity, its meaning and the way out. `docs/findings.md` is written from it."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+
+from fakerun.errors import UsageError
+from fakerun.spelling import did_you_mean
 
 
 class Severity(StrEnum):
@@ -97,6 +101,14 @@ class FindingCode(StrEnum):
         "Above the memory limit",
         "The peak of the memory that ranks reserve on one GPU is above what --max-memory allows.",
         "Look at what is alive at the peak; or raise the limit, if the growth is meant.",
+    )
+    UNVERIFIED_BUDGET = (
+        "unverified-budget",
+        Severity.ERROR,
+        "Budget that cannot be verified",
+        "Whether the run keeps a budget is not known: ranks that it is about failed or were not simulated, or what it limits is only known "
+        "to be in a range in which the limit lies.",
+        "Simulate the ranks that are missing (--ranks auto); or choose a limit outside the range, or restrict the budget to what is known.",
     )
     DUPLICATE_GPU = (
         "duplicate-gpu",
@@ -514,3 +526,16 @@ class FindingCode(StrEnum):
         "The script makes a TCPStore of its own; it holds only what this rank puts there.",
         "Do not wait for keys of other ranks: the wait ends with the store's timeout.",
     )
+
+
+def codes_named(names: Iterable[str]) -> frozenset[FindingCode]:
+    """The codes with these names.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    named = set(names)
+    known = [code.value for code in FindingCode]
+    for name in sorted(named.difference(known)):
+        raise UsageError(f"{name}: no finding has this code{did_you_mean(name, known)}; docs/findings.md lists all")
+    return frozenset(map(FindingCode, named))

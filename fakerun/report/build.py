@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from fakerun.analysis.budgets.check import Check
+from fakerun.analysis.budgets.checks import agreement_checks, forbidden_checks, memory_limit_checks
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
 from fakerun.analysis.forbidden import forbidden_findings
@@ -37,7 +39,8 @@ def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE, *, with_hi
     devices = devices_of_ranks(run.ranks, classes, ranks_per_node=job.nproc_per_node)
     memory = MemoryOfRun(job, run, classes, devices)
     ranks = _rank_reports(job, run, mesh, classes, memory)
-    findings, ignored = without_ignored(_findings(job, run, devices, memory, gate), gate)
+    matching = matching_findings([*run.ranks, *assumed_records(run)])
+    findings, ignored = without_ignored(_findings(job, run, devices, memory, gate, matching), gate)
     report = Report(
         job=job,
         fakerun_version=run.fakerun_version,
@@ -50,6 +53,7 @@ def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE, *, with_hi
         grouped_findings=_grouped_findings(findings),
         failures=_failures(run.ranks),
         blocked=_blocked(run.ranks),
+        checks=_checks(job, run, memory, gate, findings, matching),
         steps_completed=_steps_completed(run.ranks),
         ignored_findings=ignored,
         failing=gate.failing,
@@ -97,13 +101,26 @@ def _class_report(each: RankClass, example: RankReport, mesh: Mesh | None, headr
     )
 
 
-def _findings(job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memory: MemoryOfRun, gate: Gate) -> tuple[Finding, ...]:
+def _checks(
+    job: JobSpec, run: RunRecord, memory: MemoryOfRun, gate: Gate, findings: Sequence[Finding], matching: Sequence[Finding]
+) -> tuple[Check, ...]:
+    known = {record.rank for record in run.ranks}.union(*(assumed.ranks for assumed in run.assumed))
+    return (
+        *memory_limit_checks(memory.physical, gate, job.hardware, findings),
+        *forbidden_checks(run.ranks, job.error_on_collective, findings),
+        *agreement_checks(known, job.world_size, [finding for finding in matching if finding.code not in gate.ignored]),
+    )
+
+
+def _findings(
+    job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memory: MemoryOfRun, gate: Gate, matching: Sequence[Finding]
+) -> tuple[Finding, ...]:
     records = [*run.ranks, *assumed_records(run)]
     return all_findings(
         run.ranks,
         (
             *duplicate_gpu_findings(records, devices, ranks_per_node=job.nproc_per_node),
-            *matching_findings(records),
+            *matching,
             *fit_findings(memory.physical, job.hardware),
             *allocator_findings(job, run.ranks),
             *other_ranks_gpu_findings(memory.physical, job.hardware),

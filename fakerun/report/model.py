@@ -8,6 +8,7 @@ all their ranks allocate there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fakerun.analysis.budgets.check import Check as Check
 from fakerun.analysis.memory.advice import Advice
 from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup
 from fakerun.analysis.memory.curve import KERNELS as KERNELS
@@ -182,7 +183,8 @@ class Report:
     and the reports of a class's ranks differ in coordinate, record and the numbers of their devices alone. `devices` are those of the
     nodes that a simulated rank allocates on. `findings` come most severe first; `grouped_findings` has the same ones with their places
     joined; `ignored_findings` has by code how many do not count, since they are to be ignored; findings of the severities `failing` fail
-    the run. `steps_completed` has the fewest and the most steps that a rank completed. `history` is None unless the format needs it.
+    the run. `checks` has what the run was held against, passed or not. `steps_completed` has the fewest and the most steps that a rank
+    completed. `history` is None unless the format needs it.
     """
 
     job: JobSpec
@@ -196,6 +198,7 @@ class Report:
     grouped_findings: tuple[FindingReport, ...]
     failures: tuple[FailureReport, ...]
     blocked: tuple[BlockedReport, ...]
+    checks: tuple[Check, ...]
     steps_completed: tuple[int, int]
     ignored_findings: Mapping[FindingCode, int]
     failing: frozenset[Severity]

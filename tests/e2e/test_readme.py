@@ -25,6 +25,7 @@ import pytest
 
 from fakerun.errors import ExitCode
 from fakerun.hardware.catalogue import accelerator_names
+from fakerun.job.check_file import load_jobs
 from fakerun.job.yaml_job import JobFile, load_job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,13 +91,18 @@ def test_examples_print_what_is_shown(example: Example, tmp_path: Path, monkeypa
         )
 
 
-def test_job_file_is_valid(tmp_path: Path) -> None:
-    (text,) = blocks("docs/job_files.md", "yaml")
+def test_job_files_are_valid(tmp_path: Path) -> None:
+    single, several = blocks("docs/job_files.md", "yaml")
     file = tmp_path / "configs" / "job.yaml"
     file.parent.mkdir()
-    file.write_text(text, encoding="utf-8")
+    file.write_text(single, encoding="utf-8")
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     assert load_job(file).resolve().world_size == 8
+    (tmp_path / "fakerun.yaml").write_text(several, encoding="utf-8")
+    (tmp_path / "train.py").touch()
+    names = [job.name for job in load_jobs(tmp_path / "fakerun.yaml")]
+    described = re.findall(r"`(sweep\[\S+?\])`", text_of("docs/job_files.md"))
+    assert names == ["pretrain", *described]
 
 
 def test_first_command_ends_with_the_first_example() -> None:

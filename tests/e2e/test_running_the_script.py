@@ -645,7 +645,7 @@ def _started(source: str) -> Iterator[tuple[RankProcess, RunDirectory]]:
     files = directory.rank(3)
     files.make()
     environment = worker_environment(JOB, 3, inherited=os.environ, error_file=files.error)
-    task = RankTask(job_file=directory.job_file, rank=3, files=files, environment=environment)
+    task = RankTask(job_file=directory.job_file, rank=3, files=files, workdir=Path.cwd(), environment=environment)
     process = SERVER.fork(task)
     assert process is not None
     with process:

@@ -29,6 +29,7 @@ from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
+from fakerun.report import FORMATS
 
 
 @dataclass
@@ -162,11 +163,45 @@ def test_order_of_sources(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> Non
     for name, value in _VARIABLES.items():
         monkeypatch.setenv(name, value)
     assert (job_of("train.py --nproc-per-node 2").steps, job_of("train.py --nproc-per-node 2").nnodes) == (7, 4)
-    assert (job_of("job.yaml").steps, job_of("job.yaml").ranks, job_of("job.yaml").routing) == (5, (1,), Routing.WORST)
+    assert (job_of("job.yaml").steps, job_of("job.yaml").ranks, job_of("job.yaml").routing) == (7, (1,), Routing.WORST)
+    assert job_of("job.yaml").hardware.name == "h200"
     assert job_of("job.yaml --steps 6").steps == 6
     assert job_of("job.yaml").error_on_collective == EVERY_OPERATION
     assert job_of("job.yaml --error-on-collective=send").error_on_collective == ("send",)
     assert job_of("train.py --world-size 3").nnodes == 1
+
+
+SEVERAL = "version: 1\ndefaults: {script: train.py}\njobs:\n  one: {world_size: 2}\n  two: {matrix: {mesh: [2x2, 4x2]}}\n"
+
+
+def test_one_job_of_several(job_of: JobOf) -> None:
+    Path("fakerun.yaml").write_text(SEVERAL)
+    assert job_of("fakerun.yaml#one").world_size == 2
+    assert job_of("fakerun.yaml#two[mesh=4x2] --steps 3").steps == 3
+    assert job_of("fakerun.yaml#two[mesh=4x2] -- --lr 3").args == ("--lr", "3")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "fakerun.yaml",
+            "fakerun.yaml: describes several jobs: one, two[mesh=2x2], two[mesh=4x2]; run one, as in fakerun 'fakerun.yaml#one', or check "
+            "all: fakerun check fakerun.yaml",
+        ),
+        (
+            "fakerun.yaml#two",
+            "fakerun.yaml: describes several jobs: two[mesh=2x2], two[mesh=4x2]; run one, as in fakerun 'fakerun.yaml#two[mesh=2x2]', or "
+            "check all: fakerun check fakerun.yaml",
+        ),
+        ("fakerun.yaml#onne", "fakerun.yaml: no job 'onne' (did you mean 'one'?); jobs: one, two[mesh=2x2], two[mesh=4x2]"),
+    ],
+)
+def test_several_jobs_are_not_run(line: str, message: str, launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fakerun.yaml").write_text(SEVERAL)
+    assert main(line.split()) == ExitCode.USAGE
+    assert capsys.readouterr().err == f"fakerun: error: {message}\n"
+    assert not launcher.jobs
 
 
 def test_any_torchrun_line(job_of: JobOf, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,7 +294,9 @@ USAGE_ERRORS = {
     ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
     "train.py --world-size 8 --format jsn": (
-        "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown, svg, memory_snapshot"
+        "unknown format 'jsn' (did you mean 'json' or 'jsonl'?); known: table, json, markdown, comment, "
+        "junit, sarif, github, gitlab, csv, jsonl, "
+        "svg, memory_snapshot"
     ),
     "train.py --world-size 8 -o .": "output .: is a directory; pass a file in it, as in report.json",
     "train.py --world-size 8 -o no/report.json": "output no/report.json: no such directory: no; create it first",
@@ -457,7 +494,7 @@ COMPLETIONS = {
     "fakerun --wor": ["--world-size"],
     "fakerun r": ["run", "report"],
     "fakerun train.py --hardware h": ["h100-80gb", "h100-pcie", "h100-96gb", "h200", "h20"],
-    "fakerun train.py --format ": ["table", "json", "markdown", "svg", "memory_snapshot"],
+    "fakerun train.py --format ": list(FORMATS),
     "fakerun train.py --routing ": ["balanced", "worst"],
     "fakerun train.py --launcher ": ["torchrun", "slurm", "mpi"],
     "fakerun run train.py --nn": ["--nnodes"],

@@ -21,7 +21,7 @@ from fakerun.records.collective import CollectiveOp
 KEYS = (
     "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, oom, "
     "torch_behaviour, "
-    "error_on_collective, rank, ranks, samples, seed"
+    "error_on_collective, rank, ranks, samples, seed, workdir, timeout, strict, ignore, baseline"
 )
 
 
@@ -317,7 +317,7 @@ def test_broken(text: str | bytes, messages: list[str]) -> None:
 def test_every_option_is_a_key_or_said_to_be_none() -> None:
     """Of torchrun's options only those count that the command has itself."""
     own = {name.rstrip("_") for name in inspect.signature(vars(run)["__wrapped__"]).parameters} - {"ctx", "help_all"}
-    assert own == set(JobFile.model_fields) - {"env"} | COMMAND_LINE_ONLY
+    assert own == set(JobFile.model_fields) - {"env", "workdir", "baseline"} | COMMAND_LINE_ONLY
 
 
 @pytest.mark.parametrize("key", sorted(COMMAND_LINE_ONLY))

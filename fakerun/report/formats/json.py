@@ -18,6 +18,7 @@ from fakerun.report.formats.json_document import (
     BlockedDocument,
     CallSiteDocument,
     CategoriesDocument,
+    CheckDocument,
     CollectiveDocument,
     DeviceDocument,
     FailureDocument,
@@ -34,7 +35,17 @@ from fakerun.report.formats.json_document import (
     TensorsDocument,
     VolumeDocument,
 )
-from fakerun.report.model import AdviceReport, DeviceMemory, GroupTraffic, PhysicalDeviceReport, PoolMemory, RankReport, Report, Volume
+from fakerun.report.model import (
+    AdviceReport,
+    Check,
+    DeviceMemory,
+    GroupTraffic,
+    PhysicalDeviceReport,
+    PoolMemory,
+    RankReport,
+    Report,
+    Volume,
+)
 from fakerun.report.page.detail import SHORT, Detail
 
 _LARGEST_TENSORS = 20
@@ -51,17 +62,19 @@ def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
         "schema_version": SCHEMA_VERSION,
         "fakerun_version": report.fakerun_version,
         "torch_version": report.torch_version,
-        "job": _job(report),
+        "job": job_document(report),
         "ranks": [_rank(rank, detail) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "devices": [_node_device(each) for each in report.devices],
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [finding_document(finding) for finding in report.findings],
         "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
+        "checks": list(map(check_document, report.checks)),
         "exit_code": int(report.exit_code),
     }
 
 
-def _job(report: Report) -> JobDocument:
+def job_document(report: Report) -> JobDocument:
+    """What was asked for."""
     job = report.job
     return {
         "script": None if job.script is None else str(job.script),
@@ -91,8 +104,8 @@ def _rank(rank: RankReport, detail: Detail) -> RankDocument:
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "traffic": [_group_traffic(group) for group in rank.traffic.groups],
         "memory": _memory(rank, detail),
-        "failure": None if record.failure is None else _failure(record.failure),
-        "blocked": None if record.blocked is None else _blocked(record.blocked),
+        "failure": None if record.failure is None else failure_document(record.failure),
+        "blocked": None if record.blocked is None else blocked_document(record.blocked),
         "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
         "exited_at": None if record.exited_at is None else _call_site(record.exited_at),
     }
@@ -274,7 +287,8 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
     }
 
 
-def _failure(failure: ProcessFailure) -> FailureDocument:
+def failure_document(failure: ProcessFailure) -> FailureDocument:
+    """Why a rank did not finish."""
     return {
         "kind": failure.kind.value,
         "exception": failure.exception,
@@ -286,7 +300,8 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
     }
 
 
-def _blocked(blocked: Blocked) -> BlockedDocument:
+def blocked_document(blocked: Blocked) -> BlockedDocument:
+    """Where a rank waits for ever."""
     return {
         "seq": blocked.call,
         "key": blocked.key,
@@ -296,7 +311,8 @@ def _blocked(blocked: Blocked) -> BlockedDocument:
     }
 
 
-def _finding(finding: Finding) -> FindingDocument:
+def finding_document(finding: Finding) -> FindingDocument:
+    """One finding."""
     return {
         "code": finding.code.value,
         "severity": finding.severity.value,
@@ -304,6 +320,18 @@ def _finding(finding: Finding) -> FindingDocument:
         "ranks": list(finding.ranks),
         "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
+    }
+
+
+def check_document(check: Check) -> CheckDocument:
+    """What was measured of a budget."""
+    return {
+        "name": check.name,
+        "subject": check.subject,
+        "limit": check.limit,
+        "measured": check.measured,
+        "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "source": check.source,
     }
 
 

@@ -452,6 +452,23 @@ class IgnoredFindingsDocument(TypedDict):
     """How many there were."""
 
 
+class CheckDocument(TypedDict):
+    """One limit that the run was held against, and what was measured."""
+
+    name: str
+    """The key of the budget, as in a job file: `peak_reserved`, `communication.tp.bytes`."""
+    subject: str
+    """What was measured: `rank 3`, `cuda:0 of node 0`; empty for the run as a whole."""
+    limit: str
+    """The limit, as text."""
+    measured: str
+    """What was measured, as text; with the reason where it is not known."""
+    status: Literal["passed", "failed", "unknown"]
+    """`unknown` where nobody knows whether the limit is kept, which makes the command exit with 1, too."""
+    source: str
+    """Where the limit comes from: file and line, or an option; empty for one that holds by default."""
+
+
 class ReportDocument(TypedDict):
     """The report of one fakerun run."""
 
@@ -473,6 +490,8 @@ class ReportDocument(TypedDict):
     """All findings, most severe first."""
     ignored_findings: list[IgnoredFindingsDocument]
     """Findings that are left out because they are to be ignored (`--ignore`)."""
+    checks: list[CheckDocument]
+    """What the run was held against, passed or not."""
     exit_code: int
     """What the command exits with: docs/command_line.md lists all."""
 
@@ -500,6 +519,7 @@ DOCUMENTS = (
     ClassDocument,
     FindingDocument,
     IgnoredFindingsDocument,
+    CheckDocument,
     ReportDocument,
 )
 """Every kind of object in the document."""

@@ -12,6 +12,7 @@ from fakerun.printable import printable
 from fakerun.report.model import Report
 from fakerun.report.page.blocks import Page, Section
 from fakerun.report.page.calls import calls_section
+from fakerun.report.page.checks import checks_section
 from fakerun.report.page.collectives import collectives_section
 from fakerun.report.page.detail import SHORT, Detail
 from fakerun.report.page.failures import failures_section
@@ -58,6 +59,8 @@ def _sections(report: Report, detail: Detail) -> Iterator[Section]:
         yield from memory_sections(rank, report.job.hardware, tensors_shown=_TENSORS_SHOWN if detail.tensors is None else detail.tensors)
     if detail.trace:
         yield from (calls_section(each.example) for each in report.classes)
+    if any(check.source for check in report.checks):
+        yield checks_section(report)
     if report.findings:
         yield findings_section(report)
     if report.failures or report.blocked:

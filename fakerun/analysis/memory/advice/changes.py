@@ -125,6 +125,8 @@ def _shard_states(lifetimes: Lifetimes, device: int, reductions: Sequence[Gradie
             f"wrap the optimizer in torch.distributed.optim.ZeroRedundancyOptimizer, with the group of {group}: each of its "
             f"{each.group_size} ranks keeps the states of its share of the parameters, most of all number {each.position}, as computed here"
         )
+        if each.others is not None:
+            how += f"; give the parameters of {each.others} an optimizer of their own that steps after it: they differ between these ranks"
         yield f"optimizer states sharded over {group}", how, each.edit
 
 

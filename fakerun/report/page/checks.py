@@ -1,0 +1,34 @@
+"""The section of checks: what the run was held against, passed or not."""
+
+from fakerun.report.model import Check, Report
+from fakerun.report.page.blocks import Clip, Column, Prose, Row, Section, Table
+
+_COLUMNS = (
+    Column(heading="budget", clip=Clip.KEEP_START, min_width=16),
+    Column(heading="of", clip=Clip.KEEP_START, min_width=8, priority=2),
+    Column(heading="limit", align="right"),
+    Column(heading="measured", align="right", clip=Clip.KEEP_START, min_width=12),
+    Column(heading="result"),
+    Column(heading="from", clip=Clip.KEEP_FILE, min_width=10, priority=1),
+)
+
+
+def checks_section(report: Report) -> Section:
+    """A line for each check, in the order of the budgets."""
+    passed = sum(check.passed for check in report.checks)
+    return Section(
+        title="Budgets",
+        remark=Prose(text=f"{passed} of {len(report.checks)} kept"),
+        blocks=(Table(columns=_COLUMNS, rows=tuple(map(_row, report.checks))),),
+    )
+
+
+def _row(check: Check) -> Row:
+    return Row(cells=(check.name, check.subject or "-", check.limit, check.measured, result(check), check.source or "default"))
+
+
+def result(check: Check) -> str:
+    """`ok`, `OVER`, or `UNKNOWN`."""
+    if check.passed:
+        return "ok"
+    return "UNKNOWN" if check.is_unknown else "FAILED"
