@@ -326,6 +326,7 @@ def _check(check: Check) -> CheckDocument:
         "limit": check.limit,
         "measured": check.measured,
         "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "reason": check.reason,
         "source": check.source,
     }
 
