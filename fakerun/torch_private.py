@@ -378,6 +378,9 @@ CUDA_MAYBE_EXCHANGE_DEVICE = "_maybe_exchange_device"
 CUDA_GET_RNG_OFFSET = "_get_rng_state_offset"
 CUDA_SET_RNG_OFFSET = "_set_rng_state_offset"
 
+# 2.11 to 2.14: keeps the device busy for so many clock cycles, by `torch.cuda._sleep`; builds without CUDA lack it.
+CUDA_SLEEP = "_cuda_sleep"
+
 # 2.11 to 2.14: what C++ answers of the caching allocator. `torch.cuda.memory` asks it; builds without CUDA have few of them.
 CPP = torch._C
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 import fakerun
+from fakerun.cli.compare import compare
 from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramCommand, either_spelling
 from fakerun.cli.help import FullHelp
 from fakerun.cli.report import report
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command(cls=ProgramCommand)(run)
 app.command(cls=BriefCommand)(report)
+app.command(cls=BriefCommand)(compare)
 app.command(cls=BriefCommand)(schema)
 
 

@@ -26,7 +26,7 @@ Example: fakerun train.py --world-size 8 --mesh dp=2,tp=4 --ranks all
   --steps N|all             optimizer steps to run  [default: 2]
   --hardware NAME           accelerator  [default: {DEFAULT_HARDWARE}]
   --max-memory 70GiB|90%    exit with 1 above this peak; --strict: on warnings
-  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --output FORMAT[=FILE]    table, json, junit, sarif, github ...; -o report.md
   --run-dir DIRECTORY       keep the records, for `fakerun report`
   -v  -q                    show what the script prints; leave out progress
   --help-all                list all options
@@ -44,12 +44,25 @@ Example: fakerun report run --hardware l4 --format json -o report.json
   --max-memory 70GiB|90%    exit with 1 above this peak
   --strict                  exit with 1 on warnings too
   --ignore CODE,...         leave out findings of these codes
-  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --output FORMAT[=FILE]    table, json, junit, sarif, github ...; -o report.md
   --trace                   list every collective
   --top N                   list the N largest tensors
   --help-all                describe all options
 
 {_ENDING}"""
+
+_COMPARE = """\
+Usage: fakerun compare OLD NEW [OPTIONS]
+
+Compare two runs of a job: what each rank communicates and what memory it needs.
+OLD and NEW are run directories (--run-dir), reports in JSON or baselines.
+Example: fakerun compare before.json after.json
+
+  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --help-all                describe all options
+
+Exit codes: 0 equal within the tolerances, 1 different, 2 wrong usage.
+"""
 
 _SCHEMA = """\
 Usage: fakerun schema
@@ -59,7 +72,7 @@ Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
   # yaml-language-server: $schema=fakerun.schema.json
 """
 
-BRIEF = {"run": _RUN, "report": _REPORT, "schema": _SCHEMA}
+BRIEF = {"run": _RUN, "report": _REPORT, "compare": _COMPARE, "schema": _SCHEMA}
 """By command."""
 
 

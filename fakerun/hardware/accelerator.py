@@ -38,9 +38,10 @@ class Accelerator:
     """One model of accelerator. What is None is not known.
 
     `name` is how fakerun calls it, `device_name` what the driver calls it (`torch.cuda.get_device_name()`). `usable_bytes` is the total
-    memory that the driver reports, less than `nominal_bytes`. `multiprocessors` counts SMs (NVIDIA) or compute units (AMD). Rates of
-    operations are of the matrix units (of the vector units for float32), dense. `clock_hz` and `memory_clock_hz` are the highest that the
-    driver reports. `overrides` maps a figure's key to the text that the user gave for it.
+    memory that the driver reports, less than `nominal_bytes`; `driver_reserved_bytes` is what it keeps beside that. `multiprocessors`
+    counts SMs (NVIDIA) or compute units (AMD). Rates of operations are of the matrix units (of the vector units for float32), dense.
+    `clock_hz` and `memory_clock_hz` are the highest that the driver reports. `overrides` maps a figure's key to the text that the user
+    gave for it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Accelerator:
     compute_capability: tuple[int, int]
     multiprocessors: int
     gcn_architecture: str | None = None
+    driver_reserved_bytes: int | None = None
     nominal_bytes: int | None = None
     memory_bytes_per_s: float | None = None
     memory_clock_hz: int | None = None
@@ -85,6 +87,7 @@ FIGURES: Mapping[str, Quantity] = {
     "compute_capability": CAPABILITY,
     "multiprocessors": COUNT,
     "gcn_architecture": NAME,
+    "driver_reserved": BYTES,
     "nominal_memory": BYTES,
     "memory_bandwidth": BYTES_PER_S,
     "memory_clock": HERTZ,
@@ -128,6 +131,7 @@ def accelerator_of(name: str, vendor: Vendor, values: Mapping[str, Any], overrid
         compute_capability=known["compute_capability"],
         multiprocessors=known["multiprocessors"],
         gcn_architecture=known["gcn_architecture"],
+        driver_reserved_bytes=known["driver_reserved"],
         nominal_bytes=known["nominal_memory"],
         memory_bytes_per_s=known["memory_bandwidth"],
         memory_clock_hz=known["memory_clock"],

@@ -313,6 +313,14 @@ class FindingCode(StrEnum):
         "The script makes a device mesh of other sizes than --mesh asks for; it gets those of --mesh.",
         "Check sizes that the script computes for itself (batch per rank, heads per rank): they may follow its own mesh.",
     )
+    BASELINE_DRIFT = (
+        "baseline-drift",
+        Severity.ERROR,
+        "Other than the baseline",
+        "The job communicates otherwise, or needs other memory, than its baseline says.",
+        "If the change is meant, write the baseline anew with fakerun check --update-baseline and have it reviewed. Else look at the line "
+        "that is named.",
+    )
     RANK_MISMATCH = (
         "rank-mismatch",
         Severity.WARNING,

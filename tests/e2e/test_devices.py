@@ -41,14 +41,14 @@ def test_ranks_that_set_no_device_share_the_first(ranks: str) -> None:
     assert all(finding["ranks"] == list(range(8)) for finding in found.values())
     assert found["duplicate-gpu"]["message"].startswith("Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 0. ")
     assert "cuda:0 of node 0 needs 385 GiB" in found["does-not-fit"]["message"]
-    assert "48.1 GiB from each of ranks 0-7; h100-80gb has 79.1 GiB" in found["does-not-fit"]["message"]
+    assert "48.1 GiB from each of ranks 0-7; h100-80gb has 79.2 GiB" in found["does-not-fit"]["message"]
 
 
 def test_the_text_names_the_device_and_who_allocates_on_it() -> None:
     result = fakerun("--nproc-per-node", "8", "--ranks", "all", str(PROGRAMS / "forgot_set_device.py"))
     assert result.returncode == 1
     assert (
-        "cuda:0 of node 0 DOES NOT FIT: needs at least 390 GiB, 311 GiB more than 79.1 GiB (h100-80gb); "
+        "cuda:0 of node 0 DOES NOT FIT: needs at least 391 GiB, 312 GiB more than 79.2 GiB (h100-80gb); "
         "the sum of the ranks' peaks: 48.1 GiB from each of ranks 0-7"
     ) in " ".join(result.stdout.split())
 
@@ -72,7 +72,7 @@ def test_the_text_has_a_verdict_for_each_device() -> None:
     result = fakerun(str(PROGRAMS / "two_devices.py"), "--nproc-per-node", "2")
     assert result.returncode == 0
     for index in (0, 1):
-        assert f"cuda:{index} of node 0 fits: needs up to 50.8 GiB of 79.1 GiB" in result.stdout
+        assert f"cuda:{index} of node 0 fits: needs up to 50.8 GiB of 79.2 GiB" in result.stdout
 
 
 def test_what_other_ranks_allocate_on_a_device_counts_there() -> None:

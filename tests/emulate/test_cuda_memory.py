@@ -101,6 +101,37 @@ def test_nested_counters_are_those_of_the_flat_ones(simulation: Simulation) -> N
     assert nested["num_device_alloc"] == flat["num_device_alloc"] == 1
 
 
+def test_nested_counters_are_in_torch_s_order(simulation: Simulation) -> None:
+    """That of torch 2.11 on an H100; later versions have further ones."""
+    tensor(1)
+    nested = torch.cuda.memory_stats_as_nested_dict()
+    numbers = ("num_alloc_retries", "num_ooms", "max_split_size", "num_sync_all_streams", "num_device_alloc", "num_device_free")
+    metrics = ("allocation", "segment", "active", "inactive_split", "allocated_bytes", "reserved_bytes", "active_bytes")
+    others = ("inactive_split_bytes", "requested_bytes", "oversize_allocations", "oversize_segments")
+    expected = [*numbers, *metrics, *others]
+    assert [name for name in nested if name in expected] == expected
+    assert list(nested["segment"]) == ["all", "small_pool", "large_pool"]
+    assert list(nested["segment"]["all"]) == list(nested["oversize_segments"]) == ["current", "peak", "allocated", "freed"]
+
+
+def test_counters_of_host_memory_have_their_names(simulation: Simulation) -> None:
+    """Those of torch 2.11 on an H100."""
+    tensor(1)
+    stats = torch.cuda.host_memory_stats()
+    counters = ("active_bytes", "active_requests", "allocated_bytes", "allocations")
+    expected = {f"{name}.{kind}" for name in counters for kind in ("allocated", "current", "freed", "peak")}
+    expected |= {f"{name}.{kind}" for name in ("host_alloc_time", "host_free_time") for kind in ("avg", "count", "max", "min", "total")}
+    assert set(stats) == expected | {"num_host_alloc", "num_host_free"}
+    assert set(stats.values()) == {0}
+    (finding,) = [finding for finding in simulation.seen().findings if finding.code == "not-emulated"]
+    assert "torch.cuda.host_memory_stats" in finding.message
+
+
+def test_the_device_can_be_kept_busy(simulation: Simulation) -> None:
+    torch.cuda._sleep(1_000_000)
+    assert torch.cuda.is_initialized()
+
+
 def test_a_product_takes_a_workspace(simulation: Simulation) -> None:
     """Of cuBLAS's handle: one in forward, and one in the thread of backward; they stay."""
     weight = torch.zeros(64, 64, device="cuda", requires_grad=True)
@@ -319,8 +350,8 @@ def test_an_allocation_without_memory_fails(simulate: Simulate) -> None:
     with pytest.raises(torch.OutOfMemoryError) as caught:
         tensor(500 * MIB)
     assert str(caught.value).startswith(
-        "CUDA out of memory. Tried to allocate 500.00 MiB. GPU 0 has a total capacity of 1.53 GiB of which 324.00 MiB is free. "
-        "Including non-PyTorch memory, this process has 1.21 GiB memory in use. Of the allocated memory 700.00 MiB is allocated by "
+        "CUDA out of memory. Tried to allocate 500.00 MiB. GPU 0 has a total capacity of 1.60 GiB of which 324.00 MiB is free. "
+        "Including non-PyTorch memory, this process has 1.28 GiB memory in use. Of the allocated memory 700.00 MiB is allocated by "
         "PyTorch, and 0 bytes is reserved by PyTorch but unallocated."
     )
     assert torch.cuda.memory_allocated() == kept.nbytes

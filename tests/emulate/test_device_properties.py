@@ -77,3 +77,9 @@ def test_the_properties_of_a_device_that_is_not_there(simulation: Simulation) ->
     for ask in (torch.cuda.get_device_properties, torch.cuda.get_device_name, torch.cuda.get_device_capability):
         with pytest.raises(AssertionError, match="Invalid device id"):
             ask(torch.cuda.device_count())
+
+
+def test_all_fields_are_listed(simulation: Simulation) -> None:
+    """Scripts that log all properties find them with `dir`, as on a GPU."""
+    properties = torch.cuda.get_device_properties(0)
+    assert {"L2_cache_size", "clock_rate", "memory_bus_width", "memory_clock_rate", "total_memory"} <= set(dir(properties))

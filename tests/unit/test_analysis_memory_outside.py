@@ -78,17 +78,17 @@ def test_gloo_holds_nothing() -> None:
 
 
 def test_a_communicator_of_one_rank_holds_memory() -> None:
-    """388 to 390 MiB were measured on an H200; of AMD's devices nothing is known."""
+    """388 to 390 MiB were measured on an H100 and an H200; of AMD's devices nothing is known."""
     assert buffers([call([0])]) == [(0, 390)]
     assert [(each.low_bytes, each.high_bytes) for each in of([call([0])], MI300X)[1:]] == [(0, 0)]
 
 
 def test_a_process_that_communicates_loads_nccl_s_kernels() -> None:
-    assert of([call(range(8))])[0].high_bytes == context_range(H100).high_bytes + 170 * MIB
+    assert of([call(range(8))])[0].high_bytes == context_range(H100).high_bytes + 178 * MIB
     assert of([call(range(8))])[0].low_bytes == context_range(H100).low_bytes
     assert of([call(range(8))], MI300X)[0].high_bytes == context_range(MI300X).high_bytes
     first, other = [each for each in of([call(range(8))], devices=(0, 1)) if each.what == CONTEXT]
-    assert first.high_bytes - other.high_bytes == 170 * MIB
+    assert first.high_bytes - other.high_bytes == 178 * MIB
 
 
 def test_all_to_all_connects_every_peer() -> None:

@@ -42,7 +42,7 @@ def test_capitals_do_not_matter() -> None:
 def test_one_in_full() -> None:
     h100 = hardware_named(DEFAULT_HARDWARE)
     assert (h100.vendor, h100.device_name) == (Vendor.NVIDIA, "NVIDIA H100 80GB HBM3")
-    assert h100.usable_bytes == int(79.14 * GIB)
+    assert (h100.usable_bytes, h100.driver_reserved_bytes) == (81079 * 2**20, 480 * 2**20)
     assert (h100.compute_capability, h100.multiprocessors) == ((9, 0), 132)
     assert (h100.bfloat16_flops, h100.memory_bytes_per_s, h100.power_limit_w) == (989e12, 3.35e12, 700)
     node = h100.interconnect

@@ -62,8 +62,8 @@ def test_attention_is_below_the_peak(card: str, document: dict[str, Any]) -> Non
     assert peak is not None
     for entry in of_kind(document, "attention"):
         batch, heads, _, length, dimension = entry["shape"]
-        passes = 2.5 if entry["pass"] == "backward" else 1
-        operations = 4 * batch * heads * length**2 * dimension * passes / (2 if entry["causal"] else 1)
+        passes = 2.5 if entry.get("pass") == "backward" else 1  # what has an explicit mask is a forward pass
+        operations = 4 * batch * heads * length**2 * dimension * passes / (2 if entry.get("causal") else 1)
         assert operations / entry["us_min"] * 1e6 < peak, entry
 
 
@@ -84,10 +84,11 @@ def test_sustained_products_are_throttled(document: dict[str, Any]) -> None:
 
 
 def test_a_block_takes_what_its_kernels_take(document: dict[str, Any]) -> None:
-    """Within what the clock of the moment changes."""
+    """Within what the clock of the moment changes, and up to 1.5 us between two kernels."""
     for entry in of_kind(document, "block"):
         kernels = sum(duration for _, _, duration, _ in entry["timeline"])
-        assert kernels == pytest.approx(entry["us_median"], rel=0.08), entry["name"]
+        between = 1.5 * len(entry["timeline"])
+        assert 0.92 * entry["us_median"] - between < kernels < 1.08 * entry["us_median"], entry["name"]
         if entry["kernels"] is not None:
             assert sum(row[4] for row in entry["kernels"]) == pytest.approx(kernels, rel=0.03), entry["name"]
 
@@ -95,7 +96,7 @@ def test_a_block_takes_what_its_kernels_take(document: dict[str, Any]) -> None:
 def test_linear_layers_of_a_block_take_what_they_take_alone(document: dict[str, Any]) -> None:
     """The forward products of a Llama block by the profiler, and the same shapes by events."""
     products = {tuple(entry["shape"]): entry for entry in of_kind(document, "mm") if (entry["dtype"], entry["layout"]) == ("bf16", "NT")}
-    blocks = [entry for entry in of_kind(document, "block") if entry["name"] == "llama block"]
+    blocks = [entry for entry in of_kind(document, "block") if entry["name"] == "llama block" and not entry["compiled"]]
     for block in blocks:
         times = {(row[0], row[1]): row[4] / row[3] for row in block["kernels"] if "_TNT" in row[2]}
         for n in (4096, 14336):

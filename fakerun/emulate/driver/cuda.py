@@ -16,10 +16,11 @@ from fakerun.emulate.driver.cuda_memory import CudaMemory, MemoryPool
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
 from fakerun.emulate.driver.generators import random_offset, random_state
 from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
+from fakerun.emulate.driver.node_devices import NodeDevices
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
-from fakerun.emulate.unsupported.gaps import MEMORY_POOL
+from fakerun.emulate.unsupported.gaps import MEMORY_POOL, NVML_MEMORY, NVML_PROCESSES
 from fakerun.errors import as_script_error
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
@@ -30,6 +31,7 @@ from fakerun.torch_private import (
     CUDA_LAZY_CALL,
     CUDA_LAZY_INIT,
     CUDA_MAYBE_EXCHANGE_DEVICE,
+    CUDA_SLEEP,
     NVTX_FUNCTIONS,
 )
 
@@ -44,13 +46,18 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         patches.set_all(cuda, _presence(devices))
         patches.set_all(cuda, _properties(context))
         patches.set_all(cuda, _work(context))
+        patches.set_all(cuda, _memory_in_use(context))
         random = random_state(devices)
         for module in (cuda, cuda.random):
             patches.set_all(module, random)
         patches.set_all(cuda, random_offset(devices))
-        patches.set_all(cuda.memory, {name: getattr(cuda, name) for name in ("is_initialized", CUDA_LAZY_INIT, "MemPool", "use_mem_pool")})
+        patches.set_all(
+            cuda.memory,
+            {name: getattr(cuda, name) for name in ("is_initialized", CUDA_LAZY_INIT, "MemPool", "use_mem_pool", "list_gpu_processes")},
+        )
         for name, function in context.part(CudaMemory).functions().items():
             patches.add(CPP, name.value, function)
+        patches.add(CPP, CUDA_SLEEP, lambda cycles: devices.initialize())
         same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
@@ -131,6 +138,23 @@ def _properties(context: EmulationContext) -> dict[str, Any]:
         "is_bf16_supported": lambda including_emulation=True: (major, minor) >= (8, 0) or including_emulation,
         "is_tf32_supported": lambda: major >= 8,
     }
+
+
+def _memory_in_use(context: EmulationContext) -> dict[str, Any]:
+    """What torch asks NVML about a device's memory and processes, also where pynvml is not installed."""
+    devices, on_node, findings = context.devices, context.part(NodeDevices), context.findings
+
+    def list_gpu_processes(device: Any = None) -> str:
+        NVML_PROCESSES.report(findings, "torch.cuda.list_gpu_processes")
+        index = on_node.of_rank(devices.index(device))
+        processes = [f"process {pid:>10d} uses {nbytes / 2**20:>12.3f} MB GPU memory" for pid, nbytes in on_node.processes(index).items()]
+        return "\n".join((f"GPU:{index}", *(processes or ["no processes are running"])))
+
+    def device_memory_used(device: Any = None) -> int:
+        NVML_MEMORY.report(findings, "torch.cuda.device_memory_used")
+        return on_node.reserved_bytes + on_node.used_bytes(on_node.of_rank(devices.index(device)))
+
+    return {"list_gpu_processes": list_gpu_processes, "device_memory_used": device_memory_used}
 
 
 def _work(context: EmulationContext) -> dict[str, Any]:

@@ -9,10 +9,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.unsupported.gaps import HOST_STATISTICS
 from fakerun.errors import as_script_error
 from fakerun.torch_private import AllocatorFunction
 
 _BY_PRIVATE_POOL = "reserved_bytes_by_private_pools"
+
+_ORDER = (
+    *("num_alloc_retries", "num_ooms", "max_split_size", "num_sync_all_streams", "num_device_alloc", "num_device_free"),
+    *("allocation", "segment", "active", "inactive_split", "allocated_bytes", "reserved_bytes", "active_bytes", "inactive_split_bytes"),
+    *("requested_bytes", "oversize_allocations", "oversize_segments"),
+    *("all", "small_pool", "large_pool"),
+    *("current", "peak", "allocated", "freed"),
+)
+"""Keys of `torch.cuda.memory_stats_as_nested_dict` as torch 2.11 answered on an H100; those of later versions come after them."""
+
+_HOST_COUNTERS = ("allocations", "active_requests", "active_bytes", "allocated_bytes")
+_HOST_TIMES = ("host_alloc_time", "host_free_time")
+_HOST_NUMBERS = ("num_host_alloc", "num_host_free")
 
 
 class CudaMemory:
@@ -22,6 +36,7 @@ class CudaMemory:
         self._devices = context.devices
         self._allocators = context.allocators
         self._emptied = context.execution.emptied_cache
+        self._findings = context.findings
         self._labels = threading.local()
 
     def functions(self) -> dict[AllocatorFunction, Callable[..., Any]]:
@@ -48,7 +63,7 @@ class CudaMemory:
             function.GET_LABEL: lambda: getattr(self._labels, "text", ""),
             function.ENABLE: lambda value: None,
             function.IS_ENABLED: lambda: True,
-            function.HOST_STATISTICS: dict,
+            function.HOST_STATISTICS: self._host_statistics,
             function.RESET_HOST_PEAK: lambda: None,
             function.RESET_HOST_ACCUMULATED: lambda: None,
         }
@@ -62,6 +77,13 @@ class CudaMemory:
         if not self._devices.initialized or not 0 <= device < self._devices.count:
             raise as_script_error(RuntimeError(f"Invalid device argument {device}: did you call init?"))
         return device
+
+    def _host_statistics(self) -> dict[str, Any]:
+        """Of page-locked memory: its keys are those of torch 2.11."""
+        HOST_STATISTICS.report(self._findings)
+        counters = {name: dict.fromkeys(("current", "peak", "allocated", "freed"), 0) for name in _HOST_COUNTERS}
+        times = {name: dict.fromkeys(("total", "max", "min", "count", "avg"), 0) for name in _HOST_TIMES}
+        return {**dict.fromkeys(_HOST_NUMBERS, 0), **counters, **times}
 
     def _snapshot(self, pool: tuple[int, int, bool] | None = None) -> dict[str, Any]:
         """Of all pools, or only of a private one (`pool` begins with its identity), of which there are none."""
@@ -92,8 +114,10 @@ class CudaMemory:
 
 def _nested(statistics: Mapping[str, int]) -> dict[str, Any]:
     """As C++ returns them: dictionaries in dictionaries, in which the identity of a private pool is a tuple."""
+    place = {key: number for number, key in enumerate(_ORDER)}
+    last_place = len(_ORDER)
     result: dict[str, Any] = {}
-    for name, value in statistics.items():
+    for name, value in sorted(statistics.items(), key=lambda item: [place.get(part, last_place) for part in item[0].split(".")]):
         *parts, last = name.split(".")
         inner = result
         for part in parts:

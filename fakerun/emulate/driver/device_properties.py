@@ -45,6 +45,9 @@ class DeviceProperties:
             return DEVICE_FIGURES.answer
         return value
 
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._figures})
+
     def __repr__(self) -> str:
         l2_cache = self._figures["L2_cache_size"]
         return (

@@ -113,7 +113,6 @@ class _Answers:
     def _column(self, field: str, arguments: Sequence[str]) -> tuple[str, str, Callable[[int], str]]:
         """The name of a field, its unit, and its value of a device."""
         devices, hardware = self._devices, self._devices.hardware
-        total = hardware.usable_bytes // _MIB
         known: dict[str, Callable[[int], str]] = {
             "index": str,
             "count": lambda index: str(devices.count),
@@ -122,18 +121,25 @@ class _Answers:
             "compute_cap": lambda index: ".".join(map(str, hardware.compute_capability)),
         }
         memory: dict[str, Callable[[int], str]] = {
-            "memory.total": lambda index: str(total),
-            "memory.used": lambda index: str(devices.used_bytes(index) // _MIB),
-            "memory.free": lambda index: str(total - devices.used_bytes(index) // _MIB),
+            "memory.total": lambda index: _in_mib(hardware.usable_bytes + devices.reserved_bytes),
+            "memory.used": lambda index: _in_mib(devices.used_bytes(index)),
+            "memory.free": lambda index: _in_mib(hardware.usable_bytes - devices.used_bytes(index)),
         }
+        if hardware.driver_reserved_bytes is not None:
+            memory["memory.reserved"] = lambda index: _in_mib(devices.reserved_bytes)
         name = field.removeprefix("gpu_")
         if name in known:
             return name, "", known[name]
         if field in memory or field in _SENSORS:
-            if field != "memory.total":
+            if field not in ("memory.total", "memory.reserved"):
                 NVIDIA_SMI_FIGURES.report(self._findings)
             return field, _SENSORS.get(field, "MiB"), memory.get(field, lambda index: "1")
         raise _unanswered(arguments)
+
+
+def _in_mib(nbytes: int) -> str:
+    """MiB, rounded up, as the driver 580 shows them."""
+    return str(-(-nbytes // _MIB))
 
 
 def _unanswered(arguments: Sequence[str]) -> Exception:

@@ -19,14 +19,16 @@ from fakerun.records.observer import FindingSink
 _LIBRARY = re.compile(r"(?:.*/)?libnvidia-ml\.so(?:\.\d+)*")
 _FUNCTIONS = "_nvml_functions"
 
-_SUCCESS, _INVALID_ARGUMENT = 0, 2
+_SUCCESS, _INVALID_ARGUMENT, _INSUFFICIENT_SIZE = 0, 2, 7
 
 _SENSORS = (
     "nvmlDeviceGetClockInfo", "nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetFanSpeed", "nvmlDeviceGetMaxClockInfo",
     "nvmlDeviceGetPowerManagementLimit", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperature",
 )  # fmt: skip
-_PROCESSES = tuple(f"nvmlDeviceGet{kind}RunningProcesses{version}" for kind in ("Compute", "Graphics") for version in ("", "_v2", "_v3"))
+_VERSIONS = ("", "_v2", "_v3")
 _STARTING = ("nvmlInit", "nvmlInit_v2", "nvmlInitWithFlags", "nvmlShutdown")
+
+_NO_INSTANCE = 2**32 - 1
 
 Function = Callable[..., int]
 
@@ -37,6 +39,19 @@ class _Memory(ctypes.Structure):
 
 class _MemoryV2(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint), *((name, ctypes.c_ulonglong) for name in ("total", "reserved", "free", "used"))]
+
+
+_OF_PROCESS: list[tuple[str, Any]] = [("pid", ctypes.c_uint), ("used", ctypes.c_ulonglong)]
+
+
+class _Process(ctypes.Structure):
+    _fields_ = _OF_PROCESS
+
+
+class _ProcessV2(ctypes.Structure):
+    """With the instances of a device that is partitioned."""
+
+    _fields_ = [*_OF_PROCESS, ("instance", ctypes.c_uint), ("compute_instance", ctypes.c_uint)]
 
 
 class _Utilization(ctypes.Structure):
@@ -78,7 +93,7 @@ def _functions(devices: NodeDevices, findings: FindingSink) -> dict[str, Functio
         **_identity(devices),
         **_memory(devices, findings),
         **{name: partial(_sensor, name, findings) for name in _SENSORS},
-        **{name: partial(_no_processes, name, findings) for name in _PROCESSES},
+        **_processes(devices, findings),
         "nvmlDeviceGetUtilizationRates": lambda handle, rates: _sensor_of("UtilizationRates", findings, rates, _Utilization(1, 1)),
     }
 
@@ -111,19 +126,20 @@ def _identity(devices: NodeDevices) -> dict[str, Function]:
 
 
 def _memory(devices: NodeDevices, findings: FindingSink) -> dict[str, Function]:
-    total = devices.hardware.usable_bytes
+    reserved = devices.reserved_bytes
+    total = devices.hardware.usable_bytes + reserved
 
     def used(handle: Any) -> int:
-        NVML_MEMORY.report(findings)
+        NVML_MEMORY.report(findings, "NVML's nvmlDeviceGetMemoryInfo")
         return devices.used_bytes(_index(handle))
 
     def info(handle: Any, memory: Any) -> int:
-        taken = used(handle)
+        taken = reserved + used(handle)
         return _write(memory, _Memory(total, total - taken, taken))
 
     def info_v2(handle: Any, memory: Any) -> int:
         taken = used(handle)
-        return _write(memory, _MemoryV2(ctypes.sizeof(_MemoryV2) | 2 << 24, total, 0, total - taken, taken))
+        return _write(memory, _MemoryV2(ctypes.sizeof(_MemoryV2) | 2 << 24, total, reserved, total - reserved - taken, taken))
 
     return {"nvmlDeviceGetMemoryInfo": info, "nvmlDeviceGetMemoryInfo_v2": info_v2}
 
@@ -137,9 +153,27 @@ def _sensor_of(name: str, findings: FindingSink, target: Any, value: Any) -> int
     return _write(target, value)
 
 
-def _no_processes(name: str, findings: FindingSink, handle: Any, count: Any, processes: Any) -> int:
-    NVML_PROCESSES.report(findings, f"NVML's {name}")
-    return _write(count, ctypes.c_uint(0))
+def _processes(devices: NodeDevices, findings: FindingSink) -> dict[str, Function]:
+    def running(version: str, handle: Any, count: Any, target: Any) -> int:
+        """Up to `count` processes; of a list that is too short `count` becomes what is needed."""
+        NVML_PROCESSES.report(findings, f"NVML's nvmlDeviceGetComputeRunningProcesses{version}")
+        found = devices.processes(_index(handle))
+        places = ctypes.cast(count, ctypes.POINTER(ctypes.c_uint)).contents.value
+        _write(count, ctypes.c_uint(len(found)))
+        if len(found) > places:
+            return _INSUFFICIENT_SIZE
+        rows = ((pid, nbytes, *((_NO_INSTANCE, _NO_INSTANCE) if version else ())) for pid, nbytes in found.items())
+        kind: type[ctypes.Structure] = _ProcessV2 if version else _Process
+        return _write(target, (kind * len(found))(*(kind(*row) for row in rows))) if found else _SUCCESS
+
+    def no_graphics(version: str, handle: Any, count: Any, target: Any) -> int:
+        return _write(count, ctypes.c_uint(0))
+
+    return {
+        f"nvmlDeviceGet{kind}RunningProcesses{version}": partial(function, version)
+        for kind, function in (("Compute", running), ("Graphics", no_graphics))
+        for version in _VERSIONS
+    }
 
 
 def _write(target: Any, value: Any) -> int:

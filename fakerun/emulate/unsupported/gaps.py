@@ -142,14 +142,23 @@ NVML_FUNCTION = Gap(
     reason="it asks the driver",
 )
 NVML_MEMORY = Gap(
-    name="NVML's nvmlDeviceGetMemoryInfo (`pynvml`)",
+    name="The memory in use that NVML (`pynvml`) and `torch.cuda.device_memory_used` give",
     reason=_ONE_RANK,
     workaround=_LOG_SOMETHING_ELSE,
     shown="It counts what this rank has reserved, and the least that its CUDA context takes.",
 )
 NVML_SENSOR = Gap(name="A sensor that NVML reads (`pynvml`)", reason=_SENSOR, workaround=_LOG_SOMETHING_ELSE, shown="It gives 1.")
 NVML_PROCESSES = Gap(
-    name="NVML's list of running processes (`pynvml`)", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, shown="It is empty."
+    name="The list of running processes of NVML (`pynvml`) and of `torch.cuda.list_gpu_processes`",
+    reason=_PROCESSES,
+    workaround=_LOG_SOMETHING_ELSE,
+    shown="It has this rank's process, if that uses the device.",
+)
+HOST_STATISTICS = Gap(
+    name="The counters of `torch.cuda.host_memory_stats`",
+    reason="page-locked memory needs a driver, and is ordinary memory here",
+    workaround="Do not log them in a dry run.",
+    shown="They are 0.",
 )
 NVIDIA_SMI = Gap(
     name="The command `nvidia-smi`, other than `-L` and `--query-gpu=... --format=csv`, alone in its command line",
@@ -171,7 +180,7 @@ PROCESS_AS_RANK = Gap(
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR, KEY_OF_ANOTHER_RANK),
-    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_POOL, TRITON_KERNEL, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_POOL, HOST_STATISTICS, TRITON_KERNEL, CUDA_GRAPH),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )
@@ -182,8 +191,6 @@ APIS = (
         Gap(name=f"torch.cuda.{name}", reason=_SENSOR, workaround=_LOG_SOMETHING_ELSE, answer=1)
         for name in ("clock_rate", "memory_usage", "power_draw", "temperature", "utilization")
     ),
-    Gap(name="torch.cuda.device_memory_used", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, answer=1),
-    Gap(name="torch.cuda.list_gpu_processes", reason=_PROCESSES, workaround=_LOG_SOMETHING_ELSE, answer="no processes are running"),
     *(Gap(name=f"torch.cuda.caching_allocator_{name}", reason="it returns device memory by its address") for name in ("alloc", "delete")),
     Gap(name="torch.distributed.rpc.init_rpc", reason="remote procedure calls need the other ranks' processes"),
     *(

@@ -3,8 +3,8 @@
 Assumes `torch.utils.checkpoint.checkpoint(..., use_reentrant=False)` around each call of the module, inside of FSDP's unit if that is the
 same module. The module's input stays (the checkpoint holds it), and so do its last result, which the next module takes, and weights that
 autocast casts, which its cache holds to the end of forward. Where forward frees what it no longer saves is in `last_uses`. Recomputation
-makes the same requests in the same order and stops, as torch does, after the last block that backward needs; random states take no device
-memory.
+makes the same requests in the same order, when the module's backward first reads what it saved, and stops, as torch does, after the last
+block that backward needs; random states take no device memory.
 """
 
 from bisect import bisect_left
@@ -19,6 +19,7 @@ from fakerun.records.collective import Phase
 from fakerun.records.device_program import Opcode
 from fakerun.records.memory import Category
 
+_ADDITION_OF_BROADCAST = "aten.sum.dim_IntList"
 _MOST_PATTERNS = 3
 _LEAST_SHARE = 0.25
 """Of the most that a pattern saves at the peak: what saves less is not worth a replay."""
@@ -33,6 +34,25 @@ class _Checkpoint:
     recomputed_at: int
     backward: Visit
     last: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class _Casts:
+    """Parameters that autocast casts: the numbers of the allocations that hold the casts, and where they are freed, ascending."""
+
+    numbers: frozenset[int]
+    ends: tuple[int, ...]
+
+    def freed_after(self, lifetimes: Lifetimes, position: int) -> int | None:
+        """Where autocast's cache is emptied after a position in forward: None if no backward follows.
+
+        It is seen where casts that nothing saves are freed, as those of biases; without any it is taken to be where backward begins.
+        """
+        backward = lifetimes.next_phase(position, Phase.BACKWARD)
+        if backward is None:
+            return None
+        last = bisect_left(self.ends, backward) - 1
+        return self.ends[last] if last >= 0 and self.ends[last] >= position else backward
 
 
 def checkpointed(lifetimes: Lifetimes, device: int) -> Iterator[tuple[str, ProgramEdit]]:
@@ -68,10 +88,19 @@ def _checkpoint(lifetimes: Lifetimes, visit: Visit, backward: Sequence[Visit]) -
         saved = [each for each in kept if each.freed_at is not None and each.freed_at > candidate.start]
         if not saved:
             return None
-        if min(each.freed_at for each in saved if each.freed_at is not None) <= _end(lifetimes, candidate):
+        first_freed = min(each.freed_at for each in saved if each.freed_at is not None)
+        if first_freed <= _end(lifetimes, candidate):
             last = max(kept, key=lambda each: each.number)
-            return _Checkpoint(visit, tuple(saved), candidate.start, candidate, last)
+            first_read = _first_read(lifetimes, candidate)
+            return _Checkpoint(visit, tuple(saved), first_read if first_read < first_freed else candidate.start, candidate, last)
     return None
+
+
+def _first_read(lifetimes: Lifetimes, backward: Visit) -> int:
+    """Where a module's backward begins to read what was saved: before its first operation that takes more than a gradient."""
+    executions = lifetimes.executions_within(backward.start, end_of_operation(lifetimes, backward.last))
+    first = next((each for each in executions if lifetimes.argument_count(each) > 1), None)
+    return backward.start if first is None else first - len(lifetimes.results_of(first))
 
 
 def _end(lifetimes: Lifetimes, visit: Visit) -> int:
@@ -88,12 +117,12 @@ def _bytes_saved_at_peak(lifetimes: Lifetimes, checkpoints: Sequence[_Checkpoint
 
 def _edit(lifetimes: Lifetimes, checkpoints: Sequence[_Checkpoint], allocations: Sequence[Allocation]) -> ProgramEdit:
     edit = ProgramEdit(lifetimes)
-    parameters = {each.block.shape for each in lifetimes.allocations if each.block.category is Category.PARAMETER}
+    casts = _casts(lifetimes)
     for checkpoint in checkpoints:
         given = _input(lifetimes, checkpoint, allocations)
         if given is not None and given.freed_at is not None and given.freed_at < checkpoint.recomputed_at:
             edit.free_at(given, _end(lifetimes, checkpoint.backward))
-        _free_in_forward(lifetimes, edit, checkpoint, parameters, given)
+        _free_in_forward(lifetimes, edit, checkpoint, casts, given)
         _compute_again(lifetimes, edit, checkpoint)
     return edit
 
@@ -111,30 +140,48 @@ def _before(allocations: Sequence[Allocation], position: int) -> Iterator[Alloca
     return reversed(allocations[: bisect_left(allocations, position, key=lambda each: each.allocated_at)])
 
 
-def _free_in_forward(
-    lifetimes: Lifetimes, edit: ProgramEdit, checkpoint: _Checkpoint, parameters: set[tuple[int, ...]], given: Allocation | None
-) -> None:
+def _casts(lifetimes: Lifetimes) -> _Casts:
+    parameters = {each.block.shape for each in lifetimes.allocations if each.block.category is Category.PARAMETER}
+    casts = [each for each in lifetimes.allocations if each.block.shape in parameters and _is_cast(lifetimes, each)]
+    ends = sorted(each.freed_at for each in casts if each.freed_at is not None)
+    return _Casts(frozenset(each.number for each in casts), tuple(ends))
+
+
+def _is_cast(lifetimes: Lifetimes, allocation: Allocation) -> bool:
+    execution = lifetimes.next_execution(allocation.allocated_at)
+    return (
+        execution is not None
+        and lifetimes.operation_at(execution) == "aten._to_copy.default"
+        and ("float32", allocation.size[1]) in lifetimes.argument_sizes(execution)
+    )
+
+
+def _free_in_forward(lifetimes: Lifetimes, edit: ProgramEdit, checkpoint: _Checkpoint, casts: _Casts, given: Allocation | None) -> None:
     visit = checkpoint.visit
     end = end_of_operation(lifetimes, visit.last)
     done = last_uses(lifetimes, visit, given)
-    backward = lifetimes.next_phase(end, Phase.BACKWARD)
+    cache_ends = casts.freed_after(lifetimes, end)
     for allocation in checkpoint.saved:
         if allocation is checkpoint.last:
             edit.free_at(allocation, checkpoint.recomputed_at)
-        elif _is_cast_parameter(lifetimes, allocation, parameters) and backward is not None:
-            edit.free_at(allocation, backward)
+        elif cache_ends is not None and allocation.number in casts.numbers:
+            edit.free_at(allocation, cache_ends)
         else:
             edit.free_at(allocation, done[allocation.number])
 
 
-def _is_cast_parameter(lifetimes: Lifetimes, allocation: Allocation, parameters: set[tuple[int, ...]]) -> bool:
-    execution = lifetimes.next_execution(allocation.allocated_at)
-    return (
-        execution is not None
-        and allocation.block.shape in parameters
-        and lifetimes.operation_at(execution) == "aten._to_copy.default"
-        and ("float32", allocation.size[1]) in lifetimes.argument_sizes(execution)
-    )
+def _end_of_formula(lifetimes: Lifetimes, freed_at: int) -> int:
+    """Where what backward computed again is freed: when the formula that reads it ends.
+
+    What forward saved is held a little longer (`evaluate_function` of torch/csrc/autograd/engine.cpp, 2.13): gradients of what was
+    broadcast, as a bias, are added up before.
+    """
+    position = freed_at
+    while lifetimes.at(position - 1).opcode is Opcode.FREE:
+        position -= 1
+    if lifetimes.at(position - 1).opcode is not Opcode.EXECUTE or lifetimes.operation_at(position - 1) != _ADDITION_OF_BROADCAST:
+        return freed_at
+    return position - 1 - len(lifetimes.results_of(position - 1))
 
 
 def _compute_again(lifetimes: Lifetimes, edit: ProgramEdit, checkpoint: _Checkpoint) -> None:
@@ -156,6 +203,6 @@ def _compute_again(lifetimes: Lifetimes, edit: ProgramEdit, checkpoint: _Checkpo
     for allocation in checkpoint.saved:
         number = again.pop(allocation.number)
         assert allocation.freed_at is not None
-        edit.free(allocation.freed_at, number)
+        edit.free(max(at, _end_of_formula(lifetimes, allocation.freed_at)), number)
     for number in again.values():
         edit.free(at, number)

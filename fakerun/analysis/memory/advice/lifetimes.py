@@ -104,6 +104,10 @@ class Lifetimes:
         """The sizes of the tensors that the operation at this position takes."""
         return self._sizes_of_operations[self.at(position).operand]
 
+    def argument_count(self, position: int) -> int:
+        """How many tensors, or lists of them, the operation at this position takes."""
+        return len(_TENSOR.findall(self.program.operations[self.at(position).operand].arguments))
+
     def results_of(self, position: int) -> list[Allocation]:
         """What was allocated for the operation that is executed at this position: right before it."""
         start = position

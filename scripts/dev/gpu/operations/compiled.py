@@ -10,6 +10,10 @@ import torch.nn.functional as F  # noqa: N812
 from dev.gpu.operations import blocks
 from dev.gpu.operations.bench import Bench, Call, Item
 from torch import Tensor
+from torch._functorch import config as functorch_config
+
+KEEPS_WHAT_IT_SAVED: Any = functorch_config
+"""A compiled backward pass gives away what forward saved for it, and so runs once, unless `donated_buffer` is false when it is compiled."""
 
 SIZES = [(2048, 4096), (8192, 4096), (16384, 16384)]
 
@@ -58,6 +62,11 @@ def _function(name: str, shape: tuple[int, int], backward: bool) -> Item:
 
 
 def _measure(bench: Bench, *, name: str, shape: tuple[int, int], backward: bool) -> dict[str, Any]:
+    with KEEPS_WHAT_IT_SAVED.patch(donated_buffer=False):
+        return _measured(bench, name=name, shape=shape, backward=backward)
+
+
+def _measured(bench: Bench, *, name: str, shape: tuple[int, int], backward: bool) -> dict[str, Any]:
     rows, columns = (bench.size(dimension) for dimension in shape)
     function = torch.compile(FUNCTIONS[name])
 
