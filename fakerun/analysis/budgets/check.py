@@ -30,7 +30,7 @@ class Check:
     @property
     def is_unknown(self) -> bool:
         """Whether it did not pass because nobody knows whether the limit is kept: a part of the run was not simulated, or is a range."""
-        return bool(self.reason)
+        return self.finding is not None and self.finding.code is FindingCode.UNVERIFIED_BUDGET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
