@@ -14,6 +14,7 @@ import fakerun
 from fakerun.cli.compare import compare
 from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramCommand, either_spelling
 from fakerun.cli.help import FullHelp
+from fakerun.cli.init import init
 from fakerun.cli.report import report
 from fakerun.cli.run import run
 from fakerun.cli.schema import schema
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command(cls=ProgramCommand)(run)
 app.command(cls=BriefCommand)(report)
 app.command(cls=BriefCommand)(compare)
+app.command(cls=BriefCommand)(init)
 app.command(cls=BriefCommand)(schema)
 
 

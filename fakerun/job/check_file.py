@@ -16,6 +16,7 @@ from fakerun.job.document import Document, Key
 from fakerun.job.layers import LayeredJob, merged
 from fakerun.job.matrix import MATRIX, MOST_JOBS, combinations, path_of, with_values
 from fakerun.job.request import JobRequest
+from fakerun.job.tolerances import Tolerances
 from fakerun.job.toml_document import TomlDocument
 from fakerun.job.validation import shown
 from fakerun.job.yaml_document import YamlDocument
@@ -36,12 +37,16 @@ _MOST_PARTS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckJob:
-    """A job with what it must hold to pass. Its limits are the request's budgets; `source` is where it is described, `file:line`."""
+    """A job with what it must hold to pass. Its limits are the request's budgets; `source` is where it is described, `file:line`.
+
+    `tolerances` are how far the job may be from its `baseline`.
+    """
 
     name: str
     request: JobRequest
     source: str
     baseline: Path
+    tolerances: Tolerances
 
 
 def load_jobs(path: Path) -> tuple[CheckJob, ...]:
@@ -112,6 +117,7 @@ def _check_job(name: str, job: FileJob, document: Document) -> CheckJob:
         request=job.request,
         source=job.source,
         baseline=job.baseline or document.path.parent / STATE_DIRECTORY / "baselines" / f"{file_name(name)}.txt",
+        tolerances=job.tolerances,
     )
 
 

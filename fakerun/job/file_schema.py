@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.hardware.request import BASE
+from fakerun.job.baseline import QUANTITIES
 from fakerun.job.check_file import VERSION
 from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.matrix import EXCLUDE
@@ -239,7 +240,24 @@ _GATE: Schema = {
         "description": "Codes of findings that do not count.",
     },
     "baseline": {
-        **_TEXT,
+        "anyOf": [
+            _TEXT,
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "path": _TEXT,
+                    "tolerances": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            quantity: {**_TEXT, "description": "exact, a share such as 2%, or an amount of memory such as 64MiB."}
+                            for quantity in QUANTITIES
+                        },
+                    },
+                },
+            },
+        ],
         "description": "The file of the known schedule and memory. By default .fakerun/baselines/JOB.txt beside this file.",
     },
 }

@@ -19,6 +19,7 @@ from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.alloc_conf import checked_alloc_conf
+from fakerun.job.baseline import BaselineOfJob, baseline_of_job
 from fakerun.job.budgets import Budgets, CodeBudget, Required
 from fakerun.job.budgets_file import BudgetsFile, budgets_of
 from fakerun.job.document import MOST_PROBLEMS, JobSource, Key
@@ -30,6 +31,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script, check_workdir
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.validation import message_of, shown, valid_if, with_own_message
 from fakerun.job.variable import check_value
@@ -182,7 +184,7 @@ class JobFile(BaseModel):
     budgets: BudgetsFile | None = None
     strict: bool = False
     ignore: Annotated[object, valid_if(_codes)] = frozenset()
-    baseline: Text | None = None
+    baseline: Annotated[object, valid_if(baseline_of_job)] | None = None
 
 
 class JobOfSeveral(JobFile):
@@ -196,13 +198,14 @@ class JobOfSeveral(JobFile):
 class FileJob:
     """A job as a file describes it: what to run, and what it must hold to pass.
 
-    `baseline` is the file that its schedule and memory are held against, as far as the job names one; the other limits are the request's
-    budgets. `source` is where it is described, as in `fakerun.yaml:12`.
+    `baseline` is the file that its schedule and memory are held against, as far as the job names one, within `tolerances`; the other
+    limits are the request's budgets. `source` is where it is described, as in `fakerun.yaml:12`.
     """
 
     request: JobRequest
     source: str
     baseline: Path | None = None
+    tolerances: Tolerances = DEFAULT_TOLERANCES
 
 
 def load_job(path: Path) -> JobRequest:
@@ -228,10 +231,12 @@ def read_job(source: JobSource, model: type[JobFile] = JobFile, *, workdir: Path
     if job.rank is not None and job.ranks is not None:
         source.refuse(("ranks",), f"rank is also given (line {source.line(('rank',))}); keep one of them")
     _check_together(request, source)
+    baseline = cast("BaselineOfJob | None", job.baseline) or BaselineOfJob()
     return FileJob(
         request=request,
         source=f"{source.file}:{source.line(())}",
-        baseline=None if job.baseline is None else source.file.parent / job.baseline,
+        baseline=None if baseline.path is None else source.file.parent / baseline.path,
+        tolerances=baseline.tolerances,
     )
 
 

@@ -23,6 +23,7 @@ def skipped(line: int = 18, figure: int = 5) -> Finding:
         ranks=(2,),
         call_site=CallSite("models/net.py", line, "forward"),
         hint="Let every rank make the same calls.",
+        other_call_sites=(CallSite("train.py", 44, "main"),),
     )
 
 

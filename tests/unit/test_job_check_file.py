@@ -395,7 +395,10 @@ BROKEN = {
     "workdir that is a file": (several("a: {workdir: train.py}"), [":4: jobs.a.workdir: train.py: is no directory"]),
     "workdir as a number": (several("a: {workdir: 3}"), [":4: jobs.a.workdir: must be a string, not the number 3"]),
     "empty workdir": (several("a: {workdir: ''}"), [":4: jobs.a.workdir: must not be empty"]),
-    "baseline in a list": (several("a: {baseline: [x]}"), [":4: jobs.a.baseline: must be a string, not a list"]),
+    "baseline in a list": (
+        several("a: {baseline: [x]}"),
+        [":4: jobs.a.baseline: must be the path of a file, or a mapping with path and tolerances, not a list"],
+    ),
     "one baseline of two jobs": (
         several("a: {baseline: x.txt}", "b: {baseline: x.txt}"),
         [":5: jobs.b.baseline: x.txt is the baseline of a, too; give b a file of its own"],

@@ -53,6 +53,11 @@ def test_what_has_no_line_of_its_own_is_at_the_limit_that_it_is_above() -> None:
     assert found["unverified-budget"].related == (Related(place=Place(path="fakerun.yaml", line=8), what="the limit on headroom"),)
 
 
+def test_lines_of_other_ranks_are_related() -> None:
+    (only,) = diagnostics_of([job_report(skipped())])
+    assert only.related == (Related(place=Place(path="training/train.py", line=44, function="main"), what="what other ranks call"),)
+
+
 def test_an_unknown_line_is_none() -> None:
     finding = Finding(code=FindingCode.NEVER_WAITED, message="no", call_site=CallSite("train.py", 0))
     (only,) = diagnostics_of([job_report(finding)])
@@ -119,7 +124,16 @@ def test_shown_paths_are_those_of_every_place_and_of_the_program() -> None:
                 rank=1,
                 failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="E", message="no", call_site=CallSite("failed.py", 3)),
             ),
+            RankRecord(rank=3, findings=(replace(skipped(), other_call_sites=(CallSite("others.py", 1),)),)),
             RankRecord(rank=2, blocked=Blocked(call=None, key="go", waits_for=(), call_site=CallSite("blocked.py", 9))),
         ),
     )
-    assert shown_paths(report) == {"train.py", "models/net.py", "a:b, c%20.py", "accelerate/state.py", "failed.py", "blocked.py"}
+    assert shown_paths(report) == {
+        "train.py",
+        "models/net.py",
+        "a:b, c%20.py",
+        "accelerate/state.py",
+        "failed.py",
+        "blocked.py",
+        "others.py",
+    }

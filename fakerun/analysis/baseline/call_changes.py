@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from fakerun.analysis.baseline.baseline import Call, Items, Schedule
 from fakerun.analysis.baseline.folding import counted, unfolded
-from fakerun.analysis.baseline.tolerances import Tolerance
+from fakerun.job.tolerances import Tolerance
 
 BEFORE, AFTER, FIRST, STEP = "before the first step", "after the last step", "in the first step", ""
 """Parts of the program, as they are said after a call; the last is each step, which goes without saying."""

@@ -325,6 +325,7 @@ def finding_document(finding: Finding) -> FindingDocument:
         "ranks": list(finding.ranks),
         "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
+        "other_call_sites": [_site(site) for site in finding.other_call_sites],
     }
 
 
@@ -366,7 +367,7 @@ def _lines(value: Any, indent: str) -> Iterator[str]:
     yield f"\n{indent}" + ("}" if is_object else "]")
 
 
-_IN_LINE = frozenset({"call_site"})
+_IN_LINE = frozenset({"call_site", "other_call_sites"})
 """Objects that stay on the line of the object that has them."""
 
 

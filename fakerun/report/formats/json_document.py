@@ -441,6 +441,8 @@ class FindingDocument(TypedDict):
     """The user's line; null where there is none."""
     hint: str | None
     """What to do about it; null where there is nothing to say."""
+    other_call_sites: list[CallSiteDocument]
+    """The lines of other ranks that the message names."""
 
 
 class IgnoredFindingsDocument(TypedDict):
