@@ -280,6 +280,22 @@ def test_a_shell_in_a_container() -> None:
     assert "NODE, whose value is taken from the cluster" in remarks(job)
 
 
+def test_references_in_a_command_of_kubernetes() -> None:
+    job = job_of("""
+        apiVersion: trainer.kubeflow.org/v1alpha1
+        kind: TrainJob
+        metadata: {name: a}
+        spec:
+          trainer:
+            numProcPerNode: 8
+            env: [{name: CONFIG, value: big.yaml}, {name: HF_TOKEN, value: hf_1}]
+            command: [torchrun, train.py, --config=$(CONFIG), --token=$(HF_TOKEN), --x=$(OTHER)]
+        """)
+    assert job.args == ("--config=big.yaml", "--token=$(HF_TOKEN)", "--x=$(OTHER)")
+    assert "8: the command contains $(HF_TOKEN), which is not known here: write the value" in remarks(job)
+    assert "8: the command contains $(OTHER), which is not known here" in remarks(job)
+
+
 @pytest.mark.parametrize(
     ("gres", "hardware", "said"),
     [
