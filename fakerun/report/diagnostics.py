@@ -82,7 +82,7 @@ class Diagnostic:
 
     def sentences(self, *, of_jobs: bool) -> tuple[str, ...]:
         """What happened, the way out, and, with `of_jobs`, in which jobs."""
-        message = self.message if self.message.endswith((".", "!", "?", ")")) else f"{self.message}."
+        message = self.message if self.message.endswith((".", "!", "?")) else f"{self.message}."
         return (message, self.way_out, *((f"In {_name_jobs(self.jobs)}.",) if of_jobs else ()))
 
 
@@ -107,6 +107,7 @@ def shown_paths(report: Report) -> frozenset[str]:
     sites = {
         *map(_source, report.checks),
         *(each.call_site for each in report.findings),
+        *(site for each in report.findings for site in each.other_call_sites),
         *(each.call_site for each in report.blocked),
         *(each.failure.call_site for each in report.failures),
     }
@@ -132,7 +133,11 @@ def _of_finding(job: JobReport, finding: Finding, check: Check | None) -> Diagno
     """At the line of the program; that of the limit is related, or the place where there is no other."""
     limit = None if check is None else _in_repository(job, _source(check))
     place = _in_repository(job, finding.call_site) or limit or _program(job)
-    related = () if check is None or limit is None or limit == place else (Related(place=limit, what=f"the limit on {check.name}"),)
+    others = filter(None, (_in_repository(job, site) for site in finding.other_call_sites))
+    related = (
+        *((Related(place=limit, what=f"the limit on {check.name}"),) if check is not None and limit is not None else ()),
+        *(Related(place=other, what="what other ranks call") for other in others),
+    )
     is_failing = finding.severity in job.report.failing
     return Diagnostic(
         jobs=(printable(job.name),),
@@ -142,7 +147,7 @@ def _of_finding(job: JobReport, finding: Finding, check: Check | None) -> Diagno
         way_out=printable(finding.hint or finding.code.way_out),
         ranks=finding.ranks,
         place=place,
-        related=related,
+        related=tuple(each for each in related if each.place != place),
         finding=_statement(finding),
     )
 

@@ -16,7 +16,7 @@ def test_the_most_severe_come_first_and_a_failure_before_what_follows_from_it() 
     diagnostics = diagnostics_of(several_jobs())
     assert [each.rule.id for each in diagnostics] == [
         *("missing-collective", "does-not-fit", "script-failed", "script-failed", "operation-mismatch"),
-        *("memory-limit", "unverified-budget"),
+        *("over-budget", "unverified-budget"),
         *("never-waited", "unknown-value"),
     ]
     assert [each.level for each in diagnostics] == [*[Severity.ERROR] * 7, Severity.WARNING, Severity.NOTE]
@@ -47,10 +47,15 @@ def test_the_message_names_a_line_that_no_annotation_can_be_attached_to() -> Non
 
 def test_what_has_no_line_of_its_own_is_at_the_limit_that_it_is_above() -> None:
     found = {each.rule.id: each for each in diagnostics_of([checked_job()])}
-    assert found["memory-limit"].place == Place(path="fakerun.yaml", line=7)
-    assert found["memory-limit"].related == ()
+    assert found["over-budget"].place == Place(path="fakerun.yaml", line=7)
+    assert found["over-budget"].related == ()
     assert found["unverified-budget"].place == Place(path="training/models/net.py", line=18)
     assert found["unverified-budget"].related == (Related(place=Place(path="fakerun.yaml", line=8), what="the limit on headroom"),)
+
+
+def test_lines_of_other_ranks_are_related() -> None:
+    (only,) = diagnostics_of([job_report(skipped())])
+    assert only.related == (Related(place=Place(path="training/train.py", line=44, function="main"), what="what other ranks call"),)
 
 
 def test_an_unknown_line_is_none() -> None:
@@ -119,7 +124,16 @@ def test_shown_paths_are_those_of_every_place_and_of_the_program() -> None:
                 rank=1,
                 failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="E", message="no", call_site=CallSite("failed.py", 3)),
             ),
+            RankRecord(rank=3, findings=(replace(skipped(), other_call_sites=(CallSite("others.py", 1),)),)),
             RankRecord(rank=2, blocked=Blocked(call=None, key="go", waits_for=(), call_site=CallSite("blocked.py", 9))),
         ),
     )
-    assert shown_paths(report) == {"train.py", "models/net.py", "a:b, c%20.py", "accelerate/state.py", "failed.py", "blocked.py"}
+    assert shown_paths(report) == {
+        "train.py",
+        "models/net.py",
+        "a:b, c%20.py",
+        "accelerate/state.py",
+        "failed.py",
+        "blocked.py",
+        "others.py",
+    }

@@ -63,6 +63,13 @@ def test_a_location_is_relative_to_the_root_of_the_repository() -> None:
     assert unquote(uri) == "training/a:b, c%20.py"
 
 
+def test_lines_of_other_ranks_are_related_locations() -> None:
+    (related,) = run_of(job_report(skipped()))["results"][0]["relatedLocations"]
+    assert related["physicalLocation"]["artifactLocation"]["uri"] == "training/train.py"
+    assert related["physicalLocation"]["region"] == {"startLine": 44}
+    assert (related["id"], related["message"]) == (1, {"text": "what other ranks call"})
+
+
 def test_what_is_in_no_file_of_the_repository_has_no_location() -> None:
     assert [each["locations"] for each in run_of(JobReport(name="a", report=job_report(skipped()).report))["results"]] == [[]]
 

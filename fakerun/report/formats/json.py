@@ -4,7 +4,7 @@ Keys and their order are those of `json_document`. No time, host or path of the 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fakerun.call_site import CallSite
@@ -53,7 +53,12 @@ _LARGEST_TENSORS = 20
 
 def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The whole report, one collective call, module, tensor group and finding a line; always with every call."""
-    return "".join(_lines(as_document(report, detail), "")) + "\n"
+    return document_text(as_document(report, detail))
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """A document as text, one line for everything that holds nothing nested but call sites: a diff shows whole calls."""
+    return "".join(_lines(document, "")) + "\n"
 
 
 def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
@@ -320,6 +325,7 @@ def finding_document(finding: Finding) -> FindingDocument:
         "ranks": list(finding.ranks),
         "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
+        "other_call_sites": [_site(site) for site in finding.other_call_sites],
     }
 
 
@@ -331,6 +337,7 @@ def check_document(check: Check) -> CheckDocument:
         "limit": check.limit,
         "measured": check.measured,
         "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "reason": check.reason,
         "source": check.source,
     }
 
@@ -360,7 +367,7 @@ def _lines(value: Any, indent: str) -> Iterator[str]:
     yield f"\n{indent}" + ("}" if is_object else "]")
 
 
-_IN_LINE = frozenset({"call_site"})
+_IN_LINE = frozenset({"call_site", "other_call_sites"})
 """Objects that stay on the line of the object that has them."""
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from fakerun.printable import printable
 from fakerun.report.job_report import JobReport
-from fakerun.report.model import Report
+from fakerun.report.model import Comparison, Report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Summary, Table, Tone
 from fakerun.report.page.blocks import Traceback as TracebackBlock
@@ -31,9 +31,9 @@ _INDENT = "&emsp;"
 _TONES = {Tone.GOOD: "**{}**", Tone.BAD: "**{}**", Tone.MUTED: "<sub>{}</sub>"}
 
 
-def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+def render(result: Report | Comparison, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The same page as the text format, with headings, tables and fenced tracebacks."""
-    return _joined(list(_page(report, detail).parts())) + "\n"
+    return _joined(list(_page(result, detail).parts())) + "\n"
 
 
 def render_summary(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
@@ -67,8 +67,8 @@ class _Page:
             yield from section
 
 
-def _page(report: Report, detail: Detail, *before: str) -> _Page:
-    page = page_of(report, detail)
+def _page(result: Report | Comparison, detail: Detail, *before: str) -> _Page:
+    page = page_of(result, detail)
     head = (*before, f"# {_escaped(page.title)}", _summary(page.summary), *_blocks([page.facts]))
     return _Page(head=head, sections=tuple(tuple(_section(section)) for section in page.sections))
 
