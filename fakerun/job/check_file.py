@@ -21,7 +21,6 @@ from fakerun.job.toml_document import TomlDocument
 from fakerun.job.validation import shown
 from fakerun.job.yaml_document import YamlDocument
 from fakerun.job.yaml_job import FileJob, JobFile, JobOfSeveral, read_job, validated
-from fakerun.records.finding_code import FindingCode
 from fakerun.spelling import did_you_mean
 
 VERSION = 1
@@ -38,7 +37,7 @@ _MOST_PARTS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckJob:
-    """A job with what it must hold to pass. `strict` and `ignored` are as in `Gate`; `source` is where it is described, `file:line`.
+    """A job with what it must hold to pass. Its limits are the request's budgets; `source` is where it is described, `file:line`.
 
     `tolerances` are how far the job may be from its `baseline`.
     """
@@ -46,8 +45,6 @@ class CheckJob:
     name: str
     request: JobRequest
     source: str
-    strict: bool
-    ignored: frozenset[FindingCode]
     baseline: Path
     tolerances: Tolerances
 
@@ -119,8 +116,6 @@ def _check_job(name: str, job: FileJob, document: Document) -> CheckJob:
         name=name,
         request=job.request,
         source=job.source,
-        strict=job.strict,
-        ignored=job.ignored,
         baseline=job.baseline or document.path.parent / STATE_DIRECTORY / "baselines" / f"{file_name(name)}.txt",
         tolerances=job.tolerances,
     )
