@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 import fakerun
+from fakerun.cli.compare import compare
 from fakerun.cli.grammar import BriefCommand, DefaultCommandGroup, ProgramCommand, either_spelling
 from fakerun.cli.help import FullHelp
+from fakerun.cli.init import init
 from fakerun.cli.report import report
 from fakerun.cli.run import run
 from fakerun.cli.schema import schema
@@ -28,6 +30,8 @@ app = typer.Typer(
 )
 app.command(cls=ProgramCommand)(run)
 app.command(cls=BriefCommand)(report)
+app.command(cls=BriefCommand)(compare)
+app.command(cls=BriefCommand)(init)
 app.command(cls=BriefCommand)(schema)
 
 

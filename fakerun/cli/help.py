@@ -26,7 +26,7 @@ Example: fakerun train.py --world-size 8 --mesh dp=2,tp=4 --ranks all
   --steps N|all             optimizer steps to run  [default: 2]
   --hardware NAME           accelerator  [default: {DEFAULT_HARDWARE}]
   --max-memory 70GiB|90%    exit with 1 above this peak; --strict: on warnings
-  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --output FORMAT[=FILE]    table, json, junit, sarif, github ...; -o report.md
   --run-dir DIRECTORY       keep the records, for `fakerun report`
   -v  -q                    show what the script prints; leave out progress
   --help-all                list all options
@@ -44,12 +44,44 @@ Example: fakerun report run --hardware l4 --format json -o report.json
   --max-memory 70GiB|90%    exit with 1 above this peak
   --strict                  exit with 1 on warnings too
   --ignore CODE,...         leave out findings of these codes
-  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --output FORMAT[=FILE]    table, json, junit, sarif, github ...; -o report.md
   --trace                   list every collective
   --top N                   list the N largest tensors
   --help-all                describe all options
 
 {_ENDING}"""
+
+_COMPARE = """\
+Usage: fakerun compare OLD NEW [OPTIONS]
+
+Compare two runs of a job: what each rank communicates and what memory it needs.
+OLD and NEW are run directories (--run-dir), reports in JSON or baselines.
+Example: fakerun compare before.json after.json
+
+  --format NAME  -o FILE    table, markdown or json; write it to a file
+  --help-all                describe all options
+
+Exit codes: 0 equal within the tolerances, 1 different, 2 wrong usage.
+"""
+
+_INIT = """\
+Usage: fakerun init [SCRIPT] [OPTIONS]
+       fakerun init --from FILE [OPTIONS]
+
+Write a job file, fakerun.yaml, for `fakerun check`: a first one for SCRIPT, or
+for the only training script here; or one of the jobs in FILE, which is
+recognised by its content and never run.
+Example: fakerun init --from train.sbatch
+
+  --from FILE               an accelerate config, a Kubeflow TrainJob or
+                            PyTorchJob, a SkyPilot task, an sbatch script, or
+                            command lines of torchrun or TorchX; - is stdin
+  --kind KIND               accelerate, kubeflow, skypilot, sbatch or command
+  --nproc-per-node N        ranks of a node, where FILE does not say
+  -o FILE                   write this file, not fakerun.yaml; - is stdout
+  --force                   replace a job file that is there
+  -q                        leave out what is not carried over
+"""
 
 _SCHEMA = """\
 Usage: fakerun schema
@@ -59,7 +91,7 @@ Example: fakerun schema > fakerun.schema.json, and as a line of the job file:
   # yaml-language-server: $schema=fakerun.schema.json
 """
 
-BRIEF = {"run": _RUN, "report": _REPORT, "schema": _SCHEMA}
+BRIEF = {"run": _RUN, "report": _REPORT, "compare": _COMPARE, "init": _INIT, "schema": _SCHEMA}
 """By command."""
 
 

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from fakerun.cli.destinations import destinations
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
 from fakerun.cli.options import OtherAllocConf, OtherHardware, Quiet
-from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, show_reports
+from fakerun.cli.repository import job_report
 from fakerun.cli.terminal import be_quiet, note
 from fakerun.hardware.request import parse_hardware
 from fakerun.job.alloc_conf import checked_alloc_conf
@@ -38,9 +40,7 @@ def report(
     from fakerun.report import build_report
 
     be_quiet(quiet)
-    if output is not None:
-        check_output(output)
-    report_format = renderer_for(format_, output)
+    outputs = destinations(format_, output)
     gate = gate_of(max_memory, ignore, strict=strict)
     other = None if hardware is None else parse_hardware(hardware)
     settings = None if alloc_conf is None else checked_alloc_conf(alloc_conf)
@@ -56,6 +56,6 @@ def report(
         job, run = repriced(job, run, other)
     if settings is not None:
         job = replace(job, alloc_conf=settings)
-    shown = build_report(job, run, gate, with_history=report_format.needs_history)
-    show_report(shown, report_format, output, detail_of(trace=trace, top=top))
+    shown = build_report(job, run, gate, with_history=needs_history(outputs))
+    show_reports([job_report(shown)], outputs, detail_of(trace=trace, top=top))
     return shown.exit_code

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from fakerun.cli import options
+from fakerun.cli.destinations import check_not_inputs, destinations
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
 from fakerun.cli.progress import Progress
-from fakerun.cli.report_output import Format, Output, Top, Trace, check_output, detail_of, renderer_for, show_report, write_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, show_reports, write_report
+from fakerun.cli.repository import job_report
 from fakerun.cli.sources import resolved_job
 from fakerun.cli.terminal import be_quiet, say, tell
 from fakerun.cli.torchrun import accepting_ignored_options
@@ -76,23 +78,19 @@ def run(
     from fakerun.report import build_report
 
     be_quiet(quiet)
-    if output is not None:
-        check_output(output, inputs=(script,))
-    report_format = renderer_for(format_, output)
+    outputs = destinations(format_, output, inputs=(script,))
     gate = gate_of(max_memory, ignore, strict=strict)
     job = resolved_job(ctx)
-    if output is not None:
-        check_output(output, inputs=(job.script_file,))
+    check_not_inputs(outputs, (job.script_file,))
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     with _directory(job, run_dir, resume=resume) as directory, _kept_if_of_use(directory, is_temporary=run_dir is None):
-        report = build_report(
-            job, _simulate(job, directory, show_output=show_output, jobs=jobs), gate, with_history=report_format.needs_history
-        )
-        if output is None and format_ is None and (help_ := _help_of_script(report, directory)):
+        simulated = _simulate(job, directory, show_output=show_output, jobs=jobs)
+        report = build_report(job, simulated, gate, with_history=needs_history(outputs))
+        if not output and format_ is None and (help_ := _help_of_script(report, directory)):
             write_report(help_, None)
         else:
-            show_report(report, report_format, output, detail_of(trace=trace, top=top))
+            show_reports([job_report(report)], outputs, detail_of(trace=trace, top=top))
         if run_dir is None and not report.failed:
             directory.discard()
         else:

@@ -18,7 +18,7 @@ Key: TypeAlias = str | int
 
 MOST_PROBLEMS = 20
 """That are shown of one file."""
-_MOST_BYTES = 1 << 17
+MOST_BYTES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,14 +125,14 @@ def dotted(path: Sequence[Key]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, most_bytes: int = MOST_BYTES) -> str:
     """The text of a file that people write.
 
     Raises:
         UsageError: it cannot be read, is large, or not UTF-8.
     """
     try:
-        return read_regular(path, most_bytes=_MOST_BYTES).decode("utf-8-sig")
+        return read_regular(path, most_bytes=most_bytes).decode("utf-8-sig")
     except OSError as error:
         near = near_files(path) if isinstance(error, FileNotFoundError) else ""
         raise UsageError(f"{path}: cannot read the file: {error.strerror}{near}") from error
@@ -140,4 +140,4 @@ def read_text(path: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}:{line}: not UTF-8: byte 0x{error.object[error.start]:02x}") from error
     except ValueError as error:
-        raise UsageError(f"{path}: {error}; a job file is a short text") from error
+        raise UsageError(f"{path}: {error}; such a file is a short text") from error

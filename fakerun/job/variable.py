@@ -27,6 +27,11 @@ def check_value(text: str) -> str:
     return text
 
 
+def literal_value(text: str) -> str:
+    """The value that stands for this text as it is."""
+    return text.replace("${", "$${")
+
+
 def value_of(text: str, numbers: Mapping[str, int]) -> str:
     """The value for a rank; `numbers` has those of `NAMES`."""
     return _PLACE.sub(lambda found: found[1] or str(numbers[found[2]]), text)

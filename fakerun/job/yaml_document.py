@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from fakerun.errors import UsageError
-from fakerun.job.document import Document, Key, Problem, read_text
+from fakerun.job.document import MOST_BYTES, Document, Key, Problem, read_text
 
 _MAP, _LIST = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 _BOOL, _INT, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
@@ -34,14 +34,14 @@ _Loader.yaml_implicit_resolvers = {
 class YamlDocument(Document):
     """One parsed file in YAML."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
         """Read and parse; valid YAML that is ambiguous is noted among the problems.
 
         Raises:
             UsageError: the file cannot be read or is not YAML.
         """
         super().__init__(path)
-        self._root = _compose(path, read_text(path))
+        self._root = _compose(path, read_text(path, most_bytes=most_bytes))
         self._note_ambiguities(self._root, (), set())
         self.value = _plain(self._root, {})
 

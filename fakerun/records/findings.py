@@ -19,6 +19,8 @@ class Finding:
     ranks: tuple[int, ...] = ()
     call_site: CallSite | None = None
     hint: str | None = None
+    other_call_sites: tuple[CallSite, ...] = ()
+    """What the message says of other ranks: the lines that they are at."""
 
     @property
     def severity(self) -> Severity:

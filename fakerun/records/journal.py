@@ -2,7 +2,8 @@
 
 A file that the rank maps into its memory: what was written there stays when the process is killed, and writing costs no system call. The
 launcher reads it, in a process that the rank could not harm, and removes it. The hot entries (a block is allocated, freed, categorised
-anew) are numbers of fixed size; the rare ones are pickled. Texts and places are written once and numbered.
+anew; a call is issued) are numbers of fixed size; the rare ones are pickled. Texts, places and what calls transfer are written once and
+numbered.
 
 The file is a sequence of windows, each with its size in front, mapped one after the other. An entry begins with its kind, 0 where nothing
 was written yet; the kind is written last.
@@ -14,12 +15,15 @@ import pickle
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields
 from enum import IntEnum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from fakerun.call_site import CallSite
-from fakerun.records.collective import Phase
+from fakerun.records.collective import CommunicationCall, Phase
+from fakerun.records.issued_call import IssuedCall
 from fakerun.records.memory import Category
 
 JOURNAL = "journal"
@@ -43,13 +47,12 @@ class Entry(IntEnum):
     NUMBERED = 8
     """A text or a place that has the next number."""
     EVENT = 9
+    CALL = 10
 
 
 class Event(IntEnum):
     """The kinds of pickled entries, with what each has."""
 
-    CALL = 0
-    """IssuedCall without its group; the number of the group."""
     GROUP = 1
     """group_ranks; description; process group: the next number of a group."""
     GROUPS_CREATED = 2
@@ -75,12 +78,20 @@ BLOCK = struct.Struct("<BBBHHIIIQ")
 FREED = struct.Struct("<BI")
 CATEGORISED = struct.Struct("<BBII")
 WAITED = struct.Struct("<BI")
+CALL = struct.Struct("<BIBIIIqi")
 OPTIMIZER_STEP = struct.Struct("<B")
 PICKLED = struct.Struct("<BI")
 
 CATEGORIES = tuple(Category)
 PHASES = tuple(Phase)
 _CATEGORY_NUMBERS: Mapping[Category, int] = {category: number for number, category in enumerate(CATEGORIES)}
+CALL_FIELDS = tuple(
+    each.name for each in fields(CommunicationCall) if each.name not in {"group_ranks", "group_description", "process_group"}
+)
+"""What is numbered of a call, before the number of its group: everything else, without the ranks, of which there may be thousands."""
+NONE = -1
+"""Where a call has no number."""
+_values_of_call = attrgetter(*CALL_FIELDS)
 _PHASE_NUMBERS: Mapping[Phase, int] = {phase: number for number, phase in enumerate(PHASES)}
 
 
@@ -168,6 +179,27 @@ class Journal:
         if (at := self._reserve(CATEGORISED.size)) >= 0:
             CATEGORISED.pack_into(self._window, at, Entry.CATEGORISED, _CATEGORY_NUMBERS[category], block, owner)
 
+    def called(self, issued: IssuedCall) -> None:
+        """A communication call was issued, the next one."""
+        if self._window is None:
+            return
+        call, numbers = issued.call, self._numbers
+        transfer = *_values_of_call(call), self._group(call.group_ranks, call.group_description, call.process_group)
+        what = numbers.get(transfer)
+        if what is None:
+            what = self._number(transfer, transfer)
+        owner = numbers.get(issued.module)
+        if owner is None:
+            owner = self._number(issued.module, issued.module)
+        site = numbers.get(id(issued.call_site))
+        if site is None:
+            site = self._number_site(id(issued.call_site), issued.call_site)
+        phase = _PHASE_NUMBERS[issued.phase]
+        coalesced = NONE if issued.coalesced is None else issued.coalesced
+        device = NONE if issued.device is None else issued.device
+        if (at := self._reserve(CALL.size)) >= 0:
+            CALL.pack_into(self._window, at, Entry.CALL, what, phase, owner, site, issued.optimizer_steps, coalesced, device)
+
     def optimizer_stepped(self) -> None:
         """An optimizer step was taken."""
         if self._window is not None and (at := self._reserve(OPTIMIZER_STEP.size)) >= 0:
@@ -186,7 +218,7 @@ class Journal:
         if self._window is not None and (at := self._reserve(WAITED.size)) >= 0:
             WAITED.pack_into(self._window, at, Entry.WAITED, call)
 
-    def group(self, ranks: tuple[int, ...], description: str, process_group: str) -> int:
+    def _group(self, ranks: tuple[int, ...], description: str, process_group: str) -> int:
         """The number of a process group, which is written down when it is new."""
         known = self._groups.get((process_group, description))
         if known is not None and known[1] == ranks:

@@ -8,13 +8,28 @@ from typing import Any
 
 from fakerun.call_site import CallSite
 from fakerun.mesh import Mesh
-from fakerun.records.collective import CollectiveRecord
+from fakerun.records.collective import CollectiveRecord, CommunicationCall
 from fakerun.records.device_program import DeviceProgram, DeviceStream, program_of
 from fakerun.records.findings import Finding
 from fakerun.records.group_creations import GroupCreations
 from fakerun.records.group_names import GroupNames
 from fakerun.records.issued_call import IssuedCall
-from fakerun.records.journal import BLOCK, CATEGORIES, CATEGORISED, FREED, OPTIMIZER_STEP, PHASES, PICKLED, WAITED, WINDOW, Entry, Event
+from fakerun.records.journal import (
+    BLOCK,
+    CALL,
+    CALL_FIELDS,
+    CATEGORIES,
+    CATEGORISED,
+    FREED,
+    NONE,
+    OPTIMIZER_STEP,
+    PHASES,
+    PICKLED,
+    WAITED,
+    WINDOW,
+    Entry,
+    Event,
+)
 from fakerun.records.memory import MemoryBlock, rounded_size_bytes
 from fakerun.records.run import RankRecord
 from fakerun.records.training_steps import TrainingSteps
@@ -46,7 +61,7 @@ class _Reader:
     events: list[int] = field(default_factory=list)
     optimizer_step_ends: list[int] = field(default_factory=list)
     training_steps: TrainingSteps = field(default_factory=TrainingSteps)
-    calls: list[tuple[IssuedCall, int]] = field(default_factory=list)
+    calls: list[IssuedCall] = field(default_factory=list)
     waited_before: dict[int, int] = field(default_factory=dict)
     groups: list[tuple[tuple[int, ...], str, str]] = field(default_factory=list)
     creations: GroupCreations = field(default_factory=GroupCreations)
@@ -84,6 +99,9 @@ class _Reader:
             elif kind == Entry.WAITED:
                 self.waited_before[WAITED.unpack_from(data, at)[1]] = len(self.calls)
                 at += WAITED.size
+            elif kind == Entry.CALL:
+                self._add_call(*CALL.unpack_from(data, at)[1:])
+                at += CALL.size
             elif kind in (Entry.NUMBERED, Entry.EVENT):
                 size = PICKLED.unpack_from(data, at)[1]
                 value = pickle.loads(data[at + PICKLED.size : at + PICKLED.size + size])
@@ -115,7 +133,6 @@ class _Reader:
 
     def _take(self, kind: int, *values: Any) -> None:
         take: Mapping[Event, Callable[..., None]] = {
-            Event.CALL: lambda call, group: self.calls.append((call, group)),
             Event.GROUP: self._add_group,
             Event.GROUPS_CREATED: self._add_creation,
             Event.MESH: self.names.add_mesh,
@@ -127,6 +144,26 @@ class _Reader:
             Event.STREAM: lambda *stream: self.streams.append(stream),
         }
         take[Event(kind)](*values)
+
+    def _add_call(self, what: int, phase: int, owner: int, site: int, optimizer_steps: int, coalesced: int, device: int) -> None:
+        *values, group = self.numbered[what]
+        ranks, description, process_group = self.groups[group]
+        self.calls.append(
+            IssuedCall(
+                call=CommunicationCall(
+                    **dict(zip(CALL_FIELDS, values, strict=True)),
+                    group_ranks=ranks,
+                    group_description=description,
+                    process_group=process_group,
+                ),
+                optimizer_steps=optimizer_steps,
+                phase=PHASES[phase],
+                module=self.numbered[owner],
+                call_site=self.numbered[site],
+                coalesced=None if coalesced == NONE else coalesced,
+                device=None if device == NONE else device,
+            )
+        )
 
     def _add_group(self, ranks: tuple[int, ...], description: str, process_group: str) -> None:
         self.groups.append((ranks, description, process_group))
@@ -156,13 +193,11 @@ class _Reader:
         )
 
     def _collectives(self) -> Iterator[CollectiveRecord]:
-        for number, (issued, group) in enumerate(self.calls):
-            ranks, description, process_group = self.groups[group]
-            call = replace(issued.call, group_ranks=ranks, group_description=description, process_group=process_group)
-            yield replace(issued, call=call).record(
+        for number, issued in enumerate(self.calls):
+            yield issued.record(
                 seq=number,
                 step=self.training_steps.of(issued.optimizer_steps),
-                group=self.names.name(ranks, description),
+                group=self.names.name(issued.call.group_ranks, issued.call.group_description),
                 waited_before=self.waited_before.get(number),
             )
 

@@ -7,7 +7,12 @@ all their ranks allocate there.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from fakerun.analysis.baseline.baseline import Baseline
+from fakerun.analysis.baseline.baseline import JobLine as JobLine
+from fakerun.analysis.baseline.difference import Difference as Difference
+from fakerun.analysis.baseline.places import Places
 from fakerun.analysis.budgets.check import Check as Check
 from fakerun.analysis.memory.advice import Advice
 from fakerun.analysis.memory.breakdown import ModuleShare, TensorGroup
@@ -224,3 +229,47 @@ class Report:
     def largest(self) -> RankReport | None:
         """The rank with the least headroom on its devices, of these that with the highest peak, the first of equals: the one to show."""
         return max(self.ranks, key=lambda rank: (-rank.headroom_bytes, rank.largest_device.peaks), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedJob:
+    """One side of a comparison: what it is called (a path, a job), its baseline, and the places of a run, empty for what was read."""
+
+    name: str
+    baseline: Baseline
+    places: Places
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedFigure:
+    """One quantity of a class of ranks, before and now. `unit` is that of both; `tolerance` is how far they may be apart, as text."""
+
+    ranks: str
+    what: str
+    unit: Literal["bytes", "calls"]
+    old: int
+    new: int
+    tolerance: str
+    is_within: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedFact:
+    """Something that was asked for and differs; it fails nothing by itself."""
+
+    label: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two runs of a job, the old one and the new one. `findings` has each difference as a finding, in the same order."""
+
+    old: ComparedJob
+    new: ComparedJob
+    facts: tuple[ChangedFact, ...]
+    differences: tuple[Difference, ...]
+    findings: tuple[Finding, ...]
+    figures: tuple[ComparedFigure, ...]
+    exit_code: ExitCode

@@ -8,7 +8,7 @@ import torch
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, CommunicationCall
 from fakerun.records.group_names import GroupNames
 from fakerun.records.issued_call import IssuedCall
-from fakerun.records.journal import Event, Journal
+from fakerun.records.journal import Journal
 from fakerun.records.memory import Category
 from fakerun.records.observer import RecordMark
 from fakerun.records.training_steps import TrainingSteps
@@ -111,11 +111,7 @@ class CollectiveTrace:
             self._on_devices += 1
             self._program.communicated(index)
         self._calls.append(issued)
-        if self._journal.is_written:
-            call = issued.call
-            group = self._journal.group(call.group_ranks, call.group_description, call.process_group)
-            # Without its ranks, of which there may be thousands.
-            self._journal.event(Event.CALL, replace(issued, call=replace(call, group_ranks=())), group)
+        self._journal.called(issued)
 
     def __len__(self) -> int:
         """How many calls there were so far."""

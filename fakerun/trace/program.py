@@ -35,7 +35,7 @@ class ProgramTrace:
         """Called after an instruction that may need device memory. What it raises is for the script: the request is not served."""
         self._stream_numbers: dict[StreamKey, int] = {}
         self._operation_numbers: dict[Operation, int] = {}
-        self._executions: dict[tuple[int, int], Instruction] = {}
+        self._executions: dict[tuple[int, StreamKey], Instruction] = {}
         self._counts: defaultdict[Opcode, int] = defaultdict(int)
         self._phase: Phase | None = None
 
@@ -97,10 +97,10 @@ class ProgramTrace:
 
     def executed(self, operation: int, device: int) -> None:
         self.begin_phase(self._point.phase())
-        stream = self.current_stream(device)
+        stream = self._current(device)
         instruction = self._executions.get((operation, stream))
         if instruction is None:
-            instruction = self._executions[operation, stream] = Instruction(Opcode.EXECUTE, operation, stream)
+            instruction = self._executions[operation, stream] = Instruction(Opcode.EXECUTE, operation, self._number(stream))
         self.sequence.append(instruction)
         if self.requested is not None:
             self.requested()

@@ -48,7 +48,7 @@ def test_the_text_names_the_device_and_who_allocates_on_it() -> None:
     result = fakerun("--nproc-per-node", "8", "--ranks", "all", str(PROGRAMS / "forgot_set_device.py"))
     assert result.returncode == 1
     assert (
-        "cuda:0 of node 0 DOES NOT FIT: needs at least 390 GiB, 311 GiB more than 79.2 GiB (h100-80gb); "
+        "cuda:0 of node 0 DOES NOT FIT: needs at least 391 GiB, 312 GiB more than 79.2 GiB (h100-80gb); "
         "the sum of the ranks' peaks: 48.1 GiB from each of ranks 0-7"
     ) in " ".join(result.stdout.split())
 

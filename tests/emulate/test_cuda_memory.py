@@ -350,8 +350,8 @@ def test_an_allocation_without_memory_fails(simulate: Simulate) -> None:
     with pytest.raises(torch.OutOfMemoryError) as caught:
         tensor(500 * MIB)
     assert str(caught.value).startswith(
-        "CUDA out of memory. Tried to allocate 500.00 MiB. GPU 0 has a total capacity of 1.53 GiB of which 324.00 MiB is free. "
-        "Including non-PyTorch memory, this process has 1.21 GiB memory in use. Of the allocated memory 700.00 MiB is allocated by "
+        "CUDA out of memory. Tried to allocate 500.00 MiB. GPU 0 has a total capacity of 1.60 GiB of which 324.00 MiB is free. "
+        "Including non-PyTorch memory, this process has 1.28 GiB memory in use. Of the allocated memory 700.00 MiB is allocated by "
         "PyTorch, and 0 bytes is reserved by PyTorch but unallocated."
     )
     assert torch.cuda.memory_allocated() == kept.nbytes

@@ -156,7 +156,7 @@ SMI: dict[str, str] = {
         "index, name, memory.total [MiB]\n0, NVIDIA H100 80GB HBM3, 81559 MiB\n1, NVIDIA H100 80GB HBM3, 81559 MiB\n"
     ),
     "nvidia-smi --query-gpu=count,compute_cap --format csv,noheader --id=0": "2, 9.0\n",
-    "nvidia-smi --query-gpu=memory.used,memory.free --format=csv,noheader,nounits": "1564, 79515\n0, 81079\n",
+    "nvidia-smi --query-gpu=memory.used,memory.free --format=csv,noheader,nounits": "1634, 79445\n0, 81079\n",
     "nvidia-smi --query-gpu=memory.total,memory.reserved --format=csv,noheader,nounits -i 1": "81559, 480\n",
     "nvidia-smi --query-gpu=power.draw --format=csv,noheader -i 0": "1 W\n",
 }

@@ -174,6 +174,25 @@ def test_a_rank_that_the_simulation_ended_is_no_cause(kind: FailureKind) -> None
     assert matching_findings(ranks) == ()
 
 
+OTHER_LINES: dict[str, tuple[str, ...]] = {
+    "another operation": (),  # they call it at the same line
+    "left out": ("train.py:2",),
+    "reached from another line": ("train.py:1",),
+    "a message of another size": ("train.py:2",),
+    "both send first": (),
+    "two groups in another order": ("train.py:2",),
+}
+
+
+@pytest.mark.parametrize(("difference", "lines"), OTHER_LINES.items(), ids=OTHER_LINES)
+def test_the_lines_of_the_other_ranks(difference: str, lines: tuple[str, ...]) -> None:
+    ranks, code, _, where = DIFFERENCES[difference]
+    (finding,) = matching_findings([RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in ranks.items()])
+    assert (finding.code, text(finding.call_site)) == (code, where)
+    assert tuple(map(str, finding.other_call_sites)) == lines
+    assert all(line in finding.message for line in lines)
+
+
 def test_messages_name_both_sides() -> None:
     (finding,) = matching_findings(
         [RankRecord(rank=rank, collectives=in_order(calls)) for rank, calls in changed(0, dtype="int64").items()]

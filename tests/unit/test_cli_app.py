@@ -87,7 +87,13 @@ def check(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> 
     assert sorted(Path.cwd().rglob("*")) == before
 
 
-KNOWN = {"accelerators": ", ".join(accelerator_names()), "operations": ", ".join(CollectiveOp), "figures": ", ".join(FIGURES)}
+KNOWN = {
+    "accelerators": ", ".join(accelerator_names()),
+    "operations": ", ".join(CollectiveOp),
+    "figures": ", ".join(FIGURES),
+    "formats": "table, json, markdown, comment, junit, sarif, github, gitlab, csv, jsonl, svg, memory_snapshot",
+    "endings": ".txt, .json, .md, .xml, .sarif, .csv, .jsonl, .svg, .pickle",
+}
 
 COMMAND_LINES = {
     "nope.py": "no such script: nope.py (did you mean 'gone.py' or 'other.py'?)",
@@ -105,8 +111,8 @@ COMMAND_LINES = {
     "unreadable": "no such script: unreadable",
     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx": "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx: File name too long; pass the path of a script",
     "loop.yaml": "loop.yaml: cannot read the file: Too many levels of symbolic links",
-    "pipe.yaml": "pipe.yaml: is a device or a pipe, not a file; a job file is a short text",
-    "big.yaml": "big.yaml: has 200000 bytes; at most 131072 are read; a job file is a short text",
+    "pipe.yaml": "pipe.yaml: is a device or a pipe, not a file; such a file is a short text",
+    "big.yaml": "big.yaml: has 200000 bytes; at most 131072 are read; such a file is a short text",
     "binary.yaml": "binary.yaml:1: not UTF-8: byte 0xff",
     "empty.yaml": "empty.yaml:1: the file is empty",
     "sub.yaml": "sub.yaml: cannot read the file: Is a directory",
@@ -120,7 +126,7 @@ COMMAND_LINES = {
     "report kept extra": "Got unexpected extra argument(s) (extra)",
     "report kept --world-size 2": "No such option: --world-size",
     "report kept -o train/x.json": "output train/x.json: no such directory: train; create it first",
-    "report kept --format xml": "unknown format 'xml'; known: table, json, markdown, svg, memory_snapshot",
+    "report kept --format xml": "unknown format 'xml'; known: {formats}",
     "report kept --hardware h10": "unknown hardware 'h10' (did you mean 'h100-80gb' or 'h100-pcie' or 'h100-96gb'?); known: {accelerators}",
     "-m": "no script given: run fakerun SCRIPT --world-size N, or see fakerun --help",
     "-m a-b": "'a-b' is not a module name; write it as in package.module",
@@ -198,18 +204,29 @@ COMMAND_LINES = {
     "train.py --hardware h100-80gb,size=3": "unknown figure 'size'; known: {figures}",
     "train.py --hardware memory=3GiB": "unknown hardware 'memory=3GiB'; known: {accelerators}",
     "train.py --error-on-collective=all_reduce,": "unknown operation ''; known: {operations}",
-    "train.py --format ''": "unknown format ''; known: table, json, markdown, svg, memory_snapshot",
-    "train.py --format JSON": "unknown format 'JSON'; known: table, json, markdown, svg, memory_snapshot",
-    "train.py -o x.csv": "output x.csv: no format has the ending .csv; known: .txt, .json, .md, .svg, .pickle; or choose one with --format",
+    "train.py --format ''": "unknown format ''; known: {formats}",
+    "train.py --format JSON": "unknown format 'JSON'; known: {formats}",
+    "train.py -o x.html": "output x.html: no format has the ending .html; known: {endings}; or choose one with --format",
     "train.py -o train.py": "output train.py: is the script or the job file, which the report would replace; pass another file",
     "train.py -o ./sub/../train.py --format json": "output sub/../train.py: is the script or the job file, which the report would replace; pass another file",
     "job.yaml -o job.yaml": "output job.yaml: is the script or the job file, which the report would replace; pass another file",
-    "job.yaml -o train.py": "output train.py: no format has the ending .py; known: .txt, .json, .md, .svg, .pickle; or choose one with --format",
+    "job.yaml -o train.py": "output train.py: no format has the ending .py; known: {endings}; or choose one with --format",
     "train.py -o link.json": "output link.json: is the script or the job file, which the report would replace; pass another file",
     "train.py -o linked.json": "output linked.json: is a symbolic link, which the report would replace; pass the file it leads to: {place}/sub/notes.txt",
     "train.py -o dangling.json": "output dangling.json: is a symbolic link, which the report would replace; pass the file it leads to: {place}/nothing",
     "train.py -o sub": "output sub: is a directory; pass a file in it, as in sub/report.json",
     "train.py -o train.py/x.json": "output train.py/x.json: no such directory: train.py; create it first",
+    "train.py -o junit=train.py": "output train.py: is the script or the job file, which the report would replace; pass another file",
+    "job.yaml --output junit=x.xml --output csv=job.yaml": "output job.yaml: is the script or the job file, which the report would replace; pass another file",
+    "job.yaml --output junit=x.xml --output csv=train.py": "output train.py: is the script or the job file, which the report would replace; pass another file",
+    "train.py --output junit=linked.json": "output linked.json: is a symbolic link, which the report would replace; pass the file it leads to: {place}/sub/notes.txt",
+    "train.py --output junit=sub": "output sub: is a directory; pass a file in it, as in sub/report.json",
+    "train.py --output junit=x.xml --output sarif=nodir/x": "output nodir/x: no such directory: nodir; create it first",
+    "train.py --output junit=x --output sarif=./x": "output x: is named twice; each format needs a file of its own",
+    "train.py --output junit=x -o y.html": "output y.html: no format has the ending .html; known: {endings}; or choose one with --format",
+    "train.py --output junti=x.xml": "output junti=x.xml: unknown format 'junti' (did you mean 'junit'?); known: {formats}; if junti=x.xml is the name of a file, pass ./junti=x.xml",
+    "train.py --output junit=": "output junit=: names no file; pass junit=junit.xml, or junit alone for stdout",
+    "train.py --output junit=x --format xml": "unknown format 'xml'; known: {formats}",
     "train.py -o nodir/x.json": "output nodir/x.json: no such directory: nodir; create it first",
     "train.py --run-dir kept": "run directory kept: holds an earlier run; continue that with --resume, or pass a new directory (or remove this one) to start over",
     "train.py --run-dir train.py": "run directory train.py: File exists; pass a writable directory to --run-dir",
@@ -251,8 +268,8 @@ VARIABLES = {
     "FAKERUN_ROUTING=x": "unknown routing 'x'; known: balanced, worst (set in the environment: FAKERUN_ROUTING=x)",
     "FAKERUN_TRACE=maybe": "variable FAKERUN_TRACE=maybe: is neither true nor false",
     "FAKERUN_RESUME=x": "variable FAKERUN_RESUME=x: is neither true nor false",
-    "FAKERUN_FORMAT=xml": "unknown format 'xml'; known: table, json, markdown, svg, memory_snapshot (set in the environment: FAKERUN_FORMAT=xml)",
-    "FAKERUN_OUTPUT=x.csv": "output x.csv: no format has the ending .csv; known: .txt, .json, .md, .svg, .pickle; or choose one with --format (set in the environment: FAKERUN_OUTPUT=x.csv)",
+    "FAKERUN_FORMAT=xml": "unknown format 'xml'; known: {formats} (set in the environment: FAKERUN_FORMAT=xml)",
+    "FAKERUN_OUTPUT=x.html": "output x.html: no format has the ending .html; known: {endings}; or choose one with --format (set in the environment: FAKERUN_OUTPUT=x.html)",
     "FAKERUN_RUN_DIR=train.py": "run directory train.py: File exists; pass a writable directory to --run-dir (set in the environment: FAKERUN_RUN_DIR=train.py)",
     "FAKERUN_JOBS=0": "--jobs 0: must be at least 1 (set in the environment: FAKERUN_JOBS=0)",
     "FAKERUN_TIMEOUT=-1": "timeout -1 s: must be a finite number above 0 (set in the environment: FAKERUN_TIMEOUT=-1)",
@@ -519,6 +536,47 @@ def test_a_run_directory_that_cannot_be_written(
     assert captured.err == f"fakerun: error: run directory {kept}: {message}\n"
     assert captured.out == ""
     assert (kept / "run.json").is_file()
+
+
+def test_several_outputs_are_written_at_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = ["--output", "junit=r.xml", "-o", "r.sarif", "--output", "csv", "--output", "jsonl"]
+    assert main(["report", "kept", *outputs]) == 0
+    assert "<testsuites" in Path("r.xml").read_text()
+    assert json.loads(Path("r.sarif").read_text())["version"] == "2.1.0"
+    table, _, lines = capsys.readouterr().out.partition('{"kind"')
+    assert table.startswith("job,row,ranks,")
+    assert "train.py" in lines
+
+
+def test_where_one_output_cannot_be_written_the_others_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "kept", "--output", "junit=/dev/full", "--output", "csv=r.csv", "--output", "jsonl=/dev/full"]) == 2
+    full = "fakerun: error: output /dev/full: No space left on device; pass a file on a disk with room to -o"
+    assert capsys.readouterr().err.splitlines() == [full, full]
+    assert Path("r.csv").read_text().startswith("job,row,ranks,")
+
+
+def test_outputs_in_a_variable_are_separated_by_spaces(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(job: JobSpec, directory: RunDirectory, **_: object) -> RunRecord:
+        keep_run(directory, job)
+        return RunRecord(fakerun_version=fakerun.__version__, torch_version=None, ranks=(RankRecord(rank=0),))
+
+    monkeypatch.setattr("fakerun.launch.run_job", run)
+    monkeypatch.setenv("FAKERUN_OUTPUT", "junit=r.xml github")
+    assert main(["train.py", "-q"]) == 0
+    assert Path("r.xml").exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_nothing_is_annotated_unless_it_is_asked_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(place / "summary.md"))
+    assert main(["report", "kept"]) == 0
+    assert "::" not in capsys.readouterr().out
+    assert not (place / "summary.md").exists()
 
 
 @pytest.mark.parametrize(("quiet", "is_noted"), [([], True), (["-q"], False), (["--quiet"], False)])

@@ -29,6 +29,7 @@ from fakerun.launch.run_directory import RunDirectory
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
+from fakerun.report import FORMATS
 
 
 @dataclass
@@ -293,7 +294,9 @@ USAGE_ERRORS = {
     ),
     "train.py --world-size 8 --timeout soon": "Invalid value for '--timeout': 'soon' is not a number of seconds",
     "train.py --world-size 8 --format jsn": (
-        "unknown format 'jsn' (did you mean 'json'?); known: table, json, markdown, svg, memory_snapshot"
+        "unknown format 'jsn' (did you mean 'json' or 'jsonl'?); known: table, json, markdown, comment, "
+        "junit, sarif, github, gitlab, csv, jsonl, "
+        "svg, memory_snapshot"
     ),
     "train.py --world-size 8 -o .": "output .: is a directory; pass a file in it, as in report.json",
     "train.py --world-size 8 -o no/report.json": "output no/report.json: no such directory: no; create it first",
@@ -316,7 +319,7 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --max-memory 0GiB": (
         "--max-memory: '0GiB' is not possible: it must be above 0, or a share of the accelerator's memory, as in 90%"
     ),
-    "train.py --world-size 8 --max-memory 101%": "--max-memory 101%: must be above 0 % and at most 100 %",
+    "train.py --world-size 8 --max-memory 101%": "--max-memory: '101%' is not possible: a share must be above 0 % and at most 100 %",
     "train.py --world-size 8 --ignore does-not-fitt": (
         "--ignore does-not-fitt: no finding has this code (did you mean 'does-not-fit'?); docs/findings.md lists all"
     ),
@@ -491,7 +494,7 @@ COMPLETIONS = {
     "fakerun --wor": ["--world-size"],
     "fakerun r": ["run", "report"],
     "fakerun train.py --hardware h": ["h100-80gb", "h100-pcie", "h100-96gb", "h200", "h20"],
-    "fakerun train.py --format ": ["table", "json", "markdown", "svg", "memory_snapshot"],
+    "fakerun train.py --format ": list(FORMATS),
     "fakerun train.py --routing ": ["balanced", "worst"],
     "fakerun train.py --launcher ": ["torchrun", "slurm", "mpi"],
     "fakerun run train.py --nn": ["--nnodes"],

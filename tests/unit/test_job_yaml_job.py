@@ -21,7 +21,7 @@ from fakerun.records.collective import CollectiveOp
 KEYS = (
     "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, oom, "
     "torch_behaviour, "
-    "error_on_collective, rank, ranks, samples, seed, workdir, timeout, strict, ignore, baseline"
+    "error_on_collective, rank, ranks, samples, seed, workdir, timeout, budgets, strict, ignore, baseline"
 )
 
 
@@ -74,6 +74,7 @@ def test_every_key() -> None:
         oom="raise",
         torch_behaviour="2.6",
         error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
+        error_on_collective_source="job.yaml:16",
     )
 
 
@@ -317,7 +318,7 @@ def test_broken(text: str | bytes, messages: list[str]) -> None:
 def test_every_option_is_a_key_or_said_to_be_none() -> None:
     """Of torchrun's options only those count that the command has itself."""
     own = {name.rstrip("_") for name in inspect.signature(vars(run)["__wrapped__"]).parameters} - {"ctx", "help_all"}
-    assert own == set(JobFile.model_fields) - {"env", "workdir", "baseline"} | COMMAND_LINE_ONLY
+    assert own == set(JobFile.model_fields) - {"env", "workdir", "baseline", "budgets"} | COMMAND_LINE_ONLY
 
 
 @pytest.mark.parametrize("key", sorted(COMMAND_LINE_ONLY))

@@ -9,7 +9,7 @@ from fakerun.errors import ExitCode
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
-from fakerun.report import FORMATS, build_report
+from fakerun.report import FORMATS, JobReport, build_report
 from tests.unit.records_by_hand import job, run
 
 
@@ -18,6 +18,13 @@ def test_formats() -> None:
         ("table", "txt", False),
         ("json", "json", False),
         ("markdown", "md", False),
+        ("comment", "md", False),
+        ("junit", "xml", False),
+        ("sarif", "sarif", False),
+        ("github", "txt", False),
+        ("gitlab", "json", False),
+        ("csv", "csv", False),
+        ("jsonl", "jsonl", False),
         ("svg", "svg", False),
         ("memory_snapshot", "pickle", True),
     ]
@@ -27,9 +34,9 @@ def test_formats() -> None:
 def test_every_format_renders_text_or_bytes_as_declared() -> None:
     for each in FORMATS.values():
         report = build_report(job(), run(RankRecord(rank=0)), with_history=each.needs_history)
-        rendered = each.render(report)
+        rendered = each.render([JobReport(name="train.py", report=report)])
         assert isinstance(rendered, bytes if each.is_binary else str)
-        assert each.is_binary or rendered[-1:] == "\n"
+        assert each.is_binary or rendered[-1:] in ("\n", "")  # GitHub's annotations may be none
 
 
 def test_report_carries_the_exit_code() -> None:
@@ -50,4 +57,4 @@ def test_a_format_that_needs_the_history_refuses_a_report_without() -> None:
     for each in FORMATS.values():
         if each.needs_history:
             with pytest.raises(ValueError, match="built without its history"):
-                each.render(report)
+                each.render([JobReport(name="train.py", report=report)])

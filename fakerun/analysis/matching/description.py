@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from fakerun.call_site import CallSite
 from fakerun.records.collective import P2P_OPS, CollectiveOp, CollectiveRecord
 from fakerun.units import join_words, name_ranks
 
@@ -67,3 +68,8 @@ def _partner(record: CollectiveRecord) -> str:
 
 def _shape(size: Sequence[int]) -> str:
     return f"[{','.join(map(str, size))}]"
+
+
+def other_sites(own: CallSite | None, sites: Iterable[CallSite | None]) -> tuple[CallSite, ...]:
+    """Each of the sites once, in order, that is known and is not the finding's own."""
+    return tuple(dict.fromkeys(site for site in sites if site is not None and site != own))

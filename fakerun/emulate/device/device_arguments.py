@@ -28,6 +28,8 @@ FACTORIES = (
 METHODS = ("new_empty", "new_empty_strided", "new_full", "new_ones", "new_zeros")
 
 _WITHOUT_SHAPE = (UninitializedBuffer, UninitializedParameter)
+_NO_DEVICES = frozenset({int, float, bool, list, tuple, type(None), torch.Size, torch.dtype, torch.Tensor, torch.nn.Parameter, FakeTensor})
+"""Types of arguments that name no device: most of those of a factory."""
 _MOVE = torch.Tensor.to
 
 
@@ -72,7 +74,8 @@ class _DeviceArguments:
         kwargs = dict(kwargs)
         if "device" in kwargs:
             kwargs["device"] = self._of_any(kwargs["device"])
-        return self._made(func, [self._of_name(arg) for arg in args], kwargs)
+        args = [arg if type(arg) in _NO_DEVICES else self._of_name(arg) for arg in args]
+        return self._made(func, args, kwargs) if "pin_memory" in kwargs else func(*args, **kwargs)
 
     def _made(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Page-locked memory needs a driver; here it is ordinary memory of which is remembered that it is pinned."""

@@ -44,15 +44,14 @@ class ExecutedOperations:
         self._devices = devices
         self._numbers: dict[Hashable, int] = {}
 
-    def number(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], key: Sequence[Any]) -> int:
+    def number(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], key: Hashable) -> int:
         """The number of the operation; `key` says the same as the arguments, and is faster to look up."""
         try:
-            hashed = tuple(key)
-            known = self._numbers.get(hashed)
+            known = self._numbers.get(key)
         except TypeError:  # an argument that cannot be hashed
             return self._new(func, args, kwargs)
         if known is None:
-            known = self._numbers[hashed] = self._new(func, args, kwargs)
+            known = self._numbers[key] = self._new(func, args, kwargs)
         return known
 
     def executed(self, number: int, device: torch.device | None) -> None:

@@ -1,6 +1,6 @@
 """The settings of torch that may change the result of an operator: which of them cached results are kept under, and why not the others.
 
-The mode keeps the results of operators by `Signature.key`, which begins with the operator and the settings in `IN_KEY`. The other caches
+The mode keeps the results of operators by `Signature.key_of`, which begins with the operator and the settings in `IN_KEY`. The other caches
 of the emulation hold what does not depend on settings: schemas (`MutatedArguments`, `HostPolicy`), shard sizes and meshes by their
 own geometry (`dtensor`, `mesh`). The copies of weights that autocast keeps are torch's design, and end with the outermost autocast region.
 """
@@ -33,6 +33,6 @@ LEFT_OUT: Mapping[str, str] = {
 """The settings that results are not kept under, and why they make no difference."""
 
 
-def beginning_of_key(func: Any) -> list[Any]:
-    """The operator, the default dtype, and whether algorithms must be deterministic (0 no, 1 warn, 2 refuse). Read for every operator."""
-    return [func, get_default_dtype(), are_algorithms_deterministic() and get_deterministic_debug_mode()]
+def beginning_of_key(func: Any) -> tuple[Any, ...]:
+    """The operator, the default dtype, and whether algorithms must be deterministic (0 no, 1 warn, 2 refuse)."""
+    return func, get_default_dtype(), are_algorithms_deterministic() and get_deterministic_debug_mode()

@@ -42,9 +42,9 @@ class HostPolicy:
             if tensor.device.type != "cpu":
                 return True  # meta tensors of the script's own have no memory
             largest_bytes *= max(tensor.numel(), 1)
-        for value in signature.key if torch.Tag.pointwise not in getattr(func, "tags", ()) else ():
-            if type(value) is int:
-                largest_bytes *= abs(value) + 1  # a number may be a size, or be added to one (padding)
+        if torch.Tag.pointwise not in getattr(func, "tags", ()):
+            for number in signature.numbers():
+                largest_bytes *= abs(number) + 1  # a number may be a size, or be added to one (padding)
         return largest_bytes <= self.THRESHOLD_BYTES
 
     def _measured(self, wrap: Wrap, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

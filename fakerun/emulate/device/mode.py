@@ -20,7 +20,7 @@ from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
 from fakerun.emulate.device.mutations import MutatedArguments
 from fakerun.emulate.device.placeholders import placeholder_tensor
-from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for
+from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for, unwraps_itself
 from fakerun.emulate.device.value_propagation import ValuePropagation
 from fakerun.emulate.unsupported.cuda_errors import cuda_error_for
 from fakerun.emulate.unsupported.torch_errors import sparse_gap
@@ -33,6 +33,7 @@ from fakerun.torch_private import (
     FakeTensor,
     FakeTensorMode,
     HigherOrderOperator,
+    OpOverload,
     disable_torch_dispatch,
     disable_torch_function,
     forbid_data_access,
@@ -91,6 +92,8 @@ class DeviceMode(FakeTensorMode):
         """With the number of the operation."""
         self._propagation = ValuePropagation(self.known, self.mutations)
         self._strategies: dict[Any, Callable[..., Any]] = {}
+        self._implemented: set[type] = {FakeTensor}
+        """Classes of tensors whose operators are simulated here."""
         self._nested = 0
         self._shapes_only = False
         self._template: dict[str, Any] | None = None
@@ -120,10 +123,12 @@ class DeviceMode(FakeTensorMode):
 
     def device_for_cpp(self, args: Sequence[Any]) -> torch.device:
         """The device of a simulated tensor as C++ sees it: `meta` inside a meta kernel, else `lazy:N`."""
-        with self.lock:
-            if args[0].fake_mode.in_kernel_invocation:  # of a mode of the script's, maybe
-                return META
-        return self.devices.to_cpp(args[0].fake_device)
+        tensor = args[0]
+        if tensor.fake_mode.in_kernel_invocation:  # of a mode of the script's, maybe
+            with self.lock:  # or another thread's
+                if tensor.fake_mode.in_kernel_invocation:
+                    return META
+        return self.devices.to_cpp(tensor.fake_device)
 
     def handle(self, operator: Any, handler: Handler) -> None:
         """Let `handler` answer `operator`.
@@ -193,7 +198,7 @@ class DeviceMode(FakeTensorMode):
             result = handler(func, args, kwargs)
             if result is not UNHANDLED:
                 return result
-        if isinstance(func, HigherOrderOperator):
+        if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):
             return self._higher_order(func, types, args, kwargs)
         return self.simulate_call(func, types, args, kwargs)
 
@@ -211,29 +216,40 @@ class DeviceMode(FakeTensorMode):
 
     def simulate_call(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Simulate an operator without its handler."""
-        signature = Signature(func)
-        simulated = self._goes_to_accelerator(kwargs)
+        if not self._implemented.issuperset(types) and any(map(self._unwraps_itself, types)):
+            return NotImplemented
+        strategy = self._strategies.get(func)
+        if strategy is DeviceMode._view and type(args[0]) is FakeTensor and _is_plain(args[0]):
+            return self._plain_view(func, args, kwargs)  # of all calls a third: nothing is made, executed or changed
+        signature = Signature()
+        simulated = bool(kwargs) and self._goes_to_accelerator(kwargs)
         try:
             signature.add(args)
-            signature.add_named(kwargs)
+            if kwargs:
+                signature.add_named(kwargs)
         except ForeignTensorError:
             return NotImplemented
         if not (simulated or signature.simulated or self._shapes_only):
             return self.host.run(self.wrap, func, args, kwargs, signature)
-        strategy = self._strategies.get(func) or self._strategies.setdefault(func, self._strategy_for(func))
-        if strategy == self._decompose:  # its parts are dispatched one by one, and may need real arguments to stay real
-            return strategy(func, types, args, kwargs, signature)
+        if strategy is None:
+            strategy = self._strategies[func] = self._strategy_for(func)
+        if strategy is DeviceMode._decompose:  # its parts are dispatched one by one, and may need real arguments to stay real
+            return self._decompose(func, types, args, kwargs, signature)
         given = args, kwargs
         if signature.real:
             args, kwargs = pytree.tree_map_only(torch.Tensor, self.simulate, (args, kwargs))
-        output = strategy(func, types, args, kwargs, signature)
+        output = strategy(self, func, types, args, kwargs, signature)
         if not self._nested:
-            self._propagation.propagate(func, *given, output)
-            if func is _CLONE or func is _TO_COPY:
-                self.copied(args[0], output)
-            if strategy != self._view:
-                self._execute(func, *given, signature)
+            self._simulated(func, *given, output, signature)
         return output
+
+    def _simulated(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, signature: Signature) -> None:
+        """Follow what an operator did to values and copied, and report that the device executes it. Real arguments are still real."""
+        self._propagation.propagate(func, args, kwargs, output)
+        if func is _CLONE or func is _TO_COPY:
+            self.copied(args[0], output)
+        if self._strategies[func] is not DeviceMode._view:
+            self._execute(func, args, kwargs, signature)
 
     def copied(self, source: Any, copy: Any) -> None:
         """Report that the device copied a tensor; nothing if one of the two is on the host."""
@@ -243,17 +259,24 @@ class DeviceMode(FakeTensorMode):
     def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Report an operator that a handler answered without simulating it, and that the device executes nevertheless."""
         if not self._nested:
-            signature = Signature(func)
+            signature = Signature()
             signature.add(args)
-            signature.add_named(dict(kwargs))
+            signature.add_named(kwargs)
             self._execute(func, args, kwargs, signature)
 
     def _execute(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature) -> None:
         """Report that the device executes the operator."""
         number = signature.operation
         if number is None:
-            number = self._executed.number(func, args, kwargs, signature.key)
+            number = self._executed.number(func, args, kwargs, signature.key_of(func))
         self._executed.executed(number, signature.device or kwargs.get("device"))
+
+    def _unwraps_itself(self, kind: type) -> bool:
+        """Whether tensors of this class implement operators themselves, and come first."""
+        if unwraps_itself(kind):
+            return True
+        self._implemented.add(kind)
+        return False
 
     def _goes_to_accelerator(self, kwargs: dict[str, Any]) -> bool:
         """Whether the result is on an accelerator because of the operator's `device`, which then gets its ordinal."""
@@ -267,17 +290,18 @@ class DeviceMode(FakeTensorMode):
     def _strategy_for(self, func: Any) -> Callable[..., Any]:
         """How calls of this operator are answered; depends on the operator alone."""
         if not is_builtin_operator(func):
-            return self._run
+            return DeviceMode._run
         if has_kernel_for_key(func.name(), "CompositeImplicitAutograd") and not has_kernel_for_key(func.name(), "CUDA"):
-            return self._decompose
+            return DeviceMode._decompose
         if func in _ALIASING or func.is_view:
-            return self._view if sum("Tensor" in str(argument.type) for argument in schema_of(func).arguments) == 1 else self._run
+            takes_one = sum("Tensor" in str(argument.type) for argument in schema_of(func).arguments) == 1
+            return DeviceMode._view if takes_one else DeviceMode._run
         tags = func.tags
         if torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags:
-            return self._run
+            return DeviceMode._run
         if torch.Tag.inplace_view in tags or "out" in overload_name(func).split("_") or func is aten.lift_fresh.default:
-            return self._run
-        return self._change_in_place if is_in_place_foreach(func) else self._replay
+            return DeviceMode._run
+        return DeviceMode._change_in_place if is_in_place_foreach(func) else DeviceMode._replay
 
     def _higher_order(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """An operator that calls others (random initialisation of DTensors, flex attention): the operators that it calls are simulated."""
@@ -288,10 +312,15 @@ class DeviceMode(FakeTensorMode):
             return rule(*args, **kwargs)
 
     def _view(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
-        """A view operator: running the meta kernel itself is the fastest way to make an alias."""
+        """A view operator."""
+        source = args[0]
+        if type(source) is FakeTensor and _is_plain(source):
+            return self._plain_view(func, args, kwargs)
+        return self._run(func, types, args, kwargs, signature)
+
+    def _plain_view(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """A view of a plain tensor: running the meta kernel itself is the fastest way to make an alias."""
         source, *rest = args
-        if type(source) is not FakeTensor or not _is_plain(source):
-            return self._run(func, types, args, kwargs, signature)
         with self._undispatched:
             output = func(_plain(source), *rest, **kwargs)
         if isinstance(output, (list, tuple)):
@@ -312,7 +341,7 @@ class DeviceMode(FakeTensorMode):
     def _replay(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """An operator whose result depends on metadata alone: run it once for each signature."""
         try:
-            key = tuple(signature.key)
+            key = signature.key_of(func)
             known = self._recipes.get(key)
         except TypeError:  # an argument that cannot be hashed
             return self._run(func, types, args, kwargs, signature)

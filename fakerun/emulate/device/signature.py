@@ -4,7 +4,7 @@ The result of nearly every operator on simulated tensors is determined by the me
 a hashable key of just that; `Recipe` makes fresh outputs for a key that was seen before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from fakerun.torch_private import FakeTensor, storage_id
 
 META = torch.device("meta")
 empty_strided = torch.empty_strided  # not the one that answers scripts, which costs more
+_NO_TENSORS = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format})
+"""Types of most arguments that are no tensors: asking the class of tensors about a value costs more."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
@@ -24,10 +26,10 @@ class ForeignTensorError(Exception):
 class Signature:
     """The arguments of one operator call: a hashable key, whether a simulated tensor is among them, on which device, and which are real."""
 
-    __slots__ = ("device", "key", "operation", "real", "simulated")
+    __slots__ = ("_described", "device", "operation", "real", "simulated")
 
-    def __init__(self, func: Any) -> None:
-        self.key = beginning_of_key(func)
+    def __init__(self) -> None:
+        self._described: list[Any] = []
         self.real: list[torch.Tensor] = []
         self.simulated = False
         self.device: torch.device | None = None
@@ -35,9 +37,17 @@ class Signature:
         self.operation: int | None = None
         """The number of the operation, if it is known already."""
 
+    def key_of(self, func: Any) -> tuple[Any, ...]:
+        """What the result of `func` with these arguments depends on. Most calls, of views and on the host, need no key."""
+        return (*beginning_of_key(func), *self._described)
+
+    def numbers(self) -> Iterator[int]:
+        """The integers among the arguments."""
+        return (value for value in self._described if type(value) is int)
+
     def add(self, values: Sequence[Any]) -> None:
         """Describe positional arguments or the elements of a list."""
-        append = self.key.append
+        append = self._described.append
         for value in values:
             kind = type(value)
             if kind is FakeTensor:
@@ -51,24 +61,25 @@ class Signature:
                 append(kind)
                 append(len(value))
                 self.add(value)
-            elif isinstance(value, torch.Tensor):
+            elif kind not in _NO_TENSORS and isinstance(value, torch.Tensor):
                 self._add_real(kind, value)
             else:
                 append(kind)
                 append(value)
 
-    def add_named(self, named: dict[str, Any]) -> None:
+    def add_named(self, named: Mapping[str, Any]) -> None:
         """Describe keyword arguments."""
         for name, value in named.items():
-            self.key.append(name)
+            self._described.append(name)
             self.add((value,))
 
     def _add_real(self, kind: type, value: torch.Tensor) -> None:
-        if unwraps_itself(kind):
+        if kind not in _PLAIN and unwraps_itself(kind):
             raise ForeignTensorError
         self.real.append(value)
         # `size()`, not `shape`: the uninitialised parameters of lazy modules have that.
-        self.key.extend((value.size(), tuple(value.stride()) if value.layout is torch.strided else value.layout, value.dtype, value.device))
+        layout = tuple(value.stride()) if value.layout is torch.strided else value.layout
+        self._described.extend((value.size(), layout, value.dtype, value.device))
 
 
 def _dispatch_of(kind: type) -> Any:

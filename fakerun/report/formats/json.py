@@ -4,7 +4,7 @@ Keys and their order are those of `json_document`. No time, host or path of the 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fakerun.call_site import CallSite
@@ -53,7 +53,12 @@ _LARGEST_TENSORS = 20
 
 def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The whole report, one collective call, module, tensor group and finding a line; always with every call."""
-    return "".join(_lines(as_document(report, detail), "")) + "\n"
+    return document_text(as_document(report, detail))
+
+
+def document_text(document: Mapping[str, Any]) -> str:
+    """A document as text, one line for everything that holds nothing nested but call sites: a diff shows whole calls."""
+    return "".join(_lines(document, "")) + "\n"
 
 
 def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
@@ -62,18 +67,19 @@ def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
         "schema_version": SCHEMA_VERSION,
         "fakerun_version": report.fakerun_version,
         "torch_version": report.torch_version,
-        "job": _job(report),
+        "job": job_document(report),
         "ranks": [_rank(rank, detail) for rank in report.ranks],
         "classes": [{"simulated": list(each.simulated), "assumed": list(each.assumed)} for each in report.classes],
         "devices": [_node_device(each) for each in report.devices],
-        "findings": [_finding(finding) for finding in report.findings],
+        "findings": [finding_document(finding) for finding in report.findings],
         "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
-        "checks": list(map(_check, report.checks)),
+        "checks": list(map(check_document, report.checks)),
         "exit_code": int(report.exit_code),
     }
 
 
-def _job(report: Report) -> JobDocument:
+def job_document(report: Report) -> JobDocument:
+    """What was asked for."""
     job = report.job
     return {
         "script": None if job.script is None else str(job.script),
@@ -103,8 +109,8 @@ def _rank(rank: RankReport, detail: Detail) -> RankDocument:
         "collectives": [_collective(collective, record.devices) for collective in record.collectives],
         "traffic": [_group_traffic(group) for group in rank.traffic.groups],
         "memory": _memory(rank, detail),
-        "failure": None if record.failure is None else _failure(record.failure),
-        "blocked": None if record.blocked is None else _blocked(record.blocked),
+        "failure": None if record.failure is None else failure_document(record.failure),
+        "blocked": None if record.blocked is None else blocked_document(record.blocked),
         "stopped_at": None if record.stopped_at is None else _call_site(record.stopped_at),
         "exited_at": None if record.exited_at is None else _call_site(record.exited_at),
     }
@@ -286,7 +292,8 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
     }
 
 
-def _failure(failure: ProcessFailure) -> FailureDocument:
+def failure_document(failure: ProcessFailure) -> FailureDocument:
+    """Why a rank did not finish."""
     return {
         "kind": failure.kind.value,
         "exception": failure.exception,
@@ -298,7 +305,8 @@ def _failure(failure: ProcessFailure) -> FailureDocument:
     }
 
 
-def _blocked(blocked: Blocked) -> BlockedDocument:
+def blocked_document(blocked: Blocked) -> BlockedDocument:
+    """Where a rank waits for ever."""
     return {
         "seq": blocked.call,
         "key": blocked.key,
@@ -308,7 +316,8 @@ def _blocked(blocked: Blocked) -> BlockedDocument:
     }
 
 
-def _finding(finding: Finding) -> FindingDocument:
+def finding_document(finding: Finding) -> FindingDocument:
+    """One finding."""
     return {
         "code": finding.code.value,
         "severity": finding.severity.value,
@@ -316,16 +325,19 @@ def _finding(finding: Finding) -> FindingDocument:
         "ranks": list(finding.ranks),
         "call_site": _call_site(finding.call_site),
         "hint": finding.hint,
+        "other_call_sites": [_site(site) for site in finding.other_call_sites],
     }
 
 
-def _check(check: Check) -> CheckDocument:
+def check_document(check: Check) -> CheckDocument:
+    """What was measured of a budget."""
     return {
         "name": check.name,
         "subject": check.subject,
         "limit": check.limit,
         "measured": check.measured,
         "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "reason": check.reason,
         "source": check.source,
     }
 
@@ -355,7 +367,7 @@ def _lines(value: Any, indent: str) -> Iterator[str]:
     yield f"\n{indent}" + ("}" if is_object else "]")
 
 
-_IN_LINE = frozenset({"call_site"})
+_IN_LINE = frozenset({"call_site", "other_call_sites"})
 """Objects that stay on the line of the object that has them."""
 
 

@@ -1,14 +1,28 @@
-"""The page as GitHub-flavoured Markdown: for pull requests, job summaries and issues. No width, no colour: nothing is clipped."""
+"""The page as GitHub-flavoured Markdown: for pull requests, step summaries and issues. No width, no colour: no line is clipped.
+
+GitHub refuses what is too long as a whole. Sources of the limits: GitHub Docs, "Adding a job summary" (1 MiB a step); the API's answer to
+a comment that is too long ("maximum is 65536 characters"), which are counted as bytes here, to be safe.
+"""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
-from fakerun.report.model import Report
+from fakerun.printable import printable
+from fakerun.report.job_report import JobReport
+from fakerun.report.model import Comparison, Report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Prose, Section, Series, SideBySide, Summary, Table, Tone
 from fakerun.report.page.blocks import Traceback as TracebackBlock
 from fakerun.report.page.detail import SHORT, Detail
+
+MOST_BYTES_OF_A_SUMMARY = 1024**2
+MOST_BYTES_OF_A_COMMENT = 65_536
+
+_GAP = len("\n\n")
+_NOT_IN_A_COMMENT = re.compile(r"--+|[<>]|\s+")
+"""What would end a comment of HTML, or begin another line."""
 
 _SPECIAL = re.compile(r"[\\`*\[<|~]|(?<!\w)_|_(?!\w)")
 _NUMBER_SIGN = re.compile(r"#(?=\d)")
@@ -17,13 +31,86 @@ _INDENT = "&emsp;"
 _TONES = {Tone.GOOD: "**{}**", Tone.BAD: "**{}**", Tone.MUTED: "<sub>{}</sub>"}
 
 
-def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+def render(result: Report | Comparison, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The same page as the text format, with headings, tables and fenced tracebacks."""
-    page = page_of(report, detail)
-    parts = [f"# {_escaped(page.title)}", _summary(page.summary), *_blocks([page.facts])]
-    for section in page.sections:
-        parts += _section(section)
-    return "".join(f"{_gap(before, part)}{part}" for before, part in pairwise(("", *parts))) + "\n"
+    return _joined(list(_page(result, detail).parts())) + "\n"
+
+
+def render_summary(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The pages of the jobs, each after its marker, cut to what GitHub takes as the summary of a step."""
+    return _limited(jobs, detail, MOST_BYTES_OF_A_SUMMARY, "the summary of a step")
+
+
+def render_comment(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+    """The same, cut to what GitHub takes as a comment on a pull request."""
+    return _limited(jobs, detail, MOST_BYTES_OF_A_COMMENT, "a comment")
+
+
+def marker(job: str) -> str:
+    """A line that nobody sees, by which a bot finds what it wrote about that job, to replace it."""
+    return f"<!-- fakerun:{_NOT_IN_A_COMMENT.sub('_', printable(job))} -->"
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Paragraphs of a page: of its head, which is never left out, and of its sections, each after its heading."""
+
+    head: tuple[str, ...]
+    sections: tuple[tuple[str, ...], ...]
+
+    def parts(self) -> Iterator[str]:
+        yield from self.head
+        for section in self.sections:
+            yield from section
+
+
+def _page(result: Report | Comparison, detail: Detail, *before: str) -> _Page:
+    page = page_of(result, detail)
+    head = (*before, f"# {_escaped(page.title)}", _summary(page.summary), *_blocks([page.facts]))
+    return _Page(head=head, sections=tuple(tuple(_section(section)) for section in page.sections))
+
+
+def _limited(jobs: Sequence[JobReport], detail: Detail, most_bytes: int, what: str) -> str:
+    pages = [_page(job.report, detail, marker(job.name)) for job in jobs]
+    text = _joined([part for page in pages for part in page.parts()]) + "\n"
+    if _size(text) <= most_bytes:
+        return text
+    note = f"*Cut to the {most_bytes:,} bytes that GitHub takes as {what}. The report in a file has all of it.*"
+    room = most_bytes - _size(note) - _GAP - 1
+    shown = [_joined(parts) for parts in _parts_within(pages, room) if parts]
+    head = "\n\n".join(shown).encode()[:room].decode(errors="ignore")
+    return f"{head}\n\n{note}\n"
+
+
+def _parts_within(pages: Sequence[_Page], room: int) -> Iterator[list[str]]:
+    """For each page its head and what else there is room for: the last sections first, which say what needs attention."""
+    room -= sum(_size(part) + _GAP for page in pages for part in page.head)
+    for page in pages:
+        kept: list[list[str]] = []
+        for section in reversed(page.sections):
+            heading, *rest = section
+            parts: list[str] = []
+            for part in rest:
+                needed = _size(part) + _GAP + (0 if parts else _size(heading) + _GAP)
+                if needed <= room:
+                    parts.append(part)
+                    room -= needed
+            kept.append([heading, *parts] if parts else [])
+        yield [*page.head, *(part for section in reversed(kept) for part in section)]
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="backslashreplace"))
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "".join(f"{_gap(before, part)}{part}" for before, part in pairwise(("", *parts)))
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------------------------
 
 
 def _gap(before: str, part: str) -> str:

@@ -1,33 +1,69 @@
-"""What a format is: a name, a file extension, the kinds of result it takes, and a function from a result to text or bytes."""
+"""What a format is: a name, a file extension, how many jobs it takes, and a function from their reports to text or bytes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fakerun.report.job_report import JobReport
 from fakerun.report.model import Report
 from fakerun.report.page.detail import SHORT, Detail
 
 
 class Render(Protocol):
-    """The same report always gives the same text.
+    """The same reports always give the same text.
 
     `detail` says how much to show where the format makes the choice; `color` allows ANSI colours; `width` is
     that of the terminal, None for a file or a pipe. A text ends with a newline.
     """
 
+    def __call__(
+        self, jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None
+    ) -> str | bytes: ...
+
+
+class RenderOne(Protocol):
+    """As `Render`, of the one report."""
+
     def __call__(self, report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes: ...
+
+
+class RenderForProgram(Protocol):
+    """Of all jobs, for a program to read: neither detail nor a terminal changes it."""
+
+    def __call__(self, jobs: Sequence[JobReport], /) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFormat:
     """One output format.
 
-    `extension` has no dot; `render` returns bytes if `is_binary`, else str, and takes instances of the classes in `takes`. A report
+    `extension` has no dot; of formats with the same one, the first in the registry is that of a file with this ending. `render` returns
+    bytes if `is_binary`, else str. It takes exactly one job, unless the format `takes_several_jobs`. A report
     that `needs_history` is built with what the allocators did.
     """
 
     name: str
     extension: str
     is_binary: bool
-    takes: tuple[type, ...]
+    takes_several_jobs: bool
     render: Render
     needs_history: bool = False
+
+
+def of_one(render: RenderOne) -> Render:
+    """For a format that takes one job."""
+
+    def render_only(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes:
+        (job,) = jobs
+        return render(job.report, detail=detail, color=color, width=width)
+
+    return render_only
+
+
+def for_programs(render: RenderForProgram) -> Render:
+    """For a format that is always the same."""
+
+    def render_jobs(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes:
+        return render(jobs)
+
+    return render_jobs

@@ -9,11 +9,12 @@ from enum import Enum
 from typing import Any, cast
 
 from fakerun.printable import printable
-from fakerun.report.model import Report
+from fakerun.report.model import Comparison, Report
 from fakerun.report.page.blocks import Page, Section
 from fakerun.report.page.calls import calls_section
 from fakerun.report.page.checks import checks_section
 from fakerun.report.page.collectives import collectives_section
+from fakerun.report.page.comparison import comparison_page
 from fakerun.report.page.detail import SHORT, Detail
 from fakerun.report.page.failures import failures_section
 from fakerun.report.page.findings import findings_section
@@ -25,13 +26,17 @@ from fakerun.report.page.summary import summary
 _TENSORS_SHOWN = 8
 
 
-def page_of(report: Report, detail: Detail = SHORT) -> Page:
-    """The page about the rank with the least headroom, and a line for each class of ranks if there are several.
+def page_of(result: Report | Comparison, detail: Detail = SHORT) -> Page:
+    """The page about the rank with the least headroom, and a line for each class of ranks if there are several; or about a comparison.
 
     What needs attention comes last: that is what a terminal shows when the command has ended.
     """
-    page = Page(summary=summary(report), title=title(report), facts=header_facts(report), sections=tuple(_sections(report, detail)))
+    page = comparison_page(result) if isinstance(result, Comparison) else _report_page(result, detail)
     return cast("Page", _printable(page))
+
+
+def _report_page(report: Report, detail: Detail) -> Page:
+    return Page(summary=summary(report), title=title(report), facts=header_facts(report), sections=tuple(_sections(report, detail)))
 
 
 def _printable(part: Any) -> Any:

@@ -2,9 +2,9 @@
 
     python scripts/dev/gpu/compare_programs.py programs.json.gz            # fakerun runs each program
     python scripts/dev/gpu/compare_programs.py programs.json.gz --only fsdp-1b --show 20
-    python scripts/dev/gpu/compare_programs.py tests/oracles/gpu_programs/h200_torch_2_11.json.gz --page docs/accuracy_on_a_gpu.md
+    python scripts/dev/gpu/compare_programs.py tests/oracles/gpu_programs/*_torch_2_11.json.gz --page docs/accuracy_on_a_gpu.md
 
-The prediction is the same program run by the `fakerun` command: there the allocator's answers come from fakerun.
+The prediction is the same program run by the `fakerun` command for the same card: there the allocator's answers come from fakerun.
 """
 
 import argparse
@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
 from dev.gpu.programs import PROGRAMS, Program, kinds  # noqa: E402
+
+from fakerun.hardware.catalogue import known_hardware  # noqa: E402
 
 REQUESTS = ("alloc", "free_requested")
 """Freeing completes when the GPU has passed an event, which no prediction knows; segments follow from the requests."""
@@ -102,6 +104,17 @@ class Comparison:
         return f"{self.program.script} {self.program.words}".strip()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What ran on one card: with which version of torch, when, and how many optimizer steps of each program."""
+
+    device: str
+    torch: str
+    date: str
+    steps: int
+    comparisons: Sequence[Comparison]
+
+
 def compared(name: str, program: Program, measured: dict[str, Any], predicted: dict[str, Any], show: int) -> Comparison:
     ours = predicted["stats"][-1]
     allocated, reserved = ((peak_of(measured, kind), ours[f"{kind}_bytes.all.peak"]) for kind in ("allocated", "reserved"))
@@ -146,26 +159,27 @@ def cells(comparison: Comparison) -> list[str]:
 HEADERS = ("allocated", "predicted", "", "reserved", "predicted", "", "equal requests")
 
 
-def page(comparisons: Sequence[Comparison], environment: dict[str, Any], steps: int) -> Iterator[str]:
+def page(cards: Sequence[Card]) -> Iterator[str]:
     """The lines of docs/accuracy_on_a_gpu.md."""
+    (steps,) = {card.steps for card in cards}
     yield "# Accuracy on a GPU"
     yield ""
-    yield f"Programs that ran on an {environment['device']} (torch {environment['torch']}, {environment['date']}), {steps} optimizer steps"
-    yield "of one rank each, beside what fakerun predicts for the same program, rank and version of torch on a machine without a GPU."
+    yield f"Programs that ran on an {' and on an '.join(f'{card.device} (torch {card.torch}, {card.date})' for card in cards)},"
+    yield f"{steps} optimizer steps of one rank each, beside what fakerun predicts for the same program, rank, card and version of torch"
+    yield "on a machine without a GPU."
     yield "Collectives went to torch's fake process group, so that one GPU holds what a rank among many holds; DDP, ZeRO and the"
     yield "zero-bubble pipelines ran over NCCL with one rank. Written by"
     yield "`scripts/dev/gpu/compare_programs.py` from the file that `scripts/dev/validate_on_gpu.py` writes on a machine with a GPU."
     yield ""
-    yield from summary(comparisons)
-    for title, group in (
-        ("Large programs", [one for one in comparisons if not one.name.startswith("kind-")]),
-        ("Kinds of training", [one for one in comparisons if one.name.startswith("kind-")]),
-    ):
-        yield from ("", f"## {title}", "")
-        yield "Peaks in GiB. *Equal requests*: how many requests to the allocator and frees, in order, were predicted, where they are kept."
-        yield ""
-        rows = [(f"`{one.command}`", settings_of(one.program), *cells(one)) for one in group]
-        yield from tabulate(rows, headers=("program", "rank", *HEADERS), tablefmt="github", disable_numparse=True).splitlines()
+    for card in cards:
+        yield from (f"**{card.device}**", "", *summary(card.comparisons), "")
+    yield "Peaks in GiB. *Equal requests*: how many requests to the allocator and frees, in order, were predicted, where they are kept."
+    for card in cards:
+        for title, is_kind in (("large programs", False), ("kinds of training", True)):
+            yield from ("", f"## {card.device}: {title}", "")
+            group = [one for one in card.comparisons if one.name.startswith("kind-") == is_kind]
+            rows = [(f"`{one.command}`", settings_of(one.program), *cells(one)) for one in group]
+            yield from tabulate(rows, headers=("program", "rank", *HEADERS), tablefmt="github", disable_numparse=True).splitlines()
 
 
 def settings_of(program: Program) -> str:
@@ -188,24 +202,23 @@ def summary(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare measured programs with fakerun's predictions.")
-    parser.add_argument("measured", type=Path, help="the file that programs.py has written on a GPU")
+    parser.add_argument("measured", type=Path, nargs="+", help="files that programs.py has written on GPUs")
     parser.add_argument("--only", type=lambda text: text.split(","))
-    parser.add_argument("--hardware", default="h200")
     parser.add_argument("--show", type=int, default=0, help="so many differences of each program")
     parser.add_argument("--again", action="store_true", help="predict again what has been predicted before")
-    parser.add_argument("--predicted", type=Path, help="directory of the predictions, which are kept there for the next time")
+    parser.add_argument("--predicted", type=Path, help="directory of the predictions, which are kept there, by card")
     parser.add_argument("--page", type=Path, help="where to write the page")
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
-    document = read(args.measured)
-    known = {**PROGRAMS, **kinds()}
-    directory = args.predicted or Path(tempfile.mkdtemp(prefix="predicted-"))
+def compared_card(documents: Sequence[dict[str, Any]], args: argparse.Namespace, directory: Path) -> Card:
+    """What one card did in all its files; prints the comparison."""
+    environment = documents[0]["environment"]
+    known, hardware = {**PROGRAMS, **kinds()}, hardware_of(environment["device"])
+    directory = directory / hardware
     directory.mkdir(parents=True, exist_ok=True)
     comparisons, failed = [], []
-    for name, measured in document["programs"].items():
+    for name, measured in {name: one for document in documents for name, one in document["programs"].items()}.items():
         if args.only and name not in args.only:
             continue
         if name not in known:
@@ -217,16 +230,34 @@ def main() -> None:
         out = directory / f"{name}.json.gz"
         if args.again or not out.exists():
             print(f"{name} is predicted", file=sys.stderr)
-            predict(name, known[name], document["steps"], out, args.hardware)
+            predict(name, known[name], documents[0]["steps"], out, hardware)
         predicted = read(out)
         if not predicted.get("stats") or "trace" not in predicted:
             failed.append((name, f"not predicted: {predicted.get('error', 'fakerun stopped it')[:100]}"))
             continue
         comparisons.append(compared(name, known[name], measured, predicted, args.show))
+    print(environment["device"])
     print(tabulate([(one.name, *cells(one)) for one in comparisons], headers=("program", *HEADERS), disable_numparse=True))
     print(*summary(comparisons), *(f"{name}: {reason}" for name, reason in failed), sep="\n")
+    about = {key: environment[key] for key in ("device", "torch", "date")}
+    return Card(**about, steps=documents[0]["steps"], comparisons=comparisons)
+
+
+def hardware_of(device: str) -> str:
+    """The name in fakerun's catalogue of what the driver calls `device`."""
+    return next(name for name, hardware in known_hardware().items() if hardware.accelerator.device_name == device)
+
+
+def main() -> None:
+    args = parse_args()
+    directory = args.predicted or Path(tempfile.mkdtemp(prefix="predicted-"))
+    of_card: dict[str, list[dict[str, Any]]] = {}
+    for path in args.measured:
+        document = read(path)
+        of_card.setdefault(document["environment"]["device"], []).append(document)
+    cards = [compared_card(documents, args, directory) for documents in of_card.values()]
     if args.page:
-        args.page.write_text("\n".join(page(comparisons, document["environment"], document["steps"])) + "\n")
+        args.page.write_text("\n".join(page(cards)) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fakerun.analysis.dependency import SimulatedWorld
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import CallSequence
-from fakerun.analysis.matching.description import at, describe_call, describe_position
+from fakerun.analysis.matching.description import at, describe_call, describe_position, other_sites
 from fakerun.call_site import CallSite
 from fakerun.records.call_signature import Counts
 from fakerun.records.finding_code import FindingCode
@@ -78,6 +78,7 @@ class CallChecks:
         where = f"{describe_position(send, position)}{sites}"
         message = f"rank {ranks[0]} sends {sent} elements to rank {ranks[1]}, which expects {expected}, in {where}."
         finding = _error(FindingCode.SPLITS_MISMATCH, message, _everywhere(group_class, ranks), send.call_site, _SPLITS_HINT)
+        finding = replace(finding, other_call_sites=other_sites(send.call_site, [receive.call_site]))
         self._add(("splits", send.call_site, receive.call_site), finding)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fakerun.analysis.dependency import SimulatedWorld
 from fakerun.analysis.matching.compare.group_classes import GroupClass
 from fakerun.analysis.matching.compare.interning import GroupCalls
-from fakerun.analysis.matching.description import describe_position
+from fakerun.analysis.matching.description import describe_position, other_sites
 from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -59,6 +59,7 @@ class CallSiteChecks:
             ranks=tuple(sorted(everywhere)),
             call_site=outlier_site,
             hint=_HINT,
+            other_call_sites=other_sites(outlier_site, (site for site, _ in ordered)),
         )
         self._findings[sites] = finding if known is None else replace(known, ranks=tuple(sorted({*known.ranks, *everywhere})))
 

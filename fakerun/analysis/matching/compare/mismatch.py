@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.dependency import Direction, Group
+from fakerun.analysis.matching.description import other_sites
 from fakerun.call_site import CallSite
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -46,6 +47,7 @@ class Mismatch:
             ranks=tuple(sorted(self.ranks)),
             call_site=self.call_site,
             hint=self.hint,
+            other_call_sites=other_sites(self.call_site, [self.majority_site]),
         )
 
     def merged_with(self, other: "Mismatch") -> "Mismatch":

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from fakerun.analysis.dependency import Dependency, SimulatedWorld, WaitForGraph
-from fakerun.analysis.matching.description import describe_call, describe_group
+from fakerun.analysis.matching.description import describe_call, describe_group, other_sites
 from fakerun.records.collective import P2P_OPS, CollectiveRecord
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -167,6 +167,7 @@ def deadlock_finding(world: SimulatedWorld, cycles: Sequence[Sequence[RankCall]]
         ranks=tuple(sorted(rank for each in cycles for rank, _ in each)),
         call_site=records[0].call_site,
         hint=_hint(records),
+        other_call_sites=other_sites(records[0].call_site, (record.call_site for record in records)),
     )
 
 

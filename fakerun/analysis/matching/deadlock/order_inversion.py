@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from fakerun.analysis.dependency import Group, SimulatedWorld, UniqueSchedule
 from fakerun.analysis.matching.compare.interning import InternedCalls
-from fakerun.analysis.matching.description import at, describe_call, describe_position
+from fakerun.analysis.matching.description import at, describe_call, describe_position, other_sites
 from fakerun.records.collective import P2P_OPS
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -110,7 +110,8 @@ class OrderInversions:
             f"{describe_call(record)} ({describe_position(record, position, with_name=with_name)})"
             for record, (_, position) in zip(records, (earlier, later), strict=True)
         ]
-        sites = dict.fromkeys(at(self._world.record(majority[0], majority_starts[event])) for event in inverted)
+        theirs = [self._world.record(majority[0], majority_starts[event]) for event in inverted]
+        sites = dict.fromkeys(map(at, theirs))
         s = "s" * (len(outliers) == 1)
         they = "starts them" if len(majority) == 1 else "start them"
         return Finding(
@@ -120,6 +121,7 @@ class OrderInversions:
             ranks=tuple(outliers) if len(majority) > len(outliers) else tuple(sorted((*majority, *outliers))),
             call_site=records[0].call_site,
             hint=_HINT,
+            other_call_sites=other_sites(records[0].call_site, (record.call_site for record in (*records, *theirs))),
         )
 
 
