@@ -1,8 +1,12 @@
 """Writing a file whole or not at all; reading one that may be anything."""
 
+import errno
 import os
 import stat
 from pathlib import Path
+
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""What link(2) fails with on file systems without them: exFAT, some network and container mounts."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -22,7 +26,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write `data` to a file that is not there yet, atomically: a reader sees the whole file or none.
+    """Write `data` to a file that is not there yet, atomically where the file system has hard links: a reader sees the whole file or none.
 
     Raises:
         FileExistsError: it is there, or appears meanwhile.
@@ -31,7 +35,13 @@ def write_new(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
-        os.link(temporary, path)
+        try:
+            os.link(temporary, path)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            with path.open("xb") as file:
+                file.write(data)
     except OSError as error:
         if error.filename is None:  # what write(2) raises
             error.filename = str(path)

@@ -8,6 +8,7 @@ A command does what the real one does, except that its fork server is forked too
 three seconds to start, which would dominate a suite of many small programs.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -87,6 +88,8 @@ def _load() -> None:
         if not module.name.endswith(_PROGRAMS):
             importlib.import_module(module.name)
     known_hardware()
+    gc.collect()
+    gc.freeze()  # so that commands and ranks do not copy what they would only look at
 
 
 def _run(request: Mapping[str, object]) -> None:

@@ -4,9 +4,12 @@ import gc
 import os
 import posix
 import stat
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -15,9 +18,12 @@ from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.request import parse_hardware
 from fakerun.job.spec import JobSpec
 from fakerun.launch.environment import worker_environment
+from fakerun.rank.script import Program
 from fakerun.rank.simulation import Simulation
+from fakerun.rank.step_limit import StepLimitReached
+from fakerun.records.run import RankRecord
 
-__all__ = ["Simulate", "no_workspaces", "really", "shared_simulation", "simulate", "simulation", "simulation_of"]
+__all__ = ["Simulate", "no_workspaces", "really", "record_of_script", "shared_simulation", "simulate", "simulation", "simulation_of"]
 
 Simulate = Callable[..., Simulation]
 
@@ -74,6 +80,25 @@ def shared_simulation() -> Iterator[Simulation]:
         for name, value in NO_WORKSPACES.items():
             patch.setenv(name, value)
         yield simulation
+
+
+def record_of_script(job: JobSpec, rank: int) -> RankRecord:
+    """What a rank does that runs the job's script, up to the job's last step, without rank processes: its peers know no values."""
+    with ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        directory = stack.enter_context(TemporaryDirectory())
+        for name, value in worker_environment(job, rank, inherited={}, error_file=Path(directory, "error.json")).items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", [])
+        patch.setattr(sys, "path", [*sys.path])
+        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        simulation = stack.enter_context(Simulation(job, rank))
+        try:
+            Program.of(job, rank).run()
+        except StepLimitReached:  # whose traceback keeps what the script's names hold
+            return simulation.seen()
+        return simulation.seen()
 
 
 def really(directory: Path) -> dict[str, bytes]:

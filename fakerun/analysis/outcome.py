@@ -48,15 +48,16 @@ def added_findings(added: Iterable[int]) -> tuple[Finding, ...]:
     )
 
 
-def exit_code(ranks: Collection[RankRecord], findings: Iterable[Finding], failing: Collection[Severity]) -> ExitCode:
+def exit_code(ranks: Collection[RankRecord], findings: Iterable[Finding], *, is_over_budget: bool = False) -> ExitCode:
     """The exit code of the command; in order of precedence: interruption, internal error, usage error, failure of the script, findings.
 
-    `failing` are the severities of findings that fail the run. A rank that is blocked is no failure of the script: what it waits for is
-    a finding, or the failure of another rank.
+    `is_over_budget` is whether the run does not keep one of its budgets. A rank that is blocked is no failure of the script: what it
+    waits for is a finding, or the failure of another rank.
     """
     codes = {_EXIT_CODES[record.failure.kind] for record in ranks if record.failure is not None}
     if codes:
         return worst(codes)
-    if any(record.blocked is not None for record in ranks) or any(finding.severity in failing for finding in findings):
+    is_wrong = is_over_budget or any(finding.severity is Severity.ERROR for finding in findings)
+    if is_wrong or any(record.blocked is not None for record in ranks):
         return ExitCode.FINDINGS
     return ExitCode.OK

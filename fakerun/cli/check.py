@@ -22,8 +22,8 @@ from fakerun.job.request import JobRequest
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
-    from fakerun.analysis.gate import Gate
     from fakerun.cli.job_outcomes import JobOutcome
+    from fakerun.job.budgets import Budgets
     from fakerun.job.check_file import CheckJob
     from fakerun.job.spec import JobSpec
     from fakerun.launch.result_cache import ResultCache
@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedJob:
-    """A job of the file, complete, with what the options of the command line add to what it must hold."""
+    """A job of the file, complete."""
 
     asked: "CheckJob"
     spec: "JobSpec"
-    gate: "Gate"
 
     @property
     def name(self) -> str:
@@ -77,7 +76,8 @@ def check(
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     file, words = _file_and_jobs(names or [])
     outputs = destinations(format_, output, inputs=(file,))
-    planned = _planned(ctx, _selected(file, words), max_memory=max_memory, ignore=ignore, strict=strict)
+    budgets = gate_of(max_memory, ignore, strict=strict)
+    planned = _planned(ctx, _selected(file, words))
     if list_:
         write_report("".join(f"{_described(job)}\n" for job in planned), None)
         return ExitCode.OK
@@ -87,7 +87,7 @@ def check(
     if changed_since is not None and not (planned := _affected(planned, changed_since, file, cache)):
         return ExitCode.OK
     outcomes = outcomes_of({job.name: job.spec for job in planned}, None if no_cache else cache, jobs_at_a_time=jobs)
-    reports = _reports(planned, outcomes, with_history=needs_history(outputs))
+    reports = _reports(planned, outcomes, budgets, with_history=needs_history(outputs))
     show_reports(reports, outputs, detail_of(trace=trace, top=top))
     code = worst(each.report.exit_code for each in reports)
     return ExitCode.OK if exit_zero and code is ExitCode.FINDINGS else code
@@ -108,16 +108,13 @@ def _selected(file: Path, names: Sequence[str]) -> "Sequence[CheckJob]":
     return select_jobs(load_jobs(file), names, file=file)
 
 
-def _planned(
-    ctx: typer.Context, jobs: "Sequence[CheckJob]", *, max_memory: str | None, ignore: list[str] | None, strict: bool
-) -> "Sequence[PlannedJob]":
+def _planned(ctx: typer.Context, jobs: "Sequence[CheckJob]") -> "Sequence[PlannedJob]":
     """The jobs, complete.
 
     Raises:
         UsageError: some are not, or contradict the options; all of them are said.
     """
     warn_of_unknown_variables(ctx)
-    asked = gate_of(max_memory, ignore, strict=strict)
     of_options = options_over(ctx, JobRequest())
     planned, problems = [], []
     for job in jobs:
@@ -126,8 +123,7 @@ def _planned(
         except UsageError as error:
             problems.append(f"{job.source}: job {job.name}: {error}")
             continue
-        gate = type(asked)(max_memory=asked.max_memory, ignored=asked.ignored | job.ignored, strict=strict or job.strict)
-        planned.append(PlannedJob(asked=job, spec=spec, gate=gate))
+        planned.append(PlannedJob(asked=job, spec=spec))
     if problems:
         raise UsageError("\n".join(problems))
     return planned
@@ -158,14 +154,19 @@ def _with_script(files: frozenset[Path], spec: "JobSpec") -> set[Path]:
     return {path.resolve() for path in (*files, *([spec.script_file] if spec.script_file is not None else []))}
 
 
-def _reports(jobs: Sequence[PlannedJob], outcomes: "Mapping[str, JobOutcome]", *, with_history: bool) -> "Sequence[JobReport]":
-    """The report of each job, in their order. Where a run is kept that failed is said; another that is in no cache goes."""
+def _reports(
+    jobs: Sequence[PlannedJob], outcomes: "Mapping[str, JobOutcome]", budgets: "Budgets", *, with_history: bool
+) -> "Sequence[JobReport]":
+    """The report of each job, in their order, held against its budgets and over them those of the command line.
+
+    Where a run is kept that failed is said; another that is in no cache goes.
+    """
     from fakerun.report import build_report
 
     reports = []
     for job in jobs:
         outcome = outcomes[job.name]
-        report = build_report(job.spec, outcome.record, job.gate, with_history=with_history)
+        report = build_report(job.spec, outcome.record, budgets, with_history=with_history)
         reports.append(job_report(report, name=job.name))
         if report.exit_code is not ExitCode.OK:
             say(f"run directory of {job.name}: {outcome.directory.path}")

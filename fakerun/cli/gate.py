@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, TypeAlias
 
-from fakerun.analysis.gate import Gate, MemoryLimit
 from fakerun.cli.report_output import option
 from fakerun.errors import UsageError
-from fakerun.hardware.quantities import BYTES
+from fakerun.job.budgets import Budgets, CodeBudget, MemoryBudget, MemoryKey, MemoryLimit, Required, parse_memory_limit
 from fakerun.records.finding_code import FindingCode, codes_named
 
 MaxMemory: TypeAlias = Annotated[
@@ -18,33 +17,29 @@ Ignore: TypeAlias = Annotated[
 ]
 Strict: TypeAlias = Annotated[bool, option("--strict", help="Exit with 1 on warnings too.")]
 
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]+)?)\s*%")
 
-
-def gate_of(max_memory: str | None, ignore: list[str] | None, *, strict: bool) -> Gate:
-    """The gate that the options describe.
+def gate_of(max_memory: str | None, ignore: list[str] | None, *, strict: bool) -> Budgets:
+    """The budgets that the options ask for.
 
     Raises:
         UsageError: the limit is no size, or there is no such code.
     """
-    return Gate(
-        max_memory=None if max_memory is None else _memory_limit(max_memory),
-        ignored=_codes(ignore or ()),
-        strict=strict,
+    return Budgets(
+        memory=() if max_memory is None else (_memory_budget(max_memory),),
+        allowed=tuple(CodeBudget(code=code, source="--ignore") for code in sorted(_codes(ignore or ()))),
+        strict=Required(source="--strict") if strict else None,
     )
 
 
+def _memory_budget(text: str) -> MemoryBudget:
+    return MemoryBudget(key=MemoryKey.PEAK_RESERVED, limit=_memory_limit(text), source="--max-memory", only_simulated=True)
+
+
 def _memory_limit(text: str) -> MemoryLimit:
-    percent = _PERCENT.fullmatch(text.strip())
-    if percent is None:
-        try:
-            return MemoryLimit(text=text, nbytes=int(BYTES.parse(text)))
-        except UsageError as error:
-            raise UsageError(f"--max-memory: {error}, or a share of the accelerator's memory, as in 90%") from error
-    share = float(percent[1]) / 100
-    if not 0 < share <= 1:
-        raise UsageError(f"--max-memory {text}: must be above 0 % and at most 100 %")
-    return MemoryLimit(text=text, share=share)
+    try:
+        return parse_memory_limit(text)
+    except UsageError as error:
+        raise UsageError(f"--max-memory: {error}") from error
 
 
 def _codes(texts: Iterable[str]) -> frozenset[FindingCode]:

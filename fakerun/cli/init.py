@@ -31,7 +31,7 @@ _TRAINING_NAMES = ("train", "pretrain", "finetune", "fine_tune", "sft", "main")
 
 
 def init(
-    script: Annotated[Path | None, typer.Argument(metavar="[SCRIPT]", show_default=False)] = None,
+    script: Annotated[Path | None, typer.Argument(metavar="SCRIPT", show_default=False)] = None,
     source: Annotated[Path | None, option("--from", metavar="FILE", help="Import the jobs of this file; - is standard input.")] = None,
     kind: Annotated[str | None, option(metavar="KIND", help="What FILE is, where its content does not tell.")] = None,
     nproc_per_node: Annotated[int | None, option(min=1, max=1 << 20, metavar="N", help="Ranks of a node, where FILE does not say.")] = None,
@@ -179,11 +179,14 @@ def _read(path: Path) -> "Source":
 
 
 def _with_ranks(source: "Source", job: "ImportedJob", nproc_per_node: int | None) -> "ImportedJob":
+    from fakerun.job.importers.source import Note
+
     if job.nproc_per_node is not None:
         return job
     if nproc_per_node is None:
         raise source.refusal(job.line, f"{job.nproc_unknown}; pass --nproc-per-node N")
-    return replace(job, nproc_per_node=nproc_per_node)
+    remark = Note(line=job.line, text=f"nproc_per_node is what was passed to fakerun init: {job.nproc_unknown}")
+    return replace(job, nproc_per_node=nproc_per_node, notes=(*job.notes, remark))
 
 
 def _say_what_is_missing(source: "Source", job: "ImportedJob") -> None:

@@ -143,7 +143,7 @@ class JobsProgress:
 
 
 class JobProgress:
-    """One of several jobs: the ranks that have ended, and `seconds`, how long they ran, the sum over its ranks."""
+    """One of several jobs: how many of its ranks have ended, whether one failed, and `seconds`, the time from its first rank to its end."""
 
     position_interval_s = _ELSEWHERE_S
 
@@ -153,26 +153,25 @@ class JobProgress:
         self.seconds = 0.0
         self.failed = False
         self._jobs = jobs
-        self._started: dict[int, float] = {}
+        self._began: float | None = None
 
     def planned(self, ranks: Collection[int]) -> None:
         """These ranks are to be simulated too."""
 
     def started(self, rank: int) -> None:
         """A rank runs."""
-        if not self._started and not self.ranks:
+        if self._began is None:
+            self._began = time.monotonic()
             self._jobs.started(self.name)
-        self._started[rank] = time.monotonic()
 
     def ended(self, record: "RankRecord") -> None:
         """A rank has ended."""
         self.ranks += 1
         self.failed |= record.failure is not None
-        if record.rank in self._started:
-            self.seconds += time.monotonic() - self._started.pop(record.rank)
 
     def done(self) -> None:
         """The job is done."""
+        self.seconds = 0.0 if self._began is None else time.monotonic() - self._began
         self._jobs.done(self)
 
     def at(self, rank: int, position: "RankPosition") -> None:

@@ -146,6 +146,7 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         oom=given("oom"),
         torch_behaviour=given("torch_behaviour"),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
+        error_on_collective_source=None if forbidden is None else "--error-on-collective",
         timeout_s=given("timeout"),
     )
 

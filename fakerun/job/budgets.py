@@ -5,7 +5,7 @@ Each says where it comes from: the file and line of a job file, or an option of 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from fakerun.errors import UsageError
@@ -13,7 +13,7 @@ from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.quantities import BYTES
 from fakerun.job.ranks import parse_ranks
 from fakerun.records.collective import CollectiveOp, Phase
-from fakerun.records.finding_code import FindingCode
+from fakerun.records.finding_code import FindingCode, Severity
 
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]+)?)\s*%")
 _DEVICE = re.compile(r"cuda:([0-9]{1,4})(?:\s+of\s+node\s+([0-9]{1,9}))?")
@@ -79,6 +79,8 @@ class MemoryBudget:
     of: Selection = EVERY_DEVICE
     limit: MemoryLimit
     source: str
+    only_simulated: bool = False
+    """Whether it is about the ranks that a run simulates, whatever others do."""
 
     @property
     def name(self) -> str:
@@ -113,6 +115,8 @@ class NoCollectives:
     phase: Phase | None = None
     module: str | None = None
     source: str
+    only_simulated: bool = False
+    """Whether it is about the ranks that a run simulates, whatever others do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,44 @@ class Budgets:
     allowed: tuple[CodeBudget, ...] = ()
     forbidden: tuple[CodeBudget, ...] = ()
 
+    @property
+    def allowed_codes(self) -> frozenset[FindingCode]:
+        return frozenset(each.code for each in self.allowed)
+
+    @property
+    def failing(self) -> frozenset[Severity]:
+        """The severities of findings that fail a run."""
+        is_strict = self.strict is not None and self.strict.on
+        return frozenset({Severity.ERROR, Severity.WARNING} if is_strict else {Severity.ERROR})
+
+    def over(self, below: "Budgets") -> "Budgets":
+        """These budgets, and those of `below` of other names."""
+        names = {
+            *(each.name for each in self.memory),
+            *(each.name for each in self.communication),
+            *(each.name for each in self.no_collectives),
+        }
+        return replace(
+            below,
+            memory=(*self.memory, *(each for each in below.memory if each.name not in names)),
+            communication=(*self.communication, *(each for each in below.communication if each.name not in names)),
+            no_collectives=(*self.no_collectives, *(each for each in below.no_collectives if each.name not in names)),
+            ranks_agree=self.ranks_agree or below.ranks_agree,
+            fits=self.fits or below.fits,
+            no_unawaited_async=self.no_unawaited_async or below.no_unawaited_async,
+            strict=self.strict or below.strict,
+            allowed=_by_code((*self.allowed, *below.allowed)),
+            forbidden=_by_code((*self.forbidden, *below.forbidden)),
+        )
+
+
+def _by_code(budgets: tuple[CodeBudget, ...]) -> tuple[CodeBudget, ...]:
+    """The first of each code."""
+    found: dict[FindingCode, CodeBudget] = {}
+    for each in budgets:
+        found.setdefault(each.code, each)
+    return tuple(found.values())
+
 
 def default_budgets(source: str) -> Budgets:
     """What a run must keep that is to be judged, unless it is said otherwise: its ranks agree, and it fits."""
@@ -168,7 +210,7 @@ def parse_memory_limit(text: str) -> MemoryLimit:
             raise UsageError(f"{error}, or a share of the accelerator's memory, as in 90%") from error
     share = float(percent[1]) / 100
     if not 0 < share <= 1:
-        raise UsageError(f"{text}: must be above 0 % and at most 100 %")
+        raise UsageError(f"{text!r} is not possible: a share must be above 0 % and at most 100 %")
     return MemoryLimit(text=text.strip(), share=share)
 
 
@@ -180,7 +222,7 @@ def parse_selection(text: str) -> Selection:
     """
     stripped = text.strip()
     if stripped == "all":
-        return Selection(text="all")
+        return EVERY_DEVICE
     if device := _DEVICE.fullmatch(stripped):
         return Selection(text=stripped, cuda_index=int(device[1]), node=None if device[2] is None else int(device[2]))
     if "=" in stripped:

@@ -31,7 +31,8 @@ _SIMILAR = 0.8
 """How near to a key the name of a group must be to be taken for a mistyped key: mesh axes have any name."""
 
 INTER_NODE = "inter_node"
-_NAMES = (*VolumeKey, INTER_NODE, *CollectiveOp)
+_NAMES = (*(key.value for key in VolumeKey), INTER_NODE, *(op.value for op in CollectiveOp))
+_PHASES = tuple(phase.value for phase in Phase)
 
 
 def _amount(value: object) -> object:
@@ -56,11 +57,11 @@ def _selection(text: str) -> str:
 def _place(value: object) -> object:
     """A phase, or a pattern of module names."""
     if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"must be a phase ({', '.join(Phase)}) or a module (layers.*.attention), not {shown(value)}")
+        raise UsageError(f"must be a phase ({', '.join(_PHASES)}) or a module (layers.*.attention), not {shown(value)}")
     if not all(part.strip() for part in value.split(".")):
         raise UsageError(f"{value!r} is not a module: write names and patterns with dots between them, as in layers.*.attention")
-    if "." not in value and value not in tuple(Phase) and (near := get_close_matches(value, tuple(Phase), cutoff=_SIMILAR)):
-        raise UsageError(f"{value!r} is neither a phase nor a module (did you mean {near[0]!r}?); phases: {', '.join(Phase)}")
+    if "." not in value and value not in _PHASES and (near := get_close_matches(value, _PHASES, cutoff=_SIMILAR)):
+        raise UsageError(f"{value!r} is neither a phase nor a module (did you mean {near[0]!r}?); phases: {', '.join(_PHASES)}")
     return value
 
 
@@ -128,11 +129,10 @@ class CommunicationLimits(VolumeLimits):
 
 
 class FindingsLimits(_Mapping):
-    """Codes of findings that fail the run, and those that do not count; with `strict`, warnings fail it, too."""
+    """Codes of findings that fail the run, and those that do not count."""
 
     forbid: list[CodeText] = []
     allow: list[CodeText] = []
-    strict: bool = False
 
 
 class BudgetsFile(_Mapping):
@@ -163,7 +163,6 @@ def budgets_of(file: BudgetsFile, source: Source) -> Budgets:
         ranks_agree=Required(on=file.ranks_agree, source=source(("ranks_agree",))),
         fits=Required(on=file.fits, source=source(("fits",))),
         no_unawaited_async=Required(source=source(("no_unawaited_async",))) if file.no_unawaited_async else None,
-        strict=Required(source=source(("findings", "strict"))) if file.findings.strict else None,
         allowed=_codes(file.findings.allow, "allow", source),
         forbidden=_codes(file.findings.forbid, "forbid", source),
     )

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from fakerun.errors import UsageError
-from fakerun.job.budgets import Budgets
 from fakerun.job.document import Document, Key
 from fakerun.job.layers import LayeredJob, merged
 from fakerun.job.matrix import MATRIX, MOST_JOBS, combinations, path_of, with_values
 from fakerun.job.request import JobRequest
+from fakerun.job.tolerances import Tolerances
 from fakerun.job.toml_document import TomlDocument
 from fakerun.job.validation import shown
 from fakerun.job.yaml_document import YamlDocument
 from fakerun.job.yaml_job import FileJob, JobFile, JobOfSeveral, read_job, validated
-from fakerun.records.finding_code import FindingCode
 from fakerun.spelling import did_you_mean
 
 VERSION = 1
@@ -38,15 +37,16 @@ _MOST_PARTS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckJob:
-    """A job with what it must hold to pass. `strict` and `ignored` are as in `Gate`; `source` is where it is described, `file:line`."""
+    """A job with what it must hold to pass. Its limits are the request's budgets; `source` is where it is described, `file:line`.
+
+    `tolerances` are how far the job may be from its `baseline`.
+    """
 
     name: str
     request: JobRequest
     source: str
-    strict: bool
-    ignored: frozenset[FindingCode]
     baseline: Path
-    budgets: Budgets
+    tolerances: Tolerances
 
 
 def load_jobs(path: Path) -> tuple[CheckJob, ...]:
@@ -116,10 +116,8 @@ def _check_job(name: str, job: FileJob, document: Document) -> CheckJob:
         name=name,
         request=job.request,
         source=job.source,
-        strict=job.strict,
-        ignored=job.ignored,
-        budgets=job.budgets,
         baseline=job.baseline or document.path.parent / STATE_DIRECTORY / "baselines" / f"{file_name(name)}.txt",
+        tolerances=job.tolerances,
     )
 
 

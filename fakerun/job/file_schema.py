@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, accelerator_names
 from fakerun.hardware.request import BASE
-from fakerun.job.budgets_file import BudgetsFile
+from fakerun.job.baseline import QUANTITIES
 from fakerun.job.check_file import VERSION
 from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.matrix import EXCLUDE
@@ -61,7 +61,7 @@ def job_file_schema() -> str:
         "if": {"anyOf": [{"required": [key]} for key in ("version", "jobs", "defaults")]},
         "then": {"$ref": "#/definitions/several"},
         "else": {"$ref": "#/definitions/single"},
-        "definitions": {"several": several, "job": _job(with_matrix=True), "single": _job(with_matrix=False), **_budgets()},
+        "definitions": {"several": several, "job": _job(with_matrix=True), "single": _job(with_matrix=False)},
     }
     return json.dumps(schema, indent=2) + "\n"
 
@@ -86,26 +86,6 @@ def _matrix(properties: Schema) -> Schema:
         "patternProperties": {"^env\\..": {"type": "array", "minItems": 1, "items": _SCALAR}},
         "additionalProperties": False,
     }
-
-
-def _budgets() -> Schema:
-    """The budgets and their parts, from the types that read them."""
-    described = _plain(BudgetsFile.model_json_schema(ref_template="#/definitions/{model}"))
-    parts: Schema = described.pop("$defs")
-    return {**parts, "budgets": described}
-
-
-def _plain(schema: Any) -> Any:
-    """Without the titles that pydantic makes of names, and without null: a key that is not wanted is left out."""
-    if isinstance(schema, list):
-        return [_plain(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {key: each for key, each in schema.items() if not (key == "title" and isinstance(each, str)) and each is not None}
-    if (alternatives := kept.get("anyOf")) and {"type": "null"} in alternatives:
-        others = [each for each in alternatives if each != {"type": "null"}]
-        kept = {**{key: each for key, each in kept.items() if key != "anyOf"}, **(others[0] if len(others) == 1 else {"anyOf": others})}
-    return {key: _plain(each) for key, each in kept.items()}
 
 
 _PROGRAM: Schema = {
@@ -185,15 +165,99 @@ _SIMULATION: Schema = {
     },
     "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "Seconds after which a rank is stopped. By default never."},
 }
+_AMOUNT: Schema = {"type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([KMGT]iB|[MGT]B)\\s*$"}
+_MEMORY: Schema = {"anyOf": [_AMOUNT, {"type": "string", "pattern": "^\\s*[0-9]{1,3}(\\.[0-9]+)?\\s*%\\s*$"}]}
+_BYTES: Schema = {**_AMOUNT, "description": "Bytes of messages, as nccl-tests counts them."}
+_CALLS: Schema = {**_NUMBER_FROM_0, "description": "Calls."}
+_VOLUME: Schema = {"bytes": _BYTES, "bus_bytes": {**_AMOUNT, "description": "Bytes on the links of the rank."}, "calls": _CALLS}
+
+
+def _memory(description: str) -> Schema:
+    limits = {"type": "object", "minProperties": 1, "additionalProperties": _MEMORY}
+    return {
+        "anyOf": [*_MEMORY["anyOf"], limits],
+        "examples": ["72GiB", "90%", {"all": "72GiB", "0,4-7": "60GiB", "pp=0": "60GiB", "cuda:0": "8GiB"}],
+        "description": f"{description} One limit for every device, or limits of ranks, of places in the mesh, and of devices.",
+    }
+
+
+_BUDGETS: Schema = {
+    "type": "object",
+    "description": "What a run of the job must keep.",
+    "properties": {
+        "peak_allocated": _memory("The most that tensors may take of a device."),
+        "peak_reserved": _memory("The most that the caching allocator may hold of a device."),
+        "device_total": _memory("The most that may be in use of a device, with what is held outside the allocator."),
+        "headroom": _memory("The least that must be left of a device."),
+        "communication": {
+            "type": "object",
+            "properties": {
+                **_VOLUME,
+                "inter_node": {
+                    "type": "object",
+                    "properties": {"bytes": {**_AMOUNT, "description": "Bytes that leave the node."}, "calls": _CALLS},
+                    "additionalProperties": False,
+                    "description": "The part that leaves the node.",
+                },
+            },
+            "additionalProperties": {"type": "object", "properties": _VOLUME, "additionalProperties": False},
+            "description": "The most that a rank may communicate in a step: in all, and by operation or axis of the mesh.",
+        },
+        "no_collectives_in": {
+            "type": "array",
+            "items": _TEXT,
+            "examples": [["backward", "layers.*.attention"]],
+            "description": "Phases and modules in which no collective may be issued.",
+        },
+        "no_unawaited_async": {
+            "type": "boolean",
+            "default": False,
+            "description": "Whether every asynchronous collective must be waited for.",
+        },
+        "ranks_agree": {"type": "boolean", "default": True, "description": "Whether the collectives of all ranks must match."},
+        "fits": {"type": "boolean", "default": True, "description": "Whether the job must fit, with all that may be held outside."},
+        "findings": {
+            "type": "object",
+            "properties": {
+                "forbid": {
+                    "type": "array",
+                    "items": {"enum": list(FindingCode)},
+                    "description": "Codes of findings that fail the job, whatever their severity.",
+                },
+                "allow": {"type": "array", "items": {"enum": list(FindingCode)}, "description": "Codes that do not count, as in ignore."},
+            },
+            "additionalProperties": False,
+            "description": "Codes of findings that fail the job, and those that do not count.",
+        },
+    },
+    "additionalProperties": False,
+}
 _GATE: Schema = {
+    "budgets": _BUDGETS,
     "strict": {"type": "boolean", "default": False, "description": "Whether warnings fail the job as errors do."},
     "ignore": {
         "anyOf": [_TEXT, {"type": "array", "items": {"enum": list(FindingCode)}}],
         "description": "Codes of findings that do not count.",
     },
-    "budgets": {"allOf": [{"$ref": "#/definitions/budgets"}], "description": "Limits that the job must keep."},
     "baseline": {
-        **_TEXT,
+        "anyOf": [
+            _TEXT,
+            {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "path": _TEXT,
+                    "tolerances": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            quantity: {**_TEXT, "description": "exact, a share such as 2%, or an amount of memory such as 64MiB."}
+                            for quantity in QUANTITIES
+                        },
+                    },
+                },
+            },
+        ],
         "description": "The file of the known schedule and memory. By default .fakerun/baselines/JOB.txt beside this file.",
     },
 }

@@ -14,6 +14,7 @@ from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
 from fakerun.job.alloc_conf import checked_alloc_conf
+from fakerun.job.budgets import Budgets
 from fakerun.job.launcher import DEFAULT_LAUNCHER, launcher_named
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, out_of_memory_named
@@ -62,6 +63,8 @@ class JobRequest:
     launcher: str | None = None
     oom: str | None = None
     error_on_collective: tuple[CollectiveOp, ...] | None = None
+    error_on_collective_source: str | None = None
+    budgets: Budgets | None = None
     timeout_s: float | None = None
     alloc_conf: str | None = None
     torch_behaviour: str | None = None
@@ -129,6 +132,8 @@ class JobRequest:
             launcher=launcher_named(self.launcher or DEFAULT_LAUNCHER),
             oom=out_of_memory_named(self.oom or DEFAULT_OUT_OF_MEMORY),
             error_on_collective=self.error_on_collective or (),
+            error_on_collective_source=self.error_on_collective_source or "--error-on-collective",
+            budgets=self.budgets or Budgets(),
             timeout_s=self.timeout_s,
             alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
             torch_behaviour=None if self.torch_behaviour is None else torch_behaviour_named(self.torch_behaviour),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.job.budgets import Budgets
 from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, OutOfMemory
@@ -40,6 +41,10 @@ class JobSpec:
     launcher: Launcher = DEFAULT_LAUNCHER
     oom: OutOfMemory = DEFAULT_OUT_OF_MEMORY
     error_on_collective: tuple[CollectiveOp, ...] = ()
+    error_on_collective_source: str = "--error-on-collective"
+    """Where that is asked for: the option, or a job file and a line."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """What a run of the job must keep, as its file says."""
     ranks: tuple[int, ...] = (0,)
     auto_ranks: bool = False
     samples: int = 4

@@ -19,7 +19,8 @@ from fakerun.hardware.accelerator import FIGURES
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.alloc_conf import checked_alloc_conf
-from fakerun.job.budgets import Budgets
+from fakerun.job.baseline import BaselineOfJob, baseline_of_job
+from fakerun.job.budgets import Budgets, CodeBudget, Required
 from fakerun.job.budgets_file import BudgetsFile, budgets_of
 from fakerun.job.document import MOST_PROBLEMS, JobSource, Key
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
@@ -30,6 +31,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script, check_workdir
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.validation import message_of, shown, valid_if, with_own_message
 from fakerun.job.variable import check_value
@@ -117,7 +119,7 @@ def _codes(value: object) -> frozenset[FindingCode]:
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return codes_named(value)
     if not isinstance(value, str):
-        raise UsageError(f"must be a list of codes of findings (memory-limit), not {shown(value)}")
+        raise UsageError(f"must be a list of codes of findings (tight-fit), not {shown(value)}")
     return codes_named(value.replace(",", " ").split())
 
 
@@ -179,10 +181,10 @@ class JobFile(BaseModel):
     seed: Annotated[int, Field(ge=0)] | None = None
     workdir: Text | None = None
     timeout: Annotated[object, valid_if(_seconds)] | None = None
+    budgets: BudgetsFile | None = None
     strict: bool = False
     ignore: Annotated[object, valid_if(_codes)] = frozenset()
-    baseline: Text | None = None
-    budgets: BudgetsFile = BudgetsFile()
+    baseline: Annotated[object, valid_if(baseline_of_job)] | None = None
 
 
 class JobOfSeveral(JobFile):
@@ -196,16 +198,14 @@ class JobOfSeveral(JobFile):
 class FileJob:
     """A job as a file describes it: what to run, and what it must hold to pass.
 
-    `strict` and `ignored` are as in `Gate`; what `budgets` says of them is in there. `baseline` is the file that its schedule and memory
-    are held against, as far as the job names one. `source` is where it is described, as in `fakerun.yaml:12`.
+    `baseline` is the file that its schedule and memory are held against, as far as the job names one, within `tolerances`; the other
+    limits are the request's budgets. `source` is where it is described, as in `fakerun.yaml:12`.
     """
 
     request: JobRequest
     source: str
-    strict: bool = False
-    ignored: frozenset[FindingCode] = frozenset()
     baseline: Path | None = None
-    budgets: Budgets
+    tolerances: Tolerances = DEFAULT_TOLERANCES
 
 
 def load_job(path: Path) -> JobRequest:
@@ -231,13 +231,12 @@ def read_job(source: JobSource, model: type[JobFile] = JobFile, *, workdir: Path
     if job.rank is not None and job.ranks is not None:
         source.refuse(("ranks",), f"rank is also given (line {source.line(('rank',))}); keep one of them")
     _check_together(request, source)
+    baseline = cast("BaselineOfJob | None", job.baseline) or BaselineOfJob()
     return FileJob(
         request=request,
         source=f"{source.file}:{source.line(())}",
-        strict=job.strict,
-        ignored=cast("frozenset[FindingCode]", job.ignore),
-        baseline=None if job.baseline is None else source.file.parent / job.baseline,
-        budgets=budgets_of(job.budgets, lambda path: f"{source.file}:{source.line(('budgets', *path))}"),
+        baseline=None if baseline.path is None else source.file.parent / baseline.path,
+        tolerances=baseline.tolerances,
     )
 
 
@@ -309,9 +308,27 @@ def _request(job: JobFile, document: JobSource, hardware: "Accelerator | None", 
         oom=job.oom,
         torch_behaviour=None if job.torch_behaviour is None else document.text(("torch_behaviour",)),
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
+        error_on_collective_source=None if job.error_on_collective is None else _where(document, "error_on_collective"),
+        budgets=_budgets(job, document),
         timeout_s=cast("float | None", job.timeout),
         workdir=workdir if job.workdir is None else document.file.parent / job.workdir,
     )
+
+
+def _budgets(job: JobFile, document: JobSource) -> Budgets | None:
+    """What the job must keep: its `budgets`, under `strict` and `ignore`; None where it says nothing."""
+    ignored = sorted(cast("frozenset[FindingCode]", job.ignore))
+    gate = Budgets(
+        strict=Required(source=_where(document, "strict")) if job.strict else None,
+        allowed=tuple(CodeBudget(code=code, source=_where(document, "ignore")) for code in ignored),
+    )
+    if job.budgets is None:
+        return None if gate == Budgets() else gate
+    return gate.over(budgets_of(job.budgets, lambda path: _where(document, "budgets", *path)))
+
+
+def _where(document: JobSource, *path: Key) -> str:
+    return f"{document.file}:{document.line(path)}"
 
 
 def _script_path(directory: Path, script: str) -> Path:

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 import fakerun
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
+from fakerun.job.budgets import Budgets
 from fakerun.job.check_file import file_name
 from fakerun.job.codec import encode_job
 from fakerun.job.spec import JobSpec
@@ -62,7 +63,7 @@ class ResultCache:
             return None
 
     def seconds(self, name: str) -> float | None:
-        """How long the ranks of the job took when it was last simulated, their sum; None if nobody knows."""
+        """How long the job took when it was last simulated; None if nobody knows."""
         seconds = (self._manifest(name) or {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
 
@@ -196,7 +197,8 @@ def _variables(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def _text_of(job: JobSpec) -> str:
-    return encode_job(job).decode()
+    """The job without what its run is held against afterwards."""
+    return encode_job(replace(job, budgets=Budgets(), error_on_collective_source="")).decode()
 
 
 @cache

@@ -11,7 +11,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.launch.run_directory import RunDirectory, reopen_run_directory
 from fakerun.records.run import FailureKind, RankRecord
 
-_MAY_DIFFER = frozenset({"ranks", "auto_ranks", "samples", "seed", "timeout_s"})
+_MAY_DIFFER = frozenset({"ranks", "auto_ranks", "samples", "seed", "timeout_s", "budgets", "error_on_collective_source"})
 """Fields of a job that do not change what a rank does."""
 
 _START_OVER = "pass a new directory without --resume to start over"

@@ -53,7 +53,7 @@ def _load() -> None:
         load_job_validator()
         encode_rank(RankRecord(rank=0))
     with native_warnings_silenced(), suppress(Exception):
-        importlib.import_module("fakerun.rank.simulation")
+        importlib.import_module("fakerun.rank.simulation").prepare_forks()
     gc.collect()
     gc.freeze()  # ranks share these pages as long as nothing, the garbage collector included, writes to them
 

@@ -30,8 +30,14 @@ from fakerun.records.placeholder_read import PlaceholderRead
 from fakerun.records.position import RankPosition
 from fakerun.records.run import Blocked, Ending, Exited, ProcessFailure, RankRecord
 from fakerun.syntax.dependence import Reads
+from fakerun.torch_private import keep_registered
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.trace import RankTrace
+
+
+def prepare_forks() -> None:
+    """Do what would otherwise be done again in each process that is forked from this one to be a rank."""
+    keep_registered()
 
 
 class Simulation:

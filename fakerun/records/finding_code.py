@@ -95,12 +95,12 @@ class FindingCode(StrEnum):
         "reserves. On an H200 it reserved 4 % and 13 % more than that in two random programs.",
         "Remove backend:cudaMallocAsync to run with the allocator that is simulated.",
     )
-    MEMORY_LIMIT = (
-        "memory-limit",
+    OVER_BUDGET = (
+        "over-budget",
         Severity.ERROR,
-        "Above the memory limit",
-        "The peak of the memory that ranks reserve on one GPU is above what --max-memory allows.",
-        "Look at what is alive at the peak; or raise the limit, if the growth is meant.",
+        "Over budget",
+        "The run needs more memory, or communicates more, than a budget allows: --max-memory, or one of a job file.",
+        "Look at what is alive at the peak, or at the calls; or change the budget, if the growth is meant.",
     )
     UNVERIFIED_BUDGET = (
         "unverified-budget",
@@ -108,7 +108,8 @@ class FindingCode(StrEnum):
         "Budget that cannot be verified",
         "Whether the run keeps a budget is not known: ranks that it is about failed or were not simulated, or what it limits is only known "
         "to be in a range in which the limit lies.",
-        "Simulate the ranks that are missing (--ranks auto); or choose a limit outside the range, or restrict the budget to what is known.",
+        "Simulate the ranks that are missing (--ranks auto, or all); or choose a limit outside the range, restrict the budget to what is "
+        "known, or allow ranks-assumed or tight-fit.",
     )
     DUPLICATE_GPU = (
         "duplicate-gpu",
@@ -302,7 +303,7 @@ class FindingCode(StrEnum):
         "forbidden-collective",
         Severity.ERROR,
         "Forbidden collective",
-        "The script issues a collective that --error-on-collective forbids.",
+        "The script issues a collective that --error-on-collective, or a budget of a job file, forbids.",
         "Remove the call, or allow the operation.",
     )
     MESH_RESIZED = (

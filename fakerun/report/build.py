@@ -1,14 +1,13 @@
 """From the records of a run to a Report: calls every analysis once for each class of ranks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fakerun.analysis.budgets.check import Check
-from fakerun.analysis.budgets.checks import agreement_checks, forbidden_checks, memory_limit_checks
+from fakerun.analysis.budgets import JudgedRun, checks_of
+from fakerun.analysis.budgets.findings import without_allowed
+from fakerun.analysis.budgets.no_collectives import forbidden_findings
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
-from fakerun.analysis.forbidden import forbidden_findings
-from fakerun.analysis.gate import Gate, memory_limit_findings, without_ignored
 from fakerun.analysis.links import NodeOfRank
 from fakerun.analysis.matching import matching_findings
 from fakerun.analysis.matching.description import describe_call, describe_group
@@ -20,6 +19,7 @@ from fakerun.analysis.other_launcher import other_launcher_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import Traffic, traffic_of
+from fakerun.job.budgets import Budgets
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh, mesh_in_effect
 from fakerun.records.findings import Finding
@@ -29,18 +29,44 @@ from fakerun.report.build_memory import MemoryOfRun
 from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, RankReport, Report
 from fakerun.units import name_ranks
 
-_NO_GATE = Gate()
+_NOTHING_MORE = Budgets()
 
 
-def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE, *, with_history: bool = False) -> Report:
-    """Run every analysis on the records of a run; `gate` says what it must hold to pass, `with_history` is for formats that need it."""
+def build_report(job: JobSpec, run: RunRecord, budgets: Budgets = _NOTHING_MORE, *, with_history: bool = False) -> Report:
+    """Run every analysis on the records of a run; `budgets` go over those of the job, `with_history` is for formats that need it."""
+    budgets = budgets.over(job.budgets)
     classes = rank_classes(run.ranks, run.assumed)
     mesh = mesh_in_effect(job.mesh, (record.mesh for record in run.ranks))
     devices = devices_of_ranks(run.ranks, classes, ranks_per_node=job.nproc_per_node)
     memory = MemoryOfRun(job, run, classes, devices)
     ranks = _rank_reports(job, run, mesh, classes, memory)
-    matching = matching_findings([*run.ranks, *assumed_records(run)])
-    findings, ignored = without_ignored(_findings(job, run, devices, memory, gate, matching), gate)
+    assumed = tuple(assumed_records(run))
+    matching = matching_findings([*run.ranks, *assumed])
+    found, left_out = without_allowed(
+        all_findings(
+            run.ranks,
+            (
+                *matching,
+                *_findings(job, run, [*run.ranks, *assumed], devices, memory),
+                *forbidden_findings(run.ranks, job, budgets),
+            ),
+        ),
+        budgets,
+    )
+    judged = JudgedRun(
+        job=job,
+        run=run,
+        budgets=budgets,
+        mesh=mesh,
+        assumed=assumed,
+        placed=devices,
+        devices=memory.physical,
+        findings=found,
+        matching=without_allowed(matching, budgets)[0],
+    )
+    checks = checks_of(judged, left_out)
+    broken, allowed = without_allowed((check.finding for check in checks if check.finding is not None), budgets)
+    findings = all_findings((), (*found, *broken))
     report = Report(
         job=job,
         fakerun_version=run.fakerun_version,
@@ -53,11 +79,11 @@ def build_report(job: JobSpec, run: RunRecord, gate: Gate = _NO_GATE, *, with_hi
         grouped_findings=_grouped_findings(findings),
         failures=_failures(run.ranks),
         blocked=_blocked(run.ranks),
-        checks=_checks(job, run, memory, gate, findings, matching),
+        checks=checks,
         steps_completed=_steps_completed(run.ranks),
-        ignored_findings=ignored,
-        failing=gate.failing,
-        exit_code=exit_code(run.ranks, findings, gate.failing),
+        ignored_findings=dict(sorted({**allowed, **left_out}.items())),
+        failing=budgets.failing,
+        exit_code=exit_code(run.ranks, findings, is_over_budget=bool(broken)),
     )
     return replace(report, history=rank_history(job, report.largest)) if with_history else report
 
@@ -101,36 +127,17 @@ def _class_report(each: RankClass, example: RankReport, mesh: Mesh | None, headr
     )
 
 
-def _checks(
-    job: JobSpec, run: RunRecord, memory: MemoryOfRun, gate: Gate, findings: Sequence[Finding], matching: Sequence[Finding]
-) -> tuple[Check, ...]:
-    known = {record.rank for record in run.ranks}.union(*(assumed.ranks for assumed in run.assumed))
-    return (
-        *memory_limit_checks(memory.physical, gate, job.hardware, findings),
-        *forbidden_checks(run.ranks, job.error_on_collective, findings),
-        *agreement_checks(known, job.world_size, [finding for finding in matching if finding.code not in gate.ignored]),
-    )
-
-
 def _findings(
-    job: JobSpec, run: RunRecord, devices: Mapping[int, Devices], memory: MemoryOfRun, gate: Gate, matching: Sequence[Finding]
-) -> tuple[Finding, ...]:
-    records = [*run.ranks, *assumed_records(run)]
-    return all_findings(
-        run.ranks,
-        (
-            *duplicate_gpu_findings(records, devices, ranks_per_node=job.nproc_per_node),
-            *matching,
-            *fit_findings(memory.physical, job.hardware),
-            *allocator_findings(job, run.ranks),
-            *other_ranks_gpu_findings(memory.physical, job.hardware),
-            *memory_limit_findings(memory.physical, gate, job.hardware),
-            *forbidden_findings(run.ranks, job.error_on_collective),
-            *added_findings(run.added),
-            *other_launcher_findings(run.ranks, job.launcher),
-            *run.findings,
-        ),
-    )
+    job: JobSpec, run: RunRecord, records: Sequence[RankRecord], devices: Mapping[int, Devices], memory: MemoryOfRun
+) -> Iterator[Finding]:
+    """What the analyses find beside mismatches and broken budgets; `records` are those of all ranks, also of assumed ones."""
+    yield from duplicate_gpu_findings(records, devices, ranks_per_node=job.nproc_per_node)
+    yield from fit_findings(memory.physical, job.hardware)
+    yield from allocator_findings(job, run.ranks)
+    yield from other_ranks_gpu_findings(memory.physical, job.hardware)
+    yield from added_findings(run.added)
+    yield from other_launcher_findings(run.ranks, job.launcher)
+    yield from run.findings
 
 
 def _grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:

@@ -6,8 +6,8 @@ from itertools import chain
 from fakerun.analysis.baseline.baseline import ClassBaseline, GroupVolume
 from fakerun.analysis.baseline.checks import drift_finding
 from fakerun.analysis.baseline.compare import differences
-from fakerun.analysis.baseline.tolerances import DEFAULT_TOLERANCES, EXACT, Tolerance, Tolerances
 from fakerun.errors import ExitCode
+from fakerun.job.tolerances import DEFAULT_TOLERANCES, EXACT, Tolerance, Tolerances
 from fakerun.report.build_baseline import baseline_of, places_of
 from fakerun.report.model import ChangedFact, ComparedFigure, ComparedJob, Comparison, Report
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.commands import REPOSITORY, fakerun
-from tests.oracles.torchrun import torchrun
+from tests.oracles.torchrun import torchrun_that_forks
 
 PROGRAMS = REPOSITORY / "tests" / "programs"
 FILES = str(PROGRAMS / "checkpoint_files.py")
@@ -38,7 +38,7 @@ def checkpoints_from_before(directory: Path) -> dict[str, str]:
 def test_ranks_see_the_files_that_real_ranks_see(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     checkpoints_from_before(runs)
-    real = torchrun(SIZE, "--tee", "3", FILES, str(runs))
+    real = torchrun_that_forks(SIZE, "--tee", "3", FILES, str(runs))
     assert real.returncode == 0, real.stderr
     for path in sorted(runs.rglob("*"), reverse=True):
         (path.rmdir if path.is_dir() else path.unlink)()

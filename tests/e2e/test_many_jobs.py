@@ -9,7 +9,7 @@ import pytest
 from fakerun.job.ranks import ALL_RANKS, AUTO_RANKS, RankChoice
 from fakerun.job.request import JobRequest
 from fakerun.job.spec import JobSpec
-from fakerun.launch import JobRun, RankServer, RunDirectory, open_run_directory, run_job, run_jobs
+from fakerun.launch import JobRun, RankServer, RunDirectory, open_run_directory, run_jobs
 
 SCRIPT = """
 import os, sys
@@ -55,8 +55,9 @@ def test_jobs_share_a_server() -> None:
         assert printed(together[0], range(4)) == {(str(pid), "True", "1", "None", "4")}
         assert printed(together[1], [1]) == {(str(pid), "True", "None", "2", "2")}
     assert [[record.failure for record in run.ranks] for run in records] == [[None] * 4, [None]]
-    alone = tuple(run_job(each, open_run_directory(Path(f"alone-{number}")), show_output=False) for number, each in enumerate(jobs))
-    assert records == alone
+    with RankServer() as server:
+        alone = [run_jobs([JobRun(each, open_run_directory(Path(f"alone-{number}")))], server) for number, each in enumerate(jobs)]
+    assert [(record,) for record in records] == alone
 
 
 def test_a_job_that_needs_another_environment_at_load_gets_another_server() -> None:

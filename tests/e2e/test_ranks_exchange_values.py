@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.commands import fakerun
-from tests.oracles.torchrun import torchrun
+from tests.oracles.torchrun import torchrun_that_forks
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -22,7 +22,7 @@ def printed(run_directory: Path, rank: int) -> list[str]:
 
 
 def test_ranks_receive_what_real_ranks_receive(tmp_path: Path) -> None:
-    real = torchrun(SIZE, "--tee", "3", str(VALUE_EXCHANGE))
+    real = torchrun_that_forks(SIZE, "--tee", "3", str(VALUE_EXCHANGE))
     assert real.returncode == 0, real.stderr
     dry = fakerun(str(VALUE_EXCHANGE), "--world-size", str(SIZE), "--ranks", "all", "--run-dir", str(tmp_path / "run"))
     assert dry.returncode == 0, dry.stderr

@@ -1,6 +1,7 @@
 """A script under fakerun runs as under `python -u script.py` in torchrun's environment, and every kind of ending is distinguished.
 
-The simulation is the fake one of `fake_simulation/`: this is about the runner. Python itself is the oracle wherever there is one.
+The simulation is the fake one of `fake_simulation/`: this is about the runner. Python itself is the oracle wherever there is one. The ranks
+of all tests are forked from one server, except where the end of a server is what is tested.
 """
 
 import json
@@ -23,13 +24,13 @@ from fakerun.errors import HostMemoryError
 from fakerun.hardware.accelerator import Accelerator, Vendor
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.spec import JobSpec
-from fakerun.launch import RunDirectory, open_run_directory, pool, run_job
+from fakerun.launch import JobRun, RunDirectory, open_run_directory, pool, run_job, run_jobs
 from fakerun.launch.environment import worker_environment
 from fakerun.launch.failures import RankEnd, finished_record
 from fakerun.launch.process import RankProcess
 from fakerun.launch.server import RankServer, RankTask
 from fakerun.mesh import Mesh
-from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, ProcessFailure, RankRecord, RunRecord
 from fakerun.report import build_report
 from tests.unit.records_by_hand import site
 
@@ -45,6 +46,7 @@ JOB = JobSpec(
     hardware=HARDWARE,
     ranks=(3,),
 )
+SERVER = RankServer()
 LONG_S = 60.0
 """For waits that end at once unless something is broken."""
 
@@ -70,6 +72,12 @@ class Run:
         return self.record.failure
 
 
+@pytest.fixture(scope="module", autouse=True)
+def server_until_the_last_test() -> Iterator[None]:
+    with SERVER:
+        yield
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of the job, apart from the run directory."""
@@ -81,8 +89,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(job: JobSpec, *, show_output: bool = False) -> Run:
     directory = open_run_directory(Path.cwd().parent / "run")
-    (record,) = run_job(job, directory, show_output=show_output).ranks
+    (record,) = run_ranks(job, directory, show_output=show_output).ranks
     return Run(record, directory)
+
+
+def run_ranks(job: JobSpec, directory: RunDirectory, *, show_output: bool = False, jobs: int | None = None) -> RunRecord:
+    (record,) = run_jobs([JobRun(job, directory)], SERVER, show_output=show_output, jobs=jobs)
+    return record
 
 
 def run_script(source: str, job: JobSpec = JOB, **env: str) -> Run:
@@ -464,7 +477,7 @@ def test_the_kind_of_failure(place: Path, source: str, expected: ProcessFailure)
 
 def test_a_rank_without_a_record_has_its_coordinate(place: Path) -> None:
     Path("train.py").write_text("import os; os.kill(os.getpid(), 9)")
-    report = build_report(JOB, run_job(JOB, open_run_directory(place.parent / "run"), show_output=False))
+    report = build_report(JOB, run_ranks(JOB, open_run_directory(place.parent / "run")))
     assert report.mesh == Mesh.of({"dp": 2, "tp": 2})
     assert [rank.coordinate for rank in report.ranks] == [{"dp": 1, "tp": 1}]
 
@@ -588,7 +601,7 @@ def test_without_show_output_nothing_is_shown(place: Path, capfd: pytest.Capture
 
 def test_every_rank_runs_in_order_even_if_others_fail(place: Path) -> None:
     Path("train.py").write_text("import os, sys; sys.exit(int(os.environ['RANK']) % 2)")
-    result = run_job(replace(JOB, ranks=(0, 1, 3)), open_run_directory(place.parent / "run"), show_output=False)
+    result = run_ranks(replace(JOB, ranks=(0, 1, 3)), open_run_directory(place.parent / "run"))
     assert [(record.rank, record.failure and record.failure.exit_code) for record in result.ranks] == [(0, None), (1, 1), (3, 1)]
     assert result.torch_version == "0.0-fake"
 
@@ -633,11 +646,10 @@ def _started(source: str) -> Iterator[tuple[RankProcess, RunDirectory]]:
     files.make()
     environment = worker_environment(JOB, 3, inherited=os.environ, error_file=files.error)
     task = RankTask(job_file=directory.job_file, rank=3, files=files, workdir=Path.cwd(), environment=environment)
-    with RankServer() as server:
-        process = server.fork(task)
-        assert process is not None
-        with process:
-            yield process, directory
+    process = SERVER.fork(task)
+    assert process is not None
+    with process:
+        yield process, directory
 
 
 def _ends_within(process: RankProcess, seconds: float) -> bool:
@@ -708,7 +720,7 @@ def test_one_rank_that_fails_does_not_stop_the_others(place: Path) -> None:
     Path("train.py").write_text(
         "import os, sys\nmatch os.environ['RANK']:\n    case '0': sys.exit(5)\n    case '1': os.kill(os.getpid(), 9)\n    case '2': 1 / 0\n"
     )
-    records = run_job(replace(JOB, ranks=(0, 1, 2, 3)), open_run_directory(place.parent / "run"), show_output=False, jobs=3).ranks
+    records = run_ranks(replace(JOB, ranks=(0, 1, 2, 3)), open_run_directory(place.parent / "run"), jobs=3).ranks
     assert [record.failure and record.failure.kind for record in records] == [
         FailureKind.EXIT,
         FailureKind.SIGNAL,
@@ -779,7 +791,7 @@ TALKS = {
 def test_ranks_exchange_values(place: Path, ranks: tuple[int, ...], script: str, said: dict[int, str], added: tuple[int, ...]) -> None:
     Path("train.py").write_text(TALKING + script)
     directory = open_run_directory(place.parent / "run")
-    run = run_job(replace(JOB, ranks=ranks), directory, show_output=False, jobs=1)
+    run = run_ranks(replace(JOB, ranks=ranks), directory, jobs=1)
     assert {record.rank: directory.rank(record.rank).stdout.read_text().strip() for record in run.ranks} == said
     assert run.added == added
 
@@ -790,7 +802,7 @@ def test_without_memory_for_a_rank_that_others_wait_for_there_is_no_verdict(plac
     with pytest.raises(
         HostMemoryError, match="this machine has 100 MiB of memory left, and a rank may need 512 MiB: 1 rank waits"
     ) as error:
-        run_job(replace(JOB, ranks=(0, 1, 2, 3)), open_run_directory(place.parent / "run"), show_output=False, jobs=1)
+        run_ranks(replace(JOB, ranks=(0, 1, 2, 3)), open_run_directory(place.parent / "run"), jobs=1)
     assert error.value.exit_code == 4
 
 

@@ -1,5 +1,6 @@
 """The private names exist in this torch, and the operators named by strings are operators."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -48,3 +49,15 @@ def test_accessors_read_what_they_name() -> None:
     assert [argument.name for argument in torch_private.schema_of(operator).arguments] == ["self", "other", "alpha"]
     first, second = tensor * 2, tensor * 3
     assert torch_private.sequence_number_of(first.grad_fn) < torch_private.sequence_number_of(second.grad_fn)
+
+
+def test_at_exit_only_later_libraries_take_back_what_they_registered() -> None:
+    before = torch.library.Library("fakerun_test", "FRAGMENT")
+    torch_private.keep_registered()
+    after = torch.library.Library("fakerun_test", "FRAGMENT")
+    runs_at_exit = {id(alive[0]): each.atexit for each in _finalizers() if (alive := each.peek()) is not None}
+    assert (runs_at_exit[id(before)], runs_at_exit[id(after)]) == (False, True)
+
+
+def _finalizers() -> "list[weakref.finalize[Any, Any]]":
+    return list(weakref.finalize._registry)  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""Records many programs in one run of the real torchrun, one after the other: its workers import torch once.
+"""Records many programs in one run of the real torchrun, one after the other.
 
-torchrun --nproc-per-node 4 -m tests.oracles.recorder_of_many OUT_DIR
+python -m tests.oracles.torchrun_that_forks --nproc-per-node 4 tests/oracles/recorder_of_many.py OUT_DIR
 
 OUT_DIR/programs.json is a list of {"name", "script", "args", "with_state"}. Each worker forks a child for each, which runs it under the
 recorder, as an interpreter of its own would. To the program it looks like an attempt of torchrun's elastic agent, with a fresh store for
@@ -13,7 +13,6 @@ its exit code or minus the signal that killed it. A program that fails on a rank
 import atexit
 import faulthandler
 import gc
-import importlib
 import json
 import os
 import select
@@ -31,21 +30,6 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from tests.oracles.recorder import record_script
 
 TIMEOUT_S = 60
-
-PRELOADED = (
-    "torch._dynamo",
-    "torch.distributed.checkpoint",
-    "torch.distributed.fsdp",
-    "torch.distributed.optim",
-    "torch.distributed.pipelining",
-    "torch.distributed.tensor.experimental",
-    "torch.distributed.tensor.parallel",
-    "torch.nn.attention.flex_attention",
-    "torch.nn.parallel",
-    "torch.utils.checkpoint",
-    "torch.utils.data",
-)
-"""What programs import, here once for all. None of it starts a thread, which a fork would lose."""
 
 RANK = int(os.environ["RANK"])
 WORLD_SIZE = int(os.environ["WORLD_SIZE"])
@@ -125,8 +109,6 @@ def main() -> None:
     if RANK == 0 and os.fork() == 0:
         serve_stores(len(programs))
         return
-    for module in PRELOADED:
-        importlib.import_module(module)
     gc.freeze()  # so that children do not copy what they would only look at
     agents = agents_store(timeout_s=TIMEOUT_S)
     for program, store_port in zip(programs, json.loads(agents.get("ports")), strict=True):

@@ -2,7 +2,7 @@
 
 import runpy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 
 LLAMA3 = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "llama3.py"))
+SHAPE = replace(LLAMA3["SHAPES"]["small"], layers=3)
 
 JOB = JobSpec(script=Path("train.py"), hardware=hardware_named("h100-80gb"), steps=3)
 
@@ -45,12 +46,11 @@ CASES = (
 
 def train(case: Case, device: str, tracker: MemTracker | None = None) -> None:
     """Two steps, as a script would take them."""
-    shape = LLAMA3["SHAPES"]["small"]
-    model = LLAMA3["Llama3"](shape, case.sequence)
+    model = LLAMA3["Llama3"](SHAPE, case.sequence)
     for block in (*model.layers, model):  # RMSNorm is one kernel on CUDA and several on the CPU: see below
         for name, module in list(block.named_children()):
             if isinstance(module, nn.RMSNorm):
-                setattr(block, name, nn.LayerNorm(shape.dim))
+                setattr(block, name, nn.LayerNorm(SHAPE.dim))
     for parameter in model.parameters():
         parameter.data = parameter.data.to(case.dtype)
     model.to(device)
@@ -58,7 +58,7 @@ def train(case: Case, device: str, tracker: MemTracker | None = None) -> None:
     if tracker is not None:
         tracker.track_external(model, optimizer)
     for _ in range(2):
-        tokens = torch.randint(shape.vocab, (case.batch, case.sequence + 1))
+        tokens = torch.randint(SHAPE.vocab, (case.batch, case.sequence + 1))
         inputs, labels = tokens[:, :-1].contiguous().to(device), tokens[:, 1:].contiguous().to(device)
         if tracker is not None:
             tracker.track_external(inputs, labels)

@@ -20,12 +20,13 @@ from fakerun.records.device_program import DeviceProgram, Opcode
 from tests.in_process import Simulate
 from tests.oracles.programs import installed_torch
 from tests.oracles.storage_tracker import PROGRAM, STEPS
-from tests.oracles.torchrun import torchrun
+from tests.oracles.torchrun import torchrun_that_forks
 from tests.shared_results import SharedResults
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 RANKS = 4
+TRACKER = Path(__file__).with_name("storage_tracker.py")
 WITHIN = 0.001
 KINDS: Mapping[str, Any] = runpy.run_path(str(PROGRAM))
 Peaks = Mapping[str, int]
@@ -54,7 +55,7 @@ def real_peaks() -> tuple[Mapping[str, Peaks], ...]:
     """The peaks of each rank, by kind: one torchrun for all."""
     with tempfile.TemporaryDirectory() as directory:
         words = [f"{size_of(name)}:{name}" for name in NAMES]
-        result = torchrun(RANKS, "-m", "tests.oracles.storage_tracker", directory, *words, timeout_s=600)
+        result = torchrun_that_forks(RANKS, str(TRACKER), directory, *words, timeout_s=600)
         assert result.returncode == 0, result.stderr
         return tuple(json.loads(Path(directory, f"rank_{rank}.json").read_text()) for rank in range(RANKS))
 

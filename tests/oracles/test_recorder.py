@@ -9,7 +9,7 @@ import torch
 
 from tests.oracles.programs import PROGRAMS
 from tests.oracles.recorder import OPERATORS
-from tests.oracles.torchrun import RECORDER, RecordedCall, read_recording, torchrun
+from tests.oracles.torchrun import RECORDER, RecordedCall, read_recording, torchrun, torchrun_that_forks
 
 EVERY_CALL = Path(__file__).with_name("every_call.py")
 UNDER_COMM_DEBUG_MODE = Path(__file__).with_name("under_comm_debug_mode.py")
@@ -80,7 +80,9 @@ COMM_DEBUG_NAMES = {
 def test_comm_debug_mode_counts_the_same(tmp_path: Path) -> None:
     # One step, because in a second forward CommDebugMode's tracker of modules raises IndexError (torch 2.13).
     program = replace(next(program for program in PROGRAMS if program.id == "tp-fsdp-full-checkpointing"), steps=1)
-    result = torchrun(4, str(RECORDER), str(tmp_path), str(UNDER_COMM_DEBUG_MODE), str(tmp_path), str(program.path), *program.args)
+    result = torchrun_that_forks(
+        4, str(RECORDER), str(tmp_path), str(UNDER_COMM_DEBUG_MODE), str(tmp_path), str(program.path), *program.args
+    )
     assert result.returncode == 0, result.stderr
     for rank, calls in enumerate(read_recording(tmp_path, nproc=4).calls):
         counted: Counter[str] = Counter()

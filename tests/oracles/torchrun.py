@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 RECORDER = Path(__file__).with_name("recorder.py")
-RECORDER_OF_MANY = "tests.oracles.recorder_of_many"
+RECORDER_OF_MANY = Path(__file__).with_name("recorder_of_many.py")
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT_S = 180
 _EACH_S = 30
@@ -66,7 +66,7 @@ def record_many(runs: Sequence[Run], nproc: int) -> Mapping[str, Outcome]:
         directory = Path(name)
         programs = [{"name": run.name, "script": str(run.script), "args": run.args, "with_state": run.with_state} for run in runs]
         (directory / "programs.json").write_text(json.dumps(programs))
-        result = torchrun(nproc, "-m", RECORDER_OF_MANY, name, timeout_s=TIMEOUT_S + len(runs) * _EACH_S)
+        result = torchrun_that_forks(nproc, str(RECORDER_OF_MANY), name, timeout_s=TIMEOUT_S + len(runs) * _EACH_S)
         if result.returncode != 0:
             raise RuntimeError(f"the recorder failed under torchrun:\n{result.stderr}")
         return {run.name: read_outcome(directory / run.name, nproc) for run in runs}
@@ -74,7 +74,16 @@ def record_many(runs: Sequence[Run], nproc: int) -> Mapping[str, Outcome]:
 
 def torchrun(nproc: int, *words: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
     """`--standalone` finds a free port, so that concurrent runs do not collide."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc), *words]
+    return _run(["torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc), *words], timeout_s)
+
+
+def torchrun_that_forks(nproc: int, *words: str, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+    """For scripts to which it makes no difference that their process has imported torch before they begin."""
+    return _run(["tests.oracles.torchrun_that_forks", "--nproc-per-node", str(nproc), *words], timeout_s)
+
+
+def _run(words: Sequence[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
 

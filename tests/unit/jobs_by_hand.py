@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from fakerun.analysis.budgets.check import Check
-from fakerun.analysis.gate import Gate
 from fakerun.call_site import CallSite
+from fakerun.job.budgets import Budgets, Required
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import RankRecord
@@ -38,13 +38,13 @@ def findings() -> tuple[Finding, ...]:
 
 def job_report(*found: Finding, name: str = "dense", strict: bool = False) -> JobReport:
     """Of `train.py` in the directory `training` of the repository; files of `accelerate` are outside of it."""
-    report = build_report(job(), run(RankRecord(rank=0, findings=found)), Gate(strict=strict))
+    report = build_report(job(), run(RankRecord(rank=0, findings=found)), Budgets(strict=Required(on=strict, source="--strict")))
     paths = {"train.py": "training/train.py", "models/net.py": "training/models/net.py", "a:b, c%20.py": "training/a:b, c%20.py"}
     return JobReport(name=name, report=report, paths=paths)
 
 
 def over_budget() -> Finding:
-    return Finding(code=FindingCode.MEMORY_LIMIT, message="the peak of rank 0 is 80.1 GiB, above 70 GiB", ranks=(0,))
+    return Finding(code=FindingCode.OVER_BUDGET, message="the peak of rank 0 is 80.1 GiB, above 70 GiB", ranks=(0,))
 
 
 def checked_job() -> JobReport:

@@ -4,7 +4,7 @@ import pytest
 
 from fakerun.analysis.outcome import all_findings, exit_code
 from fakerun.errors import ExitCode
-from fakerun.records.finding_code import FindingCode, Severity
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import Blocked, FailureKind, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import site
@@ -12,9 +12,6 @@ from tests.unit.records_by_hand import site
 ERROR = Finding(code=FindingCode.DOES_NOT_FIT, message="too large", ranks=(0,))
 NOTE = Finding(code=FindingCode.MESH_RESIZED, message="the mesh was resized")
 WARNING = Finding(code=FindingCode.NON_MEMBER, message="a value was made up", call_site=site("train.py:3"))
-
-
-ONLY_ERRORS = frozenset({Severity.ERROR})
 
 
 def failed(kind: FailureKind, rank: int = 0) -> RankRecord:
@@ -55,31 +52,30 @@ def test_findings_at_different_places_stay_apart() -> None:
     ],
 )
 def test_failure_decides_the_exit_code(kind: FailureKind, expected: ExitCode) -> None:
-    assert exit_code([RankRecord(rank=0), failed(kind, rank=1)], [ERROR], ONLY_ERRORS) is expected
+    assert exit_code([RankRecord(rank=0), failed(kind, rank=1)], [ERROR]) is expected
 
 
 def test_every_kind_of_failure_has_an_exit_code() -> None:
-    assert all(exit_code([failed(kind)], [], ONLY_ERRORS) is not ExitCode.OK for kind in FailureKind)
+    assert all(exit_code([failed(kind)], []) is not ExitCode.OK for kind in FailureKind)
 
 
 def test_a_blocked_rank_fails_the_run_and_not_the_script() -> None:
     blocked = RankRecord(rank=1, blocked=Blocked(call=0, waits_for=(0,)))
-    assert exit_code([RankRecord(rank=0), blocked], [], ONLY_ERRORS) is ExitCode.FINDINGS
-    assert exit_code([failed(FailureKind.EXCEPTION), blocked], [], ONLY_ERRORS) is ExitCode.SCRIPT_FAILED
+    assert exit_code([RankRecord(rank=0), blocked], []) is ExitCode.FINDINGS
+    assert exit_code([failed(FailureKind.EXCEPTION), blocked], []) is ExitCode.SCRIPT_FAILED
 
 
 def test_only_errors_among_findings_count() -> None:
-    assert exit_code([RankRecord(rank=0)], [NOTE, WARNING], ONLY_ERRORS) is ExitCode.OK
-    assert exit_code([RankRecord(rank=0)], [NOTE, ERROR], ONLY_ERRORS) is ExitCode.FINDINGS
+    assert exit_code([RankRecord(rank=0)], [NOTE, WARNING]) is ExitCode.OK
+    assert exit_code([RankRecord(rank=0)], [NOTE, ERROR]) is ExitCode.FINDINGS
 
 
 def test_precedence_of_failures() -> None:
     script, gap, interrupted = failed(FailureKind.EXCEPTION), failed(FailureKind.GAP), failed(FailureKind.INTERRUPTED)
-    assert exit_code([script, gap], [], ONLY_ERRORS) is ExitCode.INTERNAL
-    assert exit_code([script, gap, interrupted], [], ONLY_ERRORS) is ExitCode.INTERRUPTED
+    assert exit_code([script, gap], []) is ExitCode.INTERNAL
+    assert exit_code([script, gap, interrupted], []) is ExitCode.INTERRUPTED
 
 
-def test_warnings_fail_where_they_are_asked_to() -> None:
-    with_warnings = frozenset({Severity.ERROR, Severity.WARNING})
-    assert exit_code([RankRecord(rank=0)], [NOTE, WARNING], with_warnings) is ExitCode.FINDINGS
-    assert exit_code([RankRecord(rank=0)], [NOTE], with_warnings) is ExitCode.OK
+def test_a_budget_that_is_not_kept_fails_the_run() -> None:
+    assert exit_code([RankRecord(rank=0)], [NOTE], is_over_budget=True) is ExitCode.FINDINGS
+    assert exit_code([failed(FailureKind.EXCEPTION)], [], is_over_budget=True) is ExitCode.SCRIPT_FAILED

@@ -1,5 +1,6 @@
 """`fakerun init`: what it writes where, what it says, and what it never replaces."""
 
+import errno
 import io
 import os
 import sys
@@ -110,6 +111,19 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(monkeypatch: pytest.Monke
     assert here() == ["fakerun.yaml", "train.py"]
 
 
+def test_a_file_system_without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(_source: Path, _target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    Path("train.py").write_text(TRAINS)
+    monkeypatch.setattr(os, "link", no_link)
+    assert main(["init"]) == 0
+    assert here() == ["fakerun.yaml", "train.py"]
+    written = Path("fakerun.yaml").read_text()
+    assert main(["init", "-o", "other.yaml"]) == 0
+    assert Path("other.yaml").read_text() == written
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -161,6 +175,7 @@ def test_a_number_of_ranks_completes_what_a_file_says() -> None:
     Path("run.sh").write_text("torchrun --nproc-per-node gpu train.py\ntorchrun --nproc-per-node 2 train.py\n")
     assert main(["init", "--from", "run.sh", "--nproc-per-node", "4"]) == 0
     assert [job.request.nproc_per_node for job in load_jobs(Path("fakerun.yaml"))] == [4, 2]
+    assert "# Line 1: nproc_per_node is what was passed to fakerun init: the number of ranks" in Path("fakerun.yaml").read_text()
 
 
 def test_a_configuration_without_a_script_gets_one() -> None:

@@ -319,7 +319,7 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --max-memory 0GiB": (
         "--max-memory: '0GiB' is not possible: it must be above 0, or a share of the accelerator's memory, as in 90%"
     ),
-    "train.py --world-size 8 --max-memory 101%": "--max-memory 101%: must be above 0 % and at most 100 %",
+    "train.py --world-size 8 --max-memory 101%": "--max-memory: '101%' is not possible: a share must be above 0 % and at most 100 %",
     "train.py --world-size 8 --ignore does-not-fitt": (
         "--ignore does-not-fitt: no finding has this code (did you mean 'does-not-fit'?); docs/findings.md lists all"
     ),

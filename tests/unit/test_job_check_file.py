@@ -9,6 +9,7 @@ import pytest
 from fakerun.errors import UsageError
 from fakerun.hardware.catalogue import accelerator_names, hardware_named
 from fakerun.hardware.request import parse_hardware
+from fakerun.job.budgets import Budgets, Required
 from fakerun.job.check_file import CheckJob, file_name, load_jobs, select_jobs
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import ALL_RANKS, RankChoice
@@ -54,10 +55,16 @@ jobs:
     ranks: all
     timeout: 1.5
     strict: true
-    ignore: memory-limit
+    ignore: over-budget
     baseline: known/changed.txt
   other: {module: package.train}
 """
+
+
+def budgets_of_job(job: CheckJob) -> Budgets:
+    """What it must keep; it says something of that."""
+    assert job.request.budgets is not None
+    return job.request.budgets
 
 
 def test_defaults_are_merged_key_by_key_or_replaced() -> None:
@@ -74,8 +81,9 @@ def test_defaults_are_merged_key_by_key_or_replaced() -> None:
 
 def test_what_a_job_must_hold() -> None:
     jobs = load(ALL)
-    assert (jobs["plain"].strict, jobs["plain"].ignored) == (False, frozenset({FindingCode.DOES_NOT_FIT}))
-    assert (jobs["changed"].strict, jobs["changed"].ignored) == (True, frozenset({FindingCode.MEMORY_LIMIT}))
+    plain, changed = budgets_of_job(jobs["plain"]), budgets_of_job(jobs["changed"])
+    assert (plain.strict, plain.allowed_codes) == (None, frozenset({FindingCode.DOES_NOT_FIT}))
+    assert (changed.strict, changed.allowed_codes) == (Required(source="fakerun.yaml:20"), frozenset({FindingCode.OVER_BUDGET}))
     assert (jobs["plain"].baseline, jobs["changed"].baseline) == (Path(".fakerun/baselines/plain.txt"), Path("known/changed.txt"))
     assert (jobs["plain"].source, jobs["changed"].source) == ("fakerun.yaml:12", "fakerun.yaml:13")
 
@@ -161,7 +169,7 @@ def test_aliases_share_parts() -> None:
 
 def test_a_file_of_a_single_job_is_named_as_the_file() -> None:
     (job,) = load("script: train.py\nworld_size: 2\nstrict: true\nworkdir: .\n", "nightly.yaml").values()
-    assert (job.name, job.strict, job.request.world_size) == ("nightly", True, 2)
+    assert (job.name, budgets_of_job(job).strict, job.request.world_size) == ("nightly", Required(source="nightly.yaml:3"), 2)
     assert job.baseline == Path(".fakerun/baselines/nightly.txt")
 
 
@@ -380,14 +388,17 @@ BROKEN = {
     ),
     "ignored number": (
         several("a: {ignore: 3}"),
-        [":4: jobs.a.ignore: must be a list of codes of findings (memory-limit), not the number 3"],
+        [":4: jobs.a.ignore: must be a list of codes of findings (tight-fit), not the number 3"],
     ),
-    "ignored numbers": (several("a: {ignore: [3]}"), [":4: jobs.a.ignore: must be a list of codes of findings (memory-limit), not a list"]),
+    "ignored numbers": (several("a: {ignore: [3]}"), [":4: jobs.a.ignore: must be a list of codes of findings (tight-fit), not a list"]),
     "workdir that is not there": (several("a: {workdir: nope}"), [":4: jobs.a.workdir: nope: no such directory"]),
     "workdir that is a file": (several("a: {workdir: train.py}"), [":4: jobs.a.workdir: train.py: is no directory"]),
     "workdir as a number": (several("a: {workdir: 3}"), [":4: jobs.a.workdir: must be a string, not the number 3"]),
     "empty workdir": (several("a: {workdir: ''}"), [":4: jobs.a.workdir: must not be empty"]),
-    "baseline in a list": (several("a: {baseline: [x]}"), [":4: jobs.a.baseline: must be a string, not a list"]),
+    "baseline in a list": (
+        several("a: {baseline: [x]}"),
+        [":4: jobs.a.baseline: must be the path of a file, or a mapping with path and tolerances, not a list"],
+    ),
     "one baseline of two jobs": (
         several("a: {baseline: x.txt}", "b: {baseline: x.txt}"),
         [":5: jobs.b.baseline: x.txt is the baseline of a, too; give b a file of its own"],

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
+from fakerun.job.check_file import load_jobs
 from fakerun.job.file_schema import job_file_schema
 from fakerun.job.yaml_job import JobFile, JobOfSeveral
 from tests.unit.test_job_check_file import ALL, BROKEN, MATRIX
@@ -53,9 +54,17 @@ def errors(document: Any) -> list[str]:
     return [error.message for error in VALIDATOR.iter_errors(document)]
 
 
-@pytest.mark.parametrize("text", [ALL, MATRIX, *(path.read_text() for path in sorted((REPOSITORY / "configs").glob("*.yaml")))])
+@pytest.mark.parametrize(
+    "text", [ALL, MATRIX, *(path.read_text() for path in (REPOSITORY / "fakerun.yaml", *sorted((REPOSITORY / "configs").glob("*.yaml"))))]
+)
 def test_it_accepts_what_is_right(text: str) -> None:
     assert not errors(yaml.safe_load(text))
+
+
+def test_the_jobs_of_this_repository_name_every_program_of_configs() -> None:
+    jobs = {job.request.script for job in load_jobs(REPOSITORY / "fakerun.yaml")}
+    programs = {job.request.script for path in (REPOSITORY / "configs").glob("*.yaml") for job in load_jobs(path)}
+    assert jobs == programs
 
 
 @pytest.mark.parametrize("name", SHAPED_WRONGLY)

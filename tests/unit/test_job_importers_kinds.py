@@ -280,6 +280,22 @@ def test_a_shell_in_a_container() -> None:
     assert "NODE, whose value is taken from the cluster" in remarks(job)
 
 
+def test_references_in_a_command_of_kubernetes() -> None:
+    job = job_of("""
+        apiVersion: trainer.kubeflow.org/v1alpha1
+        kind: TrainJob
+        metadata: {name: a}
+        spec:
+          trainer:
+            numProcPerNode: 8
+            env: [{name: CONFIG, value: big.yaml}, {name: HF_TOKEN, value: hf_1}]
+            command: [torchrun, train.py, --config=$(CONFIG), --token=$(HF_TOKEN), --x=$(OTHER)]
+        """)
+    assert job.args == ("--config=big.yaml", "--token=$(HF_TOKEN)", "--x=$(OTHER)")
+    assert "8: the command contains $(HF_TOKEN), which is not known here: write the value" in remarks(job)
+    assert "8: the command contains $(OTHER), which is not known here" in remarks(job)
+
+
 @pytest.mark.parametrize(
     ("gres", "hardware", "said"),
     [
@@ -290,6 +306,7 @@ def test_a_shell_in_a_container() -> None:
         ("--gres=gpu:p100:8", None, "p100 is not known to fakerun"),
         ("--gres=gpu:8 -C h200", "h200", ""),
         ("--gres=gpu:8", None, ""),
+        ("--gres=gpu:8 -C nvlink", None, "2: not carried over: -C nvlink"),
     ],
 )
 def test_the_accelerator_of_a_batch_script(gres: str, hardware: str | None, said: str) -> None:

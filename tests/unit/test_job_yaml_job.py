@@ -21,7 +21,7 @@ from fakerun.records.collective import CollectiveOp
 KEYS = (
     "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, oom, "
     "torch_behaviour, "
-    "error_on_collective, rank, ranks, samples, seed, workdir, timeout, strict, ignore, baseline, budgets"
+    "error_on_collective, rank, ranks, samples, seed, workdir, timeout, budgets, strict, ignore, baseline"
 )
 
 
@@ -74,6 +74,7 @@ def test_every_key() -> None:
         oom="raise",
         torch_behaviour="2.6",
         error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
+        error_on_collective_source="job.yaml:16",
     )
 
 

@@ -16,7 +16,7 @@ def test_the_most_severe_come_first_and_a_failure_before_what_follows_from_it() 
     diagnostics = diagnostics_of(several_jobs())
     assert [each.rule.id for each in diagnostics] == [
         *("missing-collective", "does-not-fit", "script-failed", "script-failed", "operation-mismatch"),
-        *("memory-limit", "unverified-budget"),
+        *("over-budget", "unverified-budget"),
         *("never-waited", "unknown-value"),
     ]
     assert [each.level for each in diagnostics] == [*[Severity.ERROR] * 7, Severity.WARNING, Severity.NOTE]
@@ -49,8 +49,8 @@ def test_the_message_names_a_line_that_no_annotation_can_be_attached_to() -> Non
 
 def test_what_has_no_line_of_its_own_is_at_the_limit_that_it_is_above() -> None:
     found = {each.rule.id: each for each in diagnostics_of([checked_job()])}
-    assert found["memory-limit"].place == Place(path="fakerun.yaml", line=7)
-    assert found["memory-limit"].related == ()
+    assert found["over-budget"].place == Place(path="fakerun.yaml", line=7)
+    assert found["over-budget"].related == ()
     assert found["unverified-budget"].place == Place(path="training/models/net.py", line=18)
     assert found["unverified-budget"].related == (Related(place=Place(path="fakerun.yaml", line=8), what="the limit on headroom"),)
 

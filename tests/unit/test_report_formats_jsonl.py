@@ -45,6 +45,7 @@ def test_each_line_names_its_kind_and_its_job() -> None:
     assert Counter((line["job"], line["kind"]) for line in found if line["job"] in ("dense", "fine", "failing", "checked")) == {
         ("dense", "job"): 1,
         ("dense", "finding"): 4,
+        ("dense", "check"): 1,
         ("fine", "job"): 1,
         ("checked", "job"): 1,
         ("checked", "check"): 4,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fakerun.analysis.gate import Gate
+from fakerun.job.budgets import Budgets, CodeBudget
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
@@ -184,7 +184,7 @@ def summary_of(report: Report) -> str:
 def report_of_rank(**fields: Any) -> Report:
     weights = program([block(GIB, Category.PARAMETER, module="layer")], [0])
     rank = RankRecord(rank=0, devices=(0,), program=weights, **fields)
-    return build_report(job(), run(rank), Gate(ignored=frozenset({FindingCode.MESH_RESIZED})))
+    return build_report(job(), run(rank), Budgets(allowed=(CodeBudget(code=FindingCode.MESH_RESIZED, source="--ignore"),)))
 
 
 def test_the_summary_of_a_run_without_findings() -> None:

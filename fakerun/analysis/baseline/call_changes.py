@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from fakerun.analysis.baseline.baseline import Call, Items, Schedule
 from fakerun.analysis.baseline.folding import counted, unfolded
-from fakerun.analysis.baseline.tolerances import Tolerance
+from fakerun.job.tolerances import Tolerance
 
 BEFORE, AFTER, FIRST, STEP = "before the first step", "after the last step", "in the first step", ""
 """Parts of the program, as they are said after a call; the last is each step, which goes without saying."""
@@ -70,6 +70,7 @@ def call_changes(old: Schedule, new: Schedule, messages: Tolerance) -> tuple[Cal
     if old == new:
         return ()
     before, now = _parts(old), _parts(new)
+    before, now = _alike(before, now), _alike(now, before)
     of_step = tuple(_changes(STEP, before.get(STEP, ()), now.get(STEP, ()), messages))
     changes = [*of_step]
     for part in (BEFORE, *(each for each in {**before, **now} if each not in (BEFORE, AFTER, STEP)), AFTER):
@@ -94,6 +95,14 @@ def _parts(schedule: Schedule) -> dict[str, Items]:
         else:
             found[_said(part.name)] = part.items
     return found
+
+
+def _alike(parts: dict[str, Items], other: dict[str, Items]) -> dict[str, Items]:
+    """The parts with what comes before the first step as a part of it, where the other schedule has it so."""
+    if BEFORE not in parts or BEFORE in other or FIRST not in other:
+        return parts
+    first = (*parts[BEFORE], *parts.get(FIRST, parts.get(STEP, ())))
+    return {FIRST: first, **{part: items for part, items in parts.items() if part not in (BEFORE, FIRST)}}
 
 
 def _said(part: str) -> str:

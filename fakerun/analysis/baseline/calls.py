@@ -14,6 +14,7 @@ from fakerun.records.collective import Phase
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 _BARE = re.compile(r"[^\s\"]+")
 _NOTHING = "-"
+_UNIT = "B"
 NO_GROUP = "a group without a name"
 _NUMBER = re.compile("[0-9]{1,18}")
 _SIZE = re.compile(r"\(([0-9]{1,9})\)")
@@ -38,7 +39,7 @@ def parsed_call(line: str) -> Call:
         ValueError: it is none; the message says what is missing.
     """
     words = _TOKEN.findall(line)
-    end = next((at for at, word in enumerate(words) if word == "B"), 0)
+    end = next((at for at, word in enumerate(words) if word == _UNIT), 0)
     if end not in (3, 4) or not _NUMBER.fullmatch(words[end - 1]):
         raise ValueError(f"{line!r} is not a call: it has no size, as in 'all_reduce sum float32 4096 B on dp (8) in backward'")
     clauses = _clauses(line, words[end + 1 :])
@@ -62,7 +63,7 @@ def _words(call: Call) -> Iterator[str]:
     if call.reduce_op is not None:
         yield _written(call.reduce_op)
     yield _written(call.dtype) if call.dtype else _NOTHING
-    yield f"{call.nbytes} B"
+    yield f"{call.nbytes} {_UNIT}"
     if call.root is not None:
         yield f"from {call.root}"
     if call.peer is not None:
@@ -110,7 +111,7 @@ def _phase(line: str, word: str) -> Phase:
 
 
 def _written(name: str) -> str:
-    return name if _BARE.fullmatch(name) and name != _NOTHING else json.dumps(name)
+    return name if _BARE.fullmatch(name) and name not in (_NOTHING, _UNIT) else json.dumps(name)
 
 
 def _name(word: str) -> str:

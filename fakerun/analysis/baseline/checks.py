@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from fakerun.analysis.baseline.difference import Difference, DifferenceKind
-from fakerun.analysis.baseline.tolerances import EXACT, Tolerances
 from fakerun.analysis.budgets.check import Check
+from fakerun.job.tolerances import EXACT, Tolerances
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 

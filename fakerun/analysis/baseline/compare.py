@@ -16,9 +16,10 @@ from fakerun.analysis.baseline.causes import (
     is_within,
 )
 from fakerun.analysis.baseline.difference import Difference, DifferenceKind
+from fakerun.analysis.baseline.folding import issuing_function
 from fakerun.analysis.baseline.places import Places
-from fakerun.analysis.baseline.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.call_site import CallSite
+from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category
 from fakerun.units import format_bytes, join_words
@@ -136,18 +137,20 @@ class _Comparison:
             kind=DifferenceKind.MESSAGES if first.kind is ChangeKind.MESSAGE else DifferenceKind.CALLS,
             what=f"{_what_changed(changes)}{part}",
             cause=cause,
-            call_site=self._sharding(first.call) if cause == RESHARD else self._call_site(first),
+            call_site=self._sharding(first.call) if cause == RESHARD else self._call_site(pair, first),
         )
 
-    def _call_site(self, change: CallChange) -> CallSite | None:
+    def _call_site(self, pair: ClassPair, change: CallChange) -> CallSite | None:
         """The line that issues the new call; for one in backward, that of the same module in forward. Else a line of the same function."""
         call = change.call
         if call.phase is Phase.BACKWARD and call.module is not None and (calling := self._calling(call.module)) is not None:
             return calling
-        found = self.places.calls.get(call)
-        if found is None and call.function is not None:
-            found = self.places.functions.get(call.function)
-        return found or self._of_module(call)
+        return self.places.calls.get(call) or self._of_function(pair.old, call) or self._of_module(call)
+
+    def _of_function(self, old: ClassBaseline, call: Call) -> CallSite | None:
+        """A line that issues another call in the function that issued this one."""
+        functions = (issuing_function(part.items, call) for part in old.schedule.parts)
+        return next((self.places.functions[each] for each in functions if each is not None and each in self.places.functions), None)
 
     def _sharding(self, call: Call) -> CallSite | None:
         """The line that allocated the parameters of the call's module: `fully_shard`, unless these were on the meta device then."""

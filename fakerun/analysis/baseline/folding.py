@@ -45,6 +45,15 @@ def counted(items: Items) -> Counter[Call]:
     return found
 
 
+def issuing_function(items: Items, call: Call) -> str | None:
+    """The function that issues the call first; `call` is without it."""
+    for item in items:
+        found = (item.function if item.same == call else None) if isinstance(item, Call) else issuing_function(item.items, call)
+        if found is not None:
+            return found
+    return None
+
+
 class _Numbered:
     """Items as numbers, equal ones as equal numbers: comparing calls field by field would take most of the time."""
 

@@ -29,10 +29,13 @@ _RULES: Mapping[str, Callable[[Operands, Platform], KernelMemory]] = {
     **staged_reductions.RULES,
 }
 
+_NAMESPACES = ("aten", "fsdp")
+"""FSDP2's own operators (torch/distributed/fsdp/_fully_shard/_fsdp_collectives.py) call those of the same name in torch."""
+
 
 def kernel_memory(operation: Operation, platform: Platform) -> KernelMemory:
     """What an operation takes on this platform. An operator that writes in place, or to `out`, takes what the one that returns takes."""
     namespace, _, name = operation.name.partition(".")
     operator = name.partition(".")[0]
     rule = _RULES.get(operator) or _RULES.get(operator.removesuffix("_"))
-    return NOTHING if rule is None or namespace != "aten" else rule(operands_of(operation.arguments), platform)
+    return NOTHING if rule is None or namespace not in _NAMESPACES else rule(operands_of(operation.arguments), platform)

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from fakerun.emulate.cluster.backend_checks import backend_of
-from fakerun.emulate.cluster.communication import Answer, Communication
+from fakerun.emulate.cluster.communication import Communication, by_operator
 from fakerun.emulate.cluster.gloo_checks import check_coalesced_lists
 from fakerun.emulate.context import EmulationContext
 from fakerun.records.collective import CollectiveOp
@@ -179,31 +179,34 @@ def _monitored_barrier(comm: Communication, call: dict[str, Any]) -> None:
     comm.report(CollectiveOp.BARRIER, _group(call), [], [])
 
 
-ANSWERS: dict[str, Answer] = {
-    "allreduce_": _all_reduce,
-    "allreduce_coalesced_": _all_reduce_coalesced,
-    "reduce_": _reduce,
-    "broadcast_": _broadcast,
-    "allgather_": _all_gather,
-    "allgather_coalesced_": _all_gather_coalesced,
-    "_allgather_base_": _all_gather_base,
-    "allgather_into_tensor_coalesced_": _all_gather_base_coalesced,
-    "reduce_scatter_": _reduce_scatter,
-    "_reduce_scatter_base_": _reduce_scatter_base,
-    "reduce_scatter_tensor_coalesced_": _reduce_scatter_base_coalesced,
-    "gather_": _gather,
-    "gather_into_tensor_": _gather_into_tensor,
-    "scatter_": _scatter,
-    "alltoall_": _all_to_all,
-    "alltoall_base_": _all_to_all_base,
-    "send": _send,
-    "recv_": _receive,
-    "recv_any_source_": _receive,
-    "barrier": _barrier,
-    "monitored_barrier_": _monitored_barrier,
-}
+ANSWERS = by_operator(
+    torch.ops.c10d,
+    {
+        "allreduce_": _all_reduce,
+        "allreduce_coalesced_": _all_reduce_coalesced,
+        "reduce_": _reduce,
+        "broadcast_": _broadcast,
+        "allgather_": _all_gather,
+        "allgather_coalesced_": _all_gather_coalesced,
+        "_allgather_base_": _all_gather_base,
+        "allgather_into_tensor_coalesced_": _all_gather_base_coalesced,
+        "reduce_scatter_": _reduce_scatter,
+        "_reduce_scatter_base_": _reduce_scatter_base,
+        "reduce_scatter_tensor_coalesced_": _reduce_scatter_base_coalesced,
+        "gather_": _gather,
+        "gather_into_tensor_": _gather_into_tensor,
+        "scatter_": _scatter,
+        "alltoall_": _all_to_all,
+        "alltoall_base_": _all_to_all_base,
+        "send": _send,
+        "recv_": _receive,
+        "recv_any_source_": _receive,
+        "barrier": _barrier,
+        "monitored_barrier_": _monitored_barrier,
+    },
+)
 
 
 def c10d_operators(context: EmulationContext) -> None:
     """Register the answers."""
-    context.part(Communication).answer(torch.ops.c10d, ANSWERS)
+    context.part(Communication).answer(ANSWERS)

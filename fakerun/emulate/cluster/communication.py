@@ -40,13 +40,11 @@ class Communication:
         self.answers: dict[Any, _Bound] = {}
         """By operator, for communication that another mode than fakerun's meets."""
 
-    def answer(self, namespace: Any, answers: Mapping[str, "Answer"]) -> None:
-        """Take over the operators of `namespace` that this torch has."""
-        for name, answer in answers.items():
-            if hasattr(namespace, name):
-                operator = getattr(namespace, name).default
-                bound = self.answers[operator] = _Bound(operator, answer)
-                self._mode.handle(operator, _handler(self, bound))
+    def answer(self, answers: Mapping[Any, "Answer"]) -> None:
+        """Take over these operators."""
+        for operator, answer in answers.items():
+            bound = self.answers[operator] = _Bound(operator, answer)
+            self._mode.handle(operator, _handler(self, bound))
 
     # -- the call and its result ----------------------------------------------------------------------------------------------------------
 
@@ -199,6 +197,14 @@ def _handler(communication: Communication, bound: _Bound) -> Handler:
 
 
 Answer = Callable[[Communication, dict[str, Any]], Any]
+
+
+def by_operator(namespace: Any, answers: Mapping[str, Answer]) -> dict[Any, Answer]:
+    """The answers by operator, for those operators of `namespace` that this torch has.
+
+    torch looks an operator up when it is first asked for: where the tables are made, before ranks are forked, and not in each of them.
+    """
+    return {getattr(namespace, name).default: answer for name, answer in answers.items() if hasattr(namespace, name)}
 
 
 def _unwraps_itself(argument: Any) -> bool:

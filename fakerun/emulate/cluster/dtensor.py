@@ -1,8 +1,10 @@
 """DTensor behaves as in eager mode, though a fake mode is active, which torch takes for a sign that it is being traced."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
+from types import ModuleType
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
@@ -18,6 +20,30 @@ from fakerun.torch_private import (
     current_fake_mode,
     current_proxy_mode,
 )
+
+
+class _ModulesThatAsk:
+    """The modules of torch that have imported the function which says whether DTensor is being traced.
+
+    Each is looked at once in a process: to look at all of torch takes a rank 13 ms, most of it for copying the pages of memory that it
+    shared with the other ranks until then. Those that are loaded with this module are looked at before ranks are forked.
+    """
+
+    def __init__(self) -> None:
+        self._looked_at: set[str] = set()
+        self._found: list[ModuleType] = []
+        self.until_now()
+
+    def until_now(self) -> Sequence[ModuleType]:
+        """Those that have been loaded up to now."""
+        new = list(takewhile(lambda name: name not in self._looked_at, reversed(sys.modules)))
+        self._looked_at.update(new)
+        modules = (sys.modules[name] for name in new if name.startswith("torch."))
+        self._found += [module for module in modules if getattr(module, ARE_WE_TRACING, None) is are_we_tracing]
+        return self._found
+
+
+_modules_that_ask = _ModulesThatAsk()
 
 
 @contextmanager
@@ -37,9 +63,8 @@ def _deny_tracing(patches: Patches) -> None:
         fake = current_fake_mode()
         return (fake is not None and not isinstance(fake, DeviceMode)) or current_proxy_mode() is not None
 
-    for name, module in list(sys.modules.items()):
-        if name.startswith("torch.") and getattr(module, ARE_WE_TRACING, None) is are_we_tracing:
-            patches.set(module, ARE_WE_TRACING, really_tracing)
+    for module in _modules_that_ask.until_now():
+        patches.set(module, ARE_WE_TRACING, really_tracing)
 
 
 def _propagate_unobserved(patches: Patches, mode: DeviceMode) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import GroupName
 
-from fakerun.emulate.cluster.communication import Answer, Communication
+from fakerun.emulate.cluster.communication import Communication, by_operator
 from fakerun.emulate.context import EmulationContext
 from fakerun.records.collective import CollectiveOp
 from fakerun.torch_private import AsyncCollectiveTensor, resolve_process_group
@@ -141,27 +141,30 @@ def _wrap(comm: Communication, call: dict[str, Any]) -> Any:
     return AsyncCollectiveTensor(call["input"])
 
 
-ANSWERS: dict[str, Answer] = {
-    "all_reduce": _all_reduce,
-    "all_reduce_": _all_reduce_in_place,
-    "all_reduce_coalesced": _all_reduce_coalesced,
-    "all_reduce_coalesced_": _all_reduce_coalesced_in_place,
-    "broadcast": _broadcast,
-    "broadcast_": _broadcast_in_place,
-    "all_gather_into_tensor": _all_gather,
-    "all_gather_into_tensor_out": _all_gather,
-    "all_gather_into_tensor_coalesced": _all_gather_coalesced,
-    "reduce_scatter_tensor": _reduce_scatter,
-    "reduce_scatter_tensor_out": _reduce_scatter,
-    "reduce_scatter_tensor_coalesced": _reduce_scatter_coalesced,
-    "all_to_all_single": _all_to_all,
-    "isend": _send,
-    "irecv": _receive,
-    "batch_p2p_ops": _batch_of_point_to_point,
-    "_wrap_tensor_autograd": _wrap,
-    "wait_tensor": _wait,
-    "wait_tensors": _wait_all,
-}
+ANSWERS = by_operator(
+    torch.ops._c10d_functional,
+    {
+        "all_reduce": _all_reduce,
+        "all_reduce_": _all_reduce_in_place,
+        "all_reduce_coalesced": _all_reduce_coalesced,
+        "all_reduce_coalesced_": _all_reduce_coalesced_in_place,
+        "broadcast": _broadcast,
+        "broadcast_": _broadcast_in_place,
+        "all_gather_into_tensor": _all_gather,
+        "all_gather_into_tensor_out": _all_gather,
+        "all_gather_into_tensor_coalesced": _all_gather_coalesced,
+        "reduce_scatter_tensor": _reduce_scatter,
+        "reduce_scatter_tensor_out": _reduce_scatter,
+        "reduce_scatter_tensor_coalesced": _reduce_scatter_coalesced,
+        "all_to_all_single": _all_to_all,
+        "isend": _send,
+        "irecv": _receive,
+        "batch_p2p_ops": _batch_of_point_to_point,
+        "_wrap_tensor_autograd": _wrap,
+        "wait_tensor": _wait,
+        "wait_tensors": _wait_all,
+    },
+)
 
 
 def _shard_dim_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
@@ -184,11 +187,11 @@ def _shard_dim_all_to_all(comm: Communication, call: dict[str, Any]) -> Any:
         return (torch.view_as_complex(joined) if source.is_complex() else joined).view(shape)
 
 
-DTENSOR_ANSWERS: dict[str, Answer] = {"shard_dim_alltoall": _shard_dim_all_to_all}
+DTENSOR_ANSWERS = by_operator(torch.ops._dtensor, {"shard_dim_alltoall": _shard_dim_all_to_all})
 
 
 def functional_collectives(context: EmulationContext) -> None:
     """Register the answers."""
     communication = context.part(Communication)
-    communication.answer(torch.ops._c10d_functional, ANSWERS)
-    communication.answer(torch.ops._dtensor, DTENSOR_ANSWERS)
+    communication.answer(ANSWERS)
+    communication.answer(DTENSOR_ANSWERS)

@@ -77,9 +77,8 @@ Policy = Callable[[Any, Any, Sequence[Any], dict[str, Any]], Any]
 
 
 def _register(library: torch.library.Library, name: str, policy: Policy) -> None:
-    packet, _, overload = name.partition(".")
-    operator = getattr(getattr(torch.ops.aten, packet), overload or "default")
-    with_dtype = _operator(_WITH_DTYPE[name]) if name in _WITH_DTYPE else None
+    operator = _OPERATORS[name]
+    with_dtype = _OPERATORS[_WITH_DTYPE[name]] if name in _WITH_DTYPE else None
 
     def kernel(*args: Any, **kwargs: Any) -> Any:
         with exclude_dispatch_keys(AUTOCAST_CUDA_KEYS):
@@ -90,7 +89,11 @@ def _register(library: torch.library.Library, name: str, policy: Policy) -> None
 
 def _operator(name: str) -> Any:
     packet, _, overload = name.partition(".")
-    return getattr(getattr(torch.ops.aten, packet), overload)
+    return getattr(getattr(torch.ops.aten, packet), overload or "default")
+
+
+_OPERATORS = {name: _operator(name) for name in (*LOWER_PRECISION, *FP32, *FP32_RESULT, *WIDEST, *BANNED, *_WITH_DTYPE.values())}
+"""By name. torch looks each up when it is first asked for: here, before ranks are forked, and not in each of them."""
 
 
 class _CastCache:

@@ -188,31 +188,51 @@ def _jobs(
         directory=container.part["workingDir"].text() or "",
         notes=(*notes, *env_notes, *hardware_notes),
     )
-    words = [
-        _REFERENCE.sub(lambda found: setting.variables.get(found[1], found[0]), word) for word in (*container.command, *container.args)
-    ]
+    words = [_substituted(word, variables) for word in (*container.command, *container.args)]
     line = (container.part["command"] or container.part["args"] or container.part).line
+    setting = replace(setting, notes=(*setting.notes, *_left_over(words, line)))
     if container.command or _starts_ranks(words):
         return jobs_of_script(source, shlex.join(words), setting, first_line=line)
-    note = Note(line=line, text=f"no script is named: {why_no_command}")
+    return (_without_script(job, setting, words, variables, nnodes, Note(line=line, text=f"no script is named: {why_no_command}")),)
+
+
+def _substituted(word: str, variables: Sequence[tuple[str, str, int]]) -> str:
+    """The word with `$(NAME)` replaced, as Kubernetes does; what may be a secret stays."""
+    values = {name: value for name, value, _ in variables if not is_secret(name)}
+    return _REFERENCE.sub(lambda found: values.get(found[1], found[0]), word)
+
+
+def _left_over(words: Sequence[str], line: int) -> Iterator[Note]:
+    for reference in dict.fromkeys(found[0] for word in words for found in _REFERENCE.finditer(word)):
+        yield Note(line=line, text=f"the command contains {reference}, which is not known here: write the value")
+
+
+def _without_script(
+    job: YamlPart,
+    setting: ScriptSetting,
+    args: Sequence[str],
+    variables: Sequence[tuple[str, str, int]],
+    nnodes: int,
+    note: Note,
+) -> ImportedJob:
+    """The job of a container that runs the command of its image, or of its runtime."""
     secrets = [
-        Note(line=at, text=f"not carried over: {key}, which may be a secret; set it in the environment")
-        for key, _, at in variables
-        if is_secret(key)
+        Note(line=line, text=f"not carried over: {name}, which may be a secret; set it in the environment")
+        for name, _, line in variables
+        if is_secret(name)
     ]
-    return (
-        ImportedJob(
-            name=name,
-            line=job.line,
-            args=tuple(words),
-            env=tuple((key, literal_value(value)) for key, value, _ in variables if not is_secret(key)),
-            workdir=setting.directory or None,
-            nnodes=nnodes,
-            nproc_per_node=setting.nproc_per_node or gpus,
-            nproc_unknown=None if setting.nproc_per_node or gpus else _UNKNOWN,
-            hardware=hardware,
-            notes=(*setting.notes, *secrets, note),
-        ),
+    nproc = setting.nproc_per_node or setting.gpus_per_node
+    return ImportedJob(
+        name=setting.name or job.source.stem,
+        line=job.line,
+        args=tuple(args),
+        env=tuple((name, literal_value(value)) for name, value, _ in variables if not is_secret(name)),
+        workdir=setting.directory or None,
+        nnodes=nnodes,
+        nproc_per_node=nproc,
+        nproc_unknown=None if nproc else _UNKNOWN,
+        hardware=setting.hardware,
+        notes=(*setting.notes, *secrets, note),
     )
 
 

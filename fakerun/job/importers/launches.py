@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fakerun.errors import UsageError
 from fakerun.job.importers.imported import ImportedJob
 from fakerun.job.importers.launch_command import NO_LAUNCH, Launch, launch_of, other_launcher
 from fakerun.job.importers.shell import ExpandedWord, Shell, ShellCommand, is_secret
@@ -111,13 +112,13 @@ def jobs_of_script(source: Source, text: str, setting: ScriptSetting, first_line
     return named_apart(_job(source, each, setting, notes) for each in chosen)
 
 
-def _no_launch(source: Source, others: Mapping[str, int], first_line: int) -> Exception:
+def _no_launch(source: Source, others: Mapping[str, int], first_line: int) -> UsageError:
     read = "torchrun, python -m torch.distributed.run, accelerate launch, torchx run dist.ddp, srun python, python"
-    for name, line in others.items():
-        return source.refusal(
-            line, f"{name} starts the ranks, and its commands are not read ({read} are); write the job by hand: fakerun init"
-        )
-    return source.refusal(first_line, f"no command starts ranks; those that are read: {read}")
+    if not others:
+        return source.refusal(first_line, f"no command starts ranks; those that are read: {read}")
+    name, line = next(iter(others.items()))
+    message = f"{name} starts the ranks, and its commands are not read ({read} are); write the job by hand: fakerun init"
+    return source.refusal(line, message)
 
 
 def _left_out(

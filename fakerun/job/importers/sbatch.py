@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fakerun.job.importers.gpu_names import cluster_gpu, unclear_gpu
+from fakerun.job.importers.gpu_names import candidate_gpus, cluster_gpu, unclear_gpu
 from fakerun.job.importers.imported import ImportedJob
 from fakerun.job.importers.launch_command import Launch
 from fakerun.job.importers.launches import Placement, ScriptSetting, jobs_of_script
@@ -203,7 +203,8 @@ def _hardware(allocation: _Allocation) -> tuple[str | None, tuple[Note, ...]]:
     if constraint is None:
         return None, ()
     found = cluster_gpu(constraint.value)
-    text = unclear_gpu(constraint.value, constraint.spelled)
+    is_gpu = bool(candidate_gpus(constraint.value))
+    text = unclear_gpu(constraint.value, constraint.spelled) if is_gpu else f"not carried over: {constraint.spelled} {constraint.value}"
     return found, () if found else (Note(line=constraint.line, text=text),)
 
 

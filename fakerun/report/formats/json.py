@@ -337,6 +337,7 @@ def check_document(check: Check) -> CheckDocument:
         "limit": check.limit,
         "measured": check.measured,
         "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "reason": check.reason,
         "source": check.source,
     }
 

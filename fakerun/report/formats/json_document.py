@@ -464,9 +464,11 @@ class CheckDocument(TypedDict):
     limit: str
     """The limit, as text."""
     measured: str
-    """What was measured, as text; with the reason where it is not known."""
+    """What was measured, as text; empty where nothing was."""
     status: Literal["passed", "failed", "unknown"]
     """`unknown` where nobody knows whether the limit is kept, which makes the command exit with 1, too."""
+    reason: str
+    """Why it is not known whether the limit is kept; empty where it is."""
     source: str
     """Where the limit comes from: file and line, or an option; empty for one that holds by default."""
 

@@ -4,12 +4,12 @@ from fakerun.report.model import Check, Report
 from fakerun.report.page.blocks import Clip, Column, Prose, Row, Section, Table
 
 _COLUMNS = (
-    Column(heading="budget", clip=Clip.KEEP_START, min_width=16),
+    Column(heading="budget"),
     Column(heading="of", clip=Clip.KEEP_START, min_width=8, priority=2),
     Column(heading="limit", align="right"),
-    Column(heading="measured", align="right", clip=Clip.KEEP_START, min_width=12),
+    Column(heading="measured", align="right"),
     Column(heading="result"),
-    Column(heading="from", clip=Clip.KEEP_FILE, min_width=10, priority=1),
+    Column(heading="from", clip=Clip.KEEP_FILE, min_width=10, priority=3),
 )
 
 
@@ -24,11 +24,11 @@ def checks_section(report: Report) -> Section:
 
 
 def _row(check: Check) -> Row:
-    return Row(cells=(check.name, check.subject or "-", check.limit, check.measured, result(check), check.source or "default"))
+    return Row(cells=(check.name, check.subject or "-", check.limit, check.measured or "-", result(check), check.source or "default"))
 
 
 def result(check: Check) -> str:
-    """`ok`, `OVER`, or `UNKNOWN`."""
+    """`ok`, `FAILED`, or `UNKNOWN`: the finding says why."""
     if check.passed:
         return "ok"
     return "UNKNOWN" if check.is_unknown else "FAILED"

@@ -88,5 +88,5 @@ for method in (Simulation.fault, Simulation.gap, Simulation.pass_through, Simula
     # Frames of the simulation are fakerun's: frames are recognised by their directory.
     method.__code__ = method.__code__.replace(co_filename=str(Path(fakerun.__file__).parent / "rank" / "simulation.py"))
 _module = ModuleType("fakerun.rank.simulation")
-vars(_module).update(Simulation=Simulation, current=None)
+vars(_module).update(Simulation=Simulation, prepare_forks=lambda: None, current=None)
 sys.modules[_module.__name__] = _module
