@@ -22,6 +22,7 @@ from fakerun.job.request import JobRequest
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
+    from fakerun.analysis.baseline.baseline import Baseline
     from fakerun.cli.job_outcomes import JobOutcome
     from fakerun.job.budgets import Budgets
     from fakerun.job.check_file import CheckJob
@@ -59,6 +60,9 @@ def check(
     changed_since: Annotated[
         str | None, option(metavar="REVISION", help="Run only jobs whose files changed since this revision in git.")
     ] = None,
+    update_baseline: Annotated[
+        bool, option("--update-baseline", help="Write the baseline of each job anew, instead of holding it against it.")
+    ] = False,
     format_: Format = None,
     output: Output = None,
     trace: Trace = False,
@@ -83,11 +87,14 @@ def check(
         return ExitCode.OK
     check_not_inputs(outputs, (job.spec.script_file for job in planned))
     check_takes_several(outputs, len(planned))
+    baselines = {} if update_baseline else _baselines(planned)
     cache = cache_beside(file)
     if changed_since is not None and not (planned := _affected(planned, changed_since, file, cache)):
         return ExitCode.OK
     outcomes = outcomes_of({job.name: job.spec for job in planned}, None if no_cache else cache, jobs_at_a_time=jobs)
-    reports = _reports(planned, outcomes, budgets, with_history=needs_history(outputs))
+    reports = _reports(planned, outcomes, budgets, baselines, with_history=needs_history(outputs))
+    if update_baseline:
+        _write_baselines(planned, reports)
     show_reports(reports, outputs, detail_of(trace=trace, top=top))
     code = worst(each.report.exit_code for each in reports)
     return ExitCode.OK if exit_zero and code is ExitCode.FINDINGS else code
@@ -154,19 +161,67 @@ def _with_script(files: frozenset[Path], spec: "JobSpec") -> set[Path]:
     return {path.resolve() for path in (*files, *([spec.script_file] if spec.script_file is not None else []))}
 
 
+def _baselines(jobs: Sequence[PlannedJob]) -> "Mapping[str, Baseline]":
+    """The baselines that there are, by job.
+
+    Raises:
+        UsageError: one is wrong, or is named by its job and not there; all of them are said.
+    """
+    from fakerun.cli.baseline_files import load_baseline
+
+    baselines, problems = {}, []
+    for job in jobs:
+        path = job.asked.baseline
+        if not path.exists():
+            if job.asked.is_baseline_named:
+                problems.append(f"{job.asked.source}: job {job.name}: baseline {path} is not there; write it with --update-baseline")
+            continue
+        try:
+            baselines[job.name] = load_baseline(path)
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise UsageError("\n".join(problems))
+    return baselines
+
+
+def _write_baselines(jobs: Sequence[PlannedJob], reports: "Sequence[JobReport]") -> None:
+    """Write the baseline of each job that ran as it should; say of which it was not written, and why."""
+    from fakerun.cli.baseline_files import write_baseline
+    from fakerun.report.build_baseline import baseline_of
+
+    for job, of_job in zip(jobs, reports, strict=True):
+        path = job.asked.baseline
+        if of_job.report.failed or of_job.report.blocked:
+            say(f"baseline of {job.name}: not written, because the run did not end as it should")
+        elif write_baseline(path, baseline_of(of_job.report)):
+            say(f"baseline of {job.name}: {path} is written")
+        else:
+            tell(f"baseline of {job.name}: {path} is unchanged")
+
+
 def _reports(
-    jobs: Sequence[PlannedJob], outcomes: "Mapping[str, JobOutcome]", budgets: "Budgets", *, with_history: bool
+    jobs: Sequence[PlannedJob],
+    outcomes: "Mapping[str, JobOutcome]",
+    budgets: "Budgets",
+    baselines: "Mapping[str, Baseline]",
+    *,
+    with_history: bool,
 ) -> "Sequence[JobReport]":
-    """The report of each job, in their order, held against its budgets and over them those of the command line.
+    """The report of each job, in their order, held against its baseline, its budgets and over them those of the command line.
 
     Where a run is kept that failed is said; another that is in no cache goes.
     """
     from fakerun.report import build_report
+    from fakerun.report.build_comparison import held_against_baseline
 
     reports = []
     for job in jobs:
         outcome = outcomes[job.name]
         report = build_report(job.spec, outcome.record, budgets, with_history=with_history)
+        if (baseline := baselines.get(job.name)) is not None and not report.failed:
+            of_job, source = budgets.over(job.spec.budgets), str(job.asked.baseline)
+            report = held_against_baseline(report, baseline, job.asked.tolerances, of_job, source=source)
         reports.append(job_report(report, name=job.name))
         if report.exit_code is not ExitCode.OK:
             say(f"run directory of {job.name}: {outcome.directory.path}")

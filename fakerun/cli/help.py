@@ -105,6 +105,7 @@ in pyproject.toml. JOB is a name, or a pattern with * and ?.
   --max-memory 70GiB|90%    exit with 1 above this peak; --strict: on warnings
   -j, --jobs N              ranks to run at a time  [default: cores]
   --changed-since REVISION  only jobs whose files changed; --no-cache: all
+  --update-baseline         write what each job does now as its baseline
   --exit-zero               exit with 0 where jobs only fail their limits
   -q, --quiet               leave out progress
   --help-all                describe all options

@@ -46,6 +46,8 @@ class CheckJob:
     request: JobRequest
     source: str
     baseline: Path
+    is_baseline_named: bool = False
+    """Whether the file names it: then it must be there."""
     tolerances: Tolerances
 
 
@@ -116,7 +118,8 @@ def _check_job(name: str, job: FileJob, document: Document) -> CheckJob:
         name=name,
         request=job.request,
         source=job.source,
-        baseline=job.baseline or document.path.parent / STATE_DIRECTORY / "baselines" / f"{file_name(name)}.txt",
+        baseline=job.baseline or document.path.parent / STATE_DIRECTORY / "baselines" / f"{file_name(name)}.yaml",
+        is_baseline_named=job.baseline is not None,
         tolerances=job.tolerances,
     )
 

@@ -258,6 +258,6 @@ _GATE: Schema = {
                 },
             },
         ],
-        "description": "The file of the known schedule and memory. By default .fakerun/baselines/JOB.txt beside this file.",
+        "description": "The file of the known schedule and memory. By default .fakerun/baselines/JOB.yaml beside this file.",
     },
 }

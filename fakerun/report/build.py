@@ -76,7 +76,7 @@ def build_report(job: JobSpec, run: RunRecord, budgets: Budgets = _NOTHING_MORE,
         devices=memory.reports(),
         classes=_class_reports(classes, ranks, mesh, memory),
         findings=findings,
-        grouped_findings=_grouped_findings(findings),
+        grouped_findings=grouped_findings(findings),
         failures=_failures(run.ranks),
         blocked=_blocked(run.ranks),
         checks=checks,
@@ -140,7 +140,8 @@ def _findings(
     yield from run.findings
 
 
-def _grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:
+def grouped_findings(findings: Iterable[Finding]) -> tuple[FindingReport, ...]:
+    """The findings, those that say the same of several places joined."""
     grouped: dict[Finding, FindingReport] = {}
     for finding in findings:
         statement = replace(finding, call_site=None)

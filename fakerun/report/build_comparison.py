@@ -1,13 +1,19 @@
 """From two sides of a comparison to a Comparison: what differs, as findings, and the figures of both."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
-from fakerun.analysis.baseline.baseline import ClassBaseline, GroupVolume
-from fakerun.analysis.baseline.checks import drift_finding
+from fakerun.analysis.baseline.baseline import Baseline, ClassBaseline, GroupVolume
+from fakerun.analysis.baseline.checks import baseline_checks, drift_finding
 from fakerun.analysis.baseline.compare import differences
+from fakerun.analysis.budgets.findings import without_allowed
+from fakerun.analysis.outcome import all_findings
 from fakerun.errors import ExitCode
+from fakerun.job.budgets import Budgets
 from fakerun.job.tolerances import DEFAULT_TOLERANCES, EXACT, Tolerance, Tolerances
+from fakerun.report.build import grouped_findings
 from fakerun.report.build_baseline import baseline_of, places_of
 from fakerun.report.model import ChangedFact, ComparedFigure, ComparedJob, Comparison, Report
 
@@ -30,6 +36,25 @@ def build_comparison(old: ComparedJob, new: ComparedJob, tolerances: Tolerances 
         findings=tuple(map(drift_finding, found)),
         figures=tuple(_figures(old, new, tolerances)),
         exit_code=ExitCode.FINDINGS if found else ExitCode.OK,
+    )
+
+
+def held_against_baseline(report: Report, baseline: Baseline, tolerances: Tolerances, budgets: Budgets, *, source: str) -> Report:
+    """The report of a run with the checks against its baseline, which is the file `source`; where it drifted, it fails with a finding.
+
+    Findings that `budgets` allow count among those that are ignored.
+    """
+    found = differences(baseline, baseline_of(report), tolerances, places_of(report))
+    checks = tuple(baseline_checks(found, tolerances, source))
+    drifted, allowed = without_allowed((check.finding for check in checks if check.finding is not None), budgets)
+    findings = all_findings((), (*report.findings, *drifted))
+    return replace(
+        report,
+        findings=findings,
+        grouped_findings=grouped_findings(findings),
+        checks=(*report.checks, *checks),
+        ignored_findings=dict(sorted((Counter(report.ignored_findings) + Counter(allowed)).items())),
+        exit_code=ExitCode.FINDINGS if drifted and report.exit_code is ExitCode.OK else report.exit_code,
     )
 
 

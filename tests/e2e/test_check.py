@@ -154,3 +154,34 @@ def test_an_interruption_reports_what_is_done(place: Path) -> None:
     rows = [line.split()[:2] for line in result.stdout.splitlines() if line.startswith(("one ", "two "))]
     assert ["one", "OK"] in rows
     assert ["two", "INTERRUPTED"] in rows
+
+
+def test_a_job_is_held_against_its_baseline(place: Path) -> None:
+    assert simulated("two", "--update-baseline") == {"two"}
+    written = (place / ".fakerun" / "baselines" / "two.yaml").read_bytes()
+    write("two.py", f"# what it does is the same\n{TWO}")
+    assert simulated("two") == {"two"}
+    assert simulated("two", "--update-baseline") == set()
+    assert (place / ".fakerun" / "baselines" / "two.yaml").read_bytes() == written
+
+    write("two.py", TWO.replace("    optimizer.step()", "    dist.all_reduce(weight.grad)\n    optimizer.step()"))
+    result = fakerun("check", "two", "--output", "github", cwd=place)
+    assert result.returncode == 1, result.stderr
+    assert result.stdout.startswith("::error file=two.py,line=10,title=Other than the baseline [baseline-drift]::+1 all_reduce on world.")
+    assert simulated("two", "--ignore", "baseline-drift") == set()
+    assert simulated("two", "--update-baseline") == set()
+    assert simulated("two") == set()
+
+
+def test_a_baseline_that_is_named_must_be_there_and_one_of_a_failed_run_is_not_written(place: Path) -> None:
+    write("fakerun.yaml", FILE.replace("two.py}", "two.py, baseline: known.yaml}"))
+    result = fakerun("check", cwd=place)
+    assert (result.returncode, result.stderr) == (
+        2,
+        "fakerun: error: fakerun.yaml:5: job two: baseline known.yaml is not there; write it with --update-baseline\n",
+    )
+    write("two.py", f"{TWO}    raise SystemExit(5)\n")
+    result = fakerun("check", "two", "--update-baseline", cwd=place)
+    assert result.returncode == 3
+    assert "fakerun: baseline of two: not written, because the run did not end as it should\n" in result.stderr
+    assert not (place / "known.yaml").exists()

@@ -84,7 +84,7 @@ def test_what_a_job_must_hold() -> None:
     plain, changed = budgets_of_job(jobs["plain"]), budgets_of_job(jobs["changed"])
     assert (plain.strict, plain.allowed_codes) == (None, frozenset({FindingCode.DOES_NOT_FIT}))
     assert (changed.strict, changed.allowed_codes) == (Required(source="fakerun.yaml:20"), frozenset({FindingCode.OVER_BUDGET}))
-    assert (jobs["plain"].baseline, jobs["changed"].baseline) == (Path(".fakerun/baselines/plain.txt"), Path("known/changed.txt"))
+    assert (jobs["plain"].baseline, jobs["changed"].baseline) == (Path(".fakerun/baselines/plain.yaml"), Path("known/changed.txt"))
     assert (jobs["plain"].source, jobs["changed"].source) == ("fakerun.yaml:12", "fakerun.yaml:13")
 
 
@@ -130,7 +130,7 @@ def test_a_matrix_has_a_job_for_each_combination() -> None:
     last = jobs["train[mesh=8x1,hardware=h100-80gb,env.RING=no]"]
     assert (last.request.mesh, last.request.env) == (parse_mesh("8x1"), {"A": "1", "RING": "no"})
     assert last.request.hardware == hardware_named("h100-80gb")
-    assert last.baseline == Path(".fakerun/baselines/train.mesh=8x1,hardware=h100-80gb,env.RING=no.txt")
+    assert last.baseline == Path(".fakerun/baselines/train.mesh=8x1,hardware=h100-80gb,env.RING=no.yaml")
 
 
 def test_a_matrix_of_defaults_and_of_lists_and_maps() -> None:
@@ -170,7 +170,7 @@ def test_aliases_share_parts() -> None:
 def test_a_file_of_a_single_job_is_named_as_the_file() -> None:
     (job,) = load("script: train.py\nworld_size: 2\nstrict: true\nworkdir: .\n", "nightly.yaml").values()
     assert (job.name, budgets_of_job(job).strict, job.request.world_size) == ("nightly", Required(source="nightly.yaml:3"), 2)
-    assert job.baseline == Path(".fakerun/baselines/nightly.txt")
+    assert job.baseline == Path(".fakerun/baselines/nightly.yaml")
 
 
 def test_jobs_of_several_start_in_the_directory_of_the_file(directory: Path) -> None:
