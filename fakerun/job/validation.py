@@ -12,6 +12,9 @@ from fakerun.errors import UsageError
 from fakerun.job.document import Key
 from fakerun.spelling import did_you_mean
 
+NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
+"""What pydantic adds to the path of an error: the form of mesh or hardware that was selected, or that the error is in a key."""
+
 
 def valid_if(check: Callable[[Any], object]) -> AfterValidator:
     """Pass the value through `check`; its UsageError becomes the message."""

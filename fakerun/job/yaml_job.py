@@ -33,7 +33,7 @@ from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
 from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.job.torch_behaviour import torch_behaviour_named
-from fakerun.job.validation import message_of, shown, valid_if, with_own_message
+from fakerun.job.validation import NOT_KEYS, message_of, shown, valid_if, with_own_message
 from fakerun.job.variable import check_value
 from fakerun.job.world import resolve_world, total_ranks
 from fakerun.job.yaml_document import YamlDocument
@@ -130,9 +130,6 @@ def _seconds(value: object) -> float:
         raise UsageError(f"must be a finite number of seconds above 0, not {value}")
     return float(value)
 
-
-_NOT_KEYS = frozenset({"<map>", "<text>", "[key]"})
-"""What pydantic adds to the path of an error: the form of mesh or hardware that was selected, or that the error is in a key."""
 
 Count = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(min_length=1)]
@@ -248,7 +245,7 @@ def validated(source: JobSource, model: type[JobFile]) -> JobFile | None:
         found = errors.errors(include_url=False)
         source.count_more_problems(len(found[MOST_PROBLEMS:]))
         for error in found[:MOST_PROBLEMS]:
-            path = tuple(key for key in error["loc"] if key not in _NOT_KEYS)
+            path = tuple(key for key in error["loc"] if key not in NOT_KEYS)
             if not source.is_refused(path):
                 source.refuse(path, _command_line_only(path) or message_of(error, path, model, what="a job file"))
         return None

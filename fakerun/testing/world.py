@@ -48,12 +48,14 @@ DEFAULT_BACKEND = "cpu:gloo,cuda:nccl"
 class FakeWorld:
     """The record of a fake world, during it and after its end.
 
-    `rank` is the rank of this process, of `world_size`. `mesh` is the requested mesh, None if none was requested.
+    `rank` is the rank of this process, of `world_size`; `job` is what was asked for. `mesh` is the requested mesh, None if none was
+    requested.
     """
 
-    def __init__(self, rank: int, world_size: int, simulation: "Simulation") -> None:
+    def __init__(self, rank: int, job: JobSpec, simulation: "Simulation") -> None:
         self.rank = rank
-        self.world_size = world_size
+        self.world_size = job.world_size
+        self.job = job
         self.mesh: DeviceMesh | None = None
         self._simulation = simulation
         self._ended: RankRecord | None = None
@@ -61,19 +63,21 @@ class FakeWorld:
     @property
     def collectives(self) -> tuple[CollectiveRecord, ...]:
         """All collectives and p2p calls so far, in order."""
-        return tuple(self._record().collectives)
+        return tuple(self.record.collectives)
 
     @property
     def memory(self) -> MemoryFootprint:
         """The memory of this rank so far, on all its devices together: `peak_bytes`, `final_bytes` (now), `alive_at_peak` and more."""
-        return footprint_of(timeline_of(self._record().program))
+        return footprint_of(timeline_of(self.record.program))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What limits the validity of the rest: placeholder values that were read, APIs that are not emulated."""
-        return self._record().findings
+        return self.record.findings
 
-    def _record(self) -> RankRecord:
+    @property
+    def record(self) -> RankRecord:
+        """Everything that is known of this rank so far."""
         return self._ended or self._simulation.seen()
 
     def _end(self) -> None:
@@ -130,7 +134,7 @@ def with_dist(
         raise UsageError("this process is in a process group already: call torch.distributed.destroy_process_group() before with_dist()")
     gc.freeze()  # a simulation begins with a garbage collection, which would traverse torch's and pytest's objects each time
     with Simulation(job, rank) as simulation, _environment(worker_environment(job, rank, inherited={}, error_file=Path(os.devnull))):
-        world = FakeWorld(rank, job.world_size, simulation)
+        world = FakeWorld(rank, job, simulation)
         _current.append(world)
         try:
             dist.init_process_group(backend)

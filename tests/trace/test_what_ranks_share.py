@@ -95,4 +95,4 @@ def parts_of(program: Callable[..., None], rank: int, world: dict[str, Any]) -> 
     """The names of the parts of a rank's record, which follow from what is in them."""
     with with_dist(rank=rank, **(world or {"world_size": 4})) as inside:
         program(inside)
-        return set(encode_rank(inside._record()).parts)
+        return set(encode_rank(inside.record).parts)

@@ -20,7 +20,7 @@ RECORDED = {"records", "job", "hardware", "files", "call_site", "mesh"} | BOTTOM
 SIMULATES = {"patching", "torch_private", "syntax"} | RECORDED
 MAY_IMPORT = {
     "__main__": {"cli"},
-    "testing": {"rank", "launch", "analysis"} | SIMULATES,
+    "testing": {"rank", "launch", "analysis", "report"} | SIMULATES,
     "cli": {"report", "launch", "analysis"} | RECORDED,
     "report": {"analysis"} | RECORDED,
     "launch": {"analysis"} | RECORDED,

@@ -53,7 +53,7 @@ class JudgedRun:
         simulated = {record.rank: record for record in self.run.ranks}
         allowed = self.budgets.allowed_codes
         missing = ranks - simulated.keys() - representative.keys()
-        if missing and not (self.job.auto_ranks and FindingCode.RANKS_UNKNOWN in allowed):
+        if missing and FindingCode.RANKS_UNKNOWN not in allowed:
             yield f"{name_ranks(missing)} {_was(missing)} not simulated"
         if any(finding.code is FindingCode.RANKS_ASSUMED for finding in self.run.findings) and FindingCode.RANKS_ASSUMED not in allowed:
             assumed = ranks & representative.keys()
