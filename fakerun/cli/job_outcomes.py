@@ -58,7 +58,9 @@ def _simulated(jobs: "Mapping[str, JobSpec]", cache: "ResultCache | None", *, jo
         watchers = {name: progress.of(name) for name in ordered}
         with RankServer() as server:
             records = run_jobs(
-                [JobRun(jobs[name], directories[name], watcher=watchers[name]) for name in ordered], server, jobs=jobs_at_a_time
+                [JobRun(jobs[name], directories[name], watcher=watchers[name], notes_inputs=cache is not None) for name in ordered],
+                server,
+                jobs=jobs_at_a_time,
             )
     return {
         name: _kept(name, jobs[name], JobOutcome(record=record, directory=directories[name], is_kept=False), cache, began, watchers[name])

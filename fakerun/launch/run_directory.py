@@ -57,7 +57,7 @@ class RankFiles:
 
     @property
     def inputs(self) -> Path:
-        """What the rank read that the job does not say (`records.inputs`); absent if it ended without a record."""
+        """What the rank read that the job does not say (`records.inputs`); empty if it ended without a record, absent if nobody asked."""
         return self.directory / INPUTS
 
     @property

@@ -6,7 +6,8 @@ The process ends with status 0 once the record is written: how the script ended 
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -44,11 +45,8 @@ _EXIT_HANDLERS_S = 5.0
 def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox) -> NoReturn:
     """Run one rank, and end the process. `control` is the pipe on which the launcher makes requests; `mailbox` reaches other ranks."""
     recorder = Recorder(rank, RecordStore(job_file.parent))
-    inputs = InputRecorder()
-    inputs.install()
-    recorder.before_record = lambda: inputs.write(recorder.directory / INPUTS)
     try:
-        with inputs.variables_noted():
+        with _inputs_noted(recorder):
             _run_recorded(job_file, rank, control, mailbox, recorder)
     except OSError as error:  # on the way to the disk: a full one, or a limit on the size of files
         with suppress(OSError):
@@ -56,6 +54,20 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox)
         exit_now(UNRECORDED_STATUS)
     _flush()
     exit_now(0)  # Python has nothing left to do, and torch's teardown can only take time or crash
+
+
+@contextmanager
+def _inputs_noted(recorder: Recorder) -> Iterator[None]:
+    """Note what the program reads, if the launcher asks for it by making the file: Python then reports each of 250,000 accesses."""
+    path = recorder.directory / INPUTS
+    if not path.exists():
+        yield
+        return
+    inputs = InputRecorder()
+    inputs.install()
+    recorder.before_record = lambda: inputs.write(path)
+    with inputs.variables_noted():
+        yield
 
 
 def _run_recorded(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox, recorder: Recorder) -> None:
