@@ -14,7 +14,7 @@ failed, 4 fakerun could not simulate it, 130 interrupted.
 _RUN = f"""\
 Usage: fakerun SCRIPT [OPTIONS] [-- SCRIPT ARGUMENTS]
        fakerun [OPTIONS] SCRIPT [SCRIPT ARGUMENTS]     (-m MODULE, too)
-       fakerun report RUN_DIRECTORY [OPTIONS]
+       fakerun check | init | report | compare | schema   (--help of each)
 
 Dry-run a distributed PyTorch job without a GPU: its collectives, its memory,
 whether its ranks agree. SCRIPT is an unmodified CUDA script, or a job.yaml.

@@ -1,7 +1,7 @@
 """JobSpec: one job, fully validated, from the command line, a YAML file or both. Everything that runs a job starts from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fakerun.hardware.accelerator import Accelerator
@@ -58,6 +58,10 @@ class JobSpec:
     def script_file(self) -> Path | None:
         """Where the script is, as seen from fakerun's own directory."""
         return self.script if self.workdir is None or self.script is None else self.workdir / self.script
+
+    def without_limits(self) -> "JobSpec":
+        """The job without what its run is held against afterwards: equal for jobs that run alike."""
+        return replace(self, budgets=Budgets(), error_on_collective_source="")
 
     @property
     def world_size(self) -> int:

@@ -86,7 +86,8 @@ class RunningRank:
 class JobRun:
     """One run of `job`, kept in `directory`. The pool starts and ends its ranks; `watcher` is notified of each.
 
-    With `notes_inputs` each rank notes what it reads (`records.inputs`), which takes some per cent of its time.
+    With `notes_inputs` each rank notes what it reads (`records.inputs`). Python then calls a hook at each access to a frame or a code
+    object, 240,000 times in two steps of Llama 3 8B on 16 x 4 ranks.
     """
 
     def __init__(self, job: JobSpec, directory: RunDirectory, *, watcher: RunWatcher = NO_WATCHER, notes_inputs: bool = False) -> None:

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from typing import Any
 import fakerun
 from fakerun.errors import UsageError
 from fakerun.files import write_whole
-from fakerun.job.budgets import Budgets
 from fakerun.job.check_file import file_name
 from fakerun.job.codec import encode_job
 from fakerun.job.spec import JobSpec
@@ -197,8 +196,7 @@ def _variables(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def _text_of(job: JobSpec) -> str:
-    """The job without what its run is held against afterwards."""
-    return encode_job(replace(job, budgets=Budgets(), error_on_collective_source="")).decode()
+    return encode_job(job.without_limits()).decode()
 
 
 @cache

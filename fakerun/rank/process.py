@@ -58,7 +58,7 @@ def run_rank(job_file: Path, rank: int, control: int, mailbox: ConnectedMailbox)
 
 @contextmanager
 def _inputs_noted(recorder: Recorder) -> Iterator[None]:
-    """Note what the program reads, if the launcher asks for it by making the file: Python then reports each of 250,000 accesses."""
+    """Note what the program reads, if the launcher asks for it by making the file: it costs a call at each access to a frame."""
     path = recorder.directory / INPUTS
     if not path.exists():
         yield

@@ -1,10 +1,11 @@
 """From the records of a run to a Report: calls every analysis once for each class of ranks."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fakerun.analysis.budgets import JudgedRun, checks_of
-from fakerun.analysis.budgets.findings import without_allowed
+from fakerun.analysis.budgets.findings import allowance_checks, with_ignored, without_allowed
 from fakerun.analysis.budgets.no_collectives import forbidden_findings
 from fakerun.analysis.classes import RankClass, rank_classes
 from fakerun.analysis.duplicate_gpus import duplicate_gpu_findings
@@ -32,8 +33,13 @@ from fakerun.units import name_ranks
 _NOTHING_MORE = Budgets()
 
 
-def build_report(job: JobSpec, run: RunRecord, budgets: Budgets = _NOTHING_MORE, *, with_history: bool = False) -> Report:
-    """Run every analysis on the records of a run; `budgets` go over those of the job, `with_history` is for formats that need it."""
+def build_report(
+    job: JobSpec, run: RunRecord, budgets: Budgets = _NOTHING_MORE, *, with_history: bool = False, is_of_simulated: bool = False
+) -> Report:
+    """Run every analysis on the records of a run; `budgets` go over those of the job, `with_history` is for formats that need it.
+
+    With `is_of_simulated` the budgets are about the ranks that the run has, whatever others do.
+    """
     budgets = budgets.over(job.budgets)
     classes = rank_classes(run.ranks, run.assumed)
     mesh = mesh_in_effect(job.mesh, (record.mesh for record in run.ranks))
@@ -63,9 +69,11 @@ def build_report(job: JobSpec, run: RunRecord, budgets: Budgets = _NOTHING_MORE,
         devices=memory.physical,
         findings=found,
         matching=without_allowed(matching, budgets)[0],
+        is_of_simulated=is_of_simulated,
     )
-    checks = checks_of(judged, left_out)
+    checks = with_ignored(checks_of(judged), budgets)
     broken, allowed = without_allowed((check.finding for check in checks if check.finding is not None), budgets)
+    ignored = dict(sorted((Counter(left_out) + Counter(allowed)).items()))
     findings = all_findings((), (*found, *broken))
     report = Report(
         job=job,
@@ -79,9 +87,9 @@ def build_report(job: JobSpec, run: RunRecord, budgets: Budgets = _NOTHING_MORE,
         grouped_findings=grouped_findings(findings),
         failures=_failures(run.ranks),
         blocked=_blocked(run.ranks),
-        checks=checks,
+        checks=(*checks, *allowance_checks(budgets, ignored)),
         steps_completed=_steps_completed(run.ranks),
-        ignored_findings=dict(sorted({**allowed, **left_out}.items())),
+        ignored_findings=ignored,
         failing=budgets.failing,
         exit_code=exit_code(run.ranks, findings, is_over_budget=bool(broken)),
     )

@@ -8,7 +8,7 @@ from itertools import chain
 from fakerun.analysis.baseline.baseline import Baseline, ClassBaseline, GroupVolume
 from fakerun.analysis.baseline.checks import baseline_checks, drift_finding
 from fakerun.analysis.baseline.compare import differences
-from fakerun.analysis.budgets.findings import without_allowed
+from fakerun.analysis.budgets.findings import allowance_checks, with_ignored, without_allowed
 from fakerun.analysis.outcome import all_findings
 from fakerun.errors import ExitCode
 from fakerun.job.budgets import Budgets
@@ -45,15 +45,18 @@ def held_against_baseline(report: Report, baseline: Baseline, tolerances: Tolera
     Findings that `budgets` allow count among those that are ignored.
     """
     found = differences(baseline, baseline_of(report), tolerances, places_of(report))
-    checks = tuple(baseline_checks(found, tolerances, source))
+    checks = with_ignored(baseline_checks(found, tolerances, source), budgets)
     drifted, allowed = without_allowed((check.finding for check in checks if check.finding is not None), budgets)
+    ignored = dict(sorted((Counter(report.ignored_findings) + Counter(allowed)).items()))
+    allowances = tuple(allowance_checks(budgets, report.ignored_findings))
+    others = tuple(check for check in report.checks if check not in allowances)
     findings = all_findings((), (*report.findings, *drifted))
     return replace(
         report,
         findings=findings,
         grouped_findings=grouped_findings(findings),
-        checks=(*report.checks, *checks),
-        ignored_findings=dict(sorted((Counter(report.ignored_findings) + Counter(allowed)).items())),
+        checks=(*others, *checks, *allowance_checks(budgets, ignored)),
+        ignored_findings=ignored,
         exit_code=ExitCode.FINDINGS if drifted and report.exit_code is ExitCode.OK else report.exit_code,
     )
 

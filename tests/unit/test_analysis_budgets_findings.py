@@ -49,6 +49,18 @@ def test_allowed_findings_do_not_count_and_are_counted() -> None:
     assert result(report, "strict") == ("0 warnings", "ok")
 
 
+def test_budgets_may_be_about_the_simulated_ranks_alone_and_say_nothing_of_the_others() -> None:
+    budgets = Budgets(fits=Required(source="job.yaml:3"), ranks_agree=Required(source="job.yaml:4"))
+    assert build_report(TWO, run(rank(0)), budgets).exit_code is ExitCode.FINDINGS
+    report = build_report(TWO, run(rank(0)), budgets, is_of_simulated=True)
+    assert (report.exit_code, [(check.name, check.passed) for check in report.checks]) == (ExitCode.OK, [("fits", True)])
+
+
+def test_ranks_do_not_agree_because_unknown_ones_are_allowed() -> None:
+    report = build_report(TWO, run(rank(0)), Budgets(ranks_agree=Required(source="job.yaml:4"), allowed=codes(FindingCode.RANKS_UNKNOWN)))
+    assert (report.exit_code, result(report, "ranks_agree")) == (ExitCode.FINDINGS, ("rank 1 was not simulated", "unknown"))
+
+
 def test_warnings_fail_a_strict_run_only() -> None:
     records, strict = run(rank(0, WARNING, NOTE)), Budgets(strict=Required(source="--strict"))
     assert build_report(ONE, records).exit_code is ExitCode.OK
@@ -68,6 +80,8 @@ def test_a_broken_budget_may_be_ignored() -> None:
     report = build_report(job(), run(rank(0)), replace(AGREE, allowed=codes(FindingCode.UNVERIFIED_BUDGET)))
     assert result(report, "ranks_agree") == ("ranks 1-3 were not simulated", "unknown")
     assert (report.exit_code, report.ignored_findings) == (ExitCode.OK, {FindingCode.UNVERIFIED_BUDGET: 1})
+    assert [check.is_ignored for check in report.checks if not check.passed] == [True]
+    assert result(report, "findings.allow.unverified-budget") == ("1 left out", "ok")
 
 
 AGREE = Budgets(ranks_agree=Required(source="job.yaml:2"))

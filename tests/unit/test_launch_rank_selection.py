@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from fakerun.job.budgets import Budgets, Required
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import AUTO_RANKS, RankChoice
 from fakerun.job.request import JobRequest
@@ -78,6 +79,11 @@ def test_uses_of_the_rank_that_were_not_followed_are_named() -> None:
     (finding,) = selection.run_record(done, is_complete=True).findings
     assert finding.code == "ranks-assumed"
     assert finding.message.endswith("1 use of the rank was not followed: index at a.py:3 (2 times).")
+
+
+def test_a_limit_changes_no_spot_check() -> None:
+    limited = replace(AUTO, budgets=Budgets(fits=Required(source="fakerun.yaml:4")), error_on_collective_source="fakerun.yaml:5")
+    assert run_all(RepresentativeRanks(limited)) == run_all(RepresentativeRanks(AUTO))
 
 
 def test_the_seed_and_the_number_of_spot_checks_are_those_of_the_job() -> None:

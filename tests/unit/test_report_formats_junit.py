@@ -5,7 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from junitparser import Error, Failure, JUnitXml, TestCase, TestSuite
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from fakerun.report import JobReport
 from fakerun.report.formats.junit import render
@@ -74,11 +74,21 @@ def test_a_check_is_a_case_passed_or_not_with_what_was_measured() -> None:
 
 
 def test_a_check_that_did_not_pass_never_passes() -> None:
-    """Though its finding is ignored."""
+    """Though no diagnostic tells of it."""
     one = checked_job()
     (suite,) = suites(replace(one, report=replace(one.report, findings=())))
     (failure,) = cases(suite)["peak_reserved of rank 0"].result
     assert (failure.type, failure.message) == ("peak_reserved", "measured 80.1 GiB, limit 70 GiB (fakerun.yaml:7)")
+
+
+def test_a_check_that_is_ignored_is_skipped() -> None:
+    one = checked_job()
+    over, *others = one.report.checks
+    ignored = replace(one.report, findings=(), checks=(replace(over, is_ignored=True), *others))
+    (suite,) = suites(replace(one, report=ignored))
+    (result,) = cases(suite)["peak_reserved of rank 0"].result
+    assert isinstance(result, Skipped)
+    assert (result.message, suite.skipped, suite.failures) == ("over-budget is ignored", 1, 1)
 
 
 def test_a_case_keeps_its_name_when_lines_move() -> None:

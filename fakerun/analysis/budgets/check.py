@@ -26,6 +26,8 @@ class Check:
     source: str
     finding: Finding | None = None
     reason: str = ""
+    is_ignored: bool = False
+    """Whether it did not pass, and the budgets allow its finding: it fails nothing."""
 
     @property
     def is_unknown(self) -> bool:

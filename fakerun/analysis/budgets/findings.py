@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from fakerun.analysis.budgets.check import Check, Limit
 from fakerun.analysis.budgets.judged_run import JudgedRun
@@ -13,8 +14,8 @@ from fakerun.records.findings import Finding
 from fakerun.units import name_ranks
 
 
-def findings_checks(judged: JudgedRun, left_out: Mapping[FindingCode, int]) -> Iterator[Check]:
-    """Those that hold by default first; `left_out` has the number of findings of each allowed code."""
+def findings_checks(judged: JudgedRun) -> Iterator[Check]:
+    """Those that hold by default first."""
     yield from _ranks_agree(judged)
     yield from _nothing_unawaited(judged)
     budgets = judged.budgets
@@ -24,6 +25,10 @@ def findings_checks(judged: JudgedRun, left_out: Mapping[FindingCode, int]) -> I
     for each in budgets.forbidden:
         limit = Limit(name=f"findings.forbid.{each.code}", text="none", source=each.source)
         yield _none_of(limit, [finding for finding in judged.findings if finding.code is each.code], "finding")
+
+
+def allowance_checks(budgets: Budgets, left_out: Mapping[FindingCode, int]) -> Iterator[Check]:
+    """The codes that are allowed; `left_out` has how many findings of each do not count."""
     for each in budgets.allowed:
         count = left_out.get(each.code, 0)
         limit = Limit(name=f"findings.allow.{each.code}", text="any number", source=each.source)
@@ -38,12 +43,18 @@ def without_allowed(findings: Iterable[Finding], budgets: Budgets) -> tuple[tupl
     return tuple(finding for finding in findings if finding.code not in allowed), dict(sorted(left_out.items()))
 
 
+def with_ignored(checks: Iterable[Check], budgets: Budgets) -> tuple[Check, ...]:
+    """The checks, with those that did not pass and whose finding is allowed marked as ignored."""
+    allowed = budgets.allowed_codes
+    return tuple(replace(check, is_ignored=check.finding is not None and check.finding.code in allowed) for check in checks)
+
+
 def _ranks_agree(judged: JudgedRun) -> Iterator[Check]:
     """Where nobody asked, and it is not known, there is no check."""
     required = judged.budgets.ranks_agree
     if required is not None and not required.on:
         return
-    if required is None and judged.job.world_size == 1:
+    if (required is None and judged.job.world_size == 1) or judged.is_of_simulated:
         return
     limit = Limit(name="ranks_agree", text="no mismatch", source="" if required is None else required.source)
     errors = [finding for finding in judged.matching if finding.severity is Severity.ERROR]
@@ -53,7 +64,8 @@ def _ranks_agree(judged: JudgedRun) -> Iterator[Check]:
         return
     reasons = judged.not_known(judged.every_rank)
     if not reasons:
-        yield limit.kept("", f"{judged.job.world_size} rank{'s' * (judged.job.world_size > 1)} agree{'s' * (judged.job.world_size == 1)}")
+        known = len({record.rank for record in judged.run.ranks}.union(*(each.ranks for each in judged.run.assumed)))
+        yield limit.kept("", f"{known} rank{'s' * (known > 1)} agree{'s' * (known == 1)}")
     elif required is not None:
         yield limit.unverified("", "", reasons)
 

@@ -30,6 +30,8 @@ class JudgedRun:
     devices: tuple[PhysicalDevice, ...]
     findings: tuple[Finding, ...]
     matching: tuple[Finding, ...]
+    is_of_simulated: bool = False
+    """Whether the budgets are about the ranks that are simulated alone: a test is one rank of many."""
 
     @property
     def records(self) -> tuple[RankRecord, ...]:
@@ -46,14 +48,14 @@ class JudgedRun:
         `only_simulated` leaves out those that were not simulated.
         """
         simulated = {record.rank for record in self.run.ranks}
-        return tuple(self._not_known(simulated.intersection(ranks) if only_simulated else set(ranks)))
+        return tuple(self._not_known(simulated.intersection(ranks) if only_simulated or self.is_of_simulated else set(ranks)))
 
     def _not_known(self, ranks: set[int]) -> Iterator[str]:
         representative = {rank: each.representative for each in self.run.assumed for rank in each.ranks}
         simulated = {record.rank: record for record in self.run.ranks}
         allowed = self.budgets.allowed_codes
         missing = ranks - simulated.keys() - representative.keys()
-        if missing and FindingCode.RANKS_UNKNOWN not in allowed:
+        if missing and not (self.job.auto_ranks and FindingCode.RANKS_UNKNOWN in allowed):
             yield f"{name_ranks(missing)} {_was(missing)} not simulated"
         if any(finding.code is FindingCode.RANKS_ASSUMED for finding in self.run.findings) and FindingCode.RANKS_ASSUMED not in allowed:
             assumed = ranks & representative.keys()

@@ -8,7 +8,6 @@ their result is large. Communication, values and copies to the host are answered
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
 from fakerun.emulate.device.mutations import MutatedArguments
 from fakerun.emulate.device.placeholders import placeholder_tensor
+from fakerun.emulate.device.plain_tensors import Undispatched, is_plain, plain
 from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for, unwraps_itself
 from fakerun.emulate.device.value_propagation import ValuePropagation
 from fakerun.emulate.unsupported.cuda_errors import cuda_error_for
@@ -34,7 +34,6 @@ from fakerun.torch_private import (
     FakeTensorMode,
     HigherOrderOperator,
     OpOverload,
-    disable_torch_dispatch,
     disable_torch_function,
     forbid_data_access,
     has_kernel_for_key,
@@ -97,7 +96,7 @@ class DeviceMode(FakeTensorMode):
         self._nested = 0
         self._shapes_only = False
         self._template: dict[str, Any] | None = None
-        self._undispatched = _Undispatched()
+        self._undispatched = Undispatched()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -219,7 +218,7 @@ class DeviceMode(FakeTensorMode):
         if not self._implemented.issuperset(types) and any(map(self._unwraps_itself, types)):
             return NotImplemented
         strategy = self._strategies.get(func)
-        if strategy is DeviceMode._view and type(args[0]) is FakeTensor and _is_plain(args[0]):
+        if strategy is DeviceMode._view and type(args[0]) is FakeTensor and is_plain(args[0]):
             return self._plain_view(func, args, kwargs)  # of all calls a third: nothing is made, executed or changed
         signature = Signature()
         simulated = bool(kwargs) and self._goes_to_accelerator(kwargs)
@@ -314,7 +313,7 @@ class DeviceMode(FakeTensorMode):
     def _view(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """A view operator."""
         source = args[0]
-        if type(source) is FakeTensor and _is_plain(source):
+        if type(source) is FakeTensor and is_plain(source):
             return self._plain_view(func, args, kwargs)
         return self._run(func, types, args, kwargs, signature)
 
@@ -322,7 +321,7 @@ class DeviceMode(FakeTensorMode):
         """A view of a plain tensor: running the meta kernel itself is the fastest way to make an alias."""
         source, *rest = args
         with self._undispatched:
-            output = func(_plain(source), *rest, **kwargs)
+            output = func(plain(source), *rest, **kwargs)
         if isinstance(output, (list, tuple)):
             return [self.wrap(part, source.fake_device) for part in output]
         return self.wrap(output, source.fake_device)
@@ -380,27 +379,3 @@ class DeviceMode(FakeTensorMode):
             if made:
                 self.allocations.tensors_created(made, derived=signature.simulated)
         return output
-
-
-class _Undispatched:
-    """Keeps the operators inside from every mode and subclass; reusable."""
-
-    __slots__ = ("_guard",)
-
-    def __enter__(self) -> None:
-        self._guard = disable_torch_dispatch()
-        self._guard.__enter__()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._guard.__exit__(kind, error, traceback)
-
-
-def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is fully described by its storage, sizes and strides. In inference mode `_plain` would make an inference tensor."""
-    return not (tensor.is_conj() or tensor.is_neg() or tensor.is_inference() or torch.is_inference_mode_enabled())
-
-
-def _plain(tensor: Any) -> torch.Tensor:
-    """A meta tensor like a simulated one, on its storage: C++ answers it ten times as fast, because it asks Python nothing about it."""
-    plain = empty(0, dtype=tensor.dtype, device=META)
-    return plain.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())

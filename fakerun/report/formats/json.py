@@ -19,6 +19,7 @@ from fakerun.report.formats.json_document import (
     CallSiteDocument,
     CategoriesDocument,
     CheckDocument,
+    CheckStatus,
     CollectiveDocument,
     DeviceDocument,
     FailureDocument,
@@ -336,10 +337,16 @@ def check_document(check: Check) -> CheckDocument:
         "subject": check.subject,
         "limit": check.limit,
         "measured": check.measured,
-        "status": "passed" if check.passed else "unknown" if check.is_unknown else "failed",
+        "status": _status(check),
         "reason": check.reason,
         "source": check.source,
     }
+
+
+def _status(check: Check) -> CheckStatus:
+    if check.passed:
+        return "passed"
+    return "ignored" if check.is_ignored else "unknown" if check.is_unknown else "failed"
 
 
 def _call_site(site: CallSite | None) -> CallSiteDocument | None:

@@ -454,6 +454,9 @@ class IgnoredFindingsDocument(TypedDict):
     """How many there were."""
 
 
+CheckStatus: TypeAlias = Literal["passed", "ignored", "failed", "unknown"]
+
+
 class CheckDocument(TypedDict):
     """One limit that the run was held against, and what was measured."""
 
@@ -465,8 +468,9 @@ class CheckDocument(TypedDict):
     """The limit, as text."""
     measured: str
     """What was measured, as text; empty where nothing was."""
-    status: Literal["passed", "failed", "unknown"]
-    """`unknown` where nobody knows whether the limit is kept, which makes the command exit with 1, too."""
+    status: CheckStatus
+    """`unknown` where nobody knows whether the limit is kept, which makes the command exit with 1, too; `ignored` where it is not kept
+    and its finding is allowed."""
     reason: str
     """Why it is not known whether the limit is kept; empty where it is."""
     source: str

@@ -25,7 +25,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Case:
-    """A testcase. `result` is None if it passed; the script's own failures are errors, all else is a failure."""
+    """A testcase. `result` is None if it passed; the script's own failures are errors, what is ignored is skipped, all else fails."""
 
     name: str
     result: ET.Element | None = None
@@ -51,7 +51,7 @@ def _suite(job: JobReport) -> ET.Element:
         tests=str(len(elements)),
         failures=str(sum(each.find("failure") is not None for each in elements)),
         errors=str(sum(each.find("error") is not None for each in elements)),
-        skipped="0",
+        skipped=str(sum(each.find("skipped") is not None for each in elements)),
     )
     suite.extend(elements)
     result = summary(job.report)
@@ -76,7 +76,9 @@ def _check_case(check: Check, told: Sequence[Diagnostic]) -> _Case:
     source = f" ({check.source})" if check.source else ""
     output = f"measured {check.measured}, limit {check.limit}{source}"
     result = None if check.passed else _result("failure", told)
-    if not check.passed and result is None:  # its finding is ignored, or told by another check
+    if check.is_ignored and check.finding is not None:
+        result = ET.Element("skipped", message=_text(f"{check.finding.code} is ignored"))
+    elif not check.passed and result is None:  # its finding is told by another check
         result = ET.Element("failure", type=_text(check.name), message=_text(printable(output)))
     return _Case(name=f"{check.name}{f' of {check.subject}' * bool(check.subject)}", result=result, output=output)
 

@@ -15,10 +15,10 @@ _COLUMNS = (
 
 def checks_section(report: Report) -> Section:
     """A line for each check, in the order of the budgets."""
-    passed = sum(check.passed for check in report.checks)
+    passed, ignored = (sum(getattr(check, name) for check in report.checks) for name in ("passed", "is_ignored"))
     return Section(
         title="Budgets",
-        remark=Prose(text=f"{passed} of {len(report.checks)} kept"),
+        remark=Prose(text=f"{passed} of {len(report.checks)} kept{f', {ignored} ignored' * bool(ignored)}"),
         blocks=(Table(columns=_COLUMNS, rows=tuple(map(_row, report.checks))),),
     )
 
@@ -28,7 +28,7 @@ def _row(check: Check) -> Row:
 
 
 def result(check: Check) -> str:
-    """`ok`, `FAILED`, or `UNKNOWN`: the finding says why."""
-    if check.passed:
-        return "ok"
+    """`ok`, `ignored`, `FAILED`, or `UNKNOWN`: the finding says why."""
+    if check.passed or check.is_ignored:
+        return "ok" if check.passed else "ignored"
     return "UNKNOWN" if check.is_unknown else "FAILED"
