@@ -1,0 +1,10 @@
+"""How long a step takes: what each operation and each communication call costs, and the streams played against each other.
+
+1. `costs`: the cost of one operation or call, and what it is taken from.
+2. `operations`: operations, from published and measured tables, else from the rates of the card.
+3. `communication`: communication calls, from measured curves of time over size, by where the group's ranks are.
+4. `timeline`: hosts, streams and process groups of all ranks, played with these costs.
+5. `step_time`: what a timeline says of a step: time by kind, exposed communication, utilisation, the critical path.
+
+Pure functions over records, free of torch.
+"""

@@ -1,0 +1,66 @@
+"""The cost of one operation or of one communication call: seconds on an otherwise idle device, and what the figure is taken from."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Basis(StrEnum):
+    """What a cost is taken from, the best first."""
+
+    CALIBRATED = "calibrated"
+    """The user's own measurement (`--calibrate`)."""
+    MEASURED = "measured"
+    """A table has this operation with these sizes."""
+    INTERPOLATED = "interpolated"
+    """From neighbours in a table."""
+    ROOFLINE = "roofline"
+    """From rates of the card: the longer of computing and moving bytes."""
+    EXTRAPOLATED = "extrapolated"
+    """Beyond the sizes, or for another card, than a table has."""
+
+
+class OperationKind(StrEnum):
+    """What a kernel does, as far as its cost goes."""
+
+    MATRIX_PRODUCT = "matrix product"
+    ATTENTION = "attention"
+    CONVOLUTION = "convolution"
+    NORM = "norm"
+    LOSS = "loss"
+    EMBEDDING = "embedding"
+    POINTWISE = "pointwise"
+    REDUCTION = "reduction"
+    COPY = "copy"
+    """On one device; `HOST_COPY` is between a device and the host."""
+    HOST_COPY = "host copy"
+    OPTIMIZER = "optimizer"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationCost:
+    """The kernels of one operation, back to back on an idle device.
+
+    `flops` are multiplications and additions that its kernels execute (half of the square for causal attention), `full_flops` those that
+    torch's formulas count (the whole square); 0 where only bytes count. `moved_bytes` are read and written at least.
+    """
+
+    kind: OperationKind
+    seconds: float
+    basis: Basis
+    kernels: int = 1
+    flops: int = 0
+    full_flops: int = 0
+    moved_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCost:
+    """One communication call, from the arrival of its last rank to its end, with nothing else on the links.
+
+    `multiprocessors` is how many of them its kernels occupy, which computing kernels then lack.
+    """
+
+    seconds: float
+    basis: Basis
+    multiprocessors: int
