@@ -107,15 +107,15 @@ def published_attention(source: Aiconfigurator, system: str, framework: str, ker
     for head, by_shape in sorted(points.items()):
         kept = [(heads, length, _median(rates)) for (heads, length), rates in sorted(by_shape.items()) if _is_power_of_two(length)]
         label = f"aiconfigurator {source.commit[:9]}, {system}/attention/{framework}"
-        yield _curve(kernel, "forward", head, True, label, [each for each in kept if _is_power_of_two(each[0])])
+        yield _curve(kernel, False, head, True, label, [each for each in kept if _is_power_of_two(each[0])])
 
 
 def flash_figures() -> Iterator[dict[str, Any]]:
     """FlashAttention-2 on an A100: the forward pass is taken to be 1.07 and the backward pass 0.965 as fast as both (measured: H100)."""
     for (head, causal), figures in FLASH_FIGURES.items():
-        for which, factor in (("forward", 1.07), ("backward", 0.965)):
+        for backward, factor in ((False, 1.07), (True, 0.965)):
             points = [(2048 // head * 16384 // length, length, rate * factor) for length, rate in zip(_LENGTHS, figures, strict=True)]
-            yield _curve("flash", which, head, causal, "flash-attention, assets/flash2_a100_fwd_bwd_benchmark.png", points)
+            yield _curve("flash", backward, head, causal, "flash-attention, assets/flash2_a100_fwd_bwd_benchmark.png", points)
 
 
 _LENGTHS = (512, 1024, 2048, 4096, 8192, 16384)
@@ -129,20 +129,21 @@ def measured_products(entries: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
 
 def measured_attention(entries: Sequence[Mapping[str, Any]], accelerator: str) -> Iterator[dict[str, Any]]:
     """Rates by kernel, pass, head dimension and causality."""
-    points: dict[tuple[str, str, int, bool], list[tuple[int, int, float]]] = {}
+    points: dict[tuple[str, bool, int, bool], list[tuple[int, int, float]]] = {}
     for each in entries:
         if each["kind"] == "attention" and each["name"] in ("flash", "cudnn", "efficient"):
             batches, heads, _, length, head = each["shape"]
-            flops = 4 * length**2 * head * heads * batches * (0.5 if each["causal"] else 1) * (2.5 if each["pass"] == "backward" else 1)
-            key = (each["name"], each["pass"], head, each["causal"])
+            backward = each["pass"].startswith("back")
+            flops = 4 * length**2 * head * heads * batches * (0.5 if each["causal"] else 1) * (2.5 if backward else 1)
+            key = (each["name"], backward, head, each["causal"])
             points.setdefault(key, []).append((batches * heads, length, flops / each["us_median"] * 1e-6))
-    for (kernel, which, head, causal), curve in sorted(points.items()):
-        yield _curve(kernel, which, head, causal, f"measured/{accelerator}", sorted(curve))
+    for (kernel, backward, head, causal), curve in sorted(points.items()):
+        yield _curve(kernel, backward, head, causal, f"measured/{accelerator}", sorted(curve))
 
 
-def _curve(kernel: str, which: str, head: int, causal: bool, source: str, points: Sequence[tuple[int, int, float]]) -> dict[str, Any]:
+def _curve(kernel: str, backward: bool, head: int, causal: bool, source: str, points: Sequence[tuple[int, int, float]]) -> dict[str, Any]:
     rounded = [[heads, length, round(rate, 1)] for heads, length, rate in points]
-    return {"kernel": kernel, "pass": which, "head": head, "causal": causal, "source": source, "points": rounded}
+    return {"kernel": kernel, "is_backward": backward, "head": head, "causal": causal, "source": source, "points": rounded}
 
 
 def _median(values: Sequence[float]) -> float:

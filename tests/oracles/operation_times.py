@@ -1,6 +1,6 @@
 """The operations that were measured (`fakerun/hardware/measured`), as a device program records them: what an entry's time is of.
 
-The operators are those that torch 2.11 dispatches for the calls of `scripts/dev/gpu/operations`; views and what only allocates are left out.
+The operators are those that torch 2.11 dispatches for the calls of `scripts/dev/gpu/operations`, without views and what only allocates.
 """
 
 import math
@@ -45,12 +45,7 @@ def tensor(dtype: str, *sizes: int, strides: Sequence[int] | None = None) -> str
 
 
 def operation(name: str, *arguments: str, results: Sequence[str] = ()) -> Operation:
-    made = Operation(f"aten.{name}", ", ".join(arguments))
-    return _with_results(made, ", ".join(results))
-
-
-def _with_results(made: Operation, results: str) -> Operation:
-    return Operation(made.name, made.arguments, results) if hasattr(made, "results") else made
+    return Operation(f"aten.{name}", ", ".join(arguments), ", ".join(results))
 
 
 def _matrices(entry: Mapping[str, Any], batches: tuple[int, ...] = ()) -> tuple[str, str, str]:
@@ -207,7 +202,12 @@ def _rows(entry: Mapping[str, Any]) -> list[Operation]:
     if name in ("softmax", "log_softmax"):
         operator = f"_{name}_backward_data.default" if backward else f"_{name}.default"
         return [operation(operator, *((full, full) if backward else (full,)), results=[full])]
-    reduced = {"sum of rows": "sum.dim_IntList", "mean of rows": "mean.dim", "max of rows": "amax.default", "argmax of rows": "argmax.default"}
+    reduced = {
+        "sum of rows": "sum.dim_IntList",
+        "mean of rows": "mean.dim",
+        "max of rows": "amax.default",
+        "argmax of rows": "argmax.default",
+    }
     if name in reduced:
         return [operation(reduced[name], full, results=[tensor(dtype, rows)])]
     if name == "topk 8 of rows":

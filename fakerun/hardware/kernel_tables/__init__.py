@@ -95,7 +95,7 @@ def _grid(grid: Mapping[str, Any]) -> ProductGrid:
 def _attention(curves: Any) -> Mapping[AttentionSetting, tuple[AttentionCurve, ...]]:
     by_setting: dict[AttentionSetting, tuple[AttentionCurve, ...]] = {}
     for each in curves:
-        setting = AttentionSetting(each["kernel"], each["pass"] == "backward", each["head"], each["causal"])
+        setting = AttentionSetting(each["kernel"], each["is_backward"], each["head"], each["causal"])
         curve = AttentionCurve(points=tuple(map(tuple, each["points"])), source=each["source"])
         by_setting[setting] = (*by_setting.get(setting, ()), curve)
     return by_setting

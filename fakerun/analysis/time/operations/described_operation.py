@@ -6,7 +6,9 @@ from functools import cached_property
 from fakerun.device_memory.kernels.operands import Operands, TensorOperand, operands_of, strides_of
 from fakerun.records.device_program import Operation
 
-_WRITTEN_FIRST = frozenset({"copy_", "fill_", "zero_", "normal_", "uniform_", "random_", "bernoulli_", "exponential_", "_foreach_zero_"})
+_WRITTEN_FIRST = frozenset(
+    {"_foreach_copy_", "_foreach_zero_", "bernoulli_", "copy_", "exponential_", "fill_", "normal_", "random_", "uniform_", "zero_"}
+)
 """Operators in place that do not read what they overwrite."""
 
 
@@ -17,7 +19,7 @@ class DescribedOperation:
         self.namespace, _, rest = operation.name.partition(".")
         self.operator, _, self.overload = rest.partition(".")
         self.operands: Operands = operands_of(operation.arguments)
-        self._results = getattr(operation, "results", "")
+        self._results = operation.results
 
     @cached_property
     def tensors(self) -> tuple[TensorOperand, ...]:
@@ -65,10 +67,14 @@ class DescribedOperation:
     @cached_property
     def read(self) -> tuple[TensorOperand, ...]:
         """Tensors that it reads."""
-        if self.overload == "out" or "out" in self.operands.named:
-            out = self.written
-            return tuple(each for each in self.inputs if each not in out)
-        return self.inputs[1:] if self.operator in _WRITTEN_FIRST else self.inputs
+        overwrites = self.operator in _WRITTEN_FIRST or self.overload == "out" or "out" in self.operands.named
+        if not overwrites:
+            return self.inputs
+        left = list(self.inputs)
+        for each in self.written:
+            if each in left:
+                left.remove(each)
+        return tuple(left)
 
     @property
     def moved_bytes(self) -> int:

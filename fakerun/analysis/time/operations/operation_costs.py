@@ -3,20 +3,22 @@
 from collections.abc import Callable, Mapping
 
 from fakerun.analysis.time.costs import OperationCost
-from fakerun.analysis.time.operations import attention, convolutions, matrix_products, moved_bytes, tensor_lists
+from fakerun.analysis.time.operations import attention, convolutions, indexing, matrix_products, softmax, tensor_lists
 from fakerun.analysis.time.operations.described_operation import DescribedOperation
+from fakerun.analysis.time.operations.host_copies import host_copy_cost, is_host_copy
+from fakerun.analysis.time.operations.moved_bytes import moved_bytes_cost
 from fakerun.analysis.time.operations.rates import Rates, rates_of
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import Operation
 
 _WITHOUT_KERNEL = frozenset(
     {
-        "_conj", "_local_scalar_dense", "_neg_view", "_reshape_alias", "_unsafe_view", "alias", "as_strided", "broadcast_to", "chunk", "detach",
-        "detach_", "diagonal", "empty", "empty_like", "empty_permuted", "empty_strided", "expand", "expand_as", "lift_fresh", "movedim",
-        "narrow", "new_empty", "new_empty_strided", "permute", "record_stream", "reshape", "resize_", "resolve_conj", "resolve_neg", "select",
-        "set_", "slice", "split", "split_with_sizes", "squeeze", "squeeze_", "swapaxes", "t", "t_", "transpose", "transpose_", "unbind",
-        "unflatten", "unfold", "unsafe_chunk", "unsafe_split", "unsqueeze", "unsqueeze_", "view", "view_as", "view_as_complex",
-        "view_as_real",
+        "_conj", "_local_scalar_dense", "_neg_view", "_reshape_alias", "_unsafe_view", "alias", "as_strided", "broadcast_to",
+        "chunk", "detach", "detach_", "diagonal", "empty", "empty_like", "empty_permuted", "empty_strided", "expand",
+        "expand_as", "lift_fresh", "movedim", "narrow", "new_empty", "new_empty_strided", "permute", "record_stream", "reshape",
+        "resize_", "resolve_conj", "resolve_neg", "select", "set_", "slice", "split", "split_with_sizes", "squeeze", "squeeze_",
+        "swapaxes", "t", "t_", "transpose", "transpose_", "unbind", "unflatten", "unfold", "unsafe_chunk", "unsafe_split",
+        "unsqueeze", "unsqueeze_", "view", "view_as", "view_as_complex", "view_as_real",
     }
 )  # fmt: skip
 """Operators that describe, allocate or read memory. `fakerun.emulate.device` leaves most of them out of the record."""
@@ -28,7 +30,8 @@ _RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {
     **matrix_products.RULES,
     **attention.RULES,
     **convolutions.RULES,
-    **moved_bytes.RULES,
+    **indexing.RULES,
+    **softmax.RULES,
 }
 
 
@@ -55,9 +58,9 @@ def _cost(operation: DescribedOperation, rates: Rates) -> OperationCost | None:
         return None
     if not (operation.inputs or operation.written):
         return None
-    if any(each.on_host and each.numel > 1 for each in operation.tensors) and operation.operator in ("copy_", "_to_copy"):
-        return moved_bytes.host_copy_cost(operation, rates)
+    if is_host_copy(operation):
+        return host_copy_cost(operation, rates)
     if not operation.elements:
         return None
-    rule = _RULES.get(operation.operator) or tensor_lists.rule_of(operation.operator) or moved_bytes.moved_bytes_cost
+    rule = _RULES.get(operation.operator) or tensor_lists.rule_of(operation.operator) or moved_bytes_cost
     return rule(operation, rates)

@@ -1,5 +1,6 @@
 """Rates: what the kernels of one accelerator reach, from its catalogue entry."""
 
+import math
 from dataclasses import dataclass
 
 from fakerun.errors import UsageError
@@ -7,7 +8,7 @@ from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.kernel_tables import KernelTables, accelerators_with_tables, kernel_tables
 
 LAUNCH_S = 2.0e-6
-"""From the start of the shortest kernel to the start of the next one behind it: 1.8 us (H200) to 2.2 us (H100) measured, 2 us in torchao."""
+"""From the start of the shortest kernel to that of the next one behind it: 1.8 us (H200) to 2.2 us (H100) measured, 2 us in torchao."""
 
 MEMORY_SHARE = 0.86
 """Where an accelerator's is not known: 0.83 to 0.92 were published and measured."""
@@ -20,8 +21,6 @@ CLOCK_HZ = 1.7e9
 
 _IDLE_SHARE_OF_POWER = 0.15
 """Of the power limit, on a card that computes nothing (100 of 700 W measured)."""
-
-_TYPES = {"float32": "float32_flops", "tf32": "tf32_flops", "float16": "float16_flops", "bfloat16": "bfloat16_flops"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +40,18 @@ class Rates:
     tables_are_own: bool
 
     def peak_flops(self, dtype: str) -> float:
-        """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. 0 if there is none."""
-        if dtype.startswith("float8"):
-            return self.accelerator.float8_flops or 0.0
-        if dtype in ("float64", "complex64", "complex128"):
-            return (self.accelerator.float32_flops or 0.0) / 2
-        return getattr(self.accelerator, _TYPES.get(dtype, ""), None) or 0.0
+        """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. Types that the card has no matrix
+        units for are computed in float32. 0 if it is not known.
+        """
+        float32 = self.accelerator.float32_flops or 0.0
+        if dtype in ("float64", "complex128"):
+            return float32 / 2
+        rates = {
+            "tf32": self.accelerator.tf32_flops,
+            "float16": self.accelerator.float16_flops,
+            "bfloat16": self.accelerator.bfloat16_flops,
+        }
+        return (self.accelerator.float8_flops if dtype.startswith("float8") else rates.get(dtype)) or float32
 
 
 def rates_of(accelerator: Accelerator) -> Rates:
@@ -57,7 +62,8 @@ def rates_of(accelerator: Accelerator) -> Rates:
     """
     if accelerator.memory_bytes_per_s is None:
         raise UsageError(
-            f"the memory bandwidth of {accelerator} is not known, and without it no time; give it: --hardware {accelerator},memory_bandwidth=2TB/s"
+            f"the memory bandwidth of {accelerator} is not known, and the time of its kernels follows from it; give it: "
+            f"--hardware {accelerator},memory_bandwidth=2TB/s"
         )
     share = accelerator.product_share or PRODUCT_SHARE
     reference = _reference(accelerator)
@@ -102,4 +108,5 @@ def _power_factor(accelerator: Accelerator) -> float:
     if full is None or accelerator.power_limit_w >= full:
         return 1.0
     idle = _IDLE_SHARE_OF_POWER * full
-    return max((accelerator.power_limit_w - idle) / (full - idle), 0.01) ** (1 / 3)
+    left: float = max((accelerator.power_limit_w - idle) / (full - idle), 0.01)
+    return math.cbrt(left)
