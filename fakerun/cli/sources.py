@@ -20,6 +20,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.spec import JobSpec
 from fakerun.job.steps import parse_steps
+from fakerun.job.timing import parse_tokens
 from fakerun.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
 
     nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
     hardware, forbidden, steps = given("hardware"), given("error_on_collective"), given("steps")
+    tokens, calibrate = given("tokens_per_step"), given("calibrate")
     return JobRequest(
         world_size=given("world_size"),
         nnodes=None if nnodes is None else torchrun.node_count(nnodes),
@@ -145,6 +147,8 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         alloc_conf=given("alloc_conf"),
         oom=given("oom"),
         torch_behaviour=given("torch_behaviour"),
+        tokens_per_step=None if tokens is None else parse_tokens(tokens),
+        calibration=None if calibrate is None else read_calibrations(list(map(Path, calibrate))),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         error_on_collective_source=None if forbidden is None else "--error-on-collective",
         timeout_s=given("timeout"),
