@@ -13,6 +13,7 @@ from fakerun.cli import torchrun
 from fakerun.cli.grammar import either_spelling
 from fakerun.cli.terminal import note, warn
 from fakerun.errors import UsageError
+from fakerun.hardware.calibration import Calibration
 from fakerun.hardware.request import parse_hardware
 from fakerun.job.forbidden import parse_forbidden
 from fakerun.job.mesh import parse_mesh
@@ -148,11 +149,22 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         oom=given("oom"),
         torch_behaviour=given("torch_behaviour"),
         tokens_per_step=None if tokens is None else parse_tokens(tokens),
-        calibration=None if calibrate is None else read_calibrations(list(map(Path, calibrate))),
+        calibration=None if calibrate is None else calibration_of(calibrate),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         error_on_collective_source=None if forbidden is None else "--error-on-collective",
         timeout_s=given("timeout"),
     )
+
+
+def calibration_of(files: Sequence[str]) -> Calibration:
+    """What the files of `--calibrate` say.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    from fakerun.job.calibration_file import read_calibrations  # yaml: `fakerun --help` does not need it
+
+    return read_calibrations(list(map(Path, files)))
 
 
 def _ranks(rank: int | None, ranks: str | None) -> RankChoice | None:

@@ -147,7 +147,7 @@ class CodeBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """All limits that a run must keep; `step_time`, `ranks_agree`, `fits`, `no_unawaited_async` and `strict` are None where nothing was said of them.
+    """All limits that a run must keep; of those that are None nothing was said.
 
     Findings of `allowed` codes are left out and counted; those of `forbidden` codes, and with `strict` all warnings, fail the run.
     """
