@@ -68,14 +68,16 @@ def test_what_the_optimizer_multiplies_is_not_of_the_model() -> None:
 def test_utilisation_is_held_against_the_dense_rate_of_bfloat16() -> None:
     card = replace(H100, bfloat16_flops=1000.0, float8_flops=2000.0)
     flops = [(StepFlops(model=3000, executed=4000), 3), (StepFlops(model=1000, executed=2000), 1)]
-    found = utilisation(4.0, flops, Tokens(count=64, origin=""), card, world_size=4)
-    assert (found.peak_dtype, found.model_flops, found.executed_flops) == ("bfloat16", 10_000, 14_000)
-    assert (found.mfu, found.hfu) == (10_000 / 16_000, 14_000 / 16_000)
-    assert (found.tokens_per_s, found.tokens_per_s_per_device) == (16.0, 4.0)
+    found = utilisation(4.0, flops, Tokens(count=64, origin=""), card, world_size=8)
+    assert (found.peak_dtype, found.model_flops, found.executed_flops) == ("bfloat16", 2500, 3500)
+    assert (found.mfu, found.hfu) == (2500 / 4000, 3500 / 4000)
+    assert (found.tokens_per_s, found.tokens_per_s_per_device) == (16.0, 2.0)
 
 
 def test_a_card_without_bfloat16_is_held_against_float16() -> None:
-    found = utilisation(1.0, [], Tokens(count=None, origin="none"), hardware_named("v100-32gb"), world_size=1)
+    found = utilisation(
+        1.0, [(StepFlops(model=1, executed=1), 1)], Tokens(count=None, origin="none"), hardware_named("v100-32gb"), world_size=1
+    )
     assert (found.peak_dtype, found.tokens_per_s) == ("float16", None)
 
 

@@ -47,10 +47,13 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utilisation:
-    """Of a step of all ranks. `mfu` and `hfu` are shares of `peak_flops`, the dense rate of a device for `peak_dtype`; None: not known."""
+    """Of a step. `mfu` and `hfu` are shares of `peak_flops`, the dense rate of a device for `peak_dtype`; None: not known.
 
-    model_flops: int
-    executed_flops: int
+    FLOPs are those of a step of one rank, on average over the ranks that are known.
+    """
+
+    model_flops: float
+    executed_flops: float
     peak_dtype: str | None
     peak_flops: float | None
     mfu: float | None
@@ -159,9 +162,10 @@ def utilisation(
     step_s: float, flops: Iterable[tuple[StepFlops, int]], tokens: Tokens, accelerator: Accelerator, world_size: int
 ) -> Utilisation:
     """What a step of `step_s` seconds makes of the devices. `flops` has those of each class of ranks, and how many ranks it has."""
-    model, executed = 0, 0
+    model, executed, known = 0.0, 0.0, 0
     for each, ranks in flops:
-        model, executed = model + each.model * ranks, executed + each.executed * ranks
+        model, executed, known = model + each.model * ranks, executed + each.executed * ranks, known + ranks
+    model, executed = model / known, executed / known
     dtype, peak = _peak(accelerator)
     per_s = None if tokens.count is None else tokens.count / step_s
     return Utilisation(
@@ -169,8 +173,8 @@ def utilisation(
         executed_flops=executed,
         peak_dtype=dtype,
         peak_flops=peak,
-        mfu=None if peak is None else model / (step_s * world_size * peak),
-        hfu=None if peak is None else executed / (step_s * world_size * peak),
+        mfu=None if peak is None else model / (step_s * peak),
+        hfu=None if peak is None else executed / (step_s * peak),
         tokens=tokens,
         tokens_per_s=per_s,
         tokens_per_s_per_device=None if per_s is None else per_s / world_size,
