@@ -6,6 +6,7 @@ All times are seconds on one clock, on which the earliest rank's step begins at 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fakerun.analysis.time.costs import CallCost, OperationCost
 from fakerun.records.device_program import DeviceProgram
 from fakerun.records.run import RankRecord
 
@@ -46,9 +47,8 @@ class CallSpans:
     `seqs` are indices into `RankRecord.collectives`. A call is `issued` by the host; it has `arrived` when the work that its stream had
     and the calls before it on its communicator are done: its kernel is on the device from then on, and transfers from the time when the
     last member has arrived, in `starts`, to `ends`. `communicators` numbers the queues (NCCL streams) of the rank on which they run,
-    `streams` the streams on which they were issued, `multiprocessors` how many each occupies.
-    `causes` is as in `OperationSpans`, for its arrival. `last_ranks` is the representative of the class whose member arrived last, and
-    `last_calls` the number of the call there.
+    `streams` the streams on which they were issued. `causes` is as in `OperationSpans`, for its arrival. `last_ranks` is the representative
+    of the class whose member arrived last, and `last_calls` the number of the call there, or `HOST`. Coalesced calls start and end together.
     """
 
     seqs: Sequence[int]
@@ -58,10 +58,10 @@ class CallSpans:
     ends: Sequence[float]
     communicators: Sequence[int]
     streams: Sequence[int]
-    multiprocessors: Sequence[int]
     causes: Sequence[int]
     last_ranks: Sequence[int]
     last_calls: Sequence[int]
+    costs: Sequence[CallCost]
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -99,6 +99,8 @@ class RankTimeline:
     end_s: float
     host_begin_s: float
     host_end_s: float
+    costs: Sequence[OperationCost | None]
+    """Of each operation of the program, by its number; None if it has no kernel."""
     operations: OperationSpans
     calls: CallSpans
     waits: HostWaits
