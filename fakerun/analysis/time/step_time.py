@@ -1,74 +1,20 @@
 """StepTime: what a timeline says of a step: how long it takes, what it is spent on, what it waits for, what could be gained."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from fakerun.analysis.time.costs import Basis, OperationKind
-from fakerun.call_site import CallSite
+from fakerun.analysis.time.critical_path import PathEntry, critical_path
+from fakerun.analysis.time.time_by_kind import AxisTime, TimeByKind, TimeKind
+from fakerun.analysis.time.timeline import Player, RankTimeline, Timeline
 
-
-class TimeKind(StrEnum):
-    """What a moment of a rank's step is spent on; the first that applies."""
-
-    COMPUTE = "compute"
-    """A kernel of an operation runs, on any stream; without what `OPTIMIZER` and `CONTENTION` have."""
-    OPTIMIZER = "optimizer"
-    """A kernel of the optimizer's step runs."""
-    CONTENTION = "contention"
-    """Kernels run longer because communication occupies multiprocessors."""
-    EXPOSED_COMMUNICATION = "exposed communication"
-    """No kernel runs, and a call transfers data."""
-    BUBBLE = "bubble"
-    """Nothing runs, and a point-to-point call waits for its peer: the pipeline is empty here."""
-    WAITING = "waiting for other ranks"
-    """Nothing runs, and a collective waits for members that have not arrived."""
-    HOST = "host"
-    """Nothing runs and no call is there: the host has not issued what comes next."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AxisTime:
-    """The communication of one rank in groups with one label, in seconds of the step.
-
-    `seconds` are those of its calls, from their last member's arrival to their end: `exposed_s` and `hidden_s` together. Hidden is what
-    runs beside kernels, or beside other calls that are counted as exposed. `waiting_s` is waiting for other members while nothing runs.
-    """
-
-    label: str
-    calls: int
-    seconds: float
-    exposed_s: float
-    waiting_s: float
-    gain_s: float | None = None
-    """How much shorter the step would be if these calls took no time; None if it was not asked for."""
-
-    @property
-    def hidden_s(self) -> float:
-        return self.seconds - self.exposed_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathEntry:
-    """Time on the critical path, of all that has the same kind, module and line; the longest are what to make shorter.
-
-    `rank` is the representative of the class. `label` is that of the group, for communication.
-    """
-
-    kind: TimeKind
-    seconds: float
-    count: int
-    rank: int
-    name: str
-    """The operation without its arguments, the communication operation, or "host"."""
-    label: str | None = None
-    module: str | None = None
-    call_site: CallSite | None = None
+__all__ = ["AxisTime", "PathEntry", "RankStepTime", "StepTime", "TimeKind", "step_time"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankStepTime:
-    """The step of one class of ranks. The seconds of `kinds` add up to `seconds`, in which every kind has an entry."""
+    """The step of one class of ranks. The seconds of `kinds` add up to `seconds`; every kind has an entry."""
 
     representative: int
     ranks: tuple[int, ...]
@@ -79,7 +25,7 @@ class RankStepTime:
     kernel_s: Mapping[OperationKind, float]
     """Seconds of kernels by what they do; kernels of several streams may run at the same time."""
     module_s: Mapping[str, float]
-    """Seconds of kernels by module."""
+    """Seconds of kernels by module; "" is outside of modules."""
     basis_s: Mapping[Basis, float]
     """Seconds of kernels by what their costs are taken from."""
     call_basis_s: Mapping[Basis, float]
@@ -87,8 +33,6 @@ class RankStepTime:
     flops: int
     """Of the step, as the kernels execute them: see `OperationCost`."""
     full_flops: int
-    unpriced: tuple[str, ...] = ()
-    """Names of operations of which no cost is known, if there are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +51,70 @@ class StepTime:
     """By label of groups how much shorter the step would be if their calls took no time."""
     unknown_members: tuple[str, ...] = ()
     """As of `Timeline`."""
+
+
+def step_time(player: Player) -> tuple[Timeline, StepTime]:
+    """The timeline of a step, and what it says."""
+    timeline = player.timeline()
+    ranks = tuple(map(_rank_step_time, timeline.ranks))
+    slowest = ranks[timeline.ranks.index(timeline.slowest)]
+    return timeline, StepTime(
+        step=timeline.step,
+        is_first_step=timeline.is_first_step,
+        seconds=slowest.seconds,
+        slowest=slowest,
+        ranks=ranks,
+        critical_path=critical_path(timeline),
+        gains_s={label: player.gain_s(label) for label in player.labels},
+        unknown_members=timeline.unknown_members,
+    )
+
+
+def _rank_step_time(rank: RankTimeline) -> RankStepTime:
+    by_kind = TimeByKind(rank)
+    by_operation, by_block = _kernel_seconds(rank)
+    kernels: dict[OperationKind, float] = defaultdict(float)
+    bases: dict[Basis, float] = defaultdict(float)
+    for number, seconds in by_operation.items():
+        cost = rank.costs[number]
+        if cost is not None:
+            kernels[cost.kind] += seconds
+            bases[cost.basis] += seconds
+    modules: dict[str, float] = defaultdict(float)
+    for block, seconds in by_block.items():
+        modules[(rank.program.blocks[block].module if block >= 0 else None) or ""] += seconds
+    counts = Counter(rank.operations.operations)
+    priced = [(cost, count) for number, count in counts.items() if (cost := rank.costs[number]) is not None]
+    return RankStepTime(
+        representative=rank.representative,
+        ranks=rank.ranks,
+        seconds=rank.seconds,
+        kinds=by_kind.kinds,
+        communication=by_kind.communication,
+        kernel_s=dict(kernels),
+        module_s=dict(modules),
+        basis_s=dict(bases),
+        call_basis_s=_call_basis_seconds(rank),
+        flops=sum(cost.flops * count for cost, count in priced),
+        full_flops=sum(cost.full_flops * count for cost, count in priced),
+    )
+
+
+def _kernel_seconds(rank: RankTimeline) -> tuple[Mapping[int, float], Mapping[int, float]]:
+    """Seconds of kernels by number of the operation, and by that of the memory of its result."""
+    by_operation: dict[int, float] = defaultdict(float)
+    by_block: dict[int, float] = defaultdict(float)
+    operations = rank.operations
+    for start, end, number, block in zip(operations.starts, operations.ends, operations.operations, operations.blocks, strict=True):
+        by_operation[number] += end - start
+        by_block[block] += end - start
+    return by_operation, by_block
+
+
+def _call_basis_seconds(rank: RankTimeline) -> Mapping[Basis, float]:
+    seconds: dict[Basis, float] = defaultdict(float)
+    calls = rank.calls
+    for number, first in enumerate(calls.firsts):
+        if first == number:
+            seconds[calls.costs[number].basis] += calls.ends[number] - calls.starts[number]
+    return dict(seconds)

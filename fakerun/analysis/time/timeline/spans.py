@@ -48,7 +48,9 @@ class CallSpans:
     and the calls before it on its communicator are done: its kernel is on the device from then on, and transfers from the time when the
     last member has arrived, in `starts`, to `ends`. `communicators` numbers the queues (NCCL streams) of the rank on which they run,
     `streams` the streams on which they were issued. `causes` is as in `OperationSpans`, for its arrival. `last_ranks` is the representative
-    of the class whose member arrived last, and `last_calls` the number of the call there, or `HOST`. Coalesced calls start and end together.
+    of the class whose member arrived last, and `last_calls` the number of the call there, or `HOST` if that is not in its step. Coalesced
+    calls start and end together; `firsts` is the number of the first call that was issued with each: its own if it was issued
+    alone.
     """
 
     seqs: Sequence[int]
@@ -57,6 +59,7 @@ class CallSpans:
     starts: Sequence[float]
     ends: Sequence[float]
     communicators: Sequence[int]
+    firsts: Sequence[int]
     streams: Sequence[int]
     causes: Sequence[int]
     last_ranks: Sequence[int]
@@ -99,6 +102,8 @@ class RankTimeline:
     end_s: float
     host_begin_s: float
     host_end_s: float
+    last: int
+    """What ended last, as a cause in `OperationSpans`."""
     costs: Sequence[OperationCost | None]
     """Of each operation of the program, by its number; None if it has no kernel."""
     operations: OperationSpans
