@@ -82,10 +82,18 @@ def stream_id(priority: int, index: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operator and the metadata of its arguments, as text: `aten.mm.default(bfloat16[8192,4096], bfloat16[4096,4096])`."""
+    """An operator and the metadata of its arguments, as text: `aten.mm.default(bfloat16[8192,4096], bfloat16[4096,4096])`.
+
+    A tensor is `dtype[sizes]`, followed by `{strides}` if it is not contiguous and by `@cpu` if it is on the host. A list is in brackets,
+    with equal neighbours together (`[float32[8] x 3]`). Arguments that do not change the amount of work are left out, and so is None.
+    `fakerun.device_memory.kernels.operands` reads the text.
+    """
 
     name: str
     arguments: str
+    results: str = ""
+    """The tensors, and lists of tensors, that the operator made, in the order of its schema and in the form of the arguments; empty if it
+    only changed arguments, and in records of older versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,8 +53,8 @@ class AllocationObserver(Protocol):
 class ExecutionObserver(Protocol):
     """Observes what is queued on the devices' streams, and who waits for it. Devices are CUDA indices as the script counts them."""
 
-    def operation(self, name: str, arguments: str) -> int:
-        """The number of an operator with the metadata of its arguments, as text."""
+    def operation(self, name: str, arguments: str, results: str) -> int:
+        """The number of an operator with the metadata of its arguments and of what it made, as text."""
 
     def executed(self, operation: int, device: int) -> None:
         """The operation of this number was queued on the current stream of the device."""

@@ -87,9 +87,9 @@ class ProgramTrace:
         """The number of the stream on which the work of a device, by its CUDA index, is queued now."""
         return self._number(self._current(device))
 
-    def operation(self, name: str, arguments: str) -> int:
+    def operation(self, name: str, arguments: str, results: str) -> int:
         """The number of an operation."""
-        operation = Operation(name, arguments)
+        operation = Operation(name, arguments, results)
         number = self._operation_numbers.setdefault(operation, len(self.operations))
         if number == len(self.operations):
             self.operations.append(operation)

@@ -74,7 +74,7 @@ FULL_RECORD = RankRecord(
                 stream=1,
             ),
         ),
-        operations=(Operation("aten.mm.default", "float16[3,4], float16[4,5]"),),
+        operations=(Operation("aten.mm.default", "float16[3,4], float16[4,5]", "float16[3,5]"),),
         streams=(DeviceStream(device=0), DeviceStream(device=1, priority=-1, index=3)),
         settings=("expandable_segments:True",),
         instructions=(
@@ -116,6 +116,16 @@ def test_a_record_comes_back_as_it_was(record: RankRecord) -> None:
 
 def test_equal_records_give_equal_bytes() -> None:
     assert encode_rank(FULL_RECORD) == encode_rank(decoded(encode_rank(FULL_RECORD)))
+
+
+def test_a_program_of_an_older_version_has_no_results() -> None:
+    encoded = encode_rank(FULL_RECORD)
+    (name,) = (name for name in encoded.parts if name.startswith("program-"))
+    program = json.loads(gzip.decompress(encoded.parts[name]))
+    del program["operations"][0]["results"]
+    older = {**encoded.parts, name: gzip.compress(json.dumps(program).encode())}
+    operations = RankDecoder(older.__getitem__).decode(encoded.document).program.operations
+    assert operations == (Operation("aten.mm.default", "float16[3,4], float16[4,5]"),)
 
 
 def test_shared_parts_are_one_object() -> None:

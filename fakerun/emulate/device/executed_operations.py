@@ -1,4 +1,4 @@
-"""Tells the observer which operations the device executes: an operator with the metadata of its arguments, each distinct one once."""
+"""Tells the observer which operations the device executes: an operator with the metadata of its arguments and results, each once."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -8,7 +8,7 @@ import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
 from fakerun.records.observer import ExecutionObserver
-from fakerun.torch_private import FakeTensor, schema_of
+from fakerun.torch_private import FakeTensor, pytree, schema_of
 
 aten = torch.ops.aten
 
@@ -44,14 +44,14 @@ class ExecutedOperations:
         self._devices = devices
         self._numbers: dict[Hashable, int] = {}
 
-    def number(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], key: Hashable) -> int:
-        """The number of the operation; `key` says the same as the arguments, and is faster to look up."""
+    def number(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, key: Hashable) -> int:
+        """The number of the operation, which returned `output`; `key` says the same as the arguments, and is faster to look up."""
         try:
             known = self._numbers.get(key)
         except TypeError:  # an argument that cannot be hashed
-            return self._new(func, args, kwargs)
+            return self._new(func, args, kwargs, output)
         if known is None:
-            known = self._numbers[key] = self._new(func, args, kwargs)
+            known = self._numbers[key] = self._new(func, args, kwargs, output)
         return known
 
     def executed(self, number: int, device: torch.device | None) -> None:
@@ -60,13 +60,15 @@ class ExecutedOperations:
             index = None if device is None else device.index
             self._observer.executed(number, self._devices.current if index is None else index)
 
-    def _new(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    def _new(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> int:
         if getattr(func, "is_view", False) or getattr(func, "overloadpacket", None) in _WITHOUT_KERNEL:
+            return NOTHING
+        if not any(map(_is_on_device, pytree.tree_leaves((args, kwargs, output)))):
             return NOTHING
         declared = schema_of(func).arguments
         given = (*zip(declared, args, strict=False), *((each, kwargs[each.name]) for each in declared if each.name in kwargs))
         described = (f"{each.name}={_text(value)}" if each.kwarg_only else _text(value) for each, value in given if _matters(each, value))
-        return self._observer.operation(str(func), ", ".join(described))
+        return self._observer.operation(str(func), ", ".join(described), ", ".join(_results(schema_of(func), output)))
 
 
 def _matters(argument: Any, value: Any) -> bool:
@@ -75,6 +77,14 @@ def _matters(argument: Any, value: Any) -> bool:
     if "Tensor" in kind:
         return isinstance(value, (torch.Tensor, list, tuple))  # a number may stand for a tensor
     return value is not None and kind not in _TYPES_LEFT_OUT and argument.name not in _NAMES_LEFT_OUT
+
+
+def _results(schema: Any, output: Any) -> Iterator[str]:
+    """The tensors, and lists of tensors, that an operator made; not the arguments that it changed and returned."""
+    returned = output if len(schema.returns) > 1 else (output,)
+    for declared, value in zip(schema.returns, returned, strict=False):
+        if "Tensor" in str(declared.type) and value is not None and not (declared.alias_info and declared.alias_info.is_write):
+            yield _text(value)
 
 
 def _text(value: Any) -> str:
@@ -97,5 +107,9 @@ def _tensor_text(tensor: torch.Tensor) -> str:
     dtype = str(tensor.dtype).removeprefix("torch.")
     sizes = ",".join(map(str, tensor.shape))
     strides = "" if tensor.layout is not torch.strided or tensor.is_contiguous() else f"{{{','.join(map(str, tensor.stride()))}}}"
-    on_host = "" if type(tensor) is FakeTensor and tensor.fake_device.type == ACCELERATOR else "@cpu"
-    return f"{dtype}[{sizes}]{strides}{on_host}"
+    return f"{dtype}[{sizes}]{strides}{'' if _is_on_device(tensor) else '@cpu'}"
+
+
+def _is_on_device(value: Any) -> bool:
+    """Whether a value is a tensor on the accelerator; large tensors on the host are without data, too."""
+    return type(value) is FakeTensor and value.fake_device.type == ACCELERATOR

@@ -248,26 +248,26 @@ class DeviceMode(FakeTensorMode):
         if func is _CLONE or func is _TO_COPY:
             self.copied(args[0], output)
         if self._strategies[func] is not DeviceMode._view:
-            self._execute(func, args, kwargs, signature)
+            self._execute(func, args, kwargs, output, signature)
 
     def copied(self, source: Any, copy: Any) -> None:
         """Report that the device copied a tensor; nothing if one of the two is on the host."""
         if not self._nested and type(source) is FakeTensor and type(copy) is FakeTensor:
             self.allocations.copied(source, copy)
 
-    def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
         """Report an operator that a handler answered without simulating it, and that the device executes nevertheless."""
         if not self._nested:
             signature = Signature()
             signature.add(args)
             signature.add_named(kwargs)
-            self._execute(func, args, kwargs, signature)
+            self._execute(func, args, kwargs, output, signature)
 
-    def _execute(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], signature: Signature) -> None:
+    def _execute(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, signature: Signature) -> None:
         """Report that the device executes the operator."""
         number = signature.operation
         if number is None:
-            number = self._executed.number(func, args, kwargs, signature.key_of(func))
+            number = self._executed.number(func, args, kwargs, output, signature.key_of(func))
         self._executed.executed(number, signature.device or kwargs.get("device"))
 
     def _unwraps_itself(self, kind: type) -> bool:
@@ -346,7 +346,7 @@ class DeviceMode(FakeTensorMode):
             return self._run(func, types, args, kwargs, signature)
         if known is None:
             output = self._run(func, types, args, kwargs, signature)
-            signature.operation = self._executed.number(func, args, kwargs, key)
+            signature.operation = self._executed.number(func, args, kwargs, output, key)
             self._recipes[key] = recipe_for(output, args), signature.operation
             return output
         recipe, signature.operation = known
@@ -367,6 +367,7 @@ class DeviceMode(FakeTensorMode):
             output = self.unknown(func, args, kwargs)
             if output is UNHANDLED:
                 raise
+            signature.add((output,))  # whose shape does not follow from the arguments
         except Exception as error:
             restated = None if self._nested else cuda_error_for(error, func, args, kwargs)
             if restated is None:

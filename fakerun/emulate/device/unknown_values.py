@@ -112,11 +112,7 @@ class UnknownValues:
         if device is None or device.type == source.device.type:
             return UNHANDLED
         if device.type == "cpu" and type(source) is FakeTensor:
-            self._mode.executed(func, args, kwargs)
-            received = self._to_host(source, kwargs.get("dtype") or source.dtype)
-            if received is not UNHANDLED and kwargs.get("non_blocking"):
-                self._pinned.add(received)  # as ATen/native/TensorConversions.cpp does, so that the copy need not wait (2.13)
-            return received
+            return self._copy_to_host(func, source, dict(kwargs))
         if type(source) is FakeTensor or source.device.type != "cpu":
             return UNHANDLED
         copy = self._mode.simulate_call(func, (), args, dict(kwargs))
@@ -124,15 +120,19 @@ class UnknownValues:
             self._mode.known.remember(copy, source)
         return copy
 
-    def _to_host(self, source: torch.Tensor, dtype: torch.dtype) -> Any:
-        known = self._read(source)
-        if known is not None:
-            return known.to(dtype, copy=True)
-        if source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
-            return UNHANDLED
-        self._note("the values of a device tensor")
-        self.wrote_placeholders = True
-        return placeholder_tensor(source, dtype)
+    def _copy_to_host(self, func: Any, source: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
+        known, dtype = self._mode.known.of(source), kwargs.get("dtype") or source.dtype
+        if known is None and source.numel() * dtype.itemsize > self._mode.host.THRESHOLD_BYTES:
+            received: torch.Tensor = self._mode.simulate_call(func, (), (source,), kwargs)
+        else:
+            received = placeholder_tensor(source, dtype) if known is None else known.to(dtype, copy=True)
+            self._mode.executed(func, (source,), kwargs, received)
+        if self._read(source) is None and type(received) is not FakeTensor:
+            self._note("the values of a device tensor")
+            self.wrote_placeholders = True
+        if kwargs.get("non_blocking"):
+            self._pinned.add(received)  # as ATen/native/TensorConversions.cpp does, so that the copy need not wait (2.13)
+        return received
 
     def _copy_into(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """`a.copy_(b)` between any two devices. A host tensor that receives unknown values is filled with placeholders."""
@@ -140,7 +140,7 @@ class UnknownValues:
         if type(target) is FakeTensor:
             if target.shape != source.shape:
                 return UNHANDLED
-            self._mode.executed(func, args, kwargs)
+            self._mode.executed(func, args, kwargs, target)
             self._mode.copied(source, target)
             values = self._mode.known.of(source)
             if values is not None:
@@ -150,7 +150,7 @@ class UnknownValues:
             return target
         if type(source) is not FakeTensor:
             return UNHANDLED
-        self._mode.executed(func, args, kwargs)
+        self._mode.executed(func, args, kwargs, target)
         values = self._read(source)
         if values is not None:
             return target.copy_(values)
