@@ -40,8 +40,9 @@ class Rates:
     tables_are_own: bool
 
     def peak_flops(self, dtype: str) -> float:
-        """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. Types that the card has no matrix
-        units for are computed in float32. 0 if it is not known.
+        """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. 0 if it is not known.
+
+        Types that the card has no matrix units for are computed in float32.
         """
         float32 = self.accelerator.float32_flops or 0.0
         if dtype in ("float64", "complex128"):
