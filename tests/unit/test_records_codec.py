@@ -20,7 +20,7 @@ from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock
 from fakerun.records.rank_function import RankFunction, RankOperation, RankTest
-from fakerun.records.run import FailureKind, GroupCreation, ProcessFailure, RankRecord
+from fakerun.records.run import FailureKind, GroupCreation, ModelInput, ProcessFailure, RankRecord
 from tests.unit.records_by_hand import H100, collective, llama_8b_rank, site
 
 FULL_RECORD = RankRecord(
@@ -92,6 +92,8 @@ FULL_RECORD = RankRecord(
     findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site=site("train.py:9"), hint="none"),),
     failure=ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="naïve \U0001f600", traceback="Traceback\n"),
     torch_version="2.13.0",
+    memory_variables={"PYTORCH_ALLOC_CONF": "expandable_segments:True"},
+    model_inputs=(ModelInput(step=0, model=0, shape=(2, 8)), ModelInput(step=1, model=1, shape=(16,), calls=4)),
 )
 
 JOB = JobSpec(

@@ -16,7 +16,9 @@ class Basis(StrEnum):
     ROOFLINE = "roofline"
     """From rates of the card: the longer of computing and moving bytes."""
     EXTRAPOLATED = "extrapolated"
-    """Beyond the sizes, or for another card, than a table has."""
+    """Beyond the sizes, or for another card or operation, than a table has."""
+    UNKNOWN = "unknown"
+    """Nothing is known of it; the cost is 0 seconds, and what uses it says so."""
 
 
 class OperationKind(StrEnum):

@@ -1,0 +1,105 @@
+"""CallCosts: the cost of every communication call of a job, by where its ranks are and what joins them."""
+
+from collections.abc import Sequence
+
+from fakerun.analysis.time.communication.across_nodes import across_nodes
+from fakerun.analysis.time.communication.call_shape import CallShape, shape_of
+from fakerun.analysis.time.communication.curves import Estimate
+from fakerun.analysis.time.communication.in_node import in_node
+from fakerun.analysis.time.communication.placement import Placement, placement_of, ranks_per_domain
+from fakerun.analysis.time.costs import Basis, CallCost
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.collective_times import CollectiveKind, CollectiveTimes, collective_times
+from fakerun.records.collective import CollectiveRecord
+
+_CHANNELS = {CollectiveKind.SEND_RECV: 8}
+_USUAL_CHANNELS = 20
+"""Multiprocessors that NCCL's kernels occupy, one for each channel: 16 with multicast on Hopper, 24 for rings over NVLink."""
+
+_BYTES_A_CHANNEL = 2**16
+"""NCCL opens no further channel for less than about so much of a message."""
+
+
+class CallCosts:
+    """Costs of the calls of a job with `ranks_per_node` ranks on each node of `accelerator`s.
+
+    `times` are the measured curves; another choice of them says what would be said without some.
+    """
+
+    def __init__(self, accelerator: Accelerator, ranks_per_node: int, *, times: CollectiveTimes | None = None) -> None:
+        self._accelerator = accelerator
+        self._ranks_in_domain = ranks_per_domain(accelerator, ranks_per_node)
+        self._node = in_node(accelerator, ranks_per_node, (times or collective_times()).curves)
+        self._fabric = across_nodes(accelerator.interconnect, self._node, self._ranks_in_domain)
+        self._known: dict[tuple[CollectiveKind, float, Placement, bool], CallCost] = {}
+
+    def of(self, call: CollectiveRecord, rank: int | None = None) -> CallCost:
+        """The cost of a recorded call of `rank`, which is needed only for sends and receives in groups of more than two.
+
+        A call that runs on the host (gloo) has an unknown cost.
+        """
+        return UNKNOWN if call.device is None else self.cost(shape_of(call, rank))
+
+    def of_coalesced(self, calls: Sequence[CollectiveRecord], rank: int | None = None) -> CallCost:
+        """The cost of calls that were issued as one.
+
+        What is sent and what is received pass the links in opposite directions at the same time; collectives of one kind and group
+        are one message.
+        """
+        shapes = [shape_of(call, rank) for call in calls if call.device is not None]
+        if not shapes:
+            return UNKNOWN
+        directions: dict[object, list[CallShape]] = {}
+        for call, shape in zip((call for call in calls if call.device is not None), shapes, strict=True):
+            directions.setdefault((call.op, self._leaves(shape)), []).append(shape)
+        return max((self._merged(each) for each in directions.values()), key=lambda cost: cost.seconds)
+
+    def cost(self, shape: CallShape) -> CallCost:
+        """The cost of a call of this shape."""
+        where = placement_of(shape.members, self._ranks_in_domain)
+        key = (shape.kind, shape.nbytes, where, shape.may_multicast)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = _as_cost(shape, self._estimate(shape, where))
+        return known
+
+    def _merged(self, shapes: Sequence[CallShape]) -> CallCost:
+        first = max(shapes, key=lambda shape: shape.nbytes)
+        return self.cost(
+            CallShape(
+                kind=first.kind,
+                nbytes=sum(shape.nbytes for shape in shapes),
+                members=first.members,
+                may_multicast=all(shape.may_multicast for shape in shapes),
+            )
+        )
+
+    def _leaves(self, shape: CallShape) -> bool:
+        return placement_of(shape.members, self._ranks_in_domain).nodes > 1
+
+    def _estimate(self, shape: CallShape, where: Placement) -> Estimate | None:
+        if where.ranks == 1:
+            return self._copy(shape)
+        if where.nodes == 1:
+            return self._node.estimate(shape.kind, shape.nbytes, where.ranks, may_multicast=shape.may_multicast)
+        if self._fabric is None:
+            return None
+        return self._fabric.estimate(shape.kind, shape.nbytes, where, may_multicast=shape.may_multicast)
+
+    def _copy(self, shape: CallShape) -> Estimate | None:
+        """NCCL copies the message of a single rank in device memory, unless it is reduced or broadcast in place."""
+        if shape.kind in (CollectiveKind.ALL_REDUCE, CollectiveKind.BROADCAST, CollectiveKind.REDUCE):
+            return Estimate(seconds=0.0, basis=Basis.ROOFLINE)
+        memory = self._accelerator.memory_bytes_per_s
+        return None if memory is None else Estimate(seconds=2 * shape.nbytes / memory, basis=Basis.ROOFLINE)
+
+
+UNKNOWN = CallCost(seconds=0.0, basis=Basis.UNKNOWN, multiprocessors=0)
+"""What a call costs of which nothing is known: it runs on the host, or the rates of its links are not in the hardware file."""
+
+
+def _as_cost(shape: CallShape, estimate: Estimate | None) -> CallCost:
+    if estimate is None:
+        return UNKNOWN
+    channels = max(1, min(_CHANNELS.get(shape.kind, _USUAL_CHANNELS), shape.nbytes // _BYTES_A_CHANNEL))
+    return CallCost(seconds=estimate.seconds, basis=estimate.basis, multiprocessors=int(channels) if len(shape.members) > 1 else 0)

@@ -1,0 +1,131 @@
+"""Calls among devices that one link joins: by the measured curves of that link, else by the rates of the card."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fakerun.analysis.time.communication.curves import Estimate, NodeCurves, best_bus_rate
+from fakerun.analysis.time.costs import Basis
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.catalogue import known_hardware
+from fakerun.hardware.collective_times import CollectiveKind, TimeCurve, bus_share
+
+_LINK_SHARE = 0.78
+"""Of a link's rate, what rings reach: 0.78 on A100, 0.81 on H100 and H200, 0.76 on B200 (the curves' large messages)."""
+
+_PCIE_SHARE = 0.6
+"""The same where devices reach each other through the host's PCIe bridges: an assumption, between the two halves of such a link."""
+
+_PCIE_BYTES_PER_S_A_LANE = {3: 0.985e9, 4: 1.969e9, 5: 3.938e9, 6: 7.563e9}
+"""One direction of one lane, by generation (PCI-SIG)."""
+
+_CALL_S = 10e-6
+_STEP_S = 1e-6
+"""What a call and each of its ring's steps take beside moving bytes, as the curves of small messages have it."""
+
+FEWEST_RANKS_OF_MULTICAST = 5
+"""NCCL's multicast pays from more than four devices on: its two-way traffic is (n + 1) / n of the message, a ring's 2 (n - 1) / n.
+The published curves of four H100 lie on the ring's."""
+
+_ONE_WAY = {
+    CollectiveKind.BROADCAST: CollectiveKind.ALL_GATHER,
+    CollectiveKind.REDUCE: CollectiveKind.REDUCE_SCATTER,
+    CollectiveKind.GATHER: CollectiveKind.ALL_TO_ALL,
+    CollectiveKind.SCATTER: CollectiveKind.ALL_TO_ALL,
+}
+"""Operations that were not measured and one that passes the same bytes through the busiest link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InNode:
+    """The devices of one node and what was measured between such devices.
+
+    `curves` are of the same link as the card has, on any card; `bytes_per_s` is a link's rate, one direction, if it is known.
+    """
+
+    curves: tuple[TimeCurve, ...]
+    bytes_per_s: float | None
+    share: float
+
+    def estimate(self, kind: CollectiveKind, nbytes: float, ranks: int, *, may_multicast: bool) -> Estimate | None:
+        """The time of a call among `ranks` of the node's devices; None if nothing is known of their links."""
+        if kind is CollectiveKind.ALL_REDUCE and not may_multicast and ranks >= FEWEST_RANKS_OF_MULTICAST:
+            return self._ring_all_reduce(nbytes, ranks)
+        if kind is CollectiveKind.SEND_RECV:
+            return self._one_message(nbytes)
+        measured = self._curves_of(kind).estimate(nbytes, self._measured_ranks(kind, ranks))
+        if measured is not None:
+            return self._for_ranks(kind, measured, ranks)
+        if kind in _ONE_WAY:
+            other = self.estimate(_ONE_WAY[kind], nbytes, ranks, may_multicast=False)
+            return other and other.scaled(bus_share(kind, ranks) / bus_share(_ONE_WAY[kind], ranks), Basis.EXTRAPOLATED)
+        return self._by_rate(kind, nbytes, ranks)
+
+    def ring_bytes_per_s(self) -> float | None:
+        """What large messages of rings move through a link, in bytes per second."""
+        rings = [curve for curve in self.curves if curve.kind in (CollectiveKind.ALL_GATHER, CollectiveKind.REDUCE_SCATTER)]
+        if rings:
+            return best_bus_rate(rings)
+        return self.bytes_per_s and self.bytes_per_s * self.share
+
+    def _curves_of(self, kind: CollectiveKind) -> NodeCurves:
+        return NodeCurves(kind=kind, curves=tuple(curve for curve in self.curves if curve.kind is kind))
+
+    def _measured_ranks(self, kind: CollectiveKind, ranks: int) -> int:
+        """Five to seven ranks all-reduce like eight: the switch does. The others like so many as they are."""
+        return 8 if kind is CollectiveKind.ALL_REDUCE and FEWEST_RANKS_OF_MULTICAST <= ranks < 8 else ranks
+
+    def _for_ranks(self, kind: CollectiveKind, measured: Estimate, ranks: int) -> Estimate:
+        others = self._measured_ranks(kind, ranks)
+        return measured if others == ranks else measured.scaled(bus_share(kind, ranks) / bus_share(kind, others), Basis.INTERPOLATED)
+
+    def _ring_all_reduce(self, nbytes: float, ranks: int) -> Estimate | None:
+        """A ring's all-reduce is a reduce-scatter and an all-gather, with one start."""
+        halves = [
+            self.estimate(kind, nbytes, ranks, may_multicast=False) for kind in (CollectiveKind.REDUCE_SCATTER, CollectiveKind.ALL_GATHER)
+        ]
+        whole = self._curves_of(CollectiveKind.ALL_REDUCE).estimate(nbytes, ranks)
+        if halves[0] is None or halves[1] is None:
+            return whole
+        ring = Estimate(seconds=halves[0].seconds + halves[1].seconds - _CALL_S, basis=Basis.EXTRAPOLATED)
+        return ring if whole is None or ring.seconds > whole.seconds else whole
+
+    def _one_message(self, nbytes: float) -> Estimate | None:
+        """From one device to another: what each of two sends in an all-to-all twice as large."""
+        pair = self._curves_of(CollectiveKind.ALL_TO_ALL).estimate(2 * nbytes, 2)
+        return pair or self._by_rate(CollectiveKind.SEND_RECV, nbytes, 2)
+
+    def _by_rate(self, kind: CollectiveKind, nbytes: float, ranks: int) -> Estimate | None:
+        if self.bytes_per_s is None:
+            return None
+        steps = (2 if kind is CollectiveKind.ALL_REDUCE else 1) * (ranks - 1)
+        moving = nbytes * bus_share(kind, ranks) / (self.bytes_per_s * self.share)
+        return Estimate(seconds=_CALL_S + steps * _STEP_S + moving, basis=Basis.ROOFLINE)
+
+
+def in_node(accelerator: Accelerator, ranks_in_domain: int, curves: tuple[TimeCurve, ...]) -> InNode:
+    """What joins the ranks of a node: its link, or PCIe where that does not join all of them, or where there is none."""
+    node = accelerator.interconnect
+    if node.link_bytes_per_s is None or (node.domain_size or 0) < ranks_in_domain:
+        return InNode(curves=(), bytes_per_s=_pcie_bytes_per_s(accelerator), share=_PCIE_SHARE)
+    return InNode(
+        curves=tuple(curve for curve in curves if curve.nodes == 1 and curve.card in set(_cards_with_link_of(accelerator))),
+        bytes_per_s=node.link_bytes_per_s,
+        share=_LINK_SHARE,
+    )
+
+
+def _cards_with_link_of(accelerator: Accelerator) -> Iterator[str]:
+    """The cards whose devices are joined by the same link at the same rate, and the card itself."""
+    own = accelerator.interconnect
+    for name, entry in known_hardware().items():
+        other = entry.accelerator.interconnect
+        if (other.link, other.link_bytes_per_s) == (own.link, own.link_bytes_per_s):
+            yield name
+
+
+def _pcie_bytes_per_s(accelerator: Accelerator) -> float | None:
+    node = accelerator.interconnect
+    if node.pcie_generation is None or node.pcie_lanes is None:
+        return None
+    lane = _PCIE_BYTES_PER_S_A_LANE.get(node.pcie_generation)
+    return lane and lane * node.pcie_lanes
