@@ -1,7 +1,7 @@
 """`fakerun check`: run the jobs of a file and hold each against what it must keep."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,35 +12,31 @@ from fakerun.cli.changes import changed_files
 from fakerun.cli.destinations import check_not_inputs, check_takes_several, destinations
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
-from fakerun.cli.job_outcomes import cache_beside, outcomes_of
-from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, option, show_reports, write_report
-from fakerun.cli.repository import job_report
+from fakerun.cli.job_outcomes import JobOutcome, KnownOutcome, cache_beside, outcomes_of
+from fakerun.cli.judge import Judge, PlannedJob
+from fakerun.cli.report_output import (
+    Format,
+    Output,
+    Top,
+    Trace,
+    detail_of,
+    needs_history,
+    needs_reports,
+    option,
+    show_reports,
+    write_report,
+)
 from fakerun.cli.sources import JOB_FILE_SUFFIXES, options_over, warn_of_unknown_variables
 from fakerun.cli.terminal import be_quiet, say, tell
 from fakerun.errors import ExitCode, UsageError, worst
 from fakerun.job.request import JobRequest
+from fakerun.job.spec import JobSpec
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
-    from fakerun.analysis.baseline.baseline import Baseline
-    from fakerun.cli.job_outcomes import JobOutcome
-    from fakerun.job.budgets import Budgets
     from fakerun.job.check_file import CheckJob
-    from fakerun.job.spec import JobSpec
     from fakerun.launch.result_cache import ResultCache
-    from fakerun.report import JobReport
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedJob:
-    """A job of the file, complete."""
-
-    asked: "CheckJob"
-    spec: "JobSpec"
-
-    @property
-    def name(self) -> str:
-        return self.asked.name
+    from fakerun.report.job_report import JobResult
 
 
 def check(
@@ -67,6 +63,9 @@ def check(
     output: Output = None,
     trace: Trace = False,
     top: Top = None,
+    exit_first: Annotated[
+        bool, option("-x", "--exitfirst", help="Run the jobs one after the other, in their order, and stop at the first that fails.")
+    ] = False,
     exit_zero: Annotated[bool, option("--exit-zero", help="Exit with 0 where jobs only fail what they must hold (exit code 1).")] = False,
     quiet: options.Quiet = False,
     help_all: FullHelp = False,
@@ -87,16 +86,24 @@ def check(
         return ExitCode.OK
     check_not_inputs(outputs, (job.spec.script_file for job in planned))
     check_takes_several(outputs, len(planned))
-    baselines = {} if update_baseline else _baselines(planned)
+    if not update_baseline:
+        planned = _with_baselines(planned)
     cache = cache_beside(file)
     if changed_since is not None and not (planned := _affected(planned, changed_since, file, cache)):
         return ExitCode.OK
-    outcomes = outcomes_of({job.name: job.spec for job in planned}, None if no_cache else cache, jobs_at_a_time=jobs)
-    reports = _reports(planned, outcomes, budgets, baselines, with_history=needs_history(outputs))
+    judge = Judge(
+        jobs={job.name: job for job in planned},
+        budgets=budgets,
+        needs_reports=update_baseline or needs_reports(outputs, 1 if exit_first else len(planned)),
+        with_history=needs_history(outputs),
+    )
+    specs = {job.name: job.spec for job in planned}
+    outcomes = outcomes_of(specs, None if no_cache else cache, judge.known_result, jobs_at_a_time=jobs, one_by_one=exit_first)
+    results = _results(judge, outcomes, until_one_fails=exit_first)
     if update_baseline:
-        _write_baselines(planned, reports)
-    show_reports(reports, outputs, detail_of(trace=trace, top=top))
-    code = worst(each.report.exit_code for each in reports)
+        _write_baselines(judge.jobs, results)
+    show_reports(results, outputs, detail_of(trace=trace, top=top))
+    code = worst(each.report.exit_code for each in results)
     return ExitCode.OK if exit_zero and code is ExitCode.FINDINGS else code
 
 
@@ -157,74 +164,68 @@ def _affected(jobs: Sequence[PlannedJob], since: str, file: Path, cache: "Result
     return affected
 
 
-def _with_script(files: frozenset[Path], spec: "JobSpec") -> set[Path]:
+def _with_script(files: frozenset[Path], spec: JobSpec) -> set[Path]:
     return {path.resolve() for path in (*files, *([spec.script_file] if spec.script_file is not None else []))}
 
 
-def _baselines(jobs: Sequence[PlannedJob]) -> "Mapping[str, Baseline]":
-    """The baselines that there are, by job.
+def _with_baselines(jobs: Sequence[PlannedJob]) -> Sequence[PlannedJob]:
+    """The jobs with the baselines that there are.
 
     Raises:
         UsageError: one is wrong, or is named by its job and not there; all of them are said.
     """
     from fakerun.cli.baseline_files import load_baseline
 
-    baselines, problems = {}, []
+    found, problems = [], []
     for job in jobs:
         path = job.asked.baseline
         if not path.exists():
             if job.asked.is_baseline_named:
                 problems.append(f"{job.asked.source}: job {job.name}: baseline {path} is not there; write it with --update-baseline")
+            found.append(job)
             continue
         try:
-            baselines[job.name] = load_baseline(path)
+            found.append(replace(job, baseline=load_baseline(path)))
         except UsageError as error:
             problems.append(str(error))
     if problems:
         raise UsageError("\n".join(problems))
-    return baselines
+    return found
 
 
-def _write_baselines(jobs: Sequence[PlannedJob], reports: "Sequence[JobReport]") -> None:
-    """Write the baseline of each job that ran as it should; say of which it was not written, and why."""
-    from fakerun.cli.baseline_files import write_baseline
-    from fakerun.report.build_baseline import baseline_of
-
-    for job, of_job in zip(jobs, reports, strict=True):
-        path = job.asked.baseline
-        if of_job.report.failed or of_job.report.blocked:
-            say(f"baseline of {job.name}: not written, because the run did not end as it should")
-        elif write_baseline(path, baseline_of(of_job.report)):
-            say(f"baseline of {job.name}: {path} is written")
-        else:
-            tell(f"baseline of {job.name}: {path} is unchanged")
-
-
-def _reports(
-    jobs: Sequence[PlannedJob],
-    outcomes: "Mapping[str, JobOutcome]",
-    budgets: "Budgets",
-    baselines: "Mapping[str, Baseline]",
-    *,
-    with_history: bool,
-) -> "Sequence[JobReport]":
-    """The report of each job, in their order, held against its baseline, its budgets and over them those of the command line.
+def _results(judge: Judge, outcomes: "Iterable[tuple[str, JobOutcome | KnownOutcome]]", *, until_one_fails: bool) -> "Sequence[JobResult]":
+    """The results of the jobs, in the order of the file; with `until_one_fails` up to the first that fails.
 
     Where a run is kept that failed is said; another that is in no cache goes.
     """
-    from fakerun.report import build_report
-    from fakerun.report.build_comparison import held_against_baseline
-
-    reports = []
-    for job in jobs:
-        outcome = outcomes[job.name]
-        report = build_report(job.spec, outcome.record, budgets, with_history=with_history)
-        if (baseline := baselines.get(job.name)) is not None and not report.failed:
-            of_job, source = budgets.over(job.spec.budgets), str(job.asked.baseline)
-            report = held_against_baseline(report, baseline, job.asked.tolerances, of_job, source=source)
-        reports.append(job_report(report, name=job.name))
-        if report.exit_code is not ExitCode.OK:
-            say(f"run directory of {job.name}: {outcome.directory.path}")
-        elif not outcome.is_kept:
+    results: dict[str, JobResult] = {}
+    failed: dict[str, Path] = {}
+    for name, outcome in outcomes:
+        results[name] = judge.result(name, outcome)
+        if results[name].report.exit_code is not ExitCode.OK:
+            failed[name] = outcome.directory.path
+            if until_one_fails:
+                break
+        elif isinstance(outcome, JobOutcome) and outcome.kept is None:
             outcome.directory.discard()
-    return reports
+    for name in filter(failed.__contains__, judge.jobs):
+        say(f"run directory of {name}: {failed[name]}")
+    if left_out := [name for name in judge.jobs if name not in results]:
+        tell(f"stopped at the first job that fails: {len(left_out)} of {len(judge.jobs)} not run: {', '.join(left_out)}")
+    return [results[name] for name in judge.jobs if name in results]
+
+
+def _write_baselines(jobs: Mapping[str, PlannedJob], results: "Iterable[JobResult]") -> None:
+    """Write the baseline of each job that ran as it should; say of which it was not written, and why."""
+    from fakerun.cli.baseline_files import write_baseline
+    from fakerun.report.build_baseline import baseline_of
+    from fakerun.report.job_report import whole_report
+
+    for of_job in map(whole_report, results):
+        path = jobs[of_job.name].asked.baseline
+        if of_job.report.failed or of_job.report.blocked:
+            say(f"baseline of {of_job.name}: not written, because the run did not end as it should")
+        elif write_baseline(path, baseline_of(of_job.report)):
+            say(f"baseline of {of_job.name}: {path} is written")
+        else:
+            tell(f"baseline of {of_job.name}: {path} is unchanged")

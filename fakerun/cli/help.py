@@ -106,8 +106,8 @@ in pyproject.toml. JOB is a name, or a pattern with * and ?.
   -j, --jobs N              ranks to run at a time  [default: cores]
   --changed-since REVISION  only jobs whose files changed; --no-cache: all
   --update-baseline         write what each job does now as its baseline
+  -x, --exitfirst           stop at the first job that fails
   --exit-zero               exit with 0 where jobs only fail their limits
-  -q, --quiet               leave out progress
   --help-all                describe all options
 
 The exit code is that of the job that goes first in: 130, 4, 2, 3, 1, 0.

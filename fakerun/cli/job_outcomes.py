@@ -1,20 +1,21 @@
 """The runs of several jobs: taken from the cache where nothing changed, else simulated side by side; with the progress of that."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from fakerun.cli.progress import JobProgress, JobsProgress
 from fakerun.cli.terminal import note, tell
 
 if TYPE_CHECKING:
     from fakerun.job.spec import JobSpec
-    from fakerun.launch import RunDirectory
-    from fakerun.launch.result_cache import ResultCache
+    from fakerun.launch import RankServer, RunDirectory
+    from fakerun.launch.result_cache import KeptRun, ResultCache
     from fakerun.records.run import RunRecord
+    from fakerun.report.result import Result
 
 _RANKS_OF_AUTO = 16
 """That `--ranks auto` simulates of a large job, about."""
@@ -22,11 +23,23 @@ _RANKS_OF_AUTO = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOutcome:
-    """The run of a job, and where it is; in the cache if it `is_kept`."""
+    """The run of a job, and where it is; `kept` if that is in the cache."""
 
     record: "RunRecord"
     directory: "RunDirectory"
-    is_kept: bool
+    kept: "KeptRun | None"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownOutcome:
+    """The result of a job whose run, in that directory, need not be read."""
+
+    result: "Result"
+    directory: "RunDirectory"
+
+
+KnownResult: TypeAlias = "Callable[[str, KeptRun], Result | None]"
+"""The result of a kept run of the job of that name, if it is known."""
 
 
 def cache_beside(job_file: Path) -> "ResultCache":
@@ -37,34 +50,64 @@ def cache_beside(job_file: Path) -> "ResultCache":
     return ResultCache(job_file.absolute().parent / STATE_DIRECTORY / "cache")
 
 
-def outcomes_of(jobs: "Mapping[str, JobSpec]", cache: "ResultCache | None", *, jobs_at_a_time: int | None) -> Mapping[str, JobOutcome]:
-    """The outcome of each job, by name."""
-    known = {} if cache is None else {name: kept for name, job in jobs.items() if (kept := cache.find(name, job)) is not None}
+def outcomes_of(
+    jobs: "Mapping[str, JobSpec]",
+    cache: "ResultCache | None",
+    known_result: KnownResult,
+    *,
+    jobs_at_a_time: int | None,
+    one_by_one: bool = False,
+) -> Iterator[tuple[str, JobOutcome | KnownOutcome]]:
+    """The outcome of each job, with its name: first those that are known. With `one_by_one` a job runs when its outcome is asked for."""
+    known = {} if cache is None else _known(jobs, cache, known_result)
     if known:
         tell(f"nothing changed for {len(known)} of {len(jobs)} job{'s' * (len(jobs) != 1)}: not simulated again (--no-cache does)")
-    outcomes = {name: JobOutcome(record=kept.record, directory=kept.directory, is_kept=True) for name, kept in known.items()}
-    to_run = {name: job for name, job in jobs.items() if name not in known}
-    return outcomes | _simulated(to_run, cache, jobs_at_a_time=jobs_at_a_time) if to_run else outcomes
+    yield from known.items()
+    if to_run := {name: job for name, job in jobs.items() if name not in known}:
+        simulated = _simulated(to_run, cache, jobs_at_a_time=jobs_at_a_time, one_by_one=one_by_one)
+        yield from simulated if one_by_one else list(simulated)
 
 
-def _simulated(jobs: "Mapping[str, JobSpec]", cache: "ResultCache | None", *, jobs_at_a_time: int | None) -> dict[str, JobOutcome]:
+def _known(jobs: "Mapping[str, JobSpec]", cache: "ResultCache", known_result: KnownResult) -> dict[str, JobOutcome | KnownOutcome]:
+    """The outcomes that are in the cache, as they would be now."""
+    known: dict[str, JobOutcome | KnownOutcome] = {}
+    for name, job in jobs.items():
+        if (kept := cache.find(name, job)) is None:
+            continue
+        if (result := known_result(name, kept)) is not None:
+            known[name] = KnownOutcome(result=result, directory=kept.directory)
+        elif (record := kept.read()) is not None:
+            known[name] = JobOutcome(record=record, directory=kept.directory, kept=kept)
+    return known
+
+
+def _simulated(
+    jobs: "Mapping[str, JobSpec]", cache: "ResultCache | None", *, jobs_at_a_time: int | None, one_by_one: bool
+) -> Iterator[tuple[str, JobOutcome]]:
     """Run the jobs on one server, those that take longest first: a long one that starts last is waited for alone."""
-    from fakerun.launch import JobRun, RankServer, open_run_directory, run_jobs
+    from fakerun.launch import RankServer
 
-    ordered = sorted(jobs, key=lambda name: _duration(name, jobs[name], cache), reverse=True)
+    ordered = list(jobs) if one_by_one else sorted(jobs, key=lambda name: _duration(name, jobs[name], cache), reverse=True)
+    with JobsProgress(len(ordered)) as progress, RankServer() as server:
+        for names in [[name] for name in ordered] if one_by_one else [ordered]:
+            yield from _run({name: jobs[name] for name in names}, cache, progress, server, jobs_at_a_time=jobs_at_a_time).items()
+
+
+def _run(
+    jobs: "Mapping[str, JobSpec]", cache: "ResultCache | None", progress: JobsProgress, server: "RankServer", *, jobs_at_a_time: int | None
+) -> dict[str, JobOutcome]:
+    """Run the jobs side by side."""
+    from fakerun.launch import JobRun, open_run_directory, run_jobs
+
     began = time.time()
-    with ExitStack() as stack, JobsProgress(len(ordered)) as progress:
-        directories = {name: stack.enter_context(open_run_directory(None)) for name in ordered}
-        watchers = {name: progress.of(name) for name in ordered}
-        with RankServer() as server:
-            records = run_jobs(
-                [JobRun(jobs[name], directories[name], watcher=watchers[name], notes_inputs=cache is not None) for name in ordered],
-                server,
-                jobs=jobs_at_a_time,
-            )
+    watchers = {name: progress.of(name) for name in jobs}
+    with ExitStack() as stack:
+        directories = {name: stack.enter_context(open_run_directory(None)) for name in jobs}
+        runs = [JobRun(job, directories[name], watcher=watchers[name], notes_inputs=cache is not None) for name, job in jobs.items()]
+        records = run_jobs(runs, server, jobs=jobs_at_a_time)
     return {
-        name: _kept(name, jobs[name], JobOutcome(record=record, directory=directories[name], is_kept=False), cache, began, watchers[name])
-        for name, record in zip(ordered, records, strict=True)
+        name: _kept(name, jobs[name], JobOutcome(record=record, directory=directories[name], kept=None), cache, began, watchers[name])
+        for name, record in zip(jobs, records, strict=True)
     }
 
 
@@ -81,7 +124,7 @@ def _kept(name: str, job: "JobSpec", outcome: JobOutcome, cache: "ResultCache | 
     if cache is None:
         return outcome
     try:
-        directory = cache.keep(name, job, outcome.directory, outcome.record, began=began, seconds=watched.seconds)
+        kept = cache.keep(name, job, outcome.directory, outcome.record, began=began, seconds=watched.seconds)
     except NotKeptError as error:
         if not watched.failed:
             note(f"{name} will be simulated each time: {error}")
@@ -89,4 +132,4 @@ def _kept(name: str, job: "JobSpec", outcome: JobOutcome, cache: "ResultCache | 
     except OSError as error:
         note(f"{name} is not kept for the next time: {error.filename}: {error.strerror}")
         return outcome
-    return JobOutcome(record=outcome.record, directory=directory, is_kept=True)
+    return JobOutcome(record=outcome.record, directory=kept.directory, kept=kept)

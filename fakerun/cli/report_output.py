@@ -16,7 +16,7 @@ from fakerun.units import format_ranks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fakerun.report import JobReport
+    from fakerun.report.job_report import JobResult
     from fakerun.report.page.detail import Detail
 
 option = partial(typer.Option, show_envvar=False)
@@ -67,7 +67,12 @@ def needs_history(destinations: Destinations) -> bool:
     return any(each.report_format.needs_history for each in destinations)
 
 
-def show_reports(jobs: "Sequence[JobReport]", destinations: Destinations, detail: "Detail") -> None:
+def needs_reports(destinations: Destinations, number_of_jobs: int) -> bool:
+    """Whether one of the formats shows more of so many jobs than their results."""
+    return any(each.report_format.needs_reports(number_of_jobs) for each in destinations)
+
+
+def show_reports(jobs: "Sequence[JobResult]", destinations: Destinations, detail: "Detail") -> None:
     """Render the reports, to files and stdout. Where one cannot be written, the others are.
 
     Raises:
@@ -87,22 +92,21 @@ def show_reports(jobs: "Sequence[JobReport]", destinations: Destinations, detail
             _say_the_worst(job, files[0])
 
 
-def _rendered(jobs: "Sequence[JobReport]", destination: Destination, detail: "Detail") -> str | bytes:
+def _rendered(jobs: "Sequence[JobResult]", destination: Destination, detail: "Detail") -> str | bytes:
     render = destination.report_format.render
     if destination.path is not None:
         return render(jobs, detail=detail)
     return render(jobs, detail=detail, color=stdout_takes_color(), width=stdout_width())
 
 
-def _say_the_worst(job: "JobReport", output: Path) -> None:
+def _say_the_worst(job: "JobResult", output: Path) -> None:
     """Say on stderr why the exit code is not 0, so that one need not open the file."""
     report = job.report
     for finding in report.findings:
         if finding.severity in report.failing:
             say(f"{finding.code}: {finding.message}")
-    if report.failed:
-        failed = format_ranks(rank.record.rank for rank in report.failed)
-        say(f"rank{'s' * (len(report.failed) > 1)} {failed} failed: see {output}")
+    if failed := report.failed_ranks:
+        say(f"rank{'s' * (len(failed) > 1)} {format_ranks(failed)} failed: see {output}")
 
 
 def write_report(content: str | bytes, path: Path | None) -> None:

@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fakerun.report import JobReport, Report
+    from fakerun.report.job_report import JobResult
+    from fakerun.report.result import Result
 
 _ROOT_VARIABLES = ("GITHUB_WORKSPACE", "CI_PROJECT_DIR")
 """Where GitHub Actions and GitLab have checked out the repository."""
 
 
 def job_report(report: "Report", *, name: str | None = None) -> "JobReport":
-    """The report of a job by its name, else by that of the program, with the files of the repository that it names.
-
-    They are looked for where the job ran, beside its script, and in the current directory, as the job file is.
-    """
+    """The report of a job by its name, else by that of the program, with the files of the repository that it names."""
     from fakerun.report import JobReport
+
+    return JobReport(name=name or report.job.module or str(report.job.script), report=report, paths=_paths(report))
+
+
+def job_result(result: "Result", *, name: str) -> "JobResult":
+    """As `job_report`, of a result."""
+    from fakerun.report.job_report import JobResult
+
+    return JobResult(name=name, report=result, paths=_paths(result))
+
+
+def _paths(report: "Result") -> dict[str, str]:
+    """Files are looked for where the job ran, beside its script, and in the current directory, as the job file is."""
     from fakerun.report.diagnostics import shown_paths
 
     here, script = Path.cwd(), report.job.script
@@ -28,7 +40,7 @@ def job_report(report: "Report", *, name: str | None = None) -> "JobReport":
     paths = {shown: path for shown, path in found if path is not None}
     if report.job.module is not None and (program := _module_in(root, directory, report.job.module)) is not None:
         paths[report.job.program] = program
-    return JobReport(name=name or report.job.module or str(script), report=report, paths=paths)
+    return paths
 
 
 def repository_root(directory: Path) -> Path:

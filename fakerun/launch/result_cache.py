@@ -2,9 +2,11 @@
 
     .fakerun/cache/<job>/run/            the run directory
     .fakerun/cache/<job>/inputs.json     what the run depends on, written last
+    .fakerun/cache/<job>/result.json     what the analyses found when it was last held against something, and a digest of that
 
 A run depends on the job, on the versions of fakerun, Python and all installed packages, on the files and directories that a rank read,
-and on variables: those that a rank asked for, and those that are read while torch loads. What it was held against is no part of it.
+and on variables: those that a rank asked for, and those that are read while torch loads. What it was held against is no part of it, but of
+its result, which depends on both.
 """
 
 import hashlib
@@ -38,10 +40,41 @@ _OF_THE_SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRun:
-    """A run that is kept: its record, and the directory that it is in."""
+    """A run that is kept: the job, and the directory that it is in. `inputs` is a digest of all that it depends on."""
 
-    record: RunRecord
+    job: JobSpec
     directory: RunDirectory
+    inputs: str
+
+    def read(self) -> RunRecord | None:
+        """Its record; None if it is damaged."""
+        try:
+            return self.directory.read_run(self.job)
+        except UsageError:
+            return None
+
+    def result(self, held_against: str) -> bytes | None:
+        """What was kept as its result when it was held against the same; None if nothing was."""
+        try:
+            digest, _, result = self._result_file.read_bytes().partition(b"\n")
+        except OSError:
+            return None
+        return result if digest.decode(errors="replace") == self._digest(held_against) else None
+
+    def keep_result(self, held_against: str, result: bytes) -> None:
+        """Keep its result, in the place of another one.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_whole(self._result_file, f"{self._digest(held_against)}\n".encode() + result)
+
+    def _digest(self, held_against: str) -> str:
+        return hashlib.sha256(f"{self.inputs}\0{held_against}".encode(errors="surrogatepass")).hexdigest()
+
+    @property
+    def _result_file(self) -> Path:
+        return self.directory.path.parent / "result.json"
 
 
 class ResultCache:
@@ -57,9 +90,9 @@ class ResultCache:
             return None
         try:
             directory = find_run_directory(self._entry(name) / "run")
-            return KeptRun(record=directory.read_run(job), directory=directory)
         except UsageError:  # damaged
             return None
+        return KeptRun(job=job, directory=directory, inputs=_digest_of_inputs(manifest))
 
     def seconds(self, name: str) -> float | None:
         """How long the job took when it was last simulated; None if nobody knows."""
@@ -71,8 +104,8 @@ class ResultCache:
         manifest = self._manifest(name)
         return None if manifest is None else frozenset(map(Path, (*manifest["files"], *manifest["directories"])))
 
-    def keep(self, name: str, job: JobSpec, directory: RunDirectory, run: RunRecord, *, began: float, seconds: float) -> RunDirectory:
-        """Move a run into the cache; `began` is the time when it began. Returns where it is now.
+    def keep(self, name: str, job: JobSpec, directory: RunDirectory, run: RunRecord, *, began: float, seconds: float) -> KeptRun:
+        """Move a run into the cache; `began` is the time when it began.
 
         Raises:
             NotKeptError: it may be another one the next time; the message says why.
@@ -93,7 +126,7 @@ class ResultCache:
             "directories": {path: _listing(path) for path in listed},
             "variables": _variables(inputs.variables),
         }
-        return self._put(name, manifest, directory)
+        return KeptRun(job=job, directory=self._put(name, manifest, directory), inputs=_digest_of_inputs(manifest))
 
     def _put(self, name: str, manifest: Mapping[str, Any], directory: RunDirectory) -> RunDirectory:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -154,6 +187,10 @@ def _has_changed(manifest: Mapping[str, Any]) -> bool:
     )
 
 
+def _digest_of_inputs(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def _is_same_file(path: str, state: Mapping[str, Any]) -> bool:
     """By size and time of the last change, which cost nothing to compare; where these differ, by content."""
     try:
@@ -205,7 +242,7 @@ def _versions() -> dict[str, str]:
     package = Path(fakerun.__file__).parent
     own = hashlib.sha256()
     for file in sorted(package.rglob("*")):
-        if file.suffix in (".py", ".yaml", ".gz"):
+        if file.is_file() and file.suffix != ".pyc":
             own.update(f"{file.relative_to(package)} {_digest_of(file)}\n".encode())
     installed = sorted({name for path in sys.path for name in _names_in(path) if name.endswith((".dist-info", ".egg-info"))})
     return {

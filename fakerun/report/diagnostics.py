@@ -14,8 +14,9 @@ from fakerun.printable import cut, printable
 from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind
-from fakerun.report.job_report import JobReport
-from fakerun.report.model import BlockedReport, Check, FailureReport, Report
+from fakerun.report.job_report import JobResult
+from fakerun.report.model import BlockedReport, Check, FailureReport
+from fakerun.report.result import Result
 from fakerun.units import is_count, join_words, name_ranks
 
 _JOBS_SHOWN = 3
@@ -87,7 +88,7 @@ class Diagnostic:
         return (message, self.way_out, *((f"In {_name_jobs(self.jobs)}.",) if of_jobs else ()))
 
 
-def diagnostics_of(jobs: Sequence[JobReport]) -> tuple[Diagnostic, ...]:
+def diagnostics_of(jobs: Sequence[JobResult]) -> tuple[Diagnostic, ...]:
     """Those of all jobs, the most severe first; what several jobs have in common is said once, with the names of all."""
     merged: dict[Diagnostic, Diagnostic] = {}
     for each in (diagnostic for job in jobs for diagnostic in _diagnostics(job)):
@@ -104,7 +105,7 @@ def rules() -> tuple[Rule, ...]:
     return (*map(_rule, FindingCode), *_ENDINGS)
 
 
-def shown_paths(report: Report) -> frozenset[str]:
+def shown_paths(report: Result) -> frozenset[str]:
     """The files that the report names in its diagnostics, as call sites show them, and the program."""
     sites = {
         *map(_source, report.checks),
@@ -116,7 +117,7 @@ def shown_paths(report: Report) -> frozenset[str]:
     return frozenset({report.job.program, *(site.path for site in sites if site is not None)})
 
 
-def _diagnostics(job: JobReport) -> Iterator[Diagnostic]:
+def _diagnostics(job: JobResult) -> Iterator[Diagnostic]:
     """What ended ranks comes first: findings may follow from it. That ranks are blocked is only said where nothing else says why."""
     report = job.report
     limits = {_statement(check.finding): check for check in report.checks if check.finding is not None}
@@ -131,7 +132,7 @@ def _statement(finding: Finding) -> Finding:
     return replace(finding, ranks=())
 
 
-def _of_finding(job: JobReport, finding: Finding, check: Check | None) -> Diagnostic:
+def _of_finding(job: JobResult, finding: Finding, check: Check | None) -> Diagnostic:
     """At the line of the program; that of the limit is related, or the place where there is no other."""
     limit = None if check is None else _in_repository(job, _source(check))
     place = _in_repository(job, finding.call_site) or limit or _program(job)
@@ -154,7 +155,7 @@ def _of_finding(job: JobReport, finding: Finding, check: Check | None) -> Diagno
     )
 
 
-def _of_failure(job: JobReport, each: FailureReport) -> Diagnostic:
+def _of_failure(job: JobResult, each: FailureReport) -> Diagnostic:
     failure, rule = each.failure, _FAILURES[each.failure.kind]
     return Diagnostic(
         jobs=(printable(job.name),),
@@ -168,7 +169,7 @@ def _of_failure(job: JobReport, each: FailureReport) -> Diagnostic:
     )
 
 
-def _of_blocked(job: JobReport, each: BlockedReport) -> Diagnostic:
+def _of_blocked(job: JobResult, each: BlockedReport) -> Diagnostic:
     return Diagnostic(
         jobs=(printable(job.name),),
         rule=_BLOCKED,
@@ -185,18 +186,18 @@ def _name_jobs(jobs: Sequence[str]) -> str:
     return f"job{'s' * (len(jobs) > 1)} {join_words([*jobs[:_JOBS_SHOWN], *more])}"
 
 
-def _message(text: str, job: JobReport, site: CallSite | None) -> str:
+def _message(text: str, job: JobResult, site: CallSite | None) -> str:
     """The message names the line where the diagnostic cannot be attached to it."""
     where = f" (at {site})" if site is not None and site.path not in job.paths and str(site) not in text else ""
     return f"{cut(printable(text), _MOST_OF_A_MESSAGE)}{where}"
 
 
-def _in_repository(job: JobReport, site: CallSite | None) -> Place | None:
+def _in_repository(job: JobResult, site: CallSite | None) -> Place | None:
     path = None if site is None else job.paths.get(site.path)
     return None if site is None or path is None else Place(path=path, line=site.line or None, function=site.function)
 
 
-def _program(job: JobReport) -> Place | None:
+def _program(job: JobResult) -> Place | None:
     """The program as a whole."""
     program = job.paths.get(job.report.job.program)
     return None if program is None else Place(path=program, line=None)

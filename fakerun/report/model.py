@@ -226,6 +226,34 @@ class Report:
         return tuple(rank for rank in self.ranks if rank.record.failure is not None)
 
     @property
+    def simulated(self) -> tuple[int, ...]:
+        return tuple(rank.record.rank for rank in self.ranks)
+
+    @property
+    def failed_ranks(self) -> tuple[int, ...]:
+        return tuple(rank.record.rank for rank in self.failed)
+
+    @property
+    def assumed_count(self) -> int:
+        """How many ranks are taken to behave as simulated ones."""
+        return sum(len(each.assumed) for each in self.classes)
+
+    @property
+    def stopped_after(self) -> int | None:
+        """How many steps were completed when the script was stopped; None if it was not."""
+        return max((rank.record.steps for rank in self.ranks if rank.record.stopped_at is not None), default=None)
+
+    @property
+    def fit(self) -> MemoryFit | None:
+        """The verdict on the device with the least headroom, all its ranks counted; None if nothing was allocated."""
+        return min((device.fit for device in self.devices), key=lambda fit: (fit.headroom_bytes, -fit.peak_bytes), default=None)
+
+    @property
+    def bus_bytes_per_step(self) -> int | None:
+        """The most that a rank has in its last completed step; None if no rank completed one."""
+        return max((each.last_step.bus_bytes for each in self.classes if each.example.record.steps), default=None)
+
+    @property
     def largest(self) -> RankReport | None:
         """The rank with the least headroom on its devices, of these that with the highest peak, the first of equals: the one to show."""
         return max(self.ranks, key=lambda rank: (-rank.headroom_bytes, rank.largest_device.peaks), default=None)

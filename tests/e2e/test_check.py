@@ -76,6 +76,32 @@ def test_only_what_changed_is_simulated_again(place: Path, monkeypatch: pytest.M
     assert files - {"forked_command.py"} == {"one.py", "helper.py", "size.txt"}, "the first is the main program of the tests"
 
 
+def test_a_known_result_is_shown_only_where_nothing_differs(place: Path) -> None:
+    """Of what runs are held against, one thing after the other is changed: each table is another, and the second time the same."""
+
+    def shown(*args: str) -> str:
+        result = fakerun("check", *args, cwd=place)
+        assert result.returncode in (0, 1), result.stderr
+        return result.stdout
+
+    limits = "budgets: {communication: {calls: 0}}"
+    tables = [shown("--update-baseline")]
+    baseline = place / ".fakerun" / "baselines" / "two.yaml"
+    for text in (
+        FILE,
+        FILE.replace("two.py}", f"two.py, {limits}}}"),
+        "# moved\n" + FILE.replace("two.py}", f"two.py, {limits}}}"),
+        FILE.replace("two.py}", f"two.py, ignore: over-budget, {limits}}}"),
+    ):
+        write("fakerun.yaml", text)
+        tables.append(shown())
+        assert shown() == tables[-1]
+    baseline.write_text(baseline.read_text().replace("all_reduce sum", "all_reduce max"))
+    tables.append(shown())
+    assert shown() == tables[-1] == shown("--no-cache")
+    assert len(set(tables)) == len(tables)
+
+
 def test_jobs_whose_files_changed_since_a_revision(place: Path) -> None:
     def git(*args: str) -> None:
         identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")

@@ -242,6 +242,30 @@ def _in_order(said: Sequence[str]) -> list[str]:
     return [line.rpartition(": ")[2] for line in said if "run directory of" in line]
 
 
+@pytest.mark.parametrize(
+    ("option", "code", "ran"), [("-x", ExitCode.FINDINGS, ["fine", "unfit"]), ("--exitfirst", ExitCode.FINDINGS, ["fine", "unfit"])]
+)
+def test_it_stops_at_the_first_that_fails(
+    option: str, code: ExitCode, ran: list[str], launcher: Launcher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("fakerun.yaml").write_text(OUTCOMES)
+    launcher.findings.update(unfit=FindingCode.DOES_NOT_FIT)
+    launcher.failures.update(failed=FailureKind.EXCEPTION)
+    assert main(["check", "unfit", "fine", "failed", option, "--no-cache"]) == code
+    captured = capsys.readouterr()
+    assert [line.split()[0] for line in captured.out.splitlines() if line.startswith(("fine ", "unfit "))][:2] == ran
+    assert "1 of 2 jobs failed (unfit)" in captured.out
+    assert "fakerun: stopped at the first job that fails: 1 of 3 not run: failed" in captured.err
+    assert len(launcher.jobs) == 2
+
+
+def test_where_the_first_fails_its_report_is_whole(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fakerun.yaml").write_text(OUTCOMES.replace("  fine: {}\n", ""))
+    launcher.findings.update(unfit=FindingCode.DOES_NOT_FIT)
+    assert main(["check", "-x", "--no-cache"]) == ExitCode.FINDINGS
+    assert "simulated  rank 0" in capsys.readouterr().out
+
+
 def test_quiet(launcher: Launcher, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "small", "large", "-q", "--no-cache"]) == 0
     captured = capsys.readouterr()

@@ -69,7 +69,9 @@ def cache(place: Path, job: JobSpec) -> ResultCache:
 def test_a_run_is_found_again(cache: ResultCache, job: JobSpec, place: Path) -> None:
     found = cache.find(NAME, job)
     assert found is not None
-    assert [record.rank for record in found.record.ranks] == [0]
+    record = found.read()
+    assert record is not None
+    assert [each.rank for each in record.ranks] == [0]
     assert found.directory.path == place / ".fakerun" / "cache" / "train.mesh=2x4" / "run"
     assert not Path("run").exists()
     assert (place / ".fakerun" / "cache" / ".gitignore").read_text() == "*\n"
@@ -90,7 +92,7 @@ CHANGES: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "one that was not set": lambda patch: patch.setenv("UNSET", "1"),
     "one that is read while torch loads": lambda patch: patch.setenv("OMP_NUM_THREADS", "77"),
     "a package, or fakerun": lambda patch: patch.setattr(result_cache, "_versions", lambda: {"fakerun": "another"}),
-    "damage to the record": lambda _: next(Path(".fakerun").rglob("record.json.gz")).write_bytes(b"x"),
+    "damage to the job": lambda _: next(Path(".fakerun").rglob("run/job.json")).write_bytes(b"x"),
     "damage to what it depends on": lambda _: next(Path(".fakerun").rglob("cache/*/inputs.json")).write_bytes(b"{"),
 }
 
@@ -159,3 +161,32 @@ def test_an_incomplete_run_is_not_kept(job: JobSpec, place: Path) -> None:
     directory, run = ran(job, inputs(place))
     with pytest.raises(NotKeptError, match="not complete"):
         ResultCache(place / "cache").keep(NAME, job, directory, replace(run, is_complete=False), began=time.time(), seconds=1.0)
+
+
+def test_a_damaged_record_is_not_read(cache: ResultCache, job: JobSpec) -> None:
+    next(Path(".fakerun").rglob("record.json.gz")).write_bytes(b"x")
+    found = cache.find(NAME, job)
+    assert found is not None
+    assert found.read() is None
+
+
+def test_a_result_is_of_the_run_and_of_what_it_was_held_against(cache: ResultCache, job: JobSpec, place: Path) -> None:
+    found = cache.find(NAME, job)
+    assert found is not None
+    assert found.result("72GiB") is None
+    found.keep_result("72GiB", b"passed\nall")
+    assert (found.result("72GiB"), found.result("80GiB")) == (b"passed\nall", None)
+    again = cache.find(NAME, job)
+    assert again is not None
+    assert again.result("72GiB") == b"passed\nall", "another process finds it"
+    found.keep_result("80GiB", b"failed")
+    assert (found.result("72GiB"), found.result("80GiB")) == (None, b"failed"), "one is kept"
+
+    os.utime("train.py", (time.time() - 1800,) * 2)
+    directory, run = ran(job, inputs(place))
+    kept = cache.keep(NAME, job, directory, run, began=time.time(), seconds=2.5)
+    assert kept.result("80GiB") is None, "a new run has no result yet"
+    kept.keep_result("80GiB", b"passed")
+    assert found.result("80GiB") is None, "another process that still has the old run does not take the result of the new one for its own"
+    kept.directory.path.parent.joinpath("result.json").write_bytes(b"\xff\xfe")
+    assert kept.result("80GiB") is None

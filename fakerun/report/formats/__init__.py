@@ -4,27 +4,54 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from fakerun.report.formats import csv, github, gitlab, json, jsonl, junit, markdown, memory_snapshot, sarif, svg, text
-from fakerun.report.formats.report_format import RenderForProgram, ReportFormat, for_programs, of_one
+from fakerun.report.formats.report_format import (
+    RenderForProgram,
+    RenderReportsForProgram,
+    ReportFormat,
+    for_programs,
+    of_one,
+    of_reports,
+    reports_for_programs,
+)
+
+_SEVERAL = 2
 
 
-def _for_programs(name: str, extension: str, render: RenderForProgram) -> ReportFormat:
-    return ReportFormat(name=name, extension=extension, is_binary=False, takes_several_jobs=True, render=for_programs(render))
+def _of_results(name: str, extension: str, render: RenderForProgram) -> ReportFormat:
+    return ReportFormat(
+        name=name, extension=extension, is_binary=False, takes_several_jobs=True, render=for_programs(render), results_from=1
+    )
+
+
+def _of_reports(name: str, extension: str, render: RenderReportsForProgram) -> ReportFormat:
+    return ReportFormat(name=name, extension=extension, is_binary=False, takes_several_jobs=True, render=reports_for_programs(render))
 
 
 FORMATS: Mapping[str, ReportFormat] = MappingProxyType(
     {
         each.name: each
         for each in (
-            ReportFormat(name="table", extension="txt", is_binary=False, takes_several_jobs=True, render=text.render_jobs),
+            ReportFormat(
+                name="table", extension="txt", is_binary=False, takes_several_jobs=True, render=text.render_jobs, results_from=_SEVERAL
+            ),
             ReportFormat(name="json", extension="json", is_binary=False, takes_several_jobs=False, render=of_one(json.render)),
-            ReportFormat(name="markdown", extension="md", is_binary=False, takes_several_jobs=True, render=markdown.render_summary),
-            ReportFormat(name="comment", extension="md", is_binary=False, takes_several_jobs=True, render=markdown.render_comment),
-            _for_programs("junit", "xml", junit.render),
-            _for_programs("sarif", "sarif", sarif.render),
-            _for_programs("github", "txt", github.render),
-            _for_programs("gitlab", "json", gitlab.render),
-            _for_programs("csv", "csv", csv.render),
-            _for_programs("jsonl", "jsonl", jsonl.render),
+            ReportFormat(
+                name="markdown", extension="md", is_binary=False, takes_several_jobs=True, render=of_reports(markdown.render_summary)
+            ),
+            ReportFormat(
+                name="comment",
+                extension="md",
+                is_binary=False,
+                takes_several_jobs=True,
+                render=markdown.render_comment,
+                results_from=_SEVERAL,
+            ),
+            _of_results("junit", "xml", junit.render),
+            _of_results("sarif", "sarif", sarif.render),
+            _of_results("github", "txt", github.render),
+            _of_results("gitlab", "json", gitlab.render),
+            _of_reports("csv", "csv", csv.render),
+            _of_reports("jsonl", "jsonl", jsonl.render),
             ReportFormat(
                 name="svg", extension="svg", is_binary=False, takes_several_jobs=False, render=of_one(svg.render), needs_history=True
             ),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from fakerun.printable import cut
 from fakerun.records.finding_code import Severity
 from fakerun.report.diagnostics import Diagnostic, diagnostics_of
-from fakerun.report.job_report import JobReport
+from fakerun.report.job_report import JobResult
 
 MOST_OF_A_KIND = 10
 _MOST_OF_A_TITLE = 200
@@ -18,7 +18,7 @@ _MOST_OF_A_TITLE = 200
 _COMMANDS = MappingProxyType({Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"})
 
 
-def render(jobs: Sequence[JobReport], /) -> str:
+def render(jobs: Sequence[JobResult], /) -> str:
     """The most severe first. Of a kind that has more than GitHub shows, the last annotation says how many are left out."""
     diagnostics = diagnostics_of(jobs)
     lines = [

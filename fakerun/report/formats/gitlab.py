@@ -10,18 +10,18 @@ from typing import Any
 
 from fakerun.records.finding_code import Severity
 from fakerun.report.diagnostics import Diagnostic, diagnostics_of
-from fakerun.report.job_report import JobReport
+from fakerun.report.job_report import JobResult
 
 _SEVERITIES = MappingProxyType({Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"})
 
 
-def render(jobs: Sequence[JobReport], /) -> str:
+def render(jobs: Sequence[JobResult], /) -> str:
     """Every diagnostic, one a line."""
     lines = [json.dumps(_issue(each, jobs)) for each in diagnostics_of(jobs)]
     return "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
 
 
-def _issue(diagnostic: Diagnostic, jobs: Sequence[JobReport]) -> dict[str, Any]:
+def _issue(diagnostic: Diagnostic, jobs: Sequence[JobResult]) -> dict[str, Any]:
     """GitLab needs a path and a line of everything: the program and 1 where there is none."""
     place = diagnostic.place
     return {

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from fakerun.printable import cut, printable
 from fakerun.records.finding_code import Severity
 from fakerun.report.diagnostics import Diagnostic, diagnostics_of
-from fakerun.report.job_report import JobReport
+from fakerun.report.job_report import JobResult
 from fakerun.report.model import Check
 from fakerun.report.page.summary import summary
 
@@ -32,7 +32,7 @@ class _Case:
     output: str = ""
 
 
-def render(jobs: Sequence[JobReport], /) -> str:
+def render(jobs: Sequence[JobResult], /) -> str:
     """Whether the script ran, what was checked of it, and every finding that fails the job."""
     suites = ET.Element("testsuites", name="fakerun")
     for job in jobs:
@@ -43,7 +43,7 @@ def render(jobs: Sequence[JobReport], /) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(suites, encoding="unicode")}\n'
 
 
-def _suite(job: JobReport) -> ET.Element:
+def _suite(job: JobResult) -> ET.Element:
     elements = [_testcase(job, case) for case in _cases(job)]
     suite = ET.Element(
         "testsuite",
@@ -59,7 +59,7 @@ def _suite(job: JobReport) -> ET.Element:
     return suite
 
 
-def _cases(job: JobReport) -> Iterator[_Case]:
+def _cases(job: JobResult) -> Iterator[_Case]:
     """A finding that is why a check did not pass is not told twice."""
     report = job.report
     failing = [each for each in diagnostics_of([job]) if each.level is Severity.ERROR]
@@ -98,7 +98,7 @@ def _name(diagnostic: Diagnostic) -> str:
     return f"{diagnostic.rule.id}{where}"
 
 
-def _testcase(job: JobReport, case: _Case) -> ET.Element:
+def _testcase(job: JobResult, case: _Case) -> ET.Element:
     element = ET.Element("testcase", classname=_text(printable(job.name)), name=_text(printable(case.name)))
     if case.result is not None:
         element.append(case.result)

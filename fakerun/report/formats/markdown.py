@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from fakerun.printable import printable
-from fakerun.report.job_report import JobReport
+from fakerun.report.job_report import JobReport, JobResult, whole_report
 from fakerun.report.model import Comparison, Report
 from fakerun.report.page import page_of
 from fakerun.report.page.blocks import Block, Facts, FindingItem, Findings, Page, Prose, Section, Series, SideBySide, Summary, Table, Tone
@@ -43,9 +43,9 @@ def render_summary(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, colo
     return _limited(pages if len(jobs) == 1 else [_page_of_all(jobs), *pages], MOST_BYTES_OF_A_SUMMARY, "the summary of a step")
 
 
-def render_comment(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+def render_comment(jobs: Sequence[JobResult], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The page of the job, or the page about several jobs, cut to what GitHub takes as a comment on a pull request."""
-    page = _page_of_job(jobs[0], detail) if len(jobs) == 1 else _page_of_all(jobs)
+    page = _page_of_job(whole_report(jobs[0]), detail) if len(jobs) == 1 else _page_of_all(jobs)
     return _limited([page], MOST_BYTES_OF_A_COMMENT, "a comment")
 
 
@@ -53,7 +53,7 @@ def _page_of_job(job: JobReport, detail: Detail) -> "_Parts":
     return _parts_of(page_of(job.report, detail), marker(job.name))
 
 
-def _page_of_all(jobs: Sequence[JobReport]) -> "_Parts":
+def _page_of_all(jobs: Sequence[JobResult]) -> "_Parts":
     return _parts_of(page_of_jobs(jobs), marker())
 
 

@@ -4,17 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fakerun.report.job_report import JobReport
+from fakerun.report.job_report import JobReport, JobResult, whole_report
 from fakerun.report.model import Report
 from fakerun.report.page.detail import SHORT, Detail
 
 
 class Render(Protocol):
-    """The same reports always give the same text.
+    """The same jobs always give the same text. Their results suffice where the format says so; else each has its report.
 
     `detail` says how much to show where the format makes the choice; `color` allows ANSI colours; `width` is
     that of the terminal, None for a file or a pipe. A text ends with a newline.
     """
+
+    def __call__(
+        self, jobs: Sequence[JobResult], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None
+    ) -> str | bytes: ...
+
+
+class RenderReports(Protocol):
+    """As `Render`, of reports."""
 
     def __call__(
         self, jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None
@@ -30,6 +38,12 @@ class RenderOne(Protocol):
 class RenderForProgram(Protocol):
     """Of all jobs, for a program to read: neither detail nor a terminal changes it."""
 
+    def __call__(self, jobs: Sequence[JobResult], /) -> str: ...
+
+
+class RenderReportsForProgram(Protocol):
+    """As `RenderForProgram`, of reports."""
+
     def __call__(self, jobs: Sequence[JobReport], /) -> str: ...
 
 
@@ -39,7 +53,7 @@ class ReportFormat:
 
     `extension` has no dot; of formats with the same one, the first in the registry is that of a file with this ending. `render` returns
     bytes if `is_binary`, else str. It takes exactly one job, unless the format `takes_several_jobs`. A report
-    that `needs_history` is built with what the allocators did.
+    that `needs_history` is built with what the allocators did. With `results_from` jobs or more their results suffice; with None never.
     """
 
     name: str
@@ -48,22 +62,49 @@ class ReportFormat:
     takes_several_jobs: bool
     render: Render
     needs_history: bool = False
+    results_from: int | None = None
+
+    def needs_reports(self, number_of_jobs: int) -> bool:
+        """Whether results do not suffice."""
+        return self.results_from is None or number_of_jobs < self.results_from
 
 
 def of_one(render: RenderOne) -> Render:
     """For a format that takes one job."""
 
-    def render_only(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes:
+    def render_only(jobs: Sequence[JobResult], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes:
         (job,) = jobs
-        return render(job.report, detail=detail, color=color, width=width)
+        return render(whole_report(job).report, detail=detail, color=color, width=width)
 
     return render_only
+
+
+def of_reports(render: RenderReports) -> Render:
+    """For a format that needs the reports of all jobs."""
+
+    def render_reports(
+        jobs: Sequence[JobResult], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None
+    ) -> str | bytes:
+        return render([whole_report(job) for job in jobs], detail=detail, color=color, width=width)
+
+    return render_reports
 
 
 def for_programs(render: RenderForProgram) -> Render:
     """For a format that is always the same."""
 
-    def render_jobs(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes:
+    def render_jobs(jobs: Sequence[JobResult], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str | bytes:
         return render(jobs)
 
     return render_jobs
+
+
+def reports_for_programs(render: RenderReportsForProgram) -> Render:
+    """For a format that is always the same, and needs the reports of all jobs."""
+
+    def render_reports(
+        jobs: Sequence[JobResult], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None
+    ) -> str | bytes:
+        return render([whole_report(job) for job in jobs])
+
+    return render_reports

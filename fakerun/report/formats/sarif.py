@@ -13,13 +13,13 @@ from urllib.parse import quote
 import fakerun
 from fakerun.records.finding_code import Severity
 from fakerun.report.diagnostics import Diagnostic, Place, Rule, diagnostics_of, rules
-from fakerun.report.job_report import JobReport
+from fakerun.report.job_report import JobResult
 
 _ROOT = "%SRCROOT%"
 _LEVELS = MappingProxyType({Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"})
 
 
-def render(jobs: Sequence[JobReport], /) -> str:
+def render(jobs: Sequence[JobResult], /) -> str:
     """One run with all jobs: of several runs with one tool GitHub refuses the file."""
     diagnostics = diagnostics_of(jobs)
     used = {each.rule.id for each in diagnostics}

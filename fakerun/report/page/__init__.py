@@ -47,6 +47,6 @@ def _sections(report: Report, detail: Detail) -> Iterator[Section]:
     if any(check.source for check in report.checks):
         yield checks_section(report)
     if report.findings:
-        yield findings_section(report)
+        yield findings_section(report.grouped_findings, several_ranks=len(report.ranks) > 1)
     if report.failures or report.blocked:
         yield failures_section(report)

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from fakerun.call_site import CallSite
 from fakerun.printable import cut, printable
 from fakerun.records.run import FailureKind, ProcessFailure, RankRecord
-from fakerun.report.model import BlockedReport, FailureReport, Report
+from fakerun.report.model import BlockedReport, FailureReport
 from fakerun.report.page.blocks import Prose, Section, Traceback
+from fakerun.report.result import Result
 from fakerun.units import join_words, name_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
@@ -26,7 +27,7 @@ _MOST_OF_A_LINE = 2000
 _END_OF_STDERR = "The end of its stderr:"
 
 
-def failures_section(report: Report) -> Section:
+def failures_section(report: Result) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
     failures = [_traceback(each, in_full=number == 0) for number, each in enumerate(report.failures)]
     reads = [read for each in report.failures[:1] for read in _placeholder_reads(each)]

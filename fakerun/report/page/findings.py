@@ -1,13 +1,15 @@
 """The section of findings: each once, with all the places that it was made at."""
 
-from fakerun.report.model import FindingReport, Report
+from collections.abc import Iterable
+
+from fakerun.report.model import FindingReport
 from fakerun.report.page.blocks import FindingItem, Findings, Section
 from fakerun.units import name_ranks
 
 
-def findings_section(report: Report) -> Section:
-    """All findings of the report, most severe first."""
-    items = tuple(_item(each, several_ranks=len(report.ranks) > 1) for each in report.grouped_findings)
+def findings_section(findings: Iterable[FindingReport], *, several_ranks: bool) -> Section:
+    """The findings, in their order; which ranks they are of where there are several."""
+    items = tuple(_item(each, several_ranks=several_ranks) for each in findings)
     return Section(title="Findings", blocks=(Findings(items=items),))
 
 

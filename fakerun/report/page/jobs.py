@@ -2,23 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from fakerun.errors import ExitCode, worst
 from fakerun.records.finding_code import Severity
-from fakerun.report.job_report import JobReport
-from fakerun.report.model import Report
+from fakerun.report.job_report import JobResult
 from fakerun.report.page.blocks import Block, Clip, Column, Fact, Facts, Page, Prose, Row, Section, Summary, Table, Tone
 from fakerun.report.page.failures import failures_section
 from fakerun.report.page.findings import findings_section
 from fakerun.report.page.printable_page import printable_page
-from fakerun.report.page.summary import bus_bytes_per_step, verdict, worst_fit
+from fakerun.report.page.summary import verdict
+from fakerun.report.result import Result
 from fakerun.units import format_bytes
 
 _NONE = "-"
 
 
-def page_of_jobs(jobs: Sequence[JobReport]) -> Page:
+def page_of_jobs(jobs: Sequence[JobResult]) -> Page:
     """The table of the jobs, in their order, then a section for each that failed."""
     failed = [job for job in jobs if job.report.exit_code is not ExitCode.OK]
     return printable_page(
@@ -31,7 +30,7 @@ def page_of_jobs(jobs: Sequence[JobReport]) -> Page:
     )
 
 
-def _summary(jobs: Sequence[JobReport], failed: Sequence[JobReport]) -> Summary:
+def _summary(jobs: Sequence[JobResult], failed: Sequence[JobResult]) -> Summary:
     """`NOT OK  1 of 3 jobs failed (train); 14 of 15 checks passed`."""
     names = f" ({', '.join(job.name for job in failed)})" if failed else ""
     text = f"{len(failed)} of {_count(len(jobs), 'job')} failed{names}" if failed else f"{_count(len(jobs), 'job')} passed"
@@ -42,12 +41,12 @@ def _summary(jobs: Sequence[JobReport], failed: Sequence[JobReport]) -> Summary:
     return Summary(verdict=verdict(code), tone=Tone.BAD if failed else Tone.GOOD, text=text)
 
 
-def _facts(jobs: Sequence[JobReport]) -> Iterator[Fact]:
+def _facts(jobs: Sequence[JobResult]) -> Iterator[Fact]:
     versions = dict.fromkeys(f"torch {job.report.torch_version or 'unknown'}" for job in jobs)
     yield Fact(label="simulated", values=tuple(versions))
 
 
-def _table(jobs: Sequence[JobReport]) -> Table:
+def _table(jobs: Sequence[JobResult]) -> Table:
     columns = (
         Column(heading="job", clip=Clip.KEEP_START, min_width=16),
         Column(heading="verdict"),
@@ -61,16 +60,15 @@ def _table(jobs: Sequence[JobReport]) -> Table:
     return Table(columns=columns, rows=tuple(map(_row, jobs)))
 
 
-def _row(job: JobReport) -> Row:
+def _row(job: JobResult) -> Row:
     report = job.report
-    fit = worst_fit(report)
-    bus_bytes = bus_bytes_per_step(report)
+    fit, bus_bytes = report.fit, report.bus_bytes_per_step
     checks = f"{sum(check.passed for check in report.checks)}/{len(report.checks)}" if report.checks else _NONE
     return Row(
         cells=(
             job.name,
             verdict(report.exit_code),
-            f"{len(report.ranks)}/{report.job.world_size}",
+            f"{len(report.simulated)}/{report.job.world_size}",
             _NONE if fit is None else format_bytes(fit.peak_bytes),
             _NONE if fit is None else format_bytes(fit.usable_bytes),
             _NONE if bus_bytes is None else format_bytes(bus_bytes),
@@ -80,17 +78,17 @@ def _row(job: JobReport) -> Row:
     )
 
 
-def _counts(report: Report) -> str:
+def _counts(report: Result) -> str:
     """`1 error, 2 warnings`; notes are left out."""
     counts = Counter(finding.severity for finding in report.findings)
     return ", ".join(_count(counts[each], each) for each in (Severity.ERROR, Severity.WARNING) if counts[each])
 
 
-def _failed_section(job: JobReport) -> Section:
+def _failed_section(job: JobResult) -> Section:
     """What made the job fail: the checks that did not pass are among its findings."""
     report = job.report
     failing = tuple(each for each in report.grouped_findings if each.finding.severity in report.failing)
-    blocks: list[Block] = [*findings_section(replace(report, grouped_findings=failing)).blocks] if failing else []
+    blocks: list[Block] = [*findings_section(failing, several_ranks=len(report.simulated) > 1).blocks] if failing else []
     if report.failures or report.blocked:
         blocks += failures_section(report).blocks
     return Section(title=job.name, remark=Prose(text=verdict(report.exit_code), tone=Tone.BAD), blocks=tuple(blocks))

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from fakerun.analysis.memory.fit import MemoryFit
 from fakerun.errors import ExitCode
 from fakerun.records.finding_code import Severity
-from fakerun.report.model import Report
 from fakerun.report.page.blocks import Summary, Tone
+from fakerun.report.result import Result
 from fakerun.units import format_bytes
 
 _VERDICTS: Mapping[ExitCode, str] = MappingProxyType(
@@ -22,7 +21,7 @@ _VERDICTS: Mapping[ExitCode, str] = MappingProxyType(
 )
 
 
-def summary(report: Report) -> Summary:
+def summary(report: Result) -> Summary:
     """`OK  peak 12.8 GiB reserved of 79.1 GiB (fits), 10.9 GiB bus bytes per step, no errors, 1 warning; not checked: 7 of 8 ranks`."""
     unchecked = ", ".join(_unchecked(report))
     text = ", ".join((_peak(report), *_bus_bytes(report), *_counts(report)))
@@ -38,31 +37,21 @@ def verdict(code: ExitCode) -> str:
     return _VERDICTS[code]
 
 
-def worst_fit(report: Report) -> MemoryFit | None:
-    """The verdict on the device with the least headroom, all its ranks counted; None if nothing was allocated."""
-    return min((device.fit for device in report.devices), key=lambda fit: (fit.headroom_bytes, -fit.peak_bytes), default=None)
-
-
-def bus_bytes_per_step(report: Report) -> int | None:
-    """The most that a rank has in its last completed step; None if no rank completed one."""
-    return max((each.last_step.bus_bytes for each in report.classes if each.example.record.steps), default=None)
-
-
-def _peak(report: Report) -> str:
-    if (fit := worst_fit(report)) is None:
+def _peak(report: Result) -> str:
+    if (fit := report.fit) is None:
         return "no device memory"
     is_known = not fit.fits or not (report.failures or report.blocked)
     words = f" ({fit.verdict.words})" if is_known else ""
     return f"peak {format_bytes(fit.peak_bytes)} reserved of {format_bytes(fit.usable_bytes)}{words}"
 
 
-def _bus_bytes(report: Report) -> Iterator[str]:
-    if (nbytes := bus_bytes_per_step(report)) is not None:
+def _bus_bytes(report: Result) -> Iterator[str]:
+    if (nbytes := report.bus_bytes_per_step) is not None:
         yield f"{format_bytes(nbytes)} bus bytes per step"
 
 
-def _counts(report: Report) -> Iterator[str]:
-    if failed := len(report.failed):
+def _counts(report: Result) -> Iterator[str]:
+    if failed := len(report.failed_ranks):
         yield f"{failed} rank{'s' * (failed > 1)} failed"
     errors, warnings = (sum(each.severity is severity for each in report.findings) for severity in (Severity.ERROR, Severity.WARNING))
     yield f"{errors or 'no'} error{'s' * (errors != 1)}"
@@ -72,12 +61,12 @@ def _counts(report: Report) -> Iterator[str]:
         yield f"{ignored} ignored"
 
 
-def _unchecked(report: Report) -> Iterator[str]:
+def _unchecked(report: Result) -> Iterator[str]:
     """Ranks that were not simulated, and what comes after the step at which the script was stopped."""
     world_size = report.job.world_size
-    if assumed := sum(len(each.assumed) for each in report.classes):
+    if assumed := report.assumed_count:
         yield f"{assumed} of {world_size} ranks (assumed)"
-    if unknown := world_size - assumed - len(report.ranks):
+    if unknown := world_size - assumed - len(report.simulated):
         yield f"{unknown} of {world_size} ranks"
-    if stopped := {rank.record.steps for rank in report.ranks if rank.record.stopped_at is not None}:
-        yield f"what follows step {max(stopped) - 1}"
+    if report.stopped_after is not None:
+        yield f"what follows step {report.stopped_after - 1}"

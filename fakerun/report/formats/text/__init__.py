@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fakerun.report.formats.text.blocks import page_lines
 from fakerun.report.formats.text.style import Style
-from fakerun.report.job_report import JobReport
+from fakerun.report.job_report import JobResult, whole_report
 from fakerun.report.model import Comparison, Report
 from fakerun.report.page import page_of
 from fakerun.report.page.detail import SHORT, Detail
@@ -16,8 +16,8 @@ def render(result: Report | Comparison, /, *, detail: Detail = SHORT, color: boo
     return "\n".join(page_lines(page_of(result, detail), Style(color=color, terminal_width=width))) + "\n"
 
 
-def render_jobs(jobs: Sequence[JobReport], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
+def render_jobs(jobs: Sequence[JobResult], /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """The page about several jobs; of a single one, its own."""
     if len(jobs) == 1:
-        return render(jobs[0].report, detail=detail, color=color, width=width)
+        return render(whole_report(jobs[0]).report, detail=detail, color=color, width=width)
     return "\n".join(page_lines(page_of_jobs(jobs), Style(color=color, terminal_width=width))) + "\n"
