@@ -242,7 +242,7 @@ NO_GRAPH_TASK = -1
 current_autograd_node = torch._C._current_autograd_node
 
 # 2.13: runs a function when the pass of backward that is running ends; FSDP uses it. Those that were registered first run first.
-call_at_end_of_backward: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback  # type: ignore[attr-defined]
+call_at_end_of_backward: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
 # 2.11 to 2.14: the function of Python that calls the engine; how many hold a gradient, or its storage, in an operator that the engine calls
 # for it, if nothing but the engine holds it (the arguments of the call count, and the object of Python for the storage).

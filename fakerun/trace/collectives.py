@@ -61,16 +61,14 @@ class CollectiveTrace:
         return number
 
     def waited_for(self, call: int) -> None:
-        if self.future_taken(call):
+        if call in self._waited_before and self._waited_before[call] is None:
+            self.future_taken(call)
             self._program_waits(call)
 
-    def future_taken(self, call: int) -> bool:
-        """Whether the script has not waited for the call before."""
-        is_first = call in self._waited_before and self._waited_before[call] is None
-        if is_first:
+    def future_taken(self, call: int) -> None:
+        if call in self._waited_before and self._waited_before[call] is None:
             self._waited_before[call] = len(self._calls)
             self._journal.waited(call)
-        return is_first
 
     def stream_waited_for(self, call: int) -> None:
         self._program_waits(call)
