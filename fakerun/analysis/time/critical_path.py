@@ -4,7 +4,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from fakerun.analysis.time.time_by_kind import TimeKind
-from fakerun.analysis.time.timeline.parts import label_of
+from fakerun.analysis.time.timeline.played_classes import label_of
 from fakerun.analysis.time.timeline.spans import HOST, Timeline
 from fakerun.call_site import CallSite
 from fakerun.records.collective import Phase
