@@ -109,7 +109,7 @@ def test_a_synchronisation_stops_the_host(how: str) -> None:
     times = HostTimes(operation_s=1, view_s=0, call_s=0, event_s=0)
     found = only(rank, host=times)
     assert spans(found) == [(1, 6), (7, 8)]
-    assert (list(found.waits.starts), list(found.waits.ends), list(found.waits.before)) == ([1], [6], [1])
+    assert (list(found.waits.starts), list(found.waits.ends), list(found.waits.operations_before)) == ([1], [6], [1])
 
 
 def test_a_step_begins_with_the_queues_as_the_one_before_has_left_them() -> None:
