@@ -32,6 +32,21 @@ def format_bytes(n: int) -> str:
     return f"{n} B"
 
 
+def format_seconds(seconds: float) -> str:
+    """Three significant digits: `2.79 s`, `413 ms`, `28.0 us`."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if abs(seconds) >= 0.9995 * size:
+            return f"{_three_digits(seconds / size)} {unit}"
+    return f"{_three_digits(seconds * 1e6)} us" if seconds else "0 s"
+
+
+def format_share(part: float, whole: float) -> str:
+    """`42 %`; what is there but rounds to nothing is `<1 %`."""
+    if not part or not whole:
+        return "0 %"
+    return f"{100 * part / whole:.0f} %" if 200 * part > whole else "<1 %"
+
+
 def _three_digits(value: float) -> str:
     for decimals, limit in ((2, 9.995), (1, 99.95)):
         if abs(value) < limit:

@@ -138,6 +138,14 @@ TorchBehaviourName: TypeAlias = Annotated[
         autocompletion=_complete_torch_behaviour,
     ),
 ]
+TokensPerStep: TypeAlias = Annotated[
+    int | None,
+    option(parser=_whole_number, metavar="N", help="Tokens of a step of all ranks.  [default: as many as the model is given]"),
+]
+Calibrate: TypeAlias = Annotated[
+    list[str] | None,
+    option(metavar="FILE", help="Estimate the step time with what was measured: a table of matrix products, the seconds of a step."),
+]
 ErrorOnCollective: TypeAlias = Annotated[
     str | None,
     option(metavar="[=OPERATIONS]", help="Exit with 1 if the script issues a collective, or one of these (all_reduce,send)."),

@@ -54,6 +54,8 @@ def run(
     alloc_conf: options.AllocConf = None,
     oom: options.Oom = None,
     torch_behaviour: options.TorchBehaviourName = None,
+    tokens_per_step: options.TokensPerStep = None,
+    calibrate: options.Calibrate = None,
     error_on_collective: options.ErrorOnCollective = None,
     max_memory: MaxMemory = None,
     strict: Strict = False,

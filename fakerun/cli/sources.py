@@ -13,6 +13,7 @@ from fakerun.cli import torchrun
 from fakerun.cli.grammar import either_spelling
 from fakerun.cli.terminal import note, warn
 from fakerun.errors import UsageError
+from fakerun.hardware.calibration import Calibration
 from fakerun.hardware.request import parse_hardware
 from fakerun.job.forbidden import parse_forbidden
 from fakerun.job.mesh import parse_mesh
@@ -20,6 +21,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.spec import JobSpec
 from fakerun.job.steps import parse_steps
+from fakerun.job.timing import parse_tokens
 from fakerun.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -130,6 +132,7 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
 
     nnodes, nproc_per_node, mesh = given("nnodes"), given("nproc_per_node"), given("mesh")
     hardware, forbidden, steps = given("hardware"), given("error_on_collective"), given("steps")
+    tokens, calibrate = given("tokens_per_step"), given("calibrate")
     return JobRequest(
         world_size=given("world_size"),
         nnodes=None if nnodes is None else torchrun.node_count(nnodes),
@@ -145,10 +148,23 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         alloc_conf=given("alloc_conf"),
         oom=given("oom"),
         torch_behaviour=given("torch_behaviour"),
+        tokens_per_step=None if tokens is None else parse_tokens(tokens),
+        calibration=None if calibrate is None else calibration_of(calibrate),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         error_on_collective_source=None if forbidden is None else "--error-on-collective",
         timeout_s=given("timeout"),
     )
+
+
+def calibration_of(files: Sequence[str]) -> Calibration:
+    """What the files of `--calibrate` say.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    from fakerun.job.calibration_file import read_calibrations  # yaml: `fakerun --help` does not need it
+
+    return read_calibrations(list(map(Path, files)))
 
 
 def _ranks(rank: int | None, ranks: str | None) -> RankChoice | None:

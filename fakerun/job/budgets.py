@@ -107,6 +107,16 @@ class CommunicationBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimeBudget:
+    """The most seconds that a step may take. `text` is the limit as it was written."""
+
+    most_s: float
+    text: str
+    source: str
+    name: str = "step_time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NoCollectives:
     """Operations that must not be issued: in a phase, in modules whose names match a pattern, or anywhere."""
 
@@ -137,7 +147,7 @@ class CodeBudget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """All limits that a run must keep; `ranks_agree`, `fits`, `no_unawaited_async` and `strict` are None where nothing was said of them.
+    """All limits that a run must keep; of those that are None nothing was said.
 
     Findings of `allowed` codes are left out and counted; those of `forbidden` codes, and with `strict` all warnings, fail the run.
     """
@@ -145,6 +155,7 @@ class Budgets:
     memory: tuple[MemoryBudget, ...] = ()
     communication: tuple[CommunicationBudget, ...] = ()
     no_collectives: tuple[NoCollectives, ...] = ()
+    step_time: StepTimeBudget | None = None
     ranks_agree: Required | None = None
     fits: Required | None = None
     no_unawaited_async: Required | None = None
@@ -174,6 +185,7 @@ class Budgets:
             memory=(*self.memory, *(each for each in below.memory if each.name not in names)),
             communication=(*self.communication, *(each for each in below.communication if each.name not in names)),
             no_collectives=(*self.no_collectives, *(each for each in below.no_collectives if each.name not in names)),
+            step_time=self.step_time or below.step_time,
             ranks_agree=self.ranks_agree or below.ranks_agree,
             fits=self.fits or below.fits,
             no_unawaited_async=self.no_unawaited_async or below.no_unawaited_async,

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from fakerun.errors import UsageError
-from fakerun.hardware.quantities import BYTES
+from fakerun.hardware.quantities import BYTES, SECONDS
 from fakerun.job.budgets import (
     EVERY_DEVICE,
     Budgets,
@@ -17,6 +17,7 @@ from fakerun.job.budgets import (
     MemoryKey,
     NoCollectives,
     Required,
+    StepTimeBudget,
     VolumeKey,
     parse_memory_limit,
     parse_selection,
@@ -46,6 +47,13 @@ def _size(value: object) -> object:
     if not isinstance(value, str):
         raise UsageError(f"must be an amount with a unit (40GiB), not {shown(value)}")
     BYTES.parse(value)
+    return value
+
+
+def _time(value: object) -> object:
+    if not isinstance(value, str):
+        raise UsageError(f"must be a time with a unit (2.9s, 900ms), not {shown(value)}")
+    SECONDS.parse(value)
     return value
 
 
@@ -90,6 +98,7 @@ def _mapping_or_text(value: object) -> str:
 
 AmountText = Annotated[str, BeforeValidator(with_own_message(_amount))]
 SizeText = Annotated[str, BeforeValidator(with_own_message(_size))]
+TimeText = Annotated[str, BeforeValidator(with_own_message(_time))]
 SelectionText = Annotated[str, valid_if(_selection)]
 MemoryLimits = Annotated[
     Annotated[dict[SelectionText, AmountText], Tag("<map>")] | Annotated[AmountText, Tag("<text>")], Discriminator(_mapping_or_text)
@@ -143,6 +152,7 @@ class BudgetsFile(_Mapping):
     device_total: MemoryLimits | None = None
     headroom: MemoryLimits | None = None
     communication: CommunicationLimits | None = None
+    step_time: TimeText | None = None
     no_collectives_in: list[Place] = []
     no_unawaited_async: bool = False
     ranks_agree: bool = True
@@ -159,6 +169,7 @@ def budgets_of(file: BudgetsFile, source: Source) -> Budgets:
     return Budgets(
         memory=tuple(budget for key in MemoryKey for budget in _memory(file, key, source)),
         communication=() if file.communication is None else tuple(_communication(file.communication, source)),
+        step_time=None if file.step_time is None else _step_time(file.step_time, source(("step_time",))),
         no_collectives=tuple(_no_collectives(place, source(("no_collectives_in", n))) for n, place in enumerate(file.no_collectives_in)),
         ranks_agree=Required(on=file.ranks_agree, source=source(("ranks_agree",))),
         fits=Required(on=file.fits, source=source(("fits",))),
@@ -194,6 +205,10 @@ def _communication(limits: CommunicationLimits, source: Source) -> Iterator[Comm
                     group=scope if scope and scope not in _NAMES else None,
                     is_inter_node=scope == INTER_NODE,
                 )
+
+
+def _step_time(text: str, source: str) -> StepTimeBudget:
+    return StepTimeBudget(most_s=float(SECONDS.parse(text)), text=text.strip(), source=source)
 
 
 def _no_collectives(place: str, source: str) -> NoCollectives:

@@ -158,6 +158,11 @@ _SIMULATION: Schema = {
         "enum": [*TorchBehaviour, *map(float, TorchBehaviour)],
         "description": "An older torch to behave as, where it is known to need another amount of memory.",
     },
+    "tokens_per_step": {**_COUNT, "description": "Tokens of a step of all ranks. By default as many as the model is given."},
+    "calibrate": {
+        "anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}],
+        "description": "Files with what was measured, which the step time is estimated with. A relative path starts at this file.",
+    },
     "error_on_collective": {
         "anyOf": [{"type": ["boolean", "string"]}, {"type": "array", "items": {"enum": list(CollectiveOp)}}],
         "default": False,
@@ -202,6 +207,12 @@ _BUDGETS: Schema = {
             },
             "additionalProperties": {"type": "object", "properties": _VOLUME, "additionalProperties": False},
             "description": "The most that a rank may communicate in a step: in all, and by operation or axis of the mesh.",
+        },
+        "step_time": {
+            "type": "string",
+            "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*(s|ms|us|ns)\\s*$",
+            "examples": ["2.9s", "900ms"],
+            "description": "The most that a step may take, as it is estimated.",
         },
         "no_collectives_in": {
             "type": "array",

@@ -12,6 +12,7 @@ from typing import Any
 
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.calibration import NO_CALIBRATION, Calibration
 from fakerun.hardware.catalogue import DEFAULT_HARDWARE, hardware_named
 from fakerun.job.alloc_conf import checked_alloc_conf
 from fakerun.job.budgets import Budgets
@@ -22,6 +23,7 @@ from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.timing import Timing
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
@@ -68,6 +70,8 @@ class JobRequest:
     timeout_s: float | None = None
     alloc_conf: str | None = None
     torch_behaviour: str | None = None
+    tokens_per_step: int | None = None
+    calibration: Calibration | None = None
     workdir: Path | None = None
 
     def over(self, below: "JobRequest") -> "JobRequest":
@@ -137,6 +141,7 @@ class JobRequest:
             timeout_s=self.timeout_s,
             alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
             torch_behaviour=None if self.torch_behaviour is None else torch_behaviour_named(self.torch_behaviour),
+            timing=Timing(tokens_per_step=self.tokens_per_step, calibration=self.calibration or NO_CALIBRATION),
             workdir=workdir,
         )
 

@@ -10,6 +10,7 @@ from fakerun.job.launcher import DEFAULT_LAUNCHER, Launcher
 from fakerun.job.mesh import MeshSpec
 from fakerun.job.out_of_memory import DEFAULT_OUT_OF_MEMORY, OutOfMemory
 from fakerun.job.routing import DEFAULT_ROUTING, Routing
+from fakerun.job.timing import Timing
 from fakerun.job.torch_behaviour import TorchBehaviour
 from fakerun.records.collective import CollectiveOp
 
@@ -52,6 +53,7 @@ class JobSpec:
     timeout_s: float | None = None
     alloc_conf: str | None = None
     torch_behaviour: TorchBehaviour | None = None
+    timing: Timing = field(default_factory=Timing)
     workdir: Path | None = None
 
     @property
@@ -60,8 +62,8 @@ class JobSpec:
         return self.script if self.workdir is None or self.script is None else self.workdir / self.script
 
     def without_limits(self) -> "JobSpec":
-        """The job without what its run is held against afterwards: equal for jobs that run alike."""
-        return replace(self, budgets=Budgets(), error_on_collective_source="")
+        """The job without what its run is held against, and timed with, afterwards: equal for jobs that run alike."""
+        return replace(self, budgets=Budgets(), error_on_collective_source="", timing=Timing())
 
     @property
     def world_size(self) -> int:

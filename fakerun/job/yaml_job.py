@@ -7,7 +7,7 @@ is looked up in the current directory, as torchrun does.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -16,12 +16,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import FIGURES
+from fakerun.hardware.calibration import Calibration
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.request import BASE, check_figure_key, hardware_with, parse_hardware
 from fakerun.job.alloc_conf import checked_alloc_conf
 from fakerun.job.baseline import BaselineOfJob, baseline_of_job
 from fakerun.job.budgets import Budgets, CodeBudget, Required
 from fakerun.job.budgets_file import BudgetsFile, budgets_of
+from fakerun.job.calibration_file import read_calibrations
 from fakerun.job.document import MOST_PROBLEMS, JobSource, Key
 from fakerun.job.forbidden import EVERY_OPERATION, operations_named, parse_forbidden
 from fakerun.job.launcher import launcher_named
@@ -31,6 +33,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script, check_workdir
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
+from fakerun.job.timing import parse_tokens
 from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.validation import NOT_KEYS, message_of, shown, valid_if, with_own_message
@@ -97,6 +100,14 @@ def _torch_behaviour(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | float | int):
         raise UsageError(f"must be a version (2.6), not {shown(value)}")
     return torch_behaviour_named(str(value))
+
+
+def _files(value: object) -> tuple[str, ...]:
+    """The path of a file, or a list of them."""
+    paths = value if isinstance(value, list) else [value]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        raise UsageError(f"must be the path of a file, or a list of them, not {shown(value)}")
+    return tuple(paths)
 
 
 def _mapping_or_text(value: object) -> str:
@@ -171,6 +182,8 @@ class JobFile(BaseModel):
     alloc_conf: Annotated[str, valid_if(checked_alloc_conf)] | None = None
     oom: Annotated[str, valid_if(out_of_memory_named)] | None = None
     torch_behaviour: Annotated[object, valid_if(_torch_behaviour)] | None = None
+    tokens_per_step: Annotated[object, valid_if(parse_tokens)] | None = None
+    calibrate: Annotated[object, valid_if(_files)] | None = None
     error_on_collective: Annotated[object, valid_if(_forbidden)] | None = None
     rank: Annotated[int, Field(ge=0)] | None = None
     ranks: Annotated[object, valid_if(_ranks)] | None = None
@@ -225,6 +238,8 @@ def read_job(source: JobSource, model: type[JobFile] = JobFile, *, workdir: Path
     if job is None or (job.hardware is not None and hardware is None):
         return None
     request = _request(job, source, hardware, workdir)
+    with _noting(source, "calibrate"):
+        request = replace(request, calibration=_calibration(job, source))
     if job.rank is not None and job.ranks is not None:
         source.refuse(("ranks",), f"rank is also given (line {source.line(('rank',))}); keep one of them")
     _check_together(request, source)
@@ -304,12 +319,23 @@ def _request(job: JobFile, document: JobSource, hardware: "Accelerator | None", 
         alloc_conf=job.alloc_conf,
         oom=job.oom,
         torch_behaviour=None if job.torch_behaviour is None else document.text(("torch_behaviour",)),
+        tokens_per_step=cast("int | None", job.tokens_per_step),
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
         error_on_collective_source=None if job.error_on_collective is None else _where(document, "error_on_collective"),
         budgets=_budgets(job, document),
         timeout_s=cast("float | None", job.timeout),
         workdir=workdir if job.workdir is None else document.file.parent / job.workdir,
     )
+
+
+def _calibration(job: JobFile, document: JobSource) -> Calibration | None:
+    """What the files say that the job names.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    files = cast("tuple[str, ...] | None", job.calibrate)
+    return None if files is None else read_calibrations([document.file.parent / file for file in files])
 
 
 def _budgets(job: JobFile, document: JobSource) -> Budgets | None:

@@ -117,6 +117,7 @@ class Simulation:
             stopped_at=self._stopped_at,
             torch_version=torch.__version__,
             memory_variables=self._trace.memory_variables,
+            model_inputs=self._trace.model_inputs.records(),
         )
 
     def position(self, call_site: CallSite | None) -> RankPosition:

@@ -21,7 +21,7 @@ from fakerun.records.damage import damage, decompressed
 from fakerun.records.device_program import DeviceProgram, check_program
 from fakerun.records.findings import Finding
 from fakerun.records.rank_function import Number, RankFunction, RankOperation, RankTest, UnfollowedUse
-from fakerun.records.run import AssumedRanks, Blocked, GroupCreation, ProcessFailure, RankRecord, RunRecord
+from fakerun.records.run import AssumedRanks, Blocked, GroupCreation, ModelInput, ProcessFailure, RankRecord, RunRecord
 from fakerun.records.schedule import ProcessGroup, RankCalls, Schedule, calls_of, check_groups, check_schedule
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class _Document:
     exited_at: CallSite | None = None
     torch_version: str | None
     memory_variables: Mapping[str, str] = field(default_factory=dict)
+    model_inputs: tuple[ModelInput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +168,7 @@ def encode_rank(record: RankRecord) -> EncodedRank:
         exited_at=record.exited_at,
         torch_version=record.torch_version,
         memory_variables=record.memory_variables,
+        model_inputs=record.model_inputs,
     )
     return EncodedRank(_compressed(_json(_Document, document)), parts)
 
@@ -211,6 +213,7 @@ class RankDecoder:
             exited_at=document.exited_at,
             torch_version=document.torch_version,
             memory_variables=document.memory_variables,
+            model_inputs=document.model_inputs,
         )
 
     def _part(self, kind: type[_Part], name: str) -> _Part:

@@ -111,6 +111,19 @@ class GroupCreation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInput:
+    """Calls, in one training step, of a model that they may train, each with whole numbers of this shape: token ids, as a rule.
+
+    `model` numbers the models that the rank called so, from 0.
+    """
+
+    step: int
+    model: int
+    shape: tuple[int, ...]
+    calls: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RankRecord:
     """One simulated rank: its mesh, what it communicated, what it asked of its devices, how it ended.
 
@@ -141,6 +154,8 @@ class RankRecord:
     """None if the process died before it recorded the version."""
     memory_variables: Mapping[str, str] = field(default_factory=dict)
     """Variables of its environment that decide how much memory its devices need, as they were when it first used one."""
+    model_inputs: tuple[ModelInput, ...] = ()
+    """In order of the first call; what follows the last completed step is of a step that was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

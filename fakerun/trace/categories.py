@@ -12,6 +12,7 @@ from fakerun.records.memory import Category
 from fakerun.torch_private import MODULE_PARTS
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.modules import plain_name, root_name
+from fakerun.trace.nested_tensors import tensors_in
 
 
 class CategoryTracker:
@@ -39,7 +40,7 @@ class CategoryTracker:
 
     def categorise_inputs(self, given: Any) -> None:
         """What the script calls a model with."""
-        for tensor in _tensors(given):
+        for tensor in tensors_in(given):
             self._memory.categorise_input(tensor)
 
     def categorise_all_modules(self) -> None:
@@ -63,7 +64,7 @@ class CategoryTracker:
         """Everything that an optimizer keeps between steps."""
         for parameter, state in optimizer.state.items():
             owner = self._owners.get(id(parameter))
-            for tensor in _tensors(state):
+            for tensor in tensors_in(state):
                 self._memory.categorise(tensor, Category.OPTIMIZER_STATE, owner)
 
 
@@ -85,14 +86,3 @@ def _parameters(optimizers: Iterable[torch.optim.Optimizer]) -> Iterable[torch.T
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             yield from group["params"]
-
-
-def _tensors(state: Any) -> Iterable[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        yield state
-    elif isinstance(state, dict):
-        for value in state.values():
-            yield from _tensors(value)
-    elif isinstance(state, (list, tuple)):
-        for value in state:
-            yield from _tensors(value)

@@ -46,13 +46,13 @@ def root_name(root: nn.Module) -> str:
 class ModuleStack:
     """The modules whose forward is running, innermost last; in backward, the module whose forward made the running graph node.
 
-    Listeners: `root_entered` gets each module that no other module called, and `root_given` its arguments. A part that runs again in
-    backward (activation checkpointing) is not a root.
+    Listeners: `root_entered` gets each module that no other module called, and `root_given` the same with its arguments. A part that
+    runs again in backward (activation checkpointing) is not a root.
     """
 
     def __init__(self, clock: AutogradClock) -> None:
         self.root_entered: list[Callable[[nn.Module], None]] = []
-        self.root_given: list[Callable[[Any], None]] = []
+        self.root_given: list[Callable[[nn.Module, Any], None]] = []
         self._clock = clock
         self._stack: list[str] = []
         self._root: nn.Module | None = None
@@ -111,7 +111,7 @@ class ModuleStack:
         for listener in self.root_entered:
             listener(root)
         for listen in self.root_given:
-            listen(given)
+            listen(root, given)
 
     def _enter(self, module: nn.Module) -> None:
         self._root = module if self._root is None else self._root

@@ -17,6 +17,7 @@ from fakerun.trace.findings import FindingTrace
 from fakerun.trace.grad_mode import GradMode
 from fakerun.trace.live_allocators import LiveAllocators
 from fakerun.trace.memory import MemoryTrace
+from fakerun.trace.model_inputs import ModelInputTrace
 from fakerun.trace.modules import ModuleStack
 from fakerun.trace.placeholder_reads import PlaceholderReads
 from fakerun.trace.program import ProgramTrace
@@ -57,7 +58,9 @@ class RankTrace:
         self.reads = PlaceholderReads(self.point)
         self._categories = CategoryTracker(self.memory)
         self.modules.root_entered.append(self._categories.categorise_module)
-        self.modules.root_given.append(self._categories.categorise_inputs)
+        self.modules.root_given.append(lambda root, given: self._categories.categorise_inputs(given))
+        self.model_inputs = ModelInputTrace(self.point)
+        self.modules.root_given.append(self.model_inputs.model_called)
         self.steps.started.append(lambda optimizer: self._categories.categorise_gradients([optimizer]))
         self.steps.stepped.append(self._categories.categorise_state)
         self.steps.taken_one.append(self.memory.optimizer_stepped)

@@ -10,10 +10,8 @@ are replayed with and without expandable segments. Without --torchtitan only our
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,18 +21,21 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dev.generated_part import write_part
+from dev.published_programs import REPOSITORY, Clone, Program, simulate, torchtitan_program
+
 from fakerun.allocator.settings import AllocatorSettings
 from fakerun.analysis.memory.outside import outside_memory
 from fakerun.analysis.memory.reserved import PoolMemory, ReservedMemory, reserved_memory, runs_out
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.quantities import BYTES
-from fakerun.launch.run_directory import find_run_directory
 from fakerun.records.run import RankRecord
 from fakerun.units import GIB, format_bytes
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+HEADING = "# Accuracy"
 ROWS = Path(__file__).with_name("accuracy_rows.yaml")
-ON_ZEROS = Path(__file__).with_name("torchtitan_on_zeros.py")
 STEPS = 4
 EXPANDABLE = {True: AllocatorSettings.parse("expandable_segments:True"), False: AllocatorSettings()}
 AIM = 0.002
@@ -104,69 +105,6 @@ class Prediction:
         return "does not fit" if over[0] else "tight" if over[1] else "fits"
 
 
-def fakerun_record(row: Row, script: Path, arguments: Sequence[str], directory: Path, torch_behaviour: str | None) -> RankRecord:
-    """The record of rank 0, of a torch that behaves like that; that of the directory, if a run is there already.
-
-    Raises:
-        RuntimeError: the program failed; the message has what the command printed last.
-    """
-    printed = ""
-    if not directory.exists():
-        command = [sys.executable, "-m", "fakerun", str(script), "--world-size", str(row.world_size), "--hardware", row.hardware]
-        command += [] if torch_behaviour is None else ["--torch-behaviour", torch_behaviour]
-        command += ["--steps", str(STEPS), "--run-dir", str(directory), "-q", "--", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
-        printed = done.stdout[-3000:] + done.stderr[-3000:]
-    found = find_run_directory(directory)
-    (record,) = found.read_run(found.read_job()).ranks
-    if record.failure is not None or record.steps < STEPS:
-        raise RuntimeError(f"{row.id}: {script.name} did not take {STEPS} steps; the run is in {directory}\n{printed}")
-    return record
-
-
-class Torchtitan:
-    """Commits of a torchtitan repository, extracted once each."""
-
-    PARTS = ("torchtitan", "train.py", "train_configs")
-    """What a run needs; the rest of a commit is documents and tests."""
-
-    def __init__(self, repository: Path, scratch: Path) -> None:
-        self.repository, self.scratch = repository, scratch
-
-    def checkout(self, commit: str) -> Path:
-        """The commit's files, in a directory of their own."""
-        directory = self.scratch / commit
-        if not directory.exists():
-            directory.mkdir()
-            names = self._git("ls-tree", "--name-only", commit).decode().split()
-            archive = self._git("archive", commit, *(name for name in self.PARTS if name in names))
-            subprocess.run(["tar", "-x", "-C", str(directory)], input=archive, check=True)
-        return directory
-
-    def config(self, row: Row) -> Path:
-        """The row's config file with its changes."""
-        checkout = self.checkout(row.torchtitan["commit"])
-        tables = tomllib.loads((checkout / row.torchtitan["config"]).read_text(encoding="utf-8"))
-        for key, value in row.torchtitan.get("changes", {}).items():
-            table, _, name = key.partition(".")
-            tables[table][name] = value
-        path = self.scratch / f"{row.id}.toml"
-        path.write_text("".join(_toml(tables)), encoding="utf-8")
-        return path
-
-    def _git(self, *arguments: str) -> bytes:
-        return subprocess.run(["git", "-C", str(self.repository), *arguments], check=True, capture_output=True).stdout
-
-
-def _toml(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Tables of numbers, texts, switches and lists of texts: all that torchtitan's config files have."""
-    for table, values in tables.items():
-        yield f"[{table}]\n"
-        for name, value in values.items():
-            text = str(value).lower() if isinstance(value, bool) else repr(value)
-            yield f"{name} = {text}\n"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """The predictions for one row: by its own program, by that on the torch of today if it has a figure, and by our script."""
@@ -177,23 +115,23 @@ class Result:
     ours: Prediction | None
 
 
-def predict(row: Row, torchtitan: Torchtitan | None, scratch: Path) -> Result:
+def predict(row: Row, torchtitan: Clone | None, scratch: Path) -> Result:
     """Run the row's programs."""
     own = today = ours = None
+
+    def run(name: str, program: Program, torch_behaviour: str | None) -> Prediction:
+        options = ["--world-size", str(row.world_size), "--hardware", row.hardware]
+        options += [] if torch_behaviour is None else ["--torch-behaviour", torch_behaviour]
+        (record,) = simulate(program, scratch / f"{row.id}-{name}", options, STEPS).ranks
+        return Prediction(row=row, record=record)
+
     if torchtitan is not None:
-        checkout, config = torchtitan.checkout(row.torchtitan["commit"]), torchtitan.config(row)
-
-        def run(name: str, torch_behaviour: str | None) -> Prediction:
-            arguments = [*row.options, str(checkout), "--job.config_file", str(config)]
-            return Prediction(row=row, record=fakerun_record(row, ON_ZEROS, arguments, scratch / f"{row.id}-{name}", torch_behaviour))
-
-        own = run("own", row.torch_behaviour)
+        program = torchtitan_program(torchtitan, row.id, row.torchtitan, row.options)
+        own = run("own", program, row.torch_behaviour)
         if row.reserved is not None:
-            today = own if row.torch_behaviour is None else run("today", None)
+            today = own if row.torch_behaviour is None else run("today", program, None)
     if row.ours is not None:
-        script, directory = REPOSITORY / row.ours["script"], scratch / f"{row.id}-ours"
-        record = fakerun_record(row, script, row.ours["args"], directory, row.torch_behaviour)
-        ours = Prediction(row=row, record=record)
+        ours = run("ours", Program(script=REPOSITORY / row.ours["script"], arguments=row.ours["args"]), row.torch_behaviour)
     return Result(row=row, own=own, today=today, ours=ours)
 
 
@@ -307,7 +245,7 @@ def misses(results: Sequence[Result]) -> Iterator[str]:
 
 def page(results: Sequence[Result]) -> Iterator[str]:
     yield from (
-        "# Accuracy",
+        HEADING,
         "",
         "Peak memory of training runs that others published, beside what fakerun predicts for them on a machine without a GPU. Written by",
         "`scripts/dev/accuracy.py`; the rows and their sources are in `scripts/dev/accuracy_rows.yaml`. No constant is fitted to them.",
@@ -364,7 +302,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary) if args.runs is None else args.runs.resolve()
         scratch.mkdir(parents=True, exist_ok=True)
-        torchtitan = None if args.torchtitan is None else Torchtitan(args.torchtitan.resolve(), scratch)
+        torchtitan = None if args.torchtitan is None else Clone(args.torchtitan, scratch)
         for row in rows:
             if args.rows is None or row.id in args.rows:
                 print(f"{row.id} ...", file=sys.stderr, flush=True)
@@ -373,7 +311,7 @@ def main() -> None:
     if args.output is None:
         print(text)
     else:
-        args.output.write_text(text, encoding="utf-8")
+        write_part(args.output, HEADING, text)
 
 
 if __name__ == "__main__":

@@ -97,14 +97,16 @@ def stood_in_for_triton() -> Iterator[None]:
 
 
 class Zeros:
-    """A data loader: batches of token 0, on the host, without an end; it has no state to save."""
+    """A data loader: batches of token 0, on the host, without an end; it has no state to save. Inputs by name, if `named`."""
 
-    def __init__(self, batch_size: int, seq_len: int) -> None:
+    def __init__(self, batch_size: int, seq_len: int, *, named: bool = False) -> None:
         self.shape = batch_size, seq_len
+        self.named = named
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor | dict[str, Tensor], Tensor]]:
         while True:
-            yield torch.zeros(self.shape, dtype=torch.int64), torch.zeros(self.shape, dtype=torch.int64)
+            inputs = torch.zeros(self.shape, dtype=torch.int64)
+            yield {"input": inputs} if self.named else inputs, torch.zeros(self.shape, dtype=torch.int64)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -130,20 +132,26 @@ def replace_in_flat_layout() -> None:
 
 
 def replace_in_specs(options: argparse.Namespace) -> None:
-    """Torchtitan from March 2025: a `TrainSpec` names what a model is trained with."""
+    """Torchtitan from March 2025: a `TrainSpec` names what a model is trained with; later it builds the loss, and inputs have names."""
     importlib.import_module("torchtitan.models")
     specs = importlib.import_module("torchtitan.protocols.train_spec")
     loss = importlib.import_module("torchtitan.components.loss")
 
     def build_data_loader(*, job_config: Any, **others: object) -> Zeros:
-        return Zeros(job_config.training.batch_size, job_config.training.seq_len)
+        training = job_config.training
+        if hasattr(training, "local_batch_size"):
+            return Zeros(training.local_batch_size, training.seq_len, named=True)
+        return Zeros(training.batch_size, training.seq_len)
 
     def replaced(spec: Any) -> Any:
+        losses: dict[str, Any] = {}
+        if not hasattr(spec, "build_loss_fn"):
+            losses["loss_fn"] = loss.chunked_cross_entropy_loss if options.chunked_loss else loss.cross_entropy_loss
         return replace(
             spec,
             build_dataloader_fn=build_data_loader,
-            build_tokenizer_fn=lambda *args, **kwargs: SimpleNamespace(n_words=VOCABULARIES["tiktoken"]),
-            loss_fn=loss.chunked_cross_entropy_loss if options.chunked_loss else loss.cross_entropy_loss,
+            build_tokenizer_fn=lambda *args, **kwargs: SimpleNamespace(n_words=VOCABULARIES["tiktoken"], eos_id=0),
+            **losses,
         )
 
     specs.apply_to_train_specs(replaced)

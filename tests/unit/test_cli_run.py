@@ -23,6 +23,7 @@ from fakerun.job.forbidden import EVERY_OPERATION
 from fakerun.job.out_of_memory import OutOfMemory
 from fakerun.job.routing import Routing
 from fakerun.job.spec import JobSpec
+from fakerun.job.timing import Timing
 from fakerun.job.torch_behaviour import TorchBehaviour
 from fakerun.launch.job_run import RunWatcher
 from fakerun.launch.run_directory import RunDirectory
@@ -128,6 +129,7 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --world-size 8 --oom raise", {"oom": OutOfMemory.RAISE}),
         ("train.py --world-size 8", {"torch_behaviour": None}),
         ("train.py --world-size 8 --torch-behaviour 2.6", {"torch_behaviour": TorchBehaviour.V2_6}),
+        ("train.py --world-size 8 --tokens-per-step 65536", {"timing": Timing(tokens_per_step=65536)}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
         ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),

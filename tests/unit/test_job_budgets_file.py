@@ -16,6 +16,7 @@ from fakerun.job.budgets import (
     NoCollectives,
     Required,
     Selection,
+    StepTimeBudget,
     VolumeKey,
     default_budgets,
 )
@@ -41,6 +42,7 @@ def test_every_key() -> None:
         peak_reserved={"all": "90%", "0,4-7": "72GiB", "pp=0,tp=1": "70GiB", "cuda:1 of node 2": "1GiB"},
         headroom="5%",
         communication={"calls": 0, "inter_node": {"bytes": "2GiB"}, "tp": {"bytes": "4GiB"}, "all_reduce": {"bus_bytes": "1GiB"}},
+        step_time="900 ms",
         no_collectives_in=["backward", "layers.*.attention"],
         no_unawaited_async=True,
         ranks_agree=False,
@@ -89,6 +91,7 @@ def test_every_key() -> None:
             NoCollectives(name="no_collectives_in.backward", phase=Phase.BACKWARD, source="no_collectives_in[0]"),
             NoCollectives(name="no_collectives_in.layers.*.attention", module="layers.*.attention", source="no_collectives_in[1]"),
         ),
+        step_time=StepTimeBudget(most_s=0.9, text="900 ms", source="step_time"),
         ranks_agree=Required(on=False, source="ranks_agree"),
         fits=Required(source="fits"),
         no_unawaited_async=Required(source="no_unawaited_async"),
@@ -122,7 +125,11 @@ BROKEN = {
     "not a mapping": ("72GiB", ["3: budgets: must be a mapping, not the string '72GiB'; allowed keys: " + KEYS]),
     "a list": ("[peak_reserved]", ["3: budgets: must be a mapping, not a list; allowed keys: " + KEYS]),
     "unknown key": ("{peak_reservd: 1GiB}", [f"3: budgets.peak_reservd: unknown key (did you mean 'peak_reserved'?); allowed: {KEYS}"]),
-    "step time": ("{step_time: 1s}", [f"3: budgets.step_time: unknown key; allowed: {KEYS}"]),
+    "a step without a unit": ("{step_time: 2}", ["3: budgets.step_time: must be a time with a unit (2.9s, 900ms), not the number 2"]),
+    "a step of memory": (
+        "{step_time: 2GiB}",
+        ["3: budgets.step_time: '2GiB' is not a time: give a number and a unit (ns, us, ms, s), as in 5us"],
+    ),
     "number without a unit": ("{peak_reserved: 72}", [f"3: budgets.peak_reserved: {AMOUNT} the number 72"]),
     "text without a unit": (
         "{peak_reserved: '72'}",

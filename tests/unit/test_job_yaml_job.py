@@ -20,7 +20,7 @@ from fakerun.records.collective import CollectiveOp
 
 KEYS = (
     "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, oom, "
-    "torch_behaviour, "
+    "torch_behaviour, tokens_per_step, calibrate, "
     "error_on_collective, rank, ranks, samples, seed, workdir, timeout, budgets, strict, ignore, baseline"
 )
 
@@ -55,6 +55,7 @@ def test_every_key() -> None:
         launcher: slurm
         oom: raise
         torch_behaviour: 2.6
+        tokens_per_step: 65536
         error_on_collective: [send, all_reduce]
         rank: 15
         """
@@ -73,9 +74,22 @@ def test_every_key() -> None:
         launcher="slurm",
         oom="raise",
         torch_behaviour="2.6",
+        tokens_per_step=65536,
         error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
-        error_on_collective_source="job.yaml:16",
+        error_on_collective_source="job.yaml:17",
     )
+
+
+@pytest.mark.parametrize("written", ["measured.yaml", "[measured.yaml, products.csv]"])
+def test_measurements_are_read_with_the_file(directory: Path, written: str) -> None:
+    jobs = directory / "jobs"
+    jobs.mkdir()
+    (jobs / "measured.yaml").write_text("step_s: 2.84\n")
+    (jobs / "products.csv").write_text("m,n,k,dtype,us\n8,8,8,bf16,1\n")
+    (jobs / "job.yaml").write_text(f"script: train.py\ncalibrate: {written}\n")
+    calibration = load_job(Path("jobs/job.yaml")).calibration
+    assert calibration is not None
+    assert (calibration.step_s, len(calibration.products)) == (2.84, written.count(","))
 
 
 @pytest.mark.parametrize(
@@ -256,6 +270,18 @@ BROKEN = {
     "torch_behaviour": (
         "script: train.py\ntorch_behaviour: 1.9\n",
         ["job.yaml:2: torch_behaviour: unknown torch behaviour '1.9'; known: 2.5, 2.6, 2.7, 2.8"],
+    ),
+    "tokens_per_step": (
+        "script: train.py\ntokens_per_step: 1.5\n",
+        ["job.yaml:2: tokens_per_step: tokens per step 1.5: must be a whole number from 1 on, of all ranks together"],
+    ),
+    "calibrate without a file": (
+        "script: train.py\ncalibrate: []\n",
+        ["job.yaml:2: calibrate: must be the path of a file, or a list of them, not a list"],
+    ),
+    "calibrate with a file that is not there": (
+        "script: train.py\ncalibrate: measured.yaml\n",
+        ["job.yaml:2: calibrate: measured.yaml: cannot read the file: No such file or directory"],
     ),
     "torch_behaviour that is no version": (
         "script: train.py\ntorch_behaviour: [2.6]\n",

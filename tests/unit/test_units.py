@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fakerun.units import format_bytes, format_ranks, is_count, join_words, name_ranks
+from fakerun.units import format_bytes, format_ranks, format_seconds, format_share, is_count, join_words, name_ranks
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,30 @@ from fakerun.units import format_bytes, format_ranks, is_count, join_words, name
 )
 def test_bytes(n: int, text: str) -> None:
     assert format_bytes(n) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (28.04e-6, "28.0 us"),
+        (9.996e-4, "1.00 ms"),
+        (0.4126, "413 ms"),
+        (0.9996, "1.00 s"),
+        (2.787, "2.79 s"),
+        (118.4, "118 s"),
+        (-0.02, "-20.0 ms"),
+    ],
+)
+def test_seconds(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"), [(1, 2, "50 %"), (1, 1000, "<1 %"), (0, 5, "0 %"), (1, 0, "0 %"), (3, 200, "2 %"), (2, 2, "100 %")]
+)
+def test_shares(part: float, whole: float, text: str) -> None:
+    assert format_share(part, whole) == text
 
 
 @pytest.mark.parametrize(

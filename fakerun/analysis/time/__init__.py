@@ -5,6 +5,7 @@
 3. `communication`: communication calls, from measured curves of time over size, by where the group's ranks are.
 4. `timeline`: hosts, streams and process groups of all ranks, played with these costs.
 5. `step_time`: what a timeline says of a step: time by kind, exposed communication, utilisation, the critical path.
+6. `published_error`: how far predictions are from step times that others published.
 
 Pure functions over records, free of torch.
 """

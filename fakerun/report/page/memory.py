@@ -12,7 +12,7 @@ from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
 from fakerun.report.page.advice import advice_sections
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Point, Prose, Row, Section, Series, SideBySide, Table, Tone
-from fakerun.units import format_bytes, name_ranks
+from fakerun.units import format_bytes, format_share, name_ranks
 
 _MODULES_SHOWN = 8
 _POOLS_SHOWN = 6
@@ -205,7 +205,7 @@ def _categories(device: DeviceMemory) -> Table:
     columns = (Column(heading="category"), Column(heading="bytes", align="right"), Column(heading="", align="right"))
     largest_first = sorted(device.categories, key=lambda category: -device.categories[category])
     rows = (
-        Row(cells=(category, format_bytes(nbytes), _percent(nbytes, device.footprint.peak_bytes)))
+        Row(cells=(category, format_bytes(nbytes), format_share(nbytes, device.footprint.peak_bytes)))
         for category in largest_first
         if (nbytes := device.categories[category])
     )
@@ -226,7 +226,7 @@ def _modules(device: DeviceMemory) -> Table:
                 _module(share.module),
                 f"x {share.instances}" if share.instances > 1 else "",
                 format_bytes(share.nbytes),
-                _percent(share.nbytes, device.footprint.peak_bytes),
+                format_share(share.nbytes, device.footprint.peak_bytes),
                 share.largest_category,
             )
         )
@@ -268,8 +268,3 @@ def _module(name: str | None) -> str:
     if name is None:
         return "(outside modules)"
     return name or "(root)"
-
-
-def _percent(part: int, whole: int) -> str:
-    """`42 %`; what is there but rounds to nothing is `<1 %`."""
-    return f"{100 * part / whole:.0f} %" if 200 * part > whole else "<1 %"

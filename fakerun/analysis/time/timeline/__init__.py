@@ -1,0 +1,29 @@
+"""Hosts, streams and communicators of all ranks, played with given costs of operations and calls.
+
+1. `played_classes`: ranks that do the same are one class, of which one is played.
+2. `instructions`: a program as it is played, with operations between which nothing else is asked as runs; `runs`: a run as a function of
+   the clocks of host and stream.
+3. `parts`: what a class plays: its program and its calls, with what they cost.
+4. `play`: all classes played against each other; `measured` keeps when each operation and each call of a step ran.
+5. `contention`: operations beside communication take longer.
+6. `player`: the plays of a run; `spans`: Timeline, what comes out.
+"""
+
+from fakerun.analysis.time.timeline.parts import CallPrices, OperationPrices
+from fakerun.analysis.time.timeline.player import Player, Prices, player_of
+from fakerun.analysis.time.timeline.spans import HOST, CallSpans, HostWaits, NoTimeline, OperationSpans, RankTimeline, Timeline
+
+__all__ = [
+    "HOST",
+    "CallPrices",
+    "CallSpans",
+    "HostWaits",
+    "NoTimeline",
+    "OperationPrices",
+    "OperationSpans",
+    "Player",
+    "Prices",
+    "RankTimeline",
+    "Timeline",
+    "player_of",
+]

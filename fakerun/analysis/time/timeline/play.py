@@ -1,0 +1,420 @@
+"""Play: hosts, streams and communicators of all classes of ranks, each as far as what it waits for has happened, until nothing is left.
+
+The host of a rank issues without waiting, except where the program synchronises. A stream or communicator is a queue: its tasks begin in
+order, when the one before has ended. A queue, or a host, that waits for an event which has not happened is left until it has. What comes
+out does not depend on who goes on first: each queue reads only what others have written once.
+
+On NCCL a call waits for the work that its stream has when it is issued, runs on the queue of its communicator
+(`fakerun.analysis.dependency.issue_order`) and begins to transfer when the last member has arrived.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from fakerun.analysis.time.host_times import HostTimes
+from fakerun.analysis.time.timeline.instructions import Action, PlayedProgram
+from fakerun.analysis.time.timeline.runs import Run
+from fakerun.analysis.time.timeline.spans import HOST
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Calls that a rank issues as one: coalesced ones, or a single one.
+
+    `calls` are their numbers among the rank's calls on devices. `meetings` are those that it takes part in, one for each call that is
+    matched with others: the number of the matched queues, and the call's position in them.
+    """
+
+    calls: tuple[int, ...]
+    meetings: tuple[tuple[int, int], ...]
+    communicators: tuple[int, ...]
+    seconds: float
+    occupancy: float
+    """The share of the multiprocessors that its kernels occupy."""
+    label: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What one class of ranks plays. `blocks` has for each played call on a device the block that it belongs to.
+
+    `operations_before` has for each run how many operations with kernels the measured step issues before it, and the sum at its end.
+    """
+
+    number: int
+    program: PlayedProgram
+    runs: Sequence[Run]
+    blocks: Sequence[Block]
+    devices: Sequence[int]
+    """Of each stream."""
+    communicators: int
+    operations_before: Sequence[int]
+
+
+class Event:
+    """Something that happens at one time on the device; `time` is None until that is known."""
+
+    __slots__ = ("cause", "time", "waiters")
+
+    def __init__(self, time: float | None = None, cause: int = HOST) -> None:
+        self.time = time
+        self.cause = cause
+        self.waiters: list[Queue | RankPlay] = []
+
+
+class Queue:
+    """A stream or a communicator: `free` is when what it was given so far has ended, `cause` what ended last.
+
+    `pending` are tasks behind one that waits for an event which has not happened; None if there are none.
+    """
+
+    __slots__ = ("cause", "free", "pending", "play")
+
+    def __init__(self, play: "RankPlay") -> None:
+        self.play = play
+        self.free = 0.0
+        self.cause = HOST
+        self.pending: deque[Task] | None = None
+
+    def do(self, task: "Task") -> None:
+        """Do the task when those before it are done."""
+        if self.pending is not None:
+            self.pending.append(task)
+        elif not task(self):
+            self.pending = deque((task,))
+
+    def go_on(self) -> None:
+        """Do what is pending, as far as possible."""
+        pending = self.pending
+        while pending and pending[0](self):
+            pending.popleft()
+        if not pending:
+            self.pending = None
+
+
+Task: TypeAlias = Callable[[Queue], bool]
+"""Does something on a queue, once; False if it has to wait, and is to be called again later."""
+
+
+class Meeting:
+    """A call of all its members: `missing` of them have not arrived. Of members that arrive last together the first class counts."""
+
+    __slots__ = ("blocks", "last", "missing", "seconds", "start")
+
+    def __init__(self, missing: int) -> None:
+        self.missing = missing
+        self.start = 0.0
+        self.last = (HOST, HOST)
+        self.seconds = 0.0
+        self.blocks: list[BlockPlay] = []
+
+    def arrive(self, block: "BlockPlay") -> None:
+        arrived, who = block.arrived, (block.rank, block.spec.calls[-1])
+        if not self.blocks or arrived > self.start or (arrived == self.start and who < self.last):
+            self.start, self.last = arrived, who
+        self.seconds = max(self.seconds, block.spec.seconds)
+        self.blocks.append(block)
+        self.missing -= 1
+
+
+class BlockPlay:
+    """One block of calls as it is played; its `end` is an event."""
+
+    __slots__ = ("arrived", "cause", "deferred", "end", "events", "issued", "last", "open", "rank", "seconds", "spec", "start", "stream")
+
+    def __init__(self, rank: int, spec: Block) -> None:
+        self.rank = rank
+        self.spec = spec
+        self.issued = 0.0
+        self.arrived = 0.0
+        self.cause = HOST
+        self.start = 0.0
+        self.last = (HOST, HOST)
+        self.seconds = spec.seconds
+        self.open = len(spec.meetings)
+        self.stream = 0
+        self.end = Event()
+        self.events: list[Event] = []
+        """The work before each of its calls, on their streams."""
+        self.deferred: list[Queue] | None = []
+        """Streams that are told to wait for it before the last of its calls is issued; None once that is."""
+
+
+class Mark:
+    """The end of a training step on one rank: the host's clock, and events of all that it had issued."""
+
+    __slots__ = ("events", "host")
+
+    def __init__(self, host: float, events: Sequence[Event]) -> None:
+        self.host = host
+        self.events = events
+
+    @property
+    def is_reached(self) -> bool:
+        return all(event.time is not None for event in self.events)
+
+    def last(self) -> tuple[float, int]:
+        """When everything had ended, and what ended last."""
+        return max([(self.host, HOST), *((event.time or 0.0, event.cause) for event in self.events)], key=lambda each: each[0])
+
+
+AnyRankPlay = TypeVar("AnyRankPlay", bound="RankPlay")
+
+
+class Play(Generic[AnyRankPlay]):
+    """Plays the parts, each by what `make` makes of it. `members` has, by number of matched queues, for each of these how many of its calls
+    came before. `free_label` names groups whose calls take no time; `factors` has for each run of each part how much longer than alone it
+    takes.
+    """
+
+    def __init__(
+        self,
+        make: "Callable[[Play[AnyRankPlay], Part, Sequence[float] | None], AnyRankPlay]",
+        parts: Sequence[Part],
+        members: Sequence[Sequence[int]],
+        times: HostTimes,
+        *,
+        factors: Sequence[Sequence[float]] | None = None,
+        free_label: str | None = None,
+    ) -> None:
+        self.times = times
+        self.free_label = free_label
+        self.ready: deque[Queue | RankPlay] = deque()
+        self._members = members
+        self._meetings: dict[tuple[int, int], Meeting] = {}
+        self.ranks = [make(self, part, factors[part.number] if factors else None) for part in parts]
+        self.ready.extend(self.ranks)
+
+    def run(self) -> None:
+        """Play until nothing can go on."""
+        ready = self.ready
+        while ready:
+            ready.popleft().go_on()
+
+    def happen(self, event: Event, time: float, cause: int) -> None:
+        """The event happens; what waited for it can go on."""
+        event.time, event.cause = time, cause
+        self.ready.extend(event.waiters)
+        event.waiters.clear()
+
+    def arrive(self, block: BlockPlay) -> None:
+        """All of a block's calls are on the device. A call starts when its last member is there; coalesced ones start and end together."""
+        for key in block.spec.meetings:
+            meeting = self._meetings.get(key)
+            if meeting is None:
+                number, position = key
+                meeting = self._meetings[key] = Meeting(sum(skipped <= position for skipped in self._members[number]))
+            meeting.arrive(block)
+            if not meeting.missing:
+                del self._meetings[key]
+                for each in meeting.blocks:
+                    self._met(each, meeting)
+        if not block.spec.meetings:
+            block.start, block.last = block.arrived, (block.rank, block.spec.calls[-1])
+            self.ranks[block.rank].ended(block)
+
+    def _met(self, block: BlockPlay, meeting: Meeting) -> None:
+        if block.last[0] == HOST or (meeting.start, block.last) > (block.start, meeting.last):
+            block.start, block.last = meeting.start, meeting.last
+        block.seconds = max(block.seconds, meeting.seconds)
+        block.open -= 1
+        if not block.open:
+            self.ranks[block.rank].ended(block)
+
+
+class RankPlay:
+    """The host, the streams and the communicators of one class of ranks."""
+
+    def __init__(self, play: "Play[Any]", part: Part, factors: Sequence[float] | None) -> None:
+        self.play = play
+        self.part = part
+        self.factors = factors
+        self.host = 0.0
+        self.streams = [Queue(self) for _ in range(part.program.streams)]
+        self.communicators = [Queue(self) for _ in range(part.communicators)]
+        self.marks = {-1: Mark(0.0, ())}
+        self.windows: list[tuple[float, float]] = [(0.0, 0.0)] * sum(action is Action.RUN for action, _, _ in part.program.items)
+        """When each run ran."""
+        self.transfers: list[tuple[float, float, float, str]] = []
+        """Of each block that ended: start, end, occupancy, label."""
+        self.runs_issued = self.calls_issued = 0
+        self._position = 0
+        self._events: list[Event] = []
+        self._blocks: dict[int, BlockPlay] = {}
+        self._waited_for: deque[Event] = deque()
+
+    # -- the host ----------------------------------------------------------------------------------------------------------------------
+
+    def go_on(self) -> None:
+        """Issue what comes next, until the host has to wait."""
+        items, runs = self.part.program.items, self.part.runs
+        while self._has_waited() and self._position < len(items):
+            action, number, stream = items[self._position]
+            self._position += 1
+            if action is Action.RUN:
+                self._run(runs[number], self.streams[stream])
+            else:
+                self._act(action, number, stream)
+
+    def _has_waited(self) -> bool:
+        """Whether everything has happened that the host waits for."""
+        while self._waited_for:
+            event = self._waited_for[0]
+            if event.time is None:
+                event.waiters.append(self)
+                return False
+            self._waited_for.popleft()
+            if event.time > self.host:
+                self.waited(event)
+                self.host = event.time
+        return True
+
+    def _run(self, run: Run, queue: Queue) -> None:
+        number, host = self.runs_issued, self.host
+        if queue.pending is None:
+            self.execute(queue, run, host, number)
+        else:
+            queue.pending.append(lambda queue: self.execute(queue, run, host, number))
+        self.runs_issued = number + 1
+        self.host = host + run.host_s
+
+    def _act(self, action: Action, number: int, stream: int) -> None:
+        times = self.play.times
+        if action is Action.CALL:
+            self.host += times.call_s
+            self._call(number - self.part.program.first_call, stream)
+        elif action is Action.WAIT_FOR_CALL:
+            self._wait_for_call(number - self.part.program.first_call, self.streams[stream])
+        elif action is Action.STEP_END:
+            self.end_step(number)
+        elif action is Action.RECORD_EVENT:
+            self.host += times.event_s
+            self._events.append(self._recorded(self.streams[stream]))
+        elif action is Action.WAIT_FOR_EVENT:
+            self.host += times.event_s
+            self._wait(self.streams[stream], self._event(number))
+        elif action is Action.WAIT_FOR_STREAM:
+            self.host += 2 * times.event_s
+            self._wait(self.streams[stream], self._recorded(self.streams[number]))
+        else:
+            self.host += times.event_s
+            self._waited_for.extend(self._synchronized(action, number, stream))
+
+    def _synchronized(self, action: Action, number: int, stream: int) -> Iterable[Event]:
+        """What the host waits for."""
+        if action is Action.SYNCHRONIZE_EVENT:
+            return (self._event(number),)
+        if action is Action.SYNCHRONIZE_STREAM:
+            return (self._recorded(self.streams[stream]),)
+        devices = self.part.devices
+        streams = [
+            queue for queue, device in zip(self.streams, devices, strict=True) if action is Action.SYNCHRONIZE_ALL or device == number
+        ]
+        return [self._recorded(queue) for queue in (*streams, *self.communicators)]
+
+    def end_step(self, step: int) -> None:
+        """The host has issued all of a step."""
+        self.marks[step] = Mark(self.host, [self._recorded(queue) for queue in (*self.streams, *self.communicators)])
+
+    def waited(self, event: Event) -> None:
+        """The host waited for this event until now."""
+
+    # -- events ------------------------------------------------------------------------------------------------------------------------
+
+    def _event(self, number: int) -> Event:
+        """An event of the program; those recorded before the play have happened."""
+        played = number - self.part.program.first_event
+        return self._events[played] if played >= 0 else Event(0.0)
+
+    def _recorded(self, queue: Queue) -> Event:
+        """An event that happens when the queue has done what it was given."""
+        if queue.pending is None:
+            return Event(queue.free, queue.cause)
+        event = Event()
+        queue.pending.append(lambda queue: self._record(queue, event))
+        return event
+
+    def _record(self, queue: Queue, event: Event) -> bool:
+        self.play.happen(event, queue.free, queue.cause)
+        return True
+
+    def _wait(self, queue: Queue, event: Event) -> None:
+        if queue.pending is not None or event.time is None:
+            queue.do(lambda queue: self._waits(queue, event))
+        elif event.time > queue.free:
+            queue.free, queue.cause = event.time, event.cause
+
+    @staticmethod
+    def _waits(queue: Queue, event: Event) -> bool:
+        if event.time is None:
+            event.waiters.append(queue)
+            return False
+        if event.time > queue.free:
+            queue.free, queue.cause = event.time, event.cause
+        return True
+
+    # -- communication -----------------------------------------------------------------------------------------------------------------
+
+    def _call(self, number: int, stream: int) -> None:
+        """Issue a call; its kernel is launched with that of the last call that it is coalesced with."""
+        spec = self.part.blocks[number]
+        block = self._blocks.get(spec.calls[0])
+        if block is None:
+            block = self._blocks[spec.calls[0]] = BlockPlay(self.part.number, spec)
+        self.calls_issued = number + 1
+        block.events.append(self._recorded(self.streams[stream]))
+        if number == spec.calls[-1]:
+            block.issued, block.stream = self.host, stream
+            self._launch(block)
+
+    def _launch(self, block: BlockPlay) -> None:
+        queues = [self.communicators[each] for each in block.spec.communicators]
+        first = queues[0]
+        for event in (*block.events, *map(self._recorded, queues[1:])):
+            self._wait(first, event)
+        first.do(lambda queue: self._arrive(queue, block))
+        for queue in queues:
+            self._wait(queue, block.end)
+        for queue in block.deferred or ():
+            self._wait(queue, block.end)
+        block.deferred = None
+
+    def _arrive(self, queue: Queue, block: BlockPlay) -> bool:
+        launched = block.issued + self.play.times.launch_s
+        block.arrived, block.cause = (launched, HOST) if launched >= queue.free else (queue.free, queue.cause)
+        self.play.arrive(block)
+        return True
+
+    def _wait_for_call(self, number: int, queue: Queue) -> None:
+        if number < 0:
+            return
+        block = self._blocks[self.part.blocks[number].calls[0]]
+        if block.deferred is not None:
+            block.deferred.append(queue)
+        else:
+            self._wait(queue, block.end)
+
+    def ended(self, block: BlockPlay) -> None:
+        """It is known when the block starts and ends."""
+        spec, free = block.spec, self.play.free_label
+        end = block.start + (0.0 if spec.label == free else block.seconds)
+        if spec.occupancy and spec.label != free:
+            self.transfers.append((block.start, end, spec.occupancy, spec.label))
+        self.play.happen(block.end, end, self.cause_of(block))
+
+    def cause_of(self, block: BlockPlay) -> int:
+        """The block as a cause of what waits for it."""
+        return HOST
+
+    # -- operations --------------------------------------------------------------------------------------------------------------------
+
+    def execute(self, queue: Queue, run: Run, host: float, number: int) -> bool:
+        """Do the run of this number, which was issued from `host` on."""
+        if run.durations_s:
+            start = max(queue.free, host + run.issued_s[0])
+            queue.free = run.free_after(queue.free, host, self.factors[number] if self.factors else 1.0)
+            queue.cause = HOST
+            self.windows[number] = (start, queue.free)
+        return True

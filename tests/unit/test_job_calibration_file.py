@@ -1,0 +1,111 @@
+"""Files of measurements: what they say, and the errors of broken ones."""
+
+from pathlib import Path
+
+import pytest
+
+from fakerun.errors import UsageError
+from fakerun.hardware.calibration import NO_CALIBRATION, Calibration, MeasuredProduct
+from fakerun.job.calibration_file import read_calibrations
+
+TABLE = """\
+# timed with torch.utils.benchmark
+m,n,k,dtype,us
+8192,4096,1024,bfloat16,100
+8192, 4096, 1024, fp8, 50.5
+"""
+MAPPING = """\
+products:
+- {m: 8192, n: 4096, k: 1024, dtype: bf16, tflops: 500}
+step_s: 2.84
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def read(*texts: str) -> Calibration:
+    paths = [Path(f"{number}.txt") for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    return read_calibrations(paths)
+
+
+def product(dtype: str, seconds: float) -> MeasuredProduct:
+    return MeasuredProduct(m=8192, n=4096, k=1024, dtype=dtype, seconds=seconds)
+
+
+def test_a_table_of_products() -> None:
+    assert read(TABLE) == Calibration(products=(product("bfloat16", 100 * 1e-6), product("float8_e4m3fn", 50.5 * 1e-6)), files=("0.txt",))
+
+
+def test_a_rate_is_two_operations_for_each_multiplication() -> None:
+    found = read(MAPPING)
+    assert (found.step_s, found.files) == (2.84, ("0.txt",))
+    assert found.products == (product("bfloat16", 2 * 8192 * 4096 * 1024 / (500 * 1e12)),)
+
+
+def test_of_several_files_the_last_goes_first() -> None:
+    both = read(TABLE, MAPPING)
+    assert [each.dtype for each in both.products] == ["bfloat16", "bfloat16", "float8_e4m3fn"]
+    assert both.products[0].seconds > both.products[1].seconds
+    assert (both.step_s, both.files) == (2.84, ("1.txt", "0.txt"))
+
+
+def test_nothing_measured_is_false() -> None:
+    assert not NO_CALIBRATION
+    assert read("step_s: 1\n")
+
+
+FORMS = "give a table of products (m,n,k,dtype,us or tflops) as CSV or YAML, or step_s: 2.84"
+BROKEN = {
+    "empty": ("", [f"0.txt:1: has no measurement; {FORMS}"]),
+    "text": ("hello", [f"0.txt:1: is no measurement; {FORMS}"]),
+    "unknown key": ("step: 2\n", ["0.txt:1: step: unknown key (did you mean 'step_s'?); allowed: products, step_s"]),
+    "no seconds": ("step_s: 2.9s\n", ["0.txt:1: step_s: must be a number above 0, not the string '2.9s'"]),
+    "nothing in it": (
+        "products: []\n",
+        [f"0.txt:1: has no measurement; {FORMS}"],
+    ),
+    "products as text": ("products: all\n", ["0.txt:1: products: must be a list of products, not the string 'all'"]),
+    "product as text": (
+        "products: [all]\n",
+        ["0.txt:1: products[0]: must be a mapping ({m: 8192, n: 4096, k: 4096, dtype: bfloat16, us: 412}), not the string 'all'"],
+    ),
+    "parts of a product": (
+        "products:\n- {m: 0, n: 4, dtype: int8, us: -1, kk: 1}\n",
+        [
+            "0.txt:2: products[0].kk: unknown column (did you mean 'k'?); allowed: m, n, k, dtype, us, tflops",
+            "0.txt:2: products[0].m: must be a whole number from 1 on, not the number 0",
+            "0.txt:2: products[0].k: is missing",
+            "0.txt:2: products[0].dtype: 'int8' is not known; known: bfloat16, float16, float32, float8_e4m3fn, float8_e5m2, "
+            "bf16, fp16, half, fp32, float, fp8, float8",
+            "0.txt:2: products[0].us: must be a number above 0, not the number -1",
+        ],
+    ),
+    "two times": ("m,n,k,dtype,us,tflops\n1,1,1,bf16,1,1\n", ["0.txt:2: us and tflops are given: keep one"]),
+    "no time": ("m,n,k,dtype\n1,1,1,bf16\n", ["0.txt:2: the time is missing: give us (microseconds) or tflops"]),
+    "unknown column": ("m,n,k,type,us\n", ["0.txt:1: type: unknown column (did you mean 'dtype'?); allowed: m, n, k, dtype, us, tflops"]),
+    "too few cells": ("m,n,k,dtype,us\n1,1,1,bf16,1\n1,1\n", ["0.txt:3: has 2 cells, and the header 5"]),
+    "a header alone": ("m,n,k,dtype,us\n", ["0.txt:1: has no row below its header"]),
+    "no number": ("m,n,k,dtype,us\n1,1,1,bf16,fast\n", ["0.txt:2: us: must be a number above 0, not the string 'fast'"]),
+}
+
+
+@pytest.mark.parametrize(("text", "messages"), BROKEN.values(), ids=BROKEN.keys())
+def test_broken(text: str, messages: list[str]) -> None:
+    with pytest.raises(UsageError) as error:
+        read(text)
+    assert str(error.value).splitlines() == messages
+
+
+def test_two_measured_steps() -> None:
+    with pytest.raises(UsageError, match=r"^1.txt: step_s is also given in 0.txt: keep one, that of the job$"):
+        read(MAPPING, MAPPING)
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=r"^nope.csv: cannot read the file: No such file or directory$"):
+        read_calibrations([Path("nope.csv")])
