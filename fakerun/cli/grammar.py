@@ -99,7 +99,7 @@ class CommandWithVariables(BriefCommand):
         for parameter in self.params:
             if parameter.param_type_name == "option":
                 parameter.envvar = environment_variables(parameter.name)
-                parameter.split_envvar_value = partial(_words, option=parameter.name)
+                setattr(parameter, "split_envvar_value", partial(_words, option=parameter.name))  # noqa: B010  # no method to mypy
 
     def invoke(self, ctx: Context) -> Any:
         try:
