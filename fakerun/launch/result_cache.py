@@ -94,6 +94,13 @@ class ResultCache:
             return None
         return KeptRun(job=job, directory=directory, inputs=_digest_of_inputs(manifest))
 
+    def newest(self, name: str) -> RunDirectory | None:
+        """The directory of the run that is kept of this job, whatever changed since; None without one."""
+        try:
+            return find_run_directory(self._entry(name) / "run")
+        except UsageError:
+            return None
+
     def seconds(self, name: str) -> float | None:
         """How long the job took when it was last simulated; None if nobody knows."""
         seconds = (self._manifest(name) or {}).get("seconds")
