@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fakerun.analysis.time.communication.across_nodes import across_nodes
+from fakerun.analysis.time.communication.across_nodes import FabricRule, across_nodes
 from fakerun.analysis.time.communication.calibration import Calibration
 from fakerun.analysis.time.communication.call_shape import CallShape, shape_of
 from fakerun.analysis.time.communication.curves import Estimate
@@ -24,17 +24,23 @@ _BYTES_A_CHANNEL = 2**16
 class CallCosts:
     """Costs of the calls of a job with `ranks_per_node` ranks on each node of `accelerator`s.
 
-    `times` are the measured curves; another choice of them says what would be said without some. The user's own measurements,
-    `calibration`, come before them.
+    `times` are the measured curves, `rule` the constants of calls between nodes; others say what would be said without some
+    measurements. The user's own, `calibration`, come before them.
     """
 
     def __init__(
-        self, accelerator: Accelerator, ranks_per_node: int, *, times: CollectiveTimes | None = None, calibration: Calibration | None = None
+        self,
+        accelerator: Accelerator,
+        ranks_per_node: int,
+        *,
+        times: CollectiveTimes | None = None,
+        rule: FabricRule = FabricRule(),  # noqa: B008 frozen
+        calibration: Calibration | None = None,
     ) -> None:
         self._accelerator = accelerator
         self._ranks_in_domain = ranks_per_domain(accelerator, ranks_per_node)
         self._node = in_node(accelerator, ranks_per_node, (times or collective_times()).curves)
-        self._fabric = across_nodes(accelerator.interconnect, self._node, self._ranks_in_domain)
+        self._fabric = across_nodes(accelerator.interconnect, self._node, self._ranks_in_domain, rule)
         self._calibration = calibration or Calibration(runs=())
         self._placements: dict[tuple[int, ...], Placement] = {}
         self._known: dict[tuple[CollectiveKind, float, Placement, bool], CallCost] = {}
