@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from fakerun.hardware.quantities import BITS, BYTES, BYTES_PER_S, CAPABILITY, COUNT, FLOPS, HERTZ, NAME, SECONDS, WATTS, Quantity
+from fakerun.hardware.quantities import BITS, BYTES, BYTES_PER_S, CAPABILITY, COUNT, FLOPS, HERTZ, NAME, SECONDS, SHARE, WATTS, Quantity
 
 
 class Vendor(StrEnum):
@@ -40,7 +40,9 @@ class Accelerator:
     `name` is how fakerun calls it, `device_name` what the driver calls it (`torch.cuda.get_device_name()`). `usable_bytes` is the total
     memory that the driver reports, less than `nominal_bytes`; `driver_reserved_bytes` is what it keeps beside that. `multiprocessors`
     counts SMs (NVIDIA) or compute units (AMD). Rates of operations are of the matrix units (of the vector units for float32), dense.
-    `clock_hz` and `memory_clock_hz` are the highest that the driver reports. `overrides` maps a figure's key to the text that the user
+    `clock_hz` and `memory_clock_hz` are the highest that the driver reports. `memory_share` and `product_share` are what kernels reach of
+    the bandwidth, and large products of 16-bit numbers of the peak; `kernel_tables` names the accelerator whose tables of kernels stand for
+    this one's (`fakerun.hardware.kernel_tables`). `overrides` maps a figure's key to the text that the user
     gave for it.
     """
 
@@ -68,6 +70,9 @@ class Accelerator:
     float8_flops: float | None = None
     float4_flops: float | None = None
     power_limit_w: float | None = None
+    memory_share: float | None = None
+    product_share: float | None = None
+    kernel_tables: str | None = None
     interconnect: Interconnect = Interconnect()
     overrides: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,6 +109,9 @@ FIGURES: Mapping[str, Quantity] = {
     "float8": FLOPS,
     "float4": FLOPS,
     "power_limit": WATTS,
+    "memory_share": SHARE,
+    "product_share": SHARE,
+    "kernel_tables": NAME,
     "link": NAME,
     "link_bandwidth": BYTES_PER_S,
     "link_domain_size": COUNT,
@@ -148,6 +156,9 @@ def accelerator_of(name: str, vendor: Vendor, values: Mapping[str, Any], overrid
         float8_flops=known["float8"],
         float4_flops=known["float4"],
         power_limit_w=known["power_limit"],
+        memory_share=known["memory_share"],
+        product_share=known["product_share"],
+        kernel_tables=known["kernel_tables"],
         interconnect=_interconnect_of(known),
         overrides=overrides,
     )

@@ -90,6 +90,21 @@ class Name:
         return text.strip()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A part of a whole, as `0.92`."""
+
+    def parse(self, text: str) -> float:
+        """The share.
+
+        Raises:
+            UsageError: the text is no number above 0 and at most 1.
+        """
+        if not re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", text) or not 0 < float(text) <= 1:
+            raise UsageError(f"{text!r} is not a share: give a number above 0 and at most 1, as in 0.92")
+        return float(text)
+
+
 def _prefixed(unit: str, prefixes: str, *, scale: float = 1.0) -> dict[str, float]:
     """Decimal multiples of a unit, by how they are written: `GB`, `TB`."""
     return {f"{prefix}{unit}": scale * 1000.0 ** (" kMGTP".index(prefix)) for prefix in prefixes}
@@ -112,5 +127,6 @@ BITS = Amount(what="a width", units={"bit": 1.0}, example="5120bit", whole=True)
 COUNT = Count()
 CAPABILITY = Capability()
 NAME = Name()
+SHARE = Share()
 
-Quantity = Amount | Count | Capability | Name
+Quantity = Amount | Count | Capability | Name | Share

@@ -1,0 +1,113 @@
+"""Rates: what the kernels of one accelerator reach, from its catalogue entry."""
+
+import math
+from dataclasses import dataclass
+
+from fakerun.errors import UsageError
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.kernel_tables import KernelTables, accelerators_with_tables, kernel_tables
+
+LAUNCH_S = 2.0e-6
+"""From the start of the shortest kernel to that of the next one behind it: 1.8 us (H200) to 2.2 us (H100) measured, 2 us in torchao."""
+
+MEMORY_SHARE = 0.86
+"""Where an accelerator's is not known: 0.83 to 0.92 were published and measured."""
+
+PRODUCT_SHARE = 0.75
+"""Where an accelerator's is not known: `torch/utils/_runtime_estimation.py` has the same; 0.63 to 0.79 in tables."""
+
+CLOCK_HZ = 1.7e9
+"""Where an accelerator's highest clock is not known."""
+
+_IDLE_SHARE_OF_POWER = 0.15
+"""Of the power limit, on a card that computes nothing (100 of 700 W measured)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Rates of an accelerator.
+
+    `cycles_per_s` counts clock cycles of all multiprocessors. `tables` are those that stand for the accelerator, `table_factor` is its rate
+    of products over that of the tables' card, `tables_are_own` whether it is that card as the catalogue has it.
+    """
+
+    accelerator: Accelerator
+    memory_bytes_per_s: float
+    cycles_per_s: float
+    product_share: float
+    tables: KernelTables | None
+    table_factor: float
+    tables_are_own: bool
+
+    def peak_flops(self, dtype: str) -> float:
+        """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. 0 if it is not known.
+
+        Types that the card has no matrix units for are computed in float32.
+        """
+        float32 = self.accelerator.float32_flops or 0.0
+        if dtype in ("float64", "complex128"):
+            return float32 / 2
+        rates = {
+            "tf32": self.accelerator.tf32_flops,
+            "float16": self.accelerator.float16_flops,
+            "bfloat16": self.accelerator.bfloat16_flops,
+        }
+        return (self.accelerator.float8_flops if dtype.startswith("float8") else rates.get(dtype)) or float32
+
+
+def rates_of(accelerator: Accelerator) -> Rates:
+    """The rates of an accelerator.
+
+    Raises:
+        UsageError: its memory bandwidth is not known; the message says how to give it.
+    """
+    if accelerator.memory_bytes_per_s is None:
+        raise UsageError(
+            f"the memory bandwidth of {accelerator} is not known, and the time of its kernels follows from it; give it: "
+            f"--hardware {accelerator},memory_bandwidth=2TB/s"
+        )
+    share = accelerator.product_share or PRODUCT_SHARE
+    reference = _reference(accelerator)
+    return Rates(
+        accelerator=accelerator,
+        memory_bytes_per_s=accelerator.memory_bytes_per_s * (accelerator.memory_share or MEMORY_SHARE),
+        cycles_per_s=accelerator.multiprocessors * (accelerator.clock_hz or CLOCK_HZ),
+        product_share=share * _power_factor(accelerator),
+        tables=None if reference is None else kernel_tables(reference.name),
+        table_factor=1.0 if reference is None else _table_factor(accelerator, reference),
+        tables_are_own=reference is not None and reference.name == accelerator.name,
+    )
+
+
+def _reference(accelerator: Accelerator) -> Accelerator | None:
+    """The accelerator whose tables stand for this one's, as the catalogue has it."""
+    from fakerun.hardware.catalogue import hardware_named
+
+    named = accelerator.kernel_tables
+    if named is None or named not in accelerators_with_tables():
+        return None
+    return hardware_named(named)
+
+
+def _table_factor(accelerator: Accelerator, reference: Accelerator) -> float:
+    """The rate of products over that of the tables: by peak, by what products reach of it, by a power limit of the user's."""
+    peak = (accelerator.bfloat16_flops or 0.0) / (reference.bfloat16_flops or 1.0)
+    own = accelerator.product_share or reference.product_share or PRODUCT_SHARE
+    return peak * own / (reference.product_share or PRODUCT_SHARE) * _power_factor(accelerator)
+
+
+def _power_factor(accelerator: Accelerator) -> float:
+    """The clock that a power limit of the user's leaves, over that of the catalogue's limit.
+
+    The power beyond that of an idle card goes with the third power of the clock; 0.86 for 500 of 700 W.
+    """
+    if "power_limit" not in accelerator.overrides or accelerator.power_limit_w is None:
+        return 1.0
+    from fakerun.hardware.catalogue import hardware_named
+
+    full = hardware_named(accelerator.name).power_limit_w
+    if full is None or accelerator.power_limit_w >= full:
+        return 1.0
+    idle = _IDLE_SHARE_OF_POWER * full
+    left: float = max((accelerator.power_limit_w - idle) / (full - idle), 0.01)
+    return math.cbrt(left)

@@ -1,0 +1,101 @@
+"""Times of matrix products and of attention as they were published and measured, one file an accelerator; README.md has the sources."""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SUFFIX = ".json.gz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductGrid:
+    """Rates of matrix products on a grid of rows, columns and depths, each ascending, with both operands contiguous along the depth.
+
+    `tenths_of_tflops` has the rate of `rows[i]`, `columns[j]`, `depths[l]` at `(i * len(columns) + j) * len(depths) + l`; 0: not measured.
+    """
+
+    dtype: str
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    depths: tuple[int, ...]
+    tenths_of_tflops: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredProduct:
+    """One product of our own measurement. `layout` is of row-major operands: NT is the forward pass of a linear layer."""
+
+    dtype: str
+    layout: str
+    rows: int
+    columns: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionSetting:
+    """What a curve is of: kernel (flash, cudnn, efficient), pass, elements of a head, whether causal."""
+
+    kernel: str
+    is_backward: bool
+    head: int
+    causal: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionCurve:
+    """Rates of attention: (heads of all sequences, length, TFLOPS). Operations are counted as executed: half of the square if causal."""
+
+    points: tuple[tuple[int, int, float], ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTables:
+    """All of an accelerator. `measured_us` are microseconds of single products."""
+
+    products: tuple[ProductGrid, ...]
+    measured_us: Mapping[MeasuredProduct, float]
+    attention: Mapping[AttentionSetting, tuple[AttentionCurve, ...]]
+
+
+def accelerators_with_tables() -> tuple[str, ...]:
+    """Names in the catalogue of the accelerators that there are tables of."""
+    return tuple(sorted(path.name.removesuffix(SUFFIX) for path in HERE.glob(f"*{SUFFIX}")))
+
+
+@cache
+def kernel_tables(accelerator: str) -> KernelTables:
+    """The tables of an accelerator that has some."""
+    document = json.loads(gzip.decompress((HERE / f"{accelerator}{SUFFIX}").read_bytes()))
+    return KernelTables(
+        products=tuple(map(_grid, document["products"])),
+        measured_us={MeasuredProduct(*product): us for *product, us in document["measured_products"]},
+        attention=_attention(document["attention"]),
+    )
+
+
+def _grid(grid: Mapping[str, Any]) -> ProductGrid:
+    return ProductGrid(
+        dtype=grid["dtype"],
+        rows=tuple(grid["rows"]),
+        columns=tuple(grid["columns"]),
+        depths=tuple(grid["depths"]),
+        tenths_of_tflops=tuple(grid["tenths_of_tflops"]),
+        source=grid["source"],
+    )
+
+
+def _attention(curves: Any) -> Mapping[AttentionSetting, tuple[AttentionCurve, ...]]:
+    by_setting: dict[AttentionSetting, tuple[AttentionCurve, ...]] = {}
+    for each in curves:
+        setting = AttentionSetting(each["kernel"], each["is_backward"], each["head"], each["causal"])
+        curve = AttentionCurve(points=tuple(map(tuple, each["points"])), source=each["source"])
+        by_setting[setting] = (*by_setting.get(setting, ()), curve)
+    return by_setting

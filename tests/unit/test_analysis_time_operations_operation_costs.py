@@ -1,0 +1,162 @@
+"""Costs of operations beside what was measured (`fakerun/hardware/measured`), and rules that hold for every card."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from fakerun.analysis.time.costs import Basis, OperationKind
+from fakerun.analysis.time.operations import OperationCosts
+from fakerun.errors import UsageError
+from fakerun.hardware.catalogue import hardware_named, known_hardware
+from fakerun.hardware.measured import measured_accelerators, measured_operations
+from fakerun.hardware.request import parse_hardware
+from fakerun.records.device_program import Operation
+from tests.oracles.operation_times import operation, operations_of, tensor
+
+MM = Operation("aten.mm.default", "bfloat16[8192,4096], bfloat16[4096,14336]{1,4096}", "bfloat16[8192,14336]")
+
+BOUNDS = {
+    # kind of measurement: median of |error|, share within 15 %
+    "mm": (0.06, 0.85),
+    "addmm": (0.07, 1.0),
+    "bmm": (0.11, 0.8),
+    "scaled_mm": (0.13, 0.6),
+    "grouped_mm": (0.14, 0.6),
+    "attention": (0.02, 0.98),
+    "memory_bound": (0.05, 0.85),
+    "rows": (0.09, 0.7),
+    "layout": (0.06, 0.8),
+    "index": (0.07, 0.9),
+    "tensor_list": (0.06, 0.9),
+    "optimizer": (0.13, 0.65),
+}
+
+
+def ratios(card: str) -> Iterator[tuple[str, float]]:
+    """Cost over measured time, with the kind of measurement."""
+    costs = OperationCosts(hardware_named(card))
+    for entry in measured_operations(card)["entries"]:
+        found = [costs.of(each) for each in operations_of(entry)]
+        if found:
+            yield entry["kind"], sum(cost.seconds for cost in found if cost is not None) / entry["us_median"] * 1e6
+
+
+@pytest.mark.parametrize("card", measured_accelerators())
+def test_costs_beside_what_was_measured(card: str) -> None:
+    errors = defaultdict(list)
+    for kind, ratio in ratios(card):
+        errors[kind].append(abs(ratio - 1))
+    assert set(errors) == set(BOUNDS)
+    worse = {
+        kind: (round(statistics.median(found), 3), round(sum(error <= 0.15 for error in found) / len(found), 2))
+        for kind, found in errors.items()
+        if statistics.median(found) > BOUNDS[kind][0] or sum(error <= 0.15 for error in found) < BOUNDS[kind][1] * len(found)
+    }
+    assert not worse
+
+
+@pytest.mark.parametrize("card", [name for name, entry in known_hardware().items() if entry.accelerator.memory_bytes_per_s])
+def test_a_cost_takes_no_less_than_computing_and_moving_at_the_peak(card: str) -> None:
+    hardware = hardware_named(card)
+    cost = OperationCosts(hardware).of(MM)
+    assert cost is not None
+    assert cost.kind is OperationKind.MATRIX_PRODUCT
+    assert cost.flops == 2 * 8192 * 4096 * 14336
+    assert cost.moved_bytes == 2 * (8192 * 4096 + 4096 * 14336 + 8192 * 14336)
+    peak = hardware.bfloat16_flops or hardware.float32_flops
+    assert hardware.memory_bytes_per_s is not None
+    assert cost.seconds >= cost.moved_bytes / hardware.memory_bytes_per_s
+    assert peak is None or cost.seconds >= cost.flops / peak
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        Operation("aten.view.default", "bfloat16[8,8], [64]", "bfloat16[64]"),
+        Operation("aten.empty.memory_format", "[64]", "bfloat16[64]"),
+        Operation("aten._local_scalar_dense.default", "float32[]"),
+        Operation("_c10d_functional.all_reduce.default", "bfloat16[64]", "bfloat16[64]"),
+        Operation("aten.mul.Tensor", "bfloat16[0,8], bfloat16[0,8]", "bfloat16[0,8]"),
+    ],
+)
+def test_what_executes_no_kernel_costs_nothing(free: Operation) -> None:
+    assert OperationCosts(hardware_named("h100-80gb")).of(free) is None
+
+
+def seconds(made: Operation, hardware: str = "h100-80gb") -> float:
+    cost = OperationCosts(parse_hardware(hardware)).of(made)
+    assert cost is not None
+    return cost.seconds
+
+
+def test_an_element_of_stride_zero_is_read_once() -> None:
+    wide = tensor("float32", 8192, 8192)
+    expanded = tensor("float32", 8192, 8192, strides=(0, 1))
+    costs = OperationCosts(hardware_named("h100-80gb"))
+    cost = costs.of(operation("mul.Tensor", wide, expanded, results=[wide]))
+    assert cost is not None
+    assert cost.moved_bytes == 4 * (2 * 8192 * 8192 + 8192)
+
+
+def test_in_place_writes_count_and_a_copy_does_not_read_what_it_overwrites() -> None:
+    costs = OperationCosts(hardware_named("h100-80gb"))
+    flat = tensor("float32", 1 << 20)
+    moved = [costs.of(each) for each in (operation("add_.Tensor", flat, flat), operation("copy_.default", flat, flat))]
+    assert [cost and cost.moved_bytes for cost in moved] == [3 << 22, 2 << 22]
+
+
+def test_a_causal_mask_halves_executed_operations_only() -> None:
+    query = tensor("bfloat16", 1, 32, 8192, 128)
+    costs = OperationCosts(hardware_named("h100-80gb"))
+    causal, full = (
+        costs.of(operation("_scaled_dot_product_flash_attention.default", query, query, query, flag)) for flag in ("True", "False")
+    )
+    assert causal is not None
+    assert full is not None
+    assert (causal.flops, causal.full_flops) == (full.flops // 2, full.full_flops)
+    assert full.flops == full.full_flops == 4 * 8192**2 * 128 * 32
+    assert causal.seconds < 0.6 * full.seconds
+
+
+def test_each_cost_says_what_it_is_taken_from() -> None:
+    deep = operation("mm.default", tensor("bfloat16", 8192, 5000), tensor("bfloat16", 5000, 5000, strides=(1, 5000)))
+    on_the_grid = operation("mm.default", tensor("bfloat16", 8192, 4096), tensor("bfloat16", 4096, 4096, strides=(1, 4096)))
+    tall = operation("mm.default", tensor("bfloat16", 1 << 20, 4096), tensor("bfloat16", 4096, 4096, strides=(1, 4096)))
+    bases = {
+        card: [cost and cost.basis for cost in map(OperationCosts(parse_hardware(card)).of, (on_the_grid, deep, tall))]
+        for card in ("h200", "h100-96gb", "l4", "h200,power_limit=500W")
+    }
+    assert bases["h200"] == [Basis.MEASURED, Basis.INTERPOLATED, Basis.EXTRAPOLATED]
+    assert bases["h100-96gb"] == bases["h200,power_limit=500W"] == [Basis.EXTRAPOLATED] * 3
+    assert bases["l4"] == [Basis.ROOFLINE] * 3
+
+
+def test_a_board_of_less_power_multiplies_more_slowly() -> None:
+    assert seconds(MM, "h100-96gb") == pytest.approx(seconds(MM) * 0.75 / 0.6, rel=1e-6)
+    assert seconds(MM, "h100-80gb,power_limit=500W") == pytest.approx(seconds(MM) / (395 / 595) ** (1 / 3), rel=1e-6)
+
+
+def test_rows_that_do_not_begin_at_16_bytes_are_slow() -> None:
+    """50,257 columns: 96 TFLOPS were measured, against 600 of 50,304."""
+    odd, even = (
+        operation("mm.default", tensor("bfloat16", 8192, 768), tensor("bfloat16", 768, columns, strides=(1, 768)))
+        for columns in (50257, 50304)
+    )
+    assert 4 < seconds(odd) / seconds(even) < 8
+
+
+def test_types_of_more_bits_take_longer() -> None:
+    def of(dtype: str) -> float:
+        left, right = tensor(dtype, 8192, 8192), tensor(dtype, 8192, 8192, strides=(1, 8192))
+        name = "_scaled_mm.default" if dtype.startswith("float8") else "mm.default"
+        return seconds(operation(name, left, right, tensor("float32"), tensor("float32")))
+
+    assert of("float8_e4m3fn") < of("bfloat16") < of("float32") < of("float64")
+
+
+def test_a_card_of_unknown_bandwidth_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UsageError, match="memory_bandwidth=2TB/s"):
+        OperationCosts(replace(hardware_named("h100-80gb"), memory_bytes_per_s=None))
