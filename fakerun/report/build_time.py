@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fakerun.analysis.time.communication import CallCosts
+from fakerun.analysis.time.communication.call_costs import CallCosts
 from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of, flops_of
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts

@@ -572,7 +572,7 @@ class StepTimeDocument(TypedDict):
     slowest_ranks: list[int]
     """The ranks whose step takes longest."""
     kinds_s: dict[str, float]
-    """What moments of the step are spent on: compute, optimizer, contention, exposed communication, bubble, waiting for other ranks, host."""
+    """What the step is spent on: compute, optimizer, contention, exposed communication, bubble, waiting for other ranks, host."""
     kernels_s: dict[str, float]
     """Time of kernels by what they do."""
     modules_s: dict[str, float]

@@ -17,8 +17,8 @@ _LEAST_SHARE = 0.001
 """Of a step: what takes less is in no table."""
 
 WHAT_IS_ESTIMATED = (
-    "Estimated, without running: each operation and each call has a cost from tables of published and own measurements, else from the rates "
-    "of the card; they are played on the streams of all ranks."
+    "Estimated, without running: each operation and each call has a cost from tables of published and own measurements, else from the "
+    "rates of the card; they are played on the streams of all ranks."
 )
 OF_PUBLIC_RUNS = "The constant comes from public runs of other people's machines, not from yours: --calibrate takes what you measured."
 
