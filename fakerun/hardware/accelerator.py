@@ -19,7 +19,8 @@ class Vendor(StrEnum):
 class Interconnect:
     """How a device reaches others. Rates are bytes per second in one direction and per device; None is not known, or there is none.
 
-    `domain_size` is the number of devices that reach each other over `link`. A NIC's `nic_latency_s` is that of a small message.
+    `domain_size` is the number of devices that reach each other over `link`; it may be more than a node has. `nic_latency_s` is what
+    messages of a few bytes take beyond one node in a collective of two.
     """
 
     link: str | None = None

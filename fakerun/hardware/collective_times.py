@@ -49,8 +49,8 @@ class TimeSource:
 class TimeCurve:
     """Seconds over message sizes in bytes, as nccl-tests counts them, ascending, of one operation among `ranks` devices.
 
-    The ranks are spread evenly over `nodes`. A node is here what NVLink joins: a rack of GB200 is one. `nics_per_node`,
-    `nic_bytes_per_s` and `fabric` are given where there are several.
+    The ranks are spread evenly over `nodes`. A node is here what NVLink joins: a rack of GB200 is one. Between several it is the
+    `interconnect` of that name (`interconnects.yaml`).
     """
 
     source: str
@@ -59,9 +59,7 @@ class TimeCurve:
     ranks: int
     nodes: int
     points: tuple[tuple[int, float], ...]
-    nics_per_node: int | None = None
-    nic_bytes_per_s: float | None = None
-    fabric: str | None = None
+    interconnect: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +95,6 @@ def load_collective_times(path: Path) -> CollectiveTimes:
 def _curve(text: Mapping[str, Any], sources: Mapping[str, TimeSource]) -> TimeCurve:
     if text["source"] not in sources:
         raise KeyError(f"{text['source']!r} is none of the file's sources")
-    gbit_per_s = text.get("nic_gbit_per_s")
     return TimeCurve(
         source=text["source"],
         card=text["card"],
@@ -105,9 +102,7 @@ def _curve(text: Mapping[str, Any], sources: Mapping[str, TimeSource]) -> TimeCu
         ranks=text["ranks"],
         nodes=text["nodes"],
         points=_points(text["bytes_us"]),
-        nics_per_node=text.get("nics_per_node"),
-        nic_bytes_per_s=None if gbit_per_s is None else gbit_per_s * 1e9 / 8,
-        fabric=text.get("fabric"),
+        interconnect=text.get("interconnect"),
     )
 
 

@@ -50,6 +50,19 @@ class Opcode(StrEnum):
     """The allocator's settings change. operand: the number of the text in `DeviceProgram.settings`."""
     BEGIN_PHASE = "begin_phase"
     """operand: the position of the phase in `Phase`."""
+    BEGIN_REPLAY = "begin_replay"
+    """A captured CUDA graph is launched. What follows until END_REPLAY is in the graph: the host does nothing for it."""
+    REPLAY = "replay"
+    """An operation of the graph is executed once more; its kernel takes no memory of the allocator's. operand and stream: as of EXECUTE."""
+    END_REPLAY = "end_replay"
+    BEGIN_COMPILED = "begin_compiled"
+    """A function that `torch.compile` compiles is called (operand 0), or backward of such a call begins (1). It runs eagerly."""
+    USE_BLOCKS = "use_blocks"
+    """The operation that was executed last is compiled code of the function that was begun last. operand: the number of what it reads and
+    writes in `DeviceProgram.uses`. Operations between BEGIN_COMPILED and END_COMPILED without it are no compiled code: those of hooks, sums
+    of gradients."""
+    END_COMPILED = "end_compiled"
+    """The function returned; what it made and still lives is its result or saved for backward. Or its backward ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,19 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockUses:
+    """The blocks that an operation of a compiled function reads and writes, each once.
+
+    Blocks are numbered from 0 in the order in which the operations since BEGIN_COMPILED use them, in which an operation reads before it
+    writes; so each call of a function has the same numbers. Blocks that an operation makes are those of the ALLOCATE instructions before
+    its EXECUTE, in their order.
+    """
+
+    reads: tuple[int, ...] = ()
+    writes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceProgram:
     """The instructions of a rank: `order` has their numbers in `instructions`, in which each occurs once, as they were issued.
 
@@ -110,6 +136,8 @@ class DeviceProgram:
     streams: tuple[DeviceStream, ...] = ()
     settings: tuple[str, ...] = ()
     """Texts that the script gave to `torch.cuda.memory._set_allocator_settings`."""
+    uses: tuple[BlockUses, ...] = ()
+    """What the operations of compiled functions read and write."""
     instructions: tuple[Instruction, ...] = ()
     order: tuple[int, ...] = ()
     step_ends: tuple[int, ...] = ()
@@ -134,6 +162,8 @@ def check_program(program: DeviceProgram) -> None:
     limits = {
         Opcode.ALLOCATE: len(program.blocks),
         Opcode.EXECUTE: len(program.operations),
+        Opcode.REPLAY: len(program.operations),
+        Opcode.USE_BLOCKS: len(program.uses),
         Opcode.WAIT_FOR_STREAM: len(program.streams),
         Opcode.CHANGE_SETTINGS: len(program.settings),
     }
@@ -175,6 +205,7 @@ def program_of(
     operations: Sequence[Operation] = (),
     streams: Sequence[DeviceStream] = (),
     settings: Sequence[str] = (),
+    uses: Sequence[BlockUses] = (),
     step_ends: Sequence[int] = (),
 ) -> DeviceProgram:
     """The program of a sequence in which `i >= 0` allocates `blocks[i]`, the next one, and `~i` frees it; `step_ends` count its entries."""
@@ -204,6 +235,7 @@ def program_of(
         operations=tuple(operations),
         streams=tuple(streams),
         settings=tuple(settings),
+        uses=tuple(uses),
         instructions=tuple(numbers),
         order=tuple(order),
         step_ends=tuple(step_ends),

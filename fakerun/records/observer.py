@@ -68,6 +68,9 @@ class ExecutionObserver(Protocol):
     def waited_for_stream(self, waited_for: StreamKey, stream: StreamKey | None) -> None:
         """The stream (None: the host) waits for what is queued on `waited_for`."""
 
+    def host_waited(self, device: int) -> None:
+        """The host waits for what is queued on the current stream of the device, as where it reads a value."""
+
     def synchronized(self, device: int) -> None:
         """The host waits for all streams of the device."""
 

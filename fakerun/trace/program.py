@@ -138,6 +138,9 @@ class ProgramTrace:
         else:
             self.sequence.append(Instruction(Opcode.WAIT_FOR_STREAM, other, self._number(stream)))
 
+    def host_waited(self, device: int) -> None:
+        self.sequence.append(Instruction(Opcode.SYNCHRONIZE_STREAM, stream=self.current_stream(device)))
+
     def synchronized(self, device: int) -> None:
         self.sequence.append(Instruction(Opcode.SYNCHRONIZE, self._devices[device]))
 

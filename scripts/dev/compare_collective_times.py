@@ -20,6 +20,8 @@ from fakerun.analysis.time.communication.curves import FEWEST_POINTS
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.collective_times import CollectiveTimes, TimeCurve, collective_times
+from fakerun.hardware.interconnects import interconnect_named
+from fakerun.hardware.request import hardware_with
 
 MIB = 2**20
 SMALL, MEDIUM, LARGE = "<= 1 MiB", "1-64 MiB", "> 64 MiB"
@@ -58,8 +60,9 @@ def judged_rows(times: CollectiveTimes) -> Iterator[JudgedRow]:
     """Every published row, with what is said of it by the other sources."""
     for curve in times.curves:
         ranks_on_node = curve.ranks // curve.nodes
-        devices = max(8, ranks_on_node)
-        costs = CallCosts(_cluster(curve, devices), devices, times=times.without(curve.source))
+        card = _cluster(curve, ranks_on_node)
+        costs = CallCosts(card, card.interconnect.devices_per_node or 1, times=times.without(curve.source))
+        devices = max(ranks_on_node, card.interconnect.domain_size or 0)
         members = tuple(devices * (rank // ranks_on_node) + rank % ranks_on_node for rank in range(curve.ranks))
         others = sum(1 for other in times.without(curve.source).curves if _same_call(curve, other))
         for nbytes, measured_s in curve.points:
@@ -78,13 +81,11 @@ def _link(curve: TimeCurve) -> tuple[str | None, float | None]:
     return node.link, node.link_bytes_per_s
 
 
-def _cluster(curve: TimeCurve, devices: int) -> Accelerator:
-    """The card in nodes of so many devices, with NICs as the curve's had."""
-    card = hardware_named(curve.card)
-    node = replace(card.interconnect, domain_size=devices, devices_per_node=devices)
-    if curve.nodes > 1:
-        node = replace(node, nics_per_node=curve.nics_per_node, nic_bytes_per_s=curve.nic_bytes_per_s)
-    return replace(card, interconnect=node)
+def _cluster(curve: TimeCurve, ranks_on_node: int) -> Accelerator:
+    """The card in nodes as large as the curve's, with its interconnect. A node of several trays is one domain of NVLink."""
+    card = hardware_with(curve.card, interconnect_named(curve.interconnect).texts if curve.interconnect else {})
+    tray = card.interconnect.devices_per_node or 1
+    return replace(card, interconnect=replace(card.interconnect, domain_size=max(tray, ranks_on_node)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

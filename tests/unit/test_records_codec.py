@@ -15,7 +15,7 @@ from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
-from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, Operation
+from fakerun.records.device_program import BlockUses, DeviceProgram, DeviceStream, Instruction, Opcode, Operation
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock
@@ -77,14 +77,16 @@ FULL_RECORD = RankRecord(
         operations=(Operation("aten.mm.default", "float16[3,4], float16[4,5]", "float16[3,5]"),),
         streams=(DeviceStream(device=0), DeviceStream(device=1, priority=-1, index=3)),
         settings=("expandable_segments:True",),
+        uses=(BlockUses(reads=(0, 1), writes=(2,)), BlockUses(reads=(2,))),
         instructions=(
             Instruction(Opcode.ALLOCATE),
             Instruction(Opcode.EXECUTE, 0, 1),
             Instruction(Opcode.FREE),
             Instruction(Opcode.CHANGE_SETTINGS),
+            Instruction(Opcode.USE_BLOCKS, 1),
         ),
-        order=(0, 1, 2, 0, 1, 2, 3),
-        step_ends=(3, 6),
+        order=(0, 1, 4, 2, 0, 1, 2, 3),
+        step_ends=(4, 7),
     ),
     devices=(3, 0),
     findings=(Finding(code=FindingCode.UNKNOWN_VALUE, message="a loss", ranks=(3,), call_site=site("train.py:9"), hint="none"),),

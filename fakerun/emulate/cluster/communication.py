@@ -168,10 +168,11 @@ class Communication:
     def copied(self, source: torch.Tensor) -> torch.Tensor:
         """A copy of `source`, which a functional collective then works on in place."""
         output = self.new_tensor(source, source.shape)
-        values = self._mode.known.of(source)
         if type(output) is not FakeTensor:
-            output.copy_(source)
-        elif values is not None:
+            return output.copy_(source)
+        self._mode.executed(torch.ops.aten.clone.default, (source,), {}, output)
+        values = self._mode.known.of(source)
+        if values is not None:
             self._mode.known.remember(output, values)
         return output
 

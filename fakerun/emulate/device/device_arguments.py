@@ -95,15 +95,16 @@ class _DeviceArguments:
         return func(*[self._of_any(arg) if position == 1 else self._of_name(arg) for position, arg in enumerate(args)], **kwargs)
 
     def moved_to_accelerator(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """`x.cuda()`, `x.cuda(1)`, `x.cuda("cuda:1")`."""
+        """`x.cuda()`, `x.cuda(1)`, `x.cuda("cuda:1", non_blocking=True)`."""
         tensor, *rest = args
         if isinstance(tensor, _WITHOUT_SHAPE):
             raise LAZY_MODULE.error()
         device = kwargs.get("device", rest[0] if rest else None)
         ordinal = self._devices.index(device)
         self._devices.initialize()
-        layout = {"memory_format": kwargs["memory_format"]} if "memory_format" in kwargs else {}
-        return _MOVE(tensor, self._devices.to_cpp(torch.device(ACCELERATOR, ordinal)), **layout)
+        options = {name: kwargs[name] for name in ("non_blocking", "memory_format") if name in kwargs}
+        options.update(zip(("non_blocking",), rest[1:], strict=False))
+        return _MOVE(tensor, self._devices.to_cpp(torch.device(ACCELERATOR, ordinal)), **options)
 
     def tensor(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """`torch.tensor(data, device=...)`: the data is on the host, so build it there and copy, which the script's modes do not see."""

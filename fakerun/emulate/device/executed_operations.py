@@ -54,11 +54,14 @@ class ExecutedOperations:
             known = self._numbers[key] = self._new(func, args, kwargs, output)
         return known
 
-    def executed(self, number: int, device: torch.device | None) -> None:
-        """The operation was queued on the current stream of the device; None is the current device."""
+    def executed(self, number: int, device: torch.device | None, *, host_waits: bool) -> None:
+        """The operation was queued on the current stream of the device (None is the current one). Then the host may wait for the stream."""
+        index = None if device is None else device.index
+        index = self._devices.current if index is None else index
         if number != NOTHING:
-            index = None if device is None else device.index
-            self._observer.executed(number, self._devices.current if index is None else index)
+            self._observer.executed(number, index)
+        if host_waits:
+            self._observer.host_waited(index)
 
     def _new(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> int:
         if getattr(func, "is_view", False) or getattr(func, "overloadpacket", None) in _WITHOUT_KERNEL:

@@ -6,6 +6,8 @@ behind it undone, and stops the host at the next of these places.
 
 from collections.abc import Sequence
 
+import torch
+
 from fakerun.emulate.context import EmulationContext
 
 
@@ -14,8 +16,6 @@ class HostWaits:
 
     def __init__(self, context: EmulationContext) -> None:
         self._mailbox = context.mailbox
-        self._devices = context.devices
-        self._streams = context.streams
         self._execution = context.execution
         self._incomplete: tuple[int, Sequence[int]] | None = None
 
@@ -23,9 +23,9 @@ class HostWaits:
         """The communication call of that number, on the accelerator, waits for ever for these ranks. The first such call is what counts."""
         self._incomplete = self._incomplete or (call, waits_for)
 
-    def wait_for_current_stream(self) -> None:
-        """The host waits for what is queued on the current stream, as where it reads a value."""
-        self._execution.waited_for_stream(self._streams.current(self._devices.current), None)
+    def read(self, tensor: torch.Tensor) -> None:
+        """The host waits for what is queued on the current stream of the tensor's device, and reads the tensor."""
+        self._execution.host_waited(tensor.device.index)
         self.wait()
 
     def wait(self) -> None:

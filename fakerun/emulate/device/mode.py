@@ -94,6 +94,8 @@ class DeviceMode(FakeTensorMode):
         self._implemented: set[type] = {FakeTensor}
         """Classes of tensors whose operators are simulated here."""
         self._nested = 0
+        self._host_reads = 0
+        """How many operators had results whose shape depends on values."""
         self._shapes_only = False
         self._template: dict[str, Any] | None = None
         self._undispatched = Undispatched()
@@ -138,6 +140,21 @@ class DeviceMode(FakeTensorMode):
         if operator in self.handlers:
             raise ValueError(f"{operator} has a handler already")
         self.handlers[operator] = handler
+
+    def handle_kernel(self, operator: Any, handler: Handler) -> None:
+        """Let `handler` answer `operator` in place of its kernel: where it answers, the device executes the operator.
+
+        Raises:
+            ValueError: as of `handle`.
+        """
+
+        def answer(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+            output = handler(func, args, kwargs)
+            if output is not UNHANDLED:
+                self.executed(func, args, kwargs, output)
+            return output
+
+        self.handle(operator, answer)
 
     @contextmanager
     def entered_in_thread(self) -> Iterator[None]:
@@ -255,12 +272,16 @@ class DeviceMode(FakeTensorMode):
         if not self._nested and type(source) is FakeTensor and type(copy) is FakeTensor:
             self.allocations.copied(source, copy)
 
-    def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
-        """Report an operator that a handler answered without simulating it, and that the device executes nevertheless."""
+    def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, *, host_waits: bool = False) -> None:
+        """Report an operator that a handler answered without simulating it, and that the device executes nevertheless.
+
+        With `host_waits` the host then waits for the stream.
+        """
         if not self._nested:
             signature = Signature()
             signature.add(args)
             signature.add_named(kwargs)
+            signature.host_waits = host_waits
             self._execute(func, args, kwargs, output, signature)
 
     def _execute(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, signature: Signature) -> None:
@@ -268,7 +289,7 @@ class DeviceMode(FakeTensorMode):
         number = signature.operation
         if number is None:
             number = self._executed.number(func, args, kwargs, output, signature.key_of(func))
-        self._executed.executed(number, signature.device or kwargs.get("device"))
+        self._executed.executed(number, signature.device or kwargs.get("device"), host_waits=signature.host_waits)
 
     def _unwraps_itself(self, kind: type) -> bool:
         """Whether tensors of this class implement operators themselves, and come first."""
@@ -331,7 +352,11 @@ class DeviceMode(FakeTensorMode):
         cpp = {**kwargs, "device": self.devices.to_cpp(kwargs["device"])} if kwargs.get("device") is not None else kwargs
         with self:
             output = func.decompose(*args, **cpp)
-        return self._run(func, types, args, kwargs, signature) if output is NotImplemented else output
+        if output is NotImplemented:
+            output = self._run(func, types, args, kwargs, signature)
+            if not self._nested:
+                self._execute(func, args, kwargs, output, signature)
+        return output
 
     def _change_in_place(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """An operator that changes lists of tensors in place (an optimizer's) makes no tensors: its kernel could only raise an error."""
@@ -360,6 +385,7 @@ class DeviceMode(FakeTensorMode):
 
     def _run(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any], signature: Signature) -> Any:
         """Run the operator's meta kernel, as torch's own FakeTensorMode does."""
+        host_reads = self._host_reads
         try:
             with self.unobserved():  # what a decomposition allocates inside, one CUDA kernel does not
                 output = self.dispatch(func, types, args, kwargs)
@@ -367,12 +393,15 @@ class DeviceMode(FakeTensorMode):
             output = self.unknown(func, args, kwargs)
             if output is UNHANDLED:
                 raise
-            signature.add((output,))  # whose shape does not follow from the arguments
+            self._host_reads += 1
         except Exception as error:
             restated = None if self._nested else cuda_error_for(error, func, args, kwargs)
             if restated is None:
                 raise
             raise restated from None
+        if self._host_reads != host_reads:  # by the operator, or by one that its kernel calls
+            signature.add((output,))  # whose shape does not follow from the arguments
+            signature.host_waits = True
         if not self._nested:
             made = [leaf for leaf in pytree.tree_leaves(output) if type(leaf) is FakeTensor]
             if any(tensor.layout is not torch.strided for tensor in made):

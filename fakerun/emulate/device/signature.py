@@ -26,7 +26,7 @@ class ForeignTensorError(Exception):
 class Signature:
     """The arguments of one operator call: a hashable key, whether a simulated tensor is among them, on which device, and which are real."""
 
-    __slots__ = ("_described", "device", "operation", "real", "simulated")
+    __slots__ = ("_described", "device", "host_waits", "operation", "real", "simulated")
 
     def __init__(self) -> None:
         self._described: list[Any] = []
@@ -36,6 +36,8 @@ class Signature:
         """That of a simulated argument."""
         self.operation: int | None = None
         """The number of the operation, if it is known already."""
+        self.host_waits = False
+        """Whether the host waits for what the operation computes, on which the shape of its result depends."""
 
     def key_of(self, func: Any) -> tuple[Any, ...]:
         """What the result of `func` with these arguments depends on. Most calls, of views and on the host, need no key."""

@@ -46,6 +46,7 @@ class UnknownValues:
         self._routing = context.job.routing
         self._findings = context.findings
         self._host_waits = context.part(HostWaits)
+        self._execution = context.execution
         self._reads = context.reads
         self._checks = Checks()
         self._pinned = context.pinned
@@ -66,7 +67,7 @@ class UnknownValues:
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
-        self._host_waits.wait_for_current_stream()
+        self._host_waits.read(args[0])
         known, dtype = self._mode.known.of(args[0]), args[0].dtype
         if known is None:
             return self._checked("the value of a device tensor", dtype, placeholder_value(dtype))
@@ -74,9 +75,12 @@ class UnknownValues:
 
     def _equal(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Whether two tensors are equal. Tensors of different shapes are not, whatever they hold."""
-        if args[0].shape == args[1].shape:
-            return self._answer(func, args, kwargs)
-        return func(*map(placeholder_tensor, args))
+        if args[0].shape != args[1].shape:
+            return func(*map(placeholder_tensor, args))
+        equal = self._answer(func, args, kwargs)
+        if equal is not UNHANDLED:
+            self._mode.executed(func, args, kwargs, equal, host_waits=True)
+        return equal
 
     def _known_checked(self, dtype: torch.dtype, value: Any, assumed: int) -> Any:
         """A value that is known. If it is that of assumed peers, it is not certain enough to fail a check of the script."""
@@ -104,6 +108,7 @@ class UnknownValues:
         if type(args[0]) is not FakeTensor:
             return UNHANDLED
         known = self._mode.known.of(args[0])
+        self._mode.executed(func, args, kwargs, None, host_waits=True)
         return torch.tensor(True if known is None else bool(known.all()), device=_HOST)
 
     def _copy(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -117,6 +122,8 @@ class UnknownValues:
             return UNHANDLED
         copy = self._mode.simulate_call(func, (), args, dict(kwargs))
         if type(copy) is FakeTensor:
+            if not kwargs.get("non_blocking"):
+                self._execution.host_waited(copy.device.index)
             self._mode.known.remember(copy, source)
         return copy
 
@@ -127,7 +134,7 @@ class UnknownValues:
         else:
             received = placeholder_tensor(source, dtype) if known is None else known.to(dtype, copy=True)
             self._mode.executed(func, (source,), kwargs, received)
-        if self._read(source) is None and type(received) is not FakeTensor:
+        if self._read(source, host_waits=not kwargs.get("non_blocking")) is None and type(received) is not FakeTensor:
             self._note("the values of a device tensor")
             self.wrote_placeholders = True
         if kwargs.get("non_blocking"):
@@ -140,7 +147,7 @@ class UnknownValues:
         if type(target) is FakeTensor:
             if target.shape != source.shape:
                 return UNHANDLED
-            self._mode.executed(func, args, kwargs, target)
+            self._mode.executed(func, args, kwargs, target, host_waits=self._waits_for_copy(source, target, args, kwargs))
             self._mode.copied(source, target)
             values = self._mode.known.of(source)
             if values is not None:
@@ -151,10 +158,20 @@ class UnknownValues:
         if type(source) is not FakeTensor:
             return UNHANDLED
         self._mode.executed(func, args, kwargs, target)
-        values = self._read(source)
+        values = self._read(source, host_waits=self._waits_for_copy(source, target, args, kwargs))
         if values is not None:
             return target.copy_(values)
         return self.fill(target, "the values of a device tensor")
+
+    def _waits_for_copy(self, source: torch.Tensor, target: torch.Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether `copy_` returns when the copy is done: one from or to the host, unless the script says otherwise.
+
+        A copy to host memory that is not pinned is done all the same (`cudaMemcpyAsync`; CUDA's "API synchronization behavior").
+        """
+        if source.device.type == target.device.type:
+            return False
+        is_blocking = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
+        return is_blocking or (target.device.type == "cpu" and target not in self._pinned)
 
     def fill(self, target: torch.Tensor, what: str) -> torch.Tensor:
         """Fill a host tensor with placeholders for `what`, which is unknown, and add a finding."""
@@ -163,7 +180,7 @@ class UnknownValues:
         return target.fill_(placeholder_value(target.dtype))
 
     def _answer(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The operator's result for placeholders, computed on the host."""
+        """The operator's result for placeholders, computed on the host. Who asks reports the operator, and that the host waits for it."""
         fakes = [leaf for leaf in pytree.tree_leaves((args, dict(kwargs))) if type(leaf) is FakeTensor]
         if not fakes:
             return UNHANDLED
@@ -171,7 +188,7 @@ class UnknownValues:
             raise UNKNOWN_SHAPE.error(
                 f"torch.ops.{func}", "it depends on the values of a large device tensor, which a dry run does not compute"
             )
-        self._host_waits.wait_for_current_stream()
+        self._host_waits.wait()
         exact = self._all_known(fakes)
         assumed = self._mode.known.assumed_of_any(fakes) if exact else NOTHING
         real_args, real_kwargs = pytree.tree_map_only(FakeTensor, self._known_or_placeholder, (list(args), dict(kwargs)))
@@ -211,9 +228,12 @@ class UnknownValues:
         self._note("the values of a device tensor", hint="A real run prints other values.", printed=True)
         return torch.full((), placeholder_value(tensor.dtype), dtype=tensor.dtype, device=_HOST).expand(tensor.shape)
 
-    def _read(self, tensor: torch.Tensor) -> torch.Tensor | None:
+    def _read(self, tensor: torch.Tensor, *, host_waits: bool = True) -> torch.Tensor | None:
         """The values of a tensor that the script reads, if they are known or assumed."""
-        self._host_waits.wait_for_current_stream()
+        if host_waits:
+            self._host_waits.read(tensor)
+        else:
+            self._host_waits.wait()
         known = self._mode.known.of(tensor)
         if known is not None:
             self._note_assumed(self._mode.known.assumed(tensor))

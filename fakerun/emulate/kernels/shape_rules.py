@@ -59,16 +59,16 @@ def shape_rules(context: EmulationContext) -> None:
     """Register a handler for each of them."""
     mode = context.mode
     for operator, rule in _RULES.items():
-        mode.handle(operator, _made(mode, rule))
+        mode.handle_kernel(operator, _made(mode, rule))
     for packet in _IN_PLACE:
         for overload in packet.overloads():
-            mode.handle(getattr(packet, overload), _stepped(mode))
+            mode.handle_kernel(getattr(packet, overload), _stepped(mode))
     for packet in (aten._fused_adam_, aten._fused_adamw_):
         mode.handle(packet.tensor_lr, _with_number_for_rate(mode, packet.default))
     context.functions.handle(torch, "ctc_loss", _ctc_loss)
     for lerp in (aten.lerp_.Scalar, aten.lerp_.Tensor):
-        mode.handle(lerp, _lerp_(mode))
-    mode.handle(aten._pack_padded_sequence.default, _packed(mode))
+        mode.handle_kernel(lerp, _lerp_(mode))
+    mode.handle_kernel(aten._pack_padded_sequence.default, _packed(mode))
     # A check of values, on which the encoder of nn.Transformer chooses nested tensors. They are not simulated; padded ones do the same.
     mode.handle(aten._nested_tensor_from_mask_left_aligned.default, lambda func, args, kwargs: False)
 

@@ -26,7 +26,7 @@ def sync_batch_norm_kernels(context: EmulationContext) -> None:
         aten.batch_norm_backward_elemt.default: lambda gradient, x, *rest: torch.empty_like(x),
     }
     for operator, kernel in kernels.items():
-        context.mode.handle(operator, _Simulated(context.mode, kernel))
+        context.mode.handle_kernel(operator, _Simulated(context.mode, kernel))
 
 
 class _Simulated:

@@ -1,7 +1,15 @@
-"""Calls between nodes: what moves inside the nodes and what passes their NICs overlap, and the slower decides."""
+"""Calls between nodes: as a ring or a tree, whichever is faster, over the links inside the nodes and the NICs between them.
+
+A ring of n ranks makes n - 1 steps (an all-reduce twice as many), passes each node once, and is filled by one chunk for each step. A tree
+takes as many hops as the number of nodes has binary digits. It sends the message of an all-reduce over two nodes there once, reduced, and
+back once, which is half of what a ring sends: bus rates above the NICs' are real. Only an all-reduce has trees (NCCL up to 2.30).
+
+The constants were fitted to the 14 published runs between nodes that `hardware/collective_times.json` has; `docs/interconnects.md` says
+how far off they are on runs that they were not fitted to.
+"""
 
 from dataclasses import dataclass
-from math import log2
+from math import log2, sqrt
 
 from fakerun.analysis.time.communication.curves import Estimate
 from fakerun.analysis.time.communication.in_node import InNode
@@ -10,14 +18,30 @@ from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.accelerator import Interconnect
 from fakerun.hardware.collective_times import CollectiveKind, bus_share
 
-NIC_SHARE = 0.94
+NIC_SHARE = 0.938
 """Of a NIC's rate, what large messages reach."""
 
-_HIDDEN_SHARE = 0.91
-"""Of the faster of the two parts, what passes while the slower one does."""
+_HINDRANCE = 0.075
+"""Of the faster of the two parts, inside and between nodes, what does not pass while the slower one does."""
 
-USUAL_NIC_LATENCY_S = 18e-6
-"""Taken where a fabric's latency is not known: InfiniBand and RoCE."""
+_STEP_S = 1.3e-6
+_CHUNK_BYTES = 1.1e6
+"""What a step of a ring takes beside moving a chunk, and the largest chunk: that of all channels together."""
+
+_PIPELINE = 1.9
+_PIPELINE_BYTES = 57e6
+"""A pipelined tree takes its latency, the time of its bytes, and `_PIPELINE` times their geometric mean for its chunks, which grow with
+messages up to `_PIPELINE_BYTES`."""
+
+_MOST_RANKS_OF_TREES = 8
+"""Ranks on a node: a rack of 72 all-reduces over a tree with one other rack, and along a ring with 19 (github.com/coreweave/nccl-tests)."""
+
+_SMALL_BYTES = 1024
+
+USUAL_NIC_LATENCY_S = 20e-6
+"""Taken where a fabric's latency is not known: that of InfiniBand and RoCE."""
+
+_PAIRS = frozenset({CollectiveKind.ALL_TO_ALL, CollectiveKind.GATHER, CollectiveKind.SCATTER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,46 +62,59 @@ class AcrossNodes:
         """The time of a call of ranks of several nodes; None if nothing is known of the links inside them."""
         if kind is CollectiveKind.SEND_RECV:
             return Estimate(seconds=nbytes / self._rate_of(1) + self.latency_s, basis=Basis.ROOFLINE)
-        inside = self._inside(kind, nbytes, where, may_multicast)
-        if inside is None:
+        if where.ranks_on_node > 1 and self.node.ring_bytes_per_s() is None:
             return None
-        passing = self._passing(kind, nbytes, where)
-        moving = max(inside, passing) + (1 - _HIDDEN_SHARE) * min(inside, passing)
-        return Estimate(seconds=moving + self._latency(kind, where), basis=Basis.ROOFLINE)
+        if kind in _PAIRS:
+            return Estimate(seconds=self._pairs(kind, nbytes, where), basis=Basis.ROOFLINE)
+        ring = self._ring(kind, nbytes, where)
+        if kind is CollectiveKind.ALL_REDUCE and (where.nodes == 2 or where.ranks_on_node <= _MOST_RANKS_OF_TREES):
+            return Estimate(seconds=min(ring, self._tree(nbytes, where, may_multicast)), basis=Basis.ROOFLINE)
+        return Estimate(seconds=ring, basis=Basis.ROOFLINE)
 
-    def _inside(self, kind: CollectiveKind, nbytes: float, where: Placement, may_multicast: bool) -> float | None:
-        """Seconds that the call takes of the links of the fullest node, by what a group of the node would take."""
-        ranks = where.ranks_on_node
-        if ranks == 1:
-            return 0.0
-        alone = self.node.estimate(kind, nbytes, ranks, may_multicast=may_multicast)
-        if alone is None:
-            return None
-        inside = alone.seconds * self._scale(kind, where)
-        ring = self.node.ring_bytes_per_s()
-        if kind is CollectiveKind.ALL_REDUCE and where.nodes > 2 and ring:
-            inside = max(inside, nbytes * bus_share(kind, where.ranks) / ring)
-        return inside
+    def _ring(self, kind: CollectiveKind, nbytes: float, where: Placement) -> float:
+        bus_bytes = nbytes * bus_share(kind, where.ranks)
+        moving = self._together(
+            self._inside(bus_bytes, where, self.node.ring_bytes_per_s()), bus_bytes / self._rate_of(where.ranks_on_node)
+        )
+        rounds = 2 if kind is CollectiveKind.ALL_REDUCE else 1
+        whole = kind in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE)
+        chunk = min(nbytes if whole else nbytes / where.ranks, _CHUNK_BYTES)
+        step = _STEP_S + chunk * moving / bus_bytes if bus_bytes else _STEP_S
+        return rounds * (self._hops_s(where) + (where.ranks - 1) * step) + moving
 
-    def _scale(self, kind: CollectiveKind, where: Placement) -> float:
-        """How much more of the message passes a link inside the node than if the group were on one node."""
-        if kind is CollectiveKind.ALL_TO_ALL:
-            return where.ranks_on_node / where.ranks
-        return bus_share(kind, where.ranks) / bus_share(kind, where.ranks_on_node)
+    def _tree(self, nbytes: float, where: Placement, may_multicast: bool) -> float:
+        """The all-reduce's tree: the switch reduces inside a node where it can, and passes on no more than a ring does."""
+        bus_bytes = nbytes * bus_share(CollectiveKind.ALL_REDUCE, where.ranks)
+        rate = self.node.all_reduce_bytes_per_s(where.ranks_on_node, may_multicast=may_multicast) if where.nodes == 2 else None
+        inside = self._inside(bus_bytes, where, rate or self.node.ring_bytes_per_s())
+        passing = bus_bytes / self._rate_of(where.ranks_on_node)
+        moving = self._together(inside, passing / 2 if where.nodes == 2 else passing)
+        latency = self._hops_s(where) + self._small_s(where.ranks_on_node, may_multicast)
+        return latency + moving + _PIPELINE * sqrt(latency * moving * min(1.0, _PIPELINE_BYTES / max(nbytes, 1)))
 
-    def _passing(self, kind: CollectiveKind, nbytes: float, where: Placement) -> float:
-        """Seconds that the bytes which leave the fullest node take of its NICs.
+    def _pairs(self, kind: CollectiveKind, nbytes: float, where: Placement) -> float:
+        """Messages between every two ranks, or between a root and every rank. A root has the NICs of one rank.
 
-        A ring passes each node once. Of an all-to-all every rank of the node sends to every rank of the others; a root has one NIC.
-        A tree over two nodes sends the message there once, reduced, and back once.
+        Of an all-to-all each rank of a node sends its part to every rank of the other nodes.
         """
-        rate = self._rate_of(where.ranks_on_node)
-        if kind is CollectiveKind.ALL_TO_ALL:
-            return where.ranks_on_node * nbytes * (where.ranks - where.ranks_on_node) / where.ranks / rate
-        if kind in (CollectiveKind.GATHER, CollectiveKind.SCATTER):
-            return nbytes * (where.ranks - where.ranks_on_node) / where.ranks / self._rate_of(1)
-        whole = nbytes * bus_share(kind, where.ranks) / rate
-        return whole / 2 if kind is CollectiveKind.ALL_REDUCE and where.nodes == 2 else whole
+        remote = nbytes * (where.ranks - where.ranks_on_node) / where.ranks
+        local = nbytes * (where.ranks_on_node - 1) / where.ranks
+        moving = self._together(self._inside(local, where, self.node.ring_bytes_per_s()), remote / self._rate_of(1))
+        return self._hops_s(where) + (where.ranks - 1) * _STEP_S + moving
+
+    def _inside(self, bus_bytes: float, where: Placement, bytes_per_s: float | None) -> float:
+        return bus_bytes / bytes_per_s if bytes_per_s and where.ranks_on_node > 1 else 0.0
+
+    def _together(self, inside: float, passing: float) -> float:
+        return max(inside, passing) + _HINDRANCE * min(inside, passing)
+
+    def _hops_s(self, where: Placement) -> float:
+        """Half of it for two nodes, and half more for each doubling: what messages of a few bytes take beyond one node."""
+        return self.latency_s * (1 + log2(where.nodes)) / 2
+
+    def _small_s(self, ranks: int, may_multicast: bool) -> float:
+        small = self.node.estimate(CollectiveKind.ALL_REDUCE, _SMALL_BYTES, ranks, may_multicast=may_multicast) if ranks > 1 else None
+        return 0.0 if small is None else small.seconds
 
     def _rate_of(self, ranks: int) -> float:
         """What `ranks` of a node send together, while the node's other ranks do the same in groups of their own.
@@ -87,9 +124,6 @@ class AcrossNodes:
         groups = max(1.0, self.ranks_on_node / ranks)
         nearest = max(1.0, ranks * self.nics / self.devices_on_node)
         return NIC_SHARE * self.nic_bytes_per_s * min(nearest, self.nics / groups)
-
-    def _latency(self, kind: CollectiveKind, where: Placement) -> float:
-        return self.latency_s * (2 if kind is CollectiveKind.ALL_REDUCE else 1) * (1 + log2(where.nodes))
 
 
 def across_nodes(interconnect: Interconnect, node: InNode, ranks_on_node: int) -> AcrossNodes | None:

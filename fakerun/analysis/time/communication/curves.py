@@ -56,10 +56,14 @@ def _between(low: float, high: float, share: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCurves:
-    """The curves of one operation inside a node, of all who measured it over one kind of link, by how many devices took part."""
+    """The curves of one operation inside a node, of all who measured it over one kind of link, by how many devices took part.
+
+    `ring_bytes_per_s` is the most that the links showed in any operation that works like a ring: where large messages tend to.
+    """
 
     kind: CollectiveKind
     curves: tuple[TimeCurve, ...]
+    ring_bytes_per_s: float
 
     @property
     def measured_ranks(self) -> list[int]:
@@ -87,8 +91,8 @@ class NodeCurves:
     def _among(self, nbytes: float, ranks: int) -> Estimate:
         """The geometric mean of those who measured so many devices; the curves that do not reach are continued, for it to have no jumps."""
         curves = [curve for curve in self.curves if curve.ranks == ranks and len(curve.points) >= FEWEST_POINTS]
-        limit = best_bus_rate(curve for curve in self.curves if curve.ranks == ranks) / bus_share(self.kind, ranks)
-        each = [seconds_at(curve.points, nbytes, limit) for curve in curves]
+        limit = max(self.ring_bytes_per_s, best_bus_rate(curve for curve in self.curves if curve.ranks == ranks))
+        each = [seconds_at(curve.points, nbytes, limit / bus_share(self.kind, ranks)) for curve in curves]
         mean = exp(sum(log(estimate.seconds) for estimate in each) / len(each))
         return Estimate(seconds=mean, basis=min((estimate.basis for estimate in each), key=list(Basis).index))
 

@@ -22,9 +22,12 @@ _CALL_S = 10e-6
 _STEP_S = 1e-6
 """What a call and each of its ring's steps take beside moving bytes, as the curves of small messages have it."""
 
-FEWEST_RANKS_OF_MULTICAST = 5
-"""NCCL's multicast pays from more than four devices on: its two-way traffic is (n + 1) / n of the message, a ring's 2 (n - 1) / n.
-The published curves of four H100 lie on the ring's."""
+_FEWEST_RANKS_OF_MULTICAST = {"NVLink 4": 5, "NVLink 5": 6}
+"""From how many ranks on NCCL lets the switch reduce, by link; by other links it never does. Source: sweeps over the number of GPUs of H200
+and B200 in github.com/stas00/ml-engineering@744d01e1, network/README.md."""
+
+_MULTICAST_RANKS = 8
+"""How many ranks there are curves of, for the operation that the switch makes nearly independent of their number."""
 
 _ONE_WAY = {
     CollectiveKind.BROADCAST: CollectiveKind.ALL_GATHER,
@@ -39,44 +42,64 @@ _ONE_WAY = {
 class InNode:
     """The devices of one node and what was measured between such devices.
 
-    `curves` are of the same link as the card has, on any card; `bytes_per_s` is a link's rate, one direction, if it is known.
+    `curves` are of the same link as the card has, on any card; `bytes_per_s` is a link's rate, one direction, if it is known. From
+    `fewest_multicast_ranks` on its switch reduces; None: it cannot.
     """
 
     curves: tuple[TimeCurve, ...]
     bytes_per_s: float | None
     share: float
+    fewest_multicast_ranks: int | None = None
 
     def estimate(self, kind: CollectiveKind, nbytes: float, ranks: int, *, may_multicast: bool) -> Estimate | None:
         """The time of a call among `ranks` of the node's devices; None if nothing is known of their links."""
-        if kind is CollectiveKind.ALL_REDUCE and not may_multicast and ranks >= FEWEST_RANKS_OF_MULTICAST:
-            return self._ring_all_reduce(nbytes, ranks)
         if kind is CollectiveKind.SEND_RECV:
             return self._one_message(nbytes)
-        measured = self._curves_of(kind).estimate(nbytes, self._measured_ranks(kind, ranks))
+        if kind is CollectiveKind.ALL_REDUCE and self.fewest_multicast_ranks and ranks > 4:
+            return self._multicast(nbytes, ranks) if may_multicast and self.multicasts(ranks) else self._ring_all_reduce(nbytes, ranks)
+        measured = self._curves_of(kind).estimate(nbytes, ranks)
         if measured is not None:
-            return self._for_ranks(kind, measured, ranks)
+            return measured
         if kind in _ONE_WAY:
             other = self.estimate(_ONE_WAY[kind], nbytes, ranks, may_multicast=False)
             return other and other.scaled(bus_share(kind, ranks) / bus_share(_ONE_WAY[kind], ranks), Basis.EXTRAPOLATED)
         return self._by_rate(kind, nbytes, ranks)
 
+    def multicasts(self, ranks: int) -> bool:
+        """Whether the switch reduces for so many ranks, if it can reduce what they have."""
+        return self.fewest_multicast_ranks is not None and ranks >= self.fewest_multicast_ranks
+
     def ring_bytes_per_s(self) -> float | None:
         """What large messages of rings move through a link, in bytes per second."""
-        rings = [curve for curve in self.curves if curve.kind in (CollectiveKind.ALL_GATHER, CollectiveKind.REDUCE_SCATTER)]
-        if rings:
-            return best_bus_rate(rings)
-        return self.bytes_per_s and self.bytes_per_s * self.share
+        return best_bus_rate(rings) if (rings := self._rings()) else self.bytes_per_s and self.bytes_per_s * self.share
+
+    def _rings(self) -> list[TimeCurve]:
+        """What was measured of operations in which every byte that a rank receives passes its link once, as in a ring."""
+        few = self.fewest_multicast_ranks
+        return [curve for curve in self.curves if curve.kind is not CollectiveKind.ALL_REDUCE or few is None or curve.ranks < few]
+
+    def all_reduce_bytes_per_s(self, ranks: int, *, may_multicast: bool) -> float | None:
+        """What large messages of all-reduces move through a link, in bytes per second by the bus factor: more than a ring by multicast."""
+        if not may_multicast or not self.multicasts(ranks):
+            return self.ring_bytes_per_s()
+        measured = [curve for curve in self.curves if curve.kind is CollectiveKind.ALL_REDUCE and curve.ranks == _MULTICAST_RANKS]
+        return best_bus_rate(measured) if measured else self.ring_bytes_per_s()
 
     def _curves_of(self, kind: CollectiveKind) -> NodeCurves:
-        return NodeCurves(kind=kind, curves=tuple(curve for curve in self.curves if curve.kind is kind))
+        rings = self._rings()
+        return NodeCurves(
+            kind=kind,
+            curves=tuple(curve for curve in self.curves if curve.kind is kind),
+            ring_bytes_per_s=best_bus_rate(rings) if rings else 0.0,
+        )
 
-    def _measured_ranks(self, kind: CollectiveKind, ranks: int) -> int:
-        """Five to seven ranks all-reduce like eight: the switch does. The others like so many as they are."""
-        return 8 if kind is CollectiveKind.ALL_REDUCE and FEWEST_RANKS_OF_MULTICAST <= ranks < 8 else ranks
-
-    def _for_ranks(self, kind: CollectiveKind, measured: Estimate, ranks: int) -> Estimate:
-        others = self._measured_ranks(kind, ranks)
-        return measured if others == ranks else measured.scaled(bus_share(kind, ranks) / bus_share(kind, others), Basis.INTERPOLATED)
+    def _multicast(self, nbytes: float, ranks: int) -> Estimate | None:
+        """The switch's all-reduce: n + 1 parts of n pass a link, so that seven ranks take nearly as long as eight."""
+        curves = self._curves_of(CollectiveKind.ALL_REDUCE)
+        if ranks >= _MULTICAST_RANKS or _MULTICAST_RANKS not in curves.measured_ranks:
+            return curves.estimate(nbytes, ranks) or self._by_rate(CollectiveKind.ALL_REDUCE, nbytes, ranks)
+        full = curves.estimate(nbytes, _MULTICAST_RANKS)
+        return full and full.scaled((1 + 1 / ranks) / (1 + 1 / _MULTICAST_RANKS), Basis.INTERPOLATED)
 
     def _ring_all_reduce(self, nbytes: float, ranks: int) -> Estimate | None:
         """A ring's all-reduce is a reduce-scatter and an all-gather, with one start."""
@@ -111,6 +134,7 @@ def in_node(accelerator: Accelerator, ranks_in_domain: int, curves: tuple[TimeCu
         curves=tuple(curve for curve in curves if curve.nodes == 1 and curve.card in set(_cards_with_link_of(accelerator))),
         bytes_per_s=node.link_bytes_per_s,
         share=_LINK_SHARE,
+        fewest_multicast_ranks=_FEWEST_RANKS_OF_MULTICAST.get(node.link or ""),
     )
 
 
