@@ -36,6 +36,8 @@ def step_estimate(
     if isinstance(player, NoTimeline):
         return NoEstimate(player.reason)
     timeline, summed = step_time(player)
+    if not any(len(rank.operations) or len(rank.calls) for rank in timeline.ranks):
+        return NoEstimate("the run has no record of what its ranks executed")
     flops = flops_of(timeline, operations.of)
     tokens = _tokens(job, simulated, mesh)
     per_token = None if tokens.count is None else flops.model * job.world_size / tokens.count

@@ -31,8 +31,7 @@ def _check(judged: JudgedRun, estimate: StepEstimate, most_s: float, limit: Limi
     low_s, high_s = estimate.range_s
     if low_s > most_s:
         message = f"a step is estimated to take {measured}, {format_seconds(low_s - most_s)} above the limit: {limit}"
-        path = estimate.summed.critical_path
-        site = next((entry.call_site for entry in path if entry.call_site is not None), None)
+        site = next((entry.call_site for entry in estimate.path if entry.call_site is not None), None)
         hint = None if site is None else f"Most of the critical path is at {site}."
         finding = Finding(code=FindingCode.OVER_BUDGET, message=message, ranks=ranks, call_site=site, hint=hint)
         return limit.exceeded(subject, measured, finding)

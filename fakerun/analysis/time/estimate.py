@@ -1,13 +1,14 @@
 """StepEstimate: how long a step of a job takes, with all that is added to the sum of its costs, and how far off that may be."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from fakerun.analysis.memory.breakdown import module_pattern
 from fakerun.analysis.time.costs import Basis, OperationCost, OperationKind
 from fakerun.analysis.time.published_error import PublishedError
-from fakerun.analysis.time.step_time import StepTime, TimeKind
+from fakerun.analysis.time.step_time import PathEntry, StepTime, TimeKind
 from fakerun.analysis.time.timeline import RankTimeline, Timeline
 from fakerun.analysis.time.utilisation import StepFlops, Tokens, Utilisation, mean_flops, step_flops, utilisation
 from fakerun.hardware.accelerator import Accelerator
@@ -46,6 +47,15 @@ class StepFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleTime:
+    """Seconds of kernels of the modules of one name, in which every index is `*`; `module` is None for what is outside of modules."""
+
+    module: str | None
+    instances: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepEstimate:
     """A step of a job in seconds. `summed` is what its costs add up to when they are played, `explained` which share of a step that is.
 
@@ -61,6 +71,10 @@ class StepEstimate:
     explained: float
     published: PublishedError | None
     utilisation: Utilisation
+    modules: tuple[ModuleTime, ...]
+    """Of the slowest ranks, those with most time first."""
+    path: tuple[PathEntry, ...]
+    """The critical path, modules that differ in an index alone together; the longest first."""
     remarks: tuple[str, ...]
 
     @property
@@ -125,6 +139,8 @@ def estimate_of(
         explained=summed.seconds / seconds,
         published=published if correction is Correction.PUBLISHED else None,
         utilisation=utilisation(seconds, flops, tokens, accelerator, world_size),
+        modules=tuple(_modules(summed.slowest.module_s)),
+        path=tuple(_path(summed.critical_path)),
         remarks=tuple(_remarks(summed, _untabled_share(timeline.slowest))),
     )
 
@@ -138,6 +154,26 @@ def _untabled_share(rank: RankTimeline) -> float:
             total += count * cost.seconds
             untabled += count * cost.seconds * (cost.basis in (Basis.ROOFLINE, Basis.EXTRAPOLATED))
     return untabled / total if total else 0.0
+
+
+def _modules(seconds: Mapping[str, float]) -> Iterator[ModuleTime]:
+    found: dict[str | None, list[float]] = {}
+    for module, each in seconds.items():
+        found.setdefault(module_pattern(module or None), []).append(each)
+    for pattern, all_of_it in sorted(found.items(), key=lambda item: -sum(item[1])):
+        yield ModuleTime(module=pattern, instances=len(all_of_it), seconds=sum(all_of_it))
+
+
+def _path(entries: Iterable[PathEntry]) -> Iterator[PathEntry]:
+    found: dict[PathEntry, list[PathEntry]] = {}
+    for entry in entries:
+        alike = replace(entry, module=module_pattern(entry.module), seconds=0.0, count=0)
+        found.setdefault(alike, []).append(entry)
+    joined = (
+        replace(alike, seconds=sum(each.seconds for each in of_it), count=sum(each.count for each in of_it))
+        for alike, of_it in found.items()
+    )
+    yield from sorted(joined, key=lambda entry: -entry.seconds)
 
 
 def _remarks(summed: StepTime, untabled: float) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from fakerun.analysis.time.published_error import RunFeature, RunKind
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.collective import P2P_OPS
+from fakerun.records.device_program import Opcode
 from fakerun.records.run import RankRecord
 
 SMALL_PARAMETERS = 1e9
@@ -28,5 +29,7 @@ def _features(record: RankRecord) -> Iterable[RunFeature]:
         yield RunFeature.FLOAT8
     if operators.intersection(_EXPERTS):
         yield RunFeature.EXPERTS
+    if any(instruction.opcode is Opcode.BEGIN_COMPILED for instruction in record.program.instructions):
+        yield RunFeature.COMPILED
     if any(call.op in P2P_OPS for call in record.collectives):
         yield RunFeature.PIPELINE

@@ -21,6 +21,8 @@ from fakerun.records.run import RankRecord
 CONVENTION = "PaLM convention"
 """Of MFU and HFU: attention counts the whole square, what is computed again counts for HFU only."""
 
+_EXECUTES = frozenset({Opcode.EXECUTE, Opcode.REPLAY})
+
 _BACKWARD_FACTOR = 2
 """FLOPs of backward for each of forward: the products for the input's and for the weight's gradient."""
 
@@ -82,7 +84,7 @@ def _executed(program: DeviceProgram, step: int) -> Counter[tuple[int, Phase]]:
     phases = tuple(Phase)
     first, last = program.step_ends[step - 1] if step else 0, program.step_ends[step]
     begins = {number: phases[each.operand] for number, each in enumerate(program.instructions) if each.opcode is Opcode.BEGIN_PHASE}
-    executes = {number: each.operand for number, each in enumerate(program.instructions) if each.opcode is Opcode.EXECUTE}
+    executes = {number: each.operand for number, each in enumerate(program.instructions) if each.opcode in _EXECUTES}
     phase = next((begins[number] for number in reversed(program.order[:first]) if number in begins), Phase.OTHER)
     found: Counter[tuple[int, Phase]] = Counter()
     for number in program.order[first:last]:

@@ -330,11 +330,11 @@ def step_time_document(estimate: StepEstimate) -> StepTimeDocument:
         "slowest_ranks": list(slowest.ranks),
         "kinds_s": _seconds(slowest.kinds),
         "kernels_s": _seconds(slowest.kernel_s),
-        "modules_s": dict(slowest.module_s),
+        "modules_s": {each.module or "": each.seconds for each in estimate.modules},
         "communication": [_axis_time(axis, summed.gains_s.get(axis.label)) for axis in slowest.communication],
         "kernel_basis_s": _seconds(slowest.basis_s),
         "communication_basis_s": _seconds(slowest.call_basis_s),
-        "critical_path": list(map(_path, summed.critical_path)),
+        "critical_path": list(map(_path, estimate.path)),
         "remarks": list(estimate.remarks),
     }
 

@@ -510,7 +510,7 @@ class PathDocument(TypedDict):
     rank: int
     """A rank that it belongs to."""
     module: str | None
-    """The module; empty for the root module, null where it is not known."""
+    """The module, indices written as `*`; empty for the root module, null where it is not known."""
     call_site: CallSiteDocument | None
     """The line; null where it is not known."""
 
@@ -576,7 +576,7 @@ class StepTimeDocument(TypedDict):
     kernels_s: dict[str, float]
     """Time of kernels by what they do."""
     modules_s: dict[str, float]
-    """Time of kernels by module."""
+    """Time of kernels by module, indices written as `*`; empty outside of modules."""
     communication: list[AxisTimeDocument]
     """By the names of groups, those with most exposed time first."""
     kernel_basis_s: dict[str, float]

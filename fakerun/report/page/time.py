@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from fakerun.analysis.time.costs import Basis
-from fakerun.analysis.time.estimate import Correction, NoEstimate, StepEstimate, StepFigures
+from fakerun.analysis.time.estimate import Correction, ModuleTime, NoEstimate, StepEstimate, StepFigures
 from fakerun.analysis.time.step_time import AxisTime, PathEntry, RankStepTime
 from fakerun.analysis.time.utilisation import CONVENTION, Utilisation
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Prose, Row, Section, SideBySide, Table, Tone
@@ -37,7 +37,7 @@ def time_sections(estimate: StepEstimate | NoEstimate) -> tuple[Section, ...]:
         Section(
             title="What the step is spent on",
             remark=Prose(text=_whose(estimate)),
-            blocks=(SideBySide(left=_kinds(estimate), right=_kernels(slowest)), *_communication(estimate), *_modules(slowest)),
+            blocks=(SideBySide(left=_kinds(estimate), right=_kernels(slowest)), *_communication(estimate), *_modules(estimate)),
             level=2,
         ),
         *_critical_path(estimate),
@@ -162,21 +162,26 @@ def _axis(axis: AxisTime, gain_s: float | None) -> Row:
     return Row(cells=(axis.label, str(axis.calls), *map(format_seconds, times), "-" if gain_s is None else format_seconds(gain_s)))
 
 
-def _modules(slowest: RankStepTime) -> Iterator[Table]:
-    whole = sum(slowest.module_s.values())
-    longest = sorted(slowest.module_s, key=lambda module: -slowest.module_s[module])[:_MODULES_SHOWN]
-    if longest:
+def _modules(estimate: StepEstimate) -> Iterator[Table]:
+    whole = estimate.summed.seconds
+    if estimate.modules:
         columns = (
             Column(heading="module", clip=Clip.KEEP_MODULE, max_width=_MODULE_WIDTH),
+            Column(heading="", align="right"),
             Column(heading="kernels", align="right"),
             Column(heading="", align="right"),
         )
-        rows = ((each or "(root)", format_seconds(slowest.module_s[each]), format_share(slowest.module_s[each], whole)) for each in longest)
-        yield Table(columns=columns, rows=tuple(Row(cells=cells) for cells in rows))
+        yield Table(columns=columns, rows=tuple(_module_row(each, whole) for each in estimate.modules[:_MODULES_SHOWN]))
+
+
+def _module_row(each: ModuleTime, whole: float) -> Row:
+    name = "(outside modules)" if each.module is None else each.module
+    times = f"x {each.instances}" if each.instances > 1 else ""
+    return Row(cells=(name, times, format_seconds(each.seconds), format_share(each.seconds, whole)))
 
 
 def _critical_path(estimate: StepEstimate) -> Iterator[Section]:
-    path = estimate.summed.critical_path
+    path = estimate.path
     if not path:
         return
     columns = (
