@@ -21,6 +21,8 @@ def step_estimate(
     job: JobSpec, simulated: Sequence[RankRecord], assumed: Sequence[RankRecord], mesh: Mesh | None
 ) -> StepEstimate | NoEstimate:
     """The time of the last step that all ranks completed; `assumed` are records of ranks that were not simulated."""
+    if not any(record.program.operations for record in simulated):
+        return NoEstimate("no operation on a device is recorded")
     try:
         operations = OperationCosts(job.hardware)
     except UsageError as error:
@@ -36,8 +38,6 @@ def step_estimate(
     if isinstance(player, NoTimeline):
         return NoEstimate(player.reason)
     timeline, summed = step_time(player)
-    if not any(len(rank.operations) or len(rank.calls) for rank in timeline.ranks):
-        return NoEstimate("the run has no record of what its ranks executed")
     flops = flops_of(timeline, operations.of)
     tokens = _tokens(job, simulated, mesh)
     per_token = None if tokens.count is None else flops.model * job.world_size / tokens.count

@@ -6,7 +6,7 @@ Keys and their order are those of `json_document`. No time, host or path of the 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from fakerun.analysis.time.estimate import NoEstimate, StepEstimate
 from fakerun.analysis.time.published_error import PublishedError
@@ -57,6 +57,8 @@ from fakerun.report.model import (
     Volume,
 )
 from fakerun.report.page.detail import SHORT, Detail
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 _LARGEST_TENSORS = 20
 
@@ -339,7 +341,7 @@ def step_time_document(estimate: StepEstimate) -> StepTimeDocument:
     }
 
 
-def _seconds(by_kind: Mapping[StrEnum, float]) -> dict[str, float]:
+def _seconds(by_kind: Mapping[Kind, float]) -> dict[str, float]:
     return {kind.value: seconds for kind, seconds in by_kind.items()}
 
 

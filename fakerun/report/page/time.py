@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from fakerun.analysis.time.costs import Basis
 from fakerun.analysis.time.estimate import Correction, ModuleTime, NoEstimate, StepEstimate, StepFigures
@@ -9,6 +10,8 @@ from fakerun.analysis.time.step_time import AxisTime, PathEntry, RankStepTime
 from fakerun.analysis.time.utilisation import CONVENTION, Utilisation
 from fakerun.report.page.blocks import Clip, Column, Fact, Facts, Prose, Row, Section, SideBySide, Table, Tone
 from fakerun.units import format_ranks, format_seconds, format_share
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 _PATH_SHOWN = 8
 _MODULES_SHOWN = 8
@@ -57,30 +60,36 @@ def headline(figures: StepFigures | None) -> Iterator[str]:
 
 def _facts(estimate: StepEstimate) -> Iterator[Fact]:
     yield Fact(label="step", values=tuple(_step(estimate)))
+    yield from _range(estimate)
     yield Fact(label="utilisation", values=tuple(_utilisation(estimate.utilisation)))
     yield Fact(label="tokens", values=tuple(_tokens(estimate.utilisation)))
     slowest = estimate.summed.slowest
-    yield Fact(label="costs of kernels", values=tuple(_bases(slowest.basis_s)))
+    yield Fact(label="kernel costs", values=tuple(_bases(slowest.basis_s)))
     if slowest.call_basis_s:
-        yield Fact(label="costs of communication", values=tuple(_bases(slowest.call_basis_s)))
+        yield Fact(label="call costs", values=tuple(_bases(slowest.call_basis_s)))
 
 
 def _step(estimate: StepEstimate) -> Iterator[str]:
-    """The sum and what it is divided by, apart; and how far published runs of the kind are from what would be said of them."""
-    summed, share = format_seconds(estimate.summed.seconds), f"{estimate.explained:.3f}"
+    """The estimate, and apart from it the sum and what that is divided by."""
+    summed = format_seconds(estimate.summed.seconds)
     if estimate.correction is Correction.NONE:
-        yield f"{summed} summed"
-        yield "no published run of this kind was compared: expect a step to take longer"
+        yield from (f"{summed} summed", "no published run of this kind was compared", "expect a step to take longer")
         return
-    yield f"{format_seconds(estimate.seconds)}: {summed} summed / {share} ({estimate.correction})"
+    yield from (format_seconds(estimate.seconds), f"{summed} summed / {estimate.explained:.3f} ({estimate.correction})")
+
+
+def _range(estimate: StepEstimate) -> Iterator[Fact]:
+    """How far published runs of the kind are from what would be said of them."""
     if estimate.published is None or estimate.low_s is None or estimate.high_s is None:
         return
-    runs = estimate.published.runs
-    cards = "" if estimate.published.same_generation else ", on cards of other generations"
-    yield (
-        f"{format_seconds(estimate.low_s)} to {format_seconds(estimate.high_s)}: {100 * (estimate.published.low - 1):+.0f}.."
-        f"{100 * (estimate.published.high - 1):+.0f} % on {len(runs)} published run{'s' * (len(runs) != 1)} of this kind{cards}"
-    )
+    published, runs = estimate.published, len(estimate.published.runs)
+    error = f"{100 * (published.low - 1):+.0f}..{100 * (published.high - 1):+.0f} %"
+    values = [
+        f"{format_seconds(estimate.low_s)} to {format_seconds(estimate.high_s)}",
+        f"{error} on {runs} published run{'s' * (runs != 1)} of this kind",
+        *([] if published.same_generation else ["on cards of other generations"]),
+    ]
+    yield Fact(label="range", values=tuple(values))
 
 
 def _utilisation(used: Utilisation) -> Iterator[str]:
@@ -94,10 +103,10 @@ def _utilisation(used: Utilisation) -> Iterator[str]:
 def _tokens(used: Utilisation) -> Iterator[str]:
     tokens = used.tokens
     if tokens.count is None or used.tokens_per_s is None or used.tokens_per_s_per_device is None:
-        yield f"not known: {tokens.origin}; pass --tokens-per-step"
+        yield from (*f"not known: {tokens.origin}".split(", "), "pass --tokens-per-step")
         return
-    yield f"{used.tokens_per_s:,.0f} tokens/s, {used.tokens_per_s_per_device:,.0f} per GPU"
-    yield f"{tokens.count:,} a step ({tokens.origin})"
+    yield from (f"{used.tokens_per_s:,.0f} tokens/s", f"{used.tokens_per_s_per_device:,.0f} per GPU")
+    yield from f"{tokens.count:,} a step: {tokens.origin}".split(", ")
 
 
 def _bases(seconds: Mapping[Basis, float]) -> Iterator[str]:
@@ -115,11 +124,12 @@ def _said(estimate: StepEstimate) -> Iterator[Prose]:
 
 def _whose(estimate: StepEstimate) -> str:
     ranks = estimate.summed.slowest.ranks
-    slowest = " are the slowest" if len(estimate.summed.ranks) > 1 else ""
+    verb = "are" if len(ranks) > 1 else "is"
+    slowest = f" {verb} the slowest" if len(estimate.summed.ranks) > 1 else ""
     return f"step {estimate.summed.step}; rank{'s' * (len(ranks) > 1)} {format_ranks(ranks)}{slowest}"
 
 
-def _time_table(heading: str, seconds: Mapping[StrEnum, float], whole: float, *, totals: tuple[Row, ...] = ()) -> Table:
+def _time_table(heading: str, seconds: Mapping[Kind, float], whole: float, *, totals: tuple[Row, ...] = ()) -> Table:
     """Times, the longest first; what is nearly nothing is left out."""
     columns = (Column(heading=heading), Column(heading="time", align="right"), Column(heading="", align="right"))
     shown = sorted((each for each in seconds if seconds[each] > _LEAST_SHARE * whole), key=lambda each: -seconds[each])
@@ -136,11 +146,11 @@ def _kinds(estimate: StepEstimate) -> Table:
         if estimate.correction is Correction.NONE
         else (Row(cells=("not modelled", format_seconds(more), format_share(more, whole) if more > 0 else f"{100 * more / whole:.0f} %")),)
     )
-    return _time_table("kind", dict(estimate.summed.slowest.kinds), whole, totals=(*added, Row(cells=("step", format_seconds(whole), ""))))
+    return _time_table("kind", estimate.summed.slowest.kinds, whole, totals=(*added, Row(cells=("step", format_seconds(whole), ""))))
 
 
 def _kernels(slowest: RankStepTime) -> Table:
-    return _time_table("kernels", dict(slowest.kernel_s), slowest.seconds)
+    return _time_table("kernels", slowest.kernel_s, slowest.seconds)
 
 
 def _communication(estimate: StepEstimate) -> Iterator[Table]:
@@ -185,7 +195,7 @@ def _critical_path(estimate: StepEstimate) -> Iterator[Section]:
     if not path:
         return
     columns = (
-        Column(heading="on the critical path", clip=Clip.KEEP_START, min_width=20),
+        Column(heading="on the critical path", clip=Clip.KEEP_START, min_width=28),
         Column(heading="", align="right"),
         Column(heading="time", align="right"),
         Column(heading="", align="right"),
@@ -209,7 +219,7 @@ def _critical_path(estimate: StepEstimate) -> Iterator[Section]:
 def _path_row(entry: PathEntry, whole: float) -> Row:
     return Row(
         cells=(
-            entry.name + (f" over {entry.label}" if entry.label else ""),
+            entry.name.removeprefix("aten.").removesuffix(".default") + (f" over {entry.label}" if entry.label else ""),
             f"x {entry.count}" if entry.count > 1 else "",
             format_seconds(entry.seconds),
             format_share(entry.seconds, whole),
