@@ -238,7 +238,11 @@ is_builtin_operator: Any = torch._library.utils.is_builtin
 
 # 2.13: the graph task and node that the autograd engine is running in this thread; -1 and None outside backward.
 current_graph_task = torch._C._current_graph_task_id
+NO_GRAPH_TASK = -1
 current_autograd_node = torch._C._current_autograd_node
+
+# 2.13: runs a function when the pass of backward that is running ends; FSDP uses it. Those that were registered first run first.
+call_at_end_of_backward: Callable[[Callable[[], None]], None] = torch.autograd.Variable._execution_engine.queue_callback
 
 # 2.11 to 2.14: the function of Python that calls the engine; how many hold a gradient, or its storage, in an operator that the engine calls
 # for it, if nothing but the engine holds it (the arguments of the call count, and the object of Python for the storage).
@@ -531,6 +535,7 @@ __all__ = [
     "MESH_COORDINATES",
     "MODULE_PARTS",
     "MULTI_GPU_COPIES",
+    "NO_GRAPH_TASK",
     "NVTX_FUNCTIONS",
     "PARSE_TO",
     "PRIM_DEVICE",
@@ -574,6 +579,7 @@ __all__ = [
     "are_we_tracing",
     "assemble_group",
     "backend_for",
+    "call_at_end_of_backward",
     "compile_calls",
     "current_autograd_node",
     "current_fake_mode",

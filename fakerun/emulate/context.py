@@ -70,6 +70,7 @@ class EmulationContext:
         abort: Callable[[FakerunError], None],
     ) -> Self:
         """The context of rank `rank` of `job`, with new devices and modes."""
+        streams.on_wait = observers.execution.waited_for_stream
         devices, pinned = Devices(job.nproc_per_node, observers.allocators.begin), PinnedStorages()
         return cls(
             job=job,

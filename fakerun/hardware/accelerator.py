@@ -42,9 +42,9 @@ class Accelerator:
     memory that the driver reports, less than `nominal_bytes`; `driver_reserved_bytes` is what it keeps beside that. `multiprocessors`
     counts SMs (NVIDIA) or compute units (AMD). Rates of operations are of the matrix units (of the vector units for float32), dense.
     `clock_hz` and `memory_clock_hz` are the highest that the driver reports. `memory_share` and `product_share` are what kernels reach of
-    the bandwidth, and large products of 16-bit numbers of the peak; `kernel_tables` names the accelerator whose tables of kernels stand for
-    this one's (`fakerun.hardware.kernel_tables`). `overrides` maps a figure's key to the text that the user
-    gave for it.
+    the bandwidth, and large products of 16-bit numbers of the peak: in a short measurement, `sustained_product_share` without a pause, at
+    the clock that the power limit leaves. `kernel_tables` names the accelerator whose tables of kernels stand for this one's
+    (`fakerun.hardware.kernel_tables`). `overrides` maps a figure's key to the text that the user gave for it.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Accelerator:
     power_limit_w: float | None = None
     memory_share: float | None = None
     product_share: float | None = None
+    sustained_product_share: float | None = None
     kernel_tables: str | None = None
     interconnect: Interconnect = Interconnect()
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +113,7 @@ FIGURES: Mapping[str, Quantity] = {
     "power_limit": WATTS,
     "memory_share": SHARE,
     "product_share": SHARE,
+    "sustained_product_share": SHARE,
     "kernel_tables": NAME,
     "link": NAME,
     "link_bandwidth": BYTES_PER_S,
@@ -159,6 +161,7 @@ def accelerator_of(name: str, vendor: Vendor, values: Mapping[str, Any], overrid
         power_limit_w=known["power_limit"],
         memory_share=known["memory_share"],
         product_share=known["product_share"],
+        sustained_product_share=known["sustained_product_share"],
         kernel_tables=known["kernel_tables"],
         interconnect=_interconnect_of(known),
         overrides=overrides,

@@ -85,7 +85,13 @@ class CommunicationObserver(Protocol):
         """A communication call was issued on these tensors. Returns the number of the call."""
 
     def waited_for(self, call: int) -> None:
-        """The script waited for the asynchronous call of this number."""
+        """The script waited for the asynchronous call of this number: the current stream waits for it."""
+
+    def future_taken(self, call: int) -> None:
+        """The script took the future of the call, and will wait for it where that is not seen."""
+
+    def stream_waited_for(self, call: int) -> None:
+        """The current stream waits for a call that the script has waited for before, or whose future it took."""
 
     def mark(self) -> RecordMark:
         """The current end of the record."""

@@ -62,9 +62,16 @@ class CollectiveTrace:
 
     def waited_for(self, call: int) -> None:
         if call in self._waited_before and self._waited_before[call] is None:
+            self.future_taken(call)
+            self._program_waits(call)
+
+    def future_taken(self, call: int) -> None:
+        if call in self._waited_before and self._waited_before[call] is None:
             self._waited_before[call] = len(self._calls)
             self._journal.waited(call)
-            self._program_waits(call)
+
+    def stream_waited_for(self, call: int) -> None:
+        self._program_waits(call)
 
     def mark(self) -> RecordMark:
         return RecordMark(calls=len(self._calls), optimizer_steps=self._steps.taken)
@@ -103,6 +110,8 @@ class CollectiveTrace:
         before, index = self._number_on_devices.get(number), self._calls[number].call.cuda_index
         if before is not None and index is not None:
             self._program.waited_for_call(self._on_devices - 1 - before, index)
+            if self._calls[number].call.op is CollectiveOp.BARRIER:
+                self._program.host_waited(index)  # `WorkNCCL::synchronizeInternal` of torch/csrc, 2.13
 
     def _append(self, issued: IssuedCall) -> None:
         index = issued.call.cuda_index

@@ -1,6 +1,7 @@
 """Handles of calls in flight: calls complete at once, and the observer learns which calls the script waited for.
 
-A handle is waited for when its `wait` (or a synonym) is called or its future is taken: DDP's reducer waits for futures in C++, unseen.
+A handle is waited for when its `wait` (or a synonym) is called or its future is taken: DDP's reducer waits for futures in C++, unseen, at
+the end of backward.
 The result of a functional collective is waited for when `wait_tensor` sees its storage, which is what torch's own registry goes by.
 """
 
@@ -19,7 +20,14 @@ from torch.distributed import distributed_c10d
 from fakerun.emulate.cluster.backend_checks import check_coalescing
 from fakerun.emulate.context import EmulationContext
 from fakerun.patching import Patches
-from fakerun.torch_private import END_COALESCING, START_COALESCING, current_graph_task, storage_id
+from fakerun.torch_private import (
+    END_COALESCING,
+    NO_GRAPH_TASK,
+    START_COALESCING,
+    call_at_end_of_backward,
+    current_graph_task,
+    storage_id,
+)
 
 _IN_FLIGHT = 1024
 """Handles kept for C++, which keeps only its own half of a Python Work alive: far more than it holds on to at once (DDP's copies: two)."""
@@ -101,8 +109,10 @@ class Handles:
 
         def future_taken() -> None:
             self._of_futures += ((current_graph_task(), call) for call in calls if call in self._stashed)
+            taken = calls.copy()
             while calls:
-                self._finish(calls.pop(0), releases=False)
+                self._finish(calls.pop(0), by_future=True)
+            self._wait_at_end_of_backward(taken)
 
         work = FinishedWork(tensors, waited, future_taken)
         self._kept_alive.append(work)
@@ -146,14 +156,30 @@ class Handles:
         """Run `action` when `call` is waited for."""
         self._on_wait_actions[call] = action
 
-    def _finish(self, call: int, *, releases: bool = True) -> None:
-        self._observer.waited_for(call)  # first: a rank that waits for ever ends in its action
+    def _finish(self, call: int, *, by_future: bool = False) -> None:
+        tell = self._observer.future_taken if by_future else self._observer.waited_for
+        tell(call)  # first: a rank that waits for ever ends in its action
         action = self._on_wait_actions.pop(call, None)
         if action is not None:
             action()
         self._handle_of.pop(call, None)
-        if releases:
+        if not by_future:
             self._release(call)
+
+    def _wait_at_end_of_backward(self, calls: Sequence[int]) -> None:
+        """The stream waits for calls whose future was taken: in backward DDP did it, which waits for all its buckets at the end.
+
+        `Reducer::finalize_backward` (torch/csrc/distributed/c10d/reducer.cpp, 2.13) is a callback, too, and is registered after the last
+        future was taken.
+        """
+        if current_graph_task() == NO_GRAPH_TASK:
+            self._wait_on_stream(calls)
+        else:
+            call_at_end_of_backward(partial(self._wait_on_stream, calls))
+
+    def _wait_on_stream(self, calls: Sequence[int]) -> None:
+        for call in calls:
+            self._observer.stream_waited_for(call)
 
     # -- several calls with one handle (batch_isend_irecv) -------------------------------------------------------------------------------
 

@@ -2,14 +2,20 @@
 
 As in CUDA, each thread has a current stream for each device, the default one at first. Autograd runs each node of backward on the stream
 that was current in the forward pass when the node was made (torch/csrc/autograd/engine.cpp, `Engine::evaluate_function`); what a hook
-changes holds until its node ends.
+changes holds until its node ends. A node whose stream is not that of the node before it waits for that one, and what follows backward waits
+for its last node. The engine lets a node wait for the nodes whose gradients it takes (`InputBuffer::add`, in
+torch/csrc/autograd/input_buffer.cpp, 2.13); the node before it is nearly always the one.
 """
 
 import threading
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeAlias
 
 from fakerun.records.observer import AutogradClock, StreamKey
+
+_Wait: TypeAlias = Callable[[StreamKey, StreamKey], None]
 
 _NO_NODE = -1
 
@@ -26,6 +32,8 @@ class _OfThread(threading.local):
         self.node: int | None = _NO_NODE
         self.in_node: dict[int, StreamKey] = {}
         """What was made current within that node of backward."""
+        self.of_last_node: dict[int, StreamKey] = {}
+        """In backward, by device: the stream of the last node that used one."""
 
 
 class CurrentStreams:
@@ -37,6 +45,8 @@ class CurrentStreams:
         self._is_used = False
         """Whether any stream but the default ones was ever current."""
         self._defaults: dict[int, StreamKey] = {}
+        self.on_wait: _Wait = lambda waited_for, stream: None
+        """Called where autograd lets a stream, the second one, wait for another."""
 
     def default(self, device: int) -> StreamKey:
         return self._defaults.setdefault(device, (device, 0, None))
@@ -45,12 +55,20 @@ class CurrentStreams:
         if not self._is_used:
             return self._defaults.get(device) or self.default(device)
         thread = self._thread
+        outside = thread.current.get(device) or self.default(device)
         if not self._clock.in_backward():
-            return thread.current.get(device) or self.default(device)
+            last = thread.of_last_node.pop(device, outside)
+            if last != outside:
+                self.on_wait(last, outside)
+            return outside
         node = self._clock.running_sequence()
         if node == thread.node and device in thread.in_node:
             return thread.in_node[device]
-        return self._forward_stream(thread, device, node)
+        stream, last = self._forward_stream(thread, device, node), thread.of_last_node.get(device, outside)
+        thread.of_last_node[device] = stream
+        if last != stream:
+            self.on_wait(last, stream)
+        return stream
 
     def make_current(self, stream: StreamKey) -> None:
         """Make a stream that of its device."""

@@ -50,10 +50,17 @@ class AttentionSetting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionCurve:
-    """Rates of attention: (heads of all sequences, length, TFLOPS). Operations are counted as executed: half of the square if causal."""
+    """Times of a setting: operations over `tflops`, `fixed_us` microseconds, and `us_per_element` for each element of the queries.
 
+    These are fitted to `points`: (heads of all sequences, length, TFLOPS). Operations are those that are executed: half of the square if
+    causal, 2.5 times as many in a backward pass.
+    """
+
+    tflops: float
+    fixed_us: float
+    us_per_element: float
     points: tuple[tuple[int, int, float], ...]
-    source: str
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,7 @@ class KernelTables:
 
     products: tuple[ProductGrid, ...]
     measured_us: Mapping[MeasuredProduct, float]
-    attention: Mapping[AttentionSetting, tuple[AttentionCurve, ...]]
+    attention: Mapping[AttentionSetting, AttentionCurve]
 
 
 def accelerators_with_tables() -> tuple[str, ...]:
@@ -92,10 +99,14 @@ def _grid(grid: Mapping[str, Any]) -> ProductGrid:
     )
 
 
-def _attention(curves: Any) -> Mapping[AttentionSetting, tuple[AttentionCurve, ...]]:
-    by_setting: dict[AttentionSetting, tuple[AttentionCurve, ...]] = {}
-    for each in curves:
-        setting = AttentionSetting(each["kernel"], each["is_backward"], each["head"], each["causal"])
-        curve = AttentionCurve(points=tuple(map(tuple, each["points"])), source=each["source"])
-        by_setting[setting] = (*by_setting.get(setting, ()), curve)
-    return by_setting
+def _attention(curves: Any) -> Mapping[AttentionSetting, AttentionCurve]:
+    return {
+        AttentionSetting(each["kernel"], each["is_backward"], each["head"], each["causal"]): AttentionCurve(
+            tflops=each["tflops"],
+            fixed_us=each["fixed_us"],
+            us_per_element=each["us_per_element"],
+            points=tuple(map(tuple, each["points"])),
+            sources=tuple(each["sources"]),
+        )
+        for each in curves
+    }

@@ -1,9 +1,9 @@
-"""Fused attention: executed operations over a rate by kernel, pass, head, causality, heads in all and length."""
+"""Fused attention: the time of a pass, by kernel, head, causality, heads in all and length."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 
 from fakerun.analysis.time.costs import Basis, OperationCost, OperationKind
 from fakerun.analysis.time.operations.described_operation import DescribedOperation
@@ -13,13 +13,15 @@ from fakerun.hardware.kernel_tables import AttentionCurve, AttentionSetting
 BACKWARD_FLOPS = 2.5
 """Of the forward pass: five products instead of two, as the FlashAttention papers count."""
 
-_NEIGHBOURS = 3
 _BACKWARD_OF_FORWARD = 0.85
 """The rate of the backward pass over that of the forward pass, where only the latter is in a table: cuDNN on the H200."""
 
-_SHARES = {"flash": 0.33, "cudnn": 0.6, "efficient": 0.17}
-"""Of the peak of a card without tables, forward, long sequences: as on the H100; FlashAttention-2 reaches 0.6 on an A100."""
-_FLASH_SHARE_BEFORE_HOPPER = 0.6
+_FLOPS_PER_CYCLE = {"flash": 1235.0, "efficient": 630.0}
+"""A multiprocessor's, forward, long sequences, heads of 128, where there are no tables: FlashAttention-2 has 1,232 (H100), 1,241 (A100)."""
+_FIXED_S = 50e-6
+"""What a pass takes beside its operations: 2 to 80 us on the H100."""
+_CUDNN_SHARE = 0.6
+"""Of the peak, cuDNN on Hopper and later; before, it is taken to be as fast as FlashAttention-2."""
 _HOPPER = (9, 0)
 
 
@@ -50,11 +52,10 @@ class AttentionShape:
 def attention_cost(shape: AttentionShape, kernel: str, moved_bytes: int, rates: Rates, *, is_backward: bool) -> OperationCost:
     """The cost of one pass of a kernel: flash (FlashAttention-2), cudnn or efficient."""
     factor = BACKWARD_FLOPS if is_backward else 1.0
-    rate, basis = _rate(shape, kernel, rates, is_backward=is_backward)
-    seconds = max(shape.flops * factor / rate + LAUNCH_S, moved_bytes / rates.memory_bytes_per_s)
+    computing_s, basis = _seconds(shape, kernel, rates, is_backward=is_backward)
     return OperationCost(
         kind=OperationKind.ATTENTION,
-        seconds=seconds,
+        seconds=max(computing_s / rates.clock_factor, LAUNCH_S, moved_bytes / rates.memory_bytes_per_s),
         basis=basis,
         kernels=3 if is_backward else 1,
         flops=round(shape.flops * factor),
@@ -63,52 +64,44 @@ def attention_cost(shape: AttentionShape, kernel: str, moved_bytes: int, rates: 
     )
 
 
-def _rate(shape: AttentionShape, kernel: str, rates: Rates, *, is_backward: bool) -> tuple[float, Basis]:
-    """Executed operations a second, and what that is taken from."""
-    for setting, factor in _settings(kernel, shape, is_backward=is_backward):
-        curves = rates.tables.attention.get(setting) if rates.tables is not None else None
-        if curves:
-            rate, distance = _nearest(curves, shape.heads, shape.queries)
-            own = rates.tables_are_own and rates.table_factor == 1.0 and setting.head == shape.head and factor == 1.0
-            basis = Basis.EXTRAPOLATED if not own or distance > 1.5 else Basis.MEASURED if distance == 0 else Basis.INTERPOLATED
-            return rate * factor * rates.table_factor, basis
-    share = _SHARES[kernel]
-    if kernel == "flash" and rates.accelerator.compute_capability < _HOPPER:
-        share = _FLASH_SHARE_BEFORE_HOPPER
-    peak = rates.peak_flops("bfloat16") or rates.peak_flops("float16") or rates.peak_flops("float32")
-    return peak * share * (_BACKWARD_OF_FORWARD if is_backward else 1.0), Basis.ROOFLINE
+def _seconds(shape: AttentionShape, kernel: str, rates: Rates, *, is_backward: bool) -> tuple[float, Basis]:
+    """The time of a pass at the highest clock, and what it is taken from."""
+    hopper = rates.accelerator.compute_capability >= _HOPPER
+    if kernel == "cudnn" and not hopper:
+        kernel = "flash"
+    flops = shape.flops * (BACKWARD_FLOPS if is_backward else 1.0)
+    for setting in _settings(kernel, shape, is_backward=is_backward):
+        curve = rates.tables.attention.get(setting) if rates.tables is not None else None
+        if curve is not None:
+            own = rates.tables_are_own and rates.table_factor == 1.0 and (setting.head, setting.causal) == (shape.head, shape.causal)
+            of_backward = setting.is_backward == is_backward
+            seconds = _on_curve(curve, shape, flops) * (1.0 if of_backward else 1.0 / _BACKWARD_OF_FORWARD)
+            return seconds / rates.table_factor, _basis(curve, shape) if own and of_backward else Basis.EXTRAPOLATED
+    rate = rates.peak_flops("bfloat16") * _CUDNN_SHARE if kernel == "cudnn" else _FLOPS_PER_CYCLE[kernel] * rates.cycles_per_s
+    rate = min(rate, rates.peak_flops("bfloat16") * rates.product_share) * (_BACKWARD_OF_FORWARD if is_backward else 1.0)
+    return flops / rate + _FIXED_S, Basis.ROOFLINE
 
 
-def _settings(kernel: str, shape: AttentionShape, *, is_backward: bool) -> Iterator[tuple[AttentionSetting, float]]:
-    """Settings to look for, the nearest first, with what its rate is multiplied by."""
+def _on_curve(curve: AttentionCurve, shape: AttentionShape, flops: float) -> float:
+    us = flops * 1e-6 / curve.tflops + curve.fixed_us + curve.us_per_element * shape.heads * shape.queries * shape.head
+    return us * 1e-6
+
+
+def _basis(curve: AttentionCurve, shape: AttentionShape) -> Basis:
+    """Whether a curve has a point of these sizes, or of sizes around them."""
+    if any((heads, length) == (shape.heads, shape.queries) for heads, length, _ in curve.points):
+        return Basis.MEASURED
+    work = sorted(heads * length**2 for heads, length, _ in curve.points)
+    return Basis.INTERPOLATED if work[0] <= shape.heads * shape.queries**2 <= work[-1] else Basis.EXTRAPOLATED
+
+
+def _settings(kernel: str, shape: AttentionShape, *, is_backward: bool) -> Iterator[AttentionSetting]:
+    """Settings to look for, the nearest first; those of the forward pass last."""
     heads = sorted((64, 128, 256), key=lambda head: abs(math.log(head / shape.head)))
-    kernels = {"flash": ("flash",), "cudnn": ("cudnn",), "efficient": ("efficient",)}[kernel]
-    for each in kernels:
-        for causal in (shape.causal, not shape.causal):
-            for head in heads:
-                yield AttentionSetting(each, is_backward, head, causal), 1.0
-    if is_backward:
-        for setting, factor in _settings(kernel, shape, is_backward=False):
-            yield setting, factor * _BACKWARD_OF_FORWARD
-
-
-@lru_cache(maxsize=1024)
-def _nearest(curves: tuple[AttentionCurve, ...], heads: int, length: float) -> tuple[float, float]:
-    """The rate in operations a second at the nearest points in log(heads) and log(length), and the distance of the nearest in octaves.
-
-    The length counts twice: the rate changes faster with it.
-    """
-    near = sorted(
-        (math.hypot(math.log2(heads / point_heads), 2 * math.log2(max(length, 1.0) / point_length)), rate)
-        for curve in curves
-        for point_heads, point_length, rate in curve.points
-    )[:_NEIGHBOURS]
-    if near[0][0] == 0:
-        exact = [rate for distance, rate in near if distance == 0]
-        return sum(exact) / len(exact) * 1e12, 0.0
-    weights = [1 / distance**2 for distance, _ in near]
-    log_rate = sum(weight * math.log(rate) for weight, (_, rate) in zip(weights, near, strict=True)) / sum(weights)
-    return math.exp(log_rate) * 1e12, near[0][0]
+    for backward in (True, False) if is_backward else (False,):
+        for head in heads:
+            for causal in (shape.causal, not shape.causal):
+                yield AttentionSetting(kernel, backward, head, causal)
 
 
 # -- operators -----------------------------------------------------------------------------------------------------------------------------

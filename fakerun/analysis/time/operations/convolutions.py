@@ -33,7 +33,7 @@ def _of(operation: DescribedOperation, rates: Rates, *, is_backward: bool) -> Op
     dtype = "tf32" if inputs.dtype == "float32" else inputs.dtype
     peak = rates.peak_flops(dtype) or rates.peak_flops("float32")
     moved = operation.moved_bytes
-    seconds = max(flops / (peak * SHARE_OF_PEAK) if peak else math.inf, moved / rates.memory_bytes_per_s, LAUNCH_S)
+    seconds = max(flops / (peak * SHARE_OF_PEAK * rates.clock_factor) if peak else math.inf, moved / rates.memory_bytes_per_s, LAUNCH_S)
     return OperationCost(
         kind=OperationKind.CONVOLUTION,
         seconds=seconds if math.isfinite(seconds) else moved / rates.memory_bytes_per_s,

@@ -85,10 +85,6 @@ _BY_OPERATOR = _by_operator(
     ("_log_softmax", Limits(kind=OperationKind.LOSS, elements_per_cycle=2.2)),
     ("_log_softmax_backward_data", Limits(kind=OperationKind.LOSS, passes=4)),
     (
-        "nll_loss_forward nll_loss_backward nll_loss2d_forward nll_loss2d_backward",
-        Limits(kind=OperationKind.LOSS, extra_s=8e-6),
-    ),
-    (
         "mse_loss mse_loss_backward binary_cross_entropy binary_cross_entropy_backward binary_cross_entropy_with_logits",
         Limits(kind=OperationKind.LOSS),
     ),

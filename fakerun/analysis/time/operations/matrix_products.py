@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product as combinations
 
@@ -15,7 +15,12 @@ from fakerun.hardware.kernel_tables import ProductGrid
 
 ALIGNMENT_BYTES = 16
 UNALIGNED_FLOPS_PER_CYCLE = 450.0
-"""A multiprocessor's, where a row of an operand or of the result does not begin at 16 bytes: 92 to 148 TFLOPS on the H100 (odd sizes)."""
+"""A multiprocessor's on Hopper, where a row of an operand or of the result does not begin at 16 bytes: 92 to 148 TFLOPS (odd sizes)."""
+UNALIGNED_SHARE = 0.5
+"""Of the rate of aligned products on other cards: an assumption; one published product of 2,145 columns on an A100 reaches 0.7."""
+_HOPPER = (9, 0)
+SCALING_S = 2e-6
+"""What products of 8-bit numbers take beside: 2 us of 1,024 x 1,024 x 1,024 and of 2,048 x 2,048 x 2,048, measured."""
 
 FLOAT8_GAIN = 0.93
 """Of the ratio of the peaks, over a product of 16-bit numbers of the same shape: 24 products measured on the H100 and the H200."""
@@ -43,10 +48,12 @@ class Product:
         return 2 * self.rows * self.columns * self.depth * self.batches
 
 
-def product_cost(product: Product, dtype: str, moved_bytes: int, rates: Rates, *, share: float = 1.0) -> OperationCost:
-    """The cost of a product; `share` of the rate that the tables have for it."""
+def product_cost(
+    product: Product, dtype: str, moved_bytes: int, rates: Rates, *, share: float = 1.0, extra_s: float = 0.0
+) -> OperationCost:
+    """The cost of a product; `share` of the rate that the tables have for it, and `extra_s` beside."""
     rate, basis = product_rate(product, dtype, rates)
-    computing_s = product.flops / (rate * share) if rate else math.inf
+    computing_s = product.flops / (rate * share * rates.clock_factor) + extra_s if rate else math.inf
     moving_s = moved_bytes / rates.memory_bytes_per_s
     if math.isinf(computing_s):
         computing_s, basis = moving_s, Basis.ROOFLINE
@@ -63,7 +70,10 @@ def product_cost(product: Product, dtype: str, moved_bytes: int, rates: Rates, *
 def product_rate(product: Product, dtype: str, rates: Rates) -> tuple[float, Basis]:
     """Operations a second, and what that is taken from. 0 if the accelerator has no units for the type."""
     if not product.aligned and dtype not in _WEAK_TYPES:
-        return min(UNALIGNED_FLOPS_PER_CYCLE * rates.cycles_per_s, rates.peak_flops(dtype) * rates.product_share), Basis.ROOFLINE
+        rate, _ = product_rate(replace(product, aligned=True), dtype, rates)
+        slow = UNALIGNED_FLOPS_PER_CYCLE * rates.cycles_per_s
+        is_hopper = rates.accelerator.compute_capability == _HOPPER
+        return (min(slow, rate) if is_hopper else rate * UNALIGNED_SHARE), Basis.ROOFLINE
     peak = rates.peak_flops(dtype)
     grid = next(iter(rates.tables.products), None) if rates.tables is not None else None
     if grid is None or dtype in _WEAK_TYPES:
@@ -168,7 +178,7 @@ def _scaled(operation: DescribedOperation, rates: Rates) -> OperationCost:
     left, right = operation.operands.tensors[:2]
     product = _product(left, right)
     moved = distinct_bytes(left) + distinct_bytes(right) + 2 * product.rows * product.columns
-    return product_cost(Product(product.rows, product.columns, product.depth), left.dtype, moved, rates)
+    return product_cost(replace(product, aligned=True), left.dtype, moved, rates, extra_s=SCALING_S)
 
 
 def _grouped(operation: DescribedOperation, rates: Rates) -> OperationCost:

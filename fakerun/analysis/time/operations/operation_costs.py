@@ -1,13 +1,14 @@
 """OperationCosts: the cost of an operation of a device program on one accelerator, each distinct operation once."""
 
 from collections.abc import Callable, Mapping
+from typing import Self
 
-from fakerun.analysis.time.costs import OperationCost
+from fakerun.analysis.time.costs import OperationCost, OperationKind
 from fakerun.analysis.time.operations import attention, convolutions, indexing, matrix_products, softmax, tensor_lists
 from fakerun.analysis.time.operations.described_operation import DescribedOperation
 from fakerun.analysis.time.operations.host_copies import host_copy_cost, is_host_copy
 from fakerun.analysis.time.operations.moved_bytes import moved_bytes_cost
-from fakerun.analysis.time.operations.rates import Rates, rates_of
+from fakerun.analysis.time.operations.rates import COMPUTING_SHARE, Rates, rates_of
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import Operation
 
@@ -23,6 +24,8 @@ _WITHOUT_KERNEL = frozenset(
 )  # fmt: skip
 """Operators that describe, allocate or read memory. `fakerun.emulate.device` leaves most of them out of the record."""
 
+_COMPUTING = frozenset({OperationKind.MATRIX_PRODUCT, OperationKind.ATTENTION, OperationKind.CONVOLUTION})
+
 _COMMUNICATION = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_dtensor", "symm_mem"})
 """Namespaces whose operators are communication: calls of their own."""
 
@@ -36,15 +39,26 @@ _RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {
 
 
 class OperationCosts:
-    """Costs of operations on one accelerator.
+    """Costs of operations on one accelerator, in a step of which products and attention take `computing_share` of the time.
+
+    The more, the lower the clock that the power limit leaves them; `in_step` takes the share from the operations of a step.
 
     Raises:
         UsageError: the accelerator's memory bandwidth is not known.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._rates = rates_of(accelerator)
+    def __init__(self, accelerator: Accelerator, computing_share: float = COMPUTING_SHARE) -> None:
+        self._rates = rates_of(accelerator, computing_share)
         self._known: dict[Operation, OperationCost | None] = {}
+
+    @classmethod
+    def in_step(cls, accelerator: Accelerator, step: Mapping[Operation, int]) -> Self:
+        """Costs in a step that executes each operation so many times."""
+        unslowed = cls(accelerator, 0.0)
+        costs = [(cost, count) for operation, count in step.items() if (cost := unslowed.of(operation)) is not None]
+        total = sum(cost.seconds * count for cost, count in costs)
+        computing = sum(cost.seconds * count for cost, count in costs if cost.kind in _COMPUTING)
+        return cls(accelerator, computing / total) if total else cls(accelerator)
 
     def of(self, operation: Operation) -> OperationCost | None:
         """The cost of an operation; None if it executes no kernel on the device, or is communication."""

@@ -16,6 +16,13 @@ MEMORY_SHARE = 0.86
 PRODUCT_SHARE = 0.75
 """Where an accelerator's is not known: `torch/utils/_runtime_estimation.py` has the same; 0.63 to 0.79 in tables."""
 
+COMPUTING_SHARE = 0.75
+"""Of a training step in which products and attention run, where it is not known: dense models of 1B parameters and more."""
+
+_SLOWS_FROM, _SLOWEST_FROM = 0.68, 0.78
+"""Shares of a step in which products and attention run: up to the first the card keeps its highest clock, from the second on products are
+as slow as without a pause. Taken from four training programs on an H100 of 700 W."""
+
 CLOCK_HZ = 1.7e9
 """Where an accelerator's highest clock is not known."""
 
@@ -28,7 +35,8 @@ class Rates:
     """Rates of an accelerator.
 
     `cycles_per_s` counts clock cycles of all multiprocessors. `tables` are those that stand for the accelerator, `table_factor` is its rate
-    of products over that of the tables' card, `tables_are_own` whether it is that card as the catalogue has it.
+    of products over that of the tables' card, `tables_are_own` whether it is that card as the catalogue has it. `clock_factor` is the rate
+    of what computes in a step that lasts over that of a short measurement: the clock falls at the power limit.
     """
 
     accelerator: Accelerator
@@ -38,6 +46,7 @@ class Rates:
     tables: KernelTables | None
     table_factor: float
     tables_are_own: bool
+    clock_factor: float = 1.0
 
     def peak_flops(self, dtype: str) -> float:
         """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. 0 if it is not known.
@@ -55,8 +64,8 @@ class Rates:
         return (self.accelerator.float8_flops if dtype.startswith("float8") else rates.get(dtype)) or float32
 
 
-def rates_of(accelerator: Accelerator) -> Rates:
-    """The rates of an accelerator.
+def rates_of(accelerator: Accelerator, computing_share: float = COMPUTING_SHARE) -> Rates:
+    """The rates of an accelerator in a step of which products and attention take this share.
 
     Raises:
         UsageError: its memory bandwidth is not known; the message says how to give it.
@@ -76,6 +85,7 @@ def rates_of(accelerator: Accelerator) -> Rates:
         tables=None if reference is None else kernel_tables(reference.name),
         table_factor=1.0 if reference is None else _table_factor(accelerator, reference),
         tables_are_own=reference is not None and reference.name == accelerator.name,
+        clock_factor=_clock_factor(accelerator, computing_share),
     )
 
 
@@ -94,6 +104,14 @@ def _table_factor(accelerator: Accelerator, reference: Accelerator) -> float:
     peak = (accelerator.bfloat16_flops or 0.0) / (reference.bfloat16_flops or 1.0)
     own = accelerator.product_share or reference.product_share or PRODUCT_SHARE
     return peak * own / (reference.product_share or PRODUCT_SHARE) * _power_factor(accelerator)
+
+
+def _clock_factor(accelerator: Accelerator, computing_share: float) -> float:
+    """Between 1 and what products without a pause reach of a short measurement; 1 where that was not measured."""
+    if accelerator.sustained_product_share is None or accelerator.product_share is None:
+        return 1.0
+    slowed = min(max((computing_share - _SLOWS_FROM) / (_SLOWEST_FROM - _SLOWS_FROM), 0.0), 1.0)
+    return 1.0 / (1.0 + slowed * (accelerator.product_share / accelerator.sustained_product_share - 1.0))
 
 
 def _power_factor(accelerator: Accelerator) -> float:
