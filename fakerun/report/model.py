@@ -31,6 +31,10 @@ from fakerun.analysis.memory.reserved import ReservedMemory
 from fakerun.analysis.time.estimate import NoEstimate as NoEstimate
 from fakerun.analysis.time.estimate import StepEstimate as StepEstimate
 from fakerun.analysis.time.estimate import StepFigures as StepFigures
+from fakerun.analysis.time.published_error import PublishedError as PublishedError
+from fakerun.analysis.time.step_time import AxisTime as AxisTime
+from fakerun.analysis.time.step_time import PathEntry as PathEntry
+from fakerun.analysis.time.utilisation import CONVENTION as CONVENTION
 from fakerun.analysis.traffic import GroupTraffic as GroupTraffic
 from fakerun.analysis.traffic import Traffic
 from fakerun.analysis.traffic import Volume as Volume

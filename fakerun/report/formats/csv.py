@@ -9,10 +9,9 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 
-from fakerun.analysis.time.estimate import NoEstimate, StepEstimate
 from fakerun.printable import printable
 from fakerun.report.job_report import JobReport
-from fakerun.report.model import ClassReport, Volume
+from fakerun.report.model import ClassReport, NoEstimate, StepEstimate, Volume
 from fakerun.units import name_ranks
 
 _FORMULA = ("=", "+", "-", "@", "\t")

@@ -8,10 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from fakerun.analysis.time.estimate import NoEstimate, StepEstimate
-from fakerun.analysis.time.published_error import PublishedError
-from fakerun.analysis.time.step_time import AxisTime, PathEntry
-from fakerun.analysis.time.utilisation import CONVENTION
 from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.findings import Finding
@@ -46,14 +42,20 @@ from fakerun.report.formats.json_document import (
     VolumeDocument,
 )
 from fakerun.report.model import (
+    CONVENTION,
     AdviceReport,
+    AxisTime,
     Check,
     DeviceMemory,
     GroupTraffic,
+    NoEstimate,
+    PathEntry,
     PhysicalDeviceReport,
     PoolMemory,
+    PublishedError,
     RankReport,
     Report,
+    StepEstimate,
     Volume,
 )
 from fakerun.report.page.detail import SHORT, Detail

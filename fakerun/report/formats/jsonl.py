@@ -9,7 +9,6 @@ from typing import Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
-from fakerun.analysis.time.estimate import NoEstimate
 from fakerun.report.formats.json import (
     blocked_document,
     check_document,
@@ -27,6 +26,7 @@ from fakerun.report.formats.json_document import (
     StepTimeDocument,
 )
 from fakerun.report.job_report import JobReport
+from fakerun.report.model import NoEstimate
 from fakerun.report.page.summary import summary
 
 

@@ -159,8 +159,10 @@ def _communication(estimate: StepEstimate) -> Iterator[Table]:
     if not axes:
         return
     columns = (
-        Column(heading="communication over", clip=Clip.KEEP_START, min_width=12),
-        *(Column(heading=heading, align="right") for heading in ("calls", "time", "hidden", "exposed")),
+        Column(heading="communication", clip=Clip.KEEP_START, min_width=12),
+        *(Column(heading=heading, align="right") for heading in ("calls", "time")),
+        Column(heading="hidden", align="right", priority=3),
+        Column(heading="exposed", align="right"),
         Column(heading="waiting", align="right", priority=1),
         Column(heading="gain if free", align="right", priority=2),
     )
