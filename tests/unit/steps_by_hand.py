@@ -12,10 +12,11 @@ from fakerun.analysis.time.step_time import StepTime, step_time
 from fakerun.analysis.time.timeline import NoTimeline, Prices, Timeline, player_of
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
 from fakerun.records.device_program import DeviceStream, Instruction, Opcode, Operation, program_of
+from fakerun.records.memory import MemoryBlock
 from fakerun.records.run import RankRecord
 from tests.unit.records_by_hand import block, collective
 
-NO_HOST = HostTimes(operation_s=0.0, view_s=0.0, call_s=0.0, event_s=0.0)
+NO_HOST = HostTimes(operation_s=0.0, view_s=0.0, call_s=0.0, event_s=0.0, launch_s=0.0)
 VIEW = "view"
 """The name of operations without a kernel."""
 
@@ -29,7 +30,7 @@ class RankByHand:
         self._streams = streams
         self._sequence: list[int | Instruction] = []
         self._operations: dict[Operation, int] = {}
-        self._blocks = [block(512)][:0]
+        self._blocks = list[MemoryBlock]()
         self._calls: list[CollectiveRecord] = []
         self._events = 0
         self._ends: list[int] = []

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from fakerun.analysis.time.time_by_kind import TimeKind
-from fakerun.analysis.time.timeline.parts import label_of
+from fakerun.analysis.time.timeline.played_classes import label_of
 from fakerun.analysis.time.timeline.spans import HOST, Timeline
 from fakerun.call_site import CallSite
 from fakerun.records.collective import Phase
@@ -58,14 +58,16 @@ class _Path:
         return tuple(sorted(found, key=lambda entry: -entry.seconds))
 
     def walk(self) -> None:
-        cause = self._rank.last
+        cause, waits = self._rank.last, len(self._rank.waits)
         while self._time > self._begin:
             if cause == HOST:
-                cause = self._host()
+                waits -= 1
+                cause = self._host(waits)
             elif cause >= 0:
+                waits = bisect_right(self._rank.waits.operations_before, cause)
                 cause = self._operation(cause)
             else:
-                cause = self._call(~cause)
+                cause, waits = self._call(~cause)
 
     def _operation(self, number: int) -> int:
         operations = self._rank.operations
@@ -82,21 +84,21 @@ class _Path:
         made = rank.program.blocks[block]
         return rank.representative, name, None, made.module, made.call_site
 
-    def _call(self, number: int) -> int:
+    def _call(self, number: int) -> tuple[int, int]:
+        """The cause of its last member's arrival, and how many waits the host had behind it when it issued that."""
         calls = self._rank.calls
         record = self._rank.record.collectives[calls.seqs[number]]
         where = (self._rank.representative, record.op.value, label_of(record.group), record.module, record.call_site)
         self._back_to(calls.starts[number], (TimeKind.EXPOSED_COMMUNICATION, *where))
         last = calls.last_calls[number]
         if last == HOST:
-            return HOST
+            return HOST, 0
         self._rank = self._ranks[calls.last_ranks[number]]
-        return self._rank.calls.causes[last]
+        return self._rank.calls.causes[last], bisect_right(self._rank.waits.calls_before, last)
 
-    def _host(self) -> int:
-        """The host issues, since it last waited for the device or since the step began; then goes on what it waited for."""
+    def _host(self, wait: int) -> int:
+        """The host issues, since its wait of this number or, without one, since the step began; then what it waited for is next."""
         waits, operations = self._rank.waits, self._rank.operations
-        wait = bisect_right(waits.ends, self._time) - 1
         since = max(self._begin, waits.ends[wait]) if wait >= 0 else self._begin
         for number in range(bisect_right(operations.issued, self._time) - 1, -1, -1):
             if self._time <= since:

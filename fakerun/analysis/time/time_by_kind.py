@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from fakerun.analysis.time.timeline.parts import label_of
+from fakerun.analysis.time.timeline.played_classes import label_of
 from fakerun.analysis.time.timeline.spans import RankTimeline
 from fakerun.records.collective import P2P_OPS, Phase
 

@@ -93,11 +93,10 @@ def _start(program: DeviceProgram, schedule: Schedule, step: int) -> int:
         return program.step_ends[step - 2]
     is_forward = [each.opcode is Opcode.BEGIN_PHASE and each.operand == _FORWARD for each in program.instructions]
     is_call = [each.opcode is Opcode.COMMUNICATE for each in program.instructions]
+    forward = next((position for position, number in enumerate(program.order) if is_forward[number]), 0)
     on_devices = (call for call in schedule.calls if call.device is not None)
-    for position, number in enumerate(program.order):
-        if is_forward[number] or (is_call[number] and next(on_devices).op in P2P_OPS):
-            return position
-    return 0
+    received = (position for position, number in enumerate(program.order[:forward]) if is_call[number] and next(on_devices).op in P2P_OPS)
+    return next(received, forward)
 
 
 _FORWARD = tuple(Phase).index(Phase.FORWARD)

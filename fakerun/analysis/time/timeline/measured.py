@@ -24,7 +24,7 @@ class MeasuredRank(RankPlay):
         self.causes = _column("i", operations)
         self.blocks: list[BlockPlay | None] = [None] * calls
         self.wait_starts, self.wait_ends = array("d"), array("d")
-        self.waits_before, self.wait_causes = array("i"), array("i")
+        self.operations_before, self.calls_before, self.wait_causes = array("i"), array("i"), array("i")
         self._first_call = program.measured_calls.start - program.first_call
 
     def waited(self, event: Event) -> None:
@@ -32,7 +32,8 @@ class MeasuredRank(RankPlay):
         if step - 1 in self.marks and step not in self.marks and event.time is not None:
             self.wait_starts.append(self.host)
             self.wait_ends.append(event.time)
-            self.waits_before.append(self.part.operations_before[self.runs_issued])
+            self.operations_before.append(self.part.operations_before[self.runs_issued])
+            self.calls_before.append(self.calls_issued - self._first_call)
             self.wait_causes.append(event.cause)
 
     def cause_of(self, block: BlockPlay) -> int:
@@ -116,7 +117,8 @@ class MeasuredRank(RankPlay):
         return HostWaits(
             starts=_moved(self.wait_starts, zero),
             ends=_moved(self.wait_ends, zero),
-            before=self.waits_before,
+            operations_before=self.operations_before,
+            calls_before=self.calls_before,
             causes=self.wait_causes,
         )
 

@@ -11,7 +11,7 @@ from fakerun.analysis.time.costs import CallCost, OperationCost
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.timeline.instructions import Action, PlayedProgram, played_program
 from fakerun.analysis.time.timeline.play import Block, Part
-from fakerun.analysis.time.timeline.played_classes import PlayedClass, PlayedClasses
+from fakerun.analysis.time.timeline.played_classes import PlayedClass, PlayedClasses, label_of
 from fakerun.analysis.time.timeline.runs import Run, run_of
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.device_program import DeviceProgram, Operation
@@ -128,11 +128,6 @@ class Parts:
         if known is None:
             known = self._call_costs[key] = _CallCosts(each, self._calls)
         return known
-
-
-def label_of(label: str | None) -> str:
-    """What groups without a label are called."""
-    return label or "unnamed"
 
 
 def skipped_calls(classes: PlayedClasses, parts: Sequence[Part]) -> Sequence[Sequence[int]]:

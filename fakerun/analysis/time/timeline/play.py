@@ -239,7 +239,7 @@ class RankPlay:
         """When each run ran."""
         self.transfers: list[tuple[float, float, float, str]] = []
         """Of each block that ended: start, end, occupancy, label."""
-        self.runs_issued = 0
+        self.runs_issued = self.calls_issued = 0
         self._position = 0
         self._events: list[Event] = []
         self._blocks: dict[int, BlockPlay] = {}
@@ -363,6 +363,7 @@ class RankPlay:
         block = self._blocks.get(spec.calls[0])
         if block is None:
             block = self._blocks[spec.calls[0]] = BlockPlay(self.part.number, spec)
+        self.calls_issued = number + 1
         block.events.append(self._recorded(self.streams[stream]))
         if number == spec.calls[-1]:
             block.issued, block.stream = self.host, stream

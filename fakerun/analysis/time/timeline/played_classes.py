@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fakerun.analysis.dependency import Group, IssueOrder, RankPartition, RankView, SimulatedWorld
 from fakerun.analysis.dependency.rank_partition import ClassQueue
+from fakerun.records.collective import P2P_OPS
 from fakerun.records.device_program import DeviceProgram
 from fakerun.records.run import RankRecord
 
@@ -32,13 +33,15 @@ class PlayedClass:
 class PlayedClasses:
     """The classes in order of number. `matched` maps a queue of a class to a number that all queues share whose calls are matched with its.
 
-    `members` has those queues by number. `unknown_members` are the labels of groups with ranks of which nothing is known.
+    `members` has those queues by number. `unknown_members` are the labels of groups with ranks of which nothing is known. `absent` has, by
+    label of groups with collectives, members that are known to issue none.
     """
 
     classes: Sequence[PlayedClass]
     matched: Mapping[ClassQueue, int]
     members: Sequence[Sequence[ClassQueue]]
     unknown_members: tuple[str, ...]
+    absent: Mapping[str, Sequence[int]]
 
 
 def played_classes(simulated: Sequence[RankRecord], assumed: Iterable[RankRecord], ranks_per_node: int) -> PlayedClasses:
@@ -65,7 +68,7 @@ def played_classes(simulated: Sequence[RankRecord], assumed: Iterable[RankRecord
         order = partition.issue_orders[representative]
         classes.append(PlayedClass(number, tuple(ranks), world.ranks[representative], order, placed[representative]))
     matched, members = _matched_queues(partition, classes)
-    return PlayedClasses(classes, matched, members, _unknown_members(world))
+    return PlayedClasses(classes, matched, members, _unknown_members(world), _absent(world))
 
 
 def _matched_queues(
@@ -90,7 +93,27 @@ def _matched_queues(
 def _unknown_members(world: SimulatedWorld) -> tuple[str, ...]:
     """Labels of groups in use with ranks that are not in the world."""
     known = world.ranks.keys()
-    return tuple(sorted({group.label or "unnamed" for group in world.groups if not known >= group.group_rank_of.keys()}))
+    return tuple(sorted({label_of(group.label) for group in world.groups if not known >= group.group_rank_of.keys()}))
+
+
+def _absent(world: SimulatedWorld) -> Mapping[str, Sequence[int]]:
+    """By label of groups: ranks of the world that never use the group, in which others issue collectives."""
+    absent: dict[str, list[int]] = {}
+    for group in world.groups:
+        missing = [rank for rank in group.ranks if rank in world.ranks and rank not in group.slots] if group.slots else []
+        if missing and any(_has_collectives(world.ranks[rank], slots) for rank, slots in group.slots.items()):
+            absent.setdefault(label_of(group.label), []).extend(missing)
+    return absent
+
+
+def _has_collectives(view: RankView, slots: Iterable[int]) -> bool:
+    calls = view.schedule.calls
+    return any(calls[index].op not in P2P_OPS for slot in slots for index in view.schedule.indices[slot])
+
+
+def label_of(label: str | None) -> str:
+    """What groups without a label are called."""
+    return label or "unnamed"
 
 
 class _Programs:

@@ -36,6 +36,9 @@ def player_of(simulated: Sequence[RankRecord], assumed: Iterable[RankRecord], pr
         return NoTimeline(reason)
     step = min(len(record.program.step_ends) for record in simulated) - 1
     classes = played_classes(simulated, assumed, prices.ranks_per_node)
+    for label, absent in classes.absent.items():
+        verb = f"do{'es' * (len(absent) == 1)}"
+        return NoTimeline(f"{name_ranks(absent)} {verb} not issue collectives of group {label} that others wait in")
     parts = Parts(classes, step, prices.operations, prices.calls, prices.multiprocessors, prices.host)
     player = Player(classes, parts, step, prices.host)
     stuck = player.stuck

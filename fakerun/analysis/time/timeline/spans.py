@@ -74,12 +74,13 @@ class CallSpans:
 class HostWaits:
     """When the host of a rank waited for its device, a column each; what it did else is issuing. `causes` is as in `OperationSpans`.
 
-    `before` is how many operations it had issued until then.
+    `operations_before` and `calls_before` are how many it had issued of each in the step until then.
     """
 
     starts: Sequence[float]
     ends: Sequence[float]
-    before: Sequence[int]
+    operations_before: Sequence[int]
+    calls_before: Sequence[int]
     causes: Sequence[int]
 
     def __len__(self) -> int:
