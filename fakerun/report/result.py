@@ -116,6 +116,13 @@ def kept_result(result: Result) -> KeptResult:
     )
 
 
+def fails(result: Result, finding: Finding) -> bool:
+    """Whether the finding fails the run: by its severity, or because a check did not pass for findings of its code."""
+    return finding.severity in result.failing or any(
+        check.finding is not None and check.finding.code is finding.code and not check.is_ignored for check in result.checks
+    )
+
+
 @cache
 def _adapter() -> "TypeAdapter[KeptResult]":
     # Imported on use: it is slow to import, and not every command reads results.
