@@ -194,6 +194,14 @@ def test_groups_of_a_node_share_its_nics() -> None:
     assert seconds(few, CollectiveKind.ALL_GATHER, 512 * MIB, (0, 8)) > 3.5 * seconds(H100, CollectiveKind.ALL_GATHER, 512 * MIB, (0, 8))
 
 
+@pytest.mark.parametrize("members", [(0, 8), TWO_NODES])
+def test_a_tree_sends_the_message_of_two_nodes_once(members: tuple[int, ...]) -> None:
+    slow = replace(hardware_named("h100-80gb").interconnect, nic_bytes_per_s=1e9)
+    costs = CallCosts(replace(hardware_named("h100-80gb"), interconnect=slow), 8)
+    nics = len(members) / 2
+    assert seconds(costs, CollectiveKind.ALL_REDUCE, 10**9, members) == pytest.approx(1 / 0.938 / nics, rel=0.03)
+
+
 def test_one_group_alone_on_the_nodes_has_a_nic_of_its_own() -> None:
     one_a_node = CallCosts(hardware_named("h100-80gb"), 1)
     assert seconds(one_a_node, CollectiveKind.SEND_RECV, 470_000_000, (0, 1)) == pytest.approx(10e-3, rel=0.01)

@@ -2,7 +2,8 @@
 
 A ring of n ranks makes n - 1 steps (an all-reduce twice as many), passes each node once, and is filled by one chunk for each step. A tree
 takes as many hops as the number of nodes has binary digits. It sends the message of an all-reduce over two nodes there once, reduced, and
-back once, which is half of what a ring sends: bus rates above the NICs' are real. Only an all-reduce has trees (NCCL up to 2.30).
+back once, which is about half of what a ring of many ranks sends: bus rates above the NICs' are real. Only an all-reduce has trees (NCCL
+up to 2.30).
 
 The constants are fitted to published runs of nccl-tests by `scripts/dev/fit_collectives.py`, which also says how far off they are on runs
 that they were not fitted to.
@@ -90,8 +91,8 @@ class AcrossNodes:
         bus_bytes = nbytes * bus_share(CollectiveKind.ALL_REDUCE, where.ranks)
         rate = self.node.all_reduce_bytes_per_s(where.ranks_on_node, may_multicast=may_multicast) if where.nodes == 2 else None
         inside = self._inside(bus_bytes, where, rate or self.node.ring_bytes_per_s)
-        passing = bus_bytes / self._rate_of(where.ranks_on_node)
-        moving = self._together(inside, passing / 2 if where.nodes == 2 else passing)
+        passing = (nbytes if where.nodes == 2 else bus_bytes) / self._rate_of(where.ranks_on_node)
+        moving = self._together(inside, passing)
         latency = self._hops_s(where) + self._small_s(where.ranks_on_node, may_multicast)
         return latency + moving + self.rule.pipeline * sqrt(latency * moving * min(1.0, self.rule.pipeline_bytes / max(nbytes, 1)))
 
