@@ -9,7 +9,7 @@ import pytest
 from fakerun.analysis.time.communication.call_costs import UNKNOWN, CallCosts
 from fakerun.analysis.time.communication.call_shape import CallShape, call_shape, shape_of
 from fakerun.analysis.time.communication.curves import seconds_at
-from fakerun.analysis.time.communication.placement import Placement, placement_of, ranks_per_domain
+from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.collective_times import CollectiveKind, collective_times
@@ -40,9 +40,13 @@ def test_placement(ranks: tuple[int, ...], nodes: int, on_node: int) -> None:
     assert placement_of(ranks, 8) == Placement(ranks=len(ranks), nodes=nodes, ranks_on_node=on_node)
 
 
-def test_a_rack_of_gb200_is_one_domain() -> None:
-    assert ranks_per_domain(hardware_named("gb200"), 4) == 72
-    assert ranks_per_domain(hardware_named("h100-80gb"), 8) == 8
+@pytest.mark.parametrize(
+    ("card", "ranks_per_node", "hosts", "ranks"),
+    [("gb200", 4, 18, 72), ("gb200", 8, 9, 72), ("gb200", 2, 18, 36), ("h100-80gb", 8, 1, 8), ("h100-80gb", 4, 1, 4), ("t4", 4, 1, 4)],
+)
+def test_a_rack_of_gb200_is_one_domain(card: str, ranks_per_node: int, hosts: int, ranks: int) -> None:
+    domain = domain_of(hardware_named(card), ranks_per_node)
+    assert (domain.hosts, domain.ranks) == (hosts, ranks)
 
 
 # Curves.

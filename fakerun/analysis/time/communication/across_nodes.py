@@ -14,7 +14,7 @@ from math import log2, sqrt
 
 from fakerun.analysis.time.communication.curves import Estimate
 from fakerun.analysis.time.communication.in_node import InNode
-from fakerun.analysis.time.communication.placement import Placement
+from fakerun.analysis.time.communication.placement import Domain, Placement
 from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.accelerator import Interconnect
 from fakerun.hardware.collective_times import CollectiveKind, bus_share
@@ -59,7 +59,7 @@ class AcrossNodes:
     node: InNode
     ranks_on_node: int
     devices_on_node: int
-    nics: int
+    nics: float
     nic_bytes_per_s: float
     latency_s: float
     rule: FabricRule = FabricRule()
@@ -130,17 +130,15 @@ class AcrossNodes:
         return self.rule.nic_share * self.nic_bytes_per_s * min(nearest, self.nics / groups)
 
 
-def across_nodes(interconnect: Interconnect, node: InNode, ranks_on_node: int, rule: FabricRule) -> AcrossNodes | None:
-    """The fabric between nodes of so many ranks, which NVLink joins; None if the NICs' number or rate is not known."""
+def across_nodes(interconnect: Interconnect, node: InNode, domain: Domain, rule: FabricRule) -> AcrossNodes | None:
+    """The fabric between nodes; None if the NICs' number or rate is not known."""
     if interconnect.nics_per_node is None or interconnect.nic_bytes_per_s is None:
         return None
-    devices = interconnect.devices_per_node or ranks_on_node
-    nodes_in_domain = max(1, ranks_on_node // devices)
     return AcrossNodes(
         node=node,
-        ranks_on_node=ranks_on_node,
-        devices_on_node=devices * nodes_in_domain,
-        nics=interconnect.nics_per_node * nodes_in_domain,
+        ranks_on_node=domain.ranks,
+        devices_on_node=domain.devices,
+        nics=interconnect.nics_per_node * domain.devices / (interconnect.devices_per_node or domain.devices // domain.hosts),
         nic_bytes_per_s=interconnect.nic_bytes_per_s,
         latency_s=interconnect.nic_latency_s or USUAL_NIC_LATENCY_S,
         rule=rule,
