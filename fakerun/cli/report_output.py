@@ -101,9 +101,11 @@ def _rendered(jobs: "Sequence[JobResult]", destination: Destination, detail: "De
 
 def _say_the_worst(job: "JobResult", output: Path) -> None:
     """Say on stderr why the exit code is not 0, so that one need not open the file."""
+    from fakerun.report.result import fails
+
     report = job.report
     for finding in report.findings:
-        if finding.severity in report.failing:
+        if fails(report, finding):
             say(f"{finding.code}: {finding.message}")
     if failed := report.failed_ranks:
         say(f"rank{'s' * (len(failed) > 1)} {format_ranks(failed)} failed: see {output}")

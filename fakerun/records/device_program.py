@@ -55,6 +55,7 @@ class Opcode(StrEnum):
     REPLAY = "replay"
     """An operation of the graph is executed once more; its kernel takes no memory of the allocator's. operand and stream: as of EXECUTE."""
     END_REPLAY = "end_replay"
+    """May follow the end of the step that the graph ends, and be missing in the last."""
     BEGIN_COMPILED = "begin_compiled"
     """A function that `torch.compile` compiles is called (operand 0), or backward of such a call begins (1). It runs eagerly."""
     USE_BLOCKS = "use_blocks"

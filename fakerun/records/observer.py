@@ -22,10 +22,11 @@ StreamKey: TypeAlias = tuple[int, int, int | None]
 
 @dataclass(frozen=True, slots=True)
 class RecordMark:
-    """A point in the record of a rank: the number of communication calls and optimizer steps before it."""
+    """A point in the record of a rank: the number of communication calls, optimizer steps and requests to the devices before it."""
 
     calls: int
     optimizer_steps: int
+    requests: int
 
 
 class AllocationObserver(Protocol):
@@ -96,8 +97,8 @@ class CommunicationObserver(Protocol):
     def mark(self) -> RecordMark:
         """The current end of the record."""
 
-    def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        """What was recorded between two marks, communication calls and optimizer steps, happens again without being executed."""
+    def replayed(self, since: RecordMark, until: RecordMark, *, captured_on: StreamKey, replayed_on: StreamKey) -> None:
+        """What was recorded between two marks happens again without being run: operations, communication calls, optimizer steps."""
 
 
 class TopologyObserver(Protocol):

@@ -28,6 +28,13 @@ from fakerun.analysis.memory.history import MemoryRequest as MemoryRequest
 from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.analysis.memory.reserved import PoolMemory as PoolMemory
 from fakerun.analysis.memory.reserved import ReservedMemory
+from fakerun.analysis.time.estimate import NoEstimate as NoEstimate
+from fakerun.analysis.time.estimate import StepEstimate as StepEstimate
+from fakerun.analysis.time.estimate import StepFigures as StepFigures
+from fakerun.analysis.time.published_error import PublishedError as PublishedError
+from fakerun.analysis.time.step_time import AxisTime as AxisTime
+from fakerun.analysis.time.step_time import PathEntry as PathEntry
+from fakerun.analysis.time.utilisation import CONVENTION as CONVENTION
 from fakerun.analysis.traffic import GroupTraffic as GroupTraffic
 from fakerun.analysis.traffic import Traffic
 from fakerun.analysis.traffic import Volume as Volume
@@ -208,6 +215,7 @@ class Report:
     ignored_findings: Mapping[FindingCode, int]
     failing: frozenset[Severity]
     exit_code: ExitCode
+    step_time: StepEstimate | NoEstimate
     history: RankHistory | None = None
 
     @property
@@ -252,6 +260,11 @@ class Report:
     def bus_bytes_per_step(self) -> int | None:
         """The most that a rank has in its last completed step; None if no rank completed one."""
         return max((each.last_step.bus_bytes for each in self.classes if each.example.record.steps), default=None)
+
+    @property
+    def step_figures(self) -> StepFigures | None:
+        """What the result's line says of a step; None if no step time is known."""
+        return None if isinstance(self.step_time, NoEstimate) else self.step_time.figures
 
     @property
     def largest(self) -> RankReport | None:

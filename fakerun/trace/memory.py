@@ -152,6 +152,10 @@ class MemoryTrace:
         self._optimizer_step_ends.append(len(self._program))
         self._journal.optimizer_stepped()
 
+    def end_of_optimizer_step(self, taken: int) -> int:
+        """How many requests to the devices there were when so many optimizer steps had been taken."""
+        return self._optimizer_step_ends[taken - 1]
+
     def program(self) -> DeviceProgram:
         """The device program up to now, with the blocks as they are known now."""
         blocks = [block.freeze(self._devices[block.cuda_index]) for block in self.blocks]

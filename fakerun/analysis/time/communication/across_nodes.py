@@ -62,7 +62,7 @@ class AcrossNodes:
         """The time of a call of ranks of several nodes; None if nothing is known of the links inside them."""
         if kind is CollectiveKind.SEND_RECV:
             return Estimate(seconds=nbytes / self._rate_of(1) + self.latency_s, basis=Basis.ROOFLINE)
-        if where.ranks_on_node > 1 and self.node.ring_bytes_per_s() is None:
+        if where.ranks_on_node > 1 and self.node.ring_bytes_per_s is None:
             return None
         if kind in _PAIRS:
             return Estimate(seconds=self._pairs(kind, nbytes, where), basis=Basis.ROOFLINE)
@@ -73,9 +73,7 @@ class AcrossNodes:
 
     def _ring(self, kind: CollectiveKind, nbytes: float, where: Placement) -> float:
         bus_bytes = nbytes * bus_share(kind, where.ranks)
-        moving = self._together(
-            self._inside(bus_bytes, where, self.node.ring_bytes_per_s()), bus_bytes / self._rate_of(where.ranks_on_node)
-        )
+        moving = self._together(self._inside(bus_bytes, where, self.node.ring_bytes_per_s), bus_bytes / self._rate_of(where.ranks_on_node))
         rounds = 2 if kind is CollectiveKind.ALL_REDUCE else 1
         whole = kind in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE)
         chunk = min(nbytes if whole else nbytes / where.ranks, _CHUNK_BYTES)
@@ -86,7 +84,7 @@ class AcrossNodes:
         """The all-reduce's tree: the switch reduces inside a node where it can, and passes on no more than a ring does."""
         bus_bytes = nbytes * bus_share(CollectiveKind.ALL_REDUCE, where.ranks)
         rate = self.node.all_reduce_bytes_per_s(where.ranks_on_node, may_multicast=may_multicast) if where.nodes == 2 else None
-        inside = self._inside(bus_bytes, where, rate or self.node.ring_bytes_per_s())
+        inside = self._inside(bus_bytes, where, rate or self.node.ring_bytes_per_s)
         passing = bus_bytes / self._rate_of(where.ranks_on_node)
         moving = self._together(inside, passing / 2 if where.nodes == 2 else passing)
         latency = self._hops_s(where) + self._small_s(where.ranks_on_node, may_multicast)
@@ -99,7 +97,7 @@ class AcrossNodes:
         """
         remote = nbytes * (where.ranks - where.ranks_on_node) / where.ranks
         local = nbytes * (where.ranks_on_node - 1) / where.ranks
-        moving = self._together(self._inside(local, where, self.node.ring_bytes_per_s()), remote / self._rate_of(1))
+        moving = self._together(self._inside(local, where, self.node.ring_bytes_per_s), remote / self._rate_of(1))
         return self._hops_s(where) + (where.ranks - 1) * _STEP_S + moving
 
     def _inside(self, bus_bytes: float, where: Placement, bytes_per_s: float | None) -> float:

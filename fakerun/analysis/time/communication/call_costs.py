@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fakerun.analysis.time.communication.across_nodes import across_nodes
+from fakerun.analysis.time.communication.calibration import Calibration
 from fakerun.analysis.time.communication.call_shape import CallShape, shape_of
 from fakerun.analysis.time.communication.curves import Estimate
 from fakerun.analysis.time.communication.in_node import in_node
@@ -23,14 +24,19 @@ _BYTES_A_CHANNEL = 2**16
 class CallCosts:
     """Costs of the calls of a job with `ranks_per_node` ranks on each node of `accelerator`s.
 
-    `times` are the measured curves; another choice of them says what would be said without some.
+    `times` are the measured curves; another choice of them says what would be said without some. The user's own measurements,
+    `calibration`, come before them.
     """
 
-    def __init__(self, accelerator: Accelerator, ranks_per_node: int, *, times: CollectiveTimes | None = None) -> None:
+    def __init__(
+        self, accelerator: Accelerator, ranks_per_node: int, *, times: CollectiveTimes | None = None, calibration: Calibration | None = None
+    ) -> None:
         self._accelerator = accelerator
         self._ranks_in_domain = ranks_per_domain(accelerator, ranks_per_node)
         self._node = in_node(accelerator, ranks_per_node, (times or collective_times()).curves)
         self._fabric = across_nodes(accelerator.interconnect, self._node, self._ranks_in_domain)
+        self._calibration = calibration or Calibration(runs=())
+        self._placements: dict[tuple[int, ...], Placement] = {}
         self._known: dict[tuple[CollectiveKind, float, Placement, bool], CallCost] = {}
 
     def of(self, call: CollectiveRecord, rank: int | None = None) -> CallCost:
@@ -56,7 +62,7 @@ class CallCosts:
 
     def cost(self, shape: CallShape) -> CallCost:
         """The cost of a call of this shape."""
-        where = placement_of(shape.members, self._ranks_in_domain)
+        where = self._placement(shape.members)
         key = (shape.kind, shape.nbytes, where, shape.may_multicast)
         known = self._known.get(key)
         if known is None:
@@ -75,16 +81,28 @@ class CallCosts:
         )
 
     def _leaves(self, shape: CallShape) -> bool:
-        return placement_of(shape.members, self._ranks_in_domain).nodes > 1
+        return self._placement(shape.members).nodes > 1
+
+    def _placement(self, members: tuple[int, ...]) -> Placement:
+        known = self._placements.get(members)
+        if known is None:
+            known = self._placements[members] = placement_of(members, self._ranks_in_domain)
+        return known
 
     def _estimate(self, shape: CallShape, where: Placement) -> Estimate | None:
         if where.ranks == 1:
             return self._copy(shape)
+
+        def published(nbytes: float, where: Placement, may_multicast: bool) -> Estimate | None:
+            return self._published(shape.kind, nbytes, where, may_multicast=may_multicast)
+
+        own = self._calibration.estimate(shape.kind, shape.nbytes, where, published, may_multicast=shape.may_multicast)
+        return own or published(shape.nbytes, where, shape.may_multicast)
+
+    def _published(self, kind: CollectiveKind, nbytes: float, where: Placement, *, may_multicast: bool) -> Estimate | None:
         if where.nodes == 1:
-            return self._node.estimate(shape.kind, shape.nbytes, where.ranks, may_multicast=shape.may_multicast)
-        if self._fabric is None:
-            return None
-        return self._fabric.estimate(shape.kind, shape.nbytes, where, may_multicast=shape.may_multicast)
+            return self._node.estimate(kind, nbytes, where.ranks, may_multicast=may_multicast)
+        return None if self._fabric is None else self._fabric.estimate(kind, nbytes, where, may_multicast=may_multicast)
 
     def _copy(self, shape: CallShape) -> Estimate | None:
         """NCCL copies the message of a single rank in device memory, unless it is reduced or broadcast in place."""
