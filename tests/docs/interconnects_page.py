@@ -51,13 +51,15 @@ Each cost says what it is taken from: `calibrated`, `measured`, `interpolated`, 
 ## How far off it is
 
 Every published time below is compared with what fakerun says of it **without the source that it is from**. Rows "without curves" are of
-operations among so many ranks that nobody else measured on that link; they are judged by other numbers of ranks or by rates.
+operations among so many ranks that nobody else measured on that link; they are judged by other numbers of ranks, or by rates of which a
+share is reached that is a median of these measurements.
 """
 
 _AFTER = """\
-The constants of the rule between nodes were set with these runs in view. Fitted again without each source in turn, the rows above 64 MiB
-between nodes have a median error of 7.4 %, and 77 % of them are within 15 %. Three runs are of older or unfinished installations and are
-much slower than others on the same fabric (`awsome-eks-p5`, `aws-efa-eks`, `dranet-a4`); they were not fitted to, and are in the table.
+The constants of the rule between nodes are fitted to these runs. Fitted again without each source in turn, from round figures, the rows
+above 64 MiB between nodes have a median error of about 7 %, and three of four are within 15 % (`scripts/dev/fit_collectives.py`). Three
+runs are of older or unfinished installations and are much slower than others on the same fabric (`awsome-eks-p5`, `aws-efa-eks`,
+`dranet-a4`); they were not fitted to, and are in the table.
 
 Below 1 MiB the measurements themselves differ by a factor of two and more, between a thread and a process for each GPU, between captured
 and launched calls, and between installations: 10 to 50 us inside a node. Take such a time for its order of magnitude only.

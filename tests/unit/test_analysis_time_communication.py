@@ -199,6 +199,17 @@ def test_one_group_alone_on_the_nodes_has_a_nic_of_its_own() -> None:
     assert seconds(one_a_node, CollectiveKind.SEND_RECV, 470_000_000, (0, 1)) == pytest.approx(10e-3, rel=0.01)
 
 
+def test_kernels_occupy_a_multiprocessor_for_each_channel() -> None:
+    def occupied(kind: CollectiveKind, nbytes: int, members: tuple[int, ...], *, may_multicast: bool = True) -> int:
+        return H100.cost(CallShape(kind=kind, nbytes=nbytes, members=members, may_multicast=may_multicast)).multiprocessors
+
+    assert occupied(CollectiveKind.ALL_REDUCE, 256 * MIB, NODE) == 16
+    assert occupied(CollectiveKind.ALL_REDUCE, 256 * MIB, NODE, may_multicast=False) == 24
+    assert occupied(CollectiveKind.ALL_GATHER, 256 * MIB, TWO_NODES) == 16
+    assert occupied(CollectiveKind.ALL_GATHER, 1000, NODE) == 1
+    assert occupied(CollectiveKind.SEND_RECV, 256 * MIB, (0, 8)) == 2
+
+
 # What was measured.
 
 

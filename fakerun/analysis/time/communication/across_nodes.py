@@ -4,8 +4,8 @@ A ring of n ranks makes n - 1 steps (an all-reduce twice as many), passes each n
 takes as many hops as the number of nodes has binary digits. It sends the message of an all-reduce over two nodes there once, reduced, and
 back once, which is half of what a ring sends: bus rates above the NICs' are real. Only an all-reduce has trees (NCCL up to 2.30).
 
-The constants were fitted to the 14 published runs between nodes that `hardware/collective_times.json` has; `docs/interconnects.md` says
-how far off they are on runs that they were not fitted to.
+The constants are fitted to published runs of nccl-tests by `scripts/dev/fit_collectives.py`, which also says how far off they are on runs
+that they were not fitted to.
 """
 
 from dataclasses import dataclass
@@ -18,20 +18,24 @@ from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.accelerator import Interconnect
 from fakerun.hardware.collective_times import CollectiveKind, bus_share
 
-NIC_SHARE = 0.938
-"""Of a NIC's rate, what large messages reach."""
 
-_HINDRANCE = 0.075
-"""Of the faster of the two parts, inside and between nodes, what does not pass while the slower one does."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FabricRule:
+    """The constants of rings and trees between nodes, which are the same for every fabric.
 
-_STEP_S = 1.3e-6
-_CHUNK_BYTES = 1.1e6
-"""What a step of a ring takes beside moving a chunk, and the largest chunk: that of all channels together."""
+    `nic_share` is what large messages reach of a NIC's rate. `hindrance` is the part of the faster of the two parts, inside and between
+    nodes, that does not pass while the slower one does. A step of a ring takes `step_s` beside moving a chunk, of which the largest is
+    `chunk_bytes`, of all channels together. A pipelined tree takes its latency, the time of its bytes, and `pipeline` times their
+    geometric mean for its chunks, which grow with messages up to `pipeline_bytes`.
+    """
 
-_PIPELINE = 1.9
-_PIPELINE_BYTES = 57e6
-"""A pipelined tree takes its latency, the time of its bytes, and `_PIPELINE` times their geometric mean for its chunks, which grow with
-messages up to `_PIPELINE_BYTES`."""
+    nic_share: float = 0.938
+    hindrance: float = 0.075
+    step_s: float = 1.3e-6
+    chunk_bytes: float = 1.1e6
+    pipeline: float = 1.9
+    pipeline_bytes: float = 57e6
+
 
 _MOST_RANKS_OF_TREES = 8
 """Ranks on a node: a rack of 72 all-reduces over a tree with one other rack, and along a ring with 19 (github.com/coreweave/nccl-tests)."""
@@ -57,6 +61,7 @@ class AcrossNodes:
     nics: int
     nic_bytes_per_s: float
     latency_s: float
+    rule: FabricRule = FabricRule()
 
     def estimate(self, kind: CollectiveKind, nbytes: float, where: Placement, *, may_multicast: bool) -> Estimate | None:
         """The time of a call of ranks of several nodes; None if nothing is known of the links inside them."""
@@ -76,8 +81,8 @@ class AcrossNodes:
         moving = self._together(self._inside(bus_bytes, where, self.node.ring_bytes_per_s), bus_bytes / self._rate_of(where.ranks_on_node))
         rounds = 2 if kind is CollectiveKind.ALL_REDUCE else 1
         whole = kind in (CollectiveKind.BROADCAST, CollectiveKind.REDUCE)
-        chunk = min(nbytes if whole else nbytes / where.ranks, _CHUNK_BYTES)
-        step = _STEP_S + chunk * moving / bus_bytes if bus_bytes else _STEP_S
+        chunk = min(nbytes if whole else nbytes / where.ranks, self.rule.chunk_bytes)
+        step = self.rule.step_s + chunk * moving / bus_bytes if bus_bytes else self.rule.step_s
         return rounds * (self._hops_s(where) + (where.ranks - 1) * step) + moving
 
     def _tree(self, nbytes: float, where: Placement, may_multicast: bool) -> float:
@@ -88,7 +93,7 @@ class AcrossNodes:
         passing = bus_bytes / self._rate_of(where.ranks_on_node)
         moving = self._together(inside, passing / 2 if where.nodes == 2 else passing)
         latency = self._hops_s(where) + self._small_s(where.ranks_on_node, may_multicast)
-        return latency + moving + _PIPELINE * sqrt(latency * moving * min(1.0, _PIPELINE_BYTES / max(nbytes, 1)))
+        return latency + moving + self.rule.pipeline * sqrt(latency * moving * min(1.0, self.rule.pipeline_bytes / max(nbytes, 1)))
 
     def _pairs(self, kind: CollectiveKind, nbytes: float, where: Placement) -> float:
         """Messages between every two ranks, or between a root and every rank. A root has the NICs of one rank.
@@ -98,13 +103,13 @@ class AcrossNodes:
         remote = nbytes * (where.ranks - where.ranks_on_node) / where.ranks
         local = nbytes * (where.ranks_on_node - 1) / where.ranks
         moving = self._together(self._inside(local, where, self.node.ring_bytes_per_s), remote / self._rate_of(1))
-        return self._hops_s(where) + (where.ranks - 1) * _STEP_S + moving
+        return self._hops_s(where) + (where.ranks - 1) * self.rule.step_s + moving
 
     def _inside(self, bus_bytes: float, where: Placement, bytes_per_s: float | None) -> float:
         return bus_bytes / bytes_per_s if bytes_per_s and where.ranks_on_node > 1 else 0.0
 
     def _together(self, inside: float, passing: float) -> float:
-        return max(inside, passing) + _HINDRANCE * min(inside, passing)
+        return max(inside, passing) + self.rule.hindrance * min(inside, passing)
 
     def _hops_s(self, where: Placement) -> float:
         """Half of it for two nodes, and half more for each doubling: what messages of a few bytes take beyond one node."""
@@ -121,10 +126,10 @@ class AcrossNodes:
         """
         groups = max(1.0, self.ranks_on_node / ranks)
         nearest = max(1.0, ranks * self.nics / self.devices_on_node)
-        return NIC_SHARE * self.nic_bytes_per_s * min(nearest, self.nics / groups)
+        return self.rule.nic_share * self.nic_bytes_per_s * min(nearest, self.nics / groups)
 
 
-def across_nodes(interconnect: Interconnect, node: InNode, ranks_on_node: int) -> AcrossNodes | None:
+def across_nodes(interconnect: Interconnect, node: InNode, ranks_on_node: int, rule: FabricRule) -> AcrossNodes | None:
     """The fabric between nodes of so many ranks, which NVLink joins; None if the NICs' number or rate is not known."""
     if interconnect.nics_per_node is None or interconnect.nic_bytes_per_s is None:
         return None
@@ -137,4 +142,5 @@ def across_nodes(interconnect: Interconnect, node: InNode, ranks_on_node: int) -
         nics=interconnect.nics_per_node * nodes_in_domain,
         nic_bytes_per_s=interconnect.nic_bytes_per_s,
         latency_s=interconnect.nic_latency_s or USUAL_NIC_LATENCY_S,
+        rule=rule,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from fakerun.analysis.time.communication.curves import FEWEST_POINTS, Estimate, NodeCurves, best_bus_rate
 from fakerun.analysis.time.costs import Basis
@@ -11,6 +12,9 @@ from fakerun.hardware.collective_times import CollectiveKind, TimeCurve, bus_sha
 
 _LINK_SHARE = 0.78
 """Of a link's rate, what rings reach: 0.78 on A100, 0.81 on H100 and H200, 0.76 on B200 (the curves' large messages)."""
+
+_SHARE_OF_FEW = {2: 0.75, 3: 0.83, 4: 0.92}
+"""Of that, what two to four devices reach: the median over links and operations at 512 MiB; three is between two and four."""
 
 _PCIE_SHARE = 0.6
 """The same where devices reach each other through the host's PCIe bridges: an assumption, between the two halves of such a link."""
@@ -42,12 +46,14 @@ _ONE_WAY = {
 class InNode:
     """The devices of one node and what was measured between such devices.
 
-    `curves` are, by operation, of the same link as the card has, on any card. `bytes_per_s` is what its link reaches by its published
-    rate, `ring_bytes_per_s` what large messages of rings showed, else the same, both in one direction, None if not known.
+    `is_linked`: the card's link joins them, not PCIe. `curves` are, by operation, of the same link on any card. `bytes_per_s` is what its
+    link reaches by its published rate, `ring_bytes_per_s` what large messages of rings showed, else the same, both in one direction, None
+    if not known.
     `multicast_bytes_per_s` is what an all-reduce by the switch shows, by the bus factor, from `fewest_multicast_ranks` on; None if the
     switch cannot.
     """
 
+    is_linked: bool
     curves: Mapping[CollectiveKind, NodeCurves]
     bytes_per_s: float | None
     ring_bytes_per_s: float | None
@@ -101,11 +107,13 @@ class InNode:
         return self._by_rate(CollectiveKind.SEND_RECV, nbytes, 2) if pairs is None else pairs.estimate(2 * nbytes, 2)
 
     def _by_rate(self, kind: CollectiveKind, nbytes: float, ranks: int) -> Estimate | None:
+        """A link that was not measured reaches its rate as those do that were: latency, bytes, and chunks that fill the ring."""
         if self.bytes_per_s is None:
             return None
-        steps = (2 if kind is CollectiveKind.ALL_REDUCE else 1) * (ranks - 1)
-        moving = nbytes * bus_share(kind, ranks) / self.bytes_per_s
-        return Estimate(seconds=_CALL_S + steps * _STEP_S + moving, basis=Basis.ROOFLINE)
+        rounds = 2 if kind is CollectiveKind.ALL_REDUCE else 1
+        latency = _CALL_S + rounds * (ranks - 1) * _STEP_S
+        moving = nbytes * bus_share(kind, ranks) / (self.bytes_per_s * _SHARE_OF_FEW.get(ranks, 1.0))
+        return Estimate(seconds=latency + moving + sqrt(latency * moving), basis=Basis.ROOFLINE)
 
 
 def in_node(accelerator: Accelerator, ranks_in_domain: int, curves: Iterable[TimeCurve]) -> InNode:
@@ -113,13 +121,14 @@ def in_node(accelerator: Accelerator, ranks_in_domain: int, curves: Iterable[Tim
     node = accelerator.interconnect
     if node.link_bytes_per_s is None or (node.domain_size or 0) < ranks_in_domain:
         pcie = _pcie_bytes_per_s(accelerator)
-        return InNode(curves={}, bytes_per_s=pcie, ring_bytes_per_s=pcie)
+        return InNode(is_linked=False, curves={}, bytes_per_s=pcie, ring_bytes_per_s=pcie)
     cards, few = set(_cards_with_link_of(accelerator)), _FEWEST_RANKS_OF_MULTICAST.get(node.link or "")
     own = [curve for curve in curves if curve.nodes == 1 and curve.card in cards]
     rings = [curve for curve in own if curve.kind is not CollectiveKind.ALL_REDUCE or few is None or curve.ranks < few]
     by_switch = [curve for curve in own if curve.kind is CollectiveKind.ALL_REDUCE and curve.ranks == _MULTICAST_RANKS]
     ring_bytes_per_s = best_bus_rate(rings) if rings else node.link_bytes_per_s * _LINK_SHARE
     return InNode(
+        is_linked=True,
         curves=_by_kind(own, ring_bytes_per_s),
         bytes_per_s=node.link_bytes_per_s * _LINK_SHARE,
         ring_bytes_per_s=ring_bytes_per_s,
