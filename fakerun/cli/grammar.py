@@ -5,6 +5,8 @@ script is the script's.
 """
 
 import os
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -97,6 +99,7 @@ class CommandWithVariables(BriefCommand):
         for parameter in self.params:
             if parameter.param_type_name == "option":
                 parameter.envvar = environment_variables(parameter.name)
+                setattr(parameter, "split_envvar_value", partial(_words, option=parameter.name))  # noqa: B010  # no method to mypy
 
     def invoke(self, ctx: Context) -> Any:
         try:
@@ -106,6 +109,18 @@ class CommandWithVariables(BriefCommand):
         except UsageError as error:
             variables = [each for name in ctx.params if (each := set_variable(ctx, name)) is not None]
             raise UsageError(f"{error} (set in the environment: {', '.join(variables)})" if variables else str(error)) from error
+
+
+def _words(text: str, *, option: str) -> list[str]:
+    """Several values in one variable, as a shell reads words: quotes keep spaces together.
+
+    Raises:
+        UsageError: a quotation does not end.
+    """
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"variable {environment_variables(option)[0]}={text}: {str(error).lower()}") from error
 
 
 class ProgramCommand(CommandWithVariables):

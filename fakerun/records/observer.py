@@ -22,10 +22,11 @@ StreamKey: TypeAlias = tuple[int, int, int | None]
 
 @dataclass(frozen=True, slots=True)
 class RecordMark:
-    """A point in the record of a rank: the number of communication calls and optimizer steps before it."""
+    """A point in the record of a rank: the number of communication calls, optimizer steps and requests to the devices before it."""
 
     calls: int
     optimizer_steps: int
+    requests: int
 
 
 class AllocationObserver(Protocol):
@@ -78,6 +79,19 @@ class ExecutionObserver(Protocol):
         """The script emptied the caching allocator's cache."""
 
 
+class CompiledCodeObserver(Protocol):
+    """Observes what runs of functions that `torch.compile` compiles. They run eagerly."""
+
+    def began(self, *, in_backward: bool) -> None:
+        """A compiled function is called, or backward of a call begins."""
+
+    def executed(self, read: Sequence[Tensor], written: Sequence[Tensor]) -> None:
+        """The operation that was executed last belongs to it, and read and wrote these tensors on devices."""
+
+    def ended(self) -> None:
+        """The function returned, or backward goes on with something else."""
+
+
 class CommunicationObserver(Protocol):
     """Observes communication calls, in the order in which they are issued."""
 
@@ -96,8 +110,8 @@ class CommunicationObserver(Protocol):
     def mark(self) -> RecordMark:
         """The current end of the record."""
 
-    def repeated(self, since: RecordMark, until: RecordMark) -> None:
-        """What was recorded between two marks, communication calls and optimizer steps, happens again without being executed."""
+    def replayed(self, since: RecordMark, until: RecordMark, *, captured_on: StreamKey, replayed_on: StreamKey) -> None:
+        """What was recorded between two marks happens again without being run: operations, communication calls, optimizer steps."""
 
 
 class TopologyObserver(Protocol):
@@ -204,6 +218,7 @@ class Observers:
 
     allocations: AllocationObserver
     execution: ExecutionObserver
+    compiled_code: CompiledCodeObserver
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink

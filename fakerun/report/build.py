@@ -27,6 +27,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_history import rank_history
 from fakerun.report.build_memory import MemoryOfRun
+from fakerun.report.build_time import step_estimate
 from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, RankReport, Report
 from fakerun.units import name_ranks
 
@@ -59,6 +60,7 @@ def build_report(
         ),
         budgets,
     )
+    step_time = step_estimate(job, run.ranks, assumed, mesh)
     judged = JudgedRun(
         job=job,
         run=run,
@@ -69,6 +71,7 @@ def build_report(
         devices=memory.physical,
         findings=found,
         matching=without_allowed(matching, budgets)[0],
+        step_time=step_time,
         is_of_simulated=is_of_simulated,
     )
     checks = with_ignored(checks_of(judged), budgets)
@@ -92,6 +95,7 @@ def build_report(
         ignored_findings=ignored,
         failing=budgets.failing,
         exit_code=exit_code(run.ranks, findings, is_over_budget=bool(broken)),
+        step_time=step_time,
     )
     return replace(report, history=rank_history(job, report.largest)) if with_history else report
 

@@ -16,7 +16,7 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import FailureKind
 from fakerun.report.job_report import JobResult
 from fakerun.report.model import BlockedReport, Check, FailureReport
-from fakerun.report.result import Result
+from fakerun.report.result import Result, fails
 from fakerun.units import is_count, join_words, name_ranks
 
 _JOBS_SHOWN = 3
@@ -59,7 +59,7 @@ class Related:
 class Diagnostic:
     """One statement about jobs.
 
-    `level` is the severity with which it counts: with --strict a warning is an error. `place` is None where no file of the repository
+    `level` is the severity with which it counts: what fails the run is an error. `place` is None where no file of the repository
     is known. `ranks` are those of any of the jobs. `related` are the limit that is not kept, and lines of other ranks. `fingerprint` stays
     the same when lines move or figures change: it is made of the rule, the file, the function, and the number among equal ones.
     `traceback` is empty, or what Python wrote.
@@ -123,7 +123,7 @@ def _diagnostics(job: JobResult) -> Iterator[Diagnostic]:
     limits = {_statement(check.finding): check for check in report.checks if check.finding is not None}
     yield from (_of_failure(job, each) for each in report.failures)
     yield from (_of_finding(job, each, limits.get(_statement(each))) for each in report.findings)
-    if not report.failures and not any(finding.severity in report.failing for finding in report.findings):
+    if not report.failures and not any(fails(report, finding) for finding in report.findings):
         yield from (_of_blocked(job, each) for each in report.blocked)
 
 
@@ -141,11 +141,10 @@ def _of_finding(job: JobResult, finding: Finding, check: Check | None) -> Diagno
         *((Related(place=limit, what=f"the limit on {check.name}"),) if check is not None and limit is not None else ()),
         *(Related(place=other, what="what other ranks call") for other in others),
     )
-    is_failing = finding.severity in job.report.failing
     return Diagnostic(
         jobs=(printable(job.name),),
         rule=_rule(finding.code),
-        level=Severity.ERROR if is_failing else finding.severity,
+        level=Severity.ERROR if fails(job.report, finding) else finding.severity,
         message=_message(finding.message, job, finding.call_site),
         way_out=printable(finding.hint or finding.code.way_out),
         ranks=finding.ranks,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fakerun.analysis.budgets.check import Check
 from fakerun.analysis.memory.fit import MemoryFit
+from fakerun.analysis.time.estimate import StepFigures
 from fakerun.errors import ExitCode
 from fakerun.job.spec import JobSpec
 from fakerun.records.finding_code import FindingCode, Severity
@@ -26,7 +27,7 @@ class Result(Protocol):
     `simulated` and `failed_ranks` are ranks, `assumed_count` is how many are taken to behave as simulated ones. `stopped_after` is how
     many steps were completed when the script was stopped, None if it was not. `fit` is the verdict on the device with the least headroom,
     all its ranks counted, None if nothing was allocated; `bus_bytes_per_step` the most that a rank has in its last completed step, None if
-    no rank completed one.
+    no rank completed one. `step_figures` is None where no step time is known.
     """
 
     @property
@@ -63,6 +64,8 @@ class Result(Protocol):
     def fit(self) -> MemoryFit | None: ...
     @property
     def bus_bytes_per_step(self) -> int | None: ...
+    @property
+    def step_figures(self) -> StepFigures | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,7 @@ class KeptResult:
     stopped_after: int | None
     fit: MemoryFit | None
     bus_bytes_per_step: int | None
+    step_figures: StepFigures | None = None
 
 
 def kept_result(result: Result) -> KeptResult:
@@ -108,6 +112,14 @@ def kept_result(result: Result) -> KeptResult:
         stopped_after=result.stopped_after,
         fit=result.fit,
         bus_bytes_per_step=result.bus_bytes_per_step,
+        step_figures=result.step_figures,
+    )
+
+
+def fails(result: Result, finding: Finding) -> bool:
+    """Whether the finding fails the run: by its severity, or because a check did not pass for findings of its code."""
+    return finding.severity in result.failing or any(
+        check.finding is not None and check.finding.code is finding.code and not check.is_ignored for check in result.checks
     )
 
 

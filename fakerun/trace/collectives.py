@@ -10,9 +10,10 @@ from fakerun.records.group_names import GroupNames
 from fakerun.records.issued_call import IssuedCall
 from fakerun.records.journal import Journal
 from fakerun.records.memory import Category
-from fakerun.records.observer import RecordMark
+from fakerun.records.observer import RecordMark, StreamKey
 from fakerun.records.training_steps import TrainingSteps
 from fakerun.trace.devices import DeviceOrdinals
+from fakerun.trace.graph_replay import GraphReplay
 from fakerun.trace.memory import MemoryTrace
 from fakerun.trace.program import ProgramTrace
 from fakerun.trace.program_point import ProgramPoint
@@ -74,20 +75,26 @@ class CollectiveTrace:
         self._program_waits(call)
 
     def mark(self) -> RecordMark:
-        return RecordMark(calls=len(self._calls), optimizer_steps=self._steps.taken)
+        return RecordMark(calls=len(self._calls), optimizer_steps=self._steps.taken, requests=len(self._program))
 
-    def repeated(self, since: RecordMark, until: RecordMark) -> None:
+    def replayed(self, since: RecordMark, until: RecordMark, *, captured_on: StreamKey, replayed_on: StreamKey) -> None:
+        number = self._program.stream_number
+        replay = GraphReplay(self._program, since.requests, captured_on=number(captured_on), replayed_on=number(replayed_on))
         taken = since.optimizer_steps
-        for number in range(since.calls, until.calls):
-            self._repeat_steps(taken, taken := self._calls[number].optimizer_steps)
-            self._repeat(number)
-        self._repeat_steps(taken, until.optimizer_steps)
+        for call in range(since.calls, until.calls):
+            self._repeat_steps(replay, taken, taken := self._calls[call].optimizer_steps)
+            self._repeat(call)
+        self._repeat_steps(replay, taken, until.optimizer_steps)
+        replay.go_on(until.requests)
+        replay.end()
 
     # -- records -----------------------------------------------------------------------------------------------------------------------
 
     def _add(self, call: CommunicationCall) -> int:
         point = self._point
         number = len(self._calls)
+        if call.cuda_index is not None:
+            self._program.communicated(call.cuda_index)
         self._append(
             IssuedCall(
                 call=call,
@@ -114,11 +121,9 @@ class CollectiveTrace:
                 self._program.host_waited(index)  # `WorkNCCL::synchronizeInternal` of torch/csrc, 2.13
 
     def _append(self, issued: IssuedCall) -> None:
-        index = issued.call.cuda_index
-        if index is not None:
+        if issued.call.cuda_index is not None:
             self._number_on_devices[len(self._calls)] = self._on_devices
             self._on_devices += 1
-            self._program.communicated(index)
         self._calls.append(issued)
         self._journal.called(issued)
 
@@ -126,8 +131,9 @@ class CollectiveTrace:
         """How many calls there were so far."""
         return len(self._calls)
 
-    def _repeat_steps(self, since: int, until: int) -> None:
+    def _repeat_steps(self, replay: GraphReplay, since: int, until: int) -> None:
         for number in range(since + 1, until + 1):
+            replay.go_on(self._memory.end_of_optimizer_step(number))
             self._steps.repeat(number)
 
     def _repeat(self, number: int) -> None:

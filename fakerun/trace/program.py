@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import FRACTION_UNIT, DeviceProgram, DeviceStream, Instruction, Opcode, Operation, program_of
+from fakerun.records.device_program import FRACTION_UNIT, BlockUses, DeviceProgram, DeviceStream, Instruction, Opcode, Operation, program_of
 from fakerun.records.journal import Event, Journal
 from fakerun.records.memory import MemoryBlock
 from fakerun.records.observer import CurrentStreams, StreamKey
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.program_point import ProgramPoint
 
+_PHASE_LIST = tuple(Phase)
 _PHASES = {phase: Instruction(Opcode.BEGIN_PHASE, number) for number, phase in enumerate(Phase)}
 EMPTY_CACHE = Instruction(Opcode.EMPTY_CACHE)
 
@@ -19,7 +20,7 @@ class ProgramTrace:
     """Collects the instructions. Implements `ExecutionObserver` (fakerun.records.observer).
 
     `sequence` has an instruction, or for an allocation the number of the block, for a free its complement. `operations` and `streams` are
-    in the order of their numbers, and `settings` are texts of the allocator's settings. All grow.
+    in the order of their numbers, `settings` are texts of the allocator's settings, and `uses` is what compiled code uses. All grow.
     """
 
     def __init__(self, point: ProgramPoint, devices: DeviceOrdinals, streams: CurrentStreams, journal: Journal) -> None:
@@ -31,6 +32,7 @@ class ProgramTrace:
         self.operations: list[Operation] = []
         self.streams: list[DeviceStream] = []
         self.settings: list[str] = []
+        self.uses: list[BlockUses] = []
         self.requested: Callable[[], None] | None = None
         """Called after an instruction that may need device memory. What it raises is for the script: the request is not served."""
         self._stream_numbers: dict[StreamKey, int] = {}
@@ -51,6 +53,7 @@ class ProgramTrace:
             operations=self.operations,
             streams=self.streams,
             settings=self.settings,
+            uses=self.uses,
             step_ends=step_ends,
         )
 
@@ -67,14 +70,14 @@ class ProgramTrace:
 
     def used_on_stream(self, age: int, stream: StreamKey) -> None:
         """A block is in use on another stream; `age` blocks were allocated after it."""
-        self.sequence.append(Instruction(Opcode.RECORD_STREAM, age, self._number(stream)))
+        self.sequence.append(Instruction(Opcode.RECORD_STREAM, age, self.stream_number(stream)))
 
     def emptied_cache(self) -> None:
         self.sequence.append(EMPTY_CACHE)
 
     def limited_memory(self, device: int, fraction: float) -> None:
         """The allocator of a device, by its CUDA index, may hold no more than this fraction of the device's memory."""
-        self.sequence.append(Instruction(Opcode.LIMIT_MEMORY, round(fraction / FRACTION_UNIT), self._number((device, 0, None))))
+        self.sequence.append(Instruction(Opcode.LIMIT_MEMORY, round(fraction / FRACTION_UNIT), self.stream_number((device, 0, None))))
 
     def changed_settings(self, text: str) -> None:
         """The script gave this text to the allocators of all devices."""
@@ -85,7 +88,7 @@ class ProgramTrace:
 
     def current_stream(self, device: int) -> int:
         """The number of the stream on which the work of a device, by its CUDA index, is queued now."""
-        return self._number(self._current(device))
+        return self.stream_number(self._current(device))
 
     def operation(self, name: str, arguments: str, results: str) -> int:
         """The number of an operation."""
@@ -100,7 +103,7 @@ class ProgramTrace:
         stream = self._current(device)
         instruction = self._executions.get((operation, stream))
         if instruction is None:
-            instruction = self._executions[operation, stream] = Instruction(Opcode.EXECUTE, operation, self._number(stream))
+            instruction = self._executions[operation, stream] = Instruction(Opcode.EXECUTE, operation, self.stream_number(stream))
         self.sequence.append(instruction)
         if self.requested is not None:
             self.requested()
@@ -111,9 +114,19 @@ class ProgramTrace:
             self._phase = phase
             self.sequence.append(_PHASES[phase])
 
+    def phase_at(self, position: int) -> Phase:
+        """The phase in which the program was before this entry."""
+        earlier = (entry for entry in reversed(self.sequence[:position]) if type(entry) is not int)
+        return next((self.phase_of(entry) for entry in earlier if entry.opcode is Opcode.BEGIN_PHASE), Phase.OTHER)  # type: ignore[union-attr,arg-type]
+
+    @staticmethod
+    def phase_of(instruction: Instruction) -> Phase:
+        """The phase that begins with the instruction."""
+        return _PHASE_LIST[instruction.operand]
+
     def communicated(self, device: int) -> None:
         """The next communication call of the rank was issued, on this device."""
-        self._count(Opcode.COMMUNICATE, self._current(device))
+        self.count(Instruction(Opcode.COMMUNICATE, stream=self.current_stream(device)))
 
     def waited_for_call(self, age: int, device: int) -> None:
         """The current stream of a device waits for a call after which `age` others were issued."""
@@ -122,21 +135,21 @@ class ProgramTrace:
     # -- synchronisation ---------------------------------------------------------------------------------------------------------------
 
     def recorded_event(self, stream: StreamKey) -> int:
-        return self._count(Opcode.RECORD_EVENT, stream)
+        return self.count(Instruction(Opcode.RECORD_EVENT, stream=self.stream_number(stream)))
 
     def waited_for_event(self, event: int, stream: StreamKey | None) -> None:
         age = self._counts[Opcode.RECORD_EVENT] - 1 - event
         if stream is None:
             self.sequence.append(Instruction(Opcode.SYNCHRONIZE_EVENT, age))
         else:
-            self.sequence.append(Instruction(Opcode.WAIT_FOR_EVENT, age, self._number(stream)))
+            self.sequence.append(Instruction(Opcode.WAIT_FOR_EVENT, age, self.stream_number(stream)))
 
     def waited_for_stream(self, waited_for: StreamKey, stream: StreamKey | None) -> None:
-        other = self._number(waited_for)
+        other = self.stream_number(waited_for)
         if stream is None:
             self.sequence.append(Instruction(Opcode.SYNCHRONIZE_STREAM, stream=other))
         else:
-            self.sequence.append(Instruction(Opcode.WAIT_FOR_STREAM, other, self._number(stream)))
+            self.sequence.append(Instruction(Opcode.WAIT_FOR_STREAM, other, self.stream_number(stream)))
 
     def host_waited(self, device: int) -> None:
         self.sequence.append(Instruction(Opcode.SYNCHRONIZE_STREAM, stream=self.current_stream(device)))
@@ -146,13 +159,15 @@ class ProgramTrace:
 
     # -- numbers -----------------------------------------------------------------------------------------------------------------------
 
-    def _count(self, opcode: Opcode, stream: StreamKey) -> int:
-        self.sequence.append(Instruction(opcode, stream=self._number(stream)))
-        number = self._counts[opcode]
-        self._counts[opcode] = number + 1
+    def count(self, instruction: Instruction) -> int:
+        """Add an instruction, and return how many of its kind there were before."""
+        self.sequence.append(instruction)
+        number = self._counts[instruction.opcode]
+        self._counts[instruction.opcode] = number + 1
         return number
 
-    def _number(self, stream: StreamKey) -> int:
+    def stream_number(self, stream: StreamKey) -> int:
+        """The number of a stream, which may be new."""
         number = self._stream_numbers.get(stream)
         if number is None:
             device, priority, index = stream

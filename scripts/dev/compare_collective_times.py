@@ -14,6 +14,7 @@ from statistics import median
 
 from tabulate import tabulate
 
+from fakerun.analysis.time.communication.across_nodes import FabricRule
 from fakerun.analysis.time.communication.call_costs import CallCosts
 from fakerun.analysis.time.communication.call_shape import CallShape
 from fakerun.analysis.time.communication.curves import FEWEST_POINTS
@@ -24,6 +25,7 @@ from fakerun.hardware.interconnects import interconnect_named
 from fakerun.hardware.request import hardware_with
 
 MIB = 2**20
+RULE = FabricRule()
 SMALL, MEDIUM, LARGE = "<= 1 MiB", "1-64 MiB", "> 64 MiB"
 IN_NODE, WITHOUT_CURVES, ACROSS = "one node", "one node, no other source", "several nodes"
 
@@ -59,15 +61,24 @@ class JudgedRow:
 def judged_rows(times: CollectiveTimes) -> Iterator[JudgedRow]:
     """Every published row, with what is said of it by the other sources."""
     for curve in times.curves:
-        ranks_on_node = curve.ranks // curve.nodes
-        card = _cluster(curve, ranks_on_node)
-        costs = CallCosts(card, card.interconnect.devices_per_node or 1, times=times.without(curve.source))
-        devices = max(ranks_on_node, card.interconnect.domain_size or 0)
-        members = tuple(devices * (rank // ranks_on_node) + rank % ranks_on_node for rank in range(curve.ranks))
-        others = sum(1 for other in times.without(curve.source).curves if _same_call(curve, other))
-        for nbytes, measured_s in curve.points:
-            said = costs.cost(CallShape(kind=curve.kind, nbytes=nbytes, members=members, may_multicast=True))
-            yield JudgedRow(curve=curve, nbytes=nbytes, measured_s=measured_s, said_s=said.seconds, others=others)
+        yield from judged_curve(curve, times.without(curve.source))
+
+
+def judged_curve(
+    curve: TimeCurve, times: CollectiveTimes, *, latency_s: float | None = None, rule: FabricRule = RULE
+) -> Iterator[JudgedRow]:
+    """The rows of a curve, with what is said of them by others' `times`, and by another latency of its fabric, if one is given."""
+    ranks_on_node = curve.ranks // curve.nodes
+    card = _cluster(curve, ranks_on_node)
+    if latency_s is not None:
+        card = replace(card, interconnect=replace(card.interconnect, nic_latency_s=latency_s))
+    costs = CallCosts(card, card.interconnect.devices_per_node or 1, times=times, rule=rule)
+    devices = max(ranks_on_node, card.interconnect.domain_size or 0)
+    members = tuple(devices * (rank // ranks_on_node) + rank % ranks_on_node for rank in range(curve.ranks))
+    others = sum(1 for other in times.curves if _same_call(curve, other))
+    for nbytes, measured_s in curve.points:
+        said = costs.cost(CallShape(kind=curve.kind, nbytes=nbytes, members=members, may_multicast=True))
+        yield JudgedRow(curve=curve, nbytes=nbytes, measured_s=measured_s, said_s=said.seconds, others=others)
 
 
 def _same_call(one: TimeCurve, other: TimeCurve) -> bool:

@@ -3,6 +3,7 @@
 Fetches nothing: of a clone it takes the files of a commit.
 """
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -69,8 +70,10 @@ def _toml(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{name} = {text}\n"
 
 
-def simulate(program: Program, directory: Path, options: Sequence[str], steps: int) -> RunRecord:
+def simulate(program: Program, directory: Path, options: Sequence[str], steps: int, packages: Sequence[str] = ()) -> RunRecord:
     """The records of a run of the program with these options of fakerun; those of the directory, if a run is there already.
+
+    `packages` are directories from which the program imports, too.
 
     Raises:
         RuntimeError: a rank failed, or took fewer steps; the message has what the command printed last.
@@ -79,7 +82,9 @@ def simulate(program: Program, directory: Path, options: Sequence[str], steps: i
     if not directory.exists():
         command = [sys.executable, "-m", "fakerun", str(program.script), *options]
         command += ["--steps", str(steps), "--run-dir", str(directory), "-q", "--", *program.arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+        paths = [*map(os.path.abspath, packages), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, env=environment)
         printed = done.stdout[-3000:] + done.stderr[-3000:]
     found = find_run_directory(directory)
     run = found.read_run(found.read_job())

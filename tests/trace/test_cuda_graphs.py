@@ -1,5 +1,7 @@
 """Replays of a CUDA graph: the record has the communication and steps of a GPU."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ import torch.distributed as dist
 from torch import nn
 
 from fakerun.rank.simulation import Simulation
+from fakerun.records.collective import Phase
+from fakerun.records.device_program import DeviceProgram, Opcode, check_program
 from tests.in_process import Simulate
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -79,3 +83,74 @@ def test_a_graph_captured_anew_repeats_its_last_capture(distributed: Simulation)
         graph.replay()
     graph.replay()
     assert [call.input_sizes for call in distributed.record(None).collectives] == [((3,),), ((5,),), ((5,),)]
+
+
+def requests(program: DeviceProgram) -> list[str]:
+    """What is executed, replayed, communicated and waited for, each with its stream."""
+    left_out = (Opcode.ALLOCATE, Opcode.FREE, Opcode.BEGIN_PHASE)
+    return [
+        f"{each.opcode.value} {program.operations[each.operand].name.split('.')[1]} {each.stream}"
+        if each.opcode in (Opcode.EXECUTE, Opcode.REPLAY)
+        else f"{each.opcode.value} {each.operand} {each.stream}"
+        for each in program.issued()
+        if each.opcode not in left_out
+    ]
+
+
+def test_a_replay_repeats_the_operations_of_the_capture(distributed: Simulation) -> None:
+    x = torch.ones(4, device="cuda")
+    graph, side, before = torch.cuda.CUDAGraph(), torch.cuda.Stream(), torch.cuda.current_stream().record_event()
+    with torch.cuda.graph(graph):
+        before.wait()
+        x.sin()
+        side.wait_event(torch.cuda.current_stream().record_event())
+        with torch.cuda.stream(side):
+            work: Any = dist.all_reduce(x, async_op=True)
+        work.wait()
+        torch.cuda.current_stream().wait_stream(side)
+        x.cos()
+    graph.replay()
+    x.tan()
+    graph.replay()
+    program = distributed.record(None).program
+    check_program(program)
+    told = requests(program)
+    captured = ["execute sin 0", "record_event 0 0", "wait_for_event 0 1", "communicate 0 1", "wait_for_call 0 0", "wait_for_stream 1 0"]
+    assert told[: told.index("execute tan 0")] == ["execute ones 0", "record_event 0 0", "wait_for_event 0 0", *captured, "execute cos 0"]
+    replayed = [each.replace("execute", "replay") for each in (*captured, "execute cos 0")]
+    assert told[told.index("execute tan 0") + 1 :] == ["begin_replay 0 0", *replayed, "end_replay 0 0"]
+    allocated = [each.opcode for each in program.issued()].count(Opcode.ALLOCATE)
+    assert allocated == 4  # ones, sin, cos, tan
+
+
+def test_a_replay_is_queued_on_the_stream_that_is_current(distributed: Simulation) -> None:
+    x = torch.ones(4, device="cuda")
+    graph, capturing, other = torch.cuda.CUDAGraph(), torch.cuda.Stream(), torch.cuda.Stream()
+    with torch.cuda.graph(graph, stream=capturing):
+        x.sin()
+    graph.replay()
+    with torch.cuda.stream(other):
+        graph.replay()
+    assert requests(distributed.record(None).program) == [
+        *("execute ones 0", "execute sin 1", "wait_for_stream 1 0"),
+        *("begin_replay 0 0", "replay sin 2", "end_replay 0 0"),
+    ]
+
+
+def test_a_replayed_step_ends_where_its_operations_end(distributed: Simulation) -> None:
+    train(optimizer_in_graph=True)
+    program = distributed.record(None).program
+    check_program(program)
+
+    def of(step: Sequence[int], opcode: Opcode) -> list[int]:
+        instructions = map(program.instructions.__getitem__, step)
+        return [each.operand for each in instructions if each.opcode is opcode]
+
+    steps = [program.order[start:end] for start, end in itertools.pairwise((0, *program.step_ends))]
+    assert len(steps) == STEPS
+    phases = [list(Phase)[number] for number in of(steps[-1], Opcode.BEGIN_PHASE)]
+    assert phases == [Phase.OTHER, Phase.FORWARD, Phase.BACKWARD, Phase.OPTIMIZER]
+    replayed, executed = of(steps[-1], Opcode.REPLAY), of(steps[0], Opcode.EXECUTE)
+    assert replayed == executed[-len(replayed) :]
+    assert len(replayed) > 10
+    assert steps[2] == steps[3]

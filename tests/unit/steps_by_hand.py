@@ -16,7 +16,7 @@ from fakerun.records.memory import MemoryBlock
 from fakerun.records.run import RankRecord
 from tests.unit.records_by_hand import block, collective
 
-NO_HOST = HostTimes(operation_s=0.0, view_s=0.0, call_s=0.0, event_s=0.0)
+NO_HOST = HostTimes(operation_s=0.0, view_s=0.0, call_s=0.0, event_s=0.0, launch_s=0.0)
 VIEW = "view"
 """The name of operations without a kernel."""
 

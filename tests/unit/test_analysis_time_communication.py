@@ -9,7 +9,7 @@ import pytest
 from fakerun.analysis.time.communication.call_costs import UNKNOWN, CallCosts
 from fakerun.analysis.time.communication.call_shape import CallShape, call_shape, shape_of
 from fakerun.analysis.time.communication.curves import seconds_at
-from fakerun.analysis.time.communication.placement import Placement, placement_of, ranks_per_domain
+from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.collective_times import CollectiveKind, collective_times
@@ -40,9 +40,13 @@ def test_placement(ranks: tuple[int, ...], nodes: int, on_node: int) -> None:
     assert placement_of(ranks, 8) == Placement(ranks=len(ranks), nodes=nodes, ranks_on_node=on_node)
 
 
-def test_a_rack_of_gb200_is_one_domain() -> None:
-    assert ranks_per_domain(hardware_named("gb200"), 4) == 72
-    assert ranks_per_domain(hardware_named("h100-80gb"), 8) == 8
+@pytest.mark.parametrize(
+    ("card", "ranks_per_node", "hosts", "ranks"),
+    [("gb200", 4, 18, 72), ("gb200", 8, 9, 72), ("gb200", 2, 18, 36), ("h100-80gb", 8, 1, 8), ("h100-80gb", 4, 1, 4), ("t4", 4, 1, 4)],
+)
+def test_a_rack_of_gb200_is_one_domain(card: str, ranks_per_node: int, hosts: int, ranks: int) -> None:
+    domain = domain_of(hardware_named(card), ranks_per_node)
+    assert (domain.hosts, domain.ranks) == (hosts, ranks)
 
 
 # Curves.
@@ -80,16 +84,15 @@ def test_from_how_many_ranks_on_the_switch_reduces(card: str, ranks: int, faster
     assert by_ring / by_switch == pytest.approx(faster, rel=0.06)
 
 
-@pytest.mark.parametrize("kind", CollectiveKind)
-@pytest.mark.parametrize("members", [(0, 1), (0, 1, 2), (0, 1, 2, 3, 4, 5), NODE, TWO_NODES, STRIDED, (0, 8), (0, 1, 2, 8)], ids=str)
-@pytest.mark.parametrize("card", ["a100-80gb", "h100-80gb", "b200", "h100-pcie"])
-def test_more_bytes_take_no_less_time(kind: CollectiveKind, members: tuple[int, ...], card: str) -> None:
-    if kind is CollectiveKind.SEND_RECV:
-        members = (members[0], members[-1])
+@pytest.mark.parametrize("card", ["a100-80gb", "h100-80gb", "b200", "gb200", "h100-pcie"])
+def test_more_bytes_take_no_less_time(card: str) -> None:
     costs = CallCosts(hardware_named(card), 8)
-    times = [seconds(costs, kind, 3 * 2**exponent // 2, members) for exponent in range(2, 36)]
-    assert times == sorted(times)
-    assert times[0] > 0
+    for members in [(0, 1), (0, 1, 2), tuple(range(6)), NODE, TWO_NODES, STRIDED, (0, 8), (0, 1, 2, 8), tuple(range(160))]:
+        for kind in CollectiveKind:
+            ends = (members[0], members[-1]) if kind is CollectiveKind.SEND_RECV else members
+            times = [seconds(costs, kind, 3 * 2**exponent // 2, ends) for exponent in range(2, 36, 3)]
+            assert times == sorted(times), (kind, members)
+            assert times[0] > 0
 
 
 @pytest.mark.parametrize("kind", [CollectiveKind.ALL_GATHER, CollectiveKind.ALL_REDUCE, CollectiveKind.ALL_TO_ALL])
@@ -195,9 +198,28 @@ def test_groups_of_a_node_share_its_nics() -> None:
     assert seconds(few, CollectiveKind.ALL_GATHER, 512 * MIB, (0, 8)) > 3.5 * seconds(H100, CollectiveKind.ALL_GATHER, 512 * MIB, (0, 8))
 
 
+@pytest.mark.parametrize("members", [(0, 8), TWO_NODES])
+def test_a_tree_sends_the_message_of_two_nodes_once(members: tuple[int, ...]) -> None:
+    slow = replace(hardware_named("h100-80gb").interconnect, nic_bytes_per_s=1e9)
+    costs = CallCosts(replace(hardware_named("h100-80gb"), interconnect=slow), 8)
+    nics = len(members) / 2
+    assert seconds(costs, CollectiveKind.ALL_REDUCE, 10**9, members) == pytest.approx(1 / 0.938 / nics, rel=0.03)
+
+
 def test_one_group_alone_on_the_nodes_has_a_nic_of_its_own() -> None:
     one_a_node = CallCosts(hardware_named("h100-80gb"), 1)
     assert seconds(one_a_node, CollectiveKind.SEND_RECV, 470_000_000, (0, 1)) == pytest.approx(10e-3, rel=0.01)
+
+
+def test_kernels_occupy_a_multiprocessor_for_each_channel() -> None:
+    def occupied(kind: CollectiveKind, nbytes: int, members: tuple[int, ...], *, may_multicast: bool = True) -> int:
+        return H100.cost(CallShape(kind=kind, nbytes=nbytes, members=members, may_multicast=may_multicast)).multiprocessors
+
+    assert occupied(CollectiveKind.ALL_REDUCE, 256 * MIB, NODE) == 16
+    assert occupied(CollectiveKind.ALL_REDUCE, 256 * MIB, NODE, may_multicast=False) == 24
+    assert occupied(CollectiveKind.ALL_GATHER, 256 * MIB, TWO_NODES) == 16
+    assert occupied(CollectiveKind.ALL_GATHER, 1000, NODE) == 1
+    assert occupied(CollectiveKind.SEND_RECV, 256 * MIB, (0, 8)) == 2
 
 
 # What was measured.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fakerun.analysis.time.costs import Basis, OperationCost, OperationKind
-from fakerun.analysis.time.utilisation import StepFlops, Tokens, step_flops, tokens_of_step, utilisation
+from fakerun.analysis.time.utilisation import StepFlops, Tokens, mean_flops, step_flops, tokens_of_step, utilisation
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, Phase
@@ -68,22 +68,21 @@ def test_what_the_optimizer_multiplies_is_not_of_the_model() -> None:
 def test_utilisation_is_held_against_the_dense_rate_of_bfloat16() -> None:
     card = replace(H100, bfloat16_flops=1000.0, float8_flops=2000.0)
     flops = [(StepFlops(model=3000, executed=4000), 3), (StepFlops(model=1000, executed=2000), 1)]
-    found = utilisation(4.0, flops, Tokens(count=64, origin=""), card, world_size=8)
-    assert (found.peak_dtype, found.model_flops, found.executed_flops) == ("bfloat16", 2500, 3500)
+    assert mean_flops(flops) == StepFlops(model=2500, executed=3500)
+    found = utilisation(4.0, mean_flops(flops), Tokens(count=64, origin=""), card, world_size=8)
+    assert found.peak_dtype == "bfloat16"
     assert (found.mfu, found.hfu) == (2500 / 4000, 3500 / 4000)
     assert (found.tokens_per_s, found.tokens_per_s_per_device) == (16.0, 2.0)
 
 
 def test_a_card_without_bfloat16_is_held_against_float16() -> None:
-    found = utilisation(
-        1.0, [(StepFlops(model=1, executed=1), 1)], Tokens(count=None, origin="none"), hardware_named("v100-32gb"), world_size=1
-    )
+    found = utilisation(1.0, StepFlops(model=1, executed=1), Tokens(count=None, origin="none"), hardware_named("v100-32gb"), world_size=1)
     assert (found.peak_dtype, found.tokens_per_s) == ("float16", None)
 
 
 def test_a_card_of_unknown_rates_has_no_utilisation() -> None:
-    found = utilisation(1.0, [(StepFlops(model=1, executed=1), 1)], Tokens(count=None, origin="none"), H100, world_size=1)
-    assert (found.mfu, found.hfu, found.model_flops) == (None, None, 1)
+    found = utilisation(1.0, StepFlops(model=1, executed=1), Tokens(count=None, origin="none"), H100, world_size=1)
+    assert (found.mfu, found.hfu, found.flops.model) == (None, None, 1)
 
 
 def rank(*inputs: ModelInput, **fields: Any) -> RankRecord:

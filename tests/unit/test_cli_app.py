@@ -563,10 +563,14 @@ def test_outputs_in_a_variable_are_separated_by_spaces(
         return RunRecord(fakerun_version=fakerun.__version__, torch_version=None, ranks=(RankRecord(rank=0),))
 
     monkeypatch.setattr("fakerun.launch.run_job", run)
-    monkeypatch.setenv("FAKERUN_OUTPUT", "junit=r.xml github")
+    monkeypatch.setenv("FAKERUN_OUTPUT", "junit=r.xml github sarif='a report.sarif'")
     assert main(["train.py", "-q"]) == 0
     assert Path("r.xml").exists()
+    assert Path("a report.sarif").exists()
     assert capsys.readouterr().out == ""
+    monkeypatch.setenv("FAKERUN_OUTPUT", "github junit='my report.xml")
+    assert main(["train.py", "-q"]) == 2
+    assert capsys.readouterr().err == "fakerun: error: variable FAKERUN_OUTPUT=github junit='my report.xml: no closing quotation\n"
 
 
 def test_nothing_is_annotated_unless_it_is_asked_for(

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 from fakerun.call_site import CallSite
+from fakerun.job.budgets import Budgets, CodeBudget
 from fakerun.records.finding_code import FindingCode, Severity
 from fakerun.records.findings import Finding
 from fakerun.records.run import Blocked, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import JobReport, build_report
 from fakerun.report.diagnostics import Place, Related, diagnostics_of, rules, shown_paths
+from fakerun.report.page.jobs import page_of_jobs
 from tests.unit.jobs_by_hand import checked_job, findings, job_report, several_jobs, skipped
 from tests.unit.records_by_hand import job, run
 
@@ -139,3 +141,27 @@ def test_shown_paths_are_those_of_every_place_and_of_the_program() -> None:
         "blocked.py",
         "others.py",
     }
+
+
+def test_what_a_budget_forbids_is_an_error_wherever_it_was_found() -> None:
+    """A note at two lines, of a code that is forbidden: the check names the first, and both fail the run."""
+    notes = [
+        Finding(code=FindingCode.UNKNOWN_VALUE, message="reads a value", ranks=(0,), call_site=CallSite("train.py", line))
+        for line in (3, 5)
+    ]
+    forbidden = Budgets(forbidden=(CodeBudget(code=FindingCode.UNKNOWN_VALUE, source="fakerun.yaml:4"),))
+    records = run(RankRecord(rank=0, findings=tuple(notes)))
+    one = JobReport(
+        name="one", report=build_report(job(), records, forbidden), paths={"train.py": "train.py", "fakerun.yaml": "fakerun.yaml"}
+    )
+    found = diagnostics_of([one])
+    assert [(each.rule.id, each.level, each.place and each.place.line) for each in found] == [
+        ("unknown-value", Severity.ERROR, 3),
+        ("unknown-value", Severity.ERROR, 5),
+    ]
+    assert [each.level for each in diagnostics_of([replace(one, report=build_report(job(), records))])] == [Severity.NOTE] * 2
+    ignored = Budgets(forbidden=forbidden.forbidden, allowed=forbidden.forbidden)
+    assert diagnostics_of([replace(one, report=build_report(job(), records, ignored))]) == ()
+    page = page_of_jobs([one, job_report(name="other")])
+    assert [section.title for section in page.sections] == ["Jobs", "one"]
+    assert page.sections[1].blocks, "what made the job fail is shown"

@@ -36,7 +36,11 @@ DOCUMENTED = {
         },
     },
 }
-"""The table of GitLab Docs, "Code Quality report format": a path has no leading `./`; of equal fingerprints GitLab shows one."""
+"""The table of GitLab Docs, "Code Quality report format": a path has no leading `./`; of equal fingerprints GitLab shows one.
+
+GitLab's own schema (`app/validators/json_schemas/codeclimate.json` of gitlabhq, 33827e3) asks for less of an issue: a description, a
+fingerprint, a severity and a location, of these types.
+"""
 
 
 def issues(jobs: tuple[JobReport, ...]) -> list[dict[str, Any]]:

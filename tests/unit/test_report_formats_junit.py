@@ -1,6 +1,7 @@
-"""JUnit XML, read by junitparser and by the rules of XML."""
+"""JUnit XML, read by junitparser, by the rules of XML, and by those of Jenkins."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,6 +13,73 @@ from fakerun.report.formats.junit import render
 from tests.unit.jobs_by_hand import HOSTILE, checked_job, findings, job_report, several_jobs, skipped
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What an element may have: attributes that must be there, others, elements in any order, text."""
+
+    required: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    inside: frozenset[str] = frozenset()
+    has_text: bool = False
+
+
+_RESULT = Allowed(optional=frozenset({"type", "message"}), has_text=True)
+JENKINS: Mapping[str, Allowed] = {
+    "testsuites": Allowed(optional=frozenset({"name", "time", "tests", "failures", "errors"}), inside=frozenset({"testsuite"})),
+    "testsuite": Allowed(
+        required=frozenset({"name", "tests", "failures", "errors"}),
+        optional=frozenset({"group", "time", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url"}),
+        inside=frozenset({"testsuite", "properties", "testcase", "system-out", "system-err"}),
+    ),
+    "testcase": Allowed(
+        required=frozenset({"name"}),
+        optional=frozenset({"time", "classname", "group"}),
+        inside=frozenset({"skipped", "error", "failure", "system-out", "system-err"}),
+    ),
+    **dict.fromkeys(("failure", "error", "skipped"), _RESULT),
+    **dict.fromkeys(("system-out", "system-err"), Allowed(has_text=True)),
+}
+"""The rules of `junit-10.xsd` of Jenkins' xUnit plugin (github.com/jenkinsci/xunit-plugin, 031e285), without its reruns and properties.
+
+xmlschema 4.3.2 finds the pages of this test valid by that file, too.
+"""
+
+
+def breaches(element: ET.Element) -> list[str]:
+    """What Jenkins refuses in an element and in all that is in it."""
+    allowed = JENKINS.get(element.tag, Allowed())
+    names = set(element.attrib)
+    found = [f"{element.tag} without {each}" for each in sorted(allowed.required - names)]
+    found += [f"{element.tag} with {each}" for each in sorted(names - allowed.required - allowed.optional)]
+    found += [f"{each.tag} in {element.tag}" for each in element if each.tag not in allowed.inside]
+    texts = [element.text, *(each.tail for each in element)]
+    if not allowed.has_text and any(text and text.strip() for text in texts):
+        found.append(f"text in {element.tag}")
+    return [*found, *(breach for each in element for breach in breaches(each))]
+
+
+@pytest.mark.parametrize(
+    "jobs", [several_jobs(), (checked_job(),), (job_report(*findings()),), ()], ids=["several", "checked", "findings", "none"]
+)
+def test_jenkins_takes_it(jobs: Sequence[JobReport]) -> None:
+    assert breaches(ET.fromstring(render(jobs))) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "breach"),
+    [
+        ("<testsuites><testcase name='a'/></testsuites>", "testcase in testsuites"),
+        ("<testsuites><testsuite name='a' tests='1' errors='0'/></testsuites>", "testsuite without failures"),
+        ("<testcase name='a' file='b.py'/>", "testcase with file"),
+        ("<testcase name='a'>passed</testcase>", "text in testcase"),
+        ("<testcase name='a'><failure line='3'/></testcase>", "failure with line"),
+        ("<testcase name='a'><failure><system-out/></failure></testcase>", "system-out in failure"),
+    ],
+)
+def test_jenkins_refuses(wrong: str, breach: str) -> None:
+    assert breaches(ET.fromstring(wrong)) == [breach]
 
 
 def suites(*jobs: JobReport) -> list[TestSuite]:

@@ -144,7 +144,7 @@ def test_page_fits_a_terminal(name: str, width: int | None) -> None:
     own_width = [line for line in lines if line.strip() not in TRACEBACK and line != lines[0]]
     assert max(map(len, own_width)) <= (width or FILE_WIDTH)
     if width != 60:
-        assert len(lines) <= 80
+        assert len(lines) <= 84
 
 
 @pytest.mark.parametrize("name", [*PAGES, "many_ranks"])

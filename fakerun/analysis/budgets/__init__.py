@@ -9,6 +9,7 @@ from fakerun.analysis.budgets.findings import findings_checks
 from fakerun.analysis.budgets.judged_run import JudgedRun
 from fakerun.analysis.budgets.memory import fits_check, memory_checks
 from fakerun.analysis.budgets.no_collectives import no_collectives_checks
+from fakerun.analysis.budgets.step_time import step_time_checks
 
 __all__ = ["JudgedRun", "checks_of"]
 
@@ -19,6 +20,7 @@ def checks_of(judged: JudgedRun) -> tuple[Check, ...]:
         *fits_check(judged),
         *memory_checks(judged),
         *communication_checks(judged),
+        *step_time_checks(judged),
         *no_collectives_checks(judged),
         *findings_checks(judged),
     )

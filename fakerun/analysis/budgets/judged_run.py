@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from fakerun.analysis.memory.devices import Devices, PhysicalDevice
+from fakerun.analysis.time.estimate import NoEstimate, StepEstimate
 from fakerun.job.budgets import Budgets
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
@@ -30,6 +31,7 @@ class JudgedRun:
     devices: tuple[PhysicalDevice, ...]
     findings: tuple[Finding, ...]
     matching: tuple[Finding, ...]
+    step_time: StepEstimate | NoEstimate
     is_of_simulated: bool = False
     """Whether the budgets are about the ranks that are simulated alone: a test is one rank of many."""
 

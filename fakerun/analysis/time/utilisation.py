@@ -21,6 +21,8 @@ from fakerun.records.run import RankRecord
 CONVENTION = "PaLM convention"
 """Of MFU and HFU: attention counts the whole square, what is computed again counts for HFU only."""
 
+_EXECUTES = frozenset({Opcode.EXECUTE, Opcode.REPLAY})
+
 _BACKWARD_FACTOR = 2
 """FLOPs of backward for each of forward: the products for the input's and for the weight's gradient."""
 
@@ -31,10 +33,10 @@ _MODEL_AXES = frozenset({"tp", "tensor", "tensor_parallel", "pp", "pipe", "pipel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFlops:
-    """Floating-point operations of one step: by `CONVENTION`, and those that are executed."""
+    """Floating-point operations of one step of a rank: by `CONVENTION`, and those that are executed."""
 
-    model: int
-    executed: int
+    model: float
+    executed: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,10 @@ class Tokens:
 class Utilisation:
     """Of a step. `mfu` and `hfu` are shares of `peak_flops`, the dense rate of a device for `peak_dtype`; None: not known.
 
-    FLOPs are those of a step of one rank, on average over the ranks that are known.
+    `flops` are those of one rank, on average over the ranks that are known.
     """
 
-    model_flops: float
-    executed_flops: float
+    flops: StepFlops
     peak_dtype: str | None
     peak_flops: float | None
     mfu: float | None
@@ -83,7 +84,7 @@ def _executed(program: DeviceProgram, step: int) -> Counter[tuple[int, Phase]]:
     phases = tuple(Phase)
     first, last = program.step_ends[step - 1] if step else 0, program.step_ends[step]
     begins = {number: phases[each.operand] for number, each in enumerate(program.instructions) if each.opcode is Opcode.BEGIN_PHASE}
-    executes = {number: each.operand for number, each in enumerate(program.instructions) if each.opcode is Opcode.EXECUTE}
+    executes = {number: each.operand for number, each in enumerate(program.instructions) if each.opcode in _EXECUTES}
     phase = next((begins[number] for number in reversed(program.order[:first]) if number in begins), Phase.OTHER)
     found: Counter[tuple[int, Phase]] = Counter()
     for number in program.order[first:last]:
@@ -158,23 +159,24 @@ def _of_one_group(record: RankRecord, world_size: int) -> tuple[int | None, str]
     return world_size, ""
 
 
-def utilisation(
-    step_s: float, flops: Iterable[tuple[StepFlops, int]], tokens: Tokens, accelerator: Accelerator, world_size: int
-) -> Utilisation:
-    """What a step of `step_s` seconds makes of the devices. `flops` has those of each class of ranks, and how many ranks it has."""
+def mean_flops(flops: Iterable[tuple[StepFlops, int]]) -> StepFlops:
+    """The average over ranks, of those of each class of ranks and how many ranks it has."""
     model, executed, known = 0.0, 0.0, 0
     for each, ranks in flops:
         model, executed, known = model + each.model * ranks, executed + each.executed * ranks, known + ranks
-    model, executed = model / known, executed / known
+    return StepFlops(model=model / known, executed=executed / known)
+
+
+def utilisation(step_s: float, flops: StepFlops, tokens: Tokens, accelerator: Accelerator, world_size: int) -> Utilisation:
+    """What a step of `step_s` seconds makes of the devices. `flops` are those of an average rank."""
     dtype, peak = _peak(accelerator)
     per_s = None if tokens.count is None else tokens.count / step_s
     return Utilisation(
-        model_flops=model,
-        executed_flops=executed,
+        flops=flops,
         peak_dtype=dtype,
         peak_flops=peak,
-        mfu=None if peak is None else model / (step_s * peak),
-        hfu=None if peak is None else executed / (step_s * peak),
+        mfu=None if peak is None else flops.model / (step_s * peak),
+        hfu=None if peak is None else flops.executed / (step_s * peak),
         tokens=tokens,
         tokens_per_s=per_s,
         tokens_per_s_per_device=None if per_s is None else per_s / world_size,

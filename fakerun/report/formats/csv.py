@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fakerun.printable import printable
 from fakerun.report.job_report import JobReport
-from fakerun.report.model import ClassReport, Volume
+from fakerun.report.model import ClassReport, NoEstimate, StepEstimate, Volume
 from fakerun.units import name_ranks
 
 _FORMULA = ("=", "+", "-", "@", "\t")
@@ -21,6 +21,7 @@ COLUMNS = (
     *("job", "row", "ranks", "rank_count", "world_size", "hardware", "exit_code", "steps"),
     *("peak_reserved_bytes", "peak_allocated_bytes", "usable_bytes", "headroom_bytes", "verdict"),
     *("operation", "group", "group_size", "dtype", "calls", "bytes", "bus_bytes", "intra_node_bytes", "inter_node_bytes"),
+    *("step_s", "mfu", "tokens_per_s"),
 )
 
 
@@ -35,9 +36,9 @@ def render(jobs: Sequence[JobReport], /) -> str:
     return text.getvalue()
 
 
-def _rows(job: JobReport, each: ClassReport) -> Iterator[Mapping[str, str | int]]:
+def _rows(job: JobReport, each: ClassReport) -> Iterator[Mapping[str, str | float]]:
     report, record, device = job.report, each.example.record, each.example.largest_device
-    common: dict[str, str | int] = {
+    common: dict[str, str | float] = {
         "job": _text(job.name),
         "ranks": name_ranks(each.ranks),
         "rank_count": len(each.ranks),
@@ -55,6 +56,7 @@ def _rows(job: JobReport, each: ClassReport) -> Iterator[Mapping[str, str | int]
         "headroom_bytes": each.headroom_bytes,
         "verdict": device.fit_on_node.verdict.value,
         **_volume(each.last_step),
+        **_step_time(report.step_time),
     }
     for traffic in each.example.traffic.rows:
         volumes = traffic.volumes
@@ -67,6 +69,14 @@ def _rows(job: JobReport, each: ClassReport) -> Iterator[Mapping[str, str | int]
             "dtype": traffic.dtype,
             **_volume(volumes.per_step[-1] if volumes.per_step else volumes.after),
         }
+
+
+def _step_time(estimate: StepEstimate | NoEstimate) -> Mapping[str, float]:
+    """Of the job, in the row of each class of ranks; what is not known has no cell."""
+    if isinstance(estimate, NoEstimate):
+        return {}
+    figures = {"step_s": estimate.seconds, "mfu": estimate.utilisation.mfu, "tokens_per_s": estimate.utilisation.tokens_per_s}
+    return {name: round(figure, 6) for name, figure in figures.items() if figure is not None}
 
 
 def _volume(volume: Volume) -> Mapping[str, int]:

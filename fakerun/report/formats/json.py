@@ -5,7 +5,8 @@ Keys and their order are those of `json_document`. No time, host or path of the 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveRecord
@@ -15,6 +16,7 @@ from fakerun.records.run import Blocked, ProcessFailure
 from fakerun.report.formats.json_document import (
     SCHEMA_VERSION,
     AdviceDocument,
+    AxisTimeDocument,
     BlockedDocument,
     CallSiteDocument,
     CategoriesDocument,
@@ -29,25 +31,36 @@ from fakerun.report.formats.json_document import (
     MemoryDocument,
     ModuleDocument,
     NodeDeviceDocument,
+    PathDocument,
     PeakDocument,
     PoolDocument,
+    PublishedErrorDocument,
     RankDocument,
     ReportDocument,
+    StepTimeDocument,
     TensorsDocument,
     VolumeDocument,
 )
 from fakerun.report.model import (
+    CONVENTION,
     AdviceReport,
+    AxisTime,
     Check,
     DeviceMemory,
     GroupTraffic,
+    NoEstimate,
+    PathEntry,
     PhysicalDeviceReport,
     PoolMemory,
+    PublishedError,
     RankReport,
     Report,
+    StepEstimate,
     Volume,
 )
 from fakerun.report.page.detail import SHORT, Detail
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 _LARGEST_TENSORS = 20
 
@@ -76,6 +89,8 @@ def as_document(report: Report, detail: Detail = SHORT) -> ReportDocument:
         "ignored_findings": [{"code": code.value, "count": count} for code, count in report.ignored_findings.items()],
         "checks": list(map(check_document, report.checks)),
         "exit_code": int(report.exit_code),
+        "step_time": None if isinstance(report.step_time, NoEstimate) else step_time_document(report.step_time),
+        "step_time_unknown": report.step_time.reason if isinstance(report.step_time, NoEstimate) else "",
     }
 
 
@@ -290,6 +305,73 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
             for each in device.ranks_by_peak
         ],
         "ranks_not_counted": list(device.uncounted),
+    }
+
+
+def step_time_document(estimate: StepEstimate) -> StepTimeDocument:
+    """The time of a step."""
+    summed, used, published = estimate.summed, estimate.utilisation, estimate.published
+    slowest = summed.slowest
+    return {
+        "seconds": estimate.seconds,
+        "low_s": estimate.low_s,
+        "high_s": estimate.high_s,
+        "summed_s": summed.seconds,
+        "correction": estimate.correction.value,
+        "explained": estimate.explained,
+        "published": None if published is None else _published(published),
+        "step": summed.step,
+        "mfu": used.mfu,
+        "hfu": used.hfu,
+        "utilisation_convention": CONVENTION,
+        "model_flops": used.flops.model,
+        "executed_flops": used.flops.executed,
+        "peak_dtype": used.peak_dtype,
+        "tokens_per_step": used.tokens.count,
+        "tokens_origin": used.tokens.origin,
+        "tokens_per_s": used.tokens_per_s,
+        "tokens_per_s_per_device": used.tokens_per_s_per_device,
+        "slowest_ranks": list(slowest.ranks),
+        "kinds_s": _seconds(slowest.kinds),
+        "kernels_s": _seconds(slowest.kernel_s),
+        "modules_s": {each.module or "": each.seconds for each in estimate.modules},
+        "communication": [_axis_time(axis, summed.gains_s.get(axis.label)) for axis in slowest.communication],
+        "kernel_basis_s": _seconds(slowest.basis_s),
+        "communication_basis_s": _seconds(slowest.call_basis_s),
+        "critical_path": list(map(_path, estimate.path)),
+        "remarks": list(estimate.remarks),
+    }
+
+
+def _seconds(by_kind: Mapping[Kind, float]) -> dict[str, float]:
+    return {kind.value: seconds for kind, seconds in by_kind.items()}
+
+
+def _published(published: PublishedError) -> PublishedErrorDocument:
+    return {"low": published.low, "high": published.high, "runs": len(published.runs), "same_generation": published.same_generation}
+
+
+def _axis_time(axis: AxisTime, gain_s: float | None) -> AxisTimeDocument:
+    return {
+        "group": axis.label,
+        "calls": axis.calls,
+        "seconds": axis.seconds,
+        "exposed_s": axis.exposed_s,
+        "waiting_s": axis.waiting_s,
+        "gain_s": gain_s,
+    }
+
+
+def _path(entry: PathEntry) -> PathDocument:
+    return {
+        "kind": entry.kind.value,
+        "name": entry.name,
+        "group": entry.label,
+        "seconds": entry.seconds,
+        "count": entry.count,
+        "rank": entry.rank,
+        "module": entry.module,
+        "call_site": _call_site(entry.call_site),
     }
 
 

@@ -477,6 +477,118 @@ class CheckDocument(TypedDict):
     """Where the limit comes from: file and line, or an option; empty for one that holds by default."""
 
 
+class AxisTimeDocument(TypedDict):
+    """The communication of a rank in the groups of one name, in seconds of the step."""
+
+    group: str
+    """The groups' name."""
+    calls: int
+    """Calls in the step."""
+    seconds: float
+    """Time of its calls, from the arrival of the last member to the end of each."""
+    exposed_s: float
+    """The part of it in which nothing computes."""
+    waiting_s: float
+    """Waiting for other members while nothing computes."""
+    gain_s: float | None
+    """How much shorter the step would be if the calls took no time; null where it was not asked for."""
+
+
+class PathDocument(TypedDict):
+    """Time on the critical path of all that has the same kind, module and line."""
+
+    kind: str
+    """What the time is spent on, as in `kinds_s`."""
+    name: str
+    """The operation without its arguments, the communication operation, or `host`."""
+    group: str | None
+    """The groups' name, for communication."""
+    seconds: float
+    """Its time on the path."""
+    count: int
+    """How many operations or calls."""
+    rank: int
+    """A rank that it belongs to."""
+    module: str | None
+    """The module, indices written as `*`; empty for the root module, null where it is not known."""
+    call_site: CallSiteDocument | None
+    """The line; null where it is not known."""
+
+
+class PublishedErrorDocument(TypedDict):
+    """How far estimates of published runs of the same kind are from what was published."""
+
+    low: float
+    """The least ratio of a published time to its estimate."""
+    high: float
+    """The highest."""
+    runs: int
+    """How many runs were compared."""
+    same_generation: bool
+    """Whether they ran on cards of the job's generation; otherwise on others."""
+
+
+class StepTimeDocument(TypedDict):
+    """The time of a step, estimated. `kinds_s`, `kernels_s`, `modules_s` and `communication` are of the slowest ranks, and add up to
+    `summed_s`, not to `seconds`.
+    """
+
+    seconds: float
+    """The estimate: `summed_s` over `explained`."""
+    low_s: float | None
+    """Where published runs of this kind lie: the least; null where there are none."""
+    high_s: float | None
+    """The most."""
+    summed_s: float
+    """What the costs of operations and calls add up to when they are played against each other."""
+    correction: str
+    """What the sum is divided by: `none`, `published-run constant` (from public runs, not from the user's machine), `measured step`."""
+    explained: float
+    """The share of a step that the sum is; 1 without correction."""
+    published: PublishedErrorDocument | None
+    """What the published runs say; null where none of the kind was compared."""
+    step: int
+    """The step that was played."""
+    mfu: float | None
+    """Model FLOPs utilisation; null where the card's peak rate is not known."""
+    hfu: float | None
+    """Hardware FLOPs utilisation: what is computed again counts."""
+    utilisation_convention: str
+    """How model FLOPs are counted."""
+    model_flops: float
+    """Of a rank and step, by that convention."""
+    executed_flops: float
+    """Of a rank and step, with all that is executed."""
+    peak_dtype: str | None
+    """The type whose dense rate they are held against."""
+    tokens_per_step: int | None
+    """Of all ranks; null where it is not known."""
+    tokens_origin: str
+    """What the tokens are taken from, or why they are not known."""
+    tokens_per_s: float | None
+    """Of the whole job."""
+    tokens_per_s_per_device: float | None
+    """Of a device."""
+    slowest_ranks: list[int]
+    """The ranks whose step takes longest."""
+    kinds_s: dict[str, float]
+    """What the step is spent on: compute, optimizer, contention, exposed communication, bubble, waiting for other ranks, host."""
+    kernels_s: dict[str, float]
+    """Time of kernels by what they do."""
+    modules_s: dict[str, float]
+    """Time of kernels by module, indices written as `*`; empty outside of modules."""
+    communication: list[AxisTimeDocument]
+    """By the names of groups, those with most exposed time first."""
+    kernel_basis_s: dict[str, float]
+    """Time of kernels by what their costs are taken from: calibrated, measured, interpolated, roofline, extrapolated."""
+    communication_basis_s: dict[str, float]
+    """The same of calls."""
+    critical_path: list[PathDocument]
+    """What the step waits for from its end to its beginning, the longest first."""
+    remarks: list[str]
+    """What else to know of the figures."""
+
+
 class ReportDocument(TypedDict):
     """The report of one fakerun run."""
 
@@ -502,6 +614,10 @@ class ReportDocument(TypedDict):
     """What the run was held against, passed or not."""
     exit_code: int
     """What the command exits with: docs/command_line.md lists all."""
+    step_time: StepTimeDocument | None
+    """The time of a step, estimated; null where it is not known."""
+    step_time_unknown: str
+    """Why it is not; empty where it is."""
 
 
 DOCUMENTS = (
@@ -522,6 +638,10 @@ DOCUMENTS = (
     PoolDocument,
     DeviceDocument,
     MemoryDocument,
+    AxisTimeDocument,
+    PathDocument,
+    PublishedErrorDocument,
+    StepTimeDocument,
     FailureDocument,
     RankDocument,
     ClassDocument,

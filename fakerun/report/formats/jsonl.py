@@ -9,9 +9,24 @@ from typing import Literal, TypeAlias
 
 from typing_extensions import TypedDict
 
-from fakerun.report.formats.json import blocked_document, check_document, failure_document, finding_document, job_document
-from fakerun.report.formats.json_document import BlockedDocument, CheckDocument, FailureDocument, FindingDocument, JobDocument
+from fakerun.report.formats.json import (
+    blocked_document,
+    check_document,
+    failure_document,
+    finding_document,
+    job_document,
+    step_time_document,
+)
+from fakerun.report.formats.json_document import (
+    BlockedDocument,
+    CheckDocument,
+    FailureDocument,
+    FindingDocument,
+    JobDocument,
+    StepTimeDocument,
+)
 from fakerun.report.job_report import JobReport
+from fakerun.report.model import NoEstimate
 from fakerun.report.page.summary import summary
 
 
@@ -31,6 +46,7 @@ class JobLine(TypedDict):
     peak_allocated_bytes: int | None
     usable_bytes: int | None
     headroom_bytes: int | None
+    step_time: StepTimeDocument | None
 
 
 class CheckLine(TypedDict):
@@ -123,4 +139,5 @@ def _job(job: JobReport) -> JobLine:
         "peak_allocated_bytes": None if device is None else device.footprint.peak_bytes,
         "usable_bytes": None if device is None else device.fit.usable_bytes,
         "headroom_bytes": None if largest is None else largest.headroom_bytes,
+        "step_time": None if isinstance(report.step_time, NoEstimate) else step_time_document(report.step_time),
     }

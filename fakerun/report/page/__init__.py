@@ -19,6 +19,7 @@ from fakerun.report.page.memory import memory_sections
 from fakerun.report.page.printable_page import printable_page
 from fakerun.report.page.ranks import ranks_section
 from fakerun.report.page.summary import summary
+from fakerun.report.page.time import time_sections
 
 _TENSORS_SHOWN = 8
 
@@ -42,6 +43,7 @@ def _sections(report: Report, detail: Detail) -> Iterator[Section]:
     if rank is not None and not (rank.record.failure and not rank.record.collectives and rank.largest_device.footprint.peak_block is None):
         yield collectives_section(rank, nnodes=report.job.nnodes)
         yield from memory_sections(rank, report.job.hardware, tensors_shown=_TENSORS_SHOWN if detail.tensors is None else detail.tensors)
+        yield from time_sections(report.step_time)
     if detail.trace:
         yield from (calls_section(each.example) for each in report.classes)
     if any(check.source for check in report.checks):

@@ -11,7 +11,7 @@ from fakerun.report.page.failures import failures_section
 from fakerun.report.page.findings import findings_section
 from fakerun.report.page.printable_page import printable_page
 from fakerun.report.page.summary import verdict
-from fakerun.report.result import Result
+from fakerun.report.result import Result, fails
 from fakerun.units import format_bytes
 
 _NONE = "-"
@@ -87,7 +87,7 @@ def _counts(report: Result) -> str:
 def _failed_section(job: JobResult) -> Section:
     """What made the job fail: the checks that did not pass are among its findings."""
     report = job.report
-    failing = tuple(each for each in report.grouped_findings if each.finding.severity in report.failing)
+    failing = tuple(each for each in report.grouped_findings if fails(report, each.finding))
     blocks: list[Block] = [*findings_section(failing, several_ranks=len(report.simulated) > 1).blocks] if failing else []
     if report.failures or report.blocked:
         blocks += failures_section(report).blocks

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from fakerun.errors import ExitCode
 from fakerun.records.finding_code import Severity
 from fakerun.report.page.blocks import Summary, Tone
+from fakerun.report.page.time import headline
 from fakerun.report.result import Result
 from fakerun.units import format_bytes
 
@@ -22,9 +23,9 @@ _VERDICTS: Mapping[ExitCode, str] = MappingProxyType(
 
 
 def summary(report: Result) -> Summary:
-    """`OK  peak 12.8 GiB reserved of 79.1 GiB (fits), 10.9 GiB bus bytes per step, no errors, 1 warning; not checked: 7 of 8 ranks`."""
+    """`OK  peak 12.8 GiB reserved of 79.1 GiB (fits), 2.79 s a step, 41 % MFU, 10.9 GiB bus bytes per step, no errors, 1 warning; ...`."""
     unchecked = ", ".join(_unchecked(report))
-    text = ", ".join((_peak(report), *_bus_bytes(report), *_counts(report)))
+    text = ", ".join((_peak(report), *headline(report.step_figures), *_bus_bytes(report), *_counts(report)))
     return Summary(
         verdict=verdict(report.exit_code),
         tone=Tone.GOOD if report.exit_code is ExitCode.OK else Tone.BAD,

@@ -4,8 +4,9 @@
 2. `call_shape`: what of a call its cost depends on, as nccl-tests would measure it.
 3. `curves`: time over size between devices that NVLink joins, from what was measured, log-log interpolated.
 4. `in_node`: calls inside a node: the curves of its link, else the rates of the link.
-5. `across_nodes`: calls between nodes: the node's curve and the NICs' rate and latency.
-6. `call_costs`: `CallCosts`, which chooses among these and remembers.
+5. `across_nodes`: calls between nodes: rings and trees over the node's links and the NICs.
+6. `channels`: how many multiprocessors the call takes from computing kernels.
+7. `call_costs`: `CallCosts`, which chooses among these and remembers.
 
 Of the user's own measurements, `nccl_tests_output` reads what nccl-tests prints, and `calibration` puts it before the published curves.
 """

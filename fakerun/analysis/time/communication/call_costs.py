@@ -2,35 +2,42 @@
 
 from collections.abc import Sequence
 
-from fakerun.analysis.time.communication.across_nodes import across_nodes
+from fakerun.analysis.time.communication.across_nodes import FabricRule, across_nodes
+from fakerun.analysis.time.communication.calibration import Calibration
 from fakerun.analysis.time.communication.call_shape import CallShape, shape_of
+from fakerun.analysis.time.communication.channels import occupied_multiprocessors
 from fakerun.analysis.time.communication.curves import Estimate
 from fakerun.analysis.time.communication.in_node import in_node
-from fakerun.analysis.time.communication.placement import Placement, placement_of, ranks_per_domain
+from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis, CallCost
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.collective_times import CollectiveKind, CollectiveTimes, collective_times
 from fakerun.records.collective import CollectiveRecord
 
-_CHANNELS = {CollectiveKind.SEND_RECV: 8}
-_USUAL_CHANNELS = 20
-"""Multiprocessors that NCCL's kernels occupy, one for each channel: 16 with multicast on Hopper, 24 for rings over NVLink."""
-
-_BYTES_A_CHANNEL = 2**16
-"""NCCL opens no further channel for less than about so much of a message."""
-
 
 class CallCosts:
     """Costs of the calls of a job with `ranks_per_node` ranks on each node of `accelerator`s.
 
-    `times` are the measured curves; another choice of them says what would be said without some.
+    `times` are the measured curves, `rule` the constants of calls between nodes; others say what would be said without some
+    measurements. The user's own, `calibration`, come before them.
     """
 
-    def __init__(self, accelerator: Accelerator, ranks_per_node: int, *, times: CollectiveTimes | None = None) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        ranks_per_node: int,
+        *,
+        times: CollectiveTimes | None = None,
+        rule: FabricRule = FabricRule(),  # noqa: B008 frozen
+        calibration: Calibration | None = None,
+    ) -> None:
         self._accelerator = accelerator
-        self._ranks_in_domain = ranks_per_domain(accelerator, ranks_per_node)
+        domain = domain_of(accelerator, ranks_per_node)
+        self._ranks_in_domain = domain.ranks
         self._node = in_node(accelerator, ranks_per_node, (times or collective_times()).curves)
-        self._fabric = across_nodes(accelerator.interconnect, self._node, self._ranks_in_domain)
+        self._fabric = across_nodes(accelerator.interconnect, self._node, domain, rule)
+        self._calibration = calibration or Calibration(runs=())
+        self._placements: dict[tuple[int, ...], Placement] = {}
         self._known: dict[tuple[CollectiveKind, float, Placement, bool], CallCost] = {}
 
     def of(self, call: CollectiveRecord, rank: int | None = None) -> CallCost:
@@ -56,11 +63,11 @@ class CallCosts:
 
     def cost(self, shape: CallShape) -> CallCost:
         """The cost of a call of this shape."""
-        where = placement_of(shape.members, self._ranks_in_domain)
+        where = self._placement(shape.members)
         key = (shape.kind, shape.nbytes, where, shape.may_multicast)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = _as_cost(shape, self._estimate(shape, where))
+            known = self._known[key] = self._cost(shape, where)
         return known
 
     def _merged(self, shapes: Sequence[CallShape]) -> CallCost:
@@ -75,16 +82,38 @@ class CallCosts:
         )
 
     def _leaves(self, shape: CallShape) -> bool:
-        return placement_of(shape.members, self._ranks_in_domain).nodes > 1
+        return self._placement(shape.members).nodes > 1
+
+    def _placement(self, members: tuple[int, ...]) -> Placement:
+        known = self._placements.get(members)
+        if known is None:
+            known = self._placements[members] = placement_of(members, self._ranks_in_domain)
+        return known
+
+    def _cost(self, shape: CallShape, where: Placement) -> CallCost:
+        estimate = self._estimate(shape, where)
+        if estimate is None:
+            return UNKNOWN
+        multicasts = shape.kind is CollectiveKind.ALL_REDUCE and shape.may_multicast and self._node.multicasts(where.ranks)
+        occupied = occupied_multiprocessors(
+            self._accelerator, shape.kind, shape.nbytes, where, is_linked=self._node.is_linked, multicasts=multicasts
+        )
+        return CallCost(seconds=estimate.seconds, basis=estimate.basis, multiprocessors=occupied)
 
     def _estimate(self, shape: CallShape, where: Placement) -> Estimate | None:
         if where.ranks == 1:
             return self._copy(shape)
+
+        def published(nbytes: float, where: Placement, may_multicast: bool) -> Estimate | None:
+            return self._published(shape.kind, nbytes, where, may_multicast=may_multicast)
+
+        own = self._calibration.estimate(shape.kind, shape.nbytes, where, published, may_multicast=shape.may_multicast)
+        return own or published(shape.nbytes, where, shape.may_multicast)
+
+    def _published(self, kind: CollectiveKind, nbytes: float, where: Placement, *, may_multicast: bool) -> Estimate | None:
         if where.nodes == 1:
-            return self._node.estimate(shape.kind, shape.nbytes, where.ranks, may_multicast=shape.may_multicast)
-        if self._fabric is None:
-            return None
-        return self._fabric.estimate(shape.kind, shape.nbytes, where, may_multicast=shape.may_multicast)
+            return self._node.estimate(kind, nbytes, where.ranks, may_multicast=may_multicast)
+        return None if self._fabric is None else self._fabric.estimate(kind, nbytes, where, may_multicast=may_multicast)
 
     def _copy(self, shape: CallShape) -> Estimate | None:
         """NCCL copies the message of a single rank in device memory, unless it is reduced or broadcast in place."""
@@ -96,10 +125,3 @@ class CallCosts:
 
 UNKNOWN = CallCost(seconds=0.0, basis=Basis.UNKNOWN, multiprocessors=0)
 """What a call costs of which nothing is known: it runs on the host, or the rates of its links are not in the hardware file."""
-
-
-def _as_cost(shape: CallShape, estimate: Estimate | None) -> CallCost:
-    if estimate is None:
-        return UNKNOWN
-    channels = max(1, min(_CHANNELS.get(shape.kind, _USUAL_CHANNELS), shape.nbytes // _BYTES_A_CHANNEL))
-    return CallCost(seconds=estimate.seconds, basis=estimate.basis, multiprocessors=int(channels) if len(shape.members) > 1 else 0)

@@ -56,7 +56,7 @@ def _between(low: float, high: float, share: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCurves:
-    """The curves of one operation inside a node, of all who measured it over one kind of link, by how many devices took part.
+    """The curves, at least one, of one operation inside a node, of all who measured it over one kind of link, by number of devices.
 
     `ring_bytes_per_s` is the most that the links showed in any operation that works like a ring: where large messages tend to.
     """
@@ -70,14 +70,12 @@ class NodeCurves:
         """Of how many devices there are curves, ascending."""
         return sorted({curve.ranks for curve in self.curves if len(curve.points) >= FEWEST_POINTS})
 
-    def estimate(self, nbytes: float, ranks: int) -> Estimate | None:
+    def estimate(self, nbytes: float, ranks: int) -> Estimate:
         """The time among `ranks` devices.
 
         Between two numbers of devices that were measured it is interpolated, beyond them it is scaled by the bus factor.
         """
         measured = self.measured_ranks
-        if not measured:
-            return None
         nearest = min(measured, key=lambda each: abs(log(each / ranks)))
         below, above = (max((n for n in measured if n <= ranks), default=None), min((n for n in measured if n >= ranks), default=None))
         if below is None or above is None:

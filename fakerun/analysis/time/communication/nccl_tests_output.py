@@ -112,7 +112,7 @@ def _number(text: str) -> float:
 
 
 def _run(text: _Text) -> NcclTestsRun:
-    ranks = len(text.devices) or _ranks_of(text)
+    ranks = 1 + max(text.devices) if text.devices else _ranks_of(text)
     points = {row.nbytes: row.seconds for row in text.rows if row.nbytes}
     return NcclTestsRun(
         kind=text.program or _kind_of(text, ranks),

@@ -1,0 +1,199 @@
+"""StepEstimate: how long a step of a job takes, with all that is added to the sum of its costs, and how far off that may be."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from fakerun.analysis.memory.breakdown import module_pattern
+from fakerun.analysis.time.costs import Basis, OperationCost, OperationKind
+from fakerun.analysis.time.published_error import PublishedError
+from fakerun.analysis.time.step_time import PathEntry, StepTime, TimeKind
+from fakerun.analysis.time.timeline import RankTimeline, Timeline
+from fakerun.analysis.time.utilisation import StepFlops, Tokens, Utilisation, mean_flops, step_flops, utilisation
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.records.device_program import Operation
+from fakerun.units import format_share, join_words
+
+_WORTH_SAYING = 0.05
+"""The share of a step from which on something is said of it."""
+
+ROOFLINE_ERROR = 0.2
+"""What is added to either side of the error for a card of which products were not measured.
+
+Of the products that were measured on a B200, which is the card that differs most, one in ten is farther from a flat share of the peak.
+"""
+_MOST_UNTABLED = 0.5
+
+
+class Correction(StrEnum):
+    """What the sum of costs is divided by."""
+
+    NONE = "none"
+    """No run of the kind was published, and none was measured."""
+    PUBLISHED = "published-run constant"
+    """The share of published steps that the sum of their costs explains."""
+    MEASURED = "measured step"
+    """The share of the user's own step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFigures:
+    """What the result of a run says in a line; None is not known."""
+
+    seconds: float
+    mfu: float | None
+    tokens_per_s_per_device: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleTime:
+    """Seconds of kernels of the modules of one name, in which every index is `*`; `module` is None for what is outside of modules."""
+
+    module: str | None
+    instances: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEstimate:
+    """A step of a job in seconds. `summed` is what its costs add up to when they are played, `explained` which share of a step that is.
+
+    `low_s` and `high_s` are where the published runs of this kind lie; None where there are none. `remarks` are what else to know of the
+    figures, in sentences.
+    """
+
+    seconds: float
+    low_s: float | None
+    high_s: float | None
+    summed: StepTime
+    correction: Correction
+    explained: float
+    published: PublishedError | None
+    utilisation: Utilisation
+    modules: tuple[ModuleTime, ...]
+    """Of the slowest ranks, those with most time first."""
+    path: tuple[PathEntry, ...]
+    """The critical path, modules that differ in an index alone together; the longest first."""
+    remarks: tuple[str, ...]
+
+    @property
+    def figures(self) -> StepFigures:
+        used = self.utilisation
+        return StepFigures(seconds=self.seconds, mfu=used.mfu, tokens_per_s_per_device=used.tokens_per_s_per_device)
+
+    @property
+    def range_s(self) -> tuple[float, float]:
+        """From the least to the most that a step may take, as far as published runs tell; the estimate alone where there are none."""
+        return (self.seconds if self.low_s is None else self.low_s), (self.seconds if self.high_s is None else self.high_s)
+
+    @property
+    def not_modelled_s(self) -> float:
+        """What is added to the sum."""
+        return self.seconds - self.summed.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class NoEstimate:
+    """A job of which no step time is known, and why."""
+
+    reason: str
+
+
+def flops_of(timeline: Timeline, operation_cost: Callable[[Operation], OperationCost | None]) -> StepFlops:
+    """The FLOPs of the step of an average rank."""
+    return mean_flops((step_flops(each.program, timeline.step, operation_cost), len(each.ranks)) for each in timeline.ranks)
+
+
+def estimate_of(
+    timeline: Timeline,
+    summed: StepTime,
+    *,
+    published: PublishedError | None,
+    measured_s: float | None,
+    flops: StepFlops,
+    tokens: Tokens,
+    accelerator: Accelerator,
+    world_size: int,
+) -> StepEstimate:
+    """The estimate of a step whose costs add up to `summed`, as they were played in `timeline`.
+
+    A step that was measured (`measured_s`) on the user's machine goes before the published runs: it is the estimate, and says what share of
+    it is explained.
+    """
+    low_s = high_s = None
+    if measured_s is not None:
+        seconds, correction = measured_s, Correction.MEASURED
+    elif published is not None:
+        seconds, correction = summed.seconds / published.constant, Correction.PUBLISHED
+        margin = ROOFLINE_ERROR if _untabled_share(timeline.slowest) > _MOST_UNTABLED else 0.0
+        low_s, high_s = seconds * max(published.low - margin, 0.0), seconds * (published.high + margin)
+    else:
+        seconds, correction = summed.seconds, Correction.NONE
+    return StepEstimate(
+        seconds=seconds,
+        low_s=low_s,
+        high_s=high_s,
+        summed=summed,
+        correction=correction,
+        explained=summed.seconds / seconds,
+        published=published if correction is Correction.PUBLISHED else None,
+        utilisation=utilisation(seconds, flops, tokens, accelerator, world_size),
+        modules=tuple(_modules(summed.slowest.module_s)),
+        path=tuple(_path(summed.critical_path)),
+        remarks=tuple(_remarks(summed, _untabled_share(timeline.slowest))),
+    )
+
+
+def _untabled_share(rank: RankTimeline) -> float:
+    """The share of the time of products and attention whose costs are not from tables of the card."""
+    total = untabled = 0.0
+    for number, count in Counter(rank.operations.operations).items():
+        cost = rank.costs[number]
+        if cost is not None and cost.kind in (OperationKind.MATRIX_PRODUCT, OperationKind.ATTENTION):
+            total += count * cost.seconds
+            untabled += count * cost.seconds * (cost.basis in (Basis.ROOFLINE, Basis.EXTRAPOLATED))
+    return untabled / total if total else 0.0
+
+
+def _modules(seconds: Mapping[str, float]) -> Iterator[ModuleTime]:
+    found: dict[str | None, list[float]] = {}
+    for module, each in seconds.items():
+        found.setdefault(module_pattern(module or None), []).append(each)
+    for pattern, all_of_it in sorted(found.items(), key=lambda item: -sum(item[1])):
+        yield ModuleTime(module=pattern, instances=len(all_of_it), seconds=sum(all_of_it))
+
+
+def _path(entries: Iterable[PathEntry]) -> Iterator[PathEntry]:
+    found: dict[PathEntry, list[PathEntry]] = {}
+    for entry in entries:
+        alike = replace(entry, module=module_pattern(entry.module), seconds=0.0, count=0)
+        found.setdefault(alike, []).append(entry)
+    joined = (
+        replace(alike, seconds=sum(each.seconds for each in of_it), count=sum(each.count for each in of_it))
+        for alike, of_it in found.items()
+    )
+    yield from sorted(joined, key=lambda entry: -entry.seconds)
+
+
+def _remarks(summed: StepTime, untabled: float) -> Iterator[str]:
+    """What else to know of the figures."""
+    slowest = summed.slowest
+    if summed.is_first_step:
+        yield "it is the first step, which also has what is done once: --steps 2 estimates a steady one"
+    if untabled > _MOST_UNTABLED:
+        yield (
+            f"{format_share(untabled, 1.0)} of the time of matrix products and attention is not from measurements of this card, but from "
+            f"its rates or from another card, and may be {100 * ROOFLINE_ERROR:.0f} % farther off"
+        )
+    call_s, extrapolated_s = sum(slowest.call_basis_s.values()), slowest.call_basis_s.get(Basis.EXTRAPOLATED, 0.0)
+    if extrapolated_s > _WORTH_SAYING * summed.seconds:
+        yield f"{format_share(extrapolated_s, call_s)} of the time of communication is extrapolated beyond what was measured"
+    if Basis.UNKNOWN in slowest.call_basis_s:
+        yield "the cost of some communication is not known, and counts as 0 s"
+    if summed.unknown_members:
+        groups = join_words(summed.unknown_members)
+        yield f"other ranks of {groups} were not simulated, and are taken to arrive in time; --ranks auto simulates what is needed"
+    if slowest.kinds[TimeKind.HOST] > _WORTH_SAYING * summed.seconds:
+        share = format_share(slowest.kinds[TimeKind.HOST], summed.seconds)
+        yield f"for {share} of the step the devices wait for the host, whose times are assumed and differ from machine to machine"

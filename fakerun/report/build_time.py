@@ -1,0 +1,58 @@
+"""The step time of a run: its costs on the job's accelerator, played, and what published runs of its kind say of the sum."""
+
+from collections.abc import Sequence
+
+from fakerun.analysis.time.communication.call_costs import CallCosts
+from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of, flops_of
+from fakerun.analysis.time.host_times import HostTimes
+from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.published_error import published_error
+from fakerun.analysis.time.run_kind import run_kind
+from fakerun.analysis.time.step_time import step_time
+from fakerun.analysis.time.timeline import NoTimeline, Prices, player_of
+from fakerun.analysis.time.utilisation import Tokens, tokens_of_step
+from fakerun.errors import UsageError
+from fakerun.job.spec import JobSpec
+from fakerun.mesh import Mesh
+from fakerun.records.run import RankRecord
+
+
+def step_estimate(
+    job: JobSpec, simulated: Sequence[RankRecord], assumed: Sequence[RankRecord], mesh: Mesh | None
+) -> StepEstimate | NoEstimate:
+    """The time of the last step that all ranks completed; `assumed` are records of ranks that were not simulated."""
+    if not any(record.program.operations for record in simulated):
+        return NoEstimate("no operation on a device is recorded")
+    try:
+        operations = OperationCosts(job.hardware)
+    except UsageError as error:
+        return NoEstimate(str(error))
+    prices = Prices(
+        operations=operations,
+        calls=CallCosts(job.hardware, job.nproc_per_node),
+        host=HostTimes(),
+        multiprocessors=job.hardware.multiprocessors,
+        ranks_per_node=job.nproc_per_node,
+    )
+    player = player_of(simulated, assumed, prices)
+    if isinstance(player, NoTimeline):
+        return NoEstimate(player.reason)
+    timeline, summed = step_time(player)
+    flops = flops_of(timeline, operations.of)
+    tokens = _tokens(job, simulated, mesh)
+    per_token = None if tokens.count is None else flops.model * job.world_size / tokens.count
+    return estimate_of(
+        timeline,
+        summed,
+        published=published_error(run_kind(simulated, job.hardware, per_token)),
+        measured_s=job.timing.calibration.step_s,
+        flops=flops,
+        tokens=tokens,
+        accelerator=job.hardware,
+        world_size=job.world_size,
+    )
+
+
+def _tokens(job: JobSpec, simulated: Sequence[RankRecord], mesh: Mesh | None) -> Tokens:
+    asked = job.timing.tokens_per_step
+    return tokens_of_step(simulated, mesh, job.world_size) if asked is None else Tokens(count=asked, origin="tokens per step as given")

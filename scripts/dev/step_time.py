@@ -1,0 +1,355 @@
+"""Predicted step times beside published ones: runs the programs of step_time_rows.yaml, and writes a part of docs/accuracy.md.
+
+    git clone https://github.com/pytorch/torchtitan
+    git clone https://github.com/KellerJordan/modded-nanogpt
+    python scripts/dev/step_time.py --torchtitan torchtitan --modded-nanogpt modded-nanogpt --runs runs -o docs/accuracy.md
+
+Fetches nothing. Of torchtitan it takes each row's commit and trains with it on zeros; that of 2025 needs tyro, and float8 torchao of the
+version in the row, in directories of --packages (DIRECTORY, or torchao-VERSION=DIRECTORY). Run directories are kept in --runs, and what is
+there is priced without being run again; --only-price runs nothing.
+--published-runs FILE writes what fakerun itself carries of this (fakerun/analysis/time/published_runs.yaml).
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dev.generated_part import write_part
+from dev.published_programs import REPOSITORY, Clone, Program, simulate, torchtitan_program
+
+from fakerun.analysis.time.communication.call_costs import CallCosts
+from fakerun.analysis.time.host_times import HostTimes
+from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.published_error import PublishedRun, RunFeature, RunKind, published_constant
+from fakerun.analysis.time.step_time import StepTime, TimeKind, step_time
+from fakerun.analysis.time.timeline import NoTimeline, Prices, player_of
+from fakerun.hardware.catalogue import hardware_named
+from fakerun.launch.run_directory import find_run_directory
+from fakerun.records.run import RunRecord
+
+ROWS = Path(__file__).with_name("step_time_rows.yaml")
+NANOGPT_ON_ZEROS = Path(__file__).with_name("published") / "modded_nanogpt_on_zeros.py"
+STEPS = 2
+HEADING = "## Step time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One published run, as step_time_rows.yaml explains its keys."""
+
+    id: str
+    what: str
+    group: str
+    published_s: float
+    source: str
+    hardware: str
+    world_size: int
+    program: Mapping[str, Any]
+    features: Sequence[str] = ()
+    torch_behaviour: str | None = None
+    ranks: str | None = None
+    constant: bool = False
+    note: str = ""
+
+    @property
+    def kind(self) -> RunKind:
+        generation, _ = hardware_named(self.hardware).compute_capability
+        return RunKind(generation=generation, features=frozenset(map(RunFeature, self.features)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Priced:
+    """A row, and the step that is predicted for it without any constant."""
+
+    row: Row
+    step: StepTime
+
+    @cached_property
+    def published(self) -> PublishedRun:
+        return PublishedRun(
+            id=self.row.id,
+            kind=self.row.kind,
+            hardware=self.row.hardware,
+            published_s=self.row.published_s,
+            predicted_s=self.step.seconds,
+            gives_constant=self.row.constant,
+            source=self.row.source,
+        )
+
+    def error(self, constant: float) -> float:
+        """Of the published time: 0.01 is one per cent too slow."""
+        return self.published.explained / constant - 1
+
+
+def program_of(row: Row, torchtitan: Clone | None, nanogpt: Clone | None) -> Program | None:
+    """The program of a row; None if the clone that has it is not there."""
+    if (run := row.program.get("torchtitan")) is not None:
+        return None if torchtitan is None else torchtitan_program(torchtitan, row.id, run, row.program.get("options", ()))
+    if (run := row.program.get("modded_nanogpt")) is not None:
+        if nanogpt is None:
+            return None
+        script = nanogpt.checkout(run["commit"], [run["script"]]) / run["script"]
+        return Program(script=NANOGPT_ON_ZEROS, arguments=[str(script)])
+    return Program(script=REPOSITORY / row.program["script"], arguments=row.program["args"])
+
+
+def options_of(row: Row) -> list[str]:
+    """Fakerun's options for a row."""
+    options = ["--world-size", str(row.world_size), "--hardware", row.hardware]
+    options += [] if row.torch_behaviour is None else ["--torch-behaviour", row.torch_behaviour]
+    return options + ([] if row.ranks is None else ["--ranks", row.ranks])
+
+
+def packages_of(row: Row, directories: Sequence[str]) -> Sequence[str]:
+    """Those of the directories that the row's program may import from: all without a version, and those of the versions that it needs."""
+    needed = {f"{name}-{version}" for name, version in row.program.get("packages", {}).items()}
+    named = [directory.rpartition("=") for directory in directories]
+    return [path for version, _, path in named if not version or version in needed]
+
+
+def recorded(directory: Path) -> RunRecord | None:
+    """The records of a run that is there already."""
+    if not directory.exists():
+        return None
+    found = find_run_directory(directory)
+    run = found.read_run(found.read_job())
+    return run if run.ranks and all(rank.failure is None and rank.steps >= STEPS for rank in run.ranks) else None
+
+
+def step_of(row: Row, run: RunRecord) -> StepTime:
+    """The step of a run, played.
+
+    Raises:
+        RuntimeError: it cannot be played.
+    """
+    hardware = hardware_named(row.hardware)
+    ranks_per_node = min(row.world_size, hardware.interconnect.devices_per_node or row.world_size)
+    prices = Prices(
+        operations=OperationCosts(hardware),
+        calls=CallCosts(hardware, ranks_per_node),
+        host=HostTimes(),
+        multiprocessors=hardware.multiprocessors,
+        ranks_per_node=ranks_per_node,
+    )
+    player = player_of(run.ranks, (), prices)
+    if isinstance(player, NoTimeline):
+        raise RuntimeError(f"{row.id}: no step time: {player.reason}")
+    return step_time(player)[1]
+
+
+def per_cent(fraction: float) -> str:
+    return f"{100 * fraction:+.1f} %"
+
+
+def table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heading)} |"
+    yield f"|{'---|' * len(heading)}"
+    for line in lines:
+        yield f"| {' | '.join(line)} |"
+
+
+def rows_table(priced: Sequence[Priced], constant: float) -> Iterator[str]:
+    """Every row: published, the sum, its error, the step with the constant, its error, and what the step is spent on."""
+    heading = ("Run", "Published", "Sum", "Error", "With the constant", "Error", "Compute", "Optimizer", "Exposed", "Waiting", "Host")
+    lines = []
+    for number, each in enumerate(priced, 1):
+        step = each.step
+        kinds = step.slowest.kinds
+        shares = (
+            kinds[TimeKind.COMPUTE] + kinds[TimeKind.CONTENTION],
+            kinds[TimeKind.OPTIMIZER],
+            kinds[TimeKind.EXPOSED_COMMUNICATION],
+            kinds[TimeKind.BUBBLE] + kinds[TimeKind.WAITING],
+            kinds[TimeKind.HOST],
+        )
+        lines.append(
+            [
+                f"{each.row.what} [{number}]",
+                f"{each.row.published_s:.3f}",
+                f"{step.seconds:.3f}",
+                per_cent(each.error(1.0)),
+                f"{step.seconds / constant:.3f}",
+                f"**{per_cent(each.error(constant))}**" + (" (gives the constant)" if each.row.constant else ""),
+                *(f"{100 * share / step.seconds:.0f} %" for share in shares),
+            ]
+        )
+    yield from table(heading, lines)
+
+
+def groups_table(priced: Sequence[Priced], constant: float) -> Iterator[str]:
+    """By group of rows: the median of the errors' sizes, and the worst."""
+    lines = []
+    for group in dict.fromkeys(each.row.group for each in priced):
+        members = [each for each in priced if each.row.group == group]
+        cells = [group, str(len(members))]
+        for share in (1.0, constant):
+            errors = [each.error(share) for each in members]
+            cells += [f"{100 * median(map(abs, errors)):.1f} %", per_cent(max(errors, key=abs))]
+        lines.append(cells)
+    heading = ("Group", "Runs", "Sum: median", "worst", "With the constant: median", "worst")
+    yield from table(heading, lines)
+
+
+def left_out(priced: Sequence[Priced]) -> Iterator[str]:
+    """The error of each dense row if the constant came from the other dense rows: what it costs not to have chosen the rows."""
+    dense = [each for each in priced if each.row.group == "dense"]
+    if len(dense) < 2:
+        return
+    errors = []
+    for each in dense:
+        others = [other.published for other in dense if other is not each]
+        shares = sorted(other.explained for other in others)
+        errors.append(each.error(median(shares)))
+    middle, worst = 100 * median(map(abs, errors)), per_cent(max(errors, key=abs))
+    yield f"With the median share of the other dense rows as the constant, each row left out in turn: median {middle:.1f} %, worst {worst}."
+
+
+def pairs_table(pairs: Sequence[Mapping[str, str]], priced: Sequence[Priced]) -> Iterator[str]:
+    """Pairs of rows, of which the first was published as the faster one."""
+    by_id = {each.row.id: each for each in priced}
+    lines = []
+    for pair in pairs:
+        if pair["faster"] not in by_id or pair["slower"] not in by_id:
+            continue
+        faster, slower = by_id[pair["faster"]], by_id[pair["slower"]]
+        right = faster.step.seconds < slower.step.seconds
+        lines.append(
+            [
+                pair["what"],
+                per_cent(faster.row.published_s / slower.row.published_s - 1),
+                per_cent(faster.step.seconds / slower.step.seconds - 1),
+                "right" if right else "**wrong**",
+            ]
+        )
+    yield from table(("Pair, the faster one first", "Published", "Predicted", "Order"), lines)
+
+
+def notes(priced: Sequence[Priced]) -> Iterator[str]:
+    for number, each in enumerate(priced, 1):
+        yield " ".join(filter(None, [f"{number}. `{each.row.id}`: {each.row.source}.", each.row.note]))
+
+
+def page(priced: Sequence[Priced], document: Mapping[str, Any], constant: float) -> Iterator[str]:
+    counted = [each for each in priced if each.row.constant]
+    yield from (
+        HEADING,
+        "",
+        "Steps of training runs that others published, beside the step that fakerun predicts for their programs. Written by",
+        "`scripts/dev/step_time.py`; the rows, their programs and their sources are in `scripts/dev/step_time_rows.yaml`.",
+        "",
+        f"Simulated with torch {version('torch')}, {STEPS} optimizer steps, of which the last is played. The *sum* has no constant.",
+        f"The constant is the share of the published step that the sum explains, {constant:.3f}, taken from {len(counted)} rows alone:",
+        f"{', '.join(f'`{each.row.id}`' for each in counted)}.",
+        "It comes from other people's machines. An error above 0 is a step that is predicted too slow.",
+        "",
+        *groups_table(priced, constant),
+        "",
+        *left_out(priced),
+        "",
+        "### Runs",
+        "",
+        "Seconds of a step; the last columns are shares of the sum, of the rank that takes longest.",
+        "",
+        *rows_table(priced, constant),
+        "",
+        "### Order",
+        "",
+        "Of two runs that differ in one setting, the step of the faster one relative to that of the slower one.",
+        "",
+        *pairs_table(document["pairs"], priced),
+        "",
+        "### Sources and notes of step times",
+        "",
+        *notes(priced),
+        "",
+        "Not predicted:",
+        "",
+        *(f"- `{each['id']}`: {each['why']}" for each in document["left_out"]),
+        "",
+    )
+
+
+def published_runs_file(priced: Sequence[Priced], comment: str) -> str:
+    """What fakerun carries, with the comment that the file has now."""
+    lines = [comment.rstrip(), "runs:"]
+    for each in priced:
+        run = each.published
+        features = ", ".join(sorted(feature.value for feature in run.kind.features))
+        lines += [
+            f"  - id: {run.id}",
+            f"    generation: {run.kind.generation}",
+            f"    features: [{features}]",
+            f"    hardware: {run.hardware}",
+            f"    published_s: {run.published_s}",
+            f"    predicted_s: {run.predicted_s:.4f}",
+            f"    constant: {str(run.gives_constant).lower()}",
+            f'    source: "{run.source}"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Predict published step times.")
+    parser.add_argument("--torchtitan", type=Path, help="a git repository of torchtitan")
+    parser.add_argument("--modded-nanogpt", type=Path, help="a git repository of modded-nanogpt")
+    parser.add_argument("--packages", action="append", default=[], help="directory to import from, of all rows or NAME-VERSION=DIRECTORY")
+    parser.add_argument("--rows", type=lambda text: text.split(","), help="ids, separated by commas; by default all")
+    parser.add_argument("--runs", type=Path, required=True, help="keep the run directories here, and take what is here already")
+    parser.add_argument("--only-run", action="store_true", help="run the programs and price nothing")
+    parser.add_argument("--only-price", action="store_true", help="price the runs that are there")
+    parser.add_argument("--published-runs", type=Path, help="file of fakerun to write")
+    parser.add_argument("-o", "--output", type=Path, help="page whose part to write; by default standard output")
+    return parser.parse_args()
+
+
+def runs_of(args: argparse.Namespace, rows: Sequence[Row]) -> Iterator[tuple[Row, RunRecord]]:
+    """The rows whose programs ran, now or before; what failed is said on standard error."""
+    scratch = args.runs.resolve()
+    scratch.mkdir(parents=True, exist_ok=True)
+    torchtitan = None if args.torchtitan is None else Clone(args.torchtitan, scratch)
+    nanogpt = None if args.modded_nanogpt is None else Clone(args.modded_nanogpt, scratch)
+    for row in rows:
+        if args.rows is not None and row.id not in args.rows:
+            continue
+        run = recorded(scratch / row.id)
+        program = None if run is not None or args.only_price else program_of(row, torchtitan, nanogpt)
+        if program is not None:
+            print(f"{row.id} ...", file=sys.stderr, flush=True)
+            try:
+                run = simulate(program, scratch / row.id, options_of(row), STEPS, packages_of(row, args.packages))
+            except RuntimeError as error:
+                print(error, file=sys.stderr, flush=True)
+        if run is not None:
+            yield row, run
+
+
+def main() -> None:
+    args = parse_args()
+    document = yaml.safe_load(ROWS.read_text(encoding="utf-8"))
+    rows = [Row(**row) for row in document["rows"]]
+    priced = [Priced(row=row, step=step_of(row, run)) for row, run in runs_of(args, rows) if not args.only_run]
+    constant = published_constant([each.published for each in priced])
+    if args.only_run:
+        return
+    text = "\n".join(page(priced, document, constant or 1.0))
+    if args.output is None:
+        print(text)
+    else:
+        write_part(args.output, HEADING, text)
+    if args.published_runs is not None:
+        comment = args.published_runs.read_text(encoding="utf-8").partition("runs:")[0]
+        args.published_runs.write_text(published_runs_file(priced, comment), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

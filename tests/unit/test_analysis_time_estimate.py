@@ -1,0 +1,90 @@
+"""What is added to a sum of costs, between which bounds a step lies, and what is said of the figures."""
+
+from dataclasses import replace
+
+import pytest
+
+from fakerun.analysis.time.costs import Basis, OperationKind
+from fakerun.analysis.time.estimate import Correction, estimate_of
+from fakerun.analysis.time.utilisation import StepFlops, Tokens
+from tests.unit.estimates_by_hand import estimate, published, rank
+from tests.unit.records_by_hand import H100
+from tests.unit.steps_by_hand import played
+
+
+def test_without_published_runs_the_estimate_is_the_sum() -> None:
+    found = estimate()
+    assert found.correction is Correction.NONE
+    assert (found.seconds, found.explained) == pytest.approx((5.0, 1.0))
+    assert (found.low_s, found.high_s, found.published) == (None, None, None)
+    assert found.range_s == (found.seconds, found.seconds)
+
+
+def test_the_sum_is_divided_by_the_constant_and_bounded_by_runs_of_the_kind() -> None:
+    found = estimate(published(0.7, 0.9, constant=0.8))
+    assert found.correction is Correction.PUBLISHED
+    assert found.seconds == pytest.approx(5.0 / 0.8)
+    assert found.range_s == pytest.approx((found.seconds * 0.8 / 0.9, found.seconds * 0.8 / 0.7))
+    assert found.explained == pytest.approx(0.8)
+    assert found.not_modelled_s == pytest.approx(1.25)
+
+
+def test_a_measured_step_goes_before_published_runs() -> None:
+    found = estimate(published(0.7), measured_s=5.5)
+    assert found.correction is Correction.MEASURED
+    assert (found.seconds, found.explained) == pytest.approx((5.5, 5.0 / 5.5))
+    assert (found.published, found.low_s) == (None, None)
+
+
+def test_utilisation_is_of_the_estimate_not_of_the_sum() -> None:
+    found = estimate(published(0.8, constant=0.8))
+    assert found.figures.mfu == pytest.approx(2e12 / (6.25 * 1e12))
+    assert found.figures.tokens_per_s_per_device == pytest.approx(1000 / 6.25 / 2)
+
+
+def test_modules_and_the_path_are_joined_where_an_index_alone_differs() -> None:
+    found = estimate()
+    assert [(each.module, each.instances) for each in found.modules] == [("layers.*", 2)]
+    assert found.modules[0].seconds == pytest.approx(4.0)
+    assert sum(each.seconds for each in found.path) == pytest.approx(found.summed.seconds)
+    assert len({(each.kind, each.name, each.module, each.call_site) for each in found.path}) == len(found.path)
+
+
+def test_a_first_step_says_so() -> None:
+    assert any("first step" in remark for remark in estimate(steps=1).remarks)
+    assert not any("first step" in remark for remark in estimate().remarks)
+
+
+def test_products_that_no_table_has_widen_the_bounds() -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    for basis, widened in ((Basis.MEASURED, 0.0), (Basis.ROOFLINE, 0.2), (Basis.EXTRAPOLATED, 0.2)):
+        costs = [each and replace(each, kind=OperationKind.MATRIX_PRODUCT, basis=basis) for each in only.costs]
+        found = estimate_of(
+            replace(timeline, ranks=(replace(only, costs=costs),)),
+            summed,
+            published=published(0.8, constant=0.8),
+            measured_s=None,
+            flops=StepFlops(model=1, executed=1),
+            tokens=Tokens(count=None, origin="none"),
+            accelerator=H100,
+            world_size=1,
+        )
+        assert found.range_s == pytest.approx((found.seconds * (1 - widened), found.seconds * (1 + widened)))
+        assert any("not from measurements of this card" in remark for remark in found.remarks) == bool(widened)
+
+
+def test_members_that_were_not_simulated_are_named() -> None:
+    timeline, summed = played(rank(0, 4.0))
+    assert summed.unknown_members
+    found = estimate_of(
+        timeline,
+        summed,
+        published=None,
+        measured_s=None,
+        flops=StepFlops(model=1, executed=1),
+        tokens=Tokens(count=None, origin="none"),
+        accelerator=H100,
+        world_size=2,
+    )
+    assert any(remark.startswith("other ranks of dp were not simulated") for remark in found.remarks)
