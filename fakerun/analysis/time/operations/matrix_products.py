@@ -146,13 +146,16 @@ def _product(left: TensorOperand, right: TensorOperand) -> Product:
 
 
 def _plain(operation: DescribedOperation, rates: Rates) -> OperationCost:
-    """mm, bmm, addmm, baddbmm, addmv and the like: the last two matrices of the arguments."""
-    matrices = [each for each in operation.inputs if len(each.sizes) >= 2]
+    """mm, bmm, addmm, baddbmm, addmv and the like: the last two matrices of the arguments, of which `out` is none.
+
+    What is added (and a result of another type: `out_dtype`) is moved beside the factors.
+    """
+    matrices = [each for each in operation.operands.tensors if len(each.sizes) >= 2]
     if len(matrices) < 2:
         return _with_vector(operation, rates)
     left, right = matrices[-2:]
     product = _product(left, right)
-    return product_cost(product, left.dtype, _moved_bytes(left, right, product), rates)
+    return product_cost(product, left.dtype, max(_moved_bytes(left, right, product), operation.moved_bytes), rates)
 
 
 def _with_vector(operation: DescribedOperation, rates: Rates) -> OperationCost:
