@@ -52,11 +52,13 @@ Example: fakerun report run --hardware l4 --format json -o report.json
 {_ENDING}"""
 
 _COMPARE = """\
-Usage: fakerun compare OLD NEW [OPTIONS]
+Usage: fakerun compare JOB [OPTIONS]
+       fakerun compare OLD NEW [OPTIONS]
 
 Compare two runs of a job: what each rank communicates and what memory it needs.
-OLD and NEW are run directories (--run-dir), reports in JSON or baselines.
-Example: fakerun compare before.json after.json
+JOB is one of fakerun.yaml: its baseline, and the run that `fakerun check` kept.
+OLD and NEW are jobs, run directories (--run-dir), reports in JSON or baselines.
+Example: fakerun compare train, or fakerun compare before.json after.json
 
   --format NAME  -o FILE    table, markdown or json; write it to a file
   --help-all                describe all options

@@ -15,7 +15,9 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,11 @@ from fakerun.records.inputs import RankInputs
 from fakerun.records.run import RunRecord
 
 _VERSION = 1
+_NEW = ".new-"
+_UNUSED_S, _LEFT_BEHIND_S = 30 * 86_400, 86_400
+"""After which a run is removed that was not found again, as of a job that has another name now; and what an interrupted move has left."""
+_OF_THE_DIRECTORY = {".gitignore": b"*\n", "CACHEDIR.TAG": b"Signature: 8a477f597d28d172789f06886806bc55\n"}
+"""Files that tell git and backups what the directory is (bford.info/cachedir)."""
 _CHUNK_BYTES = 1 << 20
 _OF_THE_SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES"})
 """Variables that differ from command to command."""
@@ -92,7 +99,16 @@ class ResultCache:
             directory = find_run_directory(self._entry(name) / "run")
         except UsageError:  # damaged
             return None
+        with suppress(OSError):
+            os.utime(self._entry(name))
         return KeptRun(job=job, directory=directory, inputs=_digest_of_inputs(manifest))
+
+    def newest(self, name: str) -> RunDirectory | None:
+        """The directory of the run that is kept of this job, whatever changed since; None without one."""
+        try:
+            return find_run_directory(self._entry(name) / "run")
+        except UsageError:
+            return None
 
     def seconds(self, name: str) -> float | None:
         """How long the job took when it was last simulated; None if nobody knows."""
@@ -129,18 +145,26 @@ class ResultCache:
         return KeptRun(job=job, directory=self._put(name, manifest, directory), inputs=_digest_of_inputs(manifest))
 
     def _put(self, name: str, manifest: Mapping[str, Any], directory: RunDirectory) -> RunDirectory:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        ignored = self._directory / ".gitignore"
-        if not ignored.exists():
-            write_whole(ignored, b"*\n")
+        self._prepare()
         entry = self._entry(name)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=self._directory) as new:
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=self._directory) as new:
             shutil.move(directory.path, Path(new) / "run")
             shutil.rmtree(entry, ignore_errors=True)
             entry.mkdir()
             (Path(new) / "run").rename(entry / "run")
         write_whole(entry / "inputs.json", json.dumps(manifest, indent=1).encode(errors="surrogateescape"))
         return RunDirectory(entry / "run")
+
+    def _prepare(self) -> None:
+        """Make the directory, as one that git and backups leave out, and remove what nobody has used for long."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for name, content in _OF_THE_DIRECTORY.items():
+            if not (self._directory / name).exists():
+                write_whole(self._directory / name, content)
+        for each in self._directory.iterdir():
+            kept_s = _LEFT_BEHIND_S if each.name.startswith(_NEW) else _UNUSED_S
+            if each.is_dir() and not each.is_symlink() and time.time() - each.stat().st_mtime > kept_s:
+                shutil.rmtree(each, ignore_errors=True)
 
     def _entry(self, name: str) -> Path:
         return self._directory / file_name(name)

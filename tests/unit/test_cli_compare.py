@@ -1,12 +1,14 @@
 """`fakerun compare` on reports and baselines: formats, exit codes, and what it says of input that is none of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fakerun.cli.app import main
 from fakerun.cli.baseline_files import write_baseline
+from fakerun.launch.run_directory import open_run_directory
 from fakerun.report import build_report
 from fakerun.report.build_baseline import baseline_of
 from fakerun.report.build_comparison import build_comparison, compared_job
@@ -58,8 +60,61 @@ def test_every_format_has_the_difference(capsys: pytest.CaptureFixture[str]) -> 
     assert f"fakerun: baseline-drift: {message}" in capsys.readouterr().err
 
 
+@pytest.fixture
+def project(files: Path) -> Path:
+    """A project with three jobs: one has a baseline and a kept run that issues a call less, two have neither."""
+    jobs = "{script: train.py, world_size: 8}"
+    several = "{script: train.py, matrix: {world_size: [2, 4]}}"
+    Path("train.py").touch()
+    Path("fakerun.yaml").write_text(f"version: 1\njobs:\n  train: {jobs}\n  other: {jobs}\n  sweep: {several}\n")
+    write_baseline(Path(".fakerun/baselines/train.yaml"), baseline_of(REPORT))
+    directory = open_run_directory(None)
+    record = llama_8b_rank()
+    directory.write_job(llama_8b_job())
+    directory.rank(0).make()
+    directory.records.write(replace(record, collectives=record.collectives[:-1]))
+    directory.records.write_run(run(record))
+    Path(".fakerun/cache/train").mkdir(parents=True)
+    directory.path.rename(".fakerun/cache/train/run")
+    return files
+
+
+def test_a_job_is_compared_with_its_baseline(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "below").mkdir()
+    monkeypatch.chdir(project / "below")
+    assert main(["compare", "train"]) == 1
+    printed = capsys.readouterr().out
+    assert "baseline of train -> run of train" in printed
+    assert "-1 reduce_scatter_tensor on dp in backward of layers.*" in printed
+
+
+@pytest.mark.usefixtures("project")
+def test_jobs_are_compared_by_their_kept_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "train", "train"]) == 0
+    assert main(["compare", "report.json", "train"]) == 1
+    assert "report.json -> train" in capsys.readouterr().out
+    assert main(["compare", "other.json", "train"]) == 0
+
+
+NOT_COMPARED = {
+    ("other",): "job other: has no baseline .fakerun/baselines/other.yaml yet; write it with: fakerun check other --update-baseline",
+    ("train", "other"): "job other: no run of it is kept; run it with: fakerun check other",
+    ("trian",): "fakerun.yaml: no job 'trian' (did you mean 'train'?); jobs: train, other, sweep[world_size=2], sweep[world_size=4]",
+    ("sweep",): "sweep: is 2 jobs of fakerun.yaml; name one of them: sweep[world_size=2], sweep[world_size=4]",
+    ("report.json",): "report.json: pass what to compare it with, too; only a job is compared with its baseline when it is alone",
+}
+
+
+@pytest.mark.parametrize(("args", "message"), NOT_COMPARED.items(), ids=[" ".join(args) for args in NOT_COMPARED])
+@pytest.mark.usefixtures("project")
+def test_jobs_that_cannot_be_compared(args: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *args]) == 2
+    assert capsys.readouterr().err == f"fakerun: error: {message}\n"
+
+
 REFUSED = {
-    ("missing", "known.yaml"): "missing: cannot read the file: No such file or directory",
+    ("missing", "known.yaml"): "missing: no such file or directory, and no job file: neither fakerun.yaml nor ",
+    ("missing.yaml", "known.yaml"): "missing.yaml: cannot read the file: No such file or directory",
     ("missing.json", "known.yaml"): "missing.json: cannot read the file: No such file or directory",
     (".", "known.yaml"): "not a fakerun run directory",
     ("broken.json", "known.yaml"): "broken.json: is no report of fakerun in JSON: the file: ",

@@ -132,7 +132,25 @@ def test_a_new_run_replaces_the_old_one(cache: ResultCache, job: JobSpec, place:
     cache.keep(NAME, job, directory, run, began=time.time(), seconds=9.0)
     assert cache.find(NAME, job) is not None
     assert cache.seconds(NAME) == 9.0
-    assert sorted(path.name for path in (place / ".fakerun" / "cache").iterdir()) == [".gitignore", "train.mesh=2x4"]
+    assert sorted(path.name for path in (place / ".fakerun" / "cache").iterdir()) == [".gitignore", "CACHEDIR.TAG", "train.mesh=2x4"]
+
+
+def test_runs_that_nobody_uses_are_removed(cache: ResultCache, job: JobSpec, place: Path) -> None:
+    entries = place / ".fakerun" / "cache"
+    for name, days in {
+        "renamed": 31,
+        "train.mesh=2x4": 31,
+        "of_another_file": 29,
+        ".new-interrupted": 2,
+        ".new-of_another_check": 0,
+    }.items():
+        (entries / name).mkdir(exist_ok=True)
+        os.utime(entries / name, (time.time() - days * 86_400,) * 2)
+    assert cache.find(NAME, job) is not None, "it is used again"
+    directory, run = ran(job, inputs(place))
+    cache.keep("another", job, directory, run, began=time.time(), seconds=1.0)
+    kept = {path.name for path in entries.iterdir() if path.is_dir()}
+    assert kept == {"another", "train.mesh=2x4", "of_another_file", ".new-of_another_check"}
 
 
 @pytest.mark.parametrize(

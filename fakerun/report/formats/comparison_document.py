@@ -90,3 +90,14 @@ class ComparisonDocument(TypedDict):
     """Quantities of the classes that both have."""
     exit_code: int
     """0 without differences, else 1."""
+
+
+COMPARISON_DOCUMENTS = (
+    ComparisonDocument,
+    ComparedJobDocument,
+    ChangedFactDocument,
+    DifferenceDocument,
+    ComparedFigureDocument,
+    CallSiteDocument,
+)
+"""Every kind of object in a comparison."""
