@@ -20,16 +20,31 @@ from fakerun.analysis.time.operations.described_operation import DescribedOperat
 from fakerun.analysis.time.operations.limits import limits_of
 from fakerun.device_memory.kernels.operands import TensorOperand, tensor_text
 from fakerun.records.device_program import BlockUses, DeviceProgram, Instruction, Opcode, Operation
+from fakerun.records.run import RankRecord
 
 NAMESPACE = "fakerun_compiled"
 """Of the operations that stand for runs. Their operator is the kind of the run; the last argument is the number of kernels."""
 
 _FUSED = frozenset({OperationKind.POINTWISE, OperationKind.COPY, OperationKind.NORM, OperationKind.REDUCTION, OperationKind.LOSS})
 _KERNELS_OF_THEIR_OWN = frozenset({"cumprod", "cumsum", "logcumsumexp", "roll"})
+_EXECUTIONS = (Opcode.EXECUTE, Opcode.REPLAY)
 _RULES = {**matrix_products.RULES, **attention.RULES, **convolutions.RULES, **indexing.RULES}
 _NAMESPACES = ("aten", "prims")
 _LARGE = 64
 """What is this many times smaller than the largest result of a run is no work of its own: statistics of rows, weights of a norm."""
+
+
+def with_fused_programs(records: Iterable[RankRecord]) -> list[RankRecord]:
+    """The records with their programs fused; ranks that share a program share the fused one."""
+    fused: dict[int, tuple[DeviceProgram, DeviceProgram]] = {}
+    found = []
+    for record in records:
+        program = record.program
+        if id(program) not in fused:
+            fused[id(program)] = program, fused_program(program)
+        _, made = fused[id(program)]
+        found.append(record if made is program else replace(record, program=made))
+    return found
 
 
 def fused_program(program: DeviceProgram) -> DeviceProgram:
@@ -98,7 +113,7 @@ class _Reader:
                 continue
             elif opcode is Opcode.FREE:
                 self._function.living.discard(self._block_of.pop(self._allocated - 1 - instruction.operand, -1))
-            elif opcode is Opcode.EXECUTE:
+            elif opcode in _EXECUTIONS:
                 self._run_is_open = self._run_is_open and self._executed is None
                 self._executed = position, instruction
             elif opcode is Opcode.USE_BLOCKS and self._executed is not None:
@@ -195,7 +210,8 @@ def _kind_of(run: Sequence[_Executed]) -> OperationKind:
 
 def _with(program: DeviceProgram, fused: Mapping[int, Operation | None]) -> DeviceProgram:
     """The program with other operations at these positions, None for none, and without the uses of blocks."""
-    operations = {operation: number for number, operation in enumerate(program.operations)}
+    operations = list(program.operations)
+    numbers: dict[Operation, int] = {}
     instructions = {instruction: number for number, instruction in enumerate(program.instructions)}
     order: list[int] = []
     kept: list[bool] = []
@@ -203,8 +219,10 @@ def _with(program: DeviceProgram, fused: Mapping[int, Operation | None]) -> Devi
         instruction = program.instructions[number]
         operation = fused.get(position)
         if operation is not None:
-            executes = operations.setdefault(operation, len(operations))
-            instruction = replace(instruction, operand=executes)
+            if operation not in numbers:
+                numbers[operation] = len(operations)
+                operations.append(operation)
+            instruction = replace(instruction, operand=numbers[operation])
             number = instructions.setdefault(instruction, len(instructions))
         kept.append(instruction.opcode is not Opcode.USE_BLOCKS and (operation is not None or position not in fused))
         if kept[-1]:
@@ -214,7 +232,6 @@ def _with(program: DeviceProgram, fused: Mapping[int, Operation | None]) -> Devi
         program,
         operations=tuple(operations),
         instructions=tuple(instructions),
-        uses=(),
         order=tuple(order),
         step_ends=tuple(map(kept_before.__getitem__, program.step_ends)),
     )
