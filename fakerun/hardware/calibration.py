@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fakerun.hardware.nccl_tests_output import NcclTestsRun
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredProduct:
@@ -24,6 +26,7 @@ class Calibration:
     """Measured points. `step_s` is a whole step of the job, in seconds; None if none was measured. `files` are where they were read."""
 
     products: tuple[MeasuredProduct, ...] = ()
+    collectives: tuple[NcclTestsRun, ...] = ()
     step_s: float | None = None
     files: tuple[str, ...] = ()
 
@@ -34,6 +37,7 @@ class Calibration:
         """These points, and those of `below`."""
         return Calibration(
             products=(*self.products, *below.products),
+            collectives=(*self.collectives, *below.collectives),
             step_s=below.step_s if self.step_s is None else self.step_s,
             files=(*self.files, *below.files),
         )
