@@ -150,6 +150,16 @@ def _product(left: TensorOperand, right: TensorOperand) -> Product:
     return Product(rows, columns, depth, batches, _aligned(left, right, result))
 
 
+def product_of(operation: DescribedOperation) -> tuple[Product, str] | None:
+    """The product that an operation computes and the type of its operands; None if it computes none, or one of groups."""
+    rule = RULES.get(operation.operator)
+    matrices = [each for each in operation.inputs if len(each.sizes) >= 2]
+    if rule not in (_plain, _scaled) or len(matrices) < 2:
+        return None
+    left, right = matrices[:2] if rule is _scaled else matrices[-2:]
+    return _product(left, right), left.dtype
+
+
 def _plain(operation: DescribedOperation, rates: Rates) -> OperationCost:
     """mm, bmm, addmm, baddbmm, addmv and the like: the last two matrices of the arguments, of which `out` is none.
 
