@@ -37,6 +37,12 @@ def _complete_hardware(incomplete: str) -> list[str]:
     return [name for name in accelerator_names() if name.startswith(incomplete)]
 
 
+def _complete_interconnect(incomplete: str) -> list[str]:
+    from fakerun.hardware.interconnects import known_interconnects
+
+    return [name for name in known_interconnects() if name.startswith(incomplete)]
+
+
 def _complete_launcher(incomplete: str) -> list[str]:
     return [name for name in Launcher if name.startswith(incomplete)]
 
@@ -136,6 +142,15 @@ TorchBehaviourName: TypeAlias = Annotated[
         metavar="|".join(TorchBehaviour),
         help="Behave as this older torch, where it is known to need another amount of memory.",
         autocompletion=_complete_torch_behaviour,
+    ),
+]
+InterconnectName: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--interconnect",
+        metavar="NAME[,KEY=VALUE]",
+        help="The network between nodes (ib-ndr-8x, aws-p5).  [default: that of the accelerator's usual node]",
+        autocompletion=_complete_interconnect,
     ),
 ]
 TokensPerStep: TypeAlias = Annotated[

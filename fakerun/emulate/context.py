@@ -17,6 +17,7 @@ from fakerun.records.observer import (
     AllocationObserver,
     CachingAllocators,
     CommunicationObserver,
+    CompiledCodeObserver,
     ExecutionObserver,
     FindingSink,
     Observers,
@@ -44,6 +45,7 @@ class EmulationContext:
 
     allocations: AllocationObserver
     execution: ExecutionObserver
+    compiled_code: CompiledCodeObserver
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink
@@ -79,6 +81,7 @@ class EmulationContext:
             abort=abort,
             allocations=observers.allocations,
             execution=observers.execution,
+            compiled_code=observers.compiled_code,
             communication=observers.communication,
             topology=observers.topology,
             findings=observers.findings,

@@ -23,7 +23,7 @@ from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
 from fakerun.job.steps import ALL_STEPS, AllSteps
-from fakerun.job.timing import Timing
+from fakerun.job.timing import Timing, checked_interconnect
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
@@ -71,6 +71,7 @@ class JobRequest:
     alloc_conf: str | None = None
     torch_behaviour: str | None = None
     tokens_per_step: int | None = None
+    interconnect: str | None = None
     calibration: Calibration | None = None
     workdir: Path | None = None
 
@@ -141,7 +142,11 @@ class JobRequest:
             timeout_s=self.timeout_s,
             alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
             torch_behaviour=None if self.torch_behaviour is None else torch_behaviour_named(self.torch_behaviour),
-            timing=Timing(tokens_per_step=self.tokens_per_step, calibration=self.calibration or NO_CALIBRATION),
+            timing=Timing(
+                tokens_per_step=self.tokens_per_step,
+                interconnect=None if self.interconnect is None else checked_interconnect(self.interconnect),
+                calibration=self.calibration or NO_CALIBRATION,
+            ),
             workdir=workdir,
         )
 

@@ -6,8 +6,9 @@ of a loop is the same sequence of numbers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import accumulate
 
 from fakerun.records.memory import MemoryBlock
 
@@ -146,6 +147,22 @@ class DeviceProgram:
     def issued(self) -> Iterator[Instruction]:
         """The instructions as they were issued."""
         return map(self.instructions.__getitem__, self.order)
+
+
+_OF_COMPILED_CODE = frozenset({Opcode.BEGIN_COMPILED, Opcode.USE_BLOCKS, Opcode.END_COMPILED})
+
+
+def without_compiled_code(program: DeviceProgram) -> DeviceProgram:
+    """The program without issuing what tells of compiled code, which asks the devices for nothing."""
+    kept = [instruction.opcode not in _OF_COMPILED_CODE for instruction in program.instructions]
+    if all(kept):
+        return program
+    kept_before = (0, *accumulate(map(kept.__getitem__, program.order)))
+    return replace(
+        program,
+        order=tuple(filter(kept.__getitem__, program.order)),
+        step_ends=tuple(map(kept_before.__getitem__, program.step_ends)),
+    )
 
 
 def check_program(program: DeviceProgram) -> None:

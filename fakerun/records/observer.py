@@ -79,6 +79,19 @@ class ExecutionObserver(Protocol):
         """The script emptied the caching allocator's cache."""
 
 
+class CompiledCodeObserver(Protocol):
+    """Observes what runs of functions that `torch.compile` compiles. They run eagerly."""
+
+    def began(self, *, in_backward: bool) -> None:
+        """A compiled function is called, or backward of a call begins."""
+
+    def executed(self, read: Sequence[Tensor], written: Sequence[Tensor]) -> None:
+        """The operation that was executed last belongs to it, and read and wrote these tensors on devices."""
+
+    def ended(self) -> None:
+        """The function returned, or backward goes on with something else."""
+
+
 class CommunicationObserver(Protocol):
     """Observes communication calls, in the order in which they are issued."""
 
@@ -205,6 +218,7 @@ class Observers:
 
     allocations: AllocationObserver
     execution: ExecutionObserver
+    compiled_code: CompiledCodeObserver
     communication: CommunicationObserver
     topology: TopologyObserver
     findings: FindingSink

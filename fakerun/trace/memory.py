@@ -144,7 +144,7 @@ class MemoryTrace:
         """Remember what the script copies by itself: at the end `categorise_copies` says of what kind both are."""
         if source.numel() != copy.numel() or self._point.phase() is not Phase.OTHER:
             return
-        for original, other in zip(self._blocks_of(source), self._blocks_of(copy), strict=False):
+        for original, other in zip(self.blocks_of(source), self.blocks_of(copy), strict=False):
             if other is not original and other.copy_of is None:
                 other.copy_of = original
 
@@ -164,7 +164,7 @@ class MemoryTrace:
 
     def used_on_stream(self, tensor: torch.Tensor, stream: StreamKey) -> None:
         """Note that the storages of the tensor are in use on a stream."""
-        for block in self._blocks_of(tensor):
+        for block in self.blocks_of(tensor):
             if block.index >= 0:
                 self._program.used_on_stream(len(self.blocks) - 1 - block.index, stream)
 
@@ -182,14 +182,14 @@ class MemoryTrace:
 
     def categorise(self, tensor: torch.Tensor, category: Category, module: str | None = None, *, pin: bool = False) -> None:
         """Categorise a tensor's storage, or the storages that a wrapper (DTensor) wraps. With `pin` the category is final."""
-        for block in self._blocks_of(tensor):
+        for block in self.blocks_of(tensor):
             if not block.pinned and _STRENGTH[category] >= _STRENGTH[block.category]:
                 block.pinned = pin
                 self._set_category(block, category, module or block.module)
 
     def categorise_input(self, tensor: torch.Tensor) -> None:
         """Note that the script hands a tensor to a model: what it computed outside of all modules for that is input, too."""
-        for block in self._blocks_of(tensor):
+        for block in self.blocks_of(tensor):
             if block.category is Category.TEMPORARY and block.phase is Phase.OTHER:
                 self._set_category(block, Category.INPUT, block.module)
 
@@ -216,7 +216,8 @@ class MemoryTrace:
         if block.index >= 0:
             self._journal.categorised(block.index, category, module)
 
-    def _blocks_of(self, tensor: torch.Tensor) -> Iterator[Block]:
+    def blocks_of(self, tensor: torch.Tensor) -> Iterator[Block]:
+        """The blocks of a tensor's storage, or of the storages that a wrapper (DTensor) wraps."""
         for part in _parts(tensor):
             try:
                 storage = part.untyped_storage()

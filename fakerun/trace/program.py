@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import FRACTION_UNIT, DeviceProgram, DeviceStream, Instruction, Opcode, Operation, program_of
+from fakerun.records.device_program import FRACTION_UNIT, BlockUses, DeviceProgram, DeviceStream, Instruction, Opcode, Operation, program_of
 from fakerun.records.journal import Event, Journal
 from fakerun.records.memory import MemoryBlock
 from fakerun.records.observer import CurrentStreams, StreamKey
@@ -20,7 +20,7 @@ class ProgramTrace:
     """Collects the instructions. Implements `ExecutionObserver` (fakerun.records.observer).
 
     `sequence` has an instruction, or for an allocation the number of the block, for a free its complement. `operations` and `streams` are
-    in the order of their numbers, and `settings` are texts of the allocator's settings. All grow.
+    in the order of their numbers, `settings` are texts of the allocator's settings, and `uses` is what compiled code uses. All grow.
     """
 
     def __init__(self, point: ProgramPoint, devices: DeviceOrdinals, streams: CurrentStreams, journal: Journal) -> None:
@@ -32,6 +32,7 @@ class ProgramTrace:
         self.operations: list[Operation] = []
         self.streams: list[DeviceStream] = []
         self.settings: list[str] = []
+        self.uses: list[BlockUses] = []
         self.requested: Callable[[], None] | None = None
         """Called after an instruction that may need device memory. What it raises is for the script: the request is not served."""
         self._stream_numbers: dict[StreamKey, int] = {}
@@ -52,6 +53,7 @@ class ProgramTrace:
             operations=self.operations,
             streams=self.streams,
             settings=self.settings,
+            uses=self.uses,
             step_ends=step_ends,
         )
 

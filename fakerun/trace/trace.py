@@ -12,6 +12,7 @@ from fakerun.records.observer import AutogradClock, CurrentStreams, Observers
 from fakerun.trace.call_sites import CallSiteFinder
 from fakerun.trace.categories import CategoryTracker
 from fakerun.trace.collectives import CollectiveTrace
+from fakerun.trace.compiled_code import CompiledCodeTrace
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.findings import FindingTrace
 from fakerun.trace.grad_mode import GradMode
@@ -75,6 +76,7 @@ class RankTrace:
         return Observers(
             allocations=self.memory,
             execution=self._program,
+            compiled_code=CompiledCodeTrace(self._program, self.memory),
             communication=self.collectives,
             topology=self.topology,
             findings=self.findings,

@@ -8,12 +8,12 @@ their result is large. Communication, values and copies to the host are answered
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, CPP_ACCELERATOR, Devices
-from fakerun.emulate.device.executed_operations import ExecutedOperations
+from fakerun.emulate.device.executed_operations import NOTHING, ExecutedOperations
 from fakerun.emulate.device.foreach import elements_match, is_in_place_foreach
 from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
@@ -44,6 +44,9 @@ from fakerun.torch_private import (
     pytree,
     schema_of,
 )
+
+if TYPE_CHECKING:
+    from fakerun.emulate.device.compiled_code import CompiledCode
 
 aten = torch.ops.aten
 empty, empty_strided = torch.empty, torch.empty_strided  # not those that answer scripts, which cost more
@@ -80,6 +83,8 @@ class DeviceMode(FakeTensorMode):
         self.allocations = allocations
         self._executed = ExecutedOperations(execution, devices)
         self.host = host
+        self.compiled: CompiledCode | None = None
+        """Follows compiled functions, once the script has called one."""
         self.handlers: dict[Any, Handler] = {}
         self.active = True
         self.lock = threading.RLock()
@@ -289,7 +294,10 @@ class DeviceMode(FakeTensorMode):
         number = signature.operation
         if number is None:
             number = self._executed.number(func, args, kwargs, output, signature.key_of(func))
+        compiled = self.compiled if self.compiled is not None and number != NOTHING and self.compiled.is_running() else None
         self._executed.executed(number, signature.device or kwargs.get("device"), host_waits=signature.host_waits)
+        if compiled is not None:
+            compiled.executed(func, args, kwargs, output)
 
     def _unwraps_itself(self, kind: type) -> bool:
         """Whether tensors of this class implement operators themselves, and come first."""

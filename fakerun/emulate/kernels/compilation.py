@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.compiled_code import CompiledCode
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.torch_private import COMPILED_FROM, DYNAMO, ENABLE_COMPILED_AUTOGRAD, OptimizedModule, compile_calls
@@ -19,6 +21,8 @@ class Compilation:
 
     def __init__(self, context: EmulationContext) -> None:
         self._findings = context.findings
+        self._mode, self._devices = context.mode, context.devices
+        self._code = CompiledCode(context.compiled_code, EngineClock(), context.streams, context.mode.mutations)
         self.running = 0
         self.replacements: dict[Any, Callable[..., Any]] = {}
         """What functions run as when they are compiled, where that changes memory."""
@@ -49,11 +53,14 @@ class Compilation:
 
         @functools.wraps(function)
         def compiled(*args: Any, **kwargs: Any) -> Any:
+            self._mode.compiled = self._code
+            self._code.begin(self._devices.current)
             self.running += 1
             try:
                 return replacement(*args, **kwargs)
             finally:
                 self.running -= 1
+                self._code.end()
 
         vars(compiled)[COMPILED_FROM] = function
         return compiled

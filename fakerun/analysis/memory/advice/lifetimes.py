@@ -8,7 +8,7 @@ from functools import cached_property
 from math import prod
 
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import DeviceProgram, Instruction, Opcode
+from fakerun.records.device_program import DeviceProgram, Instruction, Opcode, without_compiled_code
 from fakerun.records.memory import MemoryBlock
 
 _PHASES = tuple(Phase)
@@ -40,7 +40,7 @@ class Lifetimes:
     """The index of one program: its allocations by number, and the instructions of which a change wants to know where they are."""
 
     def __init__(self, program: DeviceProgram) -> None:
-        self.program = program
+        self.program = program = without_compiled_code(program)
         self.allocations: list[Allocation] = []
         self.executions: list[int] = []
         """The positions at which operations are executed, ascending."""

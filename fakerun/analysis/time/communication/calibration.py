@@ -6,7 +6,7 @@ from math import exp, log
 
 from fakerun.analysis.time.communication.curves import Estimate, seconds_at
 from fakerun.analysis.time.communication.nccl_tests_output import NcclTestsRun
-from fakerun.analysis.time.communication.placement import Placement, ranks_per_domain
+from fakerun.analysis.time.communication.placement import Placement, domain_of
 from fakerun.analysis.time.costs import Basis
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
@@ -83,10 +83,8 @@ def _check_device(run: NcclTestsRun, accelerator: Accelerator) -> None:
 
 def _placement(run: NcclTestsRun, accelerator: Accelerator, ranks_per_node: int) -> Placement:
     """Where the run's ranks were: on its hosts, as evenly as may be. Hosts that NVLink joins are one node."""
-    in_domain = ranks_per_domain(accelerator, ranks_per_node)
     on_host = -(-run.ranks // run.hosts) if run.hosts else ranks_per_node
-    hosts_in_domain = max(1, in_domain // ranks_per_node)
-    nodes = -(-run.ranks // (on_host * hosts_in_domain))
+    nodes = -(-run.ranks // (on_host * domain_of(accelerator, ranks_per_node).hosts))
     return Placement(ranks=run.ranks, nodes=nodes, ranks_on_node=-(-run.ranks // nodes))
 
 

@@ -8,7 +8,7 @@ from fakerun.analysis.time.communication.call_shape import CallShape, shape_of
 from fakerun.analysis.time.communication.channels import occupied_multiprocessors
 from fakerun.analysis.time.communication.curves import Estimate
 from fakerun.analysis.time.communication.in_node import in_node
-from fakerun.analysis.time.communication.placement import Placement, placement_of, ranks_per_domain
+from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis, CallCost
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.collective_times import CollectiveKind, CollectiveTimes, collective_times
@@ -32,9 +32,10 @@ class CallCosts:
         calibration: Calibration | None = None,
     ) -> None:
         self._accelerator = accelerator
-        self._ranks_in_domain = ranks_per_domain(accelerator, ranks_per_node)
+        domain = domain_of(accelerator, ranks_per_node)
+        self._ranks_in_domain = domain.ranks
         self._node = in_node(accelerator, ranks_per_node, (times or collective_times()).curves)
-        self._fabric = across_nodes(accelerator.interconnect, self._node, self._ranks_in_domain, rule)
+        self._fabric = across_nodes(accelerator.interconnect, self._node, domain, rule)
         self._calibration = calibration or Calibration(runs=())
         self._placements: dict[tuple[int, ...], Placement] = {}
         self._known: dict[tuple[CollectiveKind, float, Placement, bool], CallCost] = {}

@@ -110,13 +110,15 @@ class Parts:
                 continue
             together = [other for other in each.order.completing_with(index) if number_of[other] >= 0]
             cost = costs.of(together)
+            met = tuple(meetings[other] for other in together if other in meetings)
             block = Block(
                 calls=tuple(number_of[other] for other in together),
-                meetings=tuple(meetings[other] for other in together if other in meetings),
+                meetings=met,
                 communicators=_communicators(map(each.order.calls.__getitem__, together), communicators),
                 seconds=cost.seconds,
                 occupancy=cost.multiprocessors / self._multiprocessors,
                 label=label_of(each.view.calls.groups[schedule.calls[index].slot].label),
+                is_alone=all(len(self._classes.members[queues]) == 1 for queues, _ in met),
             )
             found.update(dict.fromkeys(block.calls, block))
         return [found[number] for number in range(len(found))], len(communicators)
