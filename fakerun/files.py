@@ -3,20 +3,22 @@
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What link(2) fails with on file systems without them: exFAT, some network and container mounts."""
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically: a reader sees the old file or the new one, also after a crash.
+def write_whole(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write `data`, or its pieces, to `path` atomically: a reader sees the old file or the new one, also after a crash.
 
     The name of the temporary file contains the process id, so that two processes may write one path at once.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -21,10 +22,11 @@ _DEVICES = Path("/dev")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """A format, and the file that it goes to; None for stdout."""
+    """A format, and the file that it goes to, or the directory if it has several files; None for stdout."""
 
     report_format: "ReportFormat"
     path: Path | None
+    is_directory: bool = False
 
 
 Destinations: TypeAlias = tuple[Destination, ...]
@@ -43,11 +45,13 @@ def destinations(format_name: str | None, outputs: Sequence[str] | None, *, inpu
     inputs = tuple(inputs)
     found: list[Destination] = []
     for name, path in asked:
+        report_format = _renderer_for(name or format_name, path)
+        is_directory = path is not None and report_format.render_files is not None and _names_a_directory(path)
         if path is not None:
-            check_output(path, inputs=inputs)
+            (check_directory if is_directory else partial(check_output, inputs=inputs))(path)
             if any(each.path is not None and _are_one_path(path, each.path) for each in found):
                 raise UsageError(f"output {path}: is named twice; each format needs a file of its own")
-        found.append(Destination(report_format=_renderer_for(name or format_name, path), path=path))
+        found.append(Destination(report_format=report_format, path=path, is_directory=is_directory))
     return tuple(found)
 
 
@@ -66,6 +70,11 @@ def _format_and_path(text: str) -> tuple[str | None, Path | None]:
     if not file:
         raise UsageError(f"output {text}: names no file; pass {name}={name}.{FORMATS[name].extension}, or {name} alone for stdout")
     return name, None if file == _STDOUT else Path(file)
+
+
+def _names_a_directory(path: Path) -> bool:
+    """One that is there, or a name without an ending."""
+    return path.is_dir() or not (path.suffix or path.exists())
 
 
 def _are_one_path(path: Path, other: Path) -> bool:
@@ -124,7 +133,7 @@ def check_not_inputs(destinations: Destinations, inputs: Iterable[Path | str | N
     """
     inputs = tuple(inputs)
     for each in destinations:
-        if each.path is not None:
+        if each.path is not None and not each.is_directory:
             check_output(each.path, inputs=inputs)
 
 
@@ -146,6 +155,18 @@ def check_output(path: Path, *, inputs: Iterable[Path | str | None] = ()) -> Non
         raise UsageError(f"output {path}: no such directory: {path.parent}; create it first")
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"output {path}: directory {path.parent} is not writable; pass a file in another one")
+
+
+def check_directory(path: Path) -> None:
+    """Refuse a directory that files could not be written to; it is made if it is not there.
+
+    Raises:
+        UsageError: it cannot be written to, or cannot be made.
+    """
+    if not path.is_dir() and not path.parent.is_dir():
+        raise UsageError(f"output {path}: no such directory: {path.parent}; create it first")
+    if not os.access(path if path.is_dir() else path.parent, os.W_OK):
+        raise UsageError(f"output {path}: the directory is not writable; pass another one")
 
 
 def _are_one_file(path: Path, other: Path) -> bool:

@@ -1,6 +1,8 @@
 """How a command shows reports: the options for their format and place, and writing them to stdout or files. Never leaves half a report."""
 
 import sys
+import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -16,6 +18,7 @@ from fakerun.units import format_ranks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fakerun.report.formats.report_format import Content
     from fakerun.report.job_report import JobResult
     from fakerun.report.page.detail import Detail
 
@@ -81,7 +84,7 @@ def show_reports(jobs: "Sequence[JobResult]", destinations: Destinations, detail
     problems = []
     for each in destinations:
         try:
-            write_report(_rendered(jobs, each, detail), each.path)
+            _write(jobs, each, detail)
         except OutputError as error:
             problems.append(str(error))
     if problems:
@@ -92,7 +95,20 @@ def show_reports(jobs: "Sequence[JobResult]", destinations: Destinations, detail
             _say_the_worst(job, files[0])
 
 
-def _rendered(jobs: "Sequence[JobResult]", destination: Destination, detail: "Detail") -> str | bytes:
+def _write(jobs: "Sequence[JobResult]", destination: Destination, detail: "Detail") -> None:
+    render_files, path = destination.report_format.render_files, destination.path
+    if path is None or render_files is None or not destination.is_directory:
+        write_report(_rendered(jobs, destination, detail), path)
+        return
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError.of(error, f"output {path}", "pass another directory") from error
+    for name, content in render_files(jobs):
+        write_report(content, path / name)
+
+
+def _rendered(jobs: "Sequence[JobResult]", destination: Destination, detail: "Detail") -> "Content":
     render = destination.report_format.render
     if destination.path is not None:
         return render(jobs, detail=detail)
@@ -111,31 +127,52 @@ def _say_the_worst(job: "JobResult", output: Path) -> None:
         say(f"rank{'s' * (len(failed) > 1)} {format_ranks(failed)} failed: see {output}")
 
 
-def write_report(content: str | bytes, path: Path | None) -> None:
+def write_report(content: "Content", path: Path | None) -> None:
     """To the file, or to stdout without one. A reader of stdout that has seen enough (`| head`) is no error.
+
+    A file whose name ends with `.gz` is compressed.
 
     Raises:
         OutputError: it cannot be written.
     """
-    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    pieces = _encoded(content)
     if path is None:
-        _write_stdout(data)
+        _write_stdout(pieces)
         return
+    if path.suffix == ".gz":
+        pieces = _compressed(pieces)
     try:
         if path.exists() and (not path.is_file() or path.is_symlink()):
-            path.write_bytes(data)
+            with path.open("wb") as file:
+                file.writelines(pieces)
         else:
-            write_whole(path, data)
+            write_whole(path, pieces)
     except OSError as error:
         raise OutputError.of(error, f"output {path}", "pass a file on a disk with room to -o") from error
 
 
-def _write_stdout(data: bytes) -> None:
+def _encoded(content: "Content") -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    for piece in [content] if isinstance(content, str) else content:
+        yield piece.encode(errors="backslashreplace")
+
+
+def _compressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """In gzip's format, without a name and a time: equal contents make equal files."""
+    compressor = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+    for piece in pieces:
+        yield compressor.compress(piece)
+    yield compressor.flush()
+
+
+def _write_stdout(pieces: Iterator[bytes]) -> None:
     if sys.stdout is None:
         raise OutputError("standard output is closed: the report cannot be written; pass a file to -o")
     try:
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.writelines(pieces)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         give_up(sys.stdout)

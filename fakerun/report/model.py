@@ -5,7 +5,7 @@ entry for each CUDA device that the rank allocated on, in order of first use; `R
 all their ranks allocate there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,12 +28,25 @@ from fakerun.analysis.memory.history import MemoryRequest as MemoryRequest
 from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.analysis.memory.reserved import PoolMemory as PoolMemory
 from fakerun.analysis.memory.reserved import ReservedMemory
+from fakerun.analysis.time.costs import OperationCost as OperationCost
+from fakerun.analysis.time.costs import OperationKind as OperationKind
 from fakerun.analysis.time.estimate import NoEstimate as NoEstimate
 from fakerun.analysis.time.estimate import StepEstimate as StepEstimate
 from fakerun.analysis.time.estimate import StepFigures as StepFigures
 from fakerun.analysis.time.published_error import PublishedError as PublishedError
 from fakerun.analysis.time.step_time import AxisTime as AxisTime
 from fakerun.analysis.time.step_time import PathEntry as PathEntry
+from fakerun.analysis.time.step_time import RankStepTime as RankStepTime
+from fakerun.analysis.time.step_time import StepTime
+from fakerun.analysis.time.timeline import RankTimeline as RankTimeline
+from fakerun.analysis.time.timeline import Timeline as Timeline
+from fakerun.analysis.time.timeline.allocated import AllocatedOverStep
+from fakerun.analysis.time.timeline.inputs import Input as Input
+from fakerun.analysis.time.timeline.inputs import OperationInputs as OperationInputs
+from fakerun.analysis.time.timeline.inputs import TensorInput as TensorInput
+from fakerun.analysis.time.timeline.occupancy import Layer as Layer
+from fakerun.analysis.time.timeline.occupancy import StepOccupancy as StepOccupancy
+from fakerun.analysis.time.timeline.occupancy import Track as Track
 from fakerun.analysis.time.utilisation import CONVENTION as CONVENTION
 from fakerun.analysis.traffic import GroupTraffic as GroupTraffic
 from fakerun.analysis.traffic import Traffic
@@ -188,6 +201,29 @@ class RankHistory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracedRank:
+    """One class of ranks: when everything of its step ran, what each operation of its program was given, by number, and what is allocated.
+
+    `allocated` is by ordinal of the device.
+    """
+
+    timeline: RankTimeline
+    inputs: Sequence[OperationInputs]
+    allocated: Mapping[int, AllocatedOverStep]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTimeline:
+    """A step of all ranks in detail: `ranks` are those of the timeline. `occupancy` is of the slowest class, whose trace is `slowest`."""
+
+    timeline: Timeline
+    ranks: tuple[TracedRank, ...]
+    slowest: TracedRank
+    step: StepTime
+    occupancy: StepOccupancy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One job's run.
 
@@ -196,7 +232,7 @@ class Report:
     nodes that a simulated rank allocates on. `findings` come most severe first; `grouped_findings` has the same ones with their places
     joined; `ignored_findings` has by code how many do not count, since they are to be ignored; findings of the severities `failing` fail
     the run. `checks` has what the run was held against, passed or not. `steps_completed` has the fewest and the most steps that a rank
-    completed. `history` is None unless the format needs it.
+    completed. `history` and `timeline` are None unless the format needs them.
     """
 
     job: JobSpec
@@ -217,6 +253,7 @@ class Report:
     exit_code: ExitCode
     step_time: StepEstimate | NoEstimate
     history: RankHistory | None = None
+    timeline: StepTimeline | NoEstimate | None = None
 
     @property
     def needed_history(self) -> RankHistory:
@@ -228,6 +265,17 @@ class Report:
         if self.history is None:
             raise ValueError("the report was built without its history; build it with_history")
         return self.history
+
+    @property
+    def needed_timeline(self) -> StepTimeline | NoEstimate:
+        """The timeline, for a format that needs it.
+
+        Raises:
+            ValueError: the report was built without.
+        """
+        if self.timeline is None:
+            raise ValueError("the report was built without its timeline; build it with_timeline")
+        return self.timeline
 
     @property
     def failed(self) -> tuple[RankReport, ...]:

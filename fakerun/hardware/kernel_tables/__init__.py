@@ -28,17 +28,6 @@ class ProductGrid:
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredProduct:
-    """One product of our own measurement. `layout` is of row-major operands: NT is the forward pass of a linear layer."""
-
-    dtype: str
-    layout: str
-    rows: int
-    columns: int
-    depth: int
-
-
-@dataclass(frozen=True, slots=True)
 class AttentionSetting:
     """What a curve is of: kernel (flash, cudnn, efficient), pass, elements of a head, whether causal."""
 
@@ -65,10 +54,9 @@ class AttentionCurve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelTables:
-    """All of an accelerator. `measured_us` are microseconds of single products."""
+    """All of an accelerator."""
 
     products: tuple[ProductGrid, ...]
-    measured_us: Mapping[MeasuredProduct, float]
     attention: Mapping[AttentionSetting, AttentionCurve]
 
 
@@ -83,7 +71,6 @@ def kernel_tables(accelerator: str) -> KernelTables:
     document = json.loads(gzip.decompress((HERE / f"{accelerator}{SUFFIX}").read_bytes()))
     return KernelTables(
         products=tuple(map(_grid, document["products"])),
-        measured_us={MeasuredProduct(*product): us for *product, us in document["measured_products"]},
         attention=_attention(document["attention"]),
     )
 

@@ -1,56 +1,36 @@
 """A picture of one device's memory over the program: what is reserved, what is allocated of it for what, the peaks and the limit.
 
-`plot` draws the curve and its axes, `marks` the peaks and the limit, `legend` the names of colours; `theme` has the colours, `element`
-writes the XML.
+`plot` draws the curve and its axes, `marks` the peaks and the limit, `legend` the names of colours. `page` makes a page of a picture,
+`theme` has the colours, `element` writes the XML: `step`, the other picture, has them from here.
 """
 
 from collections.abc import Iterator
 
-from fakerun.printable import printable
 from fakerun.report.formats.svg import legend, marks, plot, theme
-from fakerun.report.formats.svg.element import box, element, text, title
+from fakerun.report.formats.svg.element import text
+from fakerun.report.formats.svg.page import WIDTH, page
 from fakerun.report.model import MemoryCurve, RankReport, Report
 from fakerun.report.page.detail import SHORT, Detail
 from fakerun.report.page.header import axes_text
 
-_WIDTH, _HEIGHT = 1120, 560
+_HEIGHT = 560
 _LEFT, _TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 76, 112, 780, 372
-_LONGEST_TITLE = 110
 
 
 def render(report: Report, /, *, detail: Detail = SHORT, color: bool = False, width: int | None = None) -> str:
     """Of the device with the highest peak of the rank to show."""
-    parts = (
-        title(f"Device memory of {_program(report)}"),
-        element("style", theme.DARK),
-        box(0, 0, _WIDTH, _HEIGHT, **theme.GROUND),
-        *_heading(report),
-        *_body(report),
-    )
-    return (
-        element(
-            "svg",
-            *(f"\n{part}" for part in parts),
-            "\n",
-            xmlns="http://www.w3.org/2000/svg",
-            viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-            width=_WIDTH,
-            height=_HEIGHT,
-            font_family=theme.FONT,
-            font_size=12,
-            role="img",
-        )
-        + "\n"
-    )
+    rank = report.largest
+    about = () if rank is None else tuple(_rank(rank, report))
+    return page(report, "Device memory", about, _body(report), height=_HEIGHT)
 
 
 def _body(report: Report) -> Iterator[str]:
     curve = report.needed_history.curve
     if curve is None:
-        yield text("no device memory was allocated", _WIDTH / 2, _HEIGHT / 2, text_anchor="middle", **theme.MUTED)
+        yield text("no device memory was allocated", WIDTH / 2, _HEIGHT / 2, text_anchor="middle", **theme.MUTED)
         return
     yield from _drawn(curve, report.job.hardware.usable_bytes, str(report.job.hardware))
-    yield from legend.drawn(curve, _LEFT + _PLOT_WIDTH + 28, _TOP + 8, _WIDTH - 16)
+    yield from legend.drawn(curve, _LEFT + _PLOT_WIDTH + 28, _TOP + 8, WIDTH - 16)
 
 
 def _drawn(curve: MemoryCurve, limit_bytes: int, limit_name: str) -> Iterator[str]:
@@ -71,15 +51,6 @@ def _drawn(curve: MemoryCurve, limit_bytes: int, limit_name: str) -> Iterator[st
     yield text(what, _LEFT, _TOP + _PLOT_HEIGHT + 62, font_size=11, **theme.MUTED)
 
 
-def _heading(report: Report) -> Iterator[str]:
-    yield text(_program(report), 16, 30, font_size=16, font_weight="600", **theme.INK)
-    rank = report.largest
-    parts = [f"{report.job.world_size} x {report.job.hardware}", f"torch {report.torch_version or 'unknown'}"]
-    if rank is not None:
-        parts = [*_rank(rank, report), *parts]
-    yield text(", ".join(parts), 16, 51, **theme.MUTED)
-
-
 def _rank(rank: RankReport, report: Report) -> Iterator[str]:
     """Which rank, where it is on the mesh, and which device of its."""
     coordinate = f" ({axes_text(rank.coordinate)})" if rank.coordinate else ""
@@ -92,8 +63,3 @@ def _rank(rank: RankReport, report: Report) -> Iterator[str]:
             yield settings
     if rank.record.failure is not None:
         yield f"failed in step {rank.record.steps}"
-
-
-def _program(report: Report) -> str:
-    words = printable(" ".join((report.job.program, *report.job.args))).replace("\n", " ")
-    return words if len(words) <= _LONGEST_TITLE else f"{words[: _LONGEST_TITLE - 1]}\u2026"

@@ -5,7 +5,7 @@ A program that knows no style sheets finds the light ones in the attributes.
 
 from fakerun.records.collective import Phase
 from fakerun.records.memory import Category
-from fakerun.report.model import KERNELS
+from fakerun.report.model import KERNELS, Layer
 
 LAYER_COLORS = {
     Category.PARAMETER: "#4c78a8",
@@ -17,6 +17,18 @@ LAYER_COLORS = {
     Category.INPUT: "#54a24b",
     Category.ACTIVATION: "#eeb83a",
     Category.TEMPORARY: "#f58518",
+}
+
+STEP_COLORS = {
+    Layer.ISSUING: "#9d8f85",
+    Layer.WAITING_FOR_DEVICE: "#ded9d5",
+    Layer.MATRIX_PRODUCT: "#2f6db3",
+    Layer.ATTENTION: "#35a39b",
+    Layer.OTHER_KERNELS: "#8fbce6",
+    Layer.OPTIMIZER: "#8a6a4f",
+    Layer.HIDDEN: "#c9a8d6",
+    Layer.EXPOSED: "#d8413c",
+    Layer.WAITING_FOR_RANKS: "#f2b447",
 }
 
 PHASE_OPACITY = {Phase.FORWARD: 0.3, Phase.BACKWARD: 0.6, Phase.OPTIMIZER: 0.95, Phase.OTHER: 0.08}
@@ -31,6 +43,7 @@ INK = {"class_": "ink", "fill": "#1f2328"}
 MUTED = {"class_": "muted", "fill": "#59636e"}
 GRID = {"class_": "grid", "stroke": "#d1d9e0", "fill": "none"}
 RULE = {"class_": "rule", "stroke": "#59636e", "fill": "none"}
+TRACK = {"class_": "cached", "fill": "#f4f6f8"}
 CACHED = {"class_": "cached", "fill": "#dde3ea"}
 LIMIT = {"class_": "limit label", "fill": "#cf222e", "stroke": "#ffffff", "stroke_width": "4", "paint_order": "stroke"}
 LIMIT_LINE = {"class_": "limit-line", "stroke": "#cf222e", "fill": "none"}
