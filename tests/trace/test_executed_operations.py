@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed._functional_collectives import all_reduce
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.nn import functional
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -221,3 +224,29 @@ def test_a_launch_of_a_triton_kernel_is_an_operation(simulation: Simulation) -> 
     double[(1,)](torch.ones(4, device="cuda"), torch.zeros(4, device="cuda"), 4)
     program = simulation.record(None).program
     assert program.operations[-1] == Operation("triton.double.default", "float32[4], float32[4]")
+
+
+def test_operations_on_dtensors_are_those_on_their_local_tensors(simulate: Simulate) -> None:
+    simulation = simulate(nproc_per_node=4)
+    mesh = init_device_mesh("cuda", (4,))
+    weight = DTensor.from_local(torch.ones(8, 2, device="cuda"), mesh, [Shard(1)])
+    x = DTensor.from_local(torch.ones(3, 8, device="cuda"), mesh, [Replicate()])
+    (x @ weight).redistribute(placements=[Replicate()]).to_local()
+    program = simulation.record(None).program
+    operations = [program.operations[each.operand] for each in program.issued() if each.opcode is Opcode.EXECUTE]
+    assert [(each.name, each.results) for each in operations] == [
+        ("aten.ones.default", "float32[8,2]"),
+        ("aten.ones.default", "float32[3,8]"),
+        ("aten.mm.default", "float32[3,2]"),
+        ("aten.cat.default", "float32[3,8]"),  # the gathered parts are one after the other
+    ]
+
+
+def test_fsdp_copies_into_and_out_of_its_buffers(simulate: Simulate) -> None:
+    simulation = simulate()
+    mesh = init_device_mesh("cuda", (2,))
+    model = fully_shard(nn.Linear(64, 64, bias=False).cuda(), mesh=mesh)
+    model(torch.ones(2, 64, device="cuda")).sum().backward()
+    copies = [name for name in executed(simulation) if name.startswith("fsdp.")]
+    gathered = ["fsdp.all_gather_copy_in.default", "fsdp.split_with_sizes_copy.default"]
+    assert copies == [*gathered, "fsdp.chunk_cat.default"]
