@@ -86,7 +86,7 @@ class Parts:
         if known is None:
             costs = self.costs_of(program)
             played = played_program(program, each.view.schedule.schedule, self._step, [cost is not None for cost in costs])
-            runs = [run_of([costs[number] for number in run], self._times) for run in played.runs]
+            runs = [run_of([costs[number] for number in run.operations], self._times, is_replayed=run.is_replayed) for run in played.runs]
             known = self._programs[id(program)] = played, runs, _operations_before(played, runs)
         return known
 

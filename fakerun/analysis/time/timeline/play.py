@@ -169,6 +169,9 @@ class Mark:
         return max([(self.host, HOST), *((event.time or 0.0, event.cause) for event in self.events)], key=lambda each: each[0])
 
 
+_NO_HOST = HostTimes(operation_s=0.0, view_s=0.0, call_s=0.0, event_s=0.0)
+"""While a graph is replayed."""
+
 AnyRankPlay = TypeVar("AnyRankPlay", bound="RankPlay")
 
 
@@ -254,7 +257,7 @@ class RankPlay:
         """Of each block that ended: start, end, occupancy, label."""
         self.runs_issued = self.calls_issued = 0
         self._position = 0
-        self._pauses = self._must_issue = False
+        self._pauses = self._must_issue = self._is_replaying = False
         self._events: list[Event] = []
         self._blocks: dict[int, BlockPlay] = {}
         self._ends: dict[int, tuple[float, int]] = {}
@@ -308,7 +311,7 @@ class RankPlay:
         self.host = host + run.host_s
 
     def _act(self, action: Action, number: int, stream: int) -> None:
-        times = self.play.times
+        times = _NO_HOST if self._is_replaying else self.play.times
         if action is Action.CALL:
             self.host += times.call_s
             self._call(number - self.part.program.first_call, stream)
@@ -325,6 +328,9 @@ class RankPlay:
         elif action is Action.WAIT_FOR_STREAM:
             self.host += 2 * times.event_s
             self._wait_for_queue(self.streams[stream], self.streams[number])
+        elif action is Action.BEGIN_REPLAY or action is Action.END_REPLAY:
+            self.host += 0.0 if self._is_replaying else times.operation_s
+            self._is_replaying = action is Action.BEGIN_REPLAY
         else:
             self.host += times.event_s
             self._waited_for.extend(self._synchronized(action, number, stream))
