@@ -12,7 +12,7 @@ from fakerun.analysis.time.communication.curves import seconds_at
 from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.catalogue import hardware_named
-from fakerun.hardware.collective_times import CollectiveKind, collective_times
+from fakerun.hardware.collective_times import CollectiveKind, bus_share, collective_times
 from fakerun.hardware.interconnects import with_interconnect
 from fakerun.records.collective import CollectiveOp
 from tests.unit.records_by_hand import MIB, collective
@@ -223,6 +223,13 @@ def test_a_rank_on_each_of_two_nodes(card: str, fabric: str, nbytes: int, micros
     """All-reduces in github.com/NVIDIA/nccl-tests/issues/232 and /150; no constant is fitted to them."""
     costs = CallCosts(with_interconnect(hardware_named(card), fabric), 8)
     assert seconds(costs, CollectiveKind.ALL_REDUCE, nbytes, (0, 8)) == pytest.approx(microseconds * 1e-6, rel=0.18)
+
+
+@pytest.mark.parametrize(("kind", "bus_bytes_per_s"), [(CollectiveKind.ALL_REDUCE, 444e9), (CollectiveKind.ALL_TO_ALL, 85e9)])
+def test_two_nodes_of_p5en(kind: CollectiveKind, bus_bytes_per_s: float) -> None:
+    """A public log of work on DeepEP over EFA has these rates of nccl-tests at 1 GiB, NCCL 2.30.4; no constant is fitted to them."""
+    costs = CallCosts(with_interconnect(hardware_named("h200"), "aws-p5en"), 8)
+    assert seconds(costs, kind, 1024 * MIB, TWO_NODES) == pytest.approx(1024 * MIB * bus_share(kind, 16) / bus_bytes_per_s, rel=0.08)
 
 
 def test_nodes_with_a_nic_for_two_devices() -> None:
