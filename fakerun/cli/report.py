@@ -10,7 +10,7 @@ from fakerun.cli.destinations import destinations
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
 from fakerun.cli.options import OtherAllocConf, OtherHardware, Quiet
-from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, show_reports
+from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, needs_timeline, show_reports
 from fakerun.cli.repository import job_report
 from fakerun.cli.terminal import be_quiet, note
 from fakerun.hardware.request import parse_hardware
@@ -56,6 +56,6 @@ def report(
         job, run = repriced(job, run, other)
     if settings is not None:
         job = replace(job, alloc_conf=settings)
-    shown = build_report(job, run, gate, with_history=needs_history(outputs))
+    shown = build_report(job, run, gate, with_history=needs_history(outputs), with_timeline=needs_timeline(outputs))
     show_reports([job_report(shown)], outputs, detail_of(trace=trace, top=top))
     return shown.exit_code
