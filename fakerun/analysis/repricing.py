@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.calibration import NO_CALIBRATION
 from fakerun.job.spec import JobSpec
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
@@ -13,7 +14,8 @@ def repriced(job: JobSpec, run: RunRecord, hardware: Accelerator) -> tuple[JobSp
     """The job and its run with `hardware` as their hardware; both unchanged if the run was simulated on it."""
     if hardware == job.hardware:
         return job, run
-    return replace(job, hardware=hardware), replace(run, findings=(*run.findings, _finding(job.hardware, hardware)))
+    timing = replace(job.timing, calibration=NO_CALIBRATION)  # what was measured is of the hardware that the run was simulated on
+    return replace(job, hardware=hardware, timing=timing), replace(run, findings=(*run.findings, _finding(job.hardware, hardware)))
 
 
 def _finding(simulated: Accelerator, hardware: Accelerator) -> Finding:

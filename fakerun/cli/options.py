@@ -37,6 +37,12 @@ def _complete_hardware(incomplete: str) -> list[str]:
     return [name for name in accelerator_names() if name.startswith(incomplete)]
 
 
+def _complete_interconnect(incomplete: str) -> list[str]:
+    from fakerun.hardware.interconnects import known_interconnects
+
+    return [name for name in known_interconnects() if name.startswith(incomplete)]
+
+
 def _complete_launcher(incomplete: str) -> list[str]:
     return [name for name in Launcher if name.startswith(incomplete)]
 
@@ -138,13 +144,24 @@ TorchBehaviourName: TypeAlias = Annotated[
         autocompletion=_complete_torch_behaviour,
     ),
 ]
+InterconnectName: TypeAlias = Annotated[
+    str | None,
+    option(
+        "--interconnect",
+        metavar="NAME[,KEY=VALUE]",
+        help="The network between nodes (ib-ndr-8x, aws-p5).  [default: that of the accelerator's usual node]",
+        autocompletion=_complete_interconnect,
+    ),
+]
 TokensPerStep: TypeAlias = Annotated[
     int | None,
     option(parser=_whole_number, metavar="N", help="Tokens of a step of all ranks.  [default: as many as the model is given]"),
 ]
 Calibrate: TypeAlias = Annotated[
     list[str] | None,
-    option(metavar="FILE", help="Estimate the step time with what was measured: a table of matrix products, the seconds of a step."),
+    option(
+        metavar="FILE", help="Estimate the step time with measurements: a table of products, the seconds of a step, nccl-tests' output."
+    ),
 ]
 ErrorOnCollective: TypeAlias = Annotated[
     str | None,

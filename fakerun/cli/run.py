@@ -54,6 +54,7 @@ def run(
     alloc_conf: options.AllocConf = None,
     oom: options.Oom = None,
     torch_behaviour: options.TorchBehaviourName = None,
+    interconnect: options.InterconnectName = None,
     tokens_per_step: options.TokensPerStep = None,
     calibrate: options.Calibrate = None,
     error_on_collective: options.ErrorOnCollective = None,

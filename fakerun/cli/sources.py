@@ -13,7 +13,7 @@ from fakerun.cli import torchrun
 from fakerun.cli.grammar import either_spelling
 from fakerun.cli.terminal import note, warn
 from fakerun.errors import UsageError
-from fakerun.hardware.calibration import Calibration
+from fakerun.hardware.calibration import NO_CALIBRATION, Calibration
 from fakerun.hardware.request import parse_hardware
 from fakerun.job.forbidden import parse_forbidden
 from fakerun.job.mesh import parse_mesh
@@ -21,7 +21,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
 from fakerun.job.spec import JobSpec
 from fakerun.job.steps import parse_steps
-from fakerun.job.timing import parse_tokens
+from fakerun.job.timing import Timing, checked_interconnect, parse_tokens
 from fakerun.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -148,11 +148,25 @@ def _options(ctx: typer.Context, source: Literal["COMMANDLINE", "ENVIRONMENT"]) 
         alloc_conf=given("alloc_conf"),
         oom=given("oom"),
         torch_behaviour=given("torch_behaviour"),
+        interconnect=given("interconnect"),
         tokens_per_step=None if tokens is None else parse_tokens(tokens),
         calibration=None if calibrate is None else calibration_of(calibrate),
         error_on_collective=None if forbidden is None else parse_forbidden(forbidden),
         error_on_collective_source=None if forbidden is None else "--error-on-collective",
         timeout_s=given("timeout"),
+    )
+
+
+def timing_of(interconnect: str | None, tokens_per_step: int | None, calibrate: Sequence[str] | None) -> Timing:
+    """What these options of a command say that reads a run which was kept.
+
+    Raises:
+        UsageError: one of them is wrong.
+    """
+    return Timing(
+        interconnect=None if interconnect is None else checked_interconnect(interconnect),
+        tokens_per_step=None if tokens_per_step is None else parse_tokens(tokens_per_step),
+        calibration=NO_CALIBRATION if calibrate is None else calibration_of(calibrate),
     )
 
 

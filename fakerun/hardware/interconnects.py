@@ -1,14 +1,15 @@
 """Fabrics between nodes that are known by name: `interconnects.yaml`, each figure with its source, and what `--interconnect` takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fakerun.errors import UsageError
-from fakerun.hardware.accelerator import FIGURES
+from fakerun.hardware.accelerator import FIGURES, Accelerator
 from fakerun.hardware.catalogue import Figure
+from fakerun.hardware.request import hardware_with
 from fakerun.spelling import did_you_mean
 
 DATA_FILE = Path(__file__).with_name("interconnects.yaml")
@@ -71,6 +72,16 @@ def parse_interconnect(text: str) -> Mapping[str, str]:
             raise UsageError(f"interconnect {text!r}: {key}: {error}") from error
         figures[key] = value
     return figures
+
+
+def with_interconnect(accelerator: Accelerator, text: str) -> Accelerator:
+    """The accelerator in nodes that the fabric joins which `NAME` or `NAME,KEY=VALUE,...` names.
+
+    Raises:
+        UsageError: as of `parse_interconnect`.
+    """
+    joined = hardware_with(accelerator.name, {**accelerator.overrides, **parse_interconnect(text)})
+    return replace(accelerator, interconnect=joined.interconnect)
 
 
 def _interconnect(each: Mapping[str, Any], sources: Mapping[str, str]) -> NamedInterconnect:

@@ -158,6 +158,11 @@ _SIMULATION: Schema = {
         "enum": [*TorchBehaviour, *map(float, TorchBehaviour)],
         "description": "An older torch to behave as, where it is known to need another amount of memory.",
     },
+    "interconnect": {
+        **_TEXT,
+        "examples": ["ib-ndr-8x", "aws-p5,nic_latency=80us"],
+        "description": "The network between nodes. By default that of the accelerator's usual node.",
+    },
     "tokens_per_step": {**_COUNT, "description": "Tokens of a step of all ranks. By default as many as the model is given."},
     "calibrate": {
         "anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}],

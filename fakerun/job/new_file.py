@@ -27,26 +27,36 @@ _HEAD = f"""\
 """
 
 _FIRST = """\
-# Jobs that fakerun runs without a GPU. `fakerun check` runs all of them, `fakerun check train` this one.
+# Jobs that fakerun runs without a GPU: `fakerun check` runs all of them,
+# `fakerun check train` this one.
 version: {version}
 
 jobs:
   train:
-    # The training script, from the directory of this file; or `module: package.train`, as with `python -m`.
+    # The training script, from the directory of this file; or a module,
+    # `module: package.train`, as with `python -m`. `args` are its arguments.
     script: {script}
     # args: [--lr, 3e-4]
     # env: {{OMP_NUM_THREADS: 1}}
 
-    # What it runs on: nodes, GPUs of each, and which. `mesh` names the axes of the script's device mesh.
+    # What it runs on: nodes, GPUs of each, and which. `mesh` names the axes
+    # of the script's device mesh.
     nnodes: 1
     nproc_per_node: 8
     # mesh: {{dp: 4, tp: 2}}
     hardware: {hardware}
 
-    # Optimizer steps to run: the first one creates lazy state, the second one is like all that follow.
+    # Optimizer steps to run: the first one creates lazy state, the second one
+    # is like all that follow.
     steps: 2
-    # Ranks to simulate: `all`, numbers (`0,4-7`), or `auto` to choose those that differ.
+    # Ranks to simulate: `all`, numbers (`0,4-7`), or `auto` to choose those
+    # that differ.
     ranks: auto
+
+    # Limits, beside those that every job keeps: it fits, and its ranks agree.
+    # budgets:
+    #   headroom: 5GiB
+    #   communication: {{inter_node: {{calls: 0}}}}
 """
 
 

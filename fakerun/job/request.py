@@ -23,7 +23,7 @@ from fakerun.job.ranks import RankChoice
 from fakerun.job.routing import DEFAULT_ROUTING, routing_named
 from fakerun.job.spec import JobSpec
 from fakerun.job.steps import ALL_STEPS, AllSteps
-from fakerun.job.timing import Timing
+from fakerun.job.timing import Timing, checked_interconnect
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.world import resolve_world
 from fakerun.records.collective import CollectiveOp
@@ -71,6 +71,7 @@ class JobRequest:
     alloc_conf: str | None = None
     torch_behaviour: str | None = None
     tokens_per_step: int | None = None
+    interconnect: str | None = None
     calibration: Calibration | None = None
     workdir: Path | None = None
 
@@ -118,6 +119,9 @@ class JobRequest:
                 "them by number, as in --ranks 0,4-7"
             )
         workdir = self._workdir()
+        hardware = self.hardware or hardware_named(DEFAULT_HARDWARE)
+        calibration = self.calibration or NO_CALIBRATION
+        calibration.check_hardware(hardware)
         return JobSpec(
             script=self.script if workdir is None or self.script is None else _seen_from(workdir, self.script),
             module=self.module,
@@ -126,7 +130,7 @@ class JobRequest:
             nnodes=world.nnodes,
             nproc_per_node=world.nproc_per_node,
             mesh=self.mesh,
-            hardware=self.hardware or hardware_named(DEFAULT_HARDWARE),
+            hardware=hardware,
             steps=None if steps == ALL_STEPS else steps,
             ranks=ranks,
             auto_ranks=choice.auto,
@@ -141,7 +145,11 @@ class JobRequest:
             timeout_s=self.timeout_s,
             alloc_conf=None if self.alloc_conf is None else checked_alloc_conf(self.alloc_conf),
             torch_behaviour=None if self.torch_behaviour is None else torch_behaviour_named(self.torch_behaviour),
-            timing=Timing(tokens_per_step=self.tokens_per_step, calibration=self.calibration or NO_CALIBRATION),
+            timing=Timing(
+                tokens_per_step=self.tokens_per_step,
+                interconnect=None if self.interconnect is None else checked_interconnect(self.interconnect),
+                calibration=calibration,
+            ),
             workdir=workdir,
         )
 

@@ -33,7 +33,7 @@ from fakerun.job.ranks import RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script, check_workdir
 from fakerun.job.routing import routing_named
 from fakerun.job.steps import ALL_STEPS, AllSteps
-from fakerun.job.timing import parse_tokens
+from fakerun.job.timing import checked_interconnect, parse_tokens
 from fakerun.job.tolerances import DEFAULT_TOLERANCES, Tolerances
 from fakerun.job.torch_behaviour import torch_behaviour_named
 from fakerun.job.validation import NOT_KEYS, message_of, shown, valid_if, with_own_message
@@ -182,6 +182,7 @@ class JobFile(BaseModel):
     alloc_conf: Annotated[str, valid_if(checked_alloc_conf)] | None = None
     oom: Annotated[str, valid_if(out_of_memory_named)] | None = None
     torch_behaviour: Annotated[object, valid_if(_torch_behaviour)] | None = None
+    interconnect: Annotated[str, valid_if(checked_interconnect)] | None = None
     tokens_per_step: Annotated[object, valid_if(parse_tokens)] | None = None
     calibrate: Annotated[object, valid_if(_files)] | None = None
     error_on_collective: Annotated[object, valid_if(_forbidden)] | None = None
@@ -319,6 +320,7 @@ def _request(job: JobFile, document: JobSource, hardware: "Accelerator | None", 
         alloc_conf=job.alloc_conf,
         oom=job.oom,
         torch_behaviour=None if job.torch_behaviour is None else document.text(("torch_behaviour",)),
+        interconnect=job.interconnect,
         tokens_per_step=cast("int | None", job.tokens_per_step),
         error_on_collective=cast("tuple[CollectiveOp, ...] | None", job.error_on_collective),
         error_on_collective_source=None if job.error_on_collective is None else _where(document, "error_on_collective"),

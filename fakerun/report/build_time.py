@@ -4,15 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.time.communication.call_costs import CallCosts
+from fakerun.analysis.time.communication.own_runs import own_runs_of
 from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of, flops_of
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.operations.measured_products import MeasuredProducts
 from fakerun.analysis.time.published_error import published_error
 from fakerun.analysis.time.run_kind import run_kind
 from fakerun.analysis.time.step_time import StepTime, step_time
 from fakerun.analysis.time.timeline import NoTimeline, Prices, Timeline, player_of
 from fakerun.analysis.time.utilisation import Tokens, tokens_of_step
 from fakerun.errors import UsageError
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.interconnects import with_interconnect
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
 from fakerun.records.run import RankRecord
@@ -24,29 +28,35 @@ class PlayedStep:
 
     timeline: Timeline
     summed: StepTime
-    operations: OperationCosts
+    operations: MeasuredProducts
+    accelerator: Accelerator
+    """The job's, with the interconnect that was asked for."""
 
 
 def played_step(job: JobSpec, simulated: Sequence[RankRecord], assumed: Sequence[RankRecord]) -> PlayedStep | NoEstimate:
     """The last step that all ranks completed; `assumed` are records of ranks that were not simulated."""
     if not any(record.program.operations for record in simulated):
         return NoEstimate("no operation on a device is recorded")
+    fabric = job.timing.interconnect
+    accelerator = job.hardware if fabric is None else with_interconnect(job.hardware, fabric)
     try:
-        operations = OperationCosts(job.hardware)
+        operations = MeasuredProducts(OperationCosts(accelerator).of, job.timing.calibration.products)
     except UsageError as error:
         return NoEstimate(str(error))
+    measured = job.timing.calibration.collectives
+    own = own_runs_of(measured, accelerator, job.nproc_per_node) if measured else None
     prices = Prices(
         operations=operations,
-        calls=CallCosts(job.hardware, job.nproc_per_node),
+        calls=CallCosts(accelerator, job.nproc_per_node, own=own),
         host=HostTimes(),
-        multiprocessors=job.hardware.multiprocessors,
+        multiprocessors=accelerator.multiprocessors,
         ranks_per_node=job.nproc_per_node,
     )
     player = player_of(simulated, assumed, prices)
     if isinstance(player, NoTimeline):
         return NoEstimate(player.reason)
     timeline, summed = step_time(player)
-    return PlayedStep(timeline=timeline, summed=summed, operations=operations)
+    return PlayedStep(timeline=timeline, summed=summed, operations=operations, accelerator=accelerator)
 
 
 def step_estimate(
@@ -61,11 +71,11 @@ def step_estimate(
     return estimate_of(
         played.timeline,
         played.summed,
-        published=published_error(run_kind(simulated, job.hardware, per_token)),
+        published=published_error(run_kind(simulated, played.accelerator, per_token)),
         measured_s=job.timing.calibration.step_s,
         flops=flops,
         tokens=tokens,
-        accelerator=job.hardware,
+        accelerator=played.accelerator,
         world_size=job.world_size,
     )
 

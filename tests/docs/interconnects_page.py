@@ -68,10 +68,10 @@ and launched calls, and between installations: 10 to 50 us inside a node. Take s
 
 ## Measurements of your own
 
-What nccl-tests prints on your cluster comes before what others published. A run is taken as it is for calls of the same operation among
-ranks that are placed alike, between the sizes that it has; elsewhere the factor by which it differs from what is published corrects the
-published time. Keep the whole output, with the command (`all_gather_perf` and `alltoall_perf` print the same table) and the lines of the
-devices.
+What nccl-tests prints on your cluster, given with `--calibrate FILE`, comes before what others published. A run is taken as it is for
+calls of the same operation among ranks that are placed alike, between the sizes that it has; elsewhere the factor by which it differs from
+what is published corrects the published time. Runs of the same are averaged. Keep the whole output, with the command (`all_gather_perf` and
+`alltoall_perf` print the same table) and the lines of the devices: a run on another accelerator than the job's is refused.
 
 ## Sources of the measurements
 

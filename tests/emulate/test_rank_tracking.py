@@ -301,6 +301,20 @@ def test_what_python_sees_is_a_number(followed: Simulation) -> None:
     assert "abc"[x - 22] == "a"
 
 
+@pytest.mark.parametrize(
+    "moved",
+    [
+        "torch.nn.Linear(2, 2).to(local_rank)",
+        "torch.nn.Linear(2, 2).to(device=local_rank)",
+        "torch.nn.Linear(2, 2).cuda(local_rank)",
+        "torch.nn.Linear(2, 2, device=local_rank)",
+    ],
+)
+def test_modules_go_to_the_device_of_a_followed_number(followed: Simulation, moved: str) -> None:
+    values = Program(followed, f"weight = {moved}.weight\n").values
+    assert str(values["weight"].device) == "cuda:5"
+
+
 def test_numpy_sees_a_number(followed: Simulation) -> None:
     np = pytest.importorskip("numpy")
     x = Program(followed, "x = rank + 1").values["x"]

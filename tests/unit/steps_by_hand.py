@@ -38,13 +38,13 @@ class RankByHand:
     def phase(self, phase: Phase) -> None:
         self._sequence.append(Instruction(Opcode.BEGIN_PHASE, tuple(Phase).index(phase)))
 
-    def op(self, seconds: float, stream: int = 0, *, name: str = "op", module: str | None = None) -> None:
+    def op(self, seconds: float, stream: int = 0, *, name: str = "op", module: str | None = None, opcode: Opcode = Opcode.EXECUTE) -> None:
         if module is not None:
             self._blocks.append(block(512, module=module, call_site=f"{module}.py:1"))
             self._sequence.append(len(self._blocks) - 1)
         operation = Operation(name, str(seconds))
         number = self._operations.setdefault(operation, len(self._operations))
-        self._sequence.append(Instruction(Opcode.EXECUTE, number, stream))
+        self._sequence.append(Instruction(opcode, number, stream))
 
     def call(
         self,
@@ -106,6 +106,12 @@ class RankByHand:
     def synchronize(self, stream: int | None = None) -> None:
         """The host waits for a stream, or for the device."""
         self._sequence.append(Instruction(Opcode.SYNCHRONIZE) if stream is None else Instruction(Opcode.SYNCHRONIZE_STREAM, stream=stream))
+
+    def begin_replay(self) -> None:
+        self._sequence.append(Instruction(Opcode.BEGIN_REPLAY))
+
+    def end_replay(self) -> None:
+        self._sequence.append(Instruction(Opcode.END_REPLAY))
 
     def end_step(self) -> None:
         self._ends.append(len(self._sequence))

@@ -9,7 +9,7 @@ import pytest
 from fakerun.analysis.time.communication.call_costs import UNKNOWN, CallCosts
 from fakerun.analysis.time.communication.call_shape import CallShape, call_shape, shape_of
 from fakerun.analysis.time.communication.curves import seconds_at
-from fakerun.analysis.time.communication.placement import Placement, placement_of, ranks_per_domain
+from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.collective_times import CollectiveKind, collective_times
@@ -40,9 +40,13 @@ def test_placement(ranks: tuple[int, ...], nodes: int, on_node: int) -> None:
     assert placement_of(ranks, 8) == Placement(ranks=len(ranks), nodes=nodes, ranks_on_node=on_node)
 
 
-def test_a_rack_of_gb200_is_one_domain() -> None:
-    assert ranks_per_domain(hardware_named("gb200"), 4) == 72
-    assert ranks_per_domain(hardware_named("h100-80gb"), 8) == 8
+@pytest.mark.parametrize(
+    ("card", "ranks_per_node", "hosts", "ranks"),
+    [("gb200", 4, 18, 72), ("gb200", 8, 9, 72), ("gb200", 2, 18, 36), ("h100-80gb", 8, 1, 8), ("h100-80gb", 4, 1, 4), ("t4", 4, 1, 4)],
+)
+def test_a_rack_of_gb200_is_one_domain(card: str, ranks_per_node: int, hosts: int, ranks: int) -> None:
+    domain = domain_of(hardware_named(card), ranks_per_node)
+    assert (domain.hosts, domain.ranks) == (hosts, ranks)
 
 
 # Curves.
@@ -192,6 +196,14 @@ def test_groups_of_a_node_share_its_nics() -> None:
     two_nics = replace(hardware_named("h100-80gb").interconnect, nics_per_node=2)
     few = CallCosts(replace(hardware_named("h100-80gb"), interconnect=two_nics), 8)
     assert seconds(few, CollectiveKind.ALL_GATHER, 512 * MIB, (0, 8)) > 3.5 * seconds(H100, CollectiveKind.ALL_GATHER, 512 * MIB, (0, 8))
+
+
+@pytest.mark.parametrize("members", [(0, 8), TWO_NODES])
+def test_a_tree_sends_the_message_of_two_nodes_once(members: tuple[int, ...]) -> None:
+    slow = replace(hardware_named("h100-80gb").interconnect, nic_bytes_per_s=1e9)
+    costs = CallCosts(replace(hardware_named("h100-80gb"), interconnect=slow), 8)
+    nics = len(members) / 2
+    assert seconds(costs, CollectiveKind.ALL_REDUCE, 10**9, members) == pytest.approx(1 / 0.938 / nics, rel=0.03)
 
 
 def test_one_group_alone_on_the_nodes_has_a_nic_of_its_own() -> None:

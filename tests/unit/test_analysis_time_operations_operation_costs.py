@@ -108,6 +108,15 @@ def test_in_place_writes_count_and_a_copy_does_not_read_what_it_overwrites() -> 
     assert [cost and cost.moved_bytes for cost in moved] == [3 << 22, 2 << 22]
 
 
+def test_a_sum_that_a_product_adds_to_is_moved_and_is_no_factor() -> None:
+    total = "float32[14336,4096]"
+    arguments = f"{total}, bfloat16[14336,8192]{{1,14336}}, bfloat16[8192,4096], torch.float32, out={total}"
+    cost = OperationCosts(hardware_named("h100-80gb")).of(Operation("aten.addmm.dtype_out", arguments))
+    assert cost is not None
+    assert cost.flops == 2 * 8192 * 4096 * 14336
+    assert cost.moved_bytes == 2 * 8192 * (4096 + 14336) + 2 * 4 * 4096 * 14336
+
+
 def test_a_causal_mask_halves_executed_operations_only() -> None:
     query = tensor("bfloat16", 1, 32, 8192, 128)
     costs = OperationCosts(hardware_named("h100-80gb"))

@@ -8,8 +8,9 @@ from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.step_time import TimeKind
 from fakerun.analysis.time.timeline import HOST, NoTimeline, RankTimeline, player_of
 from fakerun.records.collective import CollectiveOp, Phase
+from fakerun.records.device_program import Opcode
 from fakerun.records.run import Blocked, FailureKind, ProcessFailure, RankRecord
-from tests.unit.steps_by_hand import VIEW, RankByHand, played, prices
+from tests.unit.steps_by_hand import NO_HOST, VIEW, RankByHand, played, prices
 
 
 def spans(rank: RankTimeline) -> list[tuple[float, float]]:
@@ -106,10 +107,26 @@ def test_a_synchronisation_stops_the_host(how: str) -> None:
         rank.synchronize(0 if how == "stream" else None)
     rank.op(1)
     rank.end_step()
-    times = HostTimes(operation_s=1, view_s=0, call_s=0, event_s=0)
+    times = replace(NO_HOST, operation_s=1)
     found = only(rank, host=times)
     assert spans(found) == [(1, 6), (7, 8)]
     assert (list(found.waits.starts), list(found.waits.ends), list(found.waits.operations_before)) == ([1], [6], [1])
+
+
+def test_the_host_issues_a_replayed_graph_as_one() -> None:
+    rank = RankByHand(group=(0,))
+    rank.op(1)
+    rank.begin_replay()
+    for _ in range(2):
+        rank.op(1, opcode=Opcode.REPLAY)
+        rank.call(1)
+    rank.end_replay()
+    rank.op(1)
+    rank.end_step()
+    found = only(rank, host=HostTimes(operation_s=10, view_s=0, call_s=10, event_s=10, launch_s=0))
+    assert spans(found) == [(10, 11), (20, 21), (22, 23), (30, 31)]
+    assert transfers(found) == [(21, 21, 22), (23, 23, 24)]
+    assert list(found.operations.issued) == [10, 20, 20, 30]
 
 
 def test_a_step_begins_with_the_queues_as_the_one_before_has_left_them() -> None:

@@ -130,6 +130,7 @@ def test_grammar(job_of: JobOf, line: str, script: str | None, module: str | Non
         ("train.py --world-size 8", {"torch_behaviour": None}),
         ("train.py --world-size 8 --torch-behaviour 2.6", {"torch_behaviour": TorchBehaviour.V2_6}),
         ("train.py --world-size 8 --tokens-per-step 65536", {"timing": Timing(tokens_per_step=65536)}),
+        ("train.py --world-size 8 --interconnect aws-p5", {"timing": Timing(interconnect="aws-p5")}),
         ("train.py --world-size 8", {"error_on_collective": ()}),
         ("train.py --world-size 8 --error-on-collective", {"error_on_collective": EVERY_OPERATION, "args": ()}),
         ("train.py --error_on_collective --world-size 8", {"error_on_collective": EVERY_OPERATION, "nproc_per_node": 8}),

@@ -162,13 +162,19 @@ def test_the_first_file_runs_and_says_what_may_be_changed() -> None:
     assert text.startswith(f"# yaml-language-server: $schema={ID}\n")
 
 
+def test_the_first_file_is_as_wide_as_a_terminal() -> None:
+    assert max(map(len, first_file("train.py").splitlines())) <= 79
+
+
 def test_what_is_commented_out_of_the_first_file_is_right() -> None:
     lines = first_file("train.py").splitlines()
-    keys = ("args", "env", "mesh")
-    shown = "\n".join(line.replace("# ", "", 1) if line.strip().startswith(tuple(f"# {key}:" for key in keys)) else line for line in lines)
+    keys = ("args", "env", "mesh", "budgets")
+    commented = (*(f"# {key}:" for key in keys), "#   ")
+    shown = "\n".join(line.replace("# ", "", 1) if line.strip().startswith(commented) else line for line in lines)
     Path("fakerun.yaml").write_text(shown)
     (job,) = load_jobs(Path("fakerun.yaml"))
     assert job.request.args
     assert job.request.env
     assert job.request.mesh is not None
+    assert job.request.budgets is not None
     assert set(keys) <= yaml.safe_load(shown)["jobs"]["train"].keys()

@@ -20,7 +20,7 @@ from fakerun.records.collective import CollectiveOp
 
 KEYS = (
     "script, module, args, env, world_size, nnodes, nproc_per_node, mesh, hardware, steps, routing, launcher, alloc_conf, oom, "
-    "torch_behaviour, tokens_per_step, calibrate, "
+    "torch_behaviour, interconnect, tokens_per_step, calibrate, "
     "error_on_collective, rank, ranks, samples, seed, workdir, timeout, budgets, strict, ignore, baseline"
 )
 
@@ -55,6 +55,7 @@ def test_every_key() -> None:
         launcher: slurm
         oom: raise
         torch_behaviour: 2.6
+        interconnect: ib-ndr-8x,nic_latency=9us
         tokens_per_step: 65536
         error_on_collective: [send, all_reduce]
         rank: 15
@@ -74,9 +75,10 @@ def test_every_key() -> None:
         launcher="slurm",
         oom="raise",
         torch_behaviour="2.6",
+        interconnect="ib-ndr-8x,nic_latency=9us",
         tokens_per_step=65536,
         error_on_collective=(CollectiveOp.ALL_REDUCE, CollectiveOp.SEND),
-        error_on_collective_source="job.yaml:17",
+        error_on_collective_source="job.yaml:18",
     )
 
 
@@ -270,6 +272,13 @@ BROKEN = {
     "torch_behaviour": (
         "script: train.py\ntorch_behaviour: 1.9\n",
         ["job.yaml:2: torch_behaviour: unknown torch behaviour '1.9'; known: 2.5, 2.6, 2.7, 2.8"],
+    ),
+    "interconnect": (
+        "script: train.py\ninterconnect: ib-ndr-8x,link=9us\n",
+        [
+            "job.yaml:2: interconnect: interconnect 'ib-ndr-8x,link=9us': unknown figure 'link'; known: nics_per_node, nic_bandwidth, "
+            "nic_latency"
+        ],
     ),
     "tokens_per_step": (
         "script: train.py\ntokens_per_step: 1.5\n",

@@ -224,3 +224,18 @@ def test_as_many_tensors_as_asked_for() -> None:
         return sum("smaller tensors" not in row.cells for row in tensors.rows)
 
     assert [listed(detail) for detail in (Detail(), Detail(tensors=3), Detail(tensors=100))] == [8, 3, 12]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "stderr", "is_told"),
+    [
+        (2, "usage: train.py [-h] --lr LR\ntrain.py: error: the following arguments are required: --lr", True),
+        (1, "usage: train.py [-h] --lr LR", False),
+        (2, "the usage: none", False),
+    ],
+)
+def test_a_script_that_refuses_its_arguments_is_told_how_they_are_passed(exit_code: int, stderr: str, is_told: bool) -> None:
+    failure = ProcessFailure(kind=FailureKind.EXIT, exception="SystemExit", message="2", traceback=stderr, exit_code=exit_code)
+    report = build_report(job(), run(RankRecord(rank=0, failure=failure)))
+    told = [text for text in texts(section(report, "Ranks that did not finish")) if "refuses its arguments" in text]
+    assert len(told) == is_told

@@ -70,6 +70,8 @@ class StepEstimate:
     correction: Correction
     explained: float
     published: PublishedError | None
+    margin: float
+    """What is added to the error of published runs on either side, for a card that was not measured."""
     utilisation: Utilisation
     modules: tuple[ModuleTime, ...]
     """Of the slowest ranks, those with most time first."""
@@ -122,11 +124,12 @@ def estimate_of(
     it is explained.
     """
     low_s = high_s = None
+    untabled = _untabled_share(timeline.slowest)
+    margin = ROOFLINE_ERROR if untabled > _MOST_UNTABLED else 0.0
     if measured_s is not None:
         seconds, correction = measured_s, Correction.MEASURED
     elif published is not None:
         seconds, correction = summed.seconds / published.constant, Correction.PUBLISHED
-        margin = ROOFLINE_ERROR if _untabled_share(timeline.slowest) > _MOST_UNTABLED else 0.0
         low_s, high_s = seconds * max(published.low - margin, 0.0), seconds * (published.high + margin)
     else:
         seconds, correction = summed.seconds, Correction.NONE
@@ -138,10 +141,11 @@ def estimate_of(
         correction=correction,
         explained=summed.seconds / seconds,
         published=published if correction is Correction.PUBLISHED else None,
+        margin=margin,
         utilisation=utilisation(seconds, flops, tokens, accelerator, world_size),
         modules=tuple(_modules(summed.slowest.module_s)),
         path=tuple(_path(summed.critical_path)),
-        remarks=tuple(_remarks(summed, _untabled_share(timeline.slowest))),
+        remarks=tuple(_remarks(summed, untabled)),
     )
 
 

@@ -11,6 +11,9 @@ from fakerun.records.run import RankRecord
 SMALL_PARAMETERS = 1e9
 """Below it launches, hosts and small kernels decide; published runs of such models are another kind."""
 
+NO_GENERATION = 0
+"""Of AMD's cards, none of which is in the published runs; their capabilities have the numbers of NVIDIA's generations."""
+
 _FLOAT8 = ("_scaled_mm", "_scaled_grouped_mm")
 _EXPERTS = ("_grouped_mm", "_scaled_grouped_mm")
 
@@ -20,7 +23,8 @@ def run_kind(records: Iterable[RankRecord], accelerator: Accelerator, flops_per_
     features = set().union(*map(_features, {id(record.program): record for record in records}.values()))
     if flops_per_token is not None and flops_per_token < 6 * SMALL_PARAMETERS:
         features.add(RunFeature.SMALL)
-    return RunKind(generation=accelerator.compute_capability[0], features=frozenset(features))
+    generation = NO_GENERATION if accelerator.is_amd else accelerator.compute_capability[0]
+    return RunKind(generation=generation, features=frozenset(features))
 
 
 def _features(record: RankRecord) -> Iterable[RunFeature]:

@@ -25,9 +25,9 @@ class TimeKind(StrEnum):
     EXPOSED_COMMUNICATION = "exposed communication"
     """No kernel runs, and a call transfers data."""
     BUBBLE = "bubble"
-    """Nothing runs, and a point-to-point call waits for its peer: the pipeline is empty here."""
+    """Nothing runs, and a call waits in a group with point-to-point calls: the pipeline is empty here, or drains."""
     WAITING = "waiting for other ranks"
-    """Nothing runs, and a collective waits for members that have not arrived."""
+    """Nothing runs, and a collective of another group waits for members that have not arrived."""
     HOST = "host"
     """Nothing runs and no call is there: the host has not issued what comes next."""
 
@@ -53,13 +53,13 @@ class AxisTime:
 
 @dataclass(frozen=True, slots=True)
 class _Transfer:
-    """What was issued as one."""
+    """What was issued as one. `is_pipeline`: its group has point-to-point calls."""
 
     arrived: float
     start: float
     end: float
     label: str
-    is_p2p: bool
+    is_pipeline: bool
 
 
 class TimeByKind:
@@ -115,8 +115,8 @@ class TimeByKind:
             for each in transferring:
                 self._exposed[each.label] += seconds / len(transferring)
         elif there:
-            waiting = next((each for each in there if each.is_p2p), there[0])
-            self.kinds[TimeKind.BUBBLE if waiting.is_p2p else TimeKind.WAITING] += seconds
+            waiting = next((each for each in there if each.is_pipeline), there[0])
+            self.kinds[TimeKind.BUBBLE if waiting.is_pipeline else TimeKind.WAITING] += seconds
             self._waiting[waiting.label] += seconds
         else:
             self.kinds[TimeKind.HOST] += seconds
@@ -143,8 +143,9 @@ class TimeByKind:
 
 def _transfers(rank: RankTimeline) -> Iterator[_Transfer]:
     calls, records = rank.calls, rank.record.collectives
-    for number, seq in enumerate(calls.seqs):
+    in_step = [records[seq] for seq in calls.seqs]
+    pipelines = {label_of(record.group) for record in in_step if record.op in P2P_OPS}
+    for number, record in enumerate(in_step):
         if calls.firsts[number] == number:
-            record = records[seq]
-            label, is_p2p = label_of(record.group), record.op in P2P_OPS
-            yield _Transfer(calls.arrived[number], calls.starts[number], calls.ends[number], label, is_p2p)
+            label = label_of(record.group)
+            yield _Transfer(calls.arrived[number], calls.starts[number], calls.ends[number], label, label in pipelines)

@@ -107,12 +107,17 @@ def module_device_ordinals(_: EmulationContext) -> Iterator[None]:
     parse = getattr(*PARSE_TO)
 
     def parse_to(*args: Any, **kwargs: Any) -> Any:
-        if args and type(args[0]) is int:
-            args = (torch.device(ACCELERATOR, args[0]), *args[1:])
-        if type(kwargs.get("device")) is int:
-            kwargs["device"] = torch.device(ACCELERATOR, kwargs["device"])
+        args = (*map(_ordinal_as_device, args[:1]), *args[1:])
+        if "device" in kwargs:
+            kwargs["device"] = _ordinal_as_device(kwargs["device"])
         return parse(*args, **kwargs)
 
     with Patches() as patches:
         patches.set(*PARSE_TO, parse_to)
         yield
+
+
+def _ordinal_as_device(value: Any) -> Any:
+    """The device of an ordinal, also of one that is followed as a number of the rank's; anything else as it is."""
+    is_ordinal = isinstance(value, int) and not isinstance(value, bool)
+    return torch.device(ACCELERATOR, value) if is_ordinal else value

@@ -16,6 +16,10 @@ from fakerun.units import join_words, name_ranks
 
 _FRAME = re.compile(r'\s*File ".*", line \d+, in ')
 _UNDERLINING = re.compile(r"\s+[~^]+")
+_USAGE = re.compile(r"^usage: ", re.MULTILINE)
+_WRONG_ARGUMENTS = 2
+"""The status with which argparse ends a program."""
+
 _SITES_SHOWN = 3
 _FIRST_LINES, _LAST_LINES = 12, 48
 """What is shown of a very long traceback: where the user began, and where it ended."""
@@ -30,8 +34,18 @@ _END_OF_STDERR = "The end of its stderr:"
 def failures_section(report: Result) -> Section:
     """The first failure in full; of the others what happened, and to which ranks."""
     failures = [_traceback(each, in_full=number == 0) for number, each in enumerate(report.failures)]
-    reads = [read for each in report.failures[:1] for read in _placeholder_reads(each)]
-    return Section(title="Ranks that did not finish", blocks=(*failures, *reads, *map(_blocked, report.blocked)))
+    hints = [hint for each in report.failures[:1] for hint in (*_refused_arguments(each), *_placeholder_reads(each))]
+    return Section(title="Ranks that did not finish", blocks=(*failures, *hints, *map(_blocked, report.blocked)))
+
+
+def _refused_arguments(each: FailureReport) -> Iterator[Prose]:
+    """Where argparse ended the script, the way to pass arguments to it."""
+    failure = each.failure
+    if failure.kind is FailureKind.EXIT and failure.exit_code == _WRONG_ARGUMENTS and _USAGE.search(failure.traceback):
+        yield Prose(
+            text="The script refuses its arguments. On the command line they follow --, as in: fakerun train.py --world-size 8 -- "
+            "--lr 3e-4; in a job file they are args: [--lr, 3e-4]."
+        )
 
 
 def _placeholder_reads(each: FailureReport) -> Iterator[Prose]:

@@ -28,7 +28,10 @@ def header_facts(report: Report) -> Facts:
     nodes = f"{job.nnodes} node{'s' * (job.nnodes > 1)} x {job.nproc_per_node}"
     return Facts(
         facts=(
-            Fact(label="hardware", values=(f"{job.world_size} x {job.hardware} ({nodes})",)),
+            Fact(
+                label="hardware",
+                values=(f"{job.world_size} x {job.hardware} ({nodes})", *((job.timing.interconnect,) if job.timing.interconnect else ())),
+            ),
             Fact(label="mesh", values=(str(report.mesh or "none"),)),
             Fact(label="simulated", values=(_simulated(report.ranks), _steps(report), _torch(report))),
             *_stopped(report.ranks),

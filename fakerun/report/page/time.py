@@ -88,6 +88,7 @@ def _range(estimate: StepEstimate) -> Iterator[Fact]:
         f"{format_seconds(estimate.low_s)} to {format_seconds(estimate.high_s)}",
         f"{error} on {runs} published run{'s' * (runs != 1)} of this kind",
         *([] if published.same_generation else ["on cards of other generations"]),
+        *([f"and {100 * estimate.margin:.0f} % for a card that was not measured"] if estimate.margin else []),
     ]
     yield Fact(label="range", values=tuple(values))
 

@@ -2,8 +2,8 @@
 
 torchrun --nproc-per-node 8 scripts/dev/published/megatron_shaped.py --tp 2 --layers 12 --dim 8192 --heads 64 --kv-heads 8 --ffn 28672
 
-What Megatron and its Transformer Engine run as kernels of their own are functions under `torch.compile` here (the rotation, SwiGLU, the
-loss); gradients are added to float32 ones by a kernel of its own, where Transformer Engine's matrix product does it.
+What Megatron and its Transformer Engine run as kernels of their own are functions under `torch.compile` here: the rotation, SwiGLU, the
+loss. As there, attention is cuDNN's, and the product that makes a gradient adds it to the float32 sum.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 
@@ -109,7 +110,8 @@ def applied(function: type[torch.autograd.Function], *arguments: object) -> Tens
 
 def add_gradient(weight: Tensor, gradient: Tensor, x: Tensor) -> None:
     """Add the gradient of a weight to its float32 sum."""
-    weight.main_grad.add_(gradient.flatten(0, -2).t() @ x.flatten(0, -2))  # type: ignore[attr-defined]
+    total = weight.main_grad  # type: ignore[attr-defined]
+    torch.addmm(total, gradient.flatten(0, -2).t(), x.flatten(0, -2), out_dtype=torch.float32, out=total)
 
 
 class ColumnParallel(torch.autograd.Function):
@@ -259,7 +261,8 @@ class Layer(nn.Module):
         if self.layout.cp is not None:
             query, key, value = (applied(Exchange, each, self.layout.cp, True) for each in (query, key, value))
         query, key, value = (each.permute(1, 2, 0, 3) for each in (query, key, value))
-        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True).permute(2, 0, 1, 3)
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True).permute(2, 0, 1, 3)
         if self.layout.cp is not None:
             attended = applied(Exchange, attended, self.layout.cp, False)
         return applied(RowParallel, attended.reshape(seq, batch, -1), self.out, self.layout.tp)

@@ -2,7 +2,8 @@
 
 A ring of n ranks makes n - 1 steps (an all-reduce twice as many), passes each node once, and is filled by one chunk for each step. A tree
 takes as many hops as the number of nodes has binary digits. It sends the message of an all-reduce over two nodes there once, reduced, and
-back once, which is half of what a ring sends: bus rates above the NICs' are real. Only an all-reduce has trees (NCCL up to 2.30).
+back once, which is about half of what a ring of many ranks sends: bus rates above the NICs' are real. Only an all-reduce has trees (NCCL
+up to 2.30).
 
 The constants are fitted to published runs of nccl-tests by `scripts/dev/fit_collectives.py`, which also says how far off they are on runs
 that they were not fitted to.
@@ -13,7 +14,7 @@ from math import log2, sqrt
 
 from fakerun.analysis.time.communication.curves import Estimate
 from fakerun.analysis.time.communication.in_node import InNode
-from fakerun.analysis.time.communication.placement import Placement
+from fakerun.analysis.time.communication.placement import Domain, Placement
 from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.accelerator import Interconnect
 from fakerun.hardware.collective_times import CollectiveKind, bus_share
@@ -58,7 +59,7 @@ class AcrossNodes:
     node: InNode
     ranks_on_node: int
     devices_on_node: int
-    nics: int
+    nics: float
     nic_bytes_per_s: float
     latency_s: float
     rule: FabricRule = FabricRule()
@@ -90,8 +91,8 @@ class AcrossNodes:
         bus_bytes = nbytes * bus_share(CollectiveKind.ALL_REDUCE, where.ranks)
         rate = self.node.all_reduce_bytes_per_s(where.ranks_on_node, may_multicast=may_multicast) if where.nodes == 2 else None
         inside = self._inside(bus_bytes, where, rate or self.node.ring_bytes_per_s)
-        passing = bus_bytes / self._rate_of(where.ranks_on_node)
-        moving = self._together(inside, passing / 2 if where.nodes == 2 else passing)
+        passing = (nbytes if where.nodes == 2 else bus_bytes) / self._rate_of(where.ranks_on_node)
+        moving = self._together(inside, passing)
         latency = self._hops_s(where) + self._small_s(where.ranks_on_node, may_multicast)
         return latency + moving + self.rule.pipeline * sqrt(latency * moving * min(1.0, self.rule.pipeline_bytes / max(nbytes, 1)))
 
@@ -129,17 +130,15 @@ class AcrossNodes:
         return self.rule.nic_share * self.nic_bytes_per_s * min(nearest, self.nics / groups)
 
 
-def across_nodes(interconnect: Interconnect, node: InNode, ranks_on_node: int, rule: FabricRule) -> AcrossNodes | None:
-    """The fabric between nodes of so many ranks, which NVLink joins; None if the NICs' number or rate is not known."""
+def across_nodes(interconnect: Interconnect, node: InNode, domain: Domain, rule: FabricRule) -> AcrossNodes | None:
+    """The fabric between nodes; None if the NICs' number or rate is not known."""
     if interconnect.nics_per_node is None or interconnect.nic_bytes_per_s is None:
         return None
-    devices = interconnect.devices_per_node or ranks_on_node
-    nodes_in_domain = max(1, ranks_on_node // devices)
     return AcrossNodes(
         node=node,
-        ranks_on_node=ranks_on_node,
-        devices_on_node=devices * nodes_in_domain,
-        nics=interconnect.nics_per_node * nodes_in_domain,
+        ranks_on_node=domain.ranks,
+        devices_on_node=domain.devices,
+        nics=interconnect.nics_per_node * domain.devices / (interconnect.devices_per_node or domain.devices // domain.hosts),
         nic_bytes_per_s=interconnect.nic_bytes_per_s,
         latency_s=interconnect.nic_latency_s or USUAL_NIC_LATENCY_S,
         rule=rule,

@@ -22,12 +22,21 @@ def placement_of(group_ranks: Sequence[int], ranks_per_node: int) -> Placement:
     return Placement(ranks=len(group_ranks), nodes=len(counts), ranks_on_node=max(counts.values()))
 
 
-def ranks_per_domain(accelerator: Accelerator, ranks_per_node: int) -> int:
-    """How many ranks NVLink joins: those of a node, or those of several nodes where its domain is larger than the usual node.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """What NVLink joins, called a node here: `devices`, of which `ranks` have a rank each, on `hosts` machines."""
 
-    A rack of 72 GB200 is one domain of 18 nodes with four each.
+    hosts: int
+    ranks: int
+    devices: int
+
+
+def domain_of(accelerator: Accelerator, ranks_per_node: int) -> Domain:
+    """The machine with so many ranks, or several where NVLink's domain is larger than the usual node.
+
+    A rack of 72 GB200 is one domain of 18 machines with four each, or of nine if eight ranks are said to be on one.
     """
     node = accelerator.interconnect
-    if not node.domain_size or not node.devices_per_node:
-        return ranks_per_node
-    return ranks_per_node * max(1, node.domain_size // node.devices_per_node)
+    devices = max(node.devices_per_node or 1, ranks_per_node)
+    hosts = max(1, (node.domain_size or 1) // devices)
+    return Domain(hosts=hosts, ranks=hosts * ranks_per_node, devices=hosts * devices)

@@ -150,14 +150,30 @@ def _product(left: TensorOperand, right: TensorOperand) -> Product:
     return Product(rows, columns, depth, batches, _aligned(left, right, result))
 
 
-def _plain(operation: DescribedOperation, rates: Rates) -> OperationCost:
-    """mm, bmm, addmm, baddbmm, addmv and the like: the last two matrices of the arguments."""
+def product_of(operation: DescribedOperation) -> tuple[Product, str] | None:
+    """The product that an operation computes and the type of its operands; None if it computes none, or one of groups."""
+    rule = RULES.get(operation.operator)
     matrices = [each for each in operation.inputs if len(each.sizes) >= 2]
+    if rule not in (_plain, _scaled) or len(matrices) < 2:
+        return None
+    left, right = matrices[:2] if rule is _scaled else matrices[-2:]
+    return _product(left, right), left.dtype
+
+
+def _plain(operation: DescribedOperation, rates: Rates) -> OperationCost:
+    """mm, bmm, addmm, baddbmm, addmv and the like: the last two matrices of the arguments, of which `out` is none.
+
+    What is added (and a result of another type: `out_dtype`) is moved beside the factors.
+    """
+    matrices = [each for each in operation.operands.tensors if len(each.sizes) >= 2]
     if len(matrices) < 2:
         return _with_vector(operation, rates)
     left, right = matrices[-2:]
     product = _product(left, right)
-    return product_cost(product, left.dtype, _moved_bytes(left, right, product), rates)
+    moved = _moved_bytes(left, right, product)
+    if operation.has_results or operation.is_in_place:
+        moved = max(moved, operation.moved_bytes)
+    return product_cost(product, left.dtype, moved, rates)
 
 
 def _with_vector(operation: DescribedOperation, rates: Rates) -> OperationCost:

@@ -33,6 +33,10 @@ class Action(IntEnum):
     """The ordinal of the device, 0."""
     SYNCHRONIZE_ALL = auto()
     """0, 0."""
+    BEGIN_REPLAY = auto()
+    """0, 0. Of what follows until END_REPLAY the host issues nothing: it is one graph, launched here."""
+    END_REPLAY = auto()
+    """0, 0."""
     STEP_END = auto()
     """The number of the step, 0."""
 
@@ -48,6 +52,8 @@ _ACTIONS: Mapping[Opcode, Action] = {
     Opcode.WAIT_FOR_CALL: Action.WAIT_FOR_CALL,
     Opcode.WAIT_FOR_EVENT: Action.WAIT_FOR_EVENT,
     Opcode.SYNCHRONIZE_EVENT: Action.SYNCHRONIZE_EVENT,
+    Opcode.BEGIN_REPLAY: Action.BEGIN_REPLAY,
+    Opcode.END_REPLAY: Action.END_REPLAY,
     Opcode.EMPTY_CACHE: Action.SYNCHRONIZE_ALL,  # cudaFree waits for the device
 }
 """What instructions that are no operations and take part in time become."""
@@ -60,17 +66,25 @@ _AGES = {
 """What those that name something by its age refer to."""
 
 
+@dataclass(frozen=True, slots=True)
+class PlayedRun:
+    """Operations by number. If it `is_replayed` they are in a graph, and the host does not issue them one by one."""
+
+    operations: tuple[int, ...]
+    is_replayed: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlayedProgram:
     """The part of a program that is played: from the step before the measured one to the program's end.
 
-    `runs` has each distinct run once, as numbers of operations. `first_call` and `first_event` are how many were issued before the first
+    `runs` has each distinct run once. `first_call` and `first_event` are how many were issued before the first
     item, `measured_calls` are the numbers of the calls of the measured step. The columns are of that step's operations with kernels, as in
     `OperationSpans`.
     """
 
     items: Sequence[Item]
-    runs: Sequence[tuple[int, ...]]
+    runs: Sequence[PlayedRun]
     measured_step: int
     streams: int
     first_call: int
@@ -111,7 +125,8 @@ class _Reader:
         self._opcodes = [each.opcode for each in program.instructions]
         self._operands = [each.operand for each in program.instructions]
         self._streams = [each.stream for each in program.instructions]
-        self._has_kernel = [each.opcode is Opcode.EXECUTE and has_kernel[each.operand] for each in program.instructions]
+        self._executes = [each.opcode in _EXECUTES for each in program.instructions]
+        self._has_kernel = [each.opcode in _EXECUTES and has_kernel[each.operand] for each in program.instructions]
         self._items: list[Item] = []
         self._runs: dict[tuple[int, ...], int] = {}
         self._run: list[int] = []
@@ -141,7 +156,7 @@ class _Reader:
         operations, streams, phases, blocks = self._columns
         return PlayedProgram(
             items=self._items,
-            runs=tuple(tuple(map(self._operands.__getitem__, run)) for run in self._runs),
+            runs=tuple(map(self._played_run, self._runs)),
             measured_step=self._step,
             streams=len(program.streams) or 1,
             first_call=first_call,
@@ -154,11 +169,12 @@ class _Reader:
         )
 
     def _read(self, numbers: Iterable[int], *, is_measured: bool) -> None:
-        opcodes, operands, streams, has_kernel = self._opcodes, self._operands, self._streams, self._has_kernel
+        opcodes, operands, streams = self._opcodes, self._operands, self._streams
+        executes, has_kernel = self._executes, self._has_kernel
         operation_column, stream_column, phase_column, block_column = self._columns
         for number in numbers:
             opcode = opcodes[number]
-            if opcode is Opcode.EXECUTE:
+            if executes[number]:
                 if streams[number] != self._run_stream:
                     self._end_run()
                     self._run_stream = streams[number]
@@ -193,5 +209,9 @@ class _Reader:
             self._items.append((Action.RUN, number, self._run_stream))
             self._run.clear()
 
+    def _played_run(self, numbers: tuple[int, ...]) -> PlayedRun:
+        return PlayedRun(tuple(map(self._operands.__getitem__, numbers)), self._opcodes[numbers[0]] is Opcode.REPLAY)
 
+
+_EXECUTES = frozenset({Opcode.EXECUTE, Opcode.REPLAY})
 _OTHER = tuple(Phase).index(Phase.OTHER)

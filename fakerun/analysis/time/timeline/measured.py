@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Sequence
 from itertools import accumulate, repeat
 
-from fakerun.analysis.time.timeline.play import BlockPlay, Event, Part, Play, Queue, RankPlay
+from fakerun.analysis.time.timeline.play import Block, Event, Part, Play, Queue, RankPlay
 from fakerun.analysis.time.timeline.runs import Run
 from fakerun.analysis.time.timeline.spans import HOST, HostWaits, OperationSpans
 
@@ -22,7 +22,10 @@ class MeasuredRank(RankPlay):
         operations, calls = len(program.operation_column), len(program.measured_calls)
         self.issued, self.starts, self.ends, self.contended = (_column("d", operations) for _ in range(4))
         self.causes = _column("i", operations)
-        self.blocks: list[BlockPlay | None] = [None] * calls
+        self.call_times = tuple(_column("d", calls) for _ in range(4))
+        """When each was issued, had arrived, started and ended."""
+        self.call_firsts, self.call_communicators, self.call_streams, self.call_causes = (_column("i", calls) for _ in range(4))
+        self.last_classes, self.last_calls = _column("i", calls), _column("i", calls)
         self.wait_starts, self.wait_ends = array("d"), array("d")
         self.operations_before, self.calls_before, self.wait_causes = array("i"), array("i"), array("i")
         self._first_call = program.measured_calls.start - program.first_call
@@ -36,21 +39,27 @@ class MeasuredRank(RankPlay):
             self.calls_before.append(self.calls_issued - self._first_call)
             self.wait_causes.append(event.cause)
 
-    def cause_of(self, block: BlockPlay) -> int:
-        number = self.number_in_step(block.spec.calls[-1])
+    def cause_of(self, spec: Block) -> int:
+        number = self.number_in_step(spec.calls[-1])
         return HOST if number is None else ~number
 
     def number_in_step(self, call: int) -> int | None:
         """The number of a call of the play among those of the measured step."""
         number = call - self._first_call
-        return number if 0 <= number < len(self.blocks) else None
+        return number if 0 <= number < len(self.call_firsts) else None
 
-    def ended(self, block: BlockPlay) -> None:
-        super().ended(block)
-        for call in block.spec.calls:
-            number = self.number_in_step(call)
-            if number is not None:
-                self.blocks[number] = block
+    def transferred(self, spec: Block, times: tuple[float, float, float, float], stream: int, cause: int, last: tuple[int, int]) -> None:
+        super().transferred(spec, times, stream, cause, last)
+        first = spec.calls[0] - self._first_call
+        for call in spec.calls:
+            number = call - self._first_call
+            if 0 <= number < len(self.call_firsts):
+                for column, time in zip(self.call_times, times, strict=True):
+                    column[number] = time
+                self.call_firsts[number] = first
+                self.call_communicators[number] = spec.communicators[0]
+                self.call_streams[number], self.call_causes[number] = stream, cause
+                self.last_classes[number], self.last_calls[number] = last
 
     def execute(self, queue: Queue, run: Run, host: float, number: int) -> bool:
         base, end = self.part.operations_before[number : number + 2]
@@ -95,16 +104,12 @@ class MeasuredRank(RankPlay):
 
     # -- what comes out, on a clock that is 0 at `zero` --------------------------------------------------------------------------------
 
-    def calls(self) -> Sequence[BlockPlay]:
-        """By call of the measured step the block that it is in."""
-        return [block for block in self.blocks if block is not None]
-
     def operation_spans(self, zero: float) -> OperationSpans:
         program = self.part.program
         return OperationSpans(
-            issued=_moved(self.issued, zero),
-            starts=_moved(self.starts, zero),
-            ends=_moved(self.ends, zero),
+            issued=moved(self.issued, zero),
+            starts=moved(self.starts, zero),
+            ends=moved(self.ends, zero),
             contended=self.contended,
             operations=program.operation_column,
             streams=program.stream_column,
@@ -115,13 +120,14 @@ class MeasuredRank(RankPlay):
 
     def host_waits(self, zero: float) -> HostWaits:
         return HostWaits(
-            starts=_moved(self.wait_starts, zero),
-            ends=_moved(self.wait_ends, zero),
+            starts=moved(self.wait_starts, zero),
+            ends=moved(self.wait_ends, zero),
             operations_before=self.operations_before,
             calls_before=self.calls_before,
             causes=self.wait_causes,
         )
 
 
-def _moved(times: Sequence[float], zero: float) -> Sequence[float]:
+def moved(times: Sequence[float], zero: float) -> Sequence[float]:
+    """The times on a clock that is 0 at `zero`."""
     return array("d", map(float.__sub__, times, repeat(zero))) if zero else times

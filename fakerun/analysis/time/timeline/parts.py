@@ -86,7 +86,7 @@ class Parts:
         if known is None:
             costs = self.costs_of(program)
             played = played_program(program, each.view.schedule.schedule, self._step, [cost is not None for cost in costs])
-            runs = [run_of([costs[number] for number in run], self._times) for run in played.runs]
+            runs = [run_of([costs[number] for number in run.operations], self._times, is_replayed=run.is_replayed) for run in played.runs]
             known = self._programs[id(program)] = played, runs, _operations_before(played, runs)
         return known
 
@@ -110,13 +110,15 @@ class Parts:
                 continue
             together = [other for other in each.order.completing_with(index) if number_of[other] >= 0]
             cost = costs.of(together)
+            met = tuple(meetings[other] for other in together if other in meetings)
             block = Block(
                 calls=tuple(number_of[other] for other in together),
-                meetings=tuple(meetings[other] for other in together if other in meetings),
+                meetings=met,
                 communicators=_communicators(map(each.order.calls.__getitem__, together), communicators),
                 seconds=cost.seconds,
                 occupancy=cost.multiprocessors / self._multiprocessors,
                 label=label_of(each.view.calls.groups[schedule.calls[index].slot].label),
+                is_alone=all(len(self._classes.members[queues]) == 1 for queues, _ in met),
             )
             found.update(dict.fromkeys(block.calls, block))
         return [found[number] for number in range(len(found))], len(communicators)

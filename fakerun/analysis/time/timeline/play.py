@@ -24,7 +24,8 @@ class Block:
     """Calls that a rank issues as one: coalesced ones, or a single one.
 
     `calls` are their numbers among the rank's calls on devices. `meetings` are those that it takes part in, one for each call that is
-    matched with others: the number of the matched queues, and the call's position in them.
+    matched with others: the number of the matched queues, and the call's position in them. It `is_alone` if all members are of this class:
+    they arrive at the same time.
     """
 
     calls: tuple[int, ...]
@@ -34,6 +35,7 @@ class Block:
     occupancy: float
     """The share of the multiprocessors that its kernels occupy."""
     label: str
+    is_alone: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +63,13 @@ class Event:
     def __init__(self, time: float | None = None, cause: int = HOST) -> None:
         self.time = time
         self.cause = cause
-        self.waiters: list[Queue | RankPlay] = []
+        self.waiters: list[Queue | RankPlay] | None = None
+
+    def wait(self, waiter: "Queue | RankPlay") -> None:
+        """Let it go on when this happens."""
+        if self.waiters is None:
+            self.waiters = []
+        self.waiters.append(waiter)
 
 
 class Queue:
@@ -92,6 +100,7 @@ class Queue:
             pending.popleft()
         if not pending:
             self.pending = None
+            self.play.resume()
 
 
 Task: TypeAlias = Callable[[Queue], bool]
@@ -160,6 +169,9 @@ class Mark:
         return max([(self.host, HOST), *((event.time or 0.0, event.cause) for event in self.events)], key=lambda each: each[0])
 
 
+_NO_HOST = HostTimes(operation_s=0.0, view_s=0.0, call_s=0.0, event_s=0.0)
+"""While a graph is replayed."""
+
 AnyRankPlay = TypeVar("AnyRankPlay", bound="RankPlay")
 
 
@@ -188,16 +200,20 @@ class Play(Generic[AnyRankPlay]):
         self.ready.extend(self.ranks)
 
     def run(self) -> None:
-        """Play until nothing can go on."""
+        """Play until nothing can go on. A host that pauses issues more only where all do: what is pending takes longer to play."""
         ready = self.ready
         while ready:
-            ready.popleft().go_on()
+            while ready:
+                ready.popleft().go_on()
+            for rank in self.ranks:
+                rank.resume(must_issue=True)
 
     def happen(self, event: Event, time: float, cause: int) -> None:
         """The event happens; what waited for it can go on."""
         event.time, event.cause = time, cause
-        self.ready.extend(event.waiters)
-        event.waiters.clear()
+        if event.waiters is not None:
+            self.ready.extend(event.waiters)
+            event.waiters = None
 
     def arrive(self, block: BlockPlay) -> None:
         """All of a block's calls are on the device. A call starts when its last member is there; coalesced ones start and end together."""
@@ -241,29 +257,43 @@ class RankPlay:
         """Of each block that ended: start, end, occupancy, label."""
         self.runs_issued = self.calls_issued = 0
         self._position = 0
+        self._pauses = self._must_issue = self._is_replaying = False
         self._events: list[Event] = []
         self._blocks: dict[int, BlockPlay] = {}
+        self._ends: dict[int, tuple[float, int]] = {}
+        """Of calls that had nothing to wait for: their ends, as of an event."""
         self._waited_for: deque[Event] = deque()
 
     # -- the host ----------------------------------------------------------------------------------------------------------------------
 
     def go_on(self) -> None:
-        """Issue what comes next, until the host has to wait."""
+        """Issue what comes next, until the host has to wait; or pause where a stream is not done with what is pending."""
         items, runs = self.part.program.items, self.part.runs
         while self._has_waited() and self._position < len(items):
             action, number, stream = items[self._position]
+            if self.streams[stream].pending is not None and not self._must_issue:
+                self._pauses = True
+                return
+            self._must_issue = False
             self._position += 1
             if action is Action.RUN:
                 self._run(runs[number], self.streams[stream])
             else:
                 self._act(action, number, stream)
 
+    def resume(self, *, must_issue: bool = False) -> None:
+        """Go on if the host pauses. If it `must_issue`, then even if its stream is not done."""
+        if self._pauses:
+            self._pauses = False
+            self._must_issue = must_issue
+            self.play.ready.append(self)
+
     def _has_waited(self) -> bool:
         """Whether everything has happened that the host waits for."""
         while self._waited_for:
             event = self._waited_for[0]
             if event.time is None:
-                event.waiters.append(self)
+                event.wait(self)
                 return False
             self._waited_for.popleft()
             if event.time > self.host:
@@ -281,14 +311,14 @@ class RankPlay:
         self.host = host + run.host_s
 
     def _act(self, action: Action, number: int, stream: int) -> None:
-        times = self.play.times
+        times = _NO_HOST if self._is_replaying else self.play.times
         if action is Action.CALL:
             self.host += times.call_s
             self._call(number - self.part.program.first_call, stream)
         elif action is Action.WAIT_FOR_CALL:
             self._wait_for_call(number - self.part.program.first_call, self.streams[stream])
         elif action is Action.STEP_END:
-            self.end_step(number)
+            self._end_step(number)
         elif action is Action.RECORD_EVENT:
             self.host += times.event_s
             self._events.append(self._recorded(self.streams[stream]))
@@ -297,7 +327,10 @@ class RankPlay:
             self._wait(self.streams[stream], self._event(number))
         elif action is Action.WAIT_FOR_STREAM:
             self.host += 2 * times.event_s
-            self._wait(self.streams[stream], self._recorded(self.streams[number]))
+            self._wait_for_queue(self.streams[stream], self.streams[number])
+        elif action is Action.BEGIN_REPLAY or action is Action.END_REPLAY:
+            self.host += 0.0 if self._is_replaying else times.operation_s
+            self._is_replaying = action is Action.BEGIN_REPLAY
         else:
             self.host += times.event_s
             self._waited_for.extend(self._synchronized(action, number, stream))
@@ -314,7 +347,7 @@ class RankPlay:
         ]
         return [self._recorded(queue) for queue in (*streams, *self.communicators)]
 
-    def end_step(self, step: int) -> None:
+    def _end_step(self, step: int) -> None:
         """The host has issued all of a step."""
         self.marks[step] = Mark(self.host, [self._recorded(queue) for queue in (*self.streams, *self.communicators)])
 
@@ -340,6 +373,12 @@ class RankPlay:
         self.play.happen(event, queue.free, queue.cause)
         return True
 
+    def _wait_for_queue(self, queue: Queue, other: Queue) -> None:
+        if queue.pending is not None or other.pending is not None:
+            self._wait(queue, self._recorded(other))
+        elif other.free > queue.free:
+            queue.free, queue.cause = other.free, other.cause
+
     def _wait(self, queue: Queue, event: Event) -> None:
         if queue.pending is not None or event.time is None:
             queue.do(lambda queue: self._waits(queue, event))
@@ -349,7 +388,7 @@ class RankPlay:
     @staticmethod
     def _waits(queue: Queue, event: Event) -> bool:
         if event.time is None:
-            event.waiters.append(queue)
+            event.wait(queue)
             return False
         if event.time > queue.free:
             queue.free, queue.cause = event.time, event.cause
@@ -359,15 +398,29 @@ class RankPlay:
 
     def _call(self, number: int, stream: int) -> None:
         """Issue a call; its kernel is launched with that of the last call that it is coalesced with."""
-        spec = self.part.blocks[number]
+        spec, queue = self.part.blocks[number], self.streams[stream]
+        self.calls_issued = number + 1
+        communicator = self.communicators[spec.communicators[0]]
+        if spec.is_alone and len(spec.calls) == 1 and queue.pending is None and communicator.pending is None:
+            self._transfer(spec, stream, queue, communicator)
+            return
         block = self._blocks.get(spec.calls[0])
         if block is None:
             block = self._blocks[spec.calls[0]] = BlockPlay(self.part.number, spec)
-        self.calls_issued = number + 1
-        block.events.append(self._recorded(self.streams[stream]))
+        block.events.append(self._recorded(queue))
         if number == spec.calls[-1]:
             block.issued, block.stream = self.host, stream
             self._launch(block)
+
+    def _transfer(self, spec: Block, stream: int, queue: Queue, communicator: Queue) -> None:
+        """Do at once what `_launch` does where nothing has to wait."""
+        last = queue if queue.free > communicator.free else communicator
+        launched = self.host + self.play.times.launch_s
+        arrived, cause = (launched, HOST) if launched >= last.free else (last.free, last.cause)
+        end = arrived + self._seconds(spec, spec.seconds)
+        self.transferred(spec, (self.host, arrived, arrived, end), stream, cause, (self.part.number, spec.calls[0]))
+        communicator.free, communicator.cause = end, self.cause_of(spec)
+        self._ends[spec.calls[0]] = end, communicator.cause
 
     def _launch(self, block: BlockPlay) -> None:
         queues = [self.communicators[each] for each in block.spec.communicators]
@@ -390,6 +443,13 @@ class RankPlay:
     def _wait_for_call(self, number: int, queue: Queue) -> None:
         if number < 0:
             return
+        end = self._ends.get(number)
+        if end is not None:
+            if queue.pending is not None:
+                self._wait(queue, Event(*end))
+            elif end[0] > queue.free:
+                queue.free, queue.cause = end
+            return
         block = self._blocks[self.part.blocks[number].calls[0]]
         if block.deferred is not None:
             block.deferred.append(queue)
@@ -398,13 +458,19 @@ class RankPlay:
 
     def ended(self, block: BlockPlay) -> None:
         """It is known when the block starts and ends."""
-        spec, free = block.spec, self.play.free_label
-        end = block.start + (0.0 if spec.label == free else block.seconds)
-        if spec.occupancy and spec.label != free:
-            self.transfers.append((block.start, end, spec.occupancy, spec.label))
-        self.play.happen(block.end, end, self.cause_of(block))
+        end = block.start + self._seconds(block.spec, block.seconds)
+        self.transferred(block.spec, (block.issued, block.arrived, block.start, end), block.stream, block.cause, block.last)
+        self.play.happen(block.end, end, self.cause_of(block.spec))
 
-    def cause_of(self, block: BlockPlay) -> int:
+    def _seconds(self, spec: Block, seconds: float) -> float:
+        return 0.0 if spec.label == self.play.free_label else seconds
+
+    def transferred(self, spec: Block, times: tuple[float, float, float, float], stream: int, cause: int, last: tuple[int, int]) -> None:
+        """A block was issued, has arrived, starts and ends at these times; `last` are the class and the call that arrived last."""
+        if spec.occupancy and spec.label != self.play.free_label:
+            self.transfers.append((times[2], times[3], spec.occupancy, spec.label))
+
+    def cause_of(self, spec: Block) -> int:
         """The block as a cause of what waits for it."""
         return HOST
 

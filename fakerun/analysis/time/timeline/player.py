@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fakerun.analysis.time.host_times import HostTimes
+from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.timeline.contention import contention_factors
-from fakerun.analysis.time.timeline.measured import MeasuredRank
+from fakerun.analysis.time.timeline.measured import MeasuredRank, moved
 from fakerun.analysis.time.timeline.parts import CallPrices, OperationPrices, Parts, skipped_calls
 from fakerun.analysis.time.timeline.play import Part, Play, RankPlay
 from fakerun.analysis.time.timeline.played_classes import PlayedClass, PlayedClasses, played_classes
@@ -30,10 +31,13 @@ def player_of(simulated: Sequence[RankRecord], assumed: Iterable[RankRecord], pr
     """Plays the last step that all ranks of a run completed, or says why there is none.
 
     `simulated` and `assumed` are records of all ranks of which anything is known; other members of groups are taken to arrive in time.
+    Compiled functions are played as the kernels that the compiler would make of them.
     """
     reason = _reason_against(simulated)
     if reason is not None:
         return NoTimeline(reason)
+    fused = with_fused_programs([*simulated, *assumed])
+    simulated, assumed = fused[: len(simulated)], fused[len(simulated) :]
     step = min(len(record.program.step_ends) for record in simulated) - 1
     classes = played_classes(simulated, assumed, prices.ranks_per_node)
     for label, absent in classes.absent.items():
@@ -140,24 +144,24 @@ class Player:
 
     def _call_spans(self, each: PlayedClass, ranks: Sequence[MeasuredRank], zero: float) -> CallSpans:
         rank = ranks[each.number]
-        calls = rank.calls()
-        last = [(ranks[number], self._classes[number].representative, call) for number, call in (block.last for block in calls)]
         indices = [index for index, call in enumerate(each.view.schedule.calls) if call.device is not None]
         measured = rank.part.program.measured_calls
-        costs = self._prices.call_costs(each)
         seqs = indices[measured.start : measured.stop]
+        costs = self._prices.call_costs(each)
+        issued, arrived, starts, ends = (moved(times, zero) for times in rank.call_times)
+        last = zip(rank.last_classes, rank.last_calls, strict=True)
         return CallSpans(
             seqs=array("i", seqs),
-            issued=array("d", [block.issued - zero for block in calls]),
-            arrived=array("d", [block.arrived - zero for block in calls]),
-            starts=array("d", [block.start - zero for block in calls]),
-            ends=array("d", [(block.end.time or 0.0) - zero for block in calls]),
-            communicators=array("i", [block.spec.communicators[0] for block in calls]),
-            firsts=array("i", [rank.number_in_step(block.spec.calls[0]) or 0 for block in calls]),
-            streams=array("i", [block.stream for block in calls]),
-            causes=array("i", [block.cause for block in calls]),
-            last_ranks=array("i", [representative for _, representative, _ in last]),
-            last_calls=array("i", [_or_host(rank.number_in_step(call)) for rank, _, call in last]),
+            issued=issued,
+            arrived=arrived,
+            starts=starts,
+            ends=ends,
+            communicators=rank.call_communicators,
+            firsts=rank.call_firsts,
+            streams=rank.call_streams,
+            causes=rank.call_causes,
+            last_ranks=array("i", [self._classes[number].representative for number in rank.last_classes]),
+            last_calls=array("i", [_or_host(ranks[number].number_in_step(call)) for number, call in last]),
             costs=[costs.of((seq,)) for seq in seqs],
         )
 

@@ -37,14 +37,14 @@ class Run:
         return by_stream if by_stream > by_host else by_host
 
 
-def run_of(costs: Sequence[OperationCost | None], times: HostTimes) -> Run:
-    """The run of operations with these costs; one without a cost has no kernel."""
+def run_of(costs: Sequence[OperationCost | None], times: HostTimes, *, is_replayed: bool) -> Run:
+    """The run of operations with these costs; one without a cost has no kernel. The host does nothing for replayed ones."""
     durations, issued, host = [], [], 0.0
     for cost in costs:
         if cost is None:
-            host += times.view_s
+            host += 0.0 if is_replayed else times.view_s
         else:
-            host += times.operation_s
+            host += 0.0 if is_replayed else times.operation_s
             issued.append(host + times.launch_s)
             durations.append(cost.seconds + times.gap_s)
     ends = list(accumulate(durations, initial=0.0))
