@@ -159,7 +159,9 @@ TokensPerStep: TypeAlias = Annotated[
 ]
 Calibrate: TypeAlias = Annotated[
     list[str] | None,
-    option(metavar="FILE", help="Estimate the step time with what was measured: a table of matrix products, the seconds of a step."),
+    option(
+        metavar="FILE", help="Estimate the step time with measurements: a table of products, the seconds of a step, nccl-tests' output."
+    ),
 ]
 ErrorOnCollective: TypeAlias = Annotated[
     str | None,

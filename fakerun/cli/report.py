@@ -59,6 +59,7 @@ def report(
         note(f"the run was interrupted; {_CONTINUE}")
     if other is not None:
         job, run = repriced(job, run, other)
+    timing.calibration.check_hardware(job.hardware)
     job = replace(job, timing=timing.over(job.timing))
     if settings is not None:
         job = replace(job, alloc_conf=settings)

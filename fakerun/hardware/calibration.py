@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.nccl_tests_output import NcclTestsRun, check_device
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredProduct:
@@ -21,19 +24,33 @@ class MeasuredProduct:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Measured points. `step_s` is a whole step of the job, in seconds; None if none was measured. `files` are where they were read."""
+    """Measured points; `collectives` are what nccl-tests printed.
+
+    `step_s` is a whole step of the job, in seconds; None if none was measured. `files` are where they were read.
+    """
 
     products: tuple[MeasuredProduct, ...] = ()
+    collectives: tuple[NcclTestsRun, ...] = ()
     step_s: float | None = None
     files: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self != NO_CALIBRATION
 
+    def check_hardware(self, accelerator: Accelerator) -> None:
+        """Refuse what was measured on another accelerator than `accelerator`, as far as it says on which.
+
+        Raises:
+            UsageError: it names both.
+        """
+        for run in self.collectives:
+            check_device(run, accelerator)
+
     def over(self, below: "Calibration") -> "Calibration":
         """These points, and those of `below`."""
         return Calibration(
             products=(*self.products, *below.products),
+            collectives=(*self.collectives, *below.collectives),
             step_s=below.step_s if self.step_s is None else self.step_s,
             files=(*self.files, *below.files),
         )

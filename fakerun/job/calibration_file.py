@@ -1,12 +1,16 @@
 """`--calibrate FILE`: what the user measured, in one of the forms that it is there in. Checked before anything runs.
 
-A table of matrix products, as CSV or YAML, or the seconds of a whole step:
+A table of matrix products, as CSV or YAML, the seconds of a whole step, or what nccl-tests printed:
 
     m,n,k,dtype,us
     8192,4096,4096,bfloat16,412.5
 
     products: [{m: 8192, n: 4096, k: 4096, dtype: bfloat16, tflops: 667}]
     step_s: 2.84
+
+    # Using devices
+    ...
+    1048576 262144 float sum -1 55.47 18.90 33.08 0
 """
 
 import csv
@@ -17,6 +21,7 @@ from typing import TypeAlias
 
 from fakerun.errors import UsageError
 from fakerun.hardware.calibration import DTYPES, NO_CALIBRATION, PRODUCT_DTYPES, Calibration, MeasuredProduct
+from fakerun.hardware.nccl_tests_output import is_nccl_tests_output, read_nccl_tests_output
 from fakerun.job.document import MOST_PROBLEMS, Key, dotted, read_text
 from fakerun.job.validation import shown
 from fakerun.job.yaml_document import YamlDocument
@@ -30,14 +35,14 @@ _SIZES = ("m", "n", "k")
 _TIMES = ("us", "tflops")
 _COLUMNS = (*_SIZES, "dtype", *_TIMES)
 _KEYS = ("products", "step_s")
-_FORMS = "a table of products (m,n,k,dtype,us or tflops) as CSV or YAML, or step_s: 2.84"
+_FORMS = "a table of products (m,n,k,dtype,us or tflops) as CSV or YAML, step_s: 2.84, or what nccl-tests printed"
 
 Noted: TypeAlias = list[tuple[tuple[Key, ...], str]]
 """Errors that were found, each with the path of the part that it is in."""
 
 
 def read_calibrations(paths: Sequence[Path]) -> Calibration:
-    """What the files say together; of what two say of the same, the later one counts.
+    """What the files say together; of what two say of the same, the later one counts, but runs of nccl-tests are averaged.
 
     Raises:
         UsageError: one of them is wrong, or two have the seconds of a step.
@@ -60,12 +65,21 @@ def read_calibration(path: Path) -> Calibration:
         UsageError: `file:line: key: what is wrong, what is allowed`, a line for each error.
     """
     text = read_text(path, most_bytes=MOST_BYTES)
+    if is_nccl_tests_output(text):
+        return _of_nccl_tests(path, text)
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise UsageError(f"{path}:1: has no measurement; give {_FORMS}")
     if _is_table(lines[0][1]):
         return _of_table(path, lines)
     return _of_yaml(path)
+
+
+def _of_nccl_tests(path: Path, text: str) -> Calibration:
+    try:
+        return Calibration(collectives=read_nccl_tests_output(text), files=(str(path),))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def _is_table(line: str) -> bool:

@@ -119,6 +119,9 @@ class JobRequest:
                 "them by number, as in --ranks 0,4-7"
             )
         workdir = self._workdir()
+        hardware = self.hardware or hardware_named(DEFAULT_HARDWARE)
+        calibration = self.calibration or NO_CALIBRATION
+        calibration.check_hardware(hardware)
         return JobSpec(
             script=self.script if workdir is None or self.script is None else _seen_from(workdir, self.script),
             module=self.module,
@@ -127,7 +130,7 @@ class JobRequest:
             nnodes=world.nnodes,
             nproc_per_node=world.nproc_per_node,
             mesh=self.mesh,
-            hardware=self.hardware or hardware_named(DEFAULT_HARDWARE),
+            hardware=hardware,
             steps=None if steps == ALL_STEPS else steps,
             ranks=ranks,
             auto_ranks=choice.auto,
@@ -145,7 +148,7 @@ class JobRequest:
             timing=Timing(
                 tokens_per_step=self.tokens_per_step,
                 interconnect=None if self.interconnect is None else checked_interconnect(self.interconnect),
-                calibration=self.calibration or NO_CALIBRATION,
+                calibration=calibration,
             ),
             workdir=workdir,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fakerun.analysis.time.communication.call_costs import CallCosts
+from fakerun.analysis.time.communication.own_runs import own_runs_of
 from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of, flops_of
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts
@@ -31,9 +32,11 @@ def step_estimate(
         operations = MeasuredProducts(OperationCosts(accelerator).of, job.timing.calibration.products)
     except UsageError as error:
         return NoEstimate(str(error))
+    measured = job.timing.calibration.collectives
+    own = own_runs_of(measured, accelerator, job.nproc_per_node) if measured else None
     prices = Prices(
         operations=operations,
-        calls=CallCosts(accelerator, job.nproc_per_node),
+        calls=CallCosts(accelerator, job.nproc_per_node, own=own),
         host=HostTimes(),
         multiprocessors=accelerator.multiprocessors,
         ranks_per_node=job.nproc_per_node,

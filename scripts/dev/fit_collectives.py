@@ -90,7 +90,7 @@ def main() -> None:
     curves = [curve for curve in collective_times().curves if curve.nodes > 1]
     regular = [curve for curve in curves if curve.source not in NOT_FITTED]
     everything = fitted(regular, starting_constants(curves), tries)
-    print(everything)
+    print(everything, flush=True)
     rows: list[JudgedRow] = []
     for source in sorted({curve.source for curve in curves}):
         constants = fitted([curve for curve in regular if curve.source != source], starting_constants(curves), tries)

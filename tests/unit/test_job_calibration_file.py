@@ -6,8 +6,10 @@ import pytest
 
 from fakerun.errors import UsageError
 from fakerun.hardware.calibration import NO_CALIBRATION, Calibration, MeasuredProduct
+from fakerun.hardware.collective_times import CollectiveKind
 from fakerun.job.calibration_file import read_calibrations
 
+NCCL_TESTS = Path(__file__).parent / "nccl_tests_outputs"
 TABLE = """\
 # timed with torch.utils.benchmark
 m,n,k,dtype,us
@@ -59,7 +61,23 @@ def test_nothing_measured_is_false() -> None:
     assert read("step_s: 1\n")
 
 
-FORMS = "give a table of products (m,n,k,dtype,us or tflops) as CSV or YAML, or step_s: 2.84"
+def test_what_nccl_tests_printed() -> None:
+    (run,) = read((NCCL_TESTS / "p5_srun.txt").read_text()).collectives
+    assert (run.kind, run.ranks, run.points[-1]) == (CollectiveKind.ALL_REDUCE, 16, (17179869184, 66132 * 1e-6))
+
+
+def test_runs_of_nccl_tests_beside_a_step() -> None:
+    both = read((NCCL_TESTS / "p5_srun.txt").read_text(), "step_s: 2\n")
+    assert (len(both.collectives), both.step_s, both.files) == (1, 2.0, ("1.txt", "0.txt"))
+
+
+def test_a_part_of_what_nccl_tests_printed() -> None:
+    few = (NCCL_TESTS / "p5_srun.txt").read_text().splitlines()[:6]
+    with pytest.raises(UsageError, match=r"^0\.txt: nccl-tests' rates are too low to tell what was measured: keep the lines before"):
+        read("\n".join(few))
+
+
+FORMS = "give a table of products (m,n,k,dtype,us or tflops) as CSV or YAML, step_s: 2.84, or what nccl-tests printed"
 BROKEN = {
     "empty": ("", [f"0.txt:1: has no measurement; {FORMS}"]),
     "text": ("hello", [f"0.txt:1: is no measurement; {FORMS}"]),

@@ -6,6 +6,11 @@ from typing import Any
 import pytest
 
 from fakerun.errors import UsageError
+from fakerun.hardware.calibration import Calibration
+from fakerun.hardware.catalogue import hardware_named
+from fakerun.hardware.collective_times import CollectiveKind
+from fakerun.hardware.nccl_tests_output import NcclTestsRun
+from fakerun.job.codec import decode_job, encode_job
 from fakerun.job.mesh import parse_mesh
 from fakerun.job.ranks import ALL_RANKS, AUTO_RANKS, RankChoice, parse_ranks
 from fakerun.job.request import JobRequest, check_module, check_script
@@ -117,6 +122,19 @@ def test_defaults() -> None:
 )
 def test_one_source_over_another(above: dict[str, Any], below: dict[str, Any], merged: dict[str, Any]) -> None:
     assert JobRequest(**above).over(JobRequest(**below)) == JobRequest(**merged)
+
+
+def test_runs_of_nccl_tests_on_another_accelerator() -> None:
+    def calibrated(hardware: str) -> JobRequest:
+        return request(world_size=8, hardware=hardware_named(hardware), calibration=Calibration(collectives=(run,)))
+
+    run = NcclTestsRun(
+        kind=CollectiveKind.ALL_REDUCE, ranks=8, hosts=1, device_name="NVIDIA H200", nccl_version="2.26.2", points=((1024, 1.5e-5),)
+    )
+    job = calibrated("h200").resolve()
+    assert decode_job(encode_job(job)) == job
+    with pytest.raises(UsageError, match="nccl-tests ran on 'NVIDIA H200', and the job runs on 'NVIDIA H100 80GB HBM3'"):
+        calibrated("h100-80gb").resolve()
 
 
 def test_scripts(tmp_path: Path) -> None:

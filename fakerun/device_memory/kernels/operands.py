@@ -103,6 +103,12 @@ def is_dense(tensor: TensorOperand, order: tuple[int, ...] | None = None) -> boo
     return True
 
 
+def tensor_text(tensor: TensorOperand) -> str:
+    """A tensor as the text of an operation has it: `bfloat16[8192,4096]{1,8192}`."""
+    strides = "" if tensor.strides is None else f"{{{','.join(map(str, tensor.strides))}}}"
+    return f"{tensor.dtype}[{','.join(map(str, tensor.sizes))}]{strides}{'@cpu' * tensor.on_host}"
+
+
 def operands_of(arguments: str) -> Operands:
     """Read the arguments of an operation."""
     values: list[Value] = []

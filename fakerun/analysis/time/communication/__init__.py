@@ -8,5 +8,5 @@
 6. `channels`: how many multiprocessors the call takes from computing kernels.
 7. `call_costs`: `CallCosts`, which chooses among these and remembers.
 
-Of the user's own measurements, `nccl_tests_output` reads what nccl-tests prints, and `calibration` puts it before the published curves.
+`own_runs` puts what the user measured with nccl-tests before the published curves.
 """

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from fakerun.analysis.time.communication.across_nodes import FabricRule, across_nodes
-from fakerun.analysis.time.communication.calibration import Calibration
 from fakerun.analysis.time.communication.call_shape import CallShape, shape_of
 from fakerun.analysis.time.communication.channels import occupied_multiprocessors
 from fakerun.analysis.time.communication.curves import Estimate
 from fakerun.analysis.time.communication.in_node import in_node
+from fakerun.analysis.time.communication.own_runs import OwnRuns
 from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis, CallCost
 from fakerun.hardware.accelerator import Accelerator
@@ -19,7 +19,7 @@ class CallCosts:
     """Costs of the calls of a job with `ranks_per_node` ranks on each node of `accelerator`s.
 
     `times` are the measured curves, `rule` the constants of calls between nodes; others say what would be said without some
-    measurements. The user's own, `calibration`, come before them.
+    measurements. The user's `own` come before them.
     """
 
     def __init__(
@@ -29,14 +29,14 @@ class CallCosts:
         *,
         times: CollectiveTimes | None = None,
         rule: FabricRule = FabricRule(),  # noqa: B008 frozen
-        calibration: Calibration | None = None,
+        own: OwnRuns | None = None,
     ) -> None:
         self._accelerator = accelerator
         domain = domain_of(accelerator, ranks_per_node)
         self._ranks_in_domain = domain.ranks
         self._node = in_node(accelerator, ranks_per_node, (times or collective_times()).curves)
         self._fabric = across_nodes(accelerator.interconnect, self._node, domain, rule)
-        self._calibration = calibration or Calibration(runs=())
+        self._own = own or OwnRuns(runs=())
         self._placements: dict[tuple[int, ...], Placement] = {}
         self._known: dict[tuple[CollectiveKind, float, Placement, bool], CallCost] = {}
 
@@ -107,7 +107,7 @@ class CallCosts:
         def published(nbytes: float, where: Placement, may_multicast: bool) -> Estimate | None:
             return self._published(shape.kind, nbytes, where, may_multicast=may_multicast)
 
-        own = self._calibration.estimate(shape.kind, shape.nbytes, where, published, may_multicast=shape.may_multicast)
+        own = self._own.estimate(shape.kind, shape.nbytes, where, published, may_multicast=shape.may_multicast)
         return own or published(shape.nbytes, where, shape.may_multicast)
 
     def _published(self, kind: CollectiveKind, nbytes: float, where: Placement, *, may_multicast: bool) -> Estimate | None:

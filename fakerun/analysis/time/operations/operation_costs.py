@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Self
 
 from fakerun.analysis.time.costs import OperationCost, OperationKind
-from fakerun.analysis.time.operations import attention, convolutions, indexing, matrix_products, softmax, tensor_lists
+from fakerun.analysis.time.operations import attention, convolutions, fusion, indexing, matrix_products, softmax, tensor_lists
 from fakerun.analysis.time.operations.described_operation import DescribedOperation
 from fakerun.analysis.time.operations.host_copies import host_copy_cost, is_host_copy
-from fakerun.analysis.time.operations.moved_bytes import moved_bytes_cost
+from fakerun.analysis.time.operations.moved_bytes import fused_cost, moved_bytes_cost
 from fakerun.analysis.time.operations.rates import COMPUTING_SHARE, Rates, rates_of
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import Operation
@@ -76,5 +76,7 @@ def _cost(operation: DescribedOperation, rates: Rates) -> OperationCost | None:
         return host_copy_cost(operation, rates)
     if not operation.elements:
         return None
+    if operation.namespace == fusion.NAMESPACE:
+        return fused_cost(operation, rates)
     rule = _RULES.get(operation.operator) or tensor_lists.rule_of(operation.operator) or moved_bytes_cost
     return rule(operation, rates)

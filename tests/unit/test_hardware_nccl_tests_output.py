@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from fakerun.analysis.time.communication.calibration import calibration_of
 from fakerun.analysis.time.communication.call_costs import CallCosts
 from fakerun.analysis.time.communication.call_shape import CallShape
-from fakerun.analysis.time.communication.nccl_tests_output import NcclTestsRun, read_nccl_tests_output
+from fakerun.analysis.time.communication.own_runs import own_runs_of
 from fakerun.analysis.time.costs import Basis, CallCost
 from fakerun.errors import UsageError
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.collective_times import CollectiveKind
+from fakerun.hardware.nccl_tests_output import NcclTestsRun, check_device, is_nccl_tests_output, read_nccl_tests_output
 from tests.unit.records_by_hand import GIB, MIB
 
 OUTPUTS = Path(__file__).with_name("nccl_tests_outputs")
@@ -72,6 +72,7 @@ def read(name: str) -> tuple[NcclTestsRun, ...]:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_published(name: str) -> None:
+    assert is_nccl_tests_output((OUTPUTS / f"{name}.txt").read_text(encoding="utf-8"))
     (run,) = read(name)
     expected = EXPECTED[name]
     assert (run.kind, run.ranks, run.hosts, run.device_name, run.nccl_version, len(run.points)) == astuple(expected)[:-1]
@@ -121,8 +122,8 @@ TWO_NODES = tuple(range(16))
 def costs(nbytes: int, members: tuple[int, ...] = TWO_NODES, *, may_multicast: bool = True) -> tuple[CallCost, CallCost]:
     """With the own run of two nodes of A100, and without."""
     shape = CallShape(kind=CollectiveKind.ALL_REDUCE, nbytes=nbytes, members=members, may_multicast=may_multicast)
-    own = calibration_of(read("oci_a100_listed_in_part"), A100, 8)
-    return CallCosts(A100, 8, calibration=own).cost(shape), CallCosts(A100, 8).cost(shape)
+    own = own_runs_of(read("oci_a100_listed_in_part"), A100, 8)
+    return CallCosts(A100, 8, own=own).cost(shape), CallCosts(A100, 8).cost(shape)
 
 
 def test_an_own_measurement_comes_first() -> None:
@@ -148,8 +149,10 @@ def test_calls_inside_a_node_are_left_alone() -> None:
 
 
 def test_a_measurement_of_another_accelerator_is_refused() -> None:
+    check_device(read("oci_a100_listed_in_part")[0], A100)
+    check_device(read("p5_srun")[0], A100)
     with pytest.raises(UsageError) as error:
-        calibration_of(read("oci_a100_listed_in_part"), hardware_named("h100-80gb"), 8)
+        check_device(read("oci_a100_listed_in_part")[0], hardware_named("h100-80gb"))
     assert str(error.value).startswith(
         "nccl-tests ran on 'NVIDIA A100-SXM4-40GB', and the job runs on 'NVIDIA H100 80GB HBM3' (h100-80gb): "
     )

@@ -1,10 +1,11 @@
 """What nccl-tests prints, read: which operation, among how many devices on how many hosts, and its times over sizes."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fakerun.errors import UsageError
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.collective_times import CollectiveKind, bus_share
 
 _HEAD = re.compile(r"\bnThread +\d+ +nGpus +\d+|# *Using devices|\bsize +count +type\b")
@@ -69,6 +70,25 @@ def read_nccl_tests_output(text: str) -> tuple[NcclTestsRun, ...]:
     if not runs:
         raise UsageError("no result of nccl-tests in it: give the whole output of a program such as all_reduce_perf, as printed")
     return runs
+
+
+def is_nccl_tests_output(text: str) -> bool:
+    """Whether there is a row of a result in it."""
+    return any(map(_row, text.splitlines()))
+
+
+def check_device(run: NcclTestsRun, accelerator: Accelerator) -> None:
+    """Refuse a run that was made on another accelerator than `accelerator`.
+
+    Raises:
+        UsageError: it names both, and what to give instead.
+    """
+    measured, simulated = (run.device_name or "").removeprefix("NVIDIA "), accelerator.device_name.removeprefix("NVIDIA ")
+    if measured and measured != simulated:
+        raise UsageError(
+            f"nccl-tests ran on {run.device_name!r}, and the job runs on {accelerator.device_name!r} ({accelerator.name}): "
+            "give measurements of that accelerator, or the other --hardware"
+        )
 
 
 def _texts(lines: Iterable[str]) -> Iterator[_Text]:
@@ -151,8 +171,3 @@ def _ranks_of(text: _Text) -> int:
     if factor < 1 - 1e-3 and (ranks := round(1 / (1 - factor))) <= _MOST_RANKS_BY_FACTOR:
         return ranks
     raise UsageError("among how many devices nccl-tests ran cannot be told: keep the lines that start with '#  Rank'")
-
-
-def points_text(points: Sequence[tuple[int, float]]) -> str:
-    """Points as they stand in the data file: `[[512, 8.98],[1024, 9.08]]`, in bytes and microseconds."""
-    return "[" + ",".join(f"[{nbytes}, {seconds * 1e6:.7g}]" for nbytes, seconds in points) + "]"

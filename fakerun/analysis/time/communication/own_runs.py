@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from math import exp, log
 
 from fakerun.analysis.time.communication.curves import Estimate, seconds_at
-from fakerun.analysis.time.communication.nccl_tests_output import NcclTestsRun
 from fakerun.analysis.time.communication.placement import Placement, domain_of
 from fakerun.analysis.time.costs import Basis
-from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.collective_times import CollectiveKind
+from fakerun.hardware.nccl_tests_output import NcclTestsRun
 
 Published = Callable[[float, Placement, bool], Estimate | None]
 """What is said without own measurements of so many bytes among ranks that are placed so, and whether a switch may reduce them."""
@@ -26,8 +25,8 @@ class OwnRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """All that the user measured. It holds for the accelerator and the interconnect that it was measured on, which it cannot check."""
+class OwnRuns:
+    """All that the user measured. It holds for the interconnect that it was measured on, which nccl-tests does not print."""
 
     runs: tuple[OwnRun, ...]
 
@@ -59,26 +58,12 @@ def _distance(one: Placement, other: Placement) -> float:
     return abs(log(one.nodes / other.nodes)) + abs(log(one.ranks / other.ranks))
 
 
-def calibration_of(runs: Sequence[NcclTestsRun], accelerator: Accelerator, ranks_per_node: int) -> Calibration:
-    """What runs of nccl-tests on `accelerator` say; several runs of one operation with equal placement are averaged.
-
-    Raises:
-        UsageError: a run was made on another accelerator.
-    """
+def own_runs_of(runs: Sequence[NcclTestsRun], accelerator: Accelerator, ranks_per_node: int) -> OwnRuns:
+    """What runs of nccl-tests on `accelerator` say; several runs of one operation with equal placement are averaged."""
     own: dict[tuple[CollectiveKind, Placement], list[NcclTestsRun]] = {}
     for run in runs:
-        _check_device(run, accelerator)
         own.setdefault((run.kind, _placement(run, accelerator, ranks_per_node)), []).append(run)
-    return Calibration(runs=tuple(OwnRun(kind=kind, where=where, points=_mean_points(each)) for (kind, where), each in own.items()))
-
-
-def _check_device(run: NcclTestsRun, accelerator: Accelerator) -> None:
-    measured, simulated = (run.device_name or "").removeprefix("NVIDIA "), accelerator.device_name.removeprefix("NVIDIA ")
-    if measured and measured != simulated:
-        raise UsageError(
-            f"nccl-tests ran on {run.device_name!r}, and the job runs on {accelerator.device_name!r} ({accelerator.name}): "
-            "give measurements of that accelerator, or the other --hardware"
-        )
+    return OwnRuns(runs=tuple(OwnRun(kind=kind, where=where, points=_mean_points(each)) for (kind, where), each in own.items()))
 
 
 def _placement(run: NcclTestsRun, accelerator: Accelerator, ranks_per_node: int) -> Placement:
