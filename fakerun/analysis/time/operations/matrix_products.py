@@ -170,7 +170,10 @@ def _plain(operation: DescribedOperation, rates: Rates) -> OperationCost:
         return _with_vector(operation, rates)
     left, right = matrices[-2:]
     product = _product(left, right)
-    return product_cost(product, left.dtype, max(_moved_bytes(left, right, product), operation.moved_bytes), rates)
+    moved = _moved_bytes(left, right, product)
+    if operation.has_results or operation.is_in_place:
+        moved = max(moved, operation.moved_bytes)
+    return product_cost(product, left.dtype, moved, rates)
 
 
 def _with_vector(operation: DescribedOperation, rates: Rates) -> OperationCost:
