@@ -9,11 +9,13 @@ import torch
 from torch import nn
 from torch.distributed._functional_collectives import all_reduce
 from torch.nn import functional
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
+from fakerun.emulate.kernels.flex_attention import block_density
 from fakerun.rank.simulation import Simulation
-from fakerun.records.device_program import Opcode
+from fakerun.records.device_program import Opcode, Operation
 from tests.in_process import Simulate
 
 WITHOUT_KERNEL = {"aten._unsafe_view", "aten.detach", "aten.empty", "aten.empty_like", "aten.new_empty", "aten._reshape_alias"}
@@ -161,3 +163,61 @@ def test_a_functional_collective_copies_what_it_reduces(simulation: Simulation) 
     all_reduce(torch.ones(4, device="cuda"), "sum", [0, 1])
     torch.distributed.destroy_process_group()
     assert executed(simulation)[:2] == ["aten.ones.default", "aten.clone.default"]
+
+
+def test_flex_attention_is_a_kernel_with_the_density_of_its_mask(simulation: Simulation) -> None:
+    query = torch.ones(1, 2, 512, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    causal = create_block_mask(lambda b, h, q, kv: q >= kv, None, None, 512, 512, device="cuda")
+    before = len(executed(simulation))
+    torch.compile(flex_attention)(query, query, query, block_mask=causal).sum().backward()
+    program = simulation.record(None).program
+    after = [program.operations[each.operand] for each in program.issued() if each.opcode is Opcode.EXECUTE][before:]
+    assert [each.name for each in after] == [
+        "higher_order.flex_attention.default",
+        "aten.sum.default",
+        "aten.ones_like.default",
+        "higher_order.flex_attention_backward.default",
+        "aten.add_.Tensor",
+        "aten.add_.Tensor",
+    ]
+    heads, line = "bfloat16[1,2,512,64]", "float32[1,2,512]"
+    assert after[0].arguments == f"{heads}, {heads}, {heads}, density=0.625"  # of 4 x 4 blocks 10 are not masked
+    assert after[0].results == f"{heads}, {line}, {line}"
+    assert after[3].arguments == f"{heads}{{0,0,0,0}}, {heads}, {heads}, {heads}, {heads}, {line}, density=0.625"
+    assert after[3].results == f"{heads}, {heads}, {heads}"
+
+
+def test_the_density_of_a_mask_is_that_of_its_blocks() -> None:
+    def window(b: Any, h: Any, q: Any, kv: Any) -> Any:
+        return (q - kv).abs() < 100
+
+    assert block_density(lambda b, h, q, kv: q >= q, (300, 300), (128, 128)) == 1
+    assert block_density(window, (1024, 1024), (128, 128)) == pytest.approx((8 + 2 * 7) / 64)
+    assert block_density(lambda b, h, q, kv: q >= kv, (2**17, 2**17), (128, 128)) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("unknown", [lambda b, h, q, kv: bool(q > kv), lambda b, h, q, kv: 1 / 0])
+def test_a_mask_that_cannot_be_looked_at_has_no_density(unknown: Callable[..., Any]) -> None:
+    assert block_density(unknown, (256, 256), (128, 128)) is None
+
+
+def test_a_mask_of_documents_that_are_on_the_device_has_no_density(simulation: Simulation) -> None:
+    document = torch.randint(4, (256,), device="cuda")
+    mask = create_block_mask(lambda b, h, q, kv: document[q] == document[kv], None, None, 256, 256, device="cuda")
+    before = len(executed(simulation))
+    query = torch.ones(1, 2, 256, 64, device="cuda")
+    torch.compile(flex_attention)(query, query, query, block_mask=mask)
+    assert executed(simulation)[before:] == ["aten.ones.default", "higher_order.flex_attention.default"]
+    assert "density" not in simulation.record(None).program.operations[-1].arguments
+
+
+def test_a_launch_of_a_triton_kernel_is_an_operation(simulation: Simulation) -> None:
+    triton: Any = pytest.importorskip("triton")
+
+    @triton.jit  # type: ignore[untyped-decorator]
+    def double(source, target, count):  # type: ignore[no-untyped-def]
+        pass
+
+    double[(1,)](torch.ones(4, device="cuda"), torch.zeros(4, device="cuda"), 4)
+    program = simulation.record(None).program
+    assert program.operations[-1] == Operation("triton.double.default", "float32[4], float32[4]")

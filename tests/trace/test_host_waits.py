@@ -66,3 +66,12 @@ def test_the_host_waits_for_the_stream_that_the_value_is_read_on(simulation: Sim
     program = simulation.record(None).program
     (wait,) = (each for each in program.issued() if each.opcode in WAITS)
     assert program.streams[wait.stream] == DeviceStream(device=0, index=0)
+
+
+def test_a_gradient_scaler_reads_whether_gradients_are_finite(simulation: Simulation) -> None:
+    parameter = torch.nn.Parameter(torch.ones(4, device="cuda"))
+    optimizer, scaler = torch.optim.SGD([parameter], foreach=True), torch.amp.GradScaler("cuda")
+    scaler.scale(parameter.sum()).backward()
+    scaler.step(optimizer)
+    told = asked(simulation)
+    assert told[told.index("synchronize_stream", told.index("_amp_foreach_non_finite_check_and_unscale_")) + 1] == "_foreach_add_"

@@ -54,6 +54,13 @@ class ExecutedOperations:
             known = self._numbers[key] = self._new(func, args, kwargs, output)
         return known
 
+    def kernel(self, name: str, arguments: Sequence[Any], output: Any, options: Mapping[str, Any]) -> int:
+        """The number of a kernel that is not that of an operator, with tensors and options that say how much work there is."""
+        described = (*map(_text, arguments), *(f"{option}={value}" for option, value in options.items()))
+        returned = output if isinstance(output, tuple) else (output,)
+        results = (_text(value) for value in returned if isinstance(value, (torch.Tensor, list)))
+        return self._observer.operation(name, ", ".join(described), ", ".join(results))
+
     def executed(self, number: int, device: torch.device | None, *, host_waits: bool) -> None:
         """The operation was queued on the current stream of the device (None is the current one). Then the host may wait for the stream."""
         index = None if device is None else device.index

@@ -182,6 +182,15 @@ class DeviceMode(FakeTensorMode):
             self._nested -= 1
 
     @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Within `unobserved`, simulated operators are the script's once more until the context ends."""
+        previous, self._nested = self._nested, 0
+        try:
+            yield
+        finally:
+            self._nested = previous
+
+    @contextmanager
     def shapes_only(self) -> Iterator[None]:
         """Until the context ends, host operators, too, run for their shapes only, and unobserved."""
         previous, self._shapes_only = self._shapes_only, True
@@ -220,7 +229,7 @@ class DeviceMode(FakeTensorMode):
             if result is not UNHANDLED:
                 return result
         if type(func) is not OpOverload and isinstance(func, HigherOrderOperator):
-            return self._higher_order(func, types, args, kwargs)
+            return self.higher_order(func, types, args, kwargs)
         return self.simulate_call(func, types, args, kwargs)
 
     def _answer_in_child(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -289,13 +298,38 @@ class DeviceMode(FakeTensorMode):
             signature.host_waits = host_waits
             self._execute(func, args, kwargs, output, signature)
 
+    def executed_kernel(self, name: str, arguments: Sequence[Any], output: Any, **options: Any) -> None:
+        """Report a kernel that is not that of an operator of the dispatcher, by a name like theirs (`triton.softmax.default`)."""
+        if not self._nested:
+            device = next((leaf.fake_device for leaf in pytree.tree_leaves((arguments, output)) if type(leaf) is FakeTensor), None)
+            number = self._executed.kernel(name, arguments, output, options)
+            self._report(number, device, name, arguments, {}, output, host_waits=False)
+
     def _execute(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, signature: Signature) -> None:
         """Report that the device executes the operator."""
         number = signature.operation
         if number is None:
             number = self._executed.number(func, args, kwargs, output, signature.key_of(func))
+        device = signature.device or kwargs.get("device")
+        if self.compiled is None:
+            self._executed.executed(number, device, host_waits=signature.host_waits)
+        else:
+            self._report(number, device, func, args, kwargs, output, host_waits=signature.host_waits)
+
+    def _report(
+        self,
+        number: int,
+        device: torch.device | None,
+        func: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        output: Any,
+        *,
+        host_waits: bool,
+    ) -> None:
+        """Report that the operation of this number is executed, and whether it is compiled code."""
         compiled = self.compiled if self.compiled is not None and number != NOTHING and self.compiled.is_running() else None
-        self._executed.executed(number, signature.device or kwargs.get("device"), host_waits=signature.host_waits)
+        self._executed.executed(number, device, host_waits=host_waits)
         if compiled is not None:
             compiled.executed(func, args, kwargs, output)
 
@@ -331,7 +365,7 @@ class DeviceMode(FakeTensorMode):
             return DeviceMode._run
         return DeviceMode._change_in_place if is_in_place_foreach(func) else DeviceMode._replay
 
-    def _higher_order(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def higher_order(self, func: Any, types: Sequence[type], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """An operator that calls others (random initialisation of DTensors, flex attention): the operators that it calls are simulated."""
         rule = higher_order_rules.get(func)
         if rule is None:

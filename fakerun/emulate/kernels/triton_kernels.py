@@ -1,4 +1,4 @@
-"""Triton kernels: a launch does nothing, and the values of its tensor arguments become unknown. The report says so.
+"""Triton kernels: a launch computes nothing, and the values of its tensor arguments become unknown. The report says so.
 
 Kernels write into existing tensors, so shapes and memory are exact without running them.
 """
@@ -34,11 +34,14 @@ def skipped_triton_kernels(context: EmulationContext) -> Iterator[None]:
 def _launch(context: EmulationContext) -> Callable[..., None]:
     def run(self: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> None:
         TRITON_KERNEL.report(context.findings, f"What the Triton kernel {self.__name__} computes")
+        arguments = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
         for position, value in enumerate((*args, *kwargs.values())):
             if type(value) is FakeTensor and value.device.type == ACCELERATOR:
                 context.mode.known.forget(value)
             elif isinstance(value, torch.Tensor) and value.device.type == "cpu":
                 raise as_script_error(ValueError(f"Pointer argument (at {position}) cannot be accessed from Triton (cpu tensor?)"))
+        if not warmup:
+            context.mode.executed_kernel(f"triton.{self.__name__}.default", arguments, None)
 
     return run
 
