@@ -22,6 +22,7 @@ from fakerun.cli.report_output import (
     detail_of,
     needs_history,
     needs_reports,
+    needs_timeline,
     option,
     show_reports,
     write_report,
@@ -96,6 +97,7 @@ def check(
         budgets=budgets,
         needs_reports=update_baseline or needs_reports(outputs, 1 if exit_first else len(planned)),
         with_history=needs_history(outputs),
+        with_timeline=needs_timeline(outputs),
     )
     specs = {job.name: job.spec for job in planned}
     outcomes = outcomes_of(specs, None if no_cache else cache, judge.known_result, jobs_at_a_time=jobs, one_by_one=exit_first)

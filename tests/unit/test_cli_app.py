@@ -91,7 +91,7 @@ KNOWN = {
     "accelerators": ", ".join(accelerator_names()),
     "operations": ", ".join(CollectiveOp),
     "figures": ", ".join(FIGURES),
-    "formats": "table, json, markdown, comment, junit, sarif, github, gitlab, csv, jsonl, svg, memory_snapshot",
+    "formats": "table, json, markdown, comment, junit, sarif, github, gitlab, csv, jsonl, svg, memory_snapshot, trace, timeline",
     "endings": ".txt, .json, .md, .xml, .sarif, .csv, .jsonl, .svg, .pickle",
 }
 
