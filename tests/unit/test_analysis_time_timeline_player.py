@@ -214,7 +214,7 @@ def test_two_ranks_of_unequal_work_wait_for_each_other() -> None:
     assert [transfers(rank) for rank in timeline.ranks] == [[(1, 4, 6)], [(4, 4, 6)]]
     assert [rank.kinds[TimeKind.WAITING] for rank in step.ranks] == [3, 0]
     assert [rank.communication[0].waiting_s for rank in step.ranks] == [3, 0]
-    assert {(entry.rank, entry.name): entry.seconds for entry in step.critical_path} == {(1, "op"): 4, (0, "all_reduce"): 2}
+    assert {(entry.rank, entry.name): entry.seconds for entry in step.critical_path} == {(1, "op"): 4, (1, "all_reduce"): 2}
     assert list(timeline.ranks[0].calls.last_ranks) == [1]
 
 
