@@ -1,5 +1,6 @@
 """`fakerun check`: run the jobs of a file and hold each against what it must keep."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from fakerun.cli.report_output import (
     detail_of,
     needs_history,
     needs_reports,
+    needs_timeline,
     option,
     show_reports,
     write_report,
@@ -96,6 +98,7 @@ def check(
         budgets=budgets,
         needs_reports=update_baseline or needs_reports(outputs, 1 if exit_first else len(planned)),
         with_history=needs_history(outputs),
+        with_timeline=needs_timeline(outputs),
     )
     specs = {job.name: job.spec for job in planned}
     outcomes = outcomes_of(specs, None if no_cache else cache, judge.known_result, jobs_at_a_time=jobs, one_by_one=exit_first)
@@ -103,6 +106,7 @@ def check(
     if update_baseline:
         _write_baselines(judge.jobs, results)
     show_reports(results, outputs, detail_of(trace=trace, top=top))
+    _tell_of_drift(results, file if len(words) < len(names or []) else None)
     code = worst(each.report.exit_code for each in results)
     return ExitCode.OK if exit_zero and code is ExitCode.FINDINGS else code
 
@@ -213,6 +217,16 @@ def _results(judge: Judge, outcomes: "Iterable[tuple[str, JobOutcome | KnownOutc
     if left_out := [name for name in judge.jobs if name not in results]:
         tell(f"stopped at the first job that fails: {len(left_out)} of {len(judge.jobs)} not run: {', '.join(left_out)}")
     return [results[name] for name in judge.jobs if name in results]
+
+
+def _tell_of_drift(results: "Iterable[JobResult]", file: Path | None) -> None:
+    """The command that takes over what jobs do now, where they fail their baselines."""
+    from fakerun.records.finding_code import FindingCode
+
+    drifted = [each.name for each in results if any(finding.code is FindingCode.BASELINE_DRIFT for finding in each.report.findings)]
+    if drifted:
+        words = ["fakerun", "check", *([str(file)] if file else []), *drifted, "--update-baseline"]
+        tell(f"what differs from the baseline may be meant; then: {shlex.join(words)}")
 
 
 def _write_baselines(jobs: Mapping[str, PlannedJob], results: "Iterable[JobResult]") -> None:

@@ -45,14 +45,19 @@ def destinations(format_name: str | None, outputs: Sequence[str] | None, *, inpu
     inputs = tuple(inputs)
     found: list[Destination] = []
     for name, path in asked:
-        report_format = _renderer_for(name or format_name, path)
-        is_directory = path is not None and report_format.render_files is not None and _names_a_directory(path)
+        is_directory = path is not None and _names_a_directory(path) and _has_several_files(name or format_name)
         if path is not None:
             (check_directory if is_directory else partial(check_output, inputs=inputs))(path)
             if any(each.path is not None and _are_one_path(path, each.path) for each in found):
                 raise UsageError(f"output {path}: is named twice; each format needs a file of its own")
-        found.append(Destination(report_format=report_format, path=path, is_directory=is_directory))
+        found.append(Destination(report_format=_renderer_for(name or format_name, path), path=path, is_directory=is_directory))
     return tuple(found)
+
+
+def _has_several_files(name: str | None) -> bool:
+    from fakerun.report import FORMATS
+
+    return name is not None and name in FORMATS and FORMATS[name].render_files is not None
 
 
 def _format_and_path(text: str) -> tuple[str | None, Path | None]:

@@ -44,6 +44,7 @@ class Judge:
     budgets: "Budgets"
     needs_reports: bool
     with_history: bool
+    with_timeline: bool
 
     def result(self, name: str, outcome: JobOutcome | KnownOutcome) -> "JobResult":
         """The result of the job of that name."""
@@ -68,7 +69,7 @@ class Judge:
         from fakerun.report import build_report
         from fakerun.report.build_comparison import held_against_baseline
 
-        report = build_report(job.spec, run, self.budgets, with_history=self.with_history)
+        report = build_report(job.spec, run, self.budgets, with_history=self.with_history, with_timeline=self.with_timeline)
         if job.baseline is None or report.failed:
             return report
         budgets, source = self.budgets.over(job.spec.budgets), str(job.asked.baseline)

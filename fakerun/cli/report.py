@@ -10,7 +10,7 @@ from fakerun.cli.destinations import destinations
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
 from fakerun.cli.options import Calibrate, InterconnectName, OtherAllocConf, OtherHardware, Quiet, TokensPerStep
-from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, show_reports
+from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, needs_timeline, show_reports
 from fakerun.cli.repository import job_report
 from fakerun.cli.sources import timing_of
 from fakerun.cli.terminal import be_quiet, note
@@ -63,6 +63,6 @@ def report(
     job = replace(job, timing=timing.over(job.timing))
     if settings is not None:
         job = replace(job, alloc_conf=settings)
-    shown = build_report(job, run, gate, with_history=needs_history(outputs))
+    shown = build_report(job, run, gate, with_history=needs_history(outputs), with_timeline=needs_timeline(outputs))
     show_reports([job_report(shown)], outputs, detail_of(trace=trace, top=top))
     return shown.exit_code

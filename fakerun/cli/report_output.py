@@ -38,7 +38,7 @@ Format: TypeAlias = Annotated[
         "--format",
         metavar="NAME",
         help="The format of OUTPUT, or of stdout: table, json, markdown, comment, junit, sarif, github, gitlab, csv, jsonl, svg, "
-        "memory_snapshot.  [default: by OUTPUT, else table]",
+        "memory_snapshot, trace, timeline.  [default: by OUTPUT, else table]",
         autocompletion=_complete_format,
     ),
 ]
@@ -73,6 +73,11 @@ def needs_history(destinations: Destinations) -> bool:
 def needs_reports(destinations: Destinations, number_of_jobs: int) -> bool:
     """Whether one of the formats shows more of so many jobs than their results."""
     return any(each.report_format.needs_reports(number_of_jobs) for each in destinations)
+
+
+def needs_timeline(destinations: Destinations) -> bool:
+    """Whether one of the formats shows the streams of a step."""
+    return any(each.report_format.needs_timeline for each in destinations)
 
 
 def show_reports(jobs: "Sequence[JobResult]", destinations: Destinations, detail: "Detail") -> None:

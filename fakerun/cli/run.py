@@ -14,7 +14,7 @@ from fakerun.cli.destinations import check_not_inputs, destinations
 from fakerun.cli.gate import Ignore, MaxMemory, Strict, gate_of
 from fakerun.cli.help import FullHelp
 from fakerun.cli.progress import Progress
-from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, show_reports, write_report
+from fakerun.cli.report_output import Format, Output, Top, Trace, detail_of, needs_history, needs_timeline, show_reports, write_report
 from fakerun.cli.repository import job_report
 from fakerun.cli.sources import resolved_job
 from fakerun.cli.terminal import be_quiet, say, tell
@@ -89,7 +89,7 @@ def run(
         raise UsageError(f"--jobs {jobs}: must be at least 1")
     with _directory(job, run_dir, resume=resume) as directory, _kept_if_of_use(directory, is_temporary=run_dir is None):
         simulated = _simulate(job, directory, show_output=show_output, jobs=jobs)
-        report = build_report(job, simulated, gate, with_history=needs_history(outputs))
+        report = build_report(job, simulated, gate, with_history=needs_history(outputs), with_timeline=needs_timeline(outputs))
         if not output and format_ is None and (help_ := _help_of_script(report, directory)):
             write_report(help_, None)
         else:

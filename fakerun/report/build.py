@@ -27,17 +27,26 @@ from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_history import rank_history
 from fakerun.report.build_memory import MemoryOfRun
-from fakerun.report.build_time import step_estimate
-from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, RankReport, Report
+from fakerun.report.build_time import PlayedStep, played_step, step_estimate
+from fakerun.report.build_timeline import step_timeline
+from fakerun.report.model import BlockedReport, ClassReport, FailureReport, FindingReport, NoEstimate, RankReport, Report, StepTimeline
 from fakerun.units import name_ranks
 
 _NOTHING_MORE = Budgets()
 
 
 def build_report(
-    job: JobSpec, run: RunRecord, budgets: Budgets = _NOTHING_MORE, *, with_history: bool = False, is_of_simulated: bool = False
+    job: JobSpec,
+    run: RunRecord,
+    budgets: Budgets = _NOTHING_MORE,
+    *,
+    with_history: bool = False,
+    with_timeline: bool = False,
+    is_of_simulated: bool = False,
 ) -> Report:
-    """Run every analysis on the records of a run; `budgets` go over those of the job, `with_history` is for formats that need it.
+    """Run every analysis on the records of a run; `budgets` go over those of the job.
+
+    `with_history` and `with_timeline` are for formats that need them.
 
     With `is_of_simulated` the budgets are about the ranks that the run has, whatever others do.
     """
@@ -60,7 +69,8 @@ def build_report(
         ),
         budgets,
     )
-    step_time = step_estimate(job, run.ranks, assumed, mesh)
+    played = played_step(job, run.ranks, assumed)
+    step_time = step_estimate(job, run.ranks, mesh, played)
     judged = JudgedRun(
         job=job,
         run=run,
@@ -97,7 +107,15 @@ def build_report(
         exit_code=exit_code(run.ranks, findings, is_over_budget=bool(broken)),
         step_time=step_time,
     )
-    return replace(report, history=rank_history(job, report.largest)) if with_history else report
+    return replace(
+        report,
+        history=rank_history(job, report.largest) if with_history else None,
+        timeline=_timeline(played) if with_timeline else None,
+    )
+
+
+def _timeline(played: PlayedStep | NoEstimate) -> StepTimeline | NoEstimate:
+    return played if isinstance(played, NoEstimate) else step_timeline(played.timeline, played.summed)
 
 
 def _rank_reports(

@@ -1,35 +1,52 @@
 """The step time of a run: its costs on the job's accelerator, played, and what published runs of its kind say of the sum."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fakerun.analysis.time.communication.call_costs import CallCosts
 from fakerun.analysis.time.communication.own_runs import own_runs_of
 from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of, flops_of
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.operations.measured_products import MeasuredProducts
+from fakerun.analysis.time.operations.operations_of_step import operations_of_step
 from fakerun.analysis.time.published_error import published_error
 from fakerun.analysis.time.run_kind import run_kind
-from fakerun.analysis.time.step_time import step_time
-from fakerun.analysis.time.timeline import NoTimeline, Prices, player_of
+from fakerun.analysis.time.step_time import StepTime, step_time
+from fakerun.analysis.time.timeline import NoTimeline, Prices, Timeline, player_of
 from fakerun.analysis.time.utilisation import Tokens, tokens_of_step
 from fakerun.errors import UsageError
+from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.interconnects import with_interconnect
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
 from fakerun.records.run import RankRecord
 
 
-def step_estimate(
-    job: JobSpec, simulated: Sequence[RankRecord], assumed: Sequence[RankRecord], mesh: Mesh | None
-) -> StepEstimate | NoEstimate:
-    """The time of the last step that all ranks completed; `assumed` are records of ranks that were not simulated."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayedStep:
+    """A step that was played with these costs, and what its times add up to."""
+
+    timeline: Timeline
+    summed: StepTime
+    operations: MeasuredProducts
+    accelerator: Accelerator
+    """The job's, with the interconnect that was asked for."""
+
+
+def played_step(job: JobSpec, simulated: Sequence[RankRecord], assumed: Sequence[RankRecord]) -> PlayedStep | NoEstimate:
+    """The last step that all ranks completed; `assumed` are records of ranks that were not simulated."""
     if not any(record.program.operations for record in simulated):
         return NoEstimate("no operation on a device is recorded")
     fabric = job.timing.interconnect
     accelerator = job.hardware if fabric is None else with_interconnect(job.hardware, fabric)
+    fused = with_fused_programs([*simulated, *assumed])
+    simulated, assumed = fused[: len(simulated)], fused[len(simulated) :]
     try:
-        operations = MeasuredProducts(OperationCosts(accelerator).of, job.timing.calibration.products)
+        operations = MeasuredProducts(
+            OperationCosts.in_step(accelerator, operations_of_step(simulated)).of, job.timing.calibration.products
+        )
     except UsageError as error:
         return NoEstimate(str(error))
     measured = job.timing.calibration.collectives
@@ -45,17 +62,26 @@ def step_estimate(
     if isinstance(player, NoTimeline):
         return NoEstimate(player.reason)
     timeline, summed = step_time(player)
-    flops = flops_of(timeline, operations.of)
+    return PlayedStep(timeline=timeline, summed=summed, operations=operations, accelerator=accelerator)
+
+
+def step_estimate(
+    job: JobSpec, simulated: Sequence[RankRecord], mesh: Mesh | None, played: PlayedStep | NoEstimate
+) -> StepEstimate | NoEstimate:
+    """The time of the step that was played; `simulated` are the records of the run."""
+    if isinstance(played, NoEstimate):
+        return played
+    flops = flops_of(played.timeline, played.operations.of)
     tokens = _tokens(job, simulated, mesh)
     per_token = None if tokens.count is None else flops.model * job.world_size / tokens.count
     return estimate_of(
-        timeline,
-        summed,
-        published=published_error(run_kind(simulated, accelerator, per_token)),
+        played.timeline,
+        played.summed,
+        published=published_error(run_kind(simulated, played.accelerator, per_token)),
         measured_s=job.timing.calibration.step_s,
         flops=flops,
         tokens=tokens,
-        accelerator=accelerator,
+        accelerator=played.accelerator,
         world_size=job.world_size,
     )
 

@@ -61,6 +61,11 @@ above 64 MiB between nodes have a median error of about 7 %, and three of four a
 runs are of older or unfinished installations and are much slower than others on the same fabric (`awsome-eks-p5`, `aws-efa-eks`,
 `dranet-a4`); they were not fitted to, and are in the table.
 
+Groups with one rank on each node are checked apart, by runs that no constant is fitted to: all-reduces between two H100 by one NDR NIC
+([nccl-tests#232](https://github.com/NVIDIA/nccl-tests/issues/232)) are 1 % shorter to 17 % longer than published, tiny ones between two
+A100 by HDR ([nccl-tests#150](https://github.com/NVIDIA/nccl-tests/issues/150)) 6 to 11 % longer. No measurement was found of eight such
+groups at the same time. Of all-to-alls between nodes one rate was found, 85 GB/s at 1 GiB on two p5en: 2 % lower than is said here.
+
 Below 1 MiB the measurements themselves differ by a factor of two and more, between a thread and a process for each GPU, between captured
 and launched calls, and between installations: 10 to 50 us inside a node. Take such a time for its order of magnitude only.
 

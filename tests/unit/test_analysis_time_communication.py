@@ -12,7 +12,8 @@ from fakerun.analysis.time.communication.curves import seconds_at
 from fakerun.analysis.time.communication.placement import Placement, domain_of, placement_of
 from fakerun.analysis.time.costs import Basis
 from fakerun.hardware.catalogue import hardware_named
-from fakerun.hardware.collective_times import CollectiveKind, collective_times
+from fakerun.hardware.collective_times import CollectiveKind, bus_share, collective_times
+from fakerun.hardware.interconnects import with_interconnect
 from fakerun.records.collective import CollectiveOp
 from tests.unit.records_by_hand import MIB, collective
 
@@ -204,6 +205,38 @@ def test_a_tree_sends_the_message_of_two_nodes_once(members: tuple[int, ...]) ->
     costs = CallCosts(replace(hardware_named("h100-80gb"), interconnect=slow), 8)
     nics = len(members) / 2
     assert seconds(costs, CollectiveKind.ALL_REDUCE, 10**9, members) == pytest.approx(1 / 0.938 / nics, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("card", "fabric", "nbytes", "microseconds"),
+    [
+        ("h100-80gb", "ib-ndr-8x", 2 * MIB, 113.2),
+        ("h100-80gb", "ib-ndr-8x", 4 * MIB, 154.4),
+        ("h100-80gb", "ib-ndr-8x", 8 * MIB, 231.4),
+        ("h100-80gb", "ib-ndr-8x", 16 * MIB, 420.5),
+        ("h100-80gb", "ib-ndr-8x", 32 * MIB, 812.3),
+        ("a100-80gb", "ib-hdr-8x", 8, 19.90),
+        ("a100-80gb", "ib-hdr-8x", 64, 19.36),
+    ],
+)
+def test_a_rank_on_each_of_two_nodes(card: str, fabric: str, nbytes: int, microseconds: float) -> None:
+    """All-reduces in github.com/NVIDIA/nccl-tests/issues/232 and /150; no constant is fitted to them."""
+    costs = CallCosts(with_interconnect(hardware_named(card), fabric), 8)
+    assert seconds(costs, CollectiveKind.ALL_REDUCE, nbytes, (0, 8)) == pytest.approx(microseconds * 1e-6, rel=0.18)
+
+
+@pytest.mark.parametrize(("kind", "bus_bytes_per_s"), [(CollectiveKind.ALL_REDUCE, 444e9), (CollectiveKind.ALL_TO_ALL, 85e9)])
+def test_two_nodes_of_p5en(kind: CollectiveKind, bus_bytes_per_s: float) -> None:
+    """A public log of work on DeepEP over EFA has these rates of nccl-tests at 1 GiB, NCCL 2.30.4; no constant is fitted to them."""
+    costs = CallCosts(with_interconnect(hardware_named("h200"), "aws-p5en"), 8)
+    assert seconds(costs, kind, 1024 * MIB, TWO_NODES) == pytest.approx(1024 * MIB * bus_share(kind, 16) / bus_bytes_per_s, rel=0.08)
+
+
+def test_nodes_with_a_nic_for_two_devices() -> None:
+    """github.com/NVIDIA/nccl/issues/1368: an all-reduce of 40 H100 by rings, each node with four NICs of 400 Gb/s, moves 190 GB/s."""
+    costs = CallCosts(with_interconnect(hardware_named("h100-80gb"), "ib-ndr-8x,nics_per_node=4"), 8)
+    measured_s = 1024 * MIB * 2 * 39 / 40 / 190e9
+    assert seconds(costs, CollectiveKind.ALL_REDUCE, 1024 * MIB, tuple(range(40))) == pytest.approx(measured_s, rel=0.1)
 
 
 def test_one_group_alone_on_the_nodes_has_a_nic_of_its_own() -> None:

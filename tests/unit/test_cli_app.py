@@ -91,7 +91,7 @@ KNOWN = {
     "accelerators": ", ".join(accelerator_names()),
     "operations": ", ".join(CollectiveOp),
     "figures": ", ".join(FIGURES),
-    "formats": "table, json, markdown, comment, junit, sarif, github, gitlab, csv, jsonl, svg, memory_snapshot",
+    "formats": "table, json, markdown, comment, junit, sarif, github, gitlab, csv, jsonl, svg, memory_snapshot, trace, timeline",
     "endings": ".txt, .json, .md, .xml, .sarif, .csv, .jsonl, .svg, .pickle",
 }
 
@@ -119,7 +119,8 @@ COMMAND_LINES = {
     "rn train.py": "no such script or command: rn (did you mean 'run'?)",
     "repport kept": "no such script or command: repport (did you mean 'report'?)",
     "runn": "no such script or command: runn (did you mean 'run'?)",
-    "report": "Missing argument 'RUN_DIRECTORY'.",
+    "report": "missing argument 'RUN_DIRECTORY'; see fakerun report --help",
+    "compare": "missing argument 'OLD'; see fakerun compare --help",
     "report nope": "nope: not a fakerun run directory; pass the directory you gave to --run-dir",
     "report train.py": "train.py: not a fakerun run directory; pass the directory you gave to --run-dir",
     "report sub": "sub: not a fakerun run directory; pass the directory you gave to --run-dir",

@@ -70,7 +70,7 @@ NOT_OF_THE_RESULT = {"name", "request", "source", "is_baseline_named"}
 
 
 def judge(job: PlannedJob = JOB, budgets: Budgets = BUDGETS, *, needs_reports: bool = False) -> Judge:
-    return Judge(jobs={"train": job}, budgets=budgets, needs_reports=needs_reports, with_history=False)
+    return Judge(jobs={"train": job}, budgets=budgets, needs_reports=needs_reports, with_history=False, with_timeline=False)
 
 
 @pytest.fixture

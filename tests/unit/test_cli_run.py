@@ -299,7 +299,7 @@ USAGE_ERRORS = {
     "train.py --world-size 8 --format jsn": (
         "unknown format 'jsn' (did you mean 'json' or 'jsonl'?); known: table, json, markdown, comment, "
         "junit, sarif, github, gitlab, csv, jsonl, "
-        "svg, memory_snapshot"
+        "svg, memory_snapshot, trace, timeline"
     ),
     "train.py --world-size 8 -o .": "output .: is a directory; pass a file in it, as in report.json",
     "train.py --world-size 8 -o no/report.json": "output no/report.json: no such directory: no; create it first",

@@ -27,14 +27,17 @@ def test_formats() -> None:
         ("jsonl", "jsonl", False),
         ("svg", "svg", False),
         ("memory_snapshot", "pickle", True),
+        ("trace", "json", False),
+        ("timeline", "svg", False),
     ]
     assert all(name == each.name for name, each in FORMATS.items())
 
 
 def test_every_format_renders_text_or_bytes_as_declared() -> None:
     for each in FORMATS.values():
-        report = build_report(job(), run(RankRecord(rank=0)), with_history=each.needs_history)
-        rendered = each.render([JobReport(name="train.py", report=report)])
+        report = build_report(job(), run(RankRecord(rank=0)), with_history=each.needs_history, with_timeline=each.needs_timeline)
+        content = each.render([JobReport(name="train.py", report=report)])
+        rendered = content if isinstance(content, str | bytes) else "".join(content)
         assert isinstance(rendered, bytes if each.is_binary else str)
         assert each.is_binary or rendered[-1:] in ("\n", "")  # GitHub's annotations may be none
 
@@ -52,9 +55,9 @@ def test_importing_the_reports_imports_no_expensive_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-def test_a_format_that_needs_the_history_refuses_a_report_without() -> None:
+def test_a_format_that_needs_the_history_or_the_timeline_refuses_a_report_without() -> None:
     report = build_report(job(), run(RankRecord(rank=0)))
     for each in FORMATS.values():
-        if each.needs_history:
-            with pytest.raises(ValueError, match="built without its history"):
+        if each.needs_history or each.needs_timeline:
+            with pytest.raises(ValueError, match=f"built without its {'history' if each.needs_history else 'timeline'}"):
                 each.render([JobReport(name="train.py", report=report)])

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from fakerun.report.formats import csv, github, gitlab, json, jsonl, junit, markdown, memory_snapshot, sarif, svg, text
+from fakerun.report.formats import csv, github, gitlab, json, jsonl, junit, markdown, memory_snapshot, sarif, svg, text, trace
 from fakerun.report.formats.report_format import (
     RenderForProgram,
     RenderReportsForProgram,
     ReportFormat,
+    files_of_one,
     for_programs,
     of_one,
     of_reports,
     reports_for_programs,
 )
+from fakerun.report.formats.svg import step
 
 _SEVERAL = 2
 
@@ -62,6 +64,23 @@ FORMATS: Mapping[str, ReportFormat] = MappingProxyType(
                 takes_several_jobs=False,
                 render=of_one(memory_snapshot.render),
                 needs_history=True,
+            ),
+            ReportFormat(
+                name="trace",
+                extension="json",
+                is_binary=False,
+                takes_several_jobs=False,
+                render=of_one(trace.render),
+                needs_timeline=True,
+                render_files=files_of_one(trace.render_ranks),
+            ),
+            ReportFormat(
+                name="timeline",
+                extension="svg",
+                is_binary=False,
+                takes_several_jobs=False,
+                render=of_one(step.render),
+                needs_timeline=True,
             ),
         )
     }

@@ -251,7 +251,7 @@ class RankPlay:
         self.streams = [Queue(self) for _ in range(part.program.streams)]
         self.communicators = [Queue(self) for _ in range(part.communicators)]
         self.marks = {-1: Mark(0.0, ())}
-        self.windows: list[tuple[float, float]] = [(0.0, 0.0)] * sum(action is Action.RUN for action, _, _ in part.program.items)
+        self.windows: list[tuple[float, float]] = [(0.0, 0.0)] * (len(part.operations_before) - 1)
         """When each run ran."""
         self.transfers: list[tuple[float, float, float, str]] = []
         """Of each block that ended: start, end, occupancy, label."""
@@ -268,18 +268,21 @@ class RankPlay:
 
     def go_on(self) -> None:
         """Issue what comes next, until the host has to wait; or pause where a stream is not done with what is pending."""
-        items, runs = self.part.program.items, self.part.runs
-        while self._has_waited() and self._position < len(items):
-            action, number, stream = items[self._position]
-            if self.streams[stream].pending is not None and not self._must_issue:
+        items, runs, streams = self.part.program.items, self.part.runs, self.streams
+        position, count, run = self._position, len(items), Action.RUN
+        while position < count and (not self._waited_for or self._has_waited()):
+            action, number, stream = items[position]
+            queue = streams[stream]
+            if queue.pending is not None and not self._must_issue:
                 self._pauses = True
-                return
+                break
             self._must_issue = False
-            self._position += 1
-            if action is Action.RUN:
-                self._run(runs[number], self.streams[stream])
+            position += 1
+            if action is run:
+                self._run(runs[number], queue)
             else:
                 self._act(action, number, stream)
+        self._position = position
 
     def resume(self, *, must_issue: bool = False) -> None:
         """Go on if the host pauses. If it `must_issue`, then even if its stream is not done."""

@@ -3,13 +3,14 @@
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.timeline.contention import contention_factors
 from fakerun.analysis.time.timeline.measured import MeasuredRank, moved
 from fakerun.analysis.time.timeline.parts import CallPrices, OperationPrices, Parts, skipped_calls
-from fakerun.analysis.time.timeline.play import Part, Play, RankPlay
+from fakerun.analysis.time.timeline.play import AnyRankPlay, Part, Play, RankPlay
 from fakerun.analysis.time.timeline.played_classes import PlayedClass, PlayedClasses, played_classes
 from fakerun.analysis.time.timeline.spans import HOST, CallSpans, NoTimeline, RankTimeline, Timeline
 from fakerun.records.run import RankRecord
@@ -67,6 +68,7 @@ class Player:
     def __init__(self, classes: PlayedClasses, parts: Parts, step: int, times: HostTimes) -> None:
         self._classes = classes.classes
         self._unknown_members = classes.unknown_members
+        self._joins_programs = classes.joins_programs
         self._prices = parts
         self._parts: Sequence[Part] = [parts.of(each) for each in classes.classes]
         self._members = skipped_calls(classes, self._parts)
@@ -74,7 +76,6 @@ class Player:
         self._times = times
         self._first = self._played()
         self._has_contention = any(rank.transfers for rank in self._first.ranks)
-        self._seconds: float | None = None
 
     @property
     def stuck(self) -> Sequence[int]:
@@ -89,8 +90,7 @@ class Player:
 
     def timeline(self) -> Timeline:
         """When everything ran."""
-        play = Play(MeasuredRank, self._parts, self._members, self._times, factors=self._factors())
-        play.run()
+        play = self._measured
         zero = min(rank.marks[self._step - 1].last()[0] for rank in play.ranks)
         ranks = [self._rank_timeline(each, play.ranks, zero) for each in self._classes]
         return Timeline(
@@ -98,13 +98,22 @@ class Player:
             is_first_step=self._step == 0,
             ranks=tuple(sorted(ranks, key=lambda each: each.representative)),
             unknown_members=self._unknown_members,
+            joins_programs=self._joins_programs,
         )
 
     def gain_s(self, label: str) -> float:
         """How much shorter the step is if calls of groups with this label take no time."""
-        if self._seconds is None:
-            self._seconds = self._step_seconds(self._played(self._factors()) if self._has_contention else self._first)
-        return self._seconds - self._step_seconds(self._played(self._factors(label), label))
+        return self._measured_seconds - self._step_seconds(self._played(self._factors(label), label))
+
+    @cached_property
+    def _measured_seconds(self) -> float:
+        return self._step_seconds(self._measured)
+
+    @cached_property
+    def _measured(self) -> Play[MeasuredRank]:
+        play = Play(MeasuredRank, self._parts, self._members, self._times, factors=self._factors())
+        play.run()
+        return play
 
     def _played(self, factors: Sequence[Sequence[float]] | None = None, free_label: str | None = None) -> Play[RankPlay]:
         play = Play(RankPlay, self._parts, self._members, self._times, factors=factors, free_label=free_label)
@@ -117,7 +126,7 @@ class Player:
             return None
         return [contention_factors(rank.windows, rank.transfers, free_label) for rank in self._first.ranks]
 
-    def _step_seconds(self, play: Play[RankPlay]) -> float:
+    def _step_seconds(self, play: Play[AnyRankPlay]) -> float:
         return max(map(self._rank_seconds, play.ranks))
 
     def _rank_seconds(self, rank: RankPlay) -> float:

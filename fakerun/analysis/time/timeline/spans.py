@@ -35,6 +35,11 @@ class OperationSpans:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def kernel_s(self) -> float:
+        """Seconds of all kernels together."""
+        return sum(self.ends) - sum(self.starts)
+
 
 HOST = -(2**31)
 """As a cause: the host, or what was there before the step."""
@@ -130,11 +135,18 @@ class Timeline:
     ranks: tuple[RankTimeline, ...]
     unknown_members: tuple[str, ...] = ()
     """Labels of groups with members that were neither simulated nor assumed: those are taken to arrive in time."""
+    joins_programs: bool = False
+    """Ranks of a class may differ in what they do besides their calls; the one with the longest program was played."""
 
     @property
     def slowest(self) -> RankTimeline:
-        """The class whose step takes longest; of equal ones that whose step ends last."""
-        return max(self.ranks, key=lambda each: (each.seconds, each.end_s, -each.representative))
+        """The class whose step takes longest. In a pipeline all take the same: the one whose kernels run longest, on which others wait."""
+        longest = max(rank.seconds for rank in self.ranks)
+        return max((rank for rank in self.ranks if rank.seconds >= (1 - _EQUAL) * longest), key=lambda rank: rank.operations.kernel_s)
+
+
+_EQUAL = 1e-3
+"""The share of a step by which two that are equally long may differ: it takes some steps until those of all stages are."""
 
 
 @dataclass(frozen=True, slots=True)
