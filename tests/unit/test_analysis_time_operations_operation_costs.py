@@ -72,6 +72,33 @@ def test_a_cost_takes_no_less_than_computing_and_moving_at_the_peak(card: str) -
     assert peak is None or cost.seconds >= cost.flops / peak
 
 
+@pytest.mark.parametrize("card", list(known_hardware()))
+def test_float32_numbers_are_multiplied_no_faster_than_in_float32(card: str) -> None:
+    """H20, B300 and A10G have no published float32 rate in the catalogue."""
+    hardware = hardware_named(card)
+    costs = OperationCosts(hardware)
+    cost = costs.of(Operation("aten.mm.default", "float32[8192,8192], float32[8192,8192]", "float32[8192,8192]"))
+    assert cost is not None
+    a_cycle = 256 * hardware.multiprocessors * 2.5e9  # no card has a higher clock
+    assert cost.flops / a_cycle < cost.seconds < 1.0
+
+
+@pytest.mark.parametrize("card", ["t4", "a100-80gb", "h100-80gb"])
+def test_attention_of_float32_takes_several_tf32_products(card: str) -> None:
+    hardware = hardware_named(card)
+    seconds = {}
+    for dtype in ("float16", "float32"):
+        heads = f"{dtype}[8,16,4096,64]"
+        cost = OperationCosts(hardware).of(
+            Operation("aten._scaled_dot_product_efficient_attention.default", f"{heads}, {heads}, {heads}, None, True, 0.0, True")
+        )
+        assert cost is not None
+        seconds[dtype] = cost.seconds
+        rate = max((hardware.tf32_flops or 0.0) / 3, hardware.float32_flops or 0.0)
+    assert seconds["float32"] >= cost.flops / rate
+    assert seconds["float32"] >= seconds["float16"]
+
+
 @pytest.mark.parametrize(
     "free",
     [

@@ -24,6 +24,9 @@ _CUDNN_SHARE = 0.6
 """Of the peak, cuDNN on Hopper and later; before, it is taken to be as fast as FlashAttention-2."""
 _HOPPER = (9, 0)
 
+_TF32_PRODUCTS = 3
+"""Of which one of float32 numbers is made on matrix units (`OpMultiplyAddFastF32`, torch's `mem_eff_attention/gemm_kernel_utils.h`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionShape:
@@ -35,6 +38,7 @@ class AttentionShape:
     head: int
     value_head: int
     causal: bool
+    dtype: str = "bfloat16"
 
     @property
     def full_flops(self) -> float:
@@ -53,6 +57,9 @@ def attention_cost(shape: AttentionShape, kernel: str, moved_bytes: int, rates: 
     """The cost of one pass of a kernel: flash (FlashAttention-2), cudnn or efficient."""
     factor = BACKWARD_FLOPS if is_backward else 1.0
     computing_s, basis = _seconds(shape, kernel, rates, is_backward=is_backward)
+    float32_s = shape.flops * factor / _float32_flops(rates) if shape.dtype == "float32" else 0.0
+    if float32_s > computing_s:  # tables are of 16-bit numbers
+        computing_s, basis = float32_s, Basis.ROOFLINE
     return OperationCost(
         kind=OperationKind.ATTENTION,
         seconds=max(computing_s / rates.attention_clock_factor, LAUNCH_S, moved_bytes / rates.memory_bytes_per_s),
@@ -80,6 +87,12 @@ def _seconds(shape: AttentionShape, kernel: str, rates: Rates, *, is_backward: b
     rate = rates.peak_flops("bfloat16") * _CUDNN_SHARE if kernel == "cudnn" else _FLOPS_PER_CYCLE[kernel] * rates.cycles_per_s
     rate = min(rate, rates.peak_flops("bfloat16") * rates.product_share) * (_BACKWARD_OF_FORWARD if is_backward else 1.0)
     return flops / rate + _FIXED_S, Basis.ROOFLINE
+
+
+def _float32_flops(rates: Rates) -> float:
+    """What kernels reach in float32: on the matrix units, in several products, if those have TF32."""
+    tf32 = rates.accelerator.tf32_flops or 0.0
+    return max(tf32 / _TF32_PRODUCTS, rates.peak_flops("float32")) * rates.product_share
 
 
 def _on_curve(curve: AttentionCurve, shape: AttentionShape, flops: float) -> float:
@@ -121,6 +134,7 @@ def _of(operation: DescribedOperation, rates: Rates, *, kernel: str, first: int,
             head=query.sizes[3],
             value_head=value.sizes[3],
             causal=causal,
+            dtype=query.dtype,
         )
     else:  # sequences of different lengths, one after the other, with their bounds: taken to be equal
         bounds = next((each for each in operation.operands.tensors[first + 3 :] if each.dtype == "int32"), None)
@@ -132,6 +146,7 @@ def _of(operation: DescribedOperation, rates: Rates, *, kernel: str, first: int,
             head=query.sizes[2],
             value_head=value.sizes[2],
             causal=causal,
+            dtype=query.dtype,
         )
     return attention_cost(shape, kernel, operation.moved_bytes, rates, is_backward=first == 1)
 

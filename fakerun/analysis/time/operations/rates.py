@@ -26,6 +26,12 @@ as slow as without a pause. Taken from four training programs on an H100 of 700 
 CLOCK_HZ = 1.7e9
 """Where an accelerator's highest clock is not known."""
 
+_FLOAT32_FLOPS_PER_CYCLE = 256
+_FEWER_FLOAT32_FLOPS_PER_CYCLE = 128
+"""Of a multiprocessor, without matrix units, where an accelerator's float32 rate is not known; the fewer on NVIDIA's cards before 8.6.
+Sources: CUDA C++ Programming Guide, throughput of native arithmetic instructions; 163.4 TFLOPS of the MI300X at 2.1 GHz."""
+_MORE_FLOAT32_FROM = (8, 6)
+
 _IDLE_SHARE_OF_POWER = 0.15
 """Of the power limit, on a card that computes nothing (100 of 700 W measured)."""
 
@@ -51,11 +57,11 @@ class Rates:
     attention_clock_factor: float = 1.0
 
     def peak_flops(self, dtype: str) -> float:
-        """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. 0 if it is not known.
+        """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32.
 
         Types that the card has no matrix units for are computed in float32.
         """
-        float32 = self.accelerator.float32_flops or 0.0
+        float32 = self.accelerator.float32_flops or self._float32_flops()
         if dtype in ("float64", "complex128"):
             return float32 / 2
         rates = {
@@ -64,6 +70,11 @@ class Rates:
             "bfloat16": self.accelerator.bfloat16_flops,
         }
         return (self.accelerator.float8_flops if dtype.startswith("float8") else rates.get(dtype)) or float32
+
+    def _float32_flops(self) -> float:
+        """The float32 rate by clock and multiprocessors."""
+        is_older = not self.accelerator.is_amd and self.accelerator.compute_capability < _MORE_FLOAT32_FROM
+        return self.cycles_per_s * (_FEWER_FLOAT32_FLOPS_PER_CYCLE if is_older else _FLOAT32_FLOPS_PER_CYCLE)
 
 
 def rates_of(accelerator: Accelerator, computing_share: float = COMPUTING_SHARE) -> Rates:
