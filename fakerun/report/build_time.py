@@ -73,11 +73,14 @@ def step_estimate(
         return played
     flops = flops_of(played.timeline, played.operations.of)
     tokens = _tokens(job, simulated, mesh)
-    per_token = None if tokens.count is None else flops.model * job.world_size / tokens.count
+    if tokens.count is None:  # a model of any size, or none of language: published runs of large ones say nothing of it
+        published = None
+    else:
+        published = published_error(run_kind(simulated, played.accelerator, flops.model * job.world_size / tokens.count))
     return estimate_of(
         played.timeline,
         played.summed,
-        published=published_error(run_kind(simulated, played.accelerator, per_token)),
+        published=published,
         measured_s=job.timing.calibration.step_s,
         flops=flops,
         tokens=tokens,

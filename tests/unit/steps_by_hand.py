@@ -42,7 +42,13 @@ class RankByHand:
         if module is not None:
             self._blocks.append(block(512, module=module, call_site=f"{module}.py:1"))
             self._sequence.append(len(self._blocks) - 1)
-        operation = Operation(name, str(seconds))
+        self._execute(Operation(name, str(seconds)), opcode, stream)
+
+    def operation(self, name: str, arguments: str, results: str = "") -> None:
+        """An operation as it is recorded, of which a card says what it costs."""
+        self._execute(Operation(name, arguments, results), Opcode.EXECUTE, 0)
+
+    def _execute(self, operation: Operation, opcode: Opcode, stream: int) -> None:
         number = self._operations.setdefault(operation, len(self._operations))
         self._sequence.append(Instruction(opcode, number, stream))
 

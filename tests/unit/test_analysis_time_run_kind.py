@@ -40,8 +40,8 @@ def test_one_rank_with_a_feature_makes_the_run_so() -> None:
     assert run_kind(records, hardware_named("h100-80gb"), LARGE).features == {RunFeature.FLOAT8}
 
 
-@pytest.mark.parametrize(("flops_per_token", "is_small"), [(6 * 124e6, True), (6 * 1.2e9, False), (None, False)])
-def test_small_models(flops_per_token: float | None, is_small: bool) -> None:
+@pytest.mark.parametrize(("flops_per_token", "is_small"), [(6 * 124e6, True), (6 * 1.2e9, False)])
+def test_small_models(flops_per_token: float, is_small: bool) -> None:
     found = run_kind([RankRecord(rank=0)], hardware_named("h100-80gb"), flops_per_token)
     assert (RunFeature.SMALL in found.features) == is_small
 

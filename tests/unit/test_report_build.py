@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
+from fakerun.analysis.time.estimate import Correction, StepEstimate
 from fakerun.analysis.traffic import Volume
+from fakerun.hardware.catalogue import hardware_named
+from fakerun.job.timing import Timing
 from fakerun.mesh import Mesh
-from fakerun.records.collective import CollectiveOp
+from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
 from fakerun.report import build_report
 from tests.unit.records_by_hand import GIB, MIB, block, collective, in_order, job, program, run, site
+from tests.unit.steps_by_hand import RankByHand
 
 NO = ProcessFailure(kind=FailureKind.EXCEPTION, exception="ValueError", message="no", traceback="first")
 
@@ -140,3 +144,23 @@ def test_a_history_has_the_settings_of_the_job() -> None:
 
 def test_no_history_unless_asked_for() -> None:
     assert build_report(job(), run(RankRecord(rank=0))).history is None
+
+
+def test_a_model_of_unknown_size_is_not_compared_with_published_runs_of_large_ones() -> None:
+    rank = RankByHand(group=(0,))
+    for phase, count in ((Phase.FORWARD, 1), (Phase.BACKWARD, 2)):
+        rank.phase(phase)
+        for _ in range(count):
+            rank.operation("aten.mm.default", "bfloat16[4096,4096], bfloat16[4096,4096]", "bfloat16[4096,4096]")
+    rank.end_step()
+
+    def correction(tokens: int | None) -> Correction:
+        asked = job(nproc_per_node=1, hardware=hardware_named("h100-80gb"), timing=Timing(tokens_per_step=tokens))
+        estimate = build_report(asked, run(rank.record())).step_time
+        assert isinstance(estimate, StepEstimate)
+        return estimate.correction
+
+    flops = 3 * 2 * 4096**3
+    assert correction(int(flops / (6 * 8e9))) is Correction.PUBLISHED
+    assert correction(int(flops / (6 * 1e8))) is Correction.NONE
+    assert correction(None) is Correction.NONE

@@ -18,10 +18,10 @@ _FLOAT8 = ("_scaled_mm", "_scaled_grouped_mm")
 _EXPERTS = ("_grouped_mm", "_scaled_grouped_mm")
 
 
-def run_kind(records: Iterable[RankRecord], accelerator: Accelerator, flops_per_token: float | None) -> RunKind:
+def run_kind(records: Iterable[RankRecord], accelerator: Accelerator, flops_per_token: float) -> RunKind:
     """The kind of a run. `flops_per_token` are model FLOPs of forward and backward: six for each parameter, and attention's."""
     features = set().union(*map(_features, {id(record.program): record for record in records}.values()))
-    if flops_per_token is not None and flops_per_token < 6 * SMALL_PARAMETERS:
+    if flops_per_token < 6 * SMALL_PARAMETERS:
         features.add(RunFeature.SMALL)
     generation = NO_GENERATION if accelerator.is_amd else accelerator.compute_capability[0]
     return RunKind(generation=generation, features=frozenset(features))
