@@ -9,7 +9,7 @@ from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts
 from fakerun.analysis.time.operations.measured_products import MeasuredProducts
-from fakerun.analysis.time.published_error import published_error
+from fakerun.analysis.time.published_error import published_constant, published_error, published_runs
 from fakerun.analysis.time.run_kind import run_kind
 from fakerun.analysis.time.step_time import StepTime, step_time
 from fakerun.analysis.time.timeline import NoTimeline, Prices, Timeline, player_of
@@ -71,6 +71,7 @@ def step_estimate(
     return estimate_of(
         played.timeline,
         played.summed,
+        constant=published_constant(published_runs()),
         published=published_error(run_kind(simulated, played.accelerator, per_token)),
         measured_s=job.timing.calibration.step_s,
         flops=flops,
