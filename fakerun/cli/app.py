@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FakerunError as error:
         return _failed(str(error), error.exit_code)
     except typer.TyperException as error:  # the command line could not be parsed
-        return _failed(error.format_message(), ExitCode.USAGE)
+        return _failed(_with_help(error), ExitCode.USAGE)
     except (KeyboardInterrupt, typer.Abort):  # typer makes the one of the other
         return _failed("interrupted", ExitCode.INTERRUPTED)
     except OSError as error:
@@ -79,6 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         be_quiet(False)
     return int(code or ExitCode.OK)
+
+
+def _with_help(error: typer.TyperException) -> str:
+    """The message; of a word that is missing also where it is described."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if context is None or not message.startswith("Missing argument"):
+        return message
+    return f"{message.replace('Missing', 'missing').rstrip('.')}; see {context.command_path} --help"
 
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

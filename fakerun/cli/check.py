@@ -1,5 +1,6 @@
 """`fakerun check`: run the jobs of a file and hold each against what it must keep."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +106,7 @@ def check(
     if update_baseline:
         _write_baselines(judge.jobs, results)
     show_reports(results, outputs, detail_of(trace=trace, top=top))
+    _tell_of_drift(results, file if len(words) < len(names or []) else None)
     code = worst(each.report.exit_code for each in results)
     return ExitCode.OK if exit_zero and code is ExitCode.FINDINGS else code
 
@@ -215,6 +217,16 @@ def _results(judge: Judge, outcomes: "Iterable[tuple[str, JobOutcome | KnownOutc
     if left_out := [name for name in judge.jobs if name not in results]:
         tell(f"stopped at the first job that fails: {len(left_out)} of {len(judge.jobs)} not run: {', '.join(left_out)}")
     return [results[name] for name in judge.jobs if name in results]
+
+
+def _tell_of_drift(results: "Iterable[JobResult]", file: Path | None) -> None:
+    """The command that takes over what jobs do now, where they fail their baselines."""
+    from fakerun.records.finding_code import FindingCode
+
+    drifted = [each.name for each in results if any(finding.code is FindingCode.BASELINE_DRIFT for finding in each.report.findings)]
+    if drifted:
+        words = ["fakerun", "check", *([str(file)] if file else []), *drifted, "--update-baseline"]
+        tell(f"what differs from the baseline may be meant; then: {shlex.join(words)}")
 
 
 def _write_baselines(jobs: Mapping[str, PlannedJob], results: "Iterable[JobResult]") -> None:

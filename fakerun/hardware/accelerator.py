@@ -43,7 +43,8 @@ class Accelerator:
     counts SMs (NVIDIA) or compute units (AMD). Rates of operations are of the matrix units (of the vector units for float32), dense.
     `clock_hz` and `memory_clock_hz` are the highest that the driver reports. `memory_share` and `product_share` are what kernels reach of
     the bandwidth, and large products of 16-bit numbers of the peak: in a short measurement, `sustained_product_share` without a pause, at
-    the clock that the power limit leaves. `kernel_tables` names the accelerator whose tables of kernels stand for this one's
+    the clock that the power limit leaves; `sustained_attention` is what attention reaches then of a short measurement, if it does not slow
+    down as products do. `kernel_tables` names the accelerator whose tables of kernels stand for this one's
     (`fakerun.hardware.kernel_tables`). `overrides` maps a figure's key to the text that the user gave for it.
     """
 
@@ -74,6 +75,7 @@ class Accelerator:
     memory_share: float | None = None
     product_share: float | None = None
     sustained_product_share: float | None = None
+    sustained_attention: float | None = None
     kernel_tables: str | None = None
     interconnect: Interconnect = Interconnect()
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -114,6 +116,7 @@ FIGURES: Mapping[str, Quantity] = {
     "memory_share": SHARE,
     "product_share": SHARE,
     "sustained_product_share": SHARE,
+    "sustained_attention": SHARE,
     "kernel_tables": NAME,
     "link": NAME,
     "link_bandwidth": BYTES_PER_S,
@@ -162,6 +165,7 @@ def accelerator_of(name: str, vendor: Vendor, values: Mapping[str, Any], overrid
         memory_share=known["memory_share"],
         product_share=known["product_share"],
         sustained_product_share=known["sustained_product_share"],
+        sustained_attention=known["sustained_attention"],
         kernel_tables=known["kernel_tables"],
         interconnect=_interconnect_of(known),
         overrides=overrides,

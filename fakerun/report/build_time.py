@@ -8,7 +8,9 @@ from fakerun.analysis.time.communication.own_runs import own_runs_of
 from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of, flops_of
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.operations.measured_products import MeasuredProducts
+from fakerun.analysis.time.operations.operations_of_step import operations_of_step
 from fakerun.analysis.time.published_error import published_constant, published_error, published_runs
 from fakerun.analysis.time.run_kind import run_kind
 from fakerun.analysis.time.step_time import StepTime, step_time
@@ -39,8 +41,12 @@ def played_step(job: JobSpec, simulated: Sequence[RankRecord], assumed: Sequence
         return NoEstimate("no operation on a device is recorded")
     fabric = job.timing.interconnect
     accelerator = job.hardware if fabric is None else with_interconnect(job.hardware, fabric)
+    fused = with_fused_programs([*simulated, *assumed])
+    simulated, assumed = fused[: len(simulated)], fused[len(simulated) :]
     try:
-        operations = MeasuredProducts(OperationCosts(accelerator).of, job.timing.calibration.products)
+        operations = MeasuredProducts(
+            OperationCosts.in_step(accelerator, operations_of_step(simulated)).of, job.timing.calibration.products
+        )
     except UsageError as error:
         return NoEstimate(str(error))
     measured = job.timing.calibration.collectives

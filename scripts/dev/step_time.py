@@ -30,10 +30,12 @@ from dev.published_programs import REPOSITORY, Clone, Program, simulate, torchti
 from fakerun.analysis.time.communication.call_costs import CallCosts
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.operations.fusion import with_fused_programs
+from fakerun.analysis.time.operations.operations_of_step import operations_of_step
 from fakerun.analysis.time.published_error import PublishedRun, RunFeature, RunKind, published_constant
 from fakerun.analysis.time.step_time import StepTime, TimeKind, step_time
 from fakerun.analysis.time.timeline import NoTimeline, Prices, player_of
-from fakerun.hardware.catalogue import hardware_named
+from fakerun.hardware.request import parse_hardware
 from fakerun.launch.run_directory import find_run_directory
 from fakerun.records.run import RunRecord
 
@@ -63,7 +65,7 @@ class Row:
 
     @property
     def kind(self) -> RunKind:
-        generation, _ = hardware_named(self.hardware).compute_capability
+        generation, _ = parse_hardware(self.hardware).compute_capability
         return RunKind(generation=generation, features=frozenset(map(RunFeature, self.features)))
 
 
@@ -132,16 +134,17 @@ def step_of(row: Row, run: RunRecord) -> StepTime:
     Raises:
         RuntimeError: it cannot be played.
     """
-    hardware = hardware_named(row.hardware)
+    hardware = parse_hardware(row.hardware)
     ranks_per_node = min(row.world_size, hardware.interconnect.devices_per_node or row.world_size)
+    ranks = with_fused_programs(run.ranks)
     prices = Prices(
-        operations=OperationCosts(hardware),
+        operations=OperationCosts.in_step(hardware, operations_of_step(ranks)),
         calls=CallCosts(hardware, ranks_per_node),
         host=HostTimes(),
         multiprocessors=hardware.multiprocessors,
         ranks_per_node=ranks_per_node,
     )
-    player = player_of(run.ranks, (), prices)
+    player = player_of(ranks, (), prices)
     if isinstance(player, NoTimeline):
         raise RuntimeError(f"{row.id}: no step time: {player.reason}")
     return step_time(player)[1]
@@ -214,7 +217,7 @@ def left_out(priced: Sequence[Priced]) -> Iterator[str]:
     yield f"With the median share of the other dense rows as the constant, each row left out in turn: median {middle:.1f} %, worst {worst}."
 
 
-def pairs_table(pairs: Sequence[Mapping[str, str]], priced: Sequence[Priced]) -> Iterator[str]:
+def pairs_table(pairs: Sequence[Mapping[str, Any]], priced: Sequence[Priced]) -> Iterator[str]:
     """Pairs of rows, of which the first was published as the faster one."""
     by_id = {each.row.id: each for each in priced}
     lines = []
@@ -222,13 +225,15 @@ def pairs_table(pairs: Sequence[Mapping[str, str]], priced: Sequence[Priced]) ->
         if pair["faster"] not in by_id or pair["slower"] not in by_id:
             continue
         faster, slower = by_id[pair["faster"]], by_id[pair["slower"]]
-        right = faster.step.seconds < slower.step.seconds
+        first, second = pair.get("sequences", (1, 1))
+        published = faster.row.published_s / slower.row.published_s * second / first
+        predicted = faster.step.seconds / slower.step.seconds * second / first
         lines.append(
             [
                 pair["what"],
-                per_cent(faster.row.published_s / slower.row.published_s - 1),
-                per_cent(faster.step.seconds / slower.step.seconds - 1),
-                "right" if right else "**wrong**",
+                per_cent(published - 1),
+                per_cent(predicted - 1),
+                "right" if predicted < 1 else "**wrong**",
             ]
         )
     yield from table(("Pair, the faster one first", "Published", "Predicted", "Order"), lines)

@@ -194,8 +194,13 @@ def test_a_job_is_held_against_its_baseline(place: Path) -> None:
     result = fakerun("check", "two", "--output", "github", cwd=place)
     assert result.returncode == 1, result.stderr
     assert result.stdout.startswith("::error file=two.py,line=10,title=Other than the baseline [baseline-drift]::+1 all_reduce on world.")
+    assert "fakerun: what differs from the baseline may be meant; then: fakerun check two --update-baseline\n" in result.stderr
+    compared = fakerun("compare", "two", cwd=place)
+    assert compared.returncode == 1
+    assert "baseline of two -> run of two" in compared.stdout
     ignored = fakerun("check", "two", "--ignore", "baseline-drift", cwd=place)
     assert ignored.returncode == 0
+    assert "may be meant" not in ignored.stderr
     assert ["ignored" in line.split() for line in ignored.stdout.splitlines() if line.startswith("baseline.calls")] == [True]
     assert "1 left out" in ignored.stdout
     assert simulated("two", "--update-baseline") == set()

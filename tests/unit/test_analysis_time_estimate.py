@@ -97,3 +97,23 @@ def test_members_that_were_not_simulated_are_named() -> None:
         world_size=2,
     )
     assert any(remark.startswith("other ranks of dp were not simulated") for remark in found.remarks)
+
+
+def test_calls_on_the_host_are_counted_as_unknown() -> None:
+    timeline, summed = played(rank(0, 4.0), rank(1, 2.0))
+    slowest = timeline.slowest
+    calls = [replace(call, step=step, device=None) for step, call in enumerate(slowest.record.collectives)]
+    record = replace(slowest.record, collectives=calls)
+    ranks = tuple(replace(each, record=record) if each is slowest else each for each in timeline.ranks)
+    found = estimate_of(
+        replace(timeline, ranks=ranks),
+        summed,
+        published=None,
+        measured_s=None,
+        flops=StepFlops(model=1, executed=1),
+        tokens=Tokens(count=None, origin="none"),
+        accelerator=H100,
+        world_size=2,
+    )
+    assert "communication on the host (gloo), 1 to a step, has no known cost and counts as 0 s" in found.remarks
+    assert not any("gloo" in remark for remark in estimate().remarks)

@@ -167,6 +167,21 @@ def test_the_more_of_a_step_computes_the_lower_is_the_clock() -> None:
     assert mostly_computing.seconds / mostly_moving.seconds == pytest.approx(0.75 / 0.676, rel=1e-3)
 
 
+def test_attention_slows_down_less_where_that_was_measured() -> None:
+    query = tensor("bfloat16", 1, 32, 8192, 128)
+    attention = operation("_scaled_dot_product_cudnn_attention.default", query, query, query)
+
+    def slowdown(card: str, made: Operation) -> float:
+        short, sustained = (OperationCosts(hardware_named(card), share).of(made) for share in (0.0, 1.0))
+        assert short is not None
+        assert sustained is not None
+        return sustained.seconds / short.seconds
+
+    assert slowdown("b200", attention) == pytest.approx(1 / 0.94, rel=1e-3)
+    assert slowdown("b200", MM) == pytest.approx(0.66 / 0.485, rel=1e-3)
+    assert slowdown("h200", attention) == pytest.approx(slowdown("h200", MM), rel=1e-3)
+
+
 def test_rows_that_do_not_begin_at_16_bytes_are_slow() -> None:
     """50,257 columns: 96 TFLOPS were measured, against 600 of 50,304."""
     odd, even = (

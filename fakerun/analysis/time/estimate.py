@@ -147,7 +147,7 @@ def estimate_of(
         utilisation=utilisation(seconds, flops, tokens, accelerator, world_size),
         modules=tuple(_modules(summed.slowest.module_s)),
         path=tuple(_path(summed.critical_path)),
-        remarks=tuple(_remarks(summed, untabled)),
+        remarks=tuple(_remarks(summed, untabled, _host_calls(timeline))),
     )
 
 
@@ -160,6 +160,12 @@ def _untabled_share(rank: RankTimeline) -> float:
             total += count * cost.seconds
             untabled += count * cost.seconds * (cost.basis in (Basis.ROOFLINE, Basis.EXTRAPOLATED))
     return untabled / total if total else 0.0
+
+
+def _host_calls(timeline: Timeline) -> int:
+    """How many calls of the step's slowest rank have other ranks and no device."""
+    calls = timeline.slowest.record.collectives
+    return sum(call.step == timeline.step and call.device is None and call.group_size > 1 for call in calls)
 
 
 def _modules(seconds: Mapping[str, float]) -> Iterator[ModuleTime]:
@@ -182,7 +188,7 @@ def _path(entries: Iterable[PathEntry]) -> Iterator[PathEntry]:
     yield from sorted(joined, key=lambda entry: -entry.seconds)
 
 
-def _remarks(summed: StepTime, untabled: float) -> Iterator[str]:
+def _remarks(summed: StepTime, untabled: float, host_calls: int) -> Iterator[str]:
     """What else to know of the figures."""
     slowest = summed.slowest
     if summed.is_first_step:
@@ -197,6 +203,8 @@ def _remarks(summed: StepTime, untabled: float) -> Iterator[str]:
         yield f"{format_share(extrapolated_s, call_s)} of the time of communication is extrapolated beyond what was measured"
     if Basis.UNKNOWN in slowest.call_basis_s:
         yield "the cost of some communication is not known, and counts as 0 s"
+    if host_calls:
+        yield f"communication on the host (gloo), {host_calls} to a step, has no known cost and counts as 0 s"
     if summed.unknown_members:
         groups = join_words(summed.unknown_members)
         yield f"other ranks of {groups} were not simulated, and are taken to arrive in time; --ranks auto simulates what is needed"

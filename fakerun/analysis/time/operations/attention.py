@@ -55,7 +55,7 @@ def attention_cost(shape: AttentionShape, kernel: str, moved_bytes: int, rates: 
     computing_s, basis = _seconds(shape, kernel, rates, is_backward=is_backward)
     return OperationCost(
         kind=OperationKind.ATTENTION,
-        seconds=max(computing_s / rates.clock_factor, LAUNCH_S, moved_bytes / rates.memory_bytes_per_s),
+        seconds=max(computing_s / rates.attention_clock_factor, LAUNCH_S, moved_bytes / rates.memory_bytes_per_s),
         basis=basis,
         kernels=3 if is_backward else 1,
         flops=round(shape.flops * factor),

@@ -36,7 +36,8 @@ class Rates:
 
     `cycles_per_s` counts clock cycles of all multiprocessors. `tables` are those that stand for the accelerator, `table_factor` is its rate
     of products over that of the tables' card, `tables_are_own` whether it is that card as the catalogue has it. `clock_factor` is the rate
-    of what computes in a step that lasts over that of a short measurement: the clock falls at the power limit.
+    of what computes in a step that lasts over that of a short measurement: the clock falls at the power limit; `attention_clock_factor` is
+    that of attention.
     """
 
     accelerator: Accelerator
@@ -47,6 +48,7 @@ class Rates:
     table_factor: float
     tables_are_own: bool
     clock_factor: float = 1.0
+    attention_clock_factor: float = 1.0
 
     def peak_flops(self, dtype: str) -> float:
         """Operations a second of a type, dense, on the units that torch uses for it: float32 without TF32. 0 if it is not known.
@@ -86,6 +88,7 @@ def rates_of(accelerator: Accelerator, computing_share: float = COMPUTING_SHARE)
         table_factor=1.0 if reference is None else _table_factor(accelerator, reference),
         tables_are_own=reference is not None and reference.name == accelerator.name,
         clock_factor=_clock_factor(accelerator, computing_share),
+        attention_clock_factor=_attention_clock_factor(accelerator, computing_share),
     )
 
 
@@ -110,8 +113,19 @@ def _clock_factor(accelerator: Accelerator, computing_share: float) -> float:
     """Between 1 and what products without a pause reach of a short measurement; 1 where that was not measured."""
     if accelerator.sustained_product_share is None or accelerator.product_share is None:
         return 1.0
-    slowed = min(max((computing_share - _SLOWS_FROM) / (_SLOWEST_FROM - _SLOWS_FROM), 0.0), 1.0)
-    return 1.0 / (1.0 + slowed * (accelerator.product_share / accelerator.sustained_product_share - 1.0))
+    return 1.0 / (1.0 + _slowed(computing_share) * (accelerator.product_share / accelerator.sustained_product_share - 1.0))
+
+
+def _attention_clock_factor(accelerator: Accelerator, computing_share: float) -> float:
+    """As of products, where the accelerator has no figure of its own for attention, which draws less power."""
+    if accelerator.sustained_attention is None:
+        return _clock_factor(accelerator, computing_share)
+    return 1.0 / (1.0 + _slowed(computing_share) * (1.0 / accelerator.sustained_attention - 1.0))
+
+
+def _slowed(computing_share: float) -> float:
+    """0 at the highest clock, 1 where products are as slow as without a pause."""
+    return min(max((computing_share - _SLOWS_FROM) / (_SLOWEST_FROM - _SLOWS_FROM), 0.0), 1.0)
 
 
 def _power_factor(accelerator: Accelerator) -> float:
