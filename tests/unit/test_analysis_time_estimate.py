@@ -109,6 +109,7 @@ def test_calls_on_the_host_are_counted_as_unknown() -> None:
         replace(timeline, ranks=ranks),
         summed,
         published=None,
+        constant=None,
         measured_s=None,
         flops=StepFlops(model=1, executed=1),
         tokens=Tokens(count=None, origin="none"),
