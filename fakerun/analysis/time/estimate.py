@@ -206,6 +206,8 @@ def _remarks(summed: StepTime, untabled: float, host_calls: int) -> Iterator[str
     if summed.unknown_members:
         groups = join_words(summed.unknown_members)
         yield f"other ranks of {groups} were not simulated, and are taken to arrive in time; --ranks auto simulates what is needed"
+    if summed.joins_programs:
+        yield "to save time, ranks that issue the same calls are played alike, as the one that does most besides"
     if slowest.kinds[TimeKind.HOST] > _WORTH_SAYING * summed.seconds:
         share = format_share(slowest.kinds[TimeKind.HOST], summed.seconds)
         yield f"for {share} of the step the devices wait for the host, whose times are assumed and differ from machine to machine"
