@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fakerun.analysis.time.estimate import Correction, StepEstimate
+from fakerun.analysis.time.estimate import StepEstimate
 from fakerun.analysis.traffic import Volume
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.timing import Timing
@@ -154,13 +154,13 @@ def test_a_model_of_unknown_size_is_not_compared_with_published_runs_of_large_on
             rank.operation("aten.mm.default", "bfloat16[4096,4096], bfloat16[4096,4096]", "bfloat16[4096,4096]")
     rank.end_step()
 
-    def correction(tokens: int | None) -> Correction:
+    def is_compared(tokens: int | None) -> bool:
         asked = job(nproc_per_node=1, hardware=hardware_named("h100-80gb"), timing=Timing(tokens_per_step=tokens))
         estimate = build_report(asked, run(rank.record())).step_time
         assert isinstance(estimate, StepEstimate)
-        return estimate.correction
+        return estimate.published is not None
 
     flops = 3 * 2 * 4096**3
-    assert correction(int(flops / (6 * 8e9))) is Correction.PUBLISHED
-    assert correction(int(flops / (6 * 1e8))) is Correction.NONE
-    assert correction(None) is Correction.NONE
+    assert is_compared(int(flops / (6 * 8e9)))
+    assert not is_compared(int(flops / (6 * 1e8)))
+    assert not is_compared(None)
