@@ -11,7 +11,7 @@ from fakerun.analysis.time.operations import OperationCosts
 from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.operations.measured_products import MeasuredProducts
 from fakerun.analysis.time.operations.operations_of_step import operations_of_step
-from fakerun.analysis.time.published_error import published_error
+from fakerun.analysis.time.published_error import published_constant, published_error, published_runs
 from fakerun.analysis.time.run_kind import run_kind
 from fakerun.analysis.time.step_time import StepTime, step_time
 from fakerun.analysis.time.timeline import NoTimeline, Prices, Timeline, player_of
@@ -77,6 +77,7 @@ def step_estimate(
     return estimate_of(
         played.timeline,
         played.summed,
+        constant=published_constant(published_runs()),
         published=published_error(run_kind(simulated, played.accelerator, per_token)),
         measured_s=job.timing.calibration.step_s,
         flops=flops,

@@ -42,6 +42,7 @@ def estimate(of: PublishedError | None = None, measured_s: float | None = None, 
     """A step of 5 s: 4 s of kernels on rank 0, and 1 s of communication; rank 1 waits for a part of it."""
     timeline, summed = played(rank(0, 4.0, steps), rank(1, 2.0, steps))
     given = {
+        "constant": of and of.constant,
         "flops": StepFlops(model=2e12, executed=3e12),
         "tokens": Tokens(count=1000, origin="as given"),
         "accelerator": replace(H100, bfloat16_flops=1e12),

@@ -29,6 +29,13 @@ def test_the_sum_is_divided_by_the_constant_and_bounded_by_runs_of_the_kind() ->
     assert found.not_modelled_s == pytest.approx(1.25)
 
 
+def test_a_kind_without_published_runs_has_the_constant_and_no_bounds() -> None:
+    found = estimate(constant=0.8)
+    assert found.correction is Correction.PUBLISHED
+    assert found.seconds == pytest.approx(6.25)
+    assert (found.published, found.low_s, found.high_s) == (None, None, None)
+
+
 def test_a_measured_step_goes_before_published_runs() -> None:
     found = estimate(published(0.7), measured_s=5.5)
     assert found.correction is Correction.MEASURED
@@ -64,6 +71,7 @@ def test_products_that_no_table_has_widen_the_bounds() -> None:
             replace(timeline, ranks=(replace(only, costs=costs),)),
             summed,
             published=published(0.8, constant=0.8),
+            constant=0.8,
             measured_s=None,
             flops=StepFlops(model=1, executed=1),
             tokens=Tokens(count=None, origin="none"),
@@ -81,6 +89,7 @@ def test_members_that_were_not_simulated_are_named() -> None:
         timeline,
         summed,
         published=None,
+        constant=None,
         measured_s=None,
         flops=StepFlops(model=1, executed=1),
         tokens=Tokens(count=None, origin="none"),
@@ -100,6 +109,7 @@ def test_calls_on_the_host_are_counted_as_unknown() -> None:
         replace(timeline, ranks=ranks),
         summed,
         published=None,
+        constant=None,
         measured_s=None,
         flops=StepFlops(model=1, executed=1),
         tokens=Tokens(count=None, origin="none"),

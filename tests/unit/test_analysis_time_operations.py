@@ -1,6 +1,7 @@
 """Costs of operations beside published figures that are not in the tables: `tests/oracles/published_kernels.yaml`."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from fakerun.analysis.time.operations import OperationCosts
 from fakerun.hardware.catalogue import hardware_named
 from fakerun.records.device_program import Operation
 from tests.oracles.operation_times import operation, tensor
+from tests.oracles.step_kernels import LISTS, OTHERS, TIMES, cost_kind, measured_ms, measured_programs, operations_of_step
 
 ROWS: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parents[1] / "oracles/published_kernels.yaml").read_text(encoding="utf-8"))[
     "rows"
@@ -90,3 +92,33 @@ def test_costs_beside_published_figures(source: str, kind: str) -> None:
 
 def test_each_published_row_is_held_against_a_cost() -> None:
     assert {(row["source"], row["kind"]) for row in ROWS} == set(BOUNDS)
+
+
+# -- whole steps of four programs ---------------------------------------------------------------------------------------------------------
+
+STEPS = [(card, program) for card in TIMES for program in measured_programs(card)]
+TOTAL = 0.08
+SHARES = {
+    # kind of kernels: predicted over measured time, at least and at most, where they take 1 % of a step
+    "products": (0.95, 1.2),
+    "attention": (0.85, 1.2),
+    "norms": (0.84, 1.2),
+    "losses": (0.85, 1.15),
+    LISTS: (0.88, 1.05),
+    OTHERS: (0.75, 1.05),
+}
+"""Some products of the programs work on numbers near 0, which takes less power, and their other kernels share the memory with copies that
+stood for collectives: what is predicted of either is for a step without that."""
+
+
+@pytest.mark.parametrize(("card", "program"), STEPS)
+def test_the_kernels_of_a_step_add_up(card: str, program: str) -> None:
+    step, measured = operations_of_step(program), measured_ms(card, program)
+    costs = OperationCosts.in_step(hardware_named(card), step)
+    predicted: defaultdict[str, float] = defaultdict(float)
+    for each, count in step.items():
+        if (cost := costs.of(each)) is not None:
+            predicted[cost_kind(each, cost)] += cost.seconds * count * 1e3
+    assert sum(predicted.values()) == pytest.approx(measured.total(), rel=TOTAL)
+    shares = {kind: predicted[kind] / ms for kind, ms in measured.items() if ms > 0.01 * measured.total()}
+    assert not {kind: round(share, 3) for kind, share in shares.items() if not SHARES[kind][0] <= share <= SHARES[kind][1]}

@@ -130,6 +130,26 @@ def test_a_causal_mask_halves_executed_operations_only() -> None:
     assert causal.seconds < 0.6 * full.seconds
 
 
+def test_flex_attention_computes_what_its_mask_leaves() -> None:
+    query, sums = tensor("bfloat16", 1, 32, 8192, 128), tensor("float32", 1, 32, 8192)
+    costs = OperationCosts(hardware_named("h100-80gb"))
+    half, full = (
+        costs.of(Operation("higher_order.flex_attention.default", f"{query}, {query}, {query}, density={density}", f"{query}, {sums}"))
+        for density in ("0.508", "1.000")
+    )
+    flash = costs.of(operation("_scaled_dot_product_flash_attention.default", query, query, query, "True", results=[query]))
+    backward = costs.of(
+        Operation("higher_order.flex_attention_backward.default", ", ".join([*[query] * 5, sums, "density=0.508"]), ", ".join([query] * 3))
+    )
+    assert half is not None
+    assert full is not None
+    assert flash is not None
+    assert backward is not None
+    assert (half.flops, full.flops) == (round(0.508 * full.flops), 4 * 8192**2 * 128 * 32)
+    assert 1.05 < half.seconds / flash.seconds < 1.2
+    assert 2.5 < backward.seconds / half.seconds < 3.2
+
+
 def test_each_cost_says_what_it_is_taken_from() -> None:
     deep = operation("mm.default", tensor("bfloat16", 8192, 5000), tensor("bfloat16", 5000, 5000, strides=(1, 5000)))
     on_the_grid = operation("mm.default", tensor("bfloat16", 8192, 4096), tensor("bfloat16", 4096, 4096, strides=(1, 4096)))

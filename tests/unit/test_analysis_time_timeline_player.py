@@ -6,7 +6,9 @@ import pytest
 
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.step_time import TimeKind
-from fakerun.analysis.time.timeline import HOST, NoTimeline, RankTimeline, player_of
+from fakerun.analysis.time.timeline import HOST, NoTimeline, Player, RankTimeline, player_of
+from fakerun.analysis.time.timeline.parts import Parts
+from fakerun.analysis.time.timeline.played_classes import played_classes
 from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.device_program import Opcode
 from fakerun.records.run import Blocked, FailureKind, ProcessFailure, RankRecord
@@ -298,6 +300,32 @@ def test_assumed_ranks_are_played_with_the_others() -> None:
     timeline = player.timeline()
     assert [(rank.representative, rank.seconds) for rank in timeline.ranks] == [(0, 6), (1, 6)]
     assert timeline.unknown_members == ()
+
+
+def test_ranks_with_equal_calls_are_played_as_the_busiest_where_classes_are_too_many() -> None:
+    """One of four ranks reads a value in each step: without joining it is a class, and so are the peers of each of its two groups."""
+    ranks = []
+    for number in range(4):
+        rank = RankByHand(number)
+        for _ in range(2):
+            for label, group in (("dp", (number % 2, number % 2 + 2)), ("tp", (number // 2 * 2, number // 2 * 2 + 1))):
+                rank.op(1)
+                rank.call(1, group=group, label=label)
+            if number == 0:
+                rank.op(3)
+                rank.synchronize(0)
+            rank.end_step()
+        ranks.append(rank.record())
+    apart = played_classes(ranks, (), 8)
+    joined = played_classes(ranks, (), 8, most_instructions=20)
+    assert (len(apart.classes), apart.joins_programs) == (4, False)
+    assert [(each.representative, each.ranks) for each in joined.classes] == [(0, (0, 1, 2, 3))]
+    assert joined.joins_programs
+    seconds = []
+    for classes in (apart, joined):
+        parts = Parts(classes, 1, prices().operations, prices().calls, 100, NO_HOST)
+        seconds.append(Player(classes, parts, 1, NO_HOST).timeline().slowest.seconds)
+    assert seconds == [7, 7]
 
 
 def test_communication_slows_the_operations_beside_it() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fakerun.analysis.budgets.check import Check
 from fakerun.job.mesh import MeshSpec
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CollectiveOp, Phase
@@ -215,3 +216,20 @@ def test_an_interruption_is_no_failure_of_the_script() -> None:
 
 def test_no_rank_at_all() -> None:
     assert "simulated  no rank, 0 of 2 steps" in render(build_report(job(), run()))
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_check_with_much_to_say_fits_the_terminal(width: int) -> None:
+    """As one against a baseline, whose measured value is a sentence; the finding has all of it."""
+    drifted = Check(
+        name="baseline.calls",
+        subject="",
+        limit="1% allocated, 1% reserved",
+        measured="broadcast on world in forward of Sequential instead of Linear (1 call), and some more that was not there before",
+        passed=False,
+        source="fakerun.yaml:12",
+    )
+    lines = render(replace(llama_8b(), checks=(drifted,)), width=width).splitlines()
+    (row,) = (line for line in lines if line.startswith("baseline.calls"))
+    assert len(row) <= width
+    assert row.endswith("FAILED") or "FAILED  " in row

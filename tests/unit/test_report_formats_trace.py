@@ -96,10 +96,10 @@ def test_kernels_run_when_the_timeline_says_so_on_the_thread_of_their_stream(fir
     assert spans([copy]) == [("Memcpy HtoD (Host -> Device)", 7, 40, 45)]
     kernel = of(first, "kernel")[0]
     assert kernel["args"] == {
-        "External id": 2,
+        "External id": 100_002,
         "device": 0,
         "stream": 7,
-        "correlation": 2,
+        "correlation": 100_002,
         "Estimate": "interpolated",
         "Kernels": 1,
         "flops": 34_359_738_368,
@@ -115,7 +115,7 @@ def test_the_host_issues_operators_and_waits(first: Mapping[str, Any]) -> None:
     operators = of(first, "cpu_op")
     assert spans(operators)[:3] == [("aten::copy_", 100_000, 0, 30), ("aten::mm", 100_000, 30, 50), ("aten::add", 100_000, 50, 60)]
     assert operators[1]["args"] == {
-        "External id": 2,
+        "External id": 100_002,
         "Phase": "forward",
         "Input Dims": [[4096, 4096], [4096, 1024]],
         "Input type": ["c10::BFloat16", "c10::BFloat16"],

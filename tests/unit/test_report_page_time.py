@@ -59,7 +59,8 @@ def test_the_constant_is_said_to_come_from_public_runs_where_it_is_used() -> Non
     assert OF_PUBLIC_RUNS in said
     assert "5.00 s summed / 0.800 (published-run constant)" in said
     assert OF_PUBLIC_RUNS not in " ".join(section(timed(estimate())).split())
-    assert "no published run of this kind was compared" in section(timed(estimate()))
+    assert "range         not known, no published run of this kind was compared" in section(timed(estimate(constant=0.9)))
+    assert "5.00 s summed, expect a step to take longer" in section(timed(estimate()))
     assert "6.00 s, 5.00 s summed / 0.833 (measured step)" in section(timed(estimate(measured_s=6.0)))
 
 

@@ -30,7 +30,6 @@ class Correction(StrEnum):
     """What the sum of costs is divided by."""
 
     NONE = "none"
-    """No run of the kind was published, and none was measured."""
     PUBLISHED = "published-run constant"
     """The share of published steps that the sum of their costs explains."""
     MEASURED = "measured step"
@@ -112,6 +111,7 @@ def estimate_of(
     summed: StepTime,
     *,
     published: PublishedError | None,
+    constant: float | None,
     measured_s: float | None,
     flops: StepFlops,
     tokens: Tokens,
@@ -120,6 +120,7 @@ def estimate_of(
 ) -> StepEstimate:
     """The estimate of a step whose costs add up to `summed`, as they were played in `timeline`.
 
+    `published` is what runs of its kind say, None where there are none; the `constant` is the same for all kinds, None where there is none.
     A step that was measured (`measured_s`) on the user's machine goes before the published runs: it is the estimate, and says what share of
     it is explained.
     """
@@ -128,11 +129,12 @@ def estimate_of(
     margin = ROOFLINE_ERROR if untabled > _MOST_UNTABLED else 0.0
     if measured_s is not None:
         seconds, correction = measured_s, Correction.MEASURED
-    elif published is not None:
-        seconds, correction = summed.seconds / published.constant, Correction.PUBLISHED
-        low_s, high_s = seconds * max(published.low - margin, 0.0), seconds * (published.high + margin)
+    elif constant is not None:
+        seconds, correction = summed.seconds / constant, Correction.PUBLISHED
     else:
         seconds, correction = summed.seconds, Correction.NONE
+    if published is not None and correction is Correction.PUBLISHED:
+        low_s, high_s = seconds * max(published.low - margin, 0.0), seconds * (published.high + margin)
     return StepEstimate(
         seconds=seconds,
         low_s=low_s,
@@ -206,6 +208,8 @@ def _remarks(summed: StepTime, untabled: float, host_calls: int) -> Iterator[str
     if summed.unknown_members:
         groups = join_words(summed.unknown_members)
         yield f"other ranks of {groups} were not simulated, and are taken to arrive in time; --ranks auto simulates what is needed"
+    if summed.joins_programs:
+        yield "to save time, ranks that issue the same calls are played alike, as the one that does most besides"
     if slowest.kinds[TimeKind.HOST] > _WORTH_SAYING * summed.seconds:
         share = format_share(slowest.kinds[TimeKind.HOST], summed.seconds)
         yield f"for {share} of the step the devices wait for the host, whose times are assumed and differ from machine to machine"

@@ -51,6 +51,8 @@ class StepTime:
     """By label of groups how much shorter the step would be if their calls took no time."""
     unknown_members: tuple[str, ...] = ()
     """As of `Timeline`."""
+    joins_programs: bool = False
+    """As of `Timeline`."""
 
 
 def step_time(player: Player) -> tuple[Timeline, StepTime]:
@@ -67,6 +69,7 @@ def step_time(player: Player) -> tuple[Timeline, StepTime]:
         critical_path=critical_path(timeline),
         gains_s={label: player.gain_s(label) for label in player.labels},
         unknown_members=timeline.unknown_members,
+        joins_programs=timeline.joins_programs,
     )
 
 

@@ -7,7 +7,7 @@ _COLUMNS = (
     Column(heading="budget"),
     Column(heading="of", clip=Clip.KEEP_START, min_width=8, priority=2),
     Column(heading="limit", align="right"),
-    Column(heading="measured", align="right"),
+    Column(heading="measured", align="right", clip=Clip.KEEP_START, min_width=22),
     Column(heading="result"),
     Column(heading="from", clip=Clip.KEEP_FILE, min_width=10, priority=3),
 )

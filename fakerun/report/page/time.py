@@ -73,14 +73,17 @@ def _step(estimate: StepEstimate) -> Iterator[str]:
     """The estimate, and apart from it the sum and what that is divided by."""
     summed = format_seconds(estimate.summed.seconds)
     if estimate.correction is Correction.NONE:
-        yield from (f"{summed} summed", "no published run of this kind was compared", "expect a step to take longer")
+        yield from (f"{summed} summed", "expect a step to take longer")
         return
     yield from (format_seconds(estimate.seconds), f"{summed} summed / {estimate.explained:.3f} ({estimate.correction})")
 
 
 def _range(estimate: StepEstimate) -> Iterator[Fact]:
     """How far published runs of the kind are from what would be said of them."""
+    if estimate.correction is Correction.MEASURED:
+        return
     if estimate.published is None or estimate.low_s is None or estimate.high_s is None:
+        yield Fact(label="range", values=("not known", "no published run of this kind was compared"))
         return
     published, runs = estimate.published, len(estimate.published.runs)
     error = f"{100 * (published.low - 1):+.0f}..{100 * (published.high - 1):+.0f} %"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from fakerun.analysis.time.costs import Basis, OperationCost, OperationKind
@@ -18,6 +18,10 @@ _BACKWARD_OF_FORWARD = 0.85
 
 _FLOPS_PER_CYCLE = {"flash": 1235.0, "efficient": 630.0}
 """A multiprocessor's, forward, long sequences, heads of 128, where there are no tables: FlashAttention-2 has 1,232 (H100), 1,241 (A100)."""
+_FLEX_SHARE = (0.9, 0.85)
+"""Of FlashAttention-2's rate, forward and backward: pytorch.org/blog/flexattention (2024, A100). Later versions are faster on Hopper."""
+_CAUSAL_DENSITY = 0.75
+"""Below this a mask is more like a causal one than like none."""
 _FIXED_S = 50e-6
 """What a pass takes beside its operations: 2 to 80 us on the H100."""
 _CUDNN_SHARE = 0.6
@@ -27,7 +31,10 @@ _HOPPER = (9, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionShape:
-    """Heads of queries of all sequences, mean lengths, elements of a head of queries and keys, and of values."""
+    """Heads of queries of all sequences, mean lengths, elements of a head of queries and keys, and of values.
+
+    `density` is the share of the square that is computed, where a mask of blocks says it.
+    """
 
     heads: int
     queries: float
@@ -35,6 +42,7 @@ class AttentionShape:
     head: int
     value_head: int
     causal: bool
+    density: float | None = None
 
     @property
     def full_flops(self) -> float:
@@ -43,7 +51,9 @@ class AttentionShape:
 
     @property
     def flops(self) -> float:
-        """Those that the kernels execute: half of the square if a causal mask covers the rest."""
+        """Those that the kernels execute: half of the square if a causal mask covers the rest, what a mask of blocks leaves."""
+        if self.density is not None:
+            return self.full_flops * self.density
         if not self.causal:
             return self.full_flops
         return self.full_flops * (0.5 if self.queries <= self.keys else 1 - 0.5 * self.keys / self.queries)
@@ -136,6 +146,27 @@ def _of(operation: DescribedOperation, rates: Rates, *, kernel: str, first: int,
     return attention_cost(shape, kernel, operation.moved_bytes, rates, is_backward=first == 1)
 
 
+def _flex(operation: DescribedOperation, rates: Rates, *, first: int) -> OperationCost:
+    """FlexAttention: queries, keys and values, in backward after the gradient, and the density of its mask of blocks.
+
+    Its kernel is taken to reach a share of FlashAttention-2's rate.
+    """
+    query, key, value = operation.operands.tensors[first : first + 3]
+    text = operation.operands.named.get("density")
+    density = float(str(text)) if text is not None else 1.0
+    shape = AttentionShape(
+        heads=query.sizes[0] * query.sizes[1],
+        queries=query.sizes[2],
+        keys=key.sizes[2],
+        head=query.sizes[3],
+        value_head=value.sizes[3],
+        causal=density < _CAUSAL_DENSITY,
+        density=density,
+    )
+    cost = attention_cost(shape, "flash", operation.moved_bytes, rates, is_backward=first == 1)
+    return replace(cost, seconds=cost.seconds / _FLEX_SHARE[first], basis=Basis.EXTRAPOLATED)
+
+
 def _rule(
     kernel: str, *, first: int, causal_flag: int = 0, heads_first: bool = True
 ) -> Callable[[DescribedOperation, Rates], OperationCost]:
@@ -143,6 +174,8 @@ def _rule(
 
 
 RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {
+    "flex_attention": partial(_flex, first=0),
+    "flex_attention_backward": partial(_flex, first=1),
     "_scaled_dot_product_flash_attention": _rule("flash", first=0),
     "_scaled_dot_product_flash_attention_backward": _rule("flash", first=1),
     "_flash_attention_forward": _rule("flash", first=0, heads_first=False),

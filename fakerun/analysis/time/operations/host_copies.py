@@ -15,7 +15,9 @@ _PAGEABLE_BYTES_PER_S = 9.0e9
 
 def is_host_copy(operation: DescribedOperation) -> bool:
     """Whether a copy has the host at one end; a number that is on the host is an argument."""
-    return operation.operator in ("copy_", "_to_copy") and any(each.on_host for each in (*operation.tensors, *operation.results))
+    return operation.operator in ("copy_", "_to_copy", "device_put") and any(
+        each.on_host for each in (*operation.tensors, *operation.results)
+    )
 
 
 def host_copy_cost(operation: DescribedOperation, rates: Rates) -> OperationCost:

@@ -46,8 +46,8 @@ _POINTWISE = Limits(kind=OperationKind.POINTWISE)
 
 _BY_OPERATOR = _by_operator(
     (
-        "copy_ clone _to_copy cat stack fill zero zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full"
-        " constant_pad_nd flip",
+        "copy clone _to_copy convert_element_type cat stack fill zero zeros ones full zeros_like ones_like full_like new_zeros new_ones"
+        " new_full constant_pad_nd flip",
         Limits(kind=OperationKind.COPY),
     ),
     ("roll", Limits(kind=OperationKind.COPY, elements_per_cycle=0.85)),

@@ -18,7 +18,7 @@ from fakerun.analysis.time.operations.limits import (
 from fakerun.analysis.time.operations.rates import LAUNCH_S, Rates
 from fakerun.device_memory.kernels.operands import TensorOperand, is_dense
 
-_COPIES = frozenset({"_to_copy", "copy_"})
+_COPIES = frozenset({"_to_copy", "convert_element_type", "copy_"})
 _CONCATENATIONS = frozenset({"cat", "stack"})
 
 

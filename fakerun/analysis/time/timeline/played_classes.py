@@ -1,4 +1,9 @@
-"""The classes of ranks that are played: ranks with equal programs, equal calls on equally placed groups, and peers of the same classes."""
+"""The classes of ranks that are played: ranks with equal programs, equal calls on equally placed groups, and peers of the same classes.
+
+One rank that does something of its own, as reading the loss to print it, makes its peers classes of their own, and theirs: in a mesh of
+four axes sixteen stages become 64 classes. Where they would take too long to play, ranks with equal calls are one class whatever their
+programs do besides, and the longest program stands for all: others wait for it in any case.
+"""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -34,7 +39,7 @@ class PlayedClasses:
     """The classes in order of number. `matched` maps a queue of a class to a number that all queues share whose calls are matched with its.
 
     `members` has those queues by number. `unknown_members` are the labels of groups with ranks of which nothing is known. `absent` has, by
-    label of groups with collectives, members that are known to issue none.
+    label of groups with collectives, members that are known to issue none. `joins_programs`: ranks of a class differ in their programs.
     """
 
     classes: Sequence[PlayedClass]
@@ -42,33 +47,53 @@ class PlayedClasses:
     members: Sequence[Sequence[ClassQueue]]
     unknown_members: tuple[str, ...]
     absent: Mapping[str, Sequence[int]]
+    joins_programs: bool
 
 
-def played_classes(simulated: Sequence[RankRecord], assumed: Iterable[RankRecord], ranks_per_node: int) -> PlayedClasses:
+MOST_INSTRUCTIONS = 4_000_000
+"""Of the programs of all classes. 1.4 million, 405B in 16 stages, take 4.5 s of CPU."""
+
+
+def played_classes(
+    simulated: Sequence[RankRecord],
+    assumed: Iterable[RankRecord],
+    ranks_per_node: int,
+    *,
+    most_instructions: int = MOST_INSTRUCTIONS,
+) -> PlayedClasses:
     """The classes of the simulated and assumed ranks of a run. What a call costs depends on which of a group's ranks share a node."""
     world = SimulatedWorld([*simulated, *assumed])
     partition = RankPartition(world)
     programs, placements = _Programs(), _Placements(ranks_per_node)
-    numbers: dict[Hashable, int] = {}
-    placed = {rank: placements.of(view, partition.issue_orders[rank]) for rank, view in world.ranks.items()}
-    partition.class_of = {
-        rank: numbers.setdefault(
-            (partition.class_of[rank], id(view.schedule), programs.identity(view.record.program), placed[rank]), len(numbers)
-        )
+    equal_calls: dict[int, Hashable] = {
+        rank: (partition.class_of[rank], id(view.schedule), placements.of(view, partition.issue_orders[rank]))
         for rank, view in world.ranks.items()
     }
+    is_simulated = {record.rank for record in simulated}
+    by_class = _refined(
+        partition, {rank: (calls, programs.identity(world.ranks[rank].record.program)) for rank, calls in equal_calls.items()}
+    )
+    most = sum(len(world.ranks[ranks[0]].record.program.order) for ranks in by_class)
+    if most > most_instructions:
+        by_class = _refined(partition, equal_calls)
+    classes = []
+    for number, ranks in enumerate(by_class):
+        representative = max(ranks, key=lambda rank: (len(world.ranks[rank].record.program.order), rank in is_simulated, -rank))
+        order = partition.issue_orders[representative]
+        classes.append(PlayedClass(number, tuple(ranks), world.ranks[representative], order, equal_calls[representative]))
+    matched, members = _matched_queues(partition, classes)
+    return PlayedClasses(classes, matched, members, _unknown_members(world), _absent(world), most > most_instructions)
+
+
+def _refined(partition: RankPartition, keys: Mapping[int, Hashable]) -> Sequence[Sequence[int]]:
+    """The ranks of each class, by its number, if at first the ranks with equal keys are one."""
+    numbers: dict[Hashable, int] = {}
+    partition.class_of = {rank: numbers.setdefault(key, len(numbers)) for rank, key in keys.items()}
     partition.refine_until_stable()
-    first_simulated = {record.rank for record in simulated}
     by_class: dict[int, list[int]] = defaultdict(list)
     for rank, number in partition.class_of.items():
         by_class[number].append(rank)
-    classes = []
-    for number, ranks in by_class.items():
-        representative = next((rank for rank in ranks if rank in first_simulated), ranks[0])
-        order = partition.issue_orders[representative]
-        classes.append(PlayedClass(number, tuple(ranks), world.ranks[representative], order, placed[representative]))
-    matched, members = _matched_queues(partition, classes)
-    return PlayedClasses(classes, matched, members, _unknown_members(world), _absent(world))
+    return [by_class[number] for number in range(len(by_class))]
 
 
 def _matched_queues(

@@ -68,6 +68,7 @@ class Player:
     def __init__(self, classes: PlayedClasses, parts: Parts, step: int, times: HostTimes) -> None:
         self._classes = classes.classes
         self._unknown_members = classes.unknown_members
+        self._joins_programs = classes.joins_programs
         self._prices = parts
         self._parts: Sequence[Part] = [parts.of(each) for each in classes.classes]
         self._members = skipped_calls(classes, self._parts)
@@ -97,6 +98,7 @@ class Player:
             is_first_step=self._step == 0,
             ranks=tuple(sorted(ranks, key=lambda each: each.representative)),
             unknown_members=self._unknown_members,
+            joins_programs=self._joins_programs,
         )
 
     def gain_s(self, label: str) -> float:

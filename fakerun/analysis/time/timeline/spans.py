@@ -135,6 +135,8 @@ class Timeline:
     ranks: tuple[RankTimeline, ...]
     unknown_members: tuple[str, ...] = ()
     """Labels of groups with members that were neither simulated nor assumed: those are taken to arrive in time."""
+    joins_programs: bool = False
+    """Ranks of a class may differ in what they do besides their calls; the one with the longest program was played."""
 
     @property
     def slowest(self) -> RankTimeline:

@@ -18,6 +18,8 @@ from fakerun.report.model import OperationCost, OperationKind, RankTimeline, Tra
 
 _PHASES = tuple(Phase)
 _OPERATION, _CALLS, _WAIT = range(3)
+_NUMBERED_FROM = 100_000
+"""Correlation ids above this: HolisticTraceAnalysis 0.5 keeps the numbers of rows in the smallest type of integers that holds the ids."""
 _LAUNCH, _COPY, _LAUNCH_OF_NCCL, _SYNCHRONIZE, _COMMUNICATION = (
     event.written(name)
     for name in ("cudaLaunchKernel", "cudaMemcpyAsync", "cudaLaunchKernelExC", "cudaStreamSynchronize", "record_param_comms")
@@ -46,7 +48,7 @@ class RankEvents:
         self._at = at
         self._host_free = at(rank.host_begin_s)
         """When the host is done with what it issued last."""
-        self._correlation = 0
+        self._correlation = _NUMBERED_FROM
         self._batches = tuple(_batches(rank))
         self._numbers = sequence_numbers(rank.record.collectives, rank.calls.seqs)
         self._operations = cache(self._written_operation)
