@@ -262,7 +262,7 @@ def page(priced: Sequence[Priced], document: Mapping[str, Any], constant: float)
         f"The constant is the share of the published step that the sum explains, {constant:.3f}, taken from {len(counted)} rows alone:",
         f"{', '.join(f'`{each.row.id}`' for each in counted)}.",
         "It comes from other people's machines. An error above 0 is a step that is predicted too slow.",
-        "What products and attention reach on a B200 without a pause was published by those who published its rows; no step was used for it.",
+        "What products and attention of a B200 reach without a pause comes from the publisher of its rows; no step was used for it.",
         "",
         *groups_table(priced, constant),
         "",
