@@ -10,13 +10,8 @@ from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.records.memory import Category
 from tests.commands import Dry, dry_run
 from tests.oracles.formulas import Footprint
-from tests.oracles.programs import PROGRAMS, CallIdentity, Program, identity, real_runs
+from tests.oracles.programs import EIGHT_BILLION, PROGRAMS, CallIdentity, Program, identity, real_runs
 from tests.shared_results import SharedResults
-
-EIGHT_BILLION = (
-    Program(id="8b-fsdp", script="train_fsdp.py", model="8b", dp=8, seq_len=8192, activation_checkpointing="full"),
-    Program(id="8b-tp-fsdp", script="train_tp_fsdp.py", model="8b", dp=2, tp=4, seq_len=8192),
-)
 
 EVERY_RANK = [pytest.param(program, rank, id=f"{program.id}-rank{rank}") for program in PROGRAMS for rank in range(program.world_size)]
 BIG = [pytest.param(program, rank, id=f"{program.id}-rank{rank}") for program, rank in zip(EIGHT_BILLION, (7, 2), strict=True)]
@@ -29,8 +24,7 @@ RANDOM_STATE = ("broadcast", "uint8", ((16,),))
 def dry(program: Program, rank: int, shared_results: SharedResults) -> Dry:
     """What fakerun says of the rank: of a small program all ranks are simulated together, of a large one this one alone."""
     ranks = "all" if program in PROGRAMS else str(rank)
-    words = ("--nproc-per-node", str(program.world_size), "--steps", str(program.steps), "--ranks", ranks, str(program.path), *program.args)
-    return shared_results.get(f"exact/{program.id}", lambda: dry_run(*words))[rank]
+    return shared_results.get(f"exact/{program.id}", lambda: dry_run(*program.words(ranks)))[rank]
 
 
 def calls_of(dry: Dry) -> list[CallIdentity]:

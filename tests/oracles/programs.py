@@ -103,6 +103,10 @@ class Program:
     def expected_footprint(self, rank: int) -> Footprint:
         return ddp_footprint(self.job()) if self.script == "train_ddp.py" else fsdp_footprint(self.job(), rank)
 
+    def words(self, ranks: str) -> tuple[str, ...]:
+        """What fakerun is told to simulate these ranks of it."""
+        return ("--nproc-per-node", str(self.world_size), "--steps", str(self.steps), "--ranks", ranks, str(self.path), *self.args)
+
     @property
     def run(self) -> Run:
         """How to record a real run of it, in processes of this machine, over gloo."""
@@ -141,3 +145,9 @@ def real_runs() -> Mapping[str, Outcome]:
     for id, outcome in outcomes.items():
         assert outcome.failure is None, f"{id}: {outcome.failure}"
     return outcomes
+
+
+EIGHT_BILLION = (
+    Program(id="8b-fsdp", script="train_fsdp.py", model="8b", dp=8, seq_len=8192, activation_checkpointing="full"),
+    Program(id="8b-tp-fsdp", script="train_tp_fsdp.py", model="8b", dp=2, tp=4, seq_len=8192),
+)
