@@ -130,6 +130,16 @@ def test_a_causal_mask_halves_executed_operations_only() -> None:
     assert causal.seconds < 0.6 * full.seconds
 
 
+def test_sequences_one_after_the_other_cost_what_they_cost_as_a_batch() -> None:
+    batch, packed = tensor("bfloat16", 4, 2048, 32, 128), tensor("bfloat16", 8192, 32, 128)
+    bounds = tensor("int32", 5)
+    as_batch = Operation("flash_attn._flash_attn_forward.default", f"{batch}, {batch}, {batch}, True", batch)
+    in_turn = Operation(
+        "flash_attn._flash_attn_varlen_forward.default", f"{packed}, {packed}, {packed}, {bounds}, {bounds}, 2048, 2048, True", packed
+    )
+    assert seconds(as_batch) == pytest.approx(seconds(in_turn))
+
+
 def test_flex_attention_computes_what_its_mask_leaves() -> None:
     query, sums = tensor("bfloat16", 1, 32, 8192, 128), tensor("float32", 1, 32, 8192)
     costs = OperationCosts(hardware_named("h100-80gb"))

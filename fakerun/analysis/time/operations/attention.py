@@ -173,7 +173,7 @@ def _rule(
     return partial(_of, kernel=kernel, first=first, causal_flag=causal_flag, heads_first=heads_first)
 
 
-RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {
+RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {  # `_flash_attn_*` are those of the flash_attn library
     "flex_attention": partial(_flex, first=0),
     "flex_attention_backward": partial(_flex, first=1),
     "_scaled_dot_product_flash_attention": _rule("flash", first=0),
@@ -188,6 +188,10 @@ RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {
     "_scaled_dot_product_cudnn_attention_backward": _rule("cudnn", first=1),
     "_cudnn_attention_forward": _rule("cudnn", first=0, causal_flag=1, heads_first=False),
     "_cudnn_attention_backward": _rule("cudnn", first=1, heads_first=False),
+    "_flash_attn_forward": _rule("flash", first=0, heads_first=False),
+    "_flash_attn_backward": _rule("flash", first=1, heads_first=False),
+    "_flash_attn_varlen_forward": _rule("flash", first=0, heads_first=False),
+    "_flash_attn_varlen_backward": _rule("flash", first=1, heads_first=False),
     "_scaled_dot_product_fused_attention_overrideable": _rule("flash", first=0),
     "_scaled_dot_product_fused_attention_overrideable_backward": _rule("flash", first=1),
 }
