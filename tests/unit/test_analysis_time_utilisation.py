@@ -137,6 +137,8 @@ def test_a_step_that_is_replayed_has_the_tokens_of_the_one_before() -> None:
         (rank(given(2, 8)), None, "the ranks communicate nothing"),
         (rank(given(2, 8), collectives=(replace(WORLD, group_ranks=(0, 1)),)), None, "no mesh that says which ranks"),
         (rank(given(2, 8), collectives=(replace(WORLD, op=CollectiveOp.ALL_REDUCE),)), None, "forward adds up results of all ranks"),
+        (rank(given(2, 8), collectives=(replace(WORLD, op=CollectiveOp.REDUCE_SCATTER_TENSOR),)), None, "forward adds up results"),
+        (rank(given(2, 8), collectives=(WORLD, replace(WORLD, op=CollectiveOp.SEND, peer=1))), None, "stages of a pipeline"),
         (rank(given(2, 8), collectives=(WORLD,)), Mesh.of({"a": 2, "b": 2}), "the ranks along a and b"),
     ],
 )

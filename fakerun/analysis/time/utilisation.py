@@ -14,7 +14,7 @@ from math import prod
 from fakerun.analysis.time.costs import OperationCost
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.mesh import Mesh
-from fakerun.records.collective import CollectiveOp, Phase
+from fakerun.records.collective import P2P_OPS, CollectiveOp, Phase
 from fakerun.records.device_program import DeviceProgram, Opcode, Operation
 from fakerun.records.run import RankRecord
 
@@ -22,6 +22,8 @@ CONVENTION = "PaLM convention"
 """Of MFU and HFU: attention counts the whole square, what is computed again counts for HFU only."""
 
 _EXECUTES = frozenset({Opcode.EXECUTE, Opcode.REPLAY})
+
+_SUMS = frozenset({CollectiveOp.ALL_REDUCE, CollectiveOp.REDUCE_SCATTER, CollectiveOp.REDUCE_SCATTER_TENSOR})
 
 _BACKWARD_FACTOR = 2
 """FLOPs of backward for each of forward: the products for the input's and for the weight's gradient."""
@@ -148,13 +150,17 @@ def _is_data_axis(axis: str) -> bool:
 
 
 def _of_one_group(record: RankRecord, world_size: int) -> tuple[int | None, str]:
-    """Without axes: all ranks, if they communicate as a whole alone, and add up nothing in forward, as tensor parallelism does."""
+    """Without axes: all ranks, if they communicate as a whole alone, and neither send to each other, as pipeline stages do, nor add up
+    anything in forward, as tensor parallelism does.
+    """
     calls = [call for call in record.collectives if call.device is not None and call.group_size > 1]
     if not calls:
         return None, "the ranks communicate nothing, and the job has no mesh that says which of them are given the same"
     if any(call.group_size != world_size for call in calls):
         return None, "the job has no mesh that says which ranks are given the same"
-    if any(call.op is CollectiveOp.ALL_REDUCE and call.phase is Phase.FORWARD for call in calls):
+    if any(call.op in P2P_OPS for call in calls):
+        return None, "ranks send to each other, and the job has no mesh that says which of them are stages of a pipeline"
+    if any(call.op in _SUMS and call.phase is Phase.FORWARD for call in calls):
         return None, "forward adds up results of all ranks, and the job has no mesh that says which of them are given the same"
     return world_size, ""
 
