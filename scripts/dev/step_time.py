@@ -43,6 +43,8 @@ ROWS = Path(__file__).with_name("step_time_rows.yaml")
 NANOGPT_ON_ZEROS = Path(__file__).with_name("published") / "modded_nanogpt_on_zeros.py"
 STEPS = 2
 HEADING = "## Step time"
+LARGEST_ERROR = 0.10
+"""What each dense run should be predicted within, with the constant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +216,9 @@ def left_out(priced: Sequence[Priced]) -> Iterator[str]:
         shares = sorted(other.explained for other in others)
         errors.append(each.error(median(shares)))
     middle, worst = 100 * median(map(abs, errors)), per_cent(max(errors, key=abs))
+    constant = published_constant([each.published for each in priced]) or 1.0
+    within = sum(abs(each.error(constant)) <= LARGEST_ERROR for each in dense)
+    yield f"With the constant {within} of the {len(dense)} dense runs are within {100 * LARGEST_ERROR:.0f} %."
     yield f"With the median share of the other dense rows as the constant, each row left out in turn: median {middle:.1f} %, worst {worst}."
 
 
@@ -246,6 +251,7 @@ def notes(priced: Sequence[Priced]) -> Iterator[str]:
 
 def page(priced: Sequence[Priced], document: Mapping[str, Any], constant: float) -> Iterator[str]:
     counted = [each for each in priced if each.row.constant]
+    there = {each.row.id for each in priced}
     yield from (
         HEADING,
         "",
@@ -256,6 +262,7 @@ def page(priced: Sequence[Priced], document: Mapping[str, Any], constant: float)
         f"The constant is the share of the published step that the sum explains, {constant:.3f}, taken from {len(counted)} rows alone:",
         f"{', '.join(f'`{each.row.id}`' for each in counted)}.",
         "It comes from other people's machines. An error above 0 is a step that is predicted too slow.",
+        "What products and attention of a B200 reach without a pause comes from the publisher of its rows; no step was used for it.",
         "",
         *groups_table(priced, constant),
         "",
@@ -280,6 +287,7 @@ def page(priced: Sequence[Priced], document: Mapping[str, Any], constant: float)
         "Not predicted:",
         "",
         *(f"- `{each['id']}`: {each['why']}" for each in document["left_out"]),
+        *(f"- `{row['id']}`: {row['what']}; its program was not run for this page." for row in document["rows"] if row["id"] not in there),
         "",
     )
 

@@ -157,6 +157,17 @@ def replace_in_specs(options: argparse.Namespace) -> None:
     specs.apply_to_train_specs(replaced)
 
 
+def let_float8_tensors_be_gathered() -> None:
+    """Torchao of the commit's time does not know an operator that later torch wraps what functional collectives return with."""
+    if importlib.util.find_spec("torchao") is None:
+        return
+    operators = importlib.import_module("torchao.float8.float8_ops")
+    functional = torch.ops._c10d_functional  # noqa: SLF001
+    known = getattr(operators, "FLOAT8_OPS_TABLE", {})
+    if hasattr(functional, "_wrap_tensor_autograd") and functional.wait_tensor.default in known:
+        known.setdefault(functional._wrap_tensor_autograd.default, known[functional.wait_tensor.default])  # noqa: SLF001
+
+
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(description="Train with a checkout of torchtitan on zeros.", allow_abbrev=False)
     parser.add_argument("--chunked-loss", action="store_true")
@@ -167,6 +178,7 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
 def main() -> None:
     options, arguments = parse_args()
     sys.path.insert(0, str(options.checkout))
+    let_float8_tensors_be_gathered()
     sys.meta_path.append(PlaceholderFinder())
     sys.modules["torch.utils.tensorboard"] = Placeholder("torch.utils.tensorboard")  # its own check of versions would refuse
     flat = options.checkout / "train.py"
