@@ -168,10 +168,10 @@ class Budgets:
         return frozenset(each.code for each in self.allowed)
 
     @property
-    def failing(self) -> frozenset[Severity]:
+    def failing(self) -> tuple[Severity, ...]:
         """The severities of findings that fail a run."""
         is_strict = self.strict is not None and self.strict.on
-        return frozenset({Severity.ERROR, Severity.WARNING} if is_strict else {Severity.ERROR})
+        return (Severity.ERROR, Severity.WARNING) if is_strict else (Severity.ERROR,)
 
     def over(self, below: "Budgets") -> "Budgets":
         """These budgets, and those of `below` of other names."""

@@ -249,7 +249,7 @@ class Report:
     checks: tuple[Check, ...]
     steps_completed: tuple[int, int]
     ignored_findings: Mapping[FindingCode, int]
-    failing: frozenset[Severity]
+    failing: tuple[Severity, ...]
     exit_code: ExitCode
     step_time: StepEstimate | NoEstimate
     history: RankHistory | None = None

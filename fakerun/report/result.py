@@ -49,7 +49,7 @@ class Result(Protocol):
     @property
     def ignored_findings(self) -> Mapping[FindingCode, int]: ...
     @property
-    def failing(self) -> frozenset[Severity]: ...
+    def failing(self) -> tuple[Severity, ...]: ...
     @property
     def exit_code(self) -> ExitCode: ...
     @property
@@ -81,7 +81,7 @@ class KeptResult:
     blocked: tuple[BlockedReport, ...]
     checks: tuple[Check, ...]
     ignored_findings: Mapping[FindingCode, int]
-    failing: frozenset[Severity]
+    failing: tuple[Severity, ...]
     exit_code: ExitCode
     simulated: tuple[int, ...]
     failed_ranks: tuple[int, ...]
