@@ -407,3 +407,21 @@ def test_a_collective_that_a_member_never_issues_does_not_end() -> None:
     found = player_of([first.record(), second.record()], (), prices())
     assert isinstance(found, NoTimeline)
     assert found.reason == "rank 1 does not issue collectives of group dp that others wait in"
+
+
+def test_the_slowest_of_ranks_that_take_nearly_as_long_is_that_with_most_to_do() -> None:
+    """The second step of a pipeline is not yet as long on all stages."""
+
+    def rank(number: int, seconds: float) -> RankByHand:
+        made = RankByHand(number)
+        for _ in range(2):
+            made.op(seconds)
+            made.call(1)
+            made.end_step()
+        return made
+
+    timeline, _ = played(rank(0, 1), rank(1, 9))
+    idle, busy = timeline.ranks
+    for later, slowest in ((0.1, 1), (1.0, 0)):
+        found = replace(timeline, ranks=(replace(idle, end_s=idle.end_s + later), busy))
+        assert found.slowest.representative == slowest

@@ -145,7 +145,7 @@ class Timeline:
         return max((rank for rank in self.ranks if rank.seconds >= (1 - _EQUAL) * longest), key=lambda rank: rank.operations.kernel_s)
 
 
-_EQUAL = 1e-3
+_EQUAL = 0.02
 """The share of a step by which two that are equally long may differ: it takes some steps until those of all stages are."""
 
 
