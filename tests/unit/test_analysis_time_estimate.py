@@ -118,3 +118,25 @@ def test_calls_on_the_host_are_counted_as_unknown() -> None:
     )
     assert "communication on the host (gloo), 1 to a step, has no known cost and counts as 0 s" in found.remarks
     assert not any("gloo" in remark for remark in estimate().remarks)
+
+
+def test_what_a_rank_uses_of_several_devices_is_shared_by_them() -> None:
+    timeline, summed = played(rank(0, 4.0), rank(1, 2.0))
+
+    def used(devices: tuple[int, ...]) -> tuple[float | None, float | None, float | None]:
+        ranks = tuple(replace(each, record=replace(each.record, devices=devices)) for each in timeline.ranks)
+        found = estimate_of(
+            replace(timeline, ranks=ranks),
+            summed,
+            published=None,
+            constant=None,
+            measured_s=None,
+            flops=StepFlops(model=2e12, executed=3e12),
+            tokens=Tokens(count=1000, origin="as given"),
+            accelerator=replace(H100, bfloat16_flops=1e12),
+            world_size=2,
+        ).utilisation
+        return found.mfu, found.hfu, found.tokens_per_s_per_device
+
+    assert used((0,)) == pytest.approx((0.4, 0.6, 100.0))
+    assert used((0, 1)) == pytest.approx((0.2, 0.3, 50.0))

@@ -144,11 +144,17 @@ def estimate_of(
         explained=summed.seconds / seconds,
         published=published if correction is Correction.PUBLISHED else None,
         margin=margin,
-        utilisation=utilisation(seconds, flops, tokens, accelerator, world_size),
+        utilisation=utilisation(seconds, flops, tokens, accelerator, world_size, _devices_of_rank(timeline)),
         modules=tuple(_modules(summed.slowest.module_s)),
         path=tuple(_path(summed.critical_path)),
         remarks=tuple(_remarks(summed, untabled, _host_calls(timeline))),
     )
+
+
+def _devices_of_rank(timeline: Timeline) -> float:
+    """How many devices a rank uses, on average."""
+    devices = sum(max(len(each.record.devices), 1) * len(each.ranks) for each in timeline.ranks)
+    return devices / sum(len(each.ranks) for each in timeline.ranks)
 
 
 def _untabled_share(rank: RankTimeline) -> float:
@@ -202,7 +208,7 @@ def _remarks(summed: StepTime, untabled: float, host_calls: int) -> Iterator[str
     if extrapolated_s > _WORTH_SAYING * summed.seconds:
         yield f"{format_share(extrapolated_s, call_s)} of the time of communication is extrapolated beyond what was measured"
     if Basis.UNKNOWN in slowest.call_basis_s:
-        yield "the cost of some communication is not known, and counts as 0 s"
+        yield "the cost of some communication is not known, and counts as 0 s; between nodes --interconnect tells it"
     if host_calls:
         yield f"communication on the host (gloo), {host_calls} to a step, has no known cost and counts as 0 s"
     if summed.unknown_members:

@@ -173,19 +173,21 @@ def mean_flops(flops: Iterable[tuple[StepFlops, int]]) -> StepFlops:
     return StepFlops(model=model / known, executed=executed / known)
 
 
-def utilisation(step_s: float, flops: StepFlops, tokens: Tokens, accelerator: Accelerator, world_size: int) -> Utilisation:
-    """What a step of `step_s` seconds makes of the devices. `flops` are those of an average rank."""
+def utilisation(
+    step_s: float, flops: StepFlops, tokens: Tokens, accelerator: Accelerator, world_size: int, devices_of_rank: float = 1.0
+) -> Utilisation:
+    """What a step of `step_s` seconds makes of the devices. `flops` are those of an average rank, which uses `devices_of_rank`."""
     dtype, peak = _peak(accelerator)
     per_s = None if tokens.count is None else tokens.count / step_s
     return Utilisation(
         flops=flops,
         peak_dtype=dtype,
         peak_flops=peak,
-        mfu=None if peak is None else flops.model / (step_s * peak),
-        hfu=None if peak is None else flops.executed / (step_s * peak),
+        mfu=None if peak is None else flops.model / (step_s * peak * devices_of_rank),
+        hfu=None if peak is None else flops.executed / (step_s * peak * devices_of_rank),
         tokens=tokens,
         tokens_per_s=per_s,
-        tokens_per_s_per_device=None if per_s is None else per_s / world_size,
+        tokens_per_s_per_device=None if per_s is None else per_s / (world_size * devices_of_rank),
     )
 
 
