@@ -15,6 +15,7 @@ A table of matrix products, as CSV or YAML, the seconds of a whole step, or what
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import TypeAlias
@@ -95,7 +96,7 @@ def _of_table(path: Path, lines: Sequence[tuple[int, str]]) -> Calibration:
     for number, line in rows if not problems else ():
         product, found = _product_of_line(columns, line)
         problems.extend(f"{path}:{number}: {message}" for message in found)
-        products.extend([] if product is None else [product])
+        products.extend([] if product is None else [replace(product, place=f"{path}:{number}")])
     if not problems and not products:
         problems.append(f"{path}:{first}: has no row below its header")
     if problems:
@@ -134,10 +135,11 @@ def _of_yaml(path: Path) -> Calibration:
     document = YamlDocument(path, most_bytes=MOST_BYTES)
     noted: Noted = []
     products, step_s = _of_mapping(document.value, noted)
+    placed = (replace(each, place=f"{path}:{document.line(('products', row))}") for row, each in enumerate(products))
     for key, message in noted:
         document.refuse(key, message)
     document.raise_problems()
-    return Calibration(products=tuple(products), step_s=step_s, files=(str(path),))
+    return Calibration(products=tuple(placed), step_s=step_s, files=(str(path),))
 
 
 def _of_mapping(value: object, noted: Noted) -> tuple[Sequence[MeasuredProduct], float | None]:

@@ -72,11 +72,11 @@ def step_estimate(
     if isinstance(played, NoEstimate):
         return played
     flops = flops_of(played.timeline, played.operations.of)
-    tokens = _tokens(job, simulated, mesh)
-    if tokens.count is None:  # a model of any size, or none of language: published runs of large ones say nothing of it
+    recorded = tokens_of_step(simulated, mesh, job.world_size)
+    if recorded.count is None:  # a model of any size, or none of language: published runs of large ones say nothing of it
         published = None
     else:
-        published = published_error(run_kind(simulated, played.accelerator, flops.model * job.world_size / tokens.count))
+        published = published_error(run_kind(simulated, played.accelerator, flops.model * job.world_size / recorded.count))
     return estimate_of(
         played.timeline,
         played.summed,
@@ -84,12 +84,13 @@ def step_estimate(
         published=published,
         measured_s=job.timing.calibration.step_s,
         flops=flops,
-        tokens=tokens,
+        tokens=_tokens(job, recorded),
         accelerator=played.accelerator,
         world_size=job.world_size,
+        ranks_per_node=job.nproc_per_node,
     )
 
 
-def _tokens(job: JobSpec, simulated: Sequence[RankRecord], mesh: Mesh | None) -> Tokens:
+def _tokens(job: JobSpec, recorded: Tokens) -> Tokens:
     asked = job.timing.tokens_per_step
-    return tokens_of_step(simulated, mesh, job.world_size) if asked is None else Tokens(count=asked, origin="tokens per step as given")
+    return recorded if asked is None else Tokens(count=asked, origin="tokens per step as given", recorded=recorded.count)

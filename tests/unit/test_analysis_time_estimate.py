@@ -1,12 +1,18 @@
 """What is added to a sum of costs, between which bounds a step lies, and what is said of the figures."""
 
 from dataclasses import replace
+from math import inf
+from typing import Any
 
 import pytest
 
-from fakerun.analysis.time.costs import Basis, OperationKind
-from fakerun.analysis.time.estimate import Correction, estimate_of
+from fakerun.analysis.time.costs import Basis, CallCost, OperationKind
+from fakerun.analysis.time.estimate import Correction, StepEstimate, estimate_of
+from fakerun.analysis.time.step_time import TimeKind
+from fakerun.analysis.time.unknown_calls import calls_without_cost
 from fakerun.analysis.time.utilisation import StepFlops, Tokens
+from fakerun.records.finding_code import FindingCode
+from fakerun.records.findings import Finding
 from tests.unit.estimates_by_hand import estimate, published, rank
 from tests.unit.records_by_hand import H100
 from tests.unit.steps_by_hand import played
@@ -79,7 +85,7 @@ def test_products_that_no_table_has_widen_the_bounds() -> None:
             world_size=1,
         )
         assert found.range_s == pytest.approx((found.seconds * (1 - widened), found.seconds * (1 + widened)))
-        assert any("not from measurements of this card" in remark for remark in found.remarks) == bool(widened)
+        assert any("has no table of this card" in remark for remark in found.remarks) == bool(widened)
 
 
 def test_members_that_were_not_simulated_are_named() -> None:
@@ -140,3 +146,96 @@ def test_what_a_rank_uses_of_several_devices_is_shared_by_them() -> None:
 
     assert used((0,)) == pytest.approx((0.4, 0.6, 100.0))
     assert used((0, 1)) == pytest.approx((0.2, 0.3, 50.0))
+
+
+def with_unknown_calls(ranks_per_node: int | None, **fields: Any) -> StepEstimate:
+    """A step whose call over both ranks has no known cost."""
+    timeline, summed = played(rank(0, 4.0), rank(1, 2.0))
+    unknown = CallCost(seconds=0.0, basis=Basis.UNKNOWN, multiprocessors=0)
+    ranks = tuple(replace(each, calls=replace(each.calls, costs=[unknown for _ in each.calls.costs])) for each in timeline.ranks)
+    given: dict[str, Any] = {
+        "published": published(0.8, constant=0.8),
+        "constant": 0.8,
+        "measured_s": None,
+        "flops": StepFlops(model=1, executed=1),
+        "tokens": Tokens(count=None, origin="none"),
+        "accelerator": H100,
+        "world_size": 2,
+    }
+    return estimate_of(replace(timeline, ranks=ranks), summed, **given | fields, ranks_per_node=ranks_per_node)
+
+
+def test_communication_without_a_known_cost_makes_the_step_a_bound() -> None:
+    found = with_unknown_calls(ranks_per_node=1)
+    assert found.without == found.figures.without == "communication between nodes"
+    assert found.range_s == (found.seconds, inf)
+    assert (found.low_s, found.published) == (None, None)
+    assert with_unknown_calls(ranks_per_node=2).without == "communication"
+    assert with_unknown_calls(ranks_per_node=1, measured_s=9.0).without == ""
+    assert estimate(ranks_per_node=1).without == ""
+
+
+def test_communication_on_the_host_makes_the_step_a_bound_unless_it_is_a_few_bytes() -> None:
+    timeline, _ = played(rank(0, 4.0), rank(1, 2.0))
+
+    def without(nbytes: int) -> str:
+        ranks = []
+        for each in timeline.ranks:
+            on_host = replace(each.record.collectives[-1], device=None, step=timeline.step, nbytes=nbytes)
+            ranks.append(replace(each, record=replace(each.record, collectives=(*each.record.collectives, on_host))))
+        return calls_without_cost(replace(timeline, ranks=tuple(ranks)))
+
+    nbytes = timeline.slowest.record.collectives[-1].nbytes
+    assert without(nbytes) == "communication on the host"
+    assert without(0) == ""
+
+
+def test_a_measured_step_that_is_shorter_than_its_flops_allow_is_remarked() -> None:
+    assert any("step_s is not possible: the FLOPs of the step take 3 times" in each for each in estimate(measured_s=1.0).remarks)
+    assert not any("step_s" in each for each in estimate(measured_s=5.5).remarks)
+
+
+@pytest.mark.parametrize(("count", "is_apart"), [(1000, False), (1200, False), (500, True), (2000, True)])
+def test_tokens_as_given_that_differ_from_those_of_the_models_are_remarked(count: int, is_apart: bool) -> None:
+    remarks = estimate(tokens=Tokens(count=count, origin="as given", recorded=1000)).remarks
+    assert any("tokens a step as given" in each for each in remarks) == is_apart
+
+
+def test_products_that_take_what_their_bytes_need_are_measured_where_the_bandwidth_is() -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    costs = [each and replace(each, kind=OperationKind.MATRIX_PRODUCT, basis=Basis.ROOFLINE, moves_longer=True) for each in only.costs]
+    for share, is_said in ((0.9, False), (None, True)):
+        found = estimate_of(
+            replace(timeline, ranks=(replace(only, costs=costs),)),
+            summed,
+            published=None,
+            constant=None,
+            measured_s=None,
+            flops=StepFlops(model=1, executed=1),
+            tokens=Tokens(count=None, origin="none"),
+            accelerator=replace(H100, memory_share=share),
+            world_size=1,
+        )
+        assert any("has no table of this card" in remark for remark in found.remarks) == is_said
+
+
+def test_graphs_that_are_not_replayed_yet_are_remarked_where_the_host_takes_most() -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    captured = Finding(code=FindingCode.NOT_EMULATED, message="The memory pool of a CUDA graph is not emulated")
+    for findings, host_share, is_said in (((captured,), 0.6, True), ((), 0.6, False), ((captured,), 0.2, False)):
+        ranks = (replace(only, record=replace(only.record, findings=findings)),)
+        slowest = replace(summed.slowest, kinds={**summed.slowest.kinds, TimeKind.HOST: host_share * summed.seconds})
+        found = estimate_of(
+            replace(timeline, ranks=ranks),
+            replace(summed, slowest=slowest),
+            published=None,
+            constant=None,
+            measured_s=None,
+            flops=StepFlops(model=1, executed=1),
+            tokens=Tokens(count=None, origin="none"),
+            accelerator=H100,
+            world_size=1,
+        )
+        assert any("CUDA graphs are captured" in remark for remark in found.remarks) == is_said

@@ -260,3 +260,14 @@ def test_types_of_more_bits_take_longer() -> None:
 def test_a_card_of_unknown_bandwidth_is_refused_with_the_way_out() -> None:
     with pytest.raises(UsageError, match="memory_bandwidth=2TB/s"):
         OperationCosts(replace(hardware_named("h100-80gb"), memory_bytes_per_s=None))
+
+
+def test_a_product_says_whether_its_bytes_take_longer_than_its_multiplications() -> None:
+    def moves_longer(rows: int, hardware: str = "h100-80gb") -> bool:
+        product = operation("mm.default", tensor("bfloat16", rows, 8192), tensor("bfloat16", 8192, 8192))
+        cost = OperationCosts(hardware_named(hardware)).of(product)
+        assert cost is not None
+        return cost.moves_longer
+
+    assert moves_longer(8)
+    assert not moves_longer(8192)

@@ -1,11 +1,13 @@
 """Files of measurements: what they say, and the errors of broken ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fakerun.errors import UsageError
 from fakerun.hardware.calibration import NO_CALIBRATION, Calibration, MeasuredProduct
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.hardware.collective_times import CollectiveKind
 from fakerun.job.calibration_file import read_calibrations
 
@@ -127,3 +129,24 @@ def test_two_measured_steps() -> None:
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(UsageError, match=r"^nope.csv: cannot read the file: No such file or directory$"):
         read_calibrations([Path("nope.csv")])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("m,n,k,dtype,us\n8192,8192,8192,bf16,2000\n8192,8192,8192,bf16,1\n", 3),
+        ("products:\n- {m: 8192, n: 8192, k: 8192, dtype: bf16, us: 2000}\n- {m: 8192, n: 8192, k: 8192, dtype: bf16, tflops: 2000}\n", 3),
+    ],
+)
+def test_a_product_faster_than_the_peak_rate_is_refused_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(UsageError, match=rf"^0.txt:{line}: 8192x8192x8192 bfloat16 in .* the peak rate of h100-80gb is 989") as refused:
+        read(text).check_hardware(hardware_named("h100-80gb"))
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_a_product_somewhat_above_the_peak_rate_or_of_a_card_without_one_is_taken() -> None:
+    near = read("products: [{m: 8192, n: 8192, k: 8192, dtype: bf16, tflops: 1080}]\n")
+    near.check_hardware(hardware_named("h100-80gb"))
+    read("products: [{m: 8192, n: 8192, k: 8192, dtype: bf16, tflops: 9000}]\n").check_hardware(
+        replace(hardware_named("h100-80gb"), bfloat16_flops=None)
+    )

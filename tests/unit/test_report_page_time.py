@@ -59,7 +59,7 @@ def test_the_constant_is_said_to_come_from_public_runs_where_it_is_used() -> Non
     assert OF_PUBLIC_RUNS in said
     assert "5.00 s summed / 0.800 (published-run constant)" in said
     assert OF_PUBLIC_RUNS not in " ".join(section(timed(estimate())).split())
-    assert "range         not known, no published run of this kind was compared" in section(timed(estimate(constant=0.9)))
+    assert "range         not known, no similar published run was compared" in section(timed(estimate(constant=0.9)))
     assert "5.00 s summed, expect a step to take longer" in section(timed(estimate()))
     assert "6.00 s, 5.00 s summed / 0.833 (measured step)" in section(timed(estimate(measured_s=6.0)))
 
@@ -112,3 +112,28 @@ def test_csv_has_the_step_in_the_rows_of_ranks() -> None:
         ("ranks", "5.0", "0.4", "200.0"),
         ("operation", "", "", ""),
     ]
+
+
+def test_a_step_without_some_communication_is_a_bound_in_the_line_of_the_result() -> None:
+    report = timed(replace(estimate(), without="communication between nodes"))
+    line = "at least 5.00 s a step without communication between nodes, at most 40 % MFU, at most 100 tokens/s per GPU, "
+    assert line in summary(report).text
+    assert summary(decode_result(encode_result(report))) == summary(report)
+    assert "range         not known, communication between nodes counts as 0 s" in section(report)
+
+
+def test_a_utilisation_above_the_peak_is_not_said_without_a_warning() -> None:
+    assert "200 % MFU (above the card's peak)" in summary(timed(estimate(measured_s=1.0))).text
+
+
+def test_a_gain_that_is_rounding_is_nothing() -> None:
+    found = estimate()
+    said = section(timed(replace(found, summed=replace(found.summed, gains_s={"dp": 4.4e-16}))))
+    (row,) = (line for line in said.splitlines() if line.startswith("dp "))
+    assert row.endswith("     0 s")
+
+
+def test_a_reason_that_is_longer_than_a_line_is_wrapped_between_words() -> None:
+    reason = "rank 0's model is given 8x1024, but whether the ranks along the axis called inner are given the same is not known"
+    page = text.render(timed(estimate(tokens=Tokens(count=None, origin=reason))), width=80)
+    assert max(map(len, page[page.index("Step time") : page.index("kernel costs")].splitlines())) <= 80

@@ -36,11 +36,15 @@ def _check(judged: JudgedRun, estimate: StepEstimate, most_s: float, limit: Limi
         finding = Finding(code=FindingCode.OVER_BUDGET, message=message, ranks=ranks, call_site=site, hint=hint)
         return limit.exceeded(subject, measured, finding)
     reasons = list(judged.not_known(judged.every_rank))
-    if high_s > most_s:
+    if estimate.without:
+        reasons.append(f"the time of {estimate.without} is not known and not counted")
+    elif high_s > most_s:
         reasons.append("the limit is in the range of what the step may take")
     return limit.unverified(subject, measured, reasons, ranks=ranks) if reasons else limit.kept(subject, measured)
 
 
 def _measured(estimate: StepEstimate) -> str:
+    if estimate.without:
+        return f"at least {format_seconds(estimate.range_s[0])}"
     low_s, high_s = map(format_seconds, estimate.range_s)
     return format_seconds(estimate.seconds) + ("" if low_s == high_s else f" ({low_s} to {high_s})")

@@ -44,7 +44,8 @@ class OperationCost:
     """The kernels of one operation, back to back on an idle device.
 
     `flops` are multiplications and additions that its kernels execute (half of the square for causal attention), `full_flops` those that
-    torch's formulas count (the whole square); 0 where only bytes count. `moved_bytes` are read and written at least.
+    torch's formulas count (the whole square); 0 where only bytes count. `moved_bytes` are read and written at least. `moves_longer` is
+    whether a product takes as long as its bytes need, not its multiplications.
     """
 
     kind: OperationKind
@@ -54,6 +55,7 @@ class OperationCost:
     flops: int = 0
     full_flops: int = 0
     moved_bytes: int = 0
+    moves_longer: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

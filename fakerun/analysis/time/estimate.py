@@ -4,15 +4,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 
 from fakerun.analysis.memory.breakdown import module_pattern
 from fakerun.analysis.time.costs import Basis, OperationCost, OperationKind
 from fakerun.analysis.time.published_error import PublishedError
 from fakerun.analysis.time.step_time import PathEntry, StepTime, TimeKind
 from fakerun.analysis.time.timeline import RankTimeline, Timeline
+from fakerun.analysis.time.unknown_calls import calls_without_cost, host_calls
 from fakerun.analysis.time.utilisation import StepFlops, Tokens, Utilisation, mean_flops, step_flops, utilisation
 from fakerun.hardware.accelerator import Accelerator
-from fakerun.records.device_program import Operation
+from fakerun.records.device_program import Opcode, Operation
+from fakerun.records.finding_code import FindingCode
 from fakerun.units import format_share, join_words
 
 _WORTH_SAYING = 0.05
@@ -24,6 +27,10 @@ ROOFLINE_ERROR = 0.2
 Of the products that were measured on a B200, which is the card that differs most, one in ten is farther from a flat share of the peak.
 """
 _MOST_UNTABLED = 0.5
+_MOST_HOST = 0.5
+"""The share of a step from which on it is mostly the host's."""
+_MOST_APART = 1.5
+"""The factor by which tokens as given may differ from those that models are given: padding, or tokens that the loss leaves out."""
 
 
 class Correction(StrEnum):
@@ -38,11 +45,16 @@ class Correction(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFigures:
-    """What the result of a run says in a line; None is not known."""
+    """What the result of a run says in a line; None is not known.
+
+    `without` names what the step takes time for that is not in `seconds`, which then is the least that a step takes, and the others are the
+    most; empty if there is nothing.
+    """
 
     seconds: float
     mfu: float | None
     tokens_per_s_per_device: float | None
+    without: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +89,23 @@ class StepEstimate:
     path: tuple[PathEntry, ...]
     """The critical path, modules that differ in an index alone together; the longest first."""
     remarks: tuple[str, ...]
+    without: str = ""
+    """What has no known cost and counts as 0 s: some communication or all. Empty if there is nothing, or the step is measured."""
 
     @property
     def figures(self) -> StepFigures:
         used = self.utilisation
-        return StepFigures(seconds=self.seconds, mfu=used.mfu, tokens_per_s_per_device=used.tokens_per_s_per_device)
+        per_device = used.tokens_per_s_per_device
+        return StepFigures(seconds=self.seconds, mfu=used.mfu, tokens_per_s_per_device=per_device, without=self.without)
 
     @property
     def range_s(self) -> tuple[float, float]:
-        """From the least to the most that a step may take, as far as published runs tell; the estimate alone where there are none."""
-        return (self.seconds if self.low_s is None else self.low_s), (self.seconds if self.high_s is None else self.high_s)
+        """From the least to the most that a step may take, as far as published runs tell; the estimate alone where there are none.
+
+        There is no most where something has no known cost.
+        """
+        high_s = inf if self.without else self.high_s
+        return (self.seconds if self.low_s is None else self.low_s), (self.seconds if high_s is None else high_s)
 
     @property
     def not_modelled_s(self) -> float:
@@ -117,6 +136,7 @@ def estimate_of(
     tokens: Tokens,
     accelerator: Accelerator,
     world_size: int,
+    ranks_per_node: int | None = None,
 ) -> StepEstimate:
     """The estimate of a step whose costs add up to `summed`, as they were played in `timeline`.
 
@@ -125,7 +145,7 @@ def estimate_of(
     it is explained.
     """
     low_s = high_s = None
-    untabled = _untabled_share(timeline.slowest)
+    untabled = _untabled_share(timeline.slowest, moving_is_measured=accelerator.memory_share is not None)
     margin = ROOFLINE_ERROR if untabled > _MOST_UNTABLED else 0.0
     if measured_s is not None:
         seconds, correction = measured_s, Correction.MEASURED
@@ -133,8 +153,10 @@ def estimate_of(
         seconds, correction = summed.seconds / constant, Correction.PUBLISHED
     else:
         seconds, correction = summed.seconds, Correction.NONE
-    if published is not None and correction is Correction.PUBLISHED:
+    without = "" if correction is Correction.MEASURED else calls_without_cost(timeline, ranks_per_node)
+    if published is not None and correction is Correction.PUBLISHED and not without:
         low_s, high_s = seconds * max(published.low - margin, 0.0), seconds * (published.high + margin)
+    used = utilisation(seconds, flops, tokens, accelerator, world_size, _devices_of_rank(timeline))
     return StepEstimate(
         seconds=seconds,
         low_s=low_s,
@@ -142,12 +164,13 @@ def estimate_of(
         summed=summed,
         correction=correction,
         explained=summed.seconds / seconds,
-        published=published if correction is Correction.PUBLISHED else None,
+        published=published if correction is Correction.PUBLISHED and not without else None,
         margin=margin,
-        utilisation=utilisation(seconds, flops, tokens, accelerator, world_size, _devices_of_rank(timeline)),
+        utilisation=used,
         modules=tuple(_modules(summed.slowest.module_s)),
         path=tuple(_path(summed.critical_path)),
-        remarks=tuple(_remarks(summed, untabled, _host_calls(timeline))),
+        remarks=(*_remarks_on_given(used, accelerator, timeline, correction), *_remarks(summed, timeline, untabled)),
+        without=without,
     )
 
 
@@ -157,21 +180,19 @@ def _devices_of_rank(timeline: Timeline) -> float:
     return devices / sum(len(each.ranks) for each in timeline.ranks)
 
 
-def _untabled_share(rank: RankTimeline) -> float:
-    """The share of the time of products and attention whose costs are not from tables of the card."""
+def _untabled_share(rank: RankTimeline, *, moving_is_measured: bool) -> float:
+    """The share of the time of products and attention whose costs are not from tables of the card.
+
+    Products that take as long as their bytes need are from its memory bandwidth, of which what kernels reach may be measured.
+    """
     total = untabled = 0.0
     for number, count in Counter(rank.operations.operations).items():
         cost = rank.costs[number]
         if cost is not None and cost.kind in (OperationKind.MATRIX_PRODUCT, OperationKind.ATTENTION):
             total += count * cost.seconds
-            untabled += count * cost.seconds * (cost.basis in (Basis.ROOFLINE, Basis.EXTRAPOLATED))
+            is_tabled = cost.basis not in (Basis.ROOFLINE, Basis.EXTRAPOLATED) or (cost.moves_longer and moving_is_measured)
+            untabled += count * cost.seconds * (not is_tabled)
     return untabled / total if total else 0.0
-
-
-def _host_calls(timeline: Timeline) -> int:
-    """How many calls of the step's slowest rank have other ranks and no device."""
-    calls = timeline.slowest.record.collectives
-    return sum(call.step == timeline.step and call.device is None and call.group_size > 1 for call in calls)
 
 
 def _modules(seconds: Mapping[str, float]) -> Iterator[ModuleTime]:
@@ -194,14 +215,39 @@ def _path(entries: Iterable[PathEntry]) -> Iterator[PathEntry]:
     yield from sorted(joined, key=lambda entry: -entry.seconds)
 
 
-def _remarks(summed: StepTime, untabled: float, host_calls: int) -> Iterator[str]:
+def _remarks_on_given(used: Utilisation, accelerator: Accelerator, timeline: Timeline, correction: Correction) -> Iterator[str]:
+    """Where what the user gave does not go together with what was recorded."""
+    tokens = used.tokens
+    if tokens.count and tokens.recorded and not 1 / _MOST_APART < tokens.count / tokens.recorded < _MOST_APART:
+        yield (
+            f"the {tokens.count:,} tokens a step as given are {tokens.count / tokens.recorded:.3g} times the {tokens.recorded:,} that the "
+            "models are given: --tokens-per-step counts those of all ranks together"
+        )
+    if correction is Correction.MEASURED and used.hfu is not None and used.peak_flops is not None:
+        rate = used.peak_flops
+        if any(operation.name.startswith("aten._scaled") for operation in timeline.slowest.program.operations):
+            rate = max(rate, accelerator.float8_flops or 0.0)
+        if used.hfu * used.peak_flops > rate:
+            yield (
+                f"the measured step_s is not possible: the FLOPs of the step take {used.hfu * used.peak_flops / rate:.3g} times as long at "
+                "the card's peak rate; is it of this job, of this card, and in seconds?"
+            )
+
+
+def _captures_graphs(rank: RankTimeline) -> bool:
+    """Whether the rank captures CUDA graphs, and replays none in the steps that were simulated."""
+    captures = any(each.code is FindingCode.NOT_EMULATED and "CUDA graph" in each.message for each in rank.record.findings)
+    return captures and not any(each.opcode is Opcode.BEGIN_REPLAY for each in rank.program.instructions)
+
+
+def _remarks(summed: StepTime, timeline: Timeline, untabled: float) -> Iterator[str]:
     """What else to know of the figures."""
     slowest = summed.slowest
     if summed.is_first_step:
         yield "it is the first step, which also has what is done once: --steps 2 estimates a steady one"
     if untabled > _MOST_UNTABLED:
         yield (
-            f"{format_share(untabled, 1.0)} of the time of matrix products and attention is not from measurements of this card, but from "
+            f"{format_share(untabled, 1.0)} of the time of matrix products and attention has no table of this card, and is from "
             f"its rates or from another card, and may be {100 * ROOFLINE_ERROR:.0f} % farther off"
         )
     call_s, extrapolated_s = sum(slowest.call_basis_s.values()), slowest.call_basis_s.get(Basis.EXTRAPOLATED, 0.0)
@@ -209,8 +255,8 @@ def _remarks(summed: StepTime, untabled: float, host_calls: int) -> Iterator[str
         yield f"{format_share(extrapolated_s, call_s)} of the time of communication is extrapolated beyond what was measured"
     if Basis.UNKNOWN in slowest.call_basis_s:
         yield "the cost of some communication is not known, and counts as 0 s; between nodes --interconnect tells it"
-    if host_calls:
-        yield f"communication on the host (gloo), {host_calls} to a step, has no known cost and counts as 0 s"
+    if calls := host_calls(timeline.slowest, timeline.step):
+        yield f"communication on the host (gloo), {calls} to a step, has no known cost and counts as 0 s"
     if summed.unknown_members:
         groups = join_words(summed.unknown_members)
         yield f"other ranks of {groups} were not simulated, and are taken to arrive in time; --ranks auto simulates what is needed"
@@ -219,3 +265,5 @@ def _remarks(summed: StepTime, untabled: float, host_calls: int) -> Iterator[str
     if slowest.kinds[TimeKind.HOST] > _WORTH_SAYING * summed.seconds:
         share = format_share(slowest.kinds[TimeKind.HOST], summed.seconds)
         yield f"for {share} of the step the devices wait for the host, whose times are assumed and differ from machine to machine"
+    if slowest.kinds[TimeKind.HOST] > _MOST_HOST * summed.seconds and _captures_graphs(timeline.slowest):
+        yield f"CUDA graphs are captured, but not replayed until step {summed.step}: give more --steps to estimate a step of replays"

@@ -43,10 +43,14 @@ class StepFlops:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
-    """Tokens of a step of all ranks, and what that is taken from; `count` is None where it is not known, and `origin` says why."""
+    """Tokens of a step of all ranks, and what that is taken from; `count` is None where it is not known, and `origin` says why.
+
+    `recorded` are those that the models are given where the user gave the `count`; None where they are not known.
+    """
 
     count: int | None
     origin: str
+    recorded: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -314,6 +314,7 @@ def step_time_document(estimate: StepEstimate) -> StepTimeDocument:
     slowest = summed.slowest
     return {
         "seconds": estimate.seconds,
+        "without": estimate.without or None,
         "low_s": estimate.low_s,
         "high_s": estimate.high_s,
         "summed_s": summed.seconds,

@@ -535,6 +535,8 @@ class StepTimeDocument(TypedDict):
 
     seconds: float
     """The estimate: `summed_s` over `explained`."""
+    without: str | None
+    """What has no known cost and counts as 0 s, so that a step takes at least `seconds`; null where all costs are known."""
     low_s: float | None
     """Where published runs of this kind lie: the least; null where there are none."""
     high_s: float | None

@@ -18,6 +18,8 @@ _MODULES_SHOWN = 8
 _MODULE_WIDTH = 22
 _LEAST_SHARE = 0.001
 """Of a step: what takes less is in no table."""
+_LEAST_GAIN_S = 1e-9
+"""A gain that is less is the rounding of sums of times."""
 
 WHAT_IS_ESTIMATED = (
     "Estimated, without running: each operation and each call has a cost from tables of published and own measurements, else from the "
@@ -48,14 +50,18 @@ def time_sections(estimate: StepEstimate | NoEstimate) -> tuple[Section, ...]:
 
 
 def headline(figures: StepFigures | None) -> Iterator[str]:
-    """`2.79 s a step`, `41 % MFU`, `5,870 tokens/s per GPU`: the figures of the result's line; none where no step time is known."""
+    """`2.79 s a step`, `41 % MFU`, `5,870 tokens/s per GPU`: the figures of the result's line; none where no step time is known.
+
+    `at least 13.0 ms a step without communication between nodes`, `at most 40 % MFU` where something has no known cost.
+    """
     if figures is None:
         return
-    yield f"{format_seconds(figures.seconds)} a step"
+    least, most = ("at least ", "at most ") if figures.without else ("", "")
+    yield f"{least}{format_seconds(figures.seconds)} a step" + (f" without {figures.without}" if figures.without else "")
     if figures.mfu:
-        yield f"{100 * figures.mfu:.0f} % MFU"
+        yield f"{most}{100 * figures.mfu:.0f} % MFU" + (" (above the card's peak)" if figures.mfu > 1 else "")
     if figures.tokens_per_s_per_device is not None:
-        yield f"{figures.tokens_per_s_per_device:,.0f} tokens/s per GPU"
+        yield f"{most}{figures.tokens_per_s_per_device:,.0f} tokens/s per GPU"
 
 
 def _facts(estimate: StepEstimate) -> Iterator[Fact]:
@@ -82,14 +88,17 @@ def _range(estimate: StepEstimate) -> Iterator[Fact]:
     """How far published runs of the kind are from what would be said of them."""
     if estimate.correction is Correction.MEASURED:
         return
+    if estimate.without:
+        yield Fact(label="range", values=("not known", f"{estimate.without} counts as 0 s"))
+        return
     if estimate.published is None or estimate.low_s is None or estimate.high_s is None:
-        yield Fact(label="range", values=("not known", "no published run of this kind was compared"))
+        yield Fact(label="range", values=("not known", "no similar published run was compared"))
         return
     published, runs = estimate.published, len(estimate.published.runs)
     error = f"{100 * (published.low - 1):+.0f}..{100 * (published.high - 1):+.0f} %"
     values = [
         f"{format_seconds(estimate.low_s)} to {format_seconds(estimate.high_s)}",
-        f"{error} on {runs} published run{'s' * (runs != 1)} of this kind",
+        f"{error} on {runs} similar published run{'s' * (runs != 1)}",
         *([] if published.same_generation else ["on cards of other generations"]),
         *([f"and {100 * estimate.margin:.0f} % for a card that was not measured"] if estimate.margin else []),
     ]
@@ -175,7 +184,8 @@ def _communication(estimate: StepEstimate) -> Iterator[Table]:
 
 def _axis(axis: AxisTime, gain_s: float | None) -> Row:
     times = (axis.seconds, axis.hidden_s, axis.exposed_s, axis.waiting_s)
-    return Row(cells=(axis.label, str(axis.calls), *map(format_seconds, times), "-" if gain_s is None else format_seconds(gain_s)))
+    gain = "-" if gain_s is None else format_seconds(gain_s if gain_s > _LEAST_GAIN_S else 0.0)
+    return Row(cells=(axis.label, str(axis.calls), *map(format_seconds, times), gain))
 
 
 def _modules(estimate: StepEstimate) -> Iterator[Table]:

@@ -60,15 +60,17 @@ def product_cost(
     if basis is not Basis.ROOFLINE:
         computing_s += _AFTER_GRAPH_S
     moving_s = moved_bytes / rates.memory_bytes_per_s
+    moves_longer = not math.isinf(computing_s) and computing_s < moving_s
     if math.isinf(computing_s):
         computing_s, basis = moving_s, Basis.ROOFLINE
     return OperationCost(
         kind=OperationKind.MATRIX_PRODUCT,
         seconds=max(computing_s, moving_s, LAUNCH_S),
-        basis=basis if computing_s >= moving_s else Basis.ROOFLINE,
+        basis=Basis.ROOFLINE if moves_longer else basis,
         flops=product.flops,
         full_flops=product.flops,
         moved_bytes=moved_bytes,
+        moves_longer=moves_longer,
     )
 
 

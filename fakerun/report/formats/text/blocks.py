@@ -94,9 +94,9 @@ def _toned(text: str, tone: Tone, style: Style) -> str:
 
 
 def _labelled(label: str, values: Iterable[str], style: Style, label_width: int) -> list[str]:
-    return style.wrapped(
-        ", ".join(map(unbroken, values)), indent=" " * (label_width + 2), first_indent=f"{unbroken(label.ljust(label_width))}  "
-    )
+    indent = " " * (label_width + 2)
+    fits = (unbroken(value) if len(indent) + len(value) < style.width else value for value in values)
+    return style.wrapped(", ".join(fits), indent=indent, first_indent=f"{unbroken(label.ljust(label_width))}  ")
 
 
 def _table(table: Table, style: Style) -> list[str]:
