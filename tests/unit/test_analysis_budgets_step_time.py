@@ -1,5 +1,7 @@
 """The budget of the step time: kept, exceeded, and what cannot be verified."""
 
+from dataclasses import replace
+
 from fakerun.analysis.budgets import JudgedRun
 from fakerun.analysis.budgets.check import Check
 from fakerun.analysis.budgets.step_time import step_time_checks
@@ -72,3 +74,15 @@ def test_ranks_that_are_not_known_may_take_longer() -> None:
 def test_a_step_time_that_is_not_known_keeps_no_limit() -> None:
     (found,) = check(10.0, NoEstimate("rank 0 failed"))
     assert (found.is_unknown, found.reason) == (True, "the step time is not known: rank 0 failed")
+
+
+def test_a_step_without_the_time_of_some_communication_verifies_no_limit() -> None:
+    bound = replace(EXACT, without="communication between nodes")
+    (above,) = check(7.2, bound)
+    assert above.is_unknown
+    assert above.measured == "at least 5.00 s"
+    assert above.finding is not None
+    assert "the time of communication between nodes is not known and not counted" in above.finding.message
+    (below,) = check(4.0, bound)
+    assert below.finding is not None
+    assert "a step is estimated to take at least 5.00 s, 1.00 s above the limit" in below.finding.message

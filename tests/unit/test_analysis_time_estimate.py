@@ -85,7 +85,7 @@ def test_products_that_no_table_has_widen_the_bounds() -> None:
             world_size=1,
         )
         assert found.range_s == pytest.approx((found.seconds * (1 - widened), found.seconds * (1 + widened)))
-        assert any("has no table of this card" in remark for remark in found.remarks) == bool(widened)
+        assert any("is not in the tables of this card" in remark for remark in found.remarks) == bool(widened)
 
 
 def test_members_that_were_not_simulated_are_named() -> None:
@@ -217,7 +217,7 @@ def test_products_that_take_what_their_bytes_need_are_measured_where_the_bandwid
             accelerator=replace(H100, memory_share=share),
             world_size=1,
         )
-        assert any("has no table of this card" in remark for remark in found.remarks) == is_said
+        assert any("is not in the tables of this card" in remark for remark in found.remarks) == is_said
 
 
 def test_graphs_that_are_not_replayed_yet_are_remarked_where_the_host_takes_most() -> None:

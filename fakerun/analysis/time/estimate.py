@@ -230,7 +230,7 @@ def _remarks_on_given(used: Utilisation, accelerator: Accelerator, timeline: Tim
         if used.hfu * used.peak_flops > rate:
             yield (
                 f"the measured step_s is not possible: the FLOPs of the step take {used.hfu * used.peak_flops / rate:.3g} times as long at "
-                "the card's peak rate; is it of this job, of this card, and in seconds?"
+                "the card's peak rate; it must be of this job and this card, and in seconds"
             )
 
 
@@ -247,7 +247,7 @@ def _remarks(summed: StepTime, timeline: Timeline, untabled: float) -> Iterator[
         yield "it is the first step, which also has what is done once: --steps 2 estimates a steady one"
     if untabled > _MOST_UNTABLED:
         yield (
-            f"{format_share(untabled, 1.0)} of the time of matrix products and attention has no table of this card, and is from "
+            f"{format_share(untabled, 1.0)} of the time of matrix products and attention is not in the tables of this card, but from "
             f"its rates or from another card, and may be {100 * ROOFLINE_ERROR:.0f} % farther off"
         )
     call_s, extrapolated_s = sum(slowest.call_basis_s.values()), slowest.call_basis_s.get(Basis.EXTRAPOLATED, 0.0)
