@@ -266,4 +266,4 @@ def _remarks(summed: StepTime, timeline: Timeline, untabled: float) -> Iterator[
         share = format_share(slowest.kinds[TimeKind.HOST], summed.seconds)
         yield f"for {share} of the step the devices wait for the host, whose times are assumed and differ from machine to machine"
     if slowest.kinds[TimeKind.HOST] > _MOST_HOST * summed.seconds and _captures_graphs(timeline.slowest):
-        yield f"CUDA graphs are captured, but not replayed until step {summed.step}: give more --steps to estimate a step of replays"
+        yield "CUDA graphs are captured, but no later replay of them was simulated: more --steps estimate a step of replays"
