@@ -11,7 +11,7 @@ from fakerun.records.collective import CollectiveOp, Phase
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
-from fakerun.records.run import AssumedRanks, FailureKind, ProcessFailure, RankRecord
+from fakerun.records.run import AssumedRanks, FailureKind, ModelInput, ProcessFailure, RankRecord
 from fakerun.report import build_report
 from tests.unit.records_by_hand import GIB, MIB, block, collective, in_order, job, program, run, site
 from tests.unit.steps_by_hand import RankByHand
@@ -154,13 +154,17 @@ def test_a_model_of_unknown_size_is_not_compared_with_published_runs_of_large_on
             rank.operation("aten.mm.default", "bfloat16[4096,4096], bfloat16[4096,4096]", "bfloat16[4096,4096]")
     rank.end_step()
 
-    def is_compared(tokens: int | None) -> bool:
-        asked = job(nproc_per_node=1, hardware=hardware_named("h100-80gb"), timing=Timing(tokens_per_step=tokens))
-        estimate = build_report(asked, run(rank.record())).step_time
+    def is_compared(recorded: int | None, given: int | None = None) -> bool:
+        asked = job(nproc_per_node=1, hardware=hardware_named("h100-80gb"), timing=Timing(tokens_per_step=given))
+        inputs = () if recorded is None else (ModelInput(step=0, model=0, shape=(1, recorded)),)
+        estimate = build_report(asked, run(replace(rank.record(), model_inputs=inputs))).step_time
         assert isinstance(estimate, StepEstimate)
         return estimate.published is not None
 
     flops = 3 * 2 * 4096**3
-    assert is_compared(int(flops / (6 * 8e9)))
-    assert not is_compared(int(flops / (6 * 1e8)))
+    of_large, of_small = int(flops / (6 * 8e9)), int(flops / (6 * 1e8))
+    assert is_compared(of_large)
+    assert is_compared(of_large, given=of_small)
+    assert not is_compared(of_small)
     assert not is_compared(None)
+    assert not is_compared(None, given=of_large)
