@@ -278,6 +278,10 @@ has_kernel_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
 # 2.13: whether algorithms must be deterministic, without the Python function around it (half of the time, for every operator).
 are_algorithms_deterministic = torch._C._get_deterministic_algorithms
 
+# 2.13: the precision of float32 operators of a backend ("cuda", "matmul"), whether the script set it by the old names or the new ones:
+# the public property of torch.backends.cuda.matmul asks the same through a Python attribute (three times as long, for every operator).
+float32_precision = torch._C._get_fp32_precision_getter
+
 # 2.11: the order in which the kernels of scaled_dot_product_attention are tried (`sdpa_kernel(..., set_priority=True)` sets it).
 attention_priority = torch._C._get_sdp_priority_order
 set_attention_priority = torch._C._set_sdp_priority_order
@@ -596,6 +600,7 @@ __all__ = [
     "fake_tensor_module",
     "flat_parameter_shards",
     "flatten_dense_tensors",
+    "float32_precision",
     "forbid_data_access",
     "has_kernel_for_key",
     "higher_order_rules",

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fakerun.analysis.memory.timeline import timeline_of
-from fakerun.emulate.device.global_state import IN_KEY, LEFT_OUT, beginning_of_key
+from fakerun.emulate.device.global_state import IN_KEY, LEFT_OUT, RECORDED, beginning_of_key
 from fakerun.torch_private import FakeTensor, pytree
 from tests.in_process import simulation_of
 
@@ -109,13 +109,13 @@ def seen(setting: str, *, before: bool) -> tuple[dict[str, object], list[Any]]:
     return found, [(block.nbytes, block.shape, block.dtype) for block in blocks]
 
 
-@pytest.mark.parametrize("setting", [*IN_KEY, *LEFT_OUT])
+@pytest.mark.parametrize("setting", [*IN_KEY, *RECORDED, *LEFT_OUT])
 def test_results_of_before_are_not_used_wrongly(setting: str) -> None:
     assert seen(setting, before=True) == seen(setting, before=False)
 
 
 def test_every_setting_is_flipped() -> None:
-    assert FLIPS.keys() == IN_KEY.keys() | LEFT_OUT.keys()
+    assert FLIPS.keys() == IN_KEY.keys() | RECORDED.keys() | LEFT_OUT.keys()
 
 
 @pytest.mark.parametrize("setting", IN_KEY)
@@ -127,6 +127,33 @@ def test_a_setting_in_the_key_changes_it_and_the_results(setting: str) -> None:
             flipped = beginning_of_key(None), descriptions()
     assert usual[0] != flipped[0]
     assert usual[1] != flipped[1]
+
+
+@pytest.mark.parametrize("setting", RECORDED)
+def test_a_setting_that_is_recorded_changes_the_key_and_no_result(setting: str) -> None:
+    simulation, _ = simulation_of()
+    with simulation:
+        usual = beginning_of_key(None), descriptions()
+        with FLIPS[setting]():
+            flipped = beginning_of_key(None), descriptions()
+    assert usual[0] != flipped[0]
+    assert usual[1] == flipped[1]
+
+
+def test_products_in_tf32_are_operations_of_their_own() -> None:
+    simulation, _ = simulation_of()
+    with simulation:
+        for setting in ("highest", "high", "highest"):
+            with changed(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, setting):
+                ones(4, 4) @ ones(4, 4)
+                ones(4, 4, dtype=torch.float16) @ ones(4, 4, dtype=torch.float16)
+        program = simulation.seen().program
+    products = [operation.arguments for operation in program.operations if operation.name == "aten.mm.default"]
+    assert products == [
+        "float32[4,4], float32[4,4]",
+        "float16[4,4], float16[4,4]",
+        "float32[4,4], float32[4,4], tf32=True",
+    ]
 
 
 @pytest.mark.parametrize("setting", LEFT_OUT)

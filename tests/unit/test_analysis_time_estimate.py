@@ -8,6 +8,7 @@ import pytest
 
 from fakerun.analysis.time.costs import Basis, CallCost, OperationKind
 from fakerun.analysis.time.estimate import Correction, StepEstimate, estimate_of
+from fakerun.analysis.time.remarks import remarks_on_figures
 from fakerun.analysis.time.step_time import TimeKind
 from fakerun.analysis.time.unknown_calls import calls_without_cost
 from fakerun.analysis.time.utilisation import StepFlops, Tokens
@@ -218,6 +219,16 @@ def test_products_that_take_what_their_bytes_need_are_measured_where_the_bandwid
             world_size=1,
         )
         assert any("is not in the tables of this card" in remark for remark in found.remarks) == is_said
+
+
+def test_operations_of_which_only_bytes_are_known_are_named() -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    for is_least in (True, False):
+        costs = [each and replace(each, is_least=is_least) for each in only.costs]
+        remarks = tuple(remarks_on_figures(summed, replace(timeline, ranks=(replace(only, costs=costs),)), untabled=0.0))
+        said = "of aten._foreach_add_.List and aten.mm.default only the bytes that they move are known: they may take longer"
+        assert (said in remarks) == is_least
 
 
 def test_graphs_that_are_not_replayed_yet_are_remarked_where_the_host_takes_most() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from fakerun.analysis.time.costs import Basis, OperationKind
 from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.operations.rates import rates_of
 from fakerun.errors import UsageError
 from fakerun.hardware.catalogue import hardware_named, known_hardware
 from fakerun.hardware.measured import measured_accelerators, measured_operations
@@ -254,7 +255,41 @@ def test_types_of_more_bits_take_longer() -> None:
         name = "_scaled_mm.default" if dtype.startswith("float8") else "mm.default"
         return seconds(operation(name, left, right, tensor("float32"), tensor("float32")))
 
-    assert of("float8_e4m3fn") < of("bfloat16") < of("float32") < of("float64")
+    assert of("float8_e4m3fn") < of("bfloat16") < of("float32") == pytest.approx(of("float64"), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "tflops"), [("v100-32gb", 7.8), ("t4", 0.25), ("a100-80gb", 19.5), ("l4", 0.47), ("rtx4090", 1.29), ("h100-80gb", 67.0)]
+)
+def test_float64_has_the_rates_of_datasheets(hardware: str, tflops: float) -> None:
+    assert rates_of(hardware_named(hardware)).peak_flops("float64") == pytest.approx(tflops * 1e12, rel=0.06)
+
+
+def test_float32_products_are_faster_where_the_script_asked_for_tf32() -> None:
+    left, right = tensor("float32", 8192, 8192), tensor("float32", 8192, 8192)
+    plain, tf32 = operation("mm.default", left, right), operation("mm.default", left, right, "tf32=True")
+    rates = hardware_named("a100-80gb")
+    assert rates.tf32_flops
+    assert rates.float32_flops
+    assert seconds(plain, "a100-80gb") / seconds(tf32, "a100-80gb") == pytest.approx(rates.tf32_flops / rates.float32_flops, rel=0.01)
+    assert seconds(plain, "t4") == seconds(tf32, "t4")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_least"),
+    [("_int_mm.default", True), ("linalg_cholesky_ex.default", True), ("add.Tensor", False), ("mm.default", False), ("sort.stable", False)],
+)
+def test_a_cost_says_whether_only_bytes_are_known(name: str, is_least: bool) -> None:
+    cost = OperationCosts(hardware_named("h100-80gb")).of(operation(name, tensor("float32", 512, 512), tensor("float32", 512, 512)))
+    assert cost is not None
+    assert cost.is_least == is_least
+
+
+def test_operators_of_libraries_and_kernels_of_triton_are_known_by_their_bytes() -> None:
+    for name in ("triton.rotate.default", "my_library.scan.default"):
+        cost = OperationCosts(hardware_named("h100-80gb")).of(Operation(name, "float32[512,512]", "float32[512,512]"))
+        assert cost is not None
+        assert cost.is_least
 
 
 def test_a_card_of_unknown_bandwidth_is_refused_with_the_way_out() -> None:

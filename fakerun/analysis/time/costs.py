@@ -45,7 +45,8 @@ class OperationCost:
 
     `flops` are multiplications and additions that its kernels execute (half of the square for causal attention), `full_flops` those that
     torch's formulas count (the whole square); 0 where only bytes count. `moved_bytes` are read and written at least. `moves_longer` is
-    whether a product takes as long as its bytes need, not its multiplications.
+    whether a product takes as long as its bytes need, not its multiplications; `is_least` whether nothing is known of what the operation
+    computes, so that it takes no less than its bytes need.
     """
 
     kind: OperationKind
@@ -56,6 +57,7 @@ class OperationCost:
     full_flops: int = 0
     moved_bytes: int = 0
     moves_longer: bool = False
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.devices import ACCELERATOR, Devices
+from fakerun.emulate.device.global_state import products_use_tf32
 from fakerun.records.observer import ExecutionObserver
 from fakerun.torch_private import FakeTensor, pytree, schema_of
 
@@ -25,6 +26,8 @@ _WITHOUT_KERNEL = frozenset(
 )  # fmt: skip
 """Operators that only allocate, read or describe memory."""
 
+_PRODUCTS = frozenset({aten.addbmm, aten.addmm, aten._addmm_activation, aten.addmm_, aten.baddbmm, aten.baddbmm_, aten.bmm, aten.mm})
+"""Matrix products, which compute float32 in TF32 if the script says so."""
 
 _NUMBERS = ("number", "float", "str")
 _TYPES_LEFT_OUT = frozenset({*_NUMBERS, *(f"{kind}[{of}]" for kind in ("List", "Optional") for of in _NUMBERS)})
@@ -77,7 +80,9 @@ class ExecutedOperations:
             return NOTHING
         declared = schema_of(func).arguments
         given = (*zip(declared, args, strict=False), *((each, kwargs[each.name]) for each in declared if each.name in kwargs))
-        described = (f"{each.name}={_text(value)}" if each.kwarg_only else _text(value) for each, value in given if _matters(each, value))
+        described = [f"{each.name}={_text(value)}" if each.kwarg_only else _text(value) for each, value in given if _matters(each, value)]
+        if getattr(func, "overloadpacket", None) in _PRODUCTS and products_use_tf32() and any(map(_is_float32, args)):
+            described.append("tf32=True")
         return self._observer.operation(str(func), ", ".join(described), ", ".join(_results(schema_of(func), output)))
 
 
@@ -118,6 +123,10 @@ def _tensor_text(tensor: torch.Tensor) -> str:
     sizes = ",".join(map(str, tensor.shape))
     strides = "" if tensor.layout is not torch.strided or tensor.is_contiguous() else f"{{{','.join(map(str, tensor.stride()))}}}"
     return f"{dtype}[{sizes}]{strides}{'' if _is_on_device(tensor) else '@cpu'}"
+
+
+def _is_float32(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype is torch.float32
 
 
 def _is_on_device(value: Any) -> bool:

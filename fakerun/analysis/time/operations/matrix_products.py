@@ -33,7 +33,7 @@ _AFTER_GRAPH_S = 1e-6
 """What a kernel that is launched by itself takes longer than in a CUDA graph, in which the tables were measured: 1.0 us (H100), 0.7 us
 (H200), by 1,000 small additions either way."""
 _SMALL_GROUP_ROWS = 1024
-_WEAK_TYPES = ("float32", "float64", "complex64", "complex128")
+_UNTABLED_TYPES = ("float32", "tf32", "float64", "complex64", "complex128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,14 @@ def product_cost(
 
 def product_rate(product: Product, dtype: str, rates: Rates) -> tuple[float, Basis]:
     """Operations a second, and what that is taken from. 0 if the accelerator has no units for the type."""
-    if not product.aligned and dtype not in _WEAK_TYPES:
+    if not product.aligned and dtype not in _UNTABLED_TYPES:
         rate, _ = product_rate(replace(product, aligned=True), dtype, rates)
         slow = UNALIGNED_FLOPS_PER_CYCLE * rates.cycles_per_s
         is_hopper = rates.accelerator.compute_capability == _HOPPER
         return (min(slow, rate) if is_hopper else rate * UNALIGNED_SHARE), Basis.ROOFLINE
     peak = rates.peak_flops(dtype)
     grid = next(iter(rates.tables.products), None) if rates.tables is not None else None
-    if grid is None or dtype in _WEAK_TYPES:
+    if grid is None or dtype in _UNTABLED_TYPES:
         return peak * rates.product_share, Basis.ROOFLINE
     rate, basis = _from_grid(grid, product)
     scale = rates.table_factor
@@ -175,7 +175,8 @@ def _plain(operation: DescribedOperation, rates: Rates) -> OperationCost:
     moved = _moved_bytes(left, right, product)
     if operation.has_results or operation.is_in_place:
         moved = max(moved, operation.moved_bytes)
-    return product_cost(product, left.dtype, moved, rates)
+    dtype = "tf32" if left.dtype == "float32" and operation.operands.named.get("tf32") else left.dtype
+    return product_cost(product, dtype, moved, rates)
 
 
 def _with_vector(operation: DescribedOperation, rates: Rates) -> OperationCost:

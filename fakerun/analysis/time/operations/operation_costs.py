@@ -1,6 +1,7 @@
 """OperationCosts: the cost of an operation of a device program on one accelerator, each distinct operation once."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Self
 
 from fakerun.analysis.time.costs import OperationCost, OperationKind
@@ -28,6 +29,25 @@ _COMPUTING = frozenset({OperationKind.MATRIX_PRODUCT, OperationKind.ATTENTION, O
 
 _COMMUNICATION = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_dtensor", "symm_mem"})
 """Namespaces whose operators are communication: calls of their own."""
+
+_COMPUTES_MUCH = (
+    "_cdist",
+    "_cudnn_rnn",
+    "_fft",
+    "_int_mm",
+    "_linalg",
+    "_thnn",
+    "_trilinear",
+    "cholesky",
+    "geqrf",
+    "linalg",
+    "lu_",
+    "ormqr",
+)
+"""How the names begin of operators of ATen that compute much for each byte, and have no rule."""
+
+_KNOWN_NAMESPACES = frozenset({"aten", "fsdp", "prims", fusion.NAMESPACE})
+"""Namespaces of which operators without a rule only move bytes, but for those above. Others are the script's, a library's or Triton's."""
 
 _RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {
     **matrix_products.RULES,
@@ -78,5 +98,8 @@ def _cost(operation: DescribedOperation, rates: Rates) -> OperationCost | None:
         return None
     if operation.namespace == fusion.NAMESPACE:
         return fused_cost(operation, rates)
-    rule = _RULES.get(operation.operator) or tensor_lists.rule_of(operation.operator) or moved_bytes_cost
-    return rule(operation, rates)
+    rule = _RULES.get(operation.operator) or tensor_lists.rule_of(operation.operator)
+    if rule is not None:
+        return rule(operation, rates)
+    is_known = operation.namespace in _KNOWN_NAMESPACES and not operation.operator.startswith(_COMPUTES_MUCH)
+    return replace(moved_bytes_cost(operation, rates), is_least=not is_known)

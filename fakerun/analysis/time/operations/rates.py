@@ -32,6 +32,12 @@ _FEWER_FLOAT32_FLOPS_PER_CYCLE = 128
 Sources: CUDA C++ Programming Guide, throughput of native arithmetic instructions; 163.4 TFLOPS of the MI300X at 2.1 GHz."""
 _MORE_FLOAT32_FROM = (8, 6)
 
+_FLOAT64_FLOPS_PER_CYCLE = {
+    (7, 0): 64, (7, 2): 4, (7, 5): 4, (8, 0): 128, (8, 6): 4, (8, 7): 4, (8, 9): 4, (9, 0): 256, (10, 0): 128, (10, 3): 4, (12, 0): 4,
+}  # fmt: skip
+"""Of a multiprocessor by compute capability, with its matrix units where they have float64 (8.0 and 9.0: 19.5 and 67 TFLOPS of the A100
+and H100 datasheets). Source: CUDA C++ Programming Guide, throughput of native arithmetic instructions, two operations each."""
+
 _IDLE_SHARE_OF_POWER = 0.15
 """Of the power limit, on a card that computes nothing (100 of 700 W measured)."""
 
@@ -63,7 +69,8 @@ class Rates:
         """
         float32 = self.accelerator.float32_flops or self._float32_flops()
         if dtype in ("float64", "complex128"):
-            return float32 / 2
+            per_cycle = None if self.accelerator.is_amd else _FLOAT64_FLOPS_PER_CYCLE.get(self.accelerator.compute_capability)
+            return float32 / 2 if per_cycle is None else self.cycles_per_s * per_cycle
         rates = {
             "tf32": self.accelerator.tf32_flops,
             "float16": self.accelerator.float16_flops,
