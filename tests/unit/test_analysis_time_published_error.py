@@ -1,5 +1,6 @@
 """What published runs say of a prediction: by hand-made rows, and the data file itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_runs_on_other_cards_count_where_none_was_on_such_a_card() -> None:
     assert error is not None
     assert not error.same_generation
     assert error.runs == ROWS[:4]
+
+
+def test_runs_on_such_cards_that_are_compiled_otherwise_count_where_none_of_the_kind_was() -> None:
+    compiled = replace(ROWS[0], id="compiled", kind=RunKind(generation=HOPPER, features=frozenset({RunFeature.COMPILED})))
+    eager = replace(ROWS[0], id="eager", kind=RunKind(generation=BLACKWELL))
+    error = published_error(RunKind(generation=BLACKWELL, features=frozenset({RunFeature.COMPILED})), (*ROWS, compiled, eager))
+    assert error is not None
+    assert not error.same_generation
+    assert error.runs == (compiled, eager)
 
 
 @pytest.mark.parametrize("features", [{RunFeature.PIPELINE}, {RunFeature.FLOAT8, RunFeature.COMPILED}])

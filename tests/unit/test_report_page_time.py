@@ -66,7 +66,7 @@ def test_the_constant_is_said_to_come_from_public_runs_where_it_is_used() -> Non
 
 def test_runs_on_other_cards_are_said_to_be() -> None:
     said = section(timed(estimate(published(0.7, same_generation=False))))
-    assert "on cards of other generations" in " ".join(said.split())
+    assert "none of this very kind on such a card" in " ".join(said.split())
 
 
 def test_tokens_that_are_not_known_have_the_reason_and_the_way_out() -> None:

@@ -58,7 +58,7 @@ class PublishedRun:
 class PublishedError:
     """What published runs of one kind say of a prediction: the step takes between `low` and `high` times the sum over `constant`.
 
-    `runs` are those that were compared. `same_generation` is False if none of them ran on the generation of cards that was asked for.
+    `runs` are those that were compared. `same_generation` is False if none of them has the kind and ran on the generation of cards.
     """
 
     constant: float
@@ -114,7 +114,8 @@ def published_constant(runs: Sequence[PublishedRun]) -> float | None:
 def published_error(kind: RunKind, runs: Sequence[PublishedRun] | None = None) -> PublishedError | None:
     """What the published runs of this kind say; None if there is no constant, or none was compared.
 
-    Runs with the same features count, of the same generation of cards if there are any, else of all.
+    Runs with the same features count, of the same generation of cards if there are any. Else those of all cards do, together with those on
+    this generation that differ in being compiled alone: what is missed there is missed here.
     """
     known = published_runs() if runs is None else runs
     constant = published_constant(known)
@@ -122,7 +123,8 @@ def published_error(kind: RunKind, runs: Sequence[PublishedRun] | None = None) -
     if constant is None or not alike:
         return None
     same = tuple(run for run in alike if run.kind.generation == kind.generation)
-    counted = same or alike
+    near = (run for run in known if run.kind.generation == kind.generation and run.kind.features ^ kind.features == {RunFeature.COMPILED})
+    counted = same or (*alike, *near)
     ratios = [constant / run.explained for run in counted]
     return PublishedError(
         constant=constant,

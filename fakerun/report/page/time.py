@@ -99,7 +99,7 @@ def _range(estimate: StepEstimate) -> Iterator[Fact]:
     values = [
         f"{format_seconds(estimate.low_s)} to {format_seconds(estimate.high_s)}",
         f"{error} on {runs} similar published run{'s' * (runs != 1)}",
-        *([] if published.same_generation else ["on cards of other generations"]),
+        *([] if published.same_generation else ["none of this very kind on such a card"]),
         *([f"and {100 * estimate.margin:.0f} % for a card that was not measured"] if estimate.margin else []),
     ]
     yield Fact(label="range", values=tuple(values))

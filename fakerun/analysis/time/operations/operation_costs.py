@@ -46,6 +46,9 @@ _COMPUTES_MUCH = (
 )
 """How the names begin of operators of ATen that compute much for each byte, and have no rule."""
 
+_REDUCTIONS = frozenset({"linalg_vector_norm"})
+"""Operators with such a name that only read what they reduce."""
+
 _KNOWN_NAMESPACES = frozenset({"aten", "fsdp", "prims", fusion.NAMESPACE})
 """Namespaces of which operators without a rule only move bytes, but for those above. Others are the script's, a library's or Triton's."""
 
@@ -101,5 +104,6 @@ def _cost(operation: DescribedOperation, rates: Rates) -> OperationCost | None:
     rule = _RULES.get(operation.operator) or tensor_lists.rule_of(operation.operator)
     if rule is not None:
         return rule(operation, rates)
-    is_known = operation.namespace in _KNOWN_NAMESPACES and not operation.operator.startswith(_COMPUTES_MUCH)
-    return replace(moved_bytes_cost(operation, rates), is_least=not is_known)
+    computes_much = operation.operator.startswith(_COMPUTES_MUCH) and operation.operator not in _REDUCTIONS
+    is_least = computes_much or operation.namespace not in _KNOWN_NAMESPACES
+    return replace(moved_bytes_cost(operation, rates), is_least=is_least)
