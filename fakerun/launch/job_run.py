@@ -109,6 +109,7 @@ class JobRun:
         self._records = {record.rank: record for record in finished_ranks(self.directory)}
         self.directory.write_job(self.job)
         self.directory.unwritten.begin()
+        self.directory.records.begin()
         self.directory.records.write_run(replace(run_record_of(()), is_complete=False))
         self.watcher.planned(self.job.ranks or tuple(self._records))
         for record in self._records.values():

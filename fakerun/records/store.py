@@ -37,10 +37,15 @@ class RecordStore:
     def record(self, rank: int) -> Path:
         return self.directory(rank) / "record.json.gz"
 
+    def begin(self) -> None:
+        """Make what ranks share, before the first of them. One that ends sees files as its script does, which may not see those that
+        another rank is making.
+        """
+        self.shared.mkdir(exist_ok=True)
+
     def write(self, record: RankRecord) -> None:
         """Write the record into its rank's directory."""
         encoded = encode_rank(record)
-        self.shared.mkdir(exist_ok=True)
         for name, data in encoded.parts.items():
             if not self._part(name).exists():
                 write_whole(self._part(name), data)

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,8 +21,10 @@ from torch import nn
 from torch.distributed import checkpoint
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from fakerun.emulate.checkpoints.file_functions import Directories
 from fakerun.errors import EmulationGapError
 from fakerun.rank.simulation import Simulation
+from fakerun.records.unwritten_files import Change
 from tests.in_process import Simulate, really
 
 dcp: Any = checkpoint  # it does not mark all that it exports
@@ -339,3 +342,53 @@ def test_the_file_of_a_rank_that_is_not_simulated_is_named(tmp_path: Path, simul
         torch.load(tmp_path / "rank-1.pt")
     with pytest.raises(FileNotFoundError):
         (tmp_path / "data.csv").read_text()
+
+
+# -- at the same time --------------------------------------------------------------------------------------------------
+
+
+class _WhileAPeerMakesIt:
+    """An overlay in which nothing is changed, while a peer that is further on makes the directory."""
+
+    is_real = False
+
+    def __init__(self, *, is_by_peer: bool) -> None:
+        self.is_by_peer = is_by_peer
+        self.changed: list[str] = []
+
+    def place(self, path: str) -> str:
+        return path
+
+    def entry(self, path: str) -> None:
+        """Nothing is known of the path."""
+
+    def has_no_parent(self, place: str) -> bool:
+        return False
+
+    def is_directory(self, path: str) -> bool:
+        return False
+
+    def real(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def is_yet_to_be_made(self, directory: str, ctime_ns: int) -> bool:
+        return self.is_by_peer
+
+    def change(self, path: str, change: Change) -> None:
+        self.changed.append(path)
+
+
+@pytest.mark.parametrize("is_by_peer", [True, False])
+def test_a_directory_that_appears_while_it_is_made(tmp_path: Path, *, is_by_peer: bool) -> None:
+    """A peer's, which this rank would not see yet, is this rank's, too; what anybody else makes there is in the way."""
+
+    def mkdir_after_the_peer(path: str) -> None:
+        os.mkdir(path)
+        os.mkdir(path)
+
+    overlay: Any = _WhileAPeerMakesIt(is_by_peer=is_by_peer)
+    mkdir = Directories(overlay).making(mkdir_after_the_peer)
+    place = str(tmp_path / "step-1")
+    with nullcontext() if is_by_peer else pytest.raises(FileExistsError):
+        mkdir(place)
+    assert overlay.changed == [place] * is_by_peer

@@ -23,6 +23,7 @@ def failure(message: str) -> ProcessFailure:
 @pytest.fixture
 def store(tmp_path: Path) -> RecordStore:
     store = RecordStore(tmp_path)
+    store.begin()
     store.directory(3).mkdir()
     return store
 

@@ -143,6 +143,7 @@ def test_records_come_back_from_bytes(seed: int) -> None:
 def test_records_come_back_from_a_directory(tmp_path: Path) -> None:
     """Other ranks' records beside them, some written twice, as by a rank that is simulated again."""
     records = {record.rank: record for record in map(record_by_chance, SEEDS)}
+    RecordStore(tmp_path).begin()
     for seed in SEEDS:
         record = record_by_chance(seed)
         RecordStore(tmp_path).directory(record.rank).mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ from tests.unit.records_by_hand import llama_8b_rank
 def kept(tmp_path: Path) -> Path:
     """A directory with eight ranks that do the same."""
     store = RecordStore(tmp_path)
+    store.begin()
     for rank in range(8):
         store.directory(rank).mkdir()
         store.write(llama_8b_rank(rank))

@@ -31,7 +31,7 @@ from fakerun.records.unwritten_files import Change
 def overlaid_files(context: EmulationContext) -> Iterator[None]:
     """Let functions on files see the overlay, until the context ends."""
     overlay = context.part(Overlay)
-    reading, writing, directories = _Reading(overlay), _Writing(overlay), _Directories(overlay)
+    reading, writing, directories = _Reading(overlay), _Writing(overlay), Directories(overlay)
     with Patches() as patches:
 
         def replace(module: ModuleType, name: str, answer: Callable[..., Any]) -> None:
@@ -190,7 +190,7 @@ def make_parent_real(overlay: Overlay, path: str) -> None:
         overlay.make_real(parent)
 
 
-class _Directories:
+class Directories:
     """Functions on directories."""
 
     def __init__(self, overlay: Overlay) -> None:
@@ -249,7 +249,13 @@ class _Directories:
             with self._overlay.real():
                 there = os.stat(place) if os.path.isdir(place) else None  # noqa: PTH112, PTH116
             if there is None or not self._overlay.is_yet_to_be_made(place, there.st_ctime_ns):
-                original(path, *args, **kwargs)
+                try:
+                    original(path, *args, **kwargs)
+                except FileExistsError:  # of a file, or a peer made the directory since it was looked for
+                    with self._overlay.real():
+                        there = os.stat(place)  # noqa: PTH116
+                    if not self._overlay.is_yet_to_be_made(place, there.st_ctime_ns):
+                        raise
             self._overlay.change(place, Change.DIRECTORY)
 
         return mkdir
