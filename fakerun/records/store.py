@@ -46,6 +46,7 @@ class RecordStore:
     def write(self, record: RankRecord) -> None:
         """Write the record into its rank's directory."""
         encoded = encode_rank(record)
+        self.begin()  # of a rank without a launcher
         for name, data in encoded.parts.items():
             if not self._part(name).exists():
                 write_whole(self._part(name), data)
