@@ -18,6 +18,7 @@ from fakerun.analysis.time.timeline import NoTimeline, Prices, Timeline, player_
 from fakerun.analysis.time.utilisation import Tokens, tokens_of_step
 from fakerun.errors import UsageError
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.hardware.calibration import NO_CALIBRATION, Calibration
 from fakerun.hardware.interconnects import with_interconnect
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
@@ -37,26 +38,34 @@ class PlayedStep:
 
 def played_step(job: JobSpec, simulated: Sequence[RankRecord], assumed: Sequence[RankRecord]) -> PlayedStep | NoEstimate:
     """The last step that all ranks completed; `assumed` are records of ranks that were not simulated."""
-    if not any(record.program.operations for record in simulated):
-        return NoEstimate("no operation on a device is recorded")
     fabric = job.timing.interconnect
     accelerator = job.hardware if fabric is None else with_interconnect(job.hardware, fabric)
+    return step_played_on(accelerator, job.nproc_per_node, simulated, assumed, job.timing.calibration)
+
+
+def step_played_on(
+    accelerator: Accelerator,
+    ranks_per_node: int,
+    simulated: Sequence[RankRecord],
+    assumed: Sequence[RankRecord],
+    calibration: Calibration = NO_CALIBRATION,
+) -> PlayedStep | NoEstimate:
+    """As `played_step`, on this accelerator; what was measured for the `calibration` goes before what is published."""
+    if not any(record.program.operations for record in simulated):
+        return NoEstimate("no operation on a device is recorded")
     fused = with_fused_programs([*simulated, *assumed])
     simulated, assumed = fused[: len(simulated)], fused[len(simulated) :]
     try:
-        operations = MeasuredProducts(
-            OperationCosts.in_step(accelerator, operations_of_step(simulated)).of, job.timing.calibration.products
-        )
+        operations = MeasuredProducts(OperationCosts.in_step(accelerator, operations_of_step(simulated)).of, calibration.products)
     except UsageError as error:
         return NoEstimate(str(error))
-    measured = job.timing.calibration.collectives
-    own = own_runs_of(measured, accelerator, job.nproc_per_node) if measured else None
+    own = own_runs_of(calibration.collectives, accelerator, ranks_per_node) if calibration.collectives else None
     prices = Prices(
         operations=operations,
-        calls=CallCosts(accelerator, job.nproc_per_node, own=own),
+        calls=CallCosts(accelerator, ranks_per_node, own=own),
         host=HostTimes(),
         multiprocessors=accelerator.multiprocessors,
-        ranks_per_node=job.nproc_per_node,
+        ranks_per_node=ranks_per_node,
     )
     player = player_of(simulated, assumed, prices)
     if isinstance(player, NoTimeline):

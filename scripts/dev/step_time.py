@@ -27,17 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dev.generated_part import write_part
 from dev.published_programs import REPOSITORY, Clone, Program, simulate, torchtitan_program
 
-from fakerun.analysis.time.communication.call_costs import CallCosts
-from fakerun.analysis.time.host_times import HostTimes
-from fakerun.analysis.time.operations import OperationCosts
-from fakerun.analysis.time.operations.fusion import with_fused_programs
-from fakerun.analysis.time.operations.operations_of_step import operations_of_step
+from fakerun.analysis.time.estimate import NoEstimate
 from fakerun.analysis.time.published_error import PublishedRun, RunFeature, RunKind, published_constant
-from fakerun.analysis.time.step_time import StepTime, TimeKind, step_time
-from fakerun.analysis.time.timeline import NoTimeline, Prices, player_of
+from fakerun.analysis.time.step_time import StepTime, TimeKind
 from fakerun.hardware.request import parse_hardware
 from fakerun.launch.run_directory import find_run_directory
 from fakerun.records.run import RunRecord
+from fakerun.report.build_time import step_played_on
 
 ROWS = Path(__file__).with_name("step_time_rows.yaml")
 NANOGPT_ON_ZEROS = Path(__file__).with_name("published") / "modded_nanogpt_on_zeros.py"
@@ -138,18 +134,10 @@ def step_of(row: Row, run: RunRecord) -> StepTime:
     """
     hardware = parse_hardware(row.hardware)
     ranks_per_node = min(row.world_size, hardware.interconnect.devices_per_node or row.world_size)
-    ranks = with_fused_programs(run.ranks)
-    prices = Prices(
-        operations=OperationCosts.in_step(hardware, operations_of_step(ranks)),
-        calls=CallCosts(hardware, ranks_per_node),
-        host=HostTimes(),
-        multiprocessors=hardware.multiprocessors,
-        ranks_per_node=ranks_per_node,
-    )
-    player = player_of(ranks, (), prices)
-    if isinstance(player, NoTimeline):
-        raise RuntimeError(f"{row.id}: no step time: {player.reason}")
-    return step_time(player)[1]
+    played = step_played_on(hardware, ranks_per_node, run.ranks, ())
+    if isinstance(played, NoEstimate):
+        raise RuntimeError(f"{row.id}: no step time: {played.reason}")
+    return played.summed
 
 
 def per_cent(fraction: float) -> str:
