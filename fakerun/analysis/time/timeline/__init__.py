@@ -4,7 +4,8 @@
 2. `instructions`: a program as it is played, with operations between which nothing else is asked as runs; `runs`: a run as a function of
    the clocks of host and stream.
 3. `parts`: what a class plays: its program and its calls, with what they cost.
-4. `play`: all classes played against each other; `measured` keeps when each operation and each call of a step ran.
+4. `queues`: streams, communicators, events and calls of several ranks; `play`: all classes played against each other; `measured` keeps
+   when each operation and each call of a step ran.
 5. `contention`: operations beside communication take longer.
 6. `player`: the plays of a run; `spans`: Timeline, what comes out.
 7. Of a timeline, for traces and pictures: `allocated`, memory while the host issues the step; `inputs`, what operations were given;

@@ -4,7 +4,9 @@ from array import array
 from collections.abc import Sequence
 from itertools import accumulate, repeat
 
-from fakerun.analysis.time.timeline.play import Block, Event, Part, Play, Queue, RankPlay
+from fakerun.analysis.time.timeline.parts import Block, Part
+from fakerun.analysis.time.timeline.play import Play, RankPlay
+from fakerun.analysis.time.timeline.queues import Event, Queue
 from fakerun.analysis.time.timeline.runs import Run
 from fakerun.analysis.time.timeline.spans import HOST, HostWaits, OperationSpans
 

@@ -3,6 +3,7 @@
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
@@ -10,12 +11,47 @@ from fakerun.analysis.dependency import IssuedCall
 from fakerun.analysis.time.costs import CallCost, OperationCost
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.timeline.instructions import Action, PlayedProgram, played_program
-from fakerun.analysis.time.timeline.play import Block, Part
 from fakerun.analysis.time.timeline.played_classes import PlayedClass, PlayedClasses, label_of
 from fakerun.analysis.time.timeline.runs import Run, run_of
 from fakerun.records.collective import CollectiveRecord
 from fakerun.records.device_program import DeviceProgram, Operation
 from fakerun.records.schedule import ScheduledCall
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Calls that a rank issues as one: coalesced ones, or a single one.
+
+    `calls` are their numbers among the rank's calls on devices. `meetings` are those that it takes part in, one for each call that is
+    matched with others: the number of the matched queues, and the call's position in them. It `is_alone` if all members are of this class:
+    they arrive at the same time.
+    """
+
+    calls: tuple[int, ...]
+    meetings: tuple[tuple[int, int], ...]
+    communicators: tuple[int, ...]
+    seconds: float
+    occupancy: float
+    """The share of the multiprocessors that its kernels occupy."""
+    label: str
+    is_alone: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What one class of ranks plays. `blocks` has for each played call on a device the block that it belongs to.
+
+    `operations_before` has for each run how many operations with kernels the measured step issues before it, and the sum at its end.
+    """
+
+    number: int
+    program: PlayedProgram
+    runs: Sequence[Run]
+    blocks: Sequence[Block]
+    devices: Sequence[int]
+    """Of each stream."""
+    communicators: int
+    operations_before: Sequence[int]
 
 
 class OperationPrices(Protocol):

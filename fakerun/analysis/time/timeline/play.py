@@ -10,145 +10,14 @@ On NCCL a call waits for the work that its stream has when it is issued, runs on
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fakerun.analysis.time.host_times import HostTimes
-from fakerun.analysis.time.timeline.instructions import Action, PlayedProgram
+from fakerun.analysis.time.timeline.instructions import Action
+from fakerun.analysis.time.timeline.parts import Block, Part
+from fakerun.analysis.time.timeline.queues import BlockPlay, Event, Meeting, Queue, Waiter
 from fakerun.analysis.time.timeline.runs import Run
 from fakerun.analysis.time.timeline.spans import HOST
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Calls that a rank issues as one: coalesced ones, or a single one.
-
-    `calls` are their numbers among the rank's calls on devices. `meetings` are those that it takes part in, one for each call that is
-    matched with others: the number of the matched queues, and the call's position in them. It `is_alone` if all members are of this class:
-    they arrive at the same time.
-    """
-
-    calls: tuple[int, ...]
-    meetings: tuple[tuple[int, int], ...]
-    communicators: tuple[int, ...]
-    seconds: float
-    occupancy: float
-    """The share of the multiprocessors that its kernels occupy."""
-    label: str
-    is_alone: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """What one class of ranks plays. `blocks` has for each played call on a device the block that it belongs to.
-
-    `operations_before` has for each run how many operations with kernels the measured step issues before it, and the sum at its end.
-    """
-
-    number: int
-    program: PlayedProgram
-    runs: Sequence[Run]
-    blocks: Sequence[Block]
-    devices: Sequence[int]
-    """Of each stream."""
-    communicators: int
-    operations_before: Sequence[int]
-
-
-class Event:
-    """Something that happens at one time on the device; `time` is None until that is known."""
-
-    __slots__ = ("cause", "time", "waiters")
-
-    def __init__(self, time: float | None = None, cause: int = HOST) -> None:
-        self.time = time
-        self.cause = cause
-        self.waiters: list[Queue | RankPlay] | None = None
-
-    def wait(self, waiter: "Queue | RankPlay") -> None:
-        """Let it go on when this happens."""
-        if self.waiters is None:
-            self.waiters = []
-        self.waiters.append(waiter)
-
-
-class Queue:
-    """A stream or a communicator: `free` is when what it was given so far has ended, `cause` what ended last.
-
-    `pending` are tasks behind one that waits for an event which has not happened; None if there are none.
-    """
-
-    __slots__ = ("cause", "free", "pending", "play")
-
-    def __init__(self, play: "RankPlay") -> None:
-        self.play = play
-        self.free = 0.0
-        self.cause = HOST
-        self.pending: deque[Task] | None = None
-
-    def do(self, task: "Task") -> None:
-        """Do the task when those before it are done."""
-        if self.pending is not None:
-            self.pending.append(task)
-        elif not task(self):
-            self.pending = deque((task,))
-
-    def go_on(self) -> None:
-        """Do what is pending, as far as possible."""
-        pending = self.pending
-        while pending and pending[0](self):
-            pending.popleft()
-        if not pending:
-            self.pending = None
-            self.play.resume()
-
-
-Task: TypeAlias = Callable[[Queue], bool]
-"""Does something on a queue, once; False if it has to wait, and is to be called again later."""
-
-
-class Meeting:
-    """A call of all its members: `missing` of them have not arrived. Of members that arrive last together the first class counts."""
-
-    __slots__ = ("blocks", "last", "missing", "seconds", "start")
-
-    def __init__(self, missing: int) -> None:
-        self.missing = missing
-        self.start = 0.0
-        self.last = (HOST, HOST)
-        self.seconds = 0.0
-        self.blocks: list[BlockPlay] = []
-
-    def arrive(self, block: "BlockPlay") -> None:
-        arrived, who = block.arrived, (block.rank, block.spec.calls[-1])
-        if not self.blocks or arrived > self.start or (arrived == self.start and who < self.last):
-            self.start, self.last = arrived, who
-        self.seconds = max(self.seconds, block.spec.seconds)
-        self.blocks.append(block)
-        self.missing -= 1
-
-
-class BlockPlay:
-    """One block of calls as it is played; its `end` is an event."""
-
-    __slots__ = ("arrived", "cause", "deferred", "end", "events", "issued", "last", "open", "rank", "seconds", "spec", "start", "stream")
-
-    def __init__(self, rank: int, spec: Block) -> None:
-        self.rank = rank
-        self.spec = spec
-        self.issued = 0.0
-        self.arrived = 0.0
-        self.cause = HOST
-        self.start = 0.0
-        self.last = (HOST, HOST)
-        self.seconds = spec.seconds
-        self.open = len(spec.meetings)
-        self.stream = 0
-        self.end = Event()
-        self.events: list[Event] = []
-        """The work before each of its calls, on their streams."""
-        self.deferred: list[Queue] | None = []
-        """Streams that are told to wait for it before the last of its calls is issued; None once that is."""
 
 
 class Mark:
@@ -193,7 +62,7 @@ class Play(Generic[AnyRankPlay]):
     ) -> None:
         self.times = times
         self.free_label = free_label
-        self.ready: deque[Queue | RankPlay] = deque()
+        self.ready: deque[Waiter] = deque()
         self._members = members
         self._meetings: dict[tuple[int, int], Meeting] = {}
         self.ranks = [make(self, part, factors[part.number] if factors else None) for part in parts]

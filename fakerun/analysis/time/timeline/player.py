@@ -9,8 +9,8 @@ from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.timeline.contention import contention_factors
 from fakerun.analysis.time.timeline.measured import MeasuredRank, moved
-from fakerun.analysis.time.timeline.parts import CallPrices, OperationPrices, Parts, skipped_calls
-from fakerun.analysis.time.timeline.play import AnyRankPlay, Part, Play, RankPlay
+from fakerun.analysis.time.timeline.parts import CallPrices, OperationPrices, Part, Parts, skipped_calls
+from fakerun.analysis.time.timeline.play import AnyRankPlay, Play, RankPlay
 from fakerun.analysis.time.timeline.played_classes import PlayedClass, PlayedClasses, played_classes
 from fakerun.analysis.time.timeline.spans import HOST, CallSpans, NoTimeline, RankTimeline, Timeline
 from fakerun.records.run import RankRecord
