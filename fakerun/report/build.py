@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fakerun.analysis.budgets import JudgedRun, checks_of
+from fakerun.analysis.budgets.check import Check
 from fakerun.analysis.budgets.findings import allowance_checks, with_ignored, without_allowed
 from fakerun.analysis.budgets.no_collectives import forbidden_findings
 from fakerun.analysis.classes import RankClass, rank_classes
@@ -20,9 +21,11 @@ from fakerun.analysis.other_launcher import other_launcher_findings
 from fakerun.analysis.outcome import added_findings, all_findings, exit_code
 from fakerun.analysis.representatives import assumed_records
 from fakerun.analysis.traffic import Traffic, traffic_of
+from fakerun.errors import ExitCode
 from fakerun.job.budgets import Budgets
 from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh, mesh_in_effect
+from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.run import ProcessFailure, RankRecord, RunRecord
 from fakerun.report.build_history import rank_history
@@ -46,9 +49,8 @@ def build_report(
 ) -> Report:
     """Run every analysis on the records of a run; `budgets` go over those of the job.
 
-    `with_history` and `with_timeline` are for formats that need them.
-
-    With `is_of_simulated` the budgets are about the ranks that the run has, whatever others do.
+    `with_history` and `with_timeline` are for formats that need them. With `is_of_simulated` the budgets are about the ranks that the run
+    has, whatever others do.
     """
     budgets = budgets.over(job.budgets)
     classes = rank_classes(run.ranks, run.assumed)
@@ -84,10 +86,7 @@ def build_report(
         step_time=step_time,
         is_of_simulated=is_of_simulated,
     )
-    checks = with_ignored(checks_of(judged), budgets)
-    broken, allowed = without_allowed((check.finding for check in checks if check.finding is not None), budgets)
-    ignored = dict(sorted((Counter(left_out) + Counter(allowed)).items()))
-    findings = all_findings((), (*found, *broken))
+    verdict = _verdict(judged, left_out)
     report = Report(
         job=job,
         fakerun_version=run.fakerun_version,
@@ -96,21 +95,46 @@ def build_report(
         ranks=ranks,
         devices=memory.reports(),
         classes=_class_reports(classes, ranks, mesh, memory),
-        findings=findings,
-        grouped_findings=grouped_findings(findings),
+        findings=verdict.findings,
+        grouped_findings=grouped_findings(verdict.findings),
         failures=_failures(run.ranks),
         blocked=_blocked(run.ranks),
-        checks=(*checks, *allowance_checks(budgets, ignored)),
+        checks=verdict.checks,
         steps_completed=_steps_completed(run.ranks),
-        ignored_findings=ignored,
+        ignored_findings=verdict.ignored,
         failing=budgets.failing,
-        exit_code=exit_code(run.ranks, findings, is_over_budget=bool(broken)),
+        exit_code=verdict.exit_code,
         step_time=step_time,
     )
     return replace(
         report,
         history=rank_history(job, report.largest) if with_history else None,
         timeline=_timeline(played) if with_timeline else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """What the budgets make of a run: with findings that they allow left out, and counted by code in `ignored`."""
+
+    findings: tuple[Finding, ...]
+    checks: tuple[Check, ...]
+    ignored: Mapping[FindingCode, int]
+    exit_code: ExitCode
+
+
+def _verdict(judged: JudgedRun, left_out: Mapping[FindingCode, int]) -> _Verdict:
+    """Hold the run against its budgets; `left_out` are the findings that were allowed before, by code."""
+    budgets, ranks = judged.budgets, judged.run.ranks
+    checks = with_ignored(checks_of(judged), budgets)
+    broken, allowed = without_allowed((check.finding for check in checks if check.finding is not None), budgets)
+    ignored = dict(sorted((Counter(left_out) + Counter(allowed)).items()))
+    findings = all_findings((), (*judged.findings, *broken))
+    return _Verdict(
+        findings=findings,
+        checks=(*checks, *allowance_checks(budgets, ignored)),
+        ignored=ignored,
+        exit_code=exit_code(ranks, findings, is_over_budget=bool(broken)),
     )
 
 
