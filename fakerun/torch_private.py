@@ -191,6 +191,10 @@ VERIFY_PARAMETERS = (torch.nn.parallel.distributed, "_verify_param_shape_across_
 # 2.13: what DDP logs of itself; it takes any backend called gloo for a ProcessGroupGloo.
 LOG_CONSTRUCTION = (torch._C._distributed_c10d.Logger, "set_construction_data_and_log")
 
+# 2.13: DDP's hooks of C++: its mixed precision calls the first, the second registers one.
+RUN_ALL_REDUCE_HOOK = (torch._C._distributed_c10d.Reducer, "_run_allreduce_hook")
+REGISTER_BUILTIN_HOOK = (torch.nn.parallel.DistributedDataParallel, "_register_builtin_comm_hook")
+
 # 2.13: how DTensor learns shapes, and asks for the size of a shard; the first imported by name in several modules.
 ARE_WE_TRACING = "_are_we_tracing"
 PROPAGATE_SHAPES = "_propagate_tensor_meta_non_cached"
@@ -544,6 +548,8 @@ __all__ = [
     "PARSE_TO",
     "PRIM_DEVICE",
     "PROPAGATE_SHAPES",
+    "REGISTER_BUILTIN_HOOK",
+    "RUN_ALL_REDUCE_HOOK",
     "SET_DEFAULT_TIMEOUT",
     "SET_SEQUENCE_NUMBER",
     "SHARD_SIZE_AND_OFFSET",
