@@ -492,6 +492,16 @@ def fake_group_refuses(backend: Any) -> bool:
     return bool(getattr(fake_group_options(backend), "error_on_collective", False))
 
 
+# 2.13: the setting of inductor, and the key of torch.compile's options, that asks for async tensor parallelism.
+_MICRO_PIPELINE_TP = "_micro_pipeline_tp"
+
+
+def overlaps_communication(options: Mapping[str, Any] | None) -> bool:
+    """Whether inductor overlaps products with collectives, by these options of torch.compile."""
+    settings = sys.modules.get("torch._inductor.config")  # loaded by whoever changes it
+    return bool((options or {}).get(_MICRO_PIPELINE_TP, getattr(settings, _MICRO_PIPELINE_TP, False)))
+
+
 # 2.13: what each fused operator of async tensor parallelism is where nothing can be overlapped: the product, and a functional collective.
 UNFUSED = {
     name: getattr(symmetric_memory, f"_{name}_fallback")
@@ -620,6 +630,7 @@ __all__ = [
     "make_subclass",
     "next_sequence_number",
     "operator_name",
+    "overlaps_communication",
     "overload_name",
     "preserve_dispatch_keys",
     "pytree",
