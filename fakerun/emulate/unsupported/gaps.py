@@ -28,6 +28,8 @@ class Gap:
     """What a call returns instead; without one, the run ends."""
     shown: str = ""
     """The answer as a sentence, where its `repr` is not enough."""
+    code: FindingCode = FindingCode.NOT_EMULATED
+    """What the finding is that says so."""
 
     @property
     def goes_on(self) -> bool:
@@ -46,7 +48,7 @@ class Gap:
     def report(self, findings: FindingSink, what: str = "") -> None:
         """Report that the script got a substitute."""
         message = f"{what or self.name} is not emulated: {self.reason}. {self.given}"
-        findings.note(FindingCode.NOT_EMULATED, message, hint=self.workaround, subject=self.name)
+        findings.note(self.code, message, hint=self.workaround, subject=self.name)
 
 
 _SENSOR = "it reads a sensor of the device"
@@ -119,10 +121,12 @@ SYMMETRIC_OPERATOR = Gap(
     workaround="Disable it in a dry run: ordinary collectives move the same bytes.",
 )
 FUSED_COMMUNICATION = Gap(
-    name="Overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and similar operators)",
+    name="Overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and similar operators, and "
+    "`torch._inductor.config._micro_pipeline_tp`)",
     reason=_OTHER_MEMORY,
     workaround="Disable async tensor parallelism to record the collectives at the script's own lines: they move the same bytes.",
     shown="The collective and the product run one after the other, and the collective is recorded.",
+    code=FindingCode.NOT_OVERLAPPED,
 )
 _ONE_RANK = "what the other ranks take of it is not simulated"
 NVML_FUNCTION = Gap(
