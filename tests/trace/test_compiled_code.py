@@ -154,7 +154,8 @@ RECOMPUTED: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("kind", RECOMPUTED)
 def test_what_a_checkpoint_inside_computes_again_is_compiled_code_of_backward(kind: str, simulation: Simulation) -> None:
     options, again = RECOMPUTED[kind]
-    model = nn.Sequential(*(torch.compile(Checkpointed(**options)) for _ in range(2))).cuda()
+    blocks: list[Any] = [torch.compile(Checkpointed(**options)) for _ in range(2)]
+    model = nn.Sequential(*blocks).cuda()
     for _ in range(2):
         model(torch.ones(2, 4, device="cuda", requires_grad=True)).sum().backward()
         torch.ones(1, device="cuda").tan()
