@@ -441,6 +441,19 @@ class AllocatorFunction(StrEnum):
     RESET_HOST_ACCUMULATED = "_cuda_resetAccumulatedHostMemoryStats"
 
 
+class PoolFunction(StrEnum):
+    """2.11 to 2.14: functions of `CPP`, which `torch.cuda.memory` has, too, except the third. Builds without CUDA have few of them."""
+
+    BEGIN = "_cuda_beginAllocateToPool"
+    BEGIN_FOR_THREAD = "_cuda_beginAllocateCurrentThreadToPool"
+    BEGIN_FOR_STREAM = "_cuda_beginAllocateCurrentStreamToPool"
+    END = "_cuda_endAllocateToPool"
+    RELEASE = "_cuda_releasePool"
+
+
+# 2.11 to 2.14: `torch.cuda.graph` calls it; builds without CUDA lack it.
+EMPTY_HOST_CACHE = "_host_emptyCache"
+
 # 2.13: where GradScaler steps unless a gradient is infinite.
 STEP_IF_FINITE = "_maybe_opt_step"
 
@@ -528,6 +541,7 @@ __all__ = [
     "DEVICE_OF_OBJECTS",
     "DISPATCH_META_HANDLERS",
     "DYNAMO",
+    "EMPTY_HOST_CACHE",
     "ENABLE_COMPILED_AUTOGRAD",
     "END_COALESCING",
     "FAKE_DEVICE_ATTRIBUTE",
@@ -585,6 +599,7 @@ __all__ = [
     "NestedIntNode",
     "OpOverload",
     "OptimizedModule",
+    "PoolFunction",
     "ShardingPropagator",
     "StridedShard",
     "TensorBase",

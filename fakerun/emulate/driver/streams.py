@@ -9,6 +9,7 @@ from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.stream_pools import PRIORITIES, STREAMS_PER_POOL, StreamPools
+from fakerun.emulate.driver.captures import Captures
 from fakerun.emulate.unsupported.gaps import EVENT_HANDLES
 from fakerun.records.device_program import stream_id
 from fakerun.records.observer import StreamKey
@@ -23,6 +24,7 @@ class StreamTable:
         self.devices = context.devices
         self.execution = context.execution
         self.host_waits = context.part(HostWaits)
+        self.captures = context.part(Captures)
         self._current = context.streams
         self._pools = context.part(StreamPools)
         self.Stream: Any = type("Stream", (_Stream,), {"table": self})
@@ -97,6 +99,7 @@ class _Stream:
 
     def wait_stream(self, stream: Any) -> None:
         """The stream waits for what is queued on another."""
+        self.table.captures.join(self.table.captures.of(stream.key), self.key)
         self.table.execution.waited_for_stream(stream.key, self.key)
 
     def record_event(self, event: Any = None) -> Any:
@@ -105,7 +108,7 @@ class _Stream:
         return event
 
     def is_capturing(self) -> bool:
-        return False
+        return self.table.captures.of(self.key) is not None
 
     @staticmethod
     def priority_range() -> tuple[int, int]:
@@ -145,14 +148,20 @@ class _Event:
         self.cuda_event = 0
         self._recording: int | None = None
         """The number of its last recording."""
+        self._graph: object | None = None
+        """That which this recording was captured into."""
 
     def record(self, stream: Any = None) -> None:
-        self._recording = self.table.execution.recorded_event(self.table.key(stream))
+        key = self.table.key(stream)
+        self._recording = self.table.execution.recorded_event(key)
+        self._graph = self.table.captures.of(key)
 
     def wait(self, stream: Any = None) -> None:
         """A stream waits for the event; CUDA ignores one that was never recorded."""
         if self._recording is not None:
-            self.table.execution.waited_for_event(self._recording, self.table.key(stream))
+            key = self.table.key(stream)
+            self.table.captures.join(self._graph, key)
+            self.table.execution.waited_for_event(self._recording, key)
 
     def query(self) -> bool:
         return True
