@@ -89,7 +89,7 @@ def _reads(function: Any, kind: type) -> bool:
             return False
         module = str(function.__module__)  # of some a property
         is_native = not function.__flags__ & _OF_PYTHON or module.partition(".")[0] in _OF_CLASSES
-        return is_native and (kind is type and function in _COMPUTING_FUNCTIONS or _computes(module, function.__name__))
+        return is_native and ((kind is type and function in _COMPUTING_FUNCTIONS) or _computes(module, function.__name__))
     if kind.__name__ == "method-wrapper":
         return function.__name__ in _METHODS_THAT_LOOK_UP.get(type(function.__self__), ())  # of a method like `__contains__`
     return kind.__name__ == _DISPATCHER
@@ -110,6 +110,6 @@ def _computes(module: str, name: str) -> bool:
     top = module.partition(".")[0]
     if top in ("torch", "fakerun", "builtins", "numpy") or name.startswith("__"):
         return top == "numpy"
-    if top in ("operator", "_operator", "itertools"):
+    if top.removeprefix("_") in ("operator", "itertools"):
         return name in _OF_OPERATOR
     return top not in sys.stdlib_module_names or top.removeprefix("_") in _COMPUTING_MODULES
