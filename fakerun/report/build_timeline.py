@@ -1,10 +1,13 @@
 """The timeline part of a Report: what traces and pictures of a step show, from a step that was played."""
 
+from fakerun.analysis.memory.allocator_settings import allocator_settings
 from fakerun.analysis.time.step_time import StepTime
 from fakerun.analysis.time.timeline import RankTimeline, Timeline
-from fakerun.analysis.time.timeline.allocated import allocated_over_step
 from fakerun.analysis.time.timeline.inputs import operation_inputs
+from fakerun.analysis.time.timeline.memory_over_step import memory_over_step
 from fakerun.analysis.time.timeline.occupancy import shown_classes, step_occupancy
+from fakerun.device_memory.allocators import DeviceAllocators
+from fakerun.job.spec import JobSpec
 from fakerun.report.model import ShownClass, StepTimeline, TracedRank
 
 _COLUMNS = 330
@@ -14,9 +17,9 @@ MOST_CLASSES = 16
 """Of ranks, in the picture."""
 
 
-def step_timeline(timeline: Timeline, step: StepTime) -> StepTimeline:
+def step_timeline(job: JobSpec, timeline: Timeline, step: StepTime) -> StepTimeline:
     """The details of the step that `step` sums up."""
-    ranks = {rank.representative: _traced(rank, timeline.step) for rank in timeline.ranks}
+    ranks = {rank.representative: _traced(job, rank, timeline.step) for rank in timeline.ranks}
     shown = shown_classes(timeline, MOST_CLASSES)
     window = min(rank.begin_s for rank in shown), max(rank.end_s for rank in shown)
     return StepTimeline(
@@ -28,9 +31,18 @@ def step_timeline(timeline: Timeline, step: StepTime) -> StepTimeline:
     )
 
 
-def _traced(rank: RankTimeline, step: int) -> TracedRank:
+def _traced(job: JobSpec, rank: RankTimeline, step: int) -> TracedRank:
+    allocators = DeviceAllocators(
+        allocator_settings(job, rank.record),
+        job.hardware,
+        operations=rank.program.operations,
+        streams=rank.program.streams,
+        settings_changes=rank.program.settings,
+        pool_kinds=rank.program.pools,
+        variables=rank.record.memory_variables,
+    )
     return TracedRank(
         timeline=rank,
         inputs=tuple(map(operation_inputs, rank.program.operations)),
-        allocated=allocated_over_step(rank, step),
+        memory=memory_over_step(rank, step, allocators),
     )

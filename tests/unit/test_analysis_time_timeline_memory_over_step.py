@@ -1,13 +1,15 @@
-"""How much memory is allocated while the host issues the step."""
+"""How much memory is allocated, and how much reserved, while the host issues the step."""
 
 from dataclasses import replace
 
 import pytest
 
-from fakerun.analysis.time.timeline.allocated import allocated_over_step, step_range
+from fakerun.allocator.settings import AllocatorSettings
+from fakerun.analysis.time.timeline.memory_over_step import memory_over_step, step_range
+from fakerun.device_memory.allocators import DeviceAllocators
 from fakerun.records.collective import Phase
 from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, program_of
-from tests.unit.records_by_hand import MIB, block
+from tests.unit.records_by_hand import H100, MIB, block
 from tests.unit.timelines_by_hand import ADD, MATMUL, VIEW, Ran, rank_timeline
 
 EXECUTE_VIEW, EXECUTE_ADD, EXECUTE_MATMUL = (Instruction(Opcode.EXECUTE, number) for number in range(3))
@@ -27,11 +29,23 @@ def test_peaks_between_the_operations_of_the_step() -> None:
     rank = rank_timeline(0, (0,), ran, [], end=100, host=(0, 80), devices=(0, 1))
     spans = replace(rank.operations, operations=[1, 2])
     rank = replace(rank, record=replace(rank.record, program=program()), operations=spans)
-    first, second = allocated_over_step(rank, 1).values()
+    made = program()
+    allocators = DeviceAllocators(AllocatorSettings(), H100, operations=made.operations, streams=made.streams, variables={})
+    first, second = memory_over_step(rank, 1, allocators).values()
     assert list(first.times) == pytest.approx([0, 10e-6, 50e-6, 80e-6])
-    assert [peak // MIB for peak in first.peaks] == [3, 8, 40, 3]
+    assert [peak // MIB for peak in first.allocated] == [3, 8, 40, 3]
     assert list(second.times) == pytest.approx([0, 50e-6])
-    assert [peak // MIB for peak in second.peaks] == [0, 1]
+    assert [peak // MIB for peak in second.allocated] == [0, 1]
+
+    assert [reserved // MIB for reserved in first.reserved] == [
+        20,
+        20,
+        52,
+        52,
+    ]  # 3 and 5 MiB share one of 20; cuBLAS takes what 32 MiB left
+    assert [reserved // MIB for reserved in second.reserved] == [0, 2]
+    reserved = {device: allocator.reserved_bytes for device, allocator in allocators.all().items()}
+    assert [first.reserved[-1], second.reserved[-1]] == list(reserved.values())
 
 
 def test_range_of_a_step() -> None:
