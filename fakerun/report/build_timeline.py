@@ -1,12 +1,10 @@
 """The timeline part of a Report: what traces and pictures of a step show, from a step that was played."""
 
-from fakerun.analysis.memory.allocator_settings import allocator_settings
 from fakerun.analysis.time.step_time import StepTime
 from fakerun.analysis.time.timeline import RankTimeline, Timeline
 from fakerun.analysis.time.timeline.inputs import operation_inputs
 from fakerun.analysis.time.timeline.memory_over_step import memory_over_step
 from fakerun.analysis.time.timeline.occupancy import shown_classes, step_occupancy
-from fakerun.device_memory.allocators import DeviceAllocators
 from fakerun.job.spec import JobSpec
 from fakerun.report.model import ShownClass, StepTimeline, TracedRank
 
@@ -32,17 +30,8 @@ def step_timeline(job: JobSpec, timeline: Timeline, step: StepTime) -> StepTimel
 
 
 def _traced(job: JobSpec, rank: RankTimeline, step: int) -> TracedRank:
-    allocators = DeviceAllocators(
-        allocator_settings(job, rank.record),
-        job.hardware,
-        operations=rank.program.operations,
-        streams=rank.program.streams,
-        settings_changes=rank.program.settings,
-        pool_kinds=rank.program.pools,
-        variables=rank.record.memory_variables,
-    )
     return TracedRank(
         timeline=rank,
         inputs=tuple(map(operation_inputs, rank.program.operations)),
-        memory=memory_over_step(rank, step, allocators),
+        memory=memory_over_step(job, rank, step),
     )

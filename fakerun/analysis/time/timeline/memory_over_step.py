@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fakerun.analysis.memory.allocator_settings import allocator_settings
 from fakerun.analysis.time.timeline.spans import RankTimeline
 from fakerun.device_memory.allocators import DeviceAllocators
+from fakerun.job.spec import JobSpec
 from fakerun.records.device_program import DeviceProgram, Opcode
 
 
@@ -20,15 +22,14 @@ class MemoryOverStep:
     reserved: list[int]
 
 
-def memory_over_step(rank: RankTimeline, step: int, allocators: DeviceAllocators) -> Mapping[int, MemoryOverStep]:
+def memory_over_step(job: JobSpec, rank: RankTimeline, step: int) -> Mapping[int, MemoryOverStep]:
     """By ordinal of the device; a sample for each operation before which something changed, and one for the end.
 
-    `step` is that of the timeline. Allocations are requests of the host: they happen when it issues, not when kernels run. The
-    `allocators`, which have served nothing, are asked for all that the program asks up to the end of the step.
+    `step` is that of the timeline. Allocations are requests of the host: they happen when it issues, not when kernels run.
     """
     program = rank.program
     start, end = step_range(program, step)
-    levels = _Levels(program, allocators)
+    levels = _Levels(program, _allocators(job, rank))
     for number in program.order[:start]:
         levels.apply(number)
     begin, reserved = rank.host_begin_s, levels.reserved_now()
@@ -45,6 +46,20 @@ def memory_over_step(rank: RankTimeline, step: int, allocators: DeviceAllocators
             position += 1
     levels.sample(samples, rank.host_end_s, begin)
     return dict(sorted(samples.items()))
+
+
+def _allocators(job: JobSpec, rank: RankTimeline) -> DeviceAllocators:
+    """The allocators of the rank, which have served nothing yet."""
+    record, program = rank.record, rank.program
+    return DeviceAllocators(
+        allocator_settings(job, record),
+        job.hardware,
+        operations=program.operations,
+        streams=program.streams,
+        settings_changes=program.settings,
+        pool_kinds=program.pools,
+        variables=record.memory_variables,
+    )
 
 
 def step_range(program: DeviceProgram, step: int) -> tuple[int, int]:
