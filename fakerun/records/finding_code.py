@@ -507,6 +507,15 @@ class FindingCode(StrEnum):
         "The program that torch.compile was asked for runs eagerly.",
         "Take the memory as an upper estimate: compiled code saves fewer activations.",
     )
+    NOT_OVERLAPPED = (
+        "not-overlapped",
+        Severity.NOTE,
+        "Async tensor parallelism, without its overlap",
+        "The script asks for matrix products that overlap chunk by chunk with the collective before or behind them. Here one runs after "
+        "the other. What is communicated is the same.",
+        "Take the step time as that of the program without async tensor parallelism; what each group's communication would gain if it took "
+        "no time stands beside it.",
+    )
     UNFUSED_ATTENTION = (
         "unfused-attention",
         Severity.NOTE,

@@ -213,14 +213,22 @@ class TracedRank:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownClass:
+    """A class of ranks in the picture of a step. All that are shown have the columns of the same time."""
+
+    timeline: RankTimeline
+    occupancy: StepOccupancy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimeline:
-    """A step of all ranks in detail: `ranks` are those of the timeline. `occupancy` is of the slowest class, whose trace is `slowest`."""
+    """A step of all ranks in detail: `ranks` are those of the timeline, `slowest` is the slowest class. `shown` is for a picture."""
 
     timeline: Timeline
     ranks: tuple[TracedRank, ...]
     slowest: TracedRank
     step: StepTime
-    occupancy: StepOccupancy
+    shown: tuple[ShownClass, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -231,6 +231,16 @@ def test_operations_of_which_only_bytes_are_known_are_named() -> None:
         assert (said in remarks) == is_least
 
 
+def test_async_tensor_parallelism_is_said_to_be_without_its_overlap() -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    asked = Finding(code=FindingCode.NOT_OVERLAPPED, message="Overlap in torch.ops.symm_mem.fused_all_gather_matmul is not emulated")
+    for findings in ((asked,), ()):
+        ranks = (replace(only, record=replace(only.record, findings=findings)),)
+        remarks = tuple(remarks_on_figures(summed, replace(timeline, ranks=ranks), untabled=0.0))
+        assert any("without its overlap" in remark for remark in remarks) == bool(findings)
+
+
 def test_graphs_that_are_not_replayed_yet_are_remarked_where_the_host_takes_most() -> None:
     timeline, summed = played(rank(0, 4.0))
     (only,) = timeline.ranks

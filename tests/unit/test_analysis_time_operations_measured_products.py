@@ -37,6 +37,17 @@ def test_the_same_product_has_the_time_that_was_measured(sizes: tuple[int, int, 
     assert found == replace(cost(product(*sizes)), seconds=point.seconds, basis=Basis.CALIBRATED)
 
 
+def test_what_a_product_is_added_to_is_none_of_its_factors() -> None:
+    point = measured(8192, 4096, 1024, times=1.5)
+    added = Operation(
+        "aten.addmm.dtype_out",
+        "float32[8192,4096], bfloat16[8192,1024], bfloat16[1024,4096], torch.float32, out=float32[8192,4096]",
+    )
+    found = MeasuredProducts(COSTS.of, [point]).of(added)
+    assert found is not None
+    assert (found.seconds, found.basis) == (point.seconds, Basis.CALIBRATED)
+
+
 def test_another_product_is_corrected_by_the_nearest_one() -> None:
     costs = MeasuredProducts(COSTS.of, [measured(8192, 4096, 1024, times=1.5), measured(256, 256, 256, times=3.0)])
     for sizes, factor in (((8192, 4096, 2048), 1.5), ((300, 256, 256), 3.0)):

@@ -155,22 +155,28 @@ def _product(left: TensorOperand, right: TensorOperand) -> Product:
 def product_of(operation: DescribedOperation) -> tuple[Product, str] | None:
     """The product that an operation computes and the type of its operands; None if it computes none, or one of groups."""
     rule = RULES.get(operation.operator)
-    matrices = [each for each in operation.inputs if len(each.sizes) >= 2]
-    if rule not in (_plain, _scaled) or len(matrices) < 2:
+    factors = _factors(operation) if rule is _plain else operation.operands.tensors[:2] if rule is _scaled else ()
+    if len(factors) < 2:
         return None
-    left, right = matrices[:2] if rule is _scaled else matrices[-2:]
+    left, right = factors
     return _product(left, right), left.dtype
 
 
+def _factors(operation: DescribedOperation) -> tuple[TensorOperand, ...]:
+    """The matrices that mm, bmm, addmm, baddbmm and the like multiply: the last two of the arguments, of which `out` is none."""
+    matrices = tuple(each for each in operation.operands.tensors if len(each.sizes) >= 2)
+    return matrices[-2:] if len(matrices) >= 2 else ()
+
+
 def _plain(operation: DescribedOperation, rates: Rates) -> OperationCost:
-    """mm, bmm, addmm, baddbmm, addmv and the like: the last two matrices of the arguments, of which `out` is none.
+    """One product, or a batch of them.
 
     What is added (and a result of another type: `out_dtype`) is moved beside the factors.
     """
-    matrices = [each for each in operation.operands.tensors if len(each.sizes) >= 2]
-    if len(matrices) < 2:
+    factors = _factors(operation)
+    if not factors:
         return _with_vector(operation, rates)
-    left, right = matrices[-2:]
+    left, right = factors
     product = _product(left, right)
     moved = _moved_bytes(left, right, product)
     if operation.has_results or operation.is_in_place:
