@@ -44,6 +44,8 @@ LARGEST_ERROR = 0.10
 """What each dense run should be predicted within, with the constant."""
 CLEAR_DIFFERENCE = 0.01
 """Of published steps: what differs by less may be the other way round the next time."""
+TOLD_APART = 0.0005
+"""Predictions that differ by less are the same to the figures of the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,7 @@ def step_of(row: Row, run: RunRecord) -> StepTime:
 
 
 def per_cent(fraction: float) -> str:
-    return f"{100 * fraction:+.1f} %"
+    return f"{100 * fraction:+.1f} %".replace("-0.0 %", "+0.0 %")
 
 
 def table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -223,7 +225,11 @@ class Pair:
 
     @property
     def is_right(self) -> bool:
-        return self.predicted < 0
+        return self.predicted < -TOLD_APART
+
+    @property
+    def order(self) -> str:
+        return "right" if self.is_right else "**wrong**" if self.predicted > TOLD_APART else "**not told apart**"
 
 
 def pairs_of(sets: Sequence[Mapping[str, Any]], priced: Sequence[Priced]) -> Iterator[Pair]:
@@ -247,10 +253,12 @@ def pairs_of(sets: Sequence[Mapping[str, Any]], priced: Sequence[Priced]) -> Ite
 def pairs_table(pairs: Sequence[Pair]) -> Iterator[str]:
     """Pairs of rows, and how many are in the right order."""
     clear = [pair for pair in pairs if pair.published < -CLEAR_DIFFERENCE]
-    yield f"{sum(pair.is_right for pair in pairs)} of the {len(pairs)} pairs are in the right order; of those that differ by more than"
-    yield f"{100 * CLEAR_DIFFERENCE:.0f} % as published, {sum(pair.is_right for pair in clear)} of {len(clear)}."
+    yield (
+        f"{sum(pair.is_right for pair in pairs)} of the {len(pairs)} pairs are in the right order; of the {len(clear)} that differ by "
+        f"more than {100 * CLEAR_DIFFERENCE:.0f} % as published, {sum(pair.is_right for pair in clear)}."
+    )
     yield ""
-    lines = [[pair.what, per_cent(pair.published), per_cent(pair.predicted), "right" if pair.is_right else "**wrong**"] for pair in pairs]
+    lines = [[pair.what, per_cent(pair.published), per_cent(pair.predicted), pair.order] for pair in pairs]
     yield from table(("Pair, the faster one first", "Published", "Predicted", "Order"), lines)
 
 
