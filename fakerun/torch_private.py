@@ -500,11 +500,6 @@ def fake_group_options(backend: Any) -> Any:
     return _fake_group.Options() if options is None else options
 
 
-def fake_group_refuses(backend: Any) -> bool:
-    """Whether a fake backend was configured to refuse all collectives."""
-    return bool(getattr(fake_group_options(backend), "error_on_collective", False))
-
-
 # 2.13: the setting of inductor, and the key of torch.compile's options, that asks for async tensor parallelism.
 _MICRO_PIPELINE_TP = "_micro_pipeline_tp"
 
@@ -627,7 +622,6 @@ __all__ = [
     "dtensors_share_random_state",
     "exclude_dispatch_keys",
     "fake_group_options",
-    "fake_group_refuses",
     "fake_tensor_module",
     "flat_parameter_shards",
     "flatten_dense_tensors",

@@ -478,6 +478,14 @@ class FindingCode(StrEnum):
         "script by the device's properties is what they chose for the hardware that it was simulated on.",
         "Run the job again with that --hardware to be sure.",
     )
+    STORE_ANSWER = (
+        "store-answer",
+        Severity.WARNING,
+        "Answer of a store without the other ranks",
+        "The script asks a store (TCPStore, the default store) for a count, or whether keys are there. In a dry run the store holds only "
+        "what this rank puts there: the answer is another one than among all ranks, and a branch that depends on it is not verified.",
+        "Exchange the value with a collective, such as all_gather_object: the simulated ranks do that for real.",
+    )
     OTHER_LAUNCHER = (
         "other-launcher",
         Severity.WARNING,
