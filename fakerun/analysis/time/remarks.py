@@ -60,8 +60,8 @@ def _operations_of_least_cost(rank: RankTimeline) -> tuple[str, ...]:
 
 def _captures_graphs(rank: RankTimeline) -> bool:
     """Whether the rank captures CUDA graphs, and replays none in the steps that were simulated."""
-    captures = any(each.code is FindingCode.NOT_EMULATED and "CUDA graph" in each.message for each in rank.record.findings)
-    return captures and not any(each.opcode is Opcode.BEGIN_REPLAY for each in rank.program.instructions)
+    opcodes = {each.opcode for each in rank.program.instructions}
+    return Opcode.BEGIN_CAPTURE in opcodes and Opcode.BEGIN_REPLAY not in opcodes
 
 
 def remarks_on_figures(summed: StepTime, timeline: Timeline, untabled: float) -> Iterator[str]:
