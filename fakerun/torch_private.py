@@ -191,6 +191,10 @@ VERIFY_PARAMETERS = (torch.nn.parallel.distributed, "_verify_param_shape_across_
 # 2.13: what DDP logs of itself; it takes any backend called gloo for a ProcessGroupGloo.
 LOG_CONSTRUCTION = (torch._C._distributed_c10d.Logger, "set_construction_data_and_log")
 
+# 2.13: DDP's hooks of C++: its mixed precision calls the first, the second registers one.
+RUN_ALL_REDUCE_HOOK = (torch._C._distributed_c10d.Reducer, "_run_allreduce_hook")
+REGISTER_BUILTIN_HOOK = (torch.nn.parallel.DistributedDataParallel, "_register_builtin_comm_hook")
+
 # 2.13: how DTensor learns shapes, and asks for the size of a shard; the first imported by name in several modules.
 ARE_WE_TRACING = "_are_we_tracing"
 PROPAGATE_SHAPES = "_propagate_tensor_meta_non_cached"
@@ -437,6 +441,19 @@ class AllocatorFunction(StrEnum):
     RESET_HOST_ACCUMULATED = "_cuda_resetAccumulatedHostMemoryStats"
 
 
+class PoolFunction(StrEnum):
+    """2.11 to 2.14: functions of `CPP`, which `torch.cuda.memory` has, too, except the third. Builds without CUDA have few of them."""
+
+    BEGIN = "_cuda_beginAllocateToPool"
+    BEGIN_FOR_THREAD = "_cuda_beginAllocateCurrentThreadToPool"
+    BEGIN_FOR_STREAM = "_cuda_beginAllocateCurrentStreamToPool"
+    END = "_cuda_endAllocateToPool"
+    RELEASE = "_cuda_releasePool"
+
+
+# 2.11 to 2.14: `torch.cuda.graph` calls it; builds without CUDA lack it.
+EMPTY_HOST_CACHE = "_host_emptyCache"
+
 # 2.13: where GradScaler steps unless a gradient is infinite.
 STEP_IF_FINITE = "_maybe_opt_step"
 
@@ -483,9 +500,14 @@ def fake_group_options(backend: Any) -> Any:
     return _fake_group.Options() if options is None else options
 
 
-def fake_group_refuses(backend: Any) -> bool:
-    """Whether a fake backend was configured to refuse all collectives."""
-    return bool(getattr(fake_group_options(backend), "error_on_collective", False))
+# 2.13: the setting of inductor, and the key of torch.compile's options, that asks for async tensor parallelism.
+_MICRO_PIPELINE_TP = "_micro_pipeline_tp"
+
+
+def overlaps_communication(options: Mapping[str, Any] | None) -> bool:
+    """Whether inductor overlaps products with collectives, by these options of torch.compile."""
+    settings = sys.modules.get("torch._inductor.config")  # loaded by whoever changes it
+    return bool((options or {}).get(_MICRO_PIPELINE_TP, getattr(settings, _MICRO_PIPELINE_TP, False)))
 
 
 # 2.13: what each fused operator of async tensor parallelism is where nothing can be overlapped: the product, and a functional collective.
@@ -519,6 +541,7 @@ __all__ = [
     "DEVICE_OF_OBJECTS",
     "DISPATCH_META_HANDLERS",
     "DYNAMO",
+    "EMPTY_HOST_CACHE",
     "ENABLE_COMPILED_AUTOGRAD",
     "END_COALESCING",
     "FAKE_DEVICE_ATTRIBUTE",
@@ -544,6 +567,8 @@ __all__ = [
     "PARSE_TO",
     "PRIM_DEVICE",
     "PROPAGATE_SHAPES",
+    "REGISTER_BUILTIN_HOOK",
+    "RUN_ALL_REDUCE_HOOK",
     "SET_DEFAULT_TIMEOUT",
     "SET_SEQUENCE_NUMBER",
     "SHARD_SIZE_AND_OFFSET",
@@ -574,6 +599,7 @@ __all__ = [
     "NestedIntNode",
     "OpOverload",
     "OptimizedModule",
+    "PoolFunction",
     "ShardingPropagator",
     "StridedShard",
     "TensorBase",
@@ -596,7 +622,6 @@ __all__ = [
     "dtensors_share_random_state",
     "exclude_dispatch_keys",
     "fake_group_options",
-    "fake_group_refuses",
     "fake_tensor_module",
     "flat_parameter_shards",
     "flatten_dense_tensors",
@@ -614,6 +639,7 @@ __all__ = [
     "make_subclass",
     "next_sequence_number",
     "operator_name",
+    "overlaps_communication",
     "overload_name",
     "preserve_dispatch_keys",
     "pytree",

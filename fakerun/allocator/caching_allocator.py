@@ -336,6 +336,10 @@ class CachingAllocator:
         pool = self._pools.private.get(pool_id)
         return 0 if pool is None else pool.use_count
 
+    def has_pool(self, pool_id: PoolId) -> bool:
+        """Whether there is this private pool: it is used, or still holds something."""
+        return pool_id in self._pools.private
+
     def pools(self) -> Iterator[BlockPool]:
         """The pools of blocks, by memory pool, size and stream: what each has reserved, allocated, and as its largest free block."""
         for owner in self._pools.all():

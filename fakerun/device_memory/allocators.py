@@ -9,10 +9,11 @@ from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
 from fakerun.allocator.settings import AllocatorSettings
 from fakerun.device_memory.kernels.kernel_memory import KernelMemory, Platform
 from fakerun.device_memory.kernels.registry import kernel_memory
+from fakerun.device_memory.private_pools import PrivatePools
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.hardware.outside_memory import context_range
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import FRACTION_UNIT, DeviceStream, Opcode, Operation
+from fakerun.records.device_program import FRACTION_UNIT, DeviceStream, Opcode, Operation, PoolKind
 
 if TYPE_CHECKING:
     from fakerun.allocator.blocks import Block
@@ -28,9 +29,10 @@ def allocator_capacity_bytes(hardware: Accelerator) -> int:
 class DeviceAllocators:
     """The allocators by ordinal of their device, created when the device is first used.
 
-    `operations`, `streams` and `settings_changes`, the texts of settings that the script gives, may grow meanwhile. `variables` are those
-    of the rank's environment. With `capacity_bytes` a device gives no more than that, and requests may fail. Without, none does: a limit
-    that the script sets to its memory (`set_per_process_memory_fraction`) is lifted when it is not enough.
+    `operations`, `streams`, the texts of settings that the script gives (`settings_changes`) and the kinds of private pools
+    (`pool_kinds`) may grow meanwhile. `variables` are those of the rank's environment. With `capacity_bytes` a device gives no more than
+    that, and requests may fail. Without, none does: a limit that the script sets to its memory (`set_per_process_memory_fraction`) is
+    lifted when it is not enough.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class DeviceAllocators:
         operations: Sequence[Operation],
         streams: Sequence[DeviceStream],
         settings_changes: Sequence[str] = (),
+        pool_kinds: Sequence[PoolKind] = (),
         variables: Mapping[str, str],
         capacity_bytes: int | None = None,
     ) -> None:
@@ -54,8 +57,9 @@ class DeviceAllocators:
         self._allocators: dict[int, CachingAllocator] = {}
         self._allocated: list[tuple[CachingAllocator, Block]] = []
         self._kernels: dict[int, KernelMemory] = {}
-        self._workspaces: set[tuple[bool, int, str]] = set()
+        self._workspaces: dict[tuple[bool, int, str], Block] = {}
         self._in_backward = False
+        self.private_pools = PrivatePools(pool_kinds, self._of_stream)
         self._by_opcode: Mapping[Opcode, Callable[[int, int], None]] = {
             Opcode.EXECUTE: self.execute,
             Opcode.RECORD_STREAM: self.record_stream,
@@ -63,6 +67,8 @@ class DeviceAllocators:
             Opcode.EMPTY_CACHE: lambda operand, stream: self.empty_cache(),
             Opcode.LIMIT_MEMORY: self.limit_memory,
             Opcode.CHANGE_SETTINGS: lambda operand, stream: self.change_settings(operand),
+            Opcode.FREE_WORKSPACES: lambda operand, stream: self.free_workspaces(stream),
+            **self.private_pools.by_opcode,
         }
 
     def of(self, device: int) -> CachingAllocator:
@@ -73,6 +79,10 @@ class DeviceAllocators:
                 self._settings, total_bytes=self._hardware.usable_bytes, capacity_bytes=self._capacity_bytes
             )
         return allocator
+
+    def _of_stream(self, stream: int) -> CachingAllocator:
+        """The allocator of the device with the stream of this number."""
+        return self.of(self._streams[stream].device)
 
     def all(self) -> Mapping[int, CachingAllocator]:
         """The allocators of the devices that were used."""
@@ -138,7 +148,7 @@ class DeviceAllocators:
         if kernel.workspaces:
             self._need_workspaces(kernel, stream)
         if kernel.temporary_bytes:
-            self._take_temporarily(kernel.temporary_bytes, self.of(self._streams[stream].device), stream)
+            self._take_temporarily(kernel.temporary_bytes, self._of_stream(stream), stream)
 
     def _take_temporarily(self, requests: Sequence[int], allocator: CachingAllocator, stream: int) -> None:
         """As `KernelMemory.temporary_bytes`. What was taken before a request fails is given back."""
@@ -159,8 +169,12 @@ class DeviceAllocators:
         for workspace in kernel.workspaces:
             key = (self._in_backward, stream, workspace.library)
             if key not in self._workspaces:
-                self._serve(self.of(self._streams[stream].device), workspace.nbytes, stream)
-                self._workspaces.add(key)
+                self._workspaces[key] = self._serve(self._of_stream(stream), workspace.nbytes, stream)
+
+    def free_workspaces(self, stream: int) -> None:
+        """Those of all threads for this stream (`clearCublasWorkspacesForStream`, aten/src/ATen/cuda/CublasHandlePool.cpp)."""
+        for key in [key for key in self._workspaces if key[1] == stream]:
+            self._of_stream(stream).free(self._workspaces.pop(key))
 
     def empty_cache(self) -> None:
         for allocator in self._allocators.values():
@@ -168,7 +182,7 @@ class DeviceAllocators:
 
     def limit_memory(self, fraction: int, stream: int) -> None:
         """The device of a stream gives its allocator no more than this fraction, in units of `FRACTION_UNIT`."""
-        self.of(self._streams[stream].device).set_memory_fraction(fraction * FRACTION_UNIT)
+        self._of_stream(stream).set_memory_fraction(fraction * FRACTION_UNIT)
 
     def change_settings(self, number: int) -> None:
         """The script gives the text of this number to all allocators."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import accumulate
 
+from fakerun.call_site import CallSite
 from fakerun.records.memory import MemoryBlock
 
 FRACTION_UNIT = 1e-9
@@ -65,6 +66,26 @@ class Opcode(StrEnum):
     of gradients."""
     END_COMPILED = "end_compiled"
     """The function returned; what it made and still lives is its result or saved for backward. Or its backward ended."""
+    NAME_POOL = "name_pool"
+    """A private memory pool gets its identity. operand: the number of its kind in `DeviceProgram.pools`."""
+    HOLD_POOL = "hold_pool"
+    """A `MemPool`, or a graph, holds a pool on the device of `stream`, its default one, until RELEASE_POOL. operand, also of the following:
+    how many pools were named after it."""
+    BEGIN_POOL = "begin_pool"
+    """Allocations on the device of `stream` may be served from a pool, which is held from now on."""
+    BEGIN_CAPTURE = "begin_capture"
+    """As BEGIN_POOL, because a CUDA graph is captured."""
+    END_POOL = "end_pool"
+    """They are no longer. The pool is still held."""
+    RELEASE_POOL = "release_pool"
+    """It is held once less."""
+    DELETE_POOL = "delete_pool"
+    """As RELEASE_POOL; then what the pool caches is given back, if nothing else holds it."""
+    SERVE_FROM = "serve_from"
+    """Allocations from now on are served from a pool where that has begun. operand: 0 for the default pool, else one more than how many
+    pools were named after it."""
+    FREE_WORKSPACES = "free_workspaces"
+    """cuBLAS gives back its workspaces for `stream`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +145,25 @@ class BlockUses:
     writes: tuple[int, ...] = ()
 
 
+class PoolOrigin(StrEnum):
+    """What gave a private memory pool its identity: (n, 0) if it is a graph that was given no pool, else (0, n)."""
+
+    MEM_POOL = "MemPool"
+    HANDLE = "graph_pool_handle"
+    GRAPH = "CUDAGraph"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolKind:
+    """What a private memory pool is; the arguments are those of `torch.cuda.MemPool`. `own_allocator`: it was given an allocator."""
+
+    origin: PoolOrigin = PoolOrigin.MEM_POOL
+    own_allocator: bool = False
+    use_on_oom: bool = False
+    no_split: bool = False
+    call_site: CallSite | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceProgram:
     """The instructions of a rank: `order` has their numbers in `instructions`, in which each occurs once, as they were issued.
@@ -140,6 +180,8 @@ class DeviceProgram:
     """Texts that the script gave to `torch.cuda.memory._set_allocator_settings`."""
     uses: tuple[BlockUses, ...] = ()
     """What the operations of compiled functions read and write."""
+    pools: tuple[PoolKind, ...] = ()
+    """The kinds of private memory pools."""
     instructions: tuple[Instruction, ...] = ()
     order: tuple[int, ...] = ()
     step_ends: tuple[int, ...] = ()
@@ -148,6 +190,9 @@ class DeviceProgram:
         """The instructions as they were issued."""
         return map(self.instructions.__getitem__, self.order)
 
+
+OF_POOLS = frozenset((Opcode.HOLD_POOL, Opcode.BEGIN_POOL, Opcode.BEGIN_CAPTURE, Opcode.END_POOL, Opcode.RELEASE_POOL, Opcode.DELETE_POOL))
+"""Instructions that refer to a pool by how many were named after it."""
 
 _OF_COMPILED_CODE = frozenset({Opcode.BEGIN_COMPILED, Opcode.USE_BLOCKS, Opcode.END_COMPILED})
 
@@ -184,6 +229,7 @@ def check_program(program: DeviceProgram) -> None:
         Opcode.USE_BLOCKS: len(program.uses),
         Opcode.WAIT_FOR_STREAM: len(program.streams),
         Opcode.CHANGE_SETTINGS: len(program.settings),
+        Opcode.NAME_POOL: len(program.pools),
     }
     for instruction in program.instructions:
         if instruction.operand < 0 or instruction.operand >= limits.get(instruction.opcode, instruction.operand + 1):
@@ -194,26 +240,57 @@ def check_program(program: DeviceProgram) -> None:
 
 
 def _check_ages(program: DeviceProgram) -> None:
-    """Check that what is referred to by its age has come before, and that no block is freed twice."""
+    """Check that what is referred to by its age has come before, that no block is freed twice, and no pool ended before it begins."""
     aged = {
         Opcode.RECORD_STREAM: Opcode.ALLOCATE,
         Opcode.WAIT_FOR_CALL: Opcode.COMMUNICATE,
         Opcode.WAIT_FOR_EVENT: Opcode.RECORD_EVENT,
         Opcode.SYNCHRONIZE_EVENT: Opcode.RECORD_EVENT,
+        **dict.fromkeys(OF_POOLS, Opcode.NAME_POOL),
     }
-    counted = dict.fromkeys((Opcode.ALLOCATE, Opcode.COMMUNICATE, Opcode.RECORD_EVENT), 0)
+    counted = dict.fromkeys((Opcode.ALLOCATE, Opcode.COMMUNICATE, Opcode.RECORD_EVENT, Opcode.NAME_POOL), 0)
     freed: set[int] = set()
+    pools = _PoolUses()
     for instruction in program.issued():
         opcode = instruction.opcode
         if opcode in counted:
             counted[opcode] += 1
+        elif opcode in OF_POOLS and instruction.operand < counted[Opcode.NAME_POOL]:
+            pools.add(opcode, counted[Opcode.NAME_POOL] - 1 - instruction.operand, program.streams[instruction.stream].device)
         elif opcode is Opcode.FREE:
             block = counted[Opcode.ALLOCATE] - 1 - instruction.operand
             if block < 0 or block in freed:
                 raise ValueError("a block is freed that is not allocated")
             freed.add(block)
-        elif opcode in aged and instruction.operand >= counted[aged[opcode]]:
+        elif (opcode in aged and instruction.operand >= counted[aged[opcode]]) or (
+            opcode is Opcode.SERVE_FROM and instruction.operand > counted[Opcode.NAME_POOL]
+        ):
             raise ValueError(f"{opcode.value} refers to something that has not happened")
+
+
+class _PoolUses:
+    """How often each private pool is held on each device, and where it has begun."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, int], int] = {}
+        self._begun: set[tuple[int, int]] = set()
+
+    def add(self, opcode: Opcode, pool: int, device: int) -> None:
+        """Follow an instruction.
+
+        Raises:
+            ValueError: it ends what has not begun, begins what has, or releases what is not held.
+        """
+        key = pool, device
+        begins, releases = opcode in (Opcode.BEGIN_POOL, Opcode.BEGIN_CAPTURE), opcode in (Opcode.RELEASE_POOL, Opcode.DELETE_POOL)
+        held = self._held.get(key, 0)
+        if (begins and key in self._begun) or (opcode is Opcode.END_POOL and key not in self._begun) or (releases and not held):
+            raise ValueError(f"{opcode.value} does not follow from what a memory pool was used for before")
+        if begins:
+            self._begun.add(key)
+        elif opcode is Opcode.END_POOL:
+            self._begun.remove(key)
+        self._held[key] = held + (begins or opcode is Opcode.HOLD_POOL) - releases
 
 
 def program_of(
@@ -224,6 +301,7 @@ def program_of(
     streams: Sequence[DeviceStream] = (),
     settings: Sequence[str] = (),
     uses: Sequence[BlockUses] = (),
+    pools: Sequence[PoolKind] = (),
     step_ends: Sequence[int] = (),
 ) -> DeviceProgram:
     """The program of a sequence in which `i >= 0` allocates `blocks[i]`, the next one, and `~i` frees it; `step_ends` count its entries."""
@@ -254,6 +332,7 @@ def program_of(
         streams=tuple(streams),
         settings=tuple(settings),
         uses=tuple(uses),
+        pools=tuple(pools),
         instructions=tuple(numbers),
         order=tuple(order),
         step_ends=tuple(step_ends),

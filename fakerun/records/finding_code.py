@@ -478,6 +478,14 @@ class FindingCode(StrEnum):
         "script by the device's properties is what they chose for the hardware that it was simulated on.",
         "Run the job again with that --hardware to be sure.",
     )
+    STORE_ANSWER = (
+        "store-answer",
+        Severity.WARNING,
+        "Answer of a store without the other ranks",
+        "The script asks a store (TCPStore, the default store) for a count, or whether keys are there. In a dry run the store holds only "
+        "what this rank puts there: the answer is another one than among all ranks, and a branch that depends on it is not verified.",
+        "Exchange the value with a collective, such as all_gather_object: the simulated ranks do that for real.",
+    )
     OTHER_LAUNCHER = (
         "other-launcher",
         Severity.WARNING,
@@ -506,6 +514,15 @@ class FindingCode(StrEnum):
         "torch.compile runs eagerly",
         "The program that torch.compile was asked for runs eagerly.",
         "Take the memory as an upper estimate: compiled code saves fewer activations.",
+    )
+    NOT_OVERLAPPED = (
+        "not-overlapped",
+        Severity.NOTE,
+        "Async tensor parallelism, without its overlap",
+        "The script asks for matrix products that overlap chunk by chunk with the collective before or behind them. Here one runs after "
+        "the other. What is communicated is the same.",
+        "Take the step time as that of the program without async tensor parallelism; what each group's communication would gain if it took "
+        "no time stands beside it.",
     )
     UNFUSED_ATTENTION = (
         "unfused-attention",

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias
 
 from fakerun.mesh import Mesh
 from fakerun.records.collective import CommunicationCall
+from fakerun.records.device_program import PoolOrigin
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.rank_function import Number, RankFunction
 
@@ -77,6 +78,9 @@ class ExecutionObserver(Protocol):
 
     def emptied_cache(self) -> None:
         """The script emptied the caching allocator's cache."""
+
+    def freed_workspaces(self, stream: StreamKey) -> None:
+        """The workspaces of cuBLAS for the stream were given back."""
 
 
 class CompiledCodeObserver(Protocol):
@@ -163,8 +167,54 @@ class ReadObserver(Protocol):
         """The line that is running reads `what`, and why that is not known."""
 
 
+class MemoryPools(Protocol):
+    """The private memory pools of the devices' allocators, by torch's identities. Devices are CUDA indices."""
+
+    def name(self, origin: PoolOrigin, *, own_allocator: bool = False, use_on_oom: bool = False, no_split: bool = False) -> tuple[int, int]:
+        """The identity of a new pool; the arguments are those of `torch.cuda.MemPool`."""
+
+    def hold(self, device: int, pool: tuple[int, int]) -> None:
+        """One more refers to the pool.
+
+        Raises:
+            RuntimeError: nothing did, and the allocator has not yet given back what it holds.
+        """
+
+    def begin(self, device: int, pool: tuple[int, int], applies: Callable[[StreamKey], bool], *, capture: bool = False) -> None:
+        """Serve what is allocated for a stream to which it applies from the pool, which is held from now on.
+
+        It is asked in the thread that allocates. `capture`: a CUDA graph is captured.
+
+        Raises:
+            RuntimeError: that has begun already, or as `hold`.
+        """
+
+    def end(self, device: int, pool: tuple[int, int]) -> None:
+        """No longer. The pool is still held.
+
+        Raises:
+            RuntimeError: that has not begun.
+        """
+
+    def release(self, device: int, pool: tuple[int, int]) -> None:
+        """One less refers to the pool.
+
+        Raises:
+            RuntimeError: nothing does.
+        """
+
+    def delete(self, device: int, pool: tuple[int, int]) -> None:
+        """As `release`, and what it caches is given back unless others hold it."""
+
+    def use_count(self, device: int, pool: tuple[int, int]) -> int:
+        """How many refer to the pool."""
+
+
 class CachingAllocators(Protocol):
     """The caching allocators of the devices, after all that the rank has asked of them. Devices are CUDA indices, sizes are bytes."""
+
+    @property
+    def pools(self) -> MemoryPools: ...
 
     @property
     def backend(self) -> str:

@@ -40,10 +40,10 @@ from fakerun.analysis.time.step_time import RankStepTime as RankStepTime
 from fakerun.analysis.time.step_time import StepTime
 from fakerun.analysis.time.timeline import RankTimeline as RankTimeline
 from fakerun.analysis.time.timeline import Timeline as Timeline
-from fakerun.analysis.time.timeline.allocated import AllocatedOverStep
 from fakerun.analysis.time.timeline.inputs import Input as Input
 from fakerun.analysis.time.timeline.inputs import OperationInputs as OperationInputs
 from fakerun.analysis.time.timeline.inputs import TensorInput as TensorInput
+from fakerun.analysis.time.timeline.memory_over_step import MemoryOverStep
 from fakerun.analysis.time.timeline.occupancy import Layer as Layer
 from fakerun.analysis.time.timeline.occupancy import StepOccupancy as StepOccupancy
 from fakerun.analysis.time.timeline.occupancy import Track as Track
@@ -202,25 +202,33 @@ class RankHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedRank:
-    """One class of ranks: when everything of its step ran, what each operation of its program was given, by number, and what is allocated.
+    """One class of ranks: when everything of its step ran, what each operation of its program was given, by number, and its memory.
 
-    `allocated` is by ordinal of the device.
+    `memory` is by ordinal of the device.
     """
 
     timeline: RankTimeline
     inputs: Sequence[OperationInputs]
-    allocated: Mapping[int, AllocatedOverStep]
+    memory: Mapping[int, MemoryOverStep]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownClass:
+    """A class of ranks in the picture of a step. All that are shown have the columns of the same time."""
+
+    timeline: RankTimeline
+    occupancy: StepOccupancy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTimeline:
-    """A step of all ranks in detail: `ranks` are those of the timeline. `occupancy` is of the slowest class, whose trace is `slowest`."""
+    """A step of all ranks in detail: `ranks` are those of the timeline, `slowest` is the slowest class. `shown` is for a picture."""
 
     timeline: Timeline
     ranks: tuple[TracedRank, ...]
     slowest: TracedRank
     step: StepTime
-    occupancy: StepOccupancy
+    shown: tuple[ShownClass, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,11 @@ from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import Instruction
 from fakerun.trace.devices import DeviceOrdinals
 from fakerun.trace.memory import MemoryTrace
+from fakerun.trace.memory_pools import MemoryPoolTrace
 from fakerun.trace.memory_snapshots import MemorySnapshots
 from fakerun.trace.program import EMPTY_CACHE, ProgramTrace
 from fakerun.trace.program_follower import ProgramFollower
+from fakerun.trace.program_point import ProgramPoint
 
 Observer = Callable[[int, int, int, int], None]
 
@@ -33,7 +35,14 @@ class LiveAllocators:
     """Implements `CachingAllocators` (fakerun.records.observer). With `raises` an allocation that the device has no memory for fails."""
 
     def __init__(
-        self, program: ProgramTrace, memory: MemoryTrace, devices: DeviceOrdinals, hardware: Accelerator, *, raises: bool = False
+        self,
+        program: ProgramTrace,
+        memory: MemoryTrace,
+        devices: DeviceOrdinals,
+        point: ProgramPoint,
+        hardware: Accelerator,
+        *,
+        raises: bool = False,
     ) -> None:
         self._program = program
         self._memory = memory
@@ -46,6 +55,7 @@ class LiveAllocators:
         self._text = ""
         self._follower: ProgramFollower[DeviceAllocators] | None = None
         self._snapshots = MemorySnapshots(program, memory, devices, self._recording)
+        self.pools = MemoryPoolTrace(program, point, lambda device, pool: self._allocator(device).has_pool(pool))
         self._fractions: dict[int, float] = {}
         self._observers: list[Observer] = []
         self._lock = threading.RLock()
@@ -196,6 +206,7 @@ class LiveAllocators:
             "operations": self._program.operations,
             "streams": self._program.streams,
             "settings_changes": self._program.settings,
+            "pool_kinds": self._program.pools,
             "variables": self._variables,
             "capacity_bytes": allocator_capacity_bytes(self._hardware) if self._raises else None,
         }

@@ -257,7 +257,7 @@ class MemoryTrace:
         self.blocks.append(block)
         self._program.begin_phase(block.phase)
         try:
-            self._program.allocated(index)
+            self._program.allocated(index, block.stream)
         except torch.OutOfMemoryError:
             del self.blocks[index]
             raise

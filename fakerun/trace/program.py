@@ -4,7 +4,17 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from fakerun.records.collective import Phase
-from fakerun.records.device_program import FRACTION_UNIT, BlockUses, DeviceProgram, DeviceStream, Instruction, Opcode, Operation, program_of
+from fakerun.records.device_program import (
+    FRACTION_UNIT,
+    BlockUses,
+    DeviceProgram,
+    DeviceStream,
+    Instruction,
+    Opcode,
+    Operation,
+    PoolKind,
+    program_of,
+)
 from fakerun.records.journal import Event, Journal
 from fakerun.records.memory import MemoryBlock
 from fakerun.records.observer import CurrentStreams, StreamKey
@@ -20,7 +30,8 @@ class ProgramTrace:
     """Collects the instructions. Implements `ExecutionObserver` (fakerun.records.observer).
 
     `sequence` has an instruction, or for an allocation the number of the block, for a free its complement. `operations` and `streams` are
-    in the order of their numbers, `settings` are texts of the allocator's settings, and `uses` is what compiled code uses. All grow.
+    in the order of their numbers, `settings` are texts of the allocator's settings, `uses` is what compiled code uses, `pools` are kinds of
+    private memory pools. All grow.
     """
 
     def __init__(self, point: ProgramPoint, devices: DeviceOrdinals, streams: CurrentStreams, journal: Journal) -> None:
@@ -35,6 +46,10 @@ class ProgramTrace:
         self.uses: list[BlockUses] = []
         self.requested: Callable[[], None] | None = None
         """Called after an instruction that may need device memory. What it raises is for the script: the request is not served."""
+        self.requesting: Callable[[StreamKey], None] | None = None
+        """Called before an instruction that may need memory for work on a stream, while some allocations are served from private pools."""
+        self.pools: list[PoolKind] = []
+        self.stream_keys: list[StreamKey] = []
         self._stream_numbers: dict[StreamKey, int] = {}
         self._operation_numbers: dict[Operation, int] = {}
         self._executions: dict[tuple[int, StreamKey], Instruction] = {}
@@ -54,13 +69,16 @@ class ProgramTrace:
             streams=self.streams,
             settings=self.settings,
             uses=self.uses,
+            pools=self.pools,
             step_ends=step_ends,
         )
 
     # -- memory ------------------------------------------------------------------------------------------------------------------------
 
-    def allocated(self, block: int) -> None:
-        """The block of this number, which is one more than that of the last, was allocated."""
+    def allocated(self, block: int, stream: int) -> None:
+        """The block of this number, which is one more than that of the last, was allocated on the stream of this number."""
+        if self.requesting is not None:
+            self.requesting(self.stream_keys[stream])
         self.sequence.append(block)
         if self.requested is not None:
             self.requested()
@@ -84,6 +102,9 @@ class ProgramTrace:
         self.sequence.append(Instruction(Opcode.CHANGE_SETTINGS, len(self.settings)))
         self.settings.append(text)
 
+    def freed_workspaces(self, stream: StreamKey) -> None:
+        self.sequence.append(Instruction(Opcode.FREE_WORKSPACES, stream=self.stream_number(stream)))
+
     # -- work --------------------------------------------------------------------------------------------------------------------------
 
     def current_stream(self, device: int) -> int:
@@ -101,6 +122,8 @@ class ProgramTrace:
     def executed(self, operation: int, device: int) -> None:
         self.begin_phase(self._point.phase())
         stream = self._current(device)
+        if self.requesting is not None:
+            self.requesting(stream)
         instruction = self._executions.get((operation, stream))
         if instruction is None:
             instruction = self._executions[operation, stream] = Instruction(Opcode.EXECUTE, operation, self.stream_number(stream))
@@ -175,5 +198,6 @@ class ProgramTrace:
             number = self._stream_numbers.setdefault(stream, len(self.streams))
             if number == len(self.streams):
                 self.streams.append(DeviceStream(device=ordinal, priority=priority, index=index))
+                self.stream_keys.append(stream)
                 self._journal.event(Event.STREAM, *stream)
         return number

@@ -51,7 +51,7 @@ class RankTrace:
         self._devices = DeviceOrdinals()
         self._program = ProgramTrace(self.point, self._devices, streams, journal)
         self.memory = MemoryTrace(self.point, self._program, self._devices, journal)
-        self._allocators = LiveAllocators(self._program, self.memory, self._devices, hardware, raises=memory_runs_out)
+        self._allocators = LiveAllocators(self._program, self.memory, self._devices, self.point, hardware, raises=memory_runs_out)
         self.collectives = CollectiveTrace(self.point, groups, self.memory, self._program, self.steps, self._devices, journal)
         self.topology = TopologyTrace(self.point, groups, self.collectives, journal)
         self.findings = FindingTrace(self.point, rank, journal)

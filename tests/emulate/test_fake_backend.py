@@ -109,6 +109,34 @@ def test_waiting_for_a_key_that_another_rank_sets_ends_the_run(simulate: Simulat
         WAITS[wait](made)
 
 
+ANSWERS: dict[str, Callable[[Any], object]] = {
+    "add": lambda store: store.add("arrived", 1),
+    "check": lambda store: store.check(["key"]),
+    "compare_set": lambda store: store.compare_set("owner", "", "rank 1"),
+    "delete_key": lambda store: store.delete_key("key"),
+    "num_keys": lambda store: store.num_keys(),
+}
+
+
+@pytest.mark.parametrize("store", STORES_OF_A_RANK)
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_a_store_answers_without_the_other_ranks_is_a_warning(simulate: Simulate, store: str, name: str) -> None:
+    simulation = simulate(rank=1, nproc_per_node=4)
+    dist.init_process_group("nccl")
+    dist.barrier(dist.new_group())
+    made = STORES_OF_A_RANK[store]()
+    ANSWERS[name](made)
+    (finding,) = [finding for finding in simulation.seen().findings if finding.code != "local-store"]
+    assert (finding.code, finding.severity) == ("store-answer", "warning")
+    assert finding.message.startswith(f"what {name}() of a store answers is without the other ranks")
+
+
+def test_a_store_of_one_rank_answers_for_all(simulate: Simulate) -> None:
+    simulation = simulate(rank=0, nproc_per_node=1)
+    dist.HashStore().add("arrived", 1)
+    assert simulation.seen().findings == ()
+
+
 def test_a_store_in_a_file_is_shared_and_waits(simulate: Simulate, tmp_path: Path) -> None:
     simulate(rank=1, nproc_per_node=4)
     store = dist.FileStore(str(tmp_path / "store"), 4)

@@ -42,30 +42,6 @@ def test_two_gaps_of_one_line_are_two_findings(simulation: Simulation) -> None:
     assert len(set(messages)) == 3
 
 
-def capture() -> None:
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=torch.cuda.graph_pool_handle(), stream=torch.cuda.Stream()):
-        torch.ones(2, device="cuda") * 2
-    graph.replay()
-
-
-def allocate_from_a_pool() -> None:
-    with torch.cuda.use_mem_pool(torch.cuda.MemPool()):
-        torch.ones(2, device="cuda")
-
-
-NOTED: list[tuple[Callable[[], Any], str]] = [
-    (allocate_from_a_pool, "A memory pool of the script (`torch.cuda.use_mem_pool`)"),
-    (capture, "The memory pool of a CUDA graph"),
-]
-
-
-@pytest.mark.parametrize(("act", "name"), NOTED, ids=[name for _, name in NOTED])
-def test_the_script_continues(act: Callable[[], Any], name: str, simulation: Simulation) -> None:
-    act()
-    assert [message.partition(" is not emulated")[0] for _, message in noted(simulation)] == [name]
-
-
 def test_an_unknown_figure_of_the_device_is_a_finding(simulate: Simulate) -> None:
     simulation = simulate(hardware="h100-pcie")
     properties = torch.cuda.get_device_properties(0)

@@ -1,5 +1,6 @@
 """What is recorded of compiled functions: which operations they have, in forward and backward, and which blocks these read and write."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from fakerun.rank.simulation import Simulation
 from fakerun.records.device_program import BlockUses, DeviceProgram, Opcode, check_program
@@ -122,6 +123,58 @@ def test_recomputation_of_a_compiled_function_is_a_call_of_it(simulation: Simula
     assert names[:5] == ["[", "mm", "silu", "add", "]"]
     recomputed = names[names.index("ones_like") + 1 :]
     assert recomputed[:5] == ["[", "mm", "]", "[backward", "silu_backward"]  # no more is needed than what silu took
+
+
+class Checkpointed(nn.Module):
+    """A block that is computed again in backward, as libraries wrap one before they compile it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.block = Block()
+        self.options = options
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return checkpoint(self.block, x, **self.options)
+
+
+def save_products(context: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operator is torch.ops.aten.mm.default else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+RECOMPUTED: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "what silu took": ({"use_reentrant": False}, ["mm"]),
+    "all": ({"use_reentrant": True}, ["mm", "silu", "add"]),
+    "nothing, as products are saved": (
+        {"use_reentrant": False, "context_fn": partial(create_selective_checkpoint_contexts, save_products)},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECOMPUTED)
+def test_what_a_checkpoint_inside_computes_again_is_compiled_code_of_backward(kind: str, simulation: Simulation) -> None:
+    options, again = RECOMPUTED[kind]
+    blocks: list[Any] = [torch.compile(Checkpointed(**options)) for _ in range(2)]
+    model = nn.Sequential(*blocks).cuda()
+    for _ in range(2):
+        model(torch.ones(2, 4, device="cuda", requires_grad=True)).sum().backward()
+        torch.ones(1, device="cuda").tan()
+    after = told(program_of(simulation))
+    step = after[after.index("tan") + 2 :]
+    assert step[: 2 * len(FORWARD)] == [*FORWARD, *FORWARD]
+    since = step[step.index("[backward") :]
+    backward = [each.split()[0].rstrip("_") for each in since if ">" in each or each in ("[backward", "]")]
+    assert backward == 2 * ["[backward", *again, "silu_backward", "mm", "mm", "add", "]"]
+
+
+def test_what_the_loss_makes_after_a_checkpoint_is_not_compiled_code(simulation: Simulation) -> None:
+    model = torch.compile(Checkpointed(use_reentrant=True).cuda())
+    for _ in range(2):
+        model(torch.ones(2, 4, device="cuda", requires_grad=True).sin()).cos().sum().backward()
+        torch.ones(1, device="cuda").tan()
+    after = told(program_of(simulation))
+    compiled = {each.split()[0].rstrip("_") for each in after if ">" in each}
+    assert compiled == {"mm", "silu", "add", "silu_backward"}
 
 
 def test_what_fsdp_does_around_a_compiled_module_is_not_compiled(simulate: Simulate) -> None:

@@ -7,7 +7,7 @@ from fakerun.analysis.memory.footprint import footprint_of
 from fakerun.analysis.memory.reserved import ReservedMemory, peak_within, reserved_memory
 from fakerun.analysis.memory.timeline import timeline_of
 from fakerun.hardware.catalogue import hardware_named
-from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, program_of
+from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, PoolKind, PoolOrigin, check_program, program_of
 from tests.unit.records_by_hand import MIB, block, llama_8b_rank, program
 
 HARDWARE = hardware_named("h100-80gb")
@@ -132,3 +132,78 @@ def test_a_block_larger_than_the_device_is_reserved_nevertheless() -> None:
     enormous = program([block(2 * HARDWARE.usable_bytes)], [0])
     for text in ("", "expandable_segments:True"):
         assert only(enormous, AllocatorSettings.parse(text)).peak_bytes >= 2 * HARDWARE.usable_bytes
+
+
+# -- private pools ---------------------------------------------------------------------------------------------------------------------
+
+NAME, HOLD, BEGIN, CAPTURE = map(Instruction, (Opcode.NAME_POOL, Opcode.HOLD_POOL, Opcode.BEGIN_POOL, Opcode.BEGIN_CAPTURE))
+END, RELEASE, DELETE, EMPTY = map(Instruction, (Opcode.END_POOL, Opcode.RELEASE_POOL, Opcode.DELETE_POOL, Opcode.EMPTY_CACHE))
+SERVE, SERVE_DEFAULT = Instruction(Opcode.SERVE_FROM, 1), Instruction(Opcode.SERVE_FROM)
+GRAPH = PoolKind(origin=PoolOrigin.GRAPH)
+
+
+def with_pools(sizes: list[int], sequence: list[int | Instruction], *kinds: PoolKind, step_ends: tuple[int, ...] = ()) -> DeviceProgram:
+    """Sizes are in MiB."""
+    made = program_of(
+        [block(size * MIB) for size in sizes],
+        sequence,
+        streams=(DeviceStream(device=0),),
+        pools=kinds or (PoolKind(),),
+        step_ends=step_ends,
+    )
+    check_program(made)
+    return made
+
+
+def test_what_a_private_pool_caches_serves_no_one_else() -> None:
+    program = with_pools([64, 64], [NAME, HOLD, BEGIN, SERVE, 0, ~0, END, RELEASE, 1])
+    assert only(program).peak_bytes == 128 * MIB
+    deleted = with_pools([64, 64], [NAME, HOLD, BEGIN, SERVE, 0, ~0, END, RELEASE, DELETE, 1])
+    assert only(deleted).peak_bytes == 64 * MIB
+
+
+def test_pools_at_the_peak_are_told_by_their_identity() -> None:
+    kinds = (PoolKind(no_split=True), GRAPH)
+    name_graph = Instruction(Opcode.NAME_POOL, 1)
+    of_first = Instruction(Opcode.SERVE_FROM, 2)
+    begin_first, end_first = Instruction(Opcode.BEGIN_POOL, 1), Instruction(Opcode.END_POOL, 1)
+    program = with_pools([4, 64, 32], [NAME, name_graph, begin_first, of_first, 0, end_first, CAPTURE, SERVE, 1, END, 2], *kinds)
+    found = [(pool.pool_id, pool.private, pool.reserved_bytes // MIB) for pool in only(program).pools_at_peak]
+    assert found == [((1, 0), GRAPH, 64), ((0, 0), None, 32), ((0, 1), kinds[0], 20)]
+
+
+def test_a_graph_s_segments_survive_an_emptied_cache_until_it_is_released() -> None:
+    captured = (NAME, CAPTURE, SERVE, 0, ~0, END)
+    kept = with_pools([64, 128], [*captured, EMPTY, 1], GRAPH)
+    assert only(kept).peak_bytes == 192 * MIB
+    released = with_pools([64, 128], [*captured, RELEASE, EMPTY, 1], GRAPH)
+    assert only(released).peak_bytes == 128 * MIB
+
+
+def test_two_graphs_share_a_pool() -> None:
+    handle = PoolKind(origin=PoolOrigin.HANDLE)
+    capture = (CAPTURE, SERVE)
+    program = with_pools([64, 64, 64], [NAME, *capture, 0, ~0, END, *capture, 1, ~1, END, RELEASE, EMPTY, 2], handle)
+    assert {pool.pool_id: pool.reserved_bytes // MIB for pool in only(program).pools_at_peak} == {(0, 1): 64, (0, 0): 64}
+
+
+def test_what_is_allocated_outside_of_a_pool_s_thread_is_served_by_the_default_one() -> None:
+    program = with_pools([64, 32, 16], [NAME, BEGIN, SERVE, 0, SERVE_DEFAULT, 1, SERVE, 2, END])
+    assert {pool.pool_id: pool.reserved_bytes // MIB for pool in only(program).pools_at_peak} == {(0, 1): 80, (0, 0): 32}
+
+
+def test_other_settings_may_leave_a_pool_what_it_had_given_back() -> None:
+    """A pool that is used again after its release is another one then, where torch would have stopped."""
+    program = with_pools([64, 1, 128], [NAME, CAPTURE, SERVE, 0, 1, ~0, END, RELEASE, EMPTY, CAPTURE, SERVE, 2, END], GRAPH)
+    assert {pool.pool_id for pool in only(program).pools_at_peak} == {(1, 0), (2, 0)}
+
+
+def test_a_step_that_uses_a_pool_is_repeated_and_one_that_makes_one_is_not() -> None:
+    step: list[int | Instruction] = [BEGIN, SERVE, 0, ~0, END, RELEASE]
+    again: list[int | Instruction] = [BEGIN, SERVE, 1, ~1, END, RELEASE]
+    memory = only(with_pools([64, 64], [NAME, HOLD, *step, *again], step_ends=(8, 14)))
+    assert (memory.per_step_peak_bytes, memory.repeated_step_peak_bytes, memory.has_settled) == ((64 * MIB,) * 2, (64 * MIB,), True)
+    made: list[int | Instruction] = [NAME, HOLD, *step, DELETE, NAME, HOLD, *again, DELETE]
+    assert only(with_pools([64, 64], made, step_ends=(9, 18))).has_settled is None
+    held: list[int | Instruction] = [NAME, HOLD, *step, HOLD, *again, HOLD]
+    assert only(with_pools([64, 64], held, step_ends=(9, 16))).has_settled is None

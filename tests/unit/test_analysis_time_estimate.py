@@ -12,6 +12,7 @@ from fakerun.analysis.time.remarks import remarks_on_figures
 from fakerun.analysis.time.step_time import TimeKind
 from fakerun.analysis.time.unknown_calls import calls_without_cost
 from fakerun.analysis.time.utilisation import StepFlops, Tokens
+from fakerun.records.device_program import Instruction, Opcode
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from tests.unit.estimates_by_hand import estimate, published, rank
@@ -231,12 +232,28 @@ def test_operations_of_which_only_bytes_are_known_are_named() -> None:
         assert (said in remarks) == is_least
 
 
+def test_async_tensor_parallelism_is_said_to_be_without_its_overlap() -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    asked = Finding(code=FindingCode.NOT_OVERLAPPED, message="Overlap in torch.ops.symm_mem.fused_all_gather_matmul is not emulated")
+    for findings in ((asked,), ()):
+        ranks = (replace(only, record=replace(only.record, findings=findings)),)
+        remarks = tuple(remarks_on_figures(summed, replace(timeline, ranks=ranks), untabled=0.0))
+        assert any("without its overlap" in remark for remark in remarks) == bool(findings)
+
+
 def test_graphs_that_are_not_replayed_yet_are_remarked_where_the_host_takes_most() -> None:
     timeline, summed = played(rank(0, 4.0))
     (only,) = timeline.ranks
-    captured = Finding(code=FindingCode.NOT_EMULATED, message="The memory pool of a CUDA graph is not emulated")
-    for findings, host_share, is_said in (((captured,), 0.6, True), ((), 0.6, False), ((captured,), 0.2, False)):
-        ranks = (replace(only, record=replace(only.record, findings=findings)),)
+    captured, replayed = Instruction(Opcode.BEGIN_CAPTURE), Instruction(Opcode.BEGIN_REPLAY)
+    for graphs, host_share, is_said in (
+        ((captured,), 0.6, True),
+        ((), 0.6, False),
+        ((captured,), 0.2, False),
+        ((captured, replayed), 0.6, False),
+    ):
+        program = replace(only.program, instructions=(*only.program.instructions, *graphs))
+        ranks = (replace(only, record=replace(only.record, program=program)),)
         slowest = replace(summed.slowest, kinds={**summed.slowest.kinds, TimeKind.HOST: host_share * summed.seconds})
         found = estimate_of(
             replace(timeline, ranks=ranks),

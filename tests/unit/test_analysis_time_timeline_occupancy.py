@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from fakerun.analysis.time.step_time import TimeKind
-from fakerun.analysis.time.timeline.occupancy import Layer, StepOccupancy, step_occupancy
-from fakerun.records.collective import Phase
+from fakerun.analysis.time.timeline.occupancy import Layer, StepOccupancy, shown_classes, step_occupancy
+from fakerun.analysis.time.timeline.spans import RankTimeline, Timeline
+from fakerun.records.collective import CollectiveOp, Phase
 from tests.unit.records_by_hand import collective
 from tests.unit.timelines_by_hand import ADAM, ADD, MATMUL, Called, Ran, first_stage, rank_timeline, second_stage
 
@@ -49,6 +50,45 @@ def test_phases_follow_the_kernels() -> None:
         (500, 860, Phase.BACKWARD),
         (860, 1000, Phase.OPTIMIZER),
     ]
+
+
+def test_columns_of_a_window_leave_the_seconds_of_the_step() -> None:
+    rank = second_stage()
+    window = (rank.begin_s - 1e-3, rank.end_s + 2e-3)
+    wide, own = step_occupancy(rank, 500, window), step_occupancy(rank, 500)
+    assert (wide.begin_s, wide.end_s) == window
+    assert wide.layer_s == own.layer_s
+    kernels = own.layer_s[Layer.MATRIX_PRODUCT]
+    (track,) = (track for track in wide.tracks if track.name == "default stream")
+    assert sum(track.layers[Layer.MATRIX_PRODUCT]) / 500 * wide.seconds == pytest.approx(kernels)
+
+
+def class_of(number: int, end: float, calls: Sequence[Called] = ()) -> RankTimeline:
+    return rank_timeline(number, (number,), [Ran(ADD, 0, 0, end / 2, Phase.FORWARD)], calls, end=end, host=(0, 1))
+
+
+def shown(classes: Sequence[RankTimeline], most: int) -> list[int]:
+    timeline = Timeline(step=1, is_first_step=False, ranks=tuple(classes))
+    return [rank.representative for rank in shown_classes(timeline, most)]
+
+
+def test_the_slowest_class_is_shown_first_and_the_others_by_rank() -> None:
+    classes = [class_of(number, end) for number, end in enumerate([50, 90, 40, 70])]
+    assert shown(classes, 8) == [1, 0, 2, 3]
+    assert shown(classes, 2) == [1, 3]
+
+
+def test_all_stages_of_a_pipeline_are_shown_before_more_classes_of_one() -> None:
+    """Stages 0 to 2 are the ranks 0 and 1, 2 and 3, 4 and 5."""
+
+    def sends(number: int) -> list[Called]:
+        peers = range(number % 2, 6, 2)
+        call = collective(op=CollectiveOp.SEND, group="pp", group_ranks=tuple(peers), peer=(number + 2) % 6)
+        return [Called(call, 0, 1, 1, 2, communicator=0)]
+
+    classes = [class_of(number, end, sends(number)) for number, end in enumerate([100, 99, 60, 61, 50, 51])]
+    assert shown(classes, 3) == [0, 3, 5]
+    assert shown(classes, 4) == [0, 1, 3, 5]
 
 
 def test_calls_of_groups_with_one_label_share_a_row() -> None:

@@ -96,3 +96,15 @@ def test_a_kernel_that_fails_gives_back_what_it_took() -> None:
     with pytest.raises(AllocatorOutOfMemoryError):
         devices.execute(0, 0)
     assert devices.of(0).allocated_bytes == 0
+
+
+def test_workspaces_of_a_stream_are_given_back() -> None:
+    devices = allocators()
+    for stream in (0, 1):
+        devices.execute(0, stream)
+    devices.begin_phase(phase(Phase.BACKWARD))
+    devices.execute(0, 1)
+    devices.issue(Opcode.FREE_WORKSPACES, 0, 1)
+    assert devices.of(0).allocated_bytes == 32 * MIB
+    devices.execute(0, 1)
+    assert devices.of(0).allocated_bytes == 64 * MIB

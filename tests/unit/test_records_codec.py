@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,17 @@ from fakerun.job.spec import JobSpec
 from fakerun.mesh import Mesh
 from fakerun.records.codec import EncodedRank, RankDecoder, encode_rank
 from fakerun.records.collective import CollectiveOp, CollectiveRecord, Phase
-from fakerun.records.device_program import BlockUses, DeviceProgram, DeviceStream, Instruction, Opcode, Operation
+from fakerun.records.device_program import (
+    BlockUses,
+    DeviceProgram,
+    DeviceStream,
+    Instruction,
+    Opcode,
+    Operation,
+    PoolKind,
+    PoolOrigin,
+    program_of,
+)
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category, MemoryBlock
@@ -130,6 +141,17 @@ def test_a_program_of_an_older_version_has_no_results() -> None:
     older = {**encoded.parts, name: gzip.compress(json.dumps(program).encode())}
     operations = RankDecoder(older.__getitem__).decode(encoded.document).program.operations
     assert operations == (Operation("aten.mm.default", "float16[3,4], float16[4,5]"),)
+
+
+def test_private_pools_come_back_and_programs_of_older_versions_have_none() -> None:
+    kind = PoolKind(origin=PoolOrigin.HANDLE, no_split=True, call_site=site("train.py:3"))
+    sequence = [Instruction(Opcode.NAME_POOL), Instruction(Opcode.HOLD_POOL)]
+    program = program_of([], sequence, streams=(DeviceStream(device=0),), pools=(kind,))
+    assert decoded(encode_rank(replace(FULL_RECORD, program=program))).program == program
+    encoded = encode_rank(FULL_RECORD)
+    (name,) = (name for name in encoded.parts if name.startswith("program-"))
+    assert "pools" not in json.loads(gzip.decompress(encoded.parts[name]))
+    assert decoded(encoded).program.pools == ()
 
 
 def test_shared_parts_are_one_object() -> None:

@@ -11,6 +11,7 @@ from fakerun.records.device_program import (
     Instruction,
     Opcode,
     Operation,
+    PoolKind,
     check_program,
     program_of,
     without_compiled_code,
@@ -44,3 +45,32 @@ def test_what_instructions_refer_to_must_be_there(field: str) -> None:
     check_program(compiled())
     with pytest.raises(ValueError, match="refers to something that is not there"):
         check_program(replace(compiled(), **{field: ()}))
+
+
+def with_pool(*opcodes: Opcode, operand: int = 0) -> DeviceProgram:
+    """A pool is named, then these are issued for it."""
+    sequence = [Instruction(Opcode.NAME_POOL), *(Instruction(opcode, operand) for opcode in opcodes)]
+    return program_of([], sequence, streams=(DeviceStream(device=0),), pools=(PoolKind(),))
+
+
+def test_a_pool_is_begun_ended_and_released_in_turn() -> None:
+    used = (Opcode.BEGIN_POOL, Opcode.END_POOL, Opcode.RELEASE_POOL)
+    check_program(with_pool(Opcode.HOLD_POOL, *used, *used, Opcode.DELETE_POOL))
+    check_program(with_pool(Opcode.BEGIN_CAPTURE, Opcode.SERVE_FROM, Opcode.END_POOL, operand=0))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        with_pool(Opcode.END_POOL),
+        with_pool(Opcode.RELEASE_POOL),
+        with_pool(Opcode.HOLD_POOL, Opcode.DELETE_POOL, Opcode.DELETE_POOL),
+        with_pool(Opcode.BEGIN_POOL, Opcode.BEGIN_CAPTURE),
+        with_pool(Opcode.BEGIN_POOL, operand=1),
+        with_pool(Opcode.SERVE_FROM, operand=2),
+        replace(with_pool(), pools=()),
+    ],
+)
+def test_what_a_pool_was_not_used_for_does_not_end(wrong: DeviceProgram) -> None:
+    with pytest.raises(ValueError, match=r"does not follow from what|refers to something"):
+        check_program(wrong)

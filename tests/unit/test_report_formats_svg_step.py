@@ -47,10 +47,28 @@ def test_it_names_the_rows_and_says_what_the_step_is_spent_on() -> None:
     assert spent[-4:] == ["dp", "150 us of 240 us", "pp", "70.0 us of 70.0 us"]
 
 
+def test_the_other_classes_have_groups_of_their_own_on_the_same_axis() -> None:
+    found = detailed(two_stages())
+    first, second = found.shown
+    assert (first.occupancy.begin_s, first.occupancy.end_s) == (second.occupancy.begin_s, second.occupancy.end_s)
+    words = texts(picture(two_stages()))
+    group = words[words.index("rank 4 (pp=1,dp=0), as ranks 4-7: 960 us") + 1 :]
+    assert group[:4] == ["host", "default stream", "NCCL dp", "NCCL pp"]
+    assert group[4] == "1.00 ms, estimated; a row is filled as far as its time is, and what is empty is idle"
+
+
+def test_it_says_how_many_classes_are_shown() -> None:
+    ran = [Ran(MATMUL, 0, 0, 80, Phase.FORWARD)]
+    ranks = tuple(rank_timeline(number, (number,), ran, [], end=80 + number, host=(0, 10)) for number in range(20))
+    drawn = picture(Timeline(step=1, is_first_step=False, ranks=ranks))
+    assert any(each.endswith("; 16 of 20 classes of ranks") for each in texts(drawn))
+    assert len(drawn.encode()) < MOST_BYTES
+
+
 def test_the_same_seconds_have_the_colours_and_the_step() -> None:
     """Where calls do not overlap each other, rows and step agree."""
     found = detailed(two_stages())
-    layers, kinds = found.occupancy.layer_s, found.step.slowest.kinds
+    layers, kinds = found.shown[0].occupancy.layer_s, found.step.slowest.kinds
     assert round(layers[Layer.EXPOSED] * 1e9) == round(kinds[TimeKind.EXPOSED_COMMUNICATION] * 1e9)
     assert round(layers[Layer.WAITING_FOR_RANKS] * 1e9) == round((kinds[TimeKind.BUBBLE] + kinds[TimeKind.WAITING]) * 1e9)
 

@@ -77,6 +77,7 @@ class _Replay:
             operations=program.operations,
             streams=program.streams,
             settings_changes=program.settings,
+            pool_kinds=program.pools,
             variables=record.memory_variables,
             context=self._request,
         )

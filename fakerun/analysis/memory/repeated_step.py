@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from fakerun.records.device_program import DeviceProgram, Opcode
+from fakerun.records.device_program import OF_POOLS, DeviceProgram, Opcode
 
 InstructionNumbers: TypeAlias = tuple[Opcode, int, int]
 """An instruction: opcode, operand, stream."""
@@ -15,10 +15,11 @@ _NAMES_A_BLOCK = frozenset({Opcode.FREE, Opcode.RECORD_STREAM})
 def repeatable_last_step(program: DeviceProgram) -> Sequence[InstructionNumbers] | None:
     """The instructions of the last step, so that they can follow it: what it frees of the step before is what it leaves itself.
 
-    None if it cannot follow itself: if it does not leave as many blocks of each kind as it frees of earlier ones, or there is no step
-    before it. Of each kind the first that is left is taken for the first that was freed.
+    None if it cannot follow itself: if it does not leave as many blocks of each kind as it frees of earlier ones, if it makes private
+    memory pools or does not leave them as it found them, or there is no step before it. Of each kind the first that is left is taken for
+    the first that was freed.
     """
-    if len(program.step_ends) < 2:
+    if len(program.step_ends) < 2 or not _leaves_pools(program):
         return None
     start, end = program.step_ends[-2:]
     instructions = [(each.opcode, each.operand, each.stream) for each in program.instructions]
@@ -46,6 +47,26 @@ def repeatable_last_step(program: DeviceProgram) -> Sequence[InstructionNumbers]
         opcode, age, stream = found[place]
         found[place] = (opcode, age + (len(kinds) - before) + block - successors[block], stream)
     return found
+
+
+_HOLDS = {Opcode.HOLD_POOL: 1, Opcode.BEGIN_POOL: 1, Opcode.BEGIN_CAPTURE: 1, Opcode.RELEASE_POOL: -1, Opcode.DELETE_POOL: -1}
+_BEGINS = {Opcode.BEGIN_POOL: 1, Opcode.BEGIN_CAPTURE: 1, Opcode.END_POOL: -1}
+
+
+def _leaves_pools(program: DeviceProgram) -> bool:
+    """Whether no private pool is made in the last step, and those that there are are used after it as before."""
+    if not program.pools:
+        return True
+    start, end = program.step_ends[-2:]
+    balance: dict[tuple[int, int], tuple[int, int]] = {}
+    for instruction in map(program.instructions.__getitem__, program.order[start:end]):
+        opcode, key = instruction.opcode, (instruction.operand, instruction.stream)
+        if opcode is Opcode.NAME_POOL:
+            return False
+        if opcode in OF_POOLS:
+            held, begun = balance.get(key, (0, 0))
+            balance[key] = held + _HOLDS.get(opcode, 0), begun + _BEGINS.get(opcode, 0)
+    return all(each == (0, 0) for each in balance.values())
 
 
 def _paired(program: DeviceProgram, kinds: Sequence[int], freed: Iterable[int], left: Iterable[int]) -> dict[int, int] | None:

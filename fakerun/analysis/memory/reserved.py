@@ -12,11 +12,14 @@ from types import MappingProxyType
 from fakerun.allocator.blocks import BlockPool
 from fakerun.allocator.caching_allocator import CachingAllocator
 from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError
+from fakerun.allocator.private_pools import DEFAULT_POOL
 from fakerun.allocator.settings import AllocatorSettings
+from fakerun.allocator.statistics import PoolId
 from fakerun.analysis.memory.repeated_step import InstructionNumbers, after_repetitions, repeatable_last_step
 from fakerun.device_memory.allocators import DeviceAllocators
+from fakerun.device_memory.private_pools import PrivatePools
 from fakerun.hardware.accelerator import Accelerator
-from fakerun.records.device_program import DeviceProgram, DeviceStream, Opcode
+from fakerun.records.device_program import DeviceProgram, DeviceStream, Opcode, PoolKind
 
 MOST_REPETITIONS = 8
 """Of the last step. Programs of FSDP2, tensor parallelism and DDP needed one or two."""
@@ -26,7 +29,8 @@ MOST_REPETITIONS = 8
 class PoolMemory:
     """What the allocator holds for requests of one size class (up to 1 MiB, or larger) on one stream, in bytes.
 
-    `free_bytes` are reserved and not allocated: they serve this stream and this size class only.
+    `free_bytes` are reserved and not allocated: they serve this stream and this size class only. `private` is what the memory pool is,
+    and `pool_id` its identity for torch, of a pool other than the default one.
     """
 
     stream: DeviceStream
@@ -34,6 +38,8 @@ class PoolMemory:
     reserved_bytes: int
     allocated_bytes: int
     largest_free_bytes: int
+    private: PoolKind | None = None
+    pool_id: PoolId = DEFAULT_POOL
 
     @property
     def free_bytes(self) -> int:
@@ -161,6 +167,7 @@ class _Replay:
             operations=program.operations,
             streams=program.streams,
             settings_changes=program.settings,
+            pool_kinds=program.pools,
             variables=variables,
             capacity_bytes=capacity_bytes,
         )
@@ -193,7 +200,7 @@ class _Replay:
     def _take_peak(self, device: int, allocator: CachingAllocator) -> None:
         self._peaks[device] = allocator.reserved_bytes
         self._peak_steps[device] = len(self._steps)
-        self._pools[device] = tuple(_pools_of(allocator.pools(), self._program.streams))
+        self._pools[device] = tuple(_pools_of(allocator.pools(), self._program.streams, self._allocators.private_pools))
 
     def peak_bytes(self, device: int) -> int:
         """What the device needed at most."""
@@ -248,7 +255,7 @@ class _PeakReplay(_Replay):
             raise _ExceedsError
 
 
-def _pools_of(pools: Iterable[BlockPool], streams: Sequence[DeviceStream]) -> list[PoolMemory]:
+def _pools_of(pools: Iterable[BlockPool], streams: Sequence[DeviceStream], private_pools: PrivatePools) -> list[PoolMemory]:
     found = [
         PoolMemory(
             stream=streams[pool.stream],
@@ -256,6 +263,8 @@ def _pools_of(pools: Iterable[BlockPool], streams: Sequence[DeviceStream]) -> li
             reserved_bytes=pool.reserved_bytes,
             allocated_bytes=pool.allocated_bytes,
             largest_free_bytes=pool.largest_free_bytes,
+            private=private_pools.kind_of(pool.owner.pool_id),
+            pool_id=pool.owner.pool_id,
         )
         for pool in pools
         if pool.reserved_bytes

@@ -60,8 +60,8 @@ def _operations_of_least_cost(rank: RankTimeline) -> tuple[str, ...]:
 
 def _captures_graphs(rank: RankTimeline) -> bool:
     """Whether the rank captures CUDA graphs, and replays none in the steps that were simulated."""
-    captures = any(each.code is FindingCode.NOT_EMULATED and "CUDA graph" in each.message for each in rank.record.findings)
-    return captures and not any(each.opcode is Opcode.BEGIN_REPLAY for each in rank.program.instructions)
+    opcodes = {each.opcode for each in rank.program.instructions}
+    return Opcode.BEGIN_CAPTURE in opcodes and Opcode.BEGIN_REPLAY not in opcodes
 
 
 def remarks_on_figures(summed: StepTime, timeline: Timeline, untabled: float) -> Iterator[str]:
@@ -95,6 +95,11 @@ def _remarks_on_operations(timeline: Timeline, untabled: float) -> Iterator[str]
 
 def _remarks_on_calls(summed: StepTime, timeline: Timeline) -> Iterator[str]:
     slowest = summed.slowest
+    if any(each.code is FindingCode.NOT_OVERLAPPED for each in timeline.slowest.record.findings):
+        yield (
+            "async tensor parallelism is asked for, and estimated without its overlap of products and communication: with it the step is "
+            "shorter, by less than its groups would gain if their communication took no time"
+        )
     call_s, extrapolated_s = sum(slowest.call_basis_s.values()), slowest.call_basis_s.get(Basis.EXTRAPOLATED, 0.0)
     if extrapolated_s > _WORTH_SAYING * summed.seconds:
         yield f"{format_share(extrapolated_s, call_s)} of the time of communication is extrapolated beyond what was measured"

@@ -7,6 +7,8 @@ message of the closest call that has a check. torch's checks in Python run uncha
 """
 
 from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.distributed as dist
@@ -17,7 +19,11 @@ from fakerun.emulate.cluster.nccl_checks import check_nccl_call
 from fakerun.emulate.cluster.nccl_size_checks import check_splits
 from fakerun.errors import as_script_error
 from fakerun.records.collective import CollectiveOp
-from fakerun.torch_private import backend_for, device_types_of, fake_group_refuses
+from fakerun.torch_private import backend_for, device_types_of, fake_group_options
+
+_options_of: WeakKeyDictionary[dist.ProcessGroup, dict[Any, Any]] = WeakKeyDictionary()
+"""The options of a group's fake backends by device type. Reading them from a backend makes a Python object each time, which costs more than
+the rest of a check; their values may still be changed."""
 
 
 def check_call(call: AttemptedCall) -> None:
@@ -42,10 +48,16 @@ def check_group(group: dist.ProcessGroup, op: CollectiveOp) -> None:
     Raises:
         RuntimeError: as torch does, labelled as the script's own.
     """
-    if op not in (CollectiveOp.SEND, CollectiveOp.RECV) and any(
-        fake_group_refuses(backend_for(group, each)) for each in device_types_of(group)
-    ):
+    if op not in (CollectiveOp.SEND, CollectiveOp.RECV) and any(_refuses(group, each) for each in device_types_of(group)):
         raise as_script_error(RuntimeError("FakeProcessGroup collective operation error (error_on_collective=true)"))
+
+
+def _refuses(group: dist.ProcessGroup, device: Any) -> bool:
+    known = _options_of.setdefault(group, {})
+    options = known.get(device)
+    if options is None:
+        options = known[device] = fake_group_options(backend_for(group, device))
+    return bool(getattr(options, "error_on_collective", False))
 
 
 def check_device(group: dist.ProcessGroup, tensors: Sequence[torch.Tensor]) -> None:

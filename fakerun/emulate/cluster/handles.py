@@ -1,7 +1,7 @@
 """Handles of calls in flight: calls complete at once, and the observer learns which calls the script waited for.
 
-A handle is waited for when its `wait` (or a synonym) is called or its future is taken: DDP's reducer waits for futures in C++, unseen, at
-the end of backward.
+A handle is waited for when its `wait` (or a synonym) is called or its future is taken, for which `futures` says when streams wait: DDP's
+reducer waits for futures in C++, unseen, at the end of backward.
 The result of a functional collective is waited for when `wait_tensor` sees its storage, which is what torch's own registry goes by.
 """
 
@@ -18,13 +18,13 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from fakerun.emulate.cluster.backend_checks import check_coalescing
+from fakerun.emulate.cluster.futures import CallFutures, collect_all, wait_all
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.patching import Patches
 from fakerun.torch_private import (
     END_COALESCING,
-    NO_GRAPH_TASK,
     START_COALESCING,
-    call_at_end_of_backward,
     current_graph_task,
     storage_id,
 )
@@ -42,11 +42,16 @@ class FinishedWork(dist.Work):
     It refers to the tensors weakly: a handle that the script keeps must not keep their memory.
     """
 
-    def __init__(self, tensors: Sequence[torch.Tensor], waited: Callable[[], None], future_taken: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        tensors: Sequence[torch.Tensor],
+        waited: Callable[[], None],
+        take_future: Callable[[list[torch.Tensor]], torch.futures.Future[Any]],
+    ) -> None:
         super().__init__()
         self._tensors = [weakref.ref(tensor) for tensor in tensors]
         self._waited = waited
-        self._future_taken = future_taken
+        self._take_future = take_future
 
     def wait(self, timeout: Any = None) -> bool:
         self._waited()
@@ -72,10 +77,7 @@ class FinishedWork(dist.Work):
         return [tensor for reference in self._tensors if (tensor := reference()) is not None]
 
     def get_future(self) -> Any:
-        self._future_taken()
-        future: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
-        future.set_result(self.result())
-        return future
+        return self._take_future(self.result())
 
 
 class Handles:
@@ -83,6 +85,7 @@ class Handles:
 
     def __init__(self, context: EmulationContext) -> None:
         self._observer = context.communication
+        self._futures = context.part(CallFutures)
         self._kept_alive: deque[FinishedWork] = deque(maxlen=_IN_FLIGHT)
         self._unwaited: dict[int, tuple[Any, list[int]]] = {}  # functional results, by address of their storage
         self._coalesced: list[list[int]] = []  # the innermost last
@@ -107,14 +110,16 @@ class Handles:
             while calls:
                 self._finish(calls.pop(0))
 
-        def future_taken() -> None:
+        of_handle = tuple(calls)
+
+        def take_future(result: list[torch.Tensor]) -> torch.futures.Future[Any]:
             self._of_futures += ((current_graph_task(), call) for call in calls if call in self._stashed)
-            taken = calls.copy()
             while calls:
                 self._finish(calls.pop(0), by_future=True)
-            self._wait_at_end_of_backward(taken)
+            devices = tuple(dict.fromkeys(tensor.device.index for tensor in result if tensor.device.type == ACCELERATOR))
+            return self._futures.future(result, devices, partial(self._wait_on_stream, of_handle))
 
-        work = FinishedWork(tensors, waited, future_taken)
+        work = FinishedWork(tensors, waited, take_future)
         self._kept_alive.append(work)
         self._handle_of.update((call, work) for call in calls if call in self._stashed)
         return work
@@ -166,18 +171,8 @@ class Handles:
         if not by_future:
             self._release(call)
 
-    def _wait_at_end_of_backward(self, calls: Sequence[int]) -> None:
-        """The stream waits for calls whose future was taken: in backward DDP did it, which waits for all its buckets at the end.
-
-        `Reducer::finalize_backward` (torch/csrc/distributed/c10d/reducer.cpp, 2.13) is a callback, too, and is registered after the last
-        future was taken.
-        """
-        if current_graph_task() == NO_GRAPH_TASK:
-            self._wait_on_stream(calls)
-        else:
-            call_at_end_of_backward(partial(self._wait_on_stream, calls))
-
     def _wait_on_stream(self, calls: Sequence[int]) -> None:
+        """The stream waits for calls whose future was taken."""
         for call in calls:
             self._observer.stream_waited_for(call)
 
@@ -252,7 +247,7 @@ class Handles:
 
 @contextmanager
 def simulated_handles(context: EmulationContext) -> Iterator[None]:
-    """Give coalesced calls their handle, and mark blocking point-to-point calls, until the context ends."""
+    """Give coalesced calls their handle, mark blocking point-to-point calls, and see waits for several futures, until the context ends."""
     handles = context.part(Handles)
 
     def blocking_call(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -269,6 +264,7 @@ def simulated_handles(context: EmulationContext) -> Iterator[None]:
     with Patches() as patches:
         patches.set(dist.ProcessGroup, START_COALESCING, start_coalescing)
         patches.set(dist.ProcessGroup, END_COALESCING, lambda group, device: handles.end_coalescing())
+        patches.set_all(torch.futures, {"collect_all": collect_all, "wait_all": wait_all})
         for name in ("send", "recv"):
             blocking = blocking_call(getattr(dist, name))
             patches.set(dist, name, blocking)

@@ -1,11 +1,13 @@
 """Stores of keys, the default group's and a script's own: each holds what this rank sets, and never waits for another rank."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
 
+from fakerun.call_site import Owner, owner
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.unsupported.gaps import KEY_OF_ANOTHER_RANK
 from fakerun.patching import Patches
@@ -44,6 +46,8 @@ def simulated_stores(context: EmulationContext) -> Iterator[None]:
         patches.set(dist, "TCPStore", TCPStore)
         for name, keys_of in _WAITING.items():
             patches.set(_STORE, name, _without_waiting(getattr(_STORE, name), keys_of))
+        for name in _ANSWERING if context.job.world_size > 1 else ():
+            patches.set(_STORE, name, _told_to_be_local(name, getattr(_STORE, name), context))
         yield
 
 
@@ -54,6 +58,29 @@ _WAITING: dict[str, Callable[..., Sequence[str]]] = {
     "wait": lambda keys, timeout=None: keys,
 }
 """The methods that wait until keys are set, and the keys that their arguments name."""
+
+_ANSWERING = ("add", "check", "compare_set", "delete_key", "num_keys")
+"""The methods whose answer depends on what the other ranks set, and which never wait."""
+
+
+def _told_to_be_local(name: str, original: Any, context: EmulationContext) -> Any:
+    """The method, which reports that its answer is without the other ranks, where the program asks: a last rank that is found by counting
+    is found by no rank here. torch counts in stores for itself, and waits for what it counts.
+    """
+
+    def answer(store: Any, *args: Any, **named: Any) -> Any:
+        answered = original(store, *args, **named)
+        if not _is_shared(store) and owner(sys._getframe(1).f_code.co_filename) in (Owner.USER, Owner.INSTALLED):
+            context.findings.note(
+                FindingCode.STORE_ANSWER,
+                f"what {name}() of a store answers is without the other ranks: in a dry run a store holds only what the rank itself puts "
+                "there. A branch that depends on the answer may be another one than on a cluster.",
+                hint="Exchange the value with a collective, such as all_gather_object, which the simulated ranks do for real.",
+                subject=name,
+            )
+        return answered
+
+    return answer
 
 
 def _without_waiting(original: Any, keys_of: Callable[..., Sequence[str]]) -> Any:

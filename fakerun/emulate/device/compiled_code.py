@@ -1,9 +1,12 @@
 """Which of the operations that are executed would be compiled code: those of functions given to `torch.compile`, and of their backward.
 
-The functions run eagerly. A node of backward belongs to the call in which it was made, by autograd's sequence number. What runs besides is
-no compiled code: sums of gradients, which belong to no call, and what hooks do for FSDP, on streams of their own or with its operators.
+The functions run eagerly. A node of backward belongs to the call in which it was made, by autograd's sequence number. What a node computes
+again for a checkpoint belongs to that call, too, and so do the nodes that are made of it, which run where the checkpoint is reentrant. What
+runs besides is no compiled code: sums of gradients, which belong to no call, and what hooks do for FSDP, on streams of their own or with
+its operators.
 """
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,9 +34,12 @@ class CompiledCode:
         self._mutations = mutations
         self._depth = 0
         self._begins: list[int] = []
-        """Of each call of a compiled function, the sequence number that the next node of autograd had when it began."""
-        self._ends: list[int] = []
-        """The same when it ended."""
+        """Of each call of a compiled function, and of each part of one that is computed again, the sequence number that the next node of
+        autograd had when it began."""
+        self._ends: list[float] = []
+        """The same when it ended; infinite until then."""
+        self._calls: list[int] = []
+        """Of which call it is: the number of the call among these."""
         self._called_on: list[StreamKey] = []
         self._in_backward_of: int | None = None
         """The call whose backward is running."""
@@ -43,17 +49,26 @@ class CompiledCode:
         self._depth += 1
         if self._depth == 1:
             self._end_backward()
-            self._begins.append(self._clock.next_sequence())
-            self._ends.append(self._begins[-1])
-            self._called_on.append(self._streams.current(device))
+            self._begin_nodes(len(self._calls), self._streams.current(device), self._clock.next_sequence())
             self._observer.began(in_backward=False)
 
     def end(self) -> None:
         """The function returns."""
         self._depth -= 1
         if self._depth == 0:
-            self._ends[-1] = self._clock.next_sequence()
+            self._end_nodes()
             self._observer.ended()
+
+    def _begin_nodes(self, call: int, stream: StreamKey, since: int) -> None:
+        """Nodes that are made from now on belong to this call, and those made since the one of this sequence number."""
+        self._begins.append(since)
+        self._ends.append(math.inf)
+        self._calls.append(call)
+        self._called_on.append(stream)
+
+    def _end_nodes(self) -> None:
+        if self._ends and self._ends[-1] == math.inf:
+            self._ends[-1] = self._clock.next_sequence()
 
     def is_running(self) -> bool:
         """Whether the operation that is executed next would be compiled code."""
@@ -65,14 +80,18 @@ class CompiledCode:
         node = self._clock.running_sequence()
         if node is None:
             return False
-        call = bisect_right(self._begins, node) - 1
-        if call < 0 or node >= self._ends[call]:
+        number = bisect_right(self._begins, node) - 1
+        if number < 0 or node >= self._ends[number]:
             self._end_backward()
             return False
+        call = self._calls[number]
         if call != self._in_backward_of:
             self._end_backward()
             self._in_backward_of = call
             self._observer.began(in_backward=True)
+        if torch.is_grad_enabled() and self._ends[-1] != math.inf:  # a checkpoint: backward itself runs without gradients
+            own_node = self._clock.next_sequence() - 1  # autograd makes it before it calls the operator
+            self._begin_nodes(call, self._called_on[call], own_node)
         return self._is_on_stream(call)
 
     def executed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any) -> None:
@@ -92,6 +111,7 @@ class CompiledCode:
     def _end_backward(self) -> None:
         if self._in_backward_of is not None:
             self._in_backward_of = None
+            self._end_nodes()
             self._observer.ended()
 
 

@@ -71,10 +71,13 @@ class _DeviceArguments:
 
     def mapped(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A function that makes a tensor. An int is a device ordinal only as its `device` keyword; elsewhere it is a size."""
+        if not _NO_DEVICES.issuperset(map(type, args)):
+            args = [self._of_name(arg) for arg in args]
+        if not kwargs:
+            return func(*args)
         kwargs = dict(kwargs)
         if "device" in kwargs:
             kwargs["device"] = self._of_any(kwargs["device"])
-        args = [arg if type(arg) in _NO_DEVICES else self._of_name(arg) for arg in args]
         return self._made(func, args, kwargs) if "pin_memory" in kwargs else func(*args, **kwargs)
 
     def _made(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -1,8 +1,7 @@
 """The facade of `torch.cuda`, which answers for the job's accelerator."""
 
-import contextlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -12,15 +11,16 @@ from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import Devices
 from fakerun.emulate.device.host_waits import HostWaits
 from fakerun.emulate.device.library_versions import CUDA_VERSION, HIP_VERSION, NCCL_VERSION, cudnn_version
-from fakerun.emulate.driver.cuda_memory import CudaMemory, MemoryPool
+from fakerun.emulate.driver.cuda_memory import CudaMemory
 from fakerun.emulate.driver.device_properties import DeviceProperties, built_for
 from fakerun.emulate.driver.generators import random_offset, random_state
-from fakerun.emulate.driver.graphs import Capture, GraphTable, make_graphed_callables
+from fakerun.emulate.driver.graphs import GraphTable
+from fakerun.emulate.driver.memory_pools import MemoryPoolTable
 from fakerun.emulate.driver.node_devices import NodeDevices
 from fakerun.emulate.driver.runtime import Runtime
 from fakerun.emulate.driver.streams import StreamContext, StreamTable
 from fakerun.emulate.driver.visible_devices import VisibleDevices
-from fakerun.emulate.unsupported.gaps import MEMORY_POOL, NVML_MEMORY, NVML_PROCESSES
+from fakerun.emulate.unsupported.gaps import NVML_MEMORY, NVML_PROCESSES
 from fakerun.errors import as_script_error
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.patching import Patches
@@ -32,6 +32,7 @@ from fakerun.torch_private import (
     CUDA_LAZY_INIT,
     CUDA_MAYBE_EXCHANGE_DEVICE,
     CUDA_SLEEP,
+    EMPTY_HOST_CACHE,
     NVTX_FUNCTIONS,
 )
 
@@ -53,12 +54,17 @@ def cuda_facade(context: EmulationContext) -> Iterator[None]:
         patches.set_all(cuda, random_offset(devices))
         patches.set_all(
             cuda.memory,
-            {name: getattr(cuda, name) for name in ("is_initialized", CUDA_LAZY_INIT, "MemPool", "use_mem_pool", "list_gpu_processes")},
+            {name: getattr(cuda, name) for name in ("is_initialized", CUDA_LAZY_INIT, "MemPool", "list_gpu_processes")},
         )
         for name, function in context.part(CudaMemory).functions().items():
             patches.add(CPP, name.value, function)
         patches.add(CPP, CUDA_SLEEP, lambda cycles: devices.initialize())
-        same = ("CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables")
+        for pool_function, function in context.part(MemoryPoolTable).functions().items():
+            for module in (CPP, cuda.memory):
+                patches.add(module, pool_function.value, function)
+        patches.add(CPP, EMPTY_HOST_CACHE, lambda: None)
+        patches.set(cuda.graph, "default_capture_stream", None)
+        same = ("CUDAGraph", "graph_pool_handle", "is_current_stream_capturing")
         patches.set_all(cuda.graphs, {name: getattr(cuda, name) for name in same})
         patches.set(*NVTX_FUNCTIONS, _NoRanges())
         patches.set_all(cuda.profiler, {"start": lambda: None, "stop": lambda: None})
@@ -159,15 +165,12 @@ def _memory_in_use(context: EmulationContext) -> dict[str, Any]:
 
 def _work(context: EmulationContext) -> dict[str, Any]:
     streams, graphs, host_waits = context.part(StreamTable), GraphTable(context), context.part(HostWaits)
+    pools = context.part(MemoryPoolTable)
 
     def synchronize(device: Any = None) -> None:
         context.devices.initialize()
         context.execution.synchronized(context.devices.index(device))
         host_waits.wait()
-
-    def use_pool(pool: Any, device: Any = None) -> AbstractContextManager[None]:
-        MEMORY_POOL.report(context.findings)
-        return contextlib.nullcontext()
 
     return {
         "synchronize": synchronize,
@@ -181,13 +184,10 @@ def _work(context: EmulationContext) -> dict[str, Any]:
         "current_stream": streams.current,
         "default_stream": streams.default,
         "set_stream": streams.set_current,
-        "is_current_stream_capturing": lambda: False,
+        "is_current_stream_capturing": graphs.is_capturing,
         "CUDAGraph": graphs.Graph,
-        "graph": Capture,
-        "make_graphed_callables": make_graphed_callables,
-        "graph_pool_handle": graphs.pool_handle,
-        "MemPool": MemoryPool,
-        "use_mem_pool": use_pool,
+        "graph_pool_handle": pools.handle,
+        "MemPool": pools.MemPool,
         "cudart": lambda: Runtime(context.part(CudaMemory).memory_info),
         "set_sync_debug_mode": lambda mode: None,
         "get_sync_debug_mode": lambda: 0,

@@ -86,7 +86,7 @@ class CudaMemory:
         return {**dict.fromkeys(_HOST_NUMBERS, 0), **counters, **times}
 
     def _snapshot(self, pool: tuple[int, int, bool] | None = None) -> dict[str, Any]:
-        """Of all pools, or only of a private one (`pool` begins with its identity), of which there are none."""
+        """Of all pools, or only of a private one; `pool` begins with its identity."""
         snapshot = self._allocators.snapshot()
         if pool is not None and pool[:2] != (0, 0):
             snapshot["segments"] = [segment for segment in snapshot["segments"] if segment["segment_pool_id"] == pool[:2]]
@@ -126,16 +126,3 @@ def _nested(statistics: Mapping[str, int]) -> dict[str, Any]:
     if (by_pool := result.get(_BY_PRIVATE_POOL)) is not None:
         result[_BY_PRIVATE_POOL] = {tuple(map(int, pool.split("_"))): counters for pool, counters in by_pool.items()}
     return result
-
-
-class MemoryPool:
-    """Replaces `torch.cuda.MemPool`: what is allocated from it comes from the default pool."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.id = (0, 0)
-
-    def use_count(self) -> int:
-        return 1
-
-    def snapshot(self, *args: Any, **kwargs: Any) -> list[Any]:
-        return []

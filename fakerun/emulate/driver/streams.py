@@ -1,6 +1,5 @@
 """CUDA streams and events of the simulated accelerator: who waits for whom is recorded; all work completes when it is issued."""
 
-from collections import defaultdict
 from types import TracebackType
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -9,15 +8,11 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.host_waits import HostWaits
+from fakerun.emulate.device.stream_pools import PRIORITIES, STREAMS_PER_POOL, StreamPools
+from fakerun.emulate.driver.captures import Captures
 from fakerun.emulate.unsupported.gaps import EVENT_HANDLES
 from fakerun.records.device_program import stream_id
 from fakerun.records.observer import StreamKey
-
-_STREAMS_PER_POOL = 32
-"""Streams that a device has for each priority, used in turn (kStreamsPerPool, c10/cuda/CUDAStream.cpp)."""
-
-_PRIORITIES = 4
-"""Of which torch has pools (max_compile_time_stream_priorities, c10/cuda/CUDAStream.h): 0 and the higher ones -1, -2 and -3."""
 
 _DEFAULT_ID = 0
 
@@ -29,19 +24,17 @@ class StreamTable:
         self.devices = context.devices
         self.execution = context.execution
         self.host_waits = context.part(HostWaits)
+        self.captures = context.part(Captures)
         self._current = context.streams
-        self._made: defaultdict[tuple[int, int], int] = defaultdict(int)
-        """How many streams were made, by device and priority."""
+        self._pools = context.part(StreamPools)
         self.Stream: Any = type("Stream", (_Stream,), {"table": self})
         self.ExternalStream: Any = type("ExternalStream", (_ExternalStream, self.Stream), {"table": self})
         self.Event: Any = type("Event", (_Event,), {"table": self})
 
     def next_id(self, device: int, priority: int) -> int:
         """The identity of the next stream of the device's pool for that priority."""
-        level = min(max(-priority, 0), _PRIORITIES - 1)
-        made = self._made[device, level]
-        self._made[device, level] = made + 1
-        return stream_id(-level, made % _STREAMS_PER_POOL)
+        _, level, index = self._pools.take(device, priority)
+        return stream_id(level, index or 0)
 
     def default(self, device: Any = None) -> Any:
         return self._stream(self._current.default(self.devices.index(device)))
@@ -88,7 +81,7 @@ class _Stream:
         if self.stream_id == _DEFAULT_ID:
             return self.device_index, 0, None
         level = (self.stream_id >> 1 & 0xF) - 1
-        if self.stream_id & 1 and 0 <= level < _PRIORITIES and self.stream_id >> 5 < _STREAMS_PER_POOL:
+        if self.stream_id & 1 and 0 <= level < PRIORITIES and self.stream_id >> 5 < STREAMS_PER_POOL:
             return self.device_index, -level, self.stream_id >> 5
         return self.device_index, 0, self.stream_id  # made elsewhere: its address
 
@@ -106,6 +99,7 @@ class _Stream:
 
     def wait_stream(self, stream: Any) -> None:
         """The stream waits for what is queued on another."""
+        self.table.captures.join(self.table.captures.of(stream.key), self.key)
         self.table.execution.waited_for_stream(stream.key, self.key)
 
     def record_event(self, event: Any = None) -> Any:
@@ -114,7 +108,7 @@ class _Stream:
         return event
 
     def is_capturing(self) -> bool:
-        return False
+        return self.table.captures.of(self.key) is not None
 
     @staticmethod
     def priority_range() -> tuple[int, int]:
@@ -154,14 +148,20 @@ class _Event:
         self.cuda_event = 0
         self._recording: int | None = None
         """The number of its last recording."""
+        self._graph: object | None = None
+        """That which this recording was captured into."""
 
     def record(self, stream: Any = None) -> None:
-        self._recording = self.table.execution.recorded_event(self.table.key(stream))
+        key = self.table.key(stream)
+        self._recording = self.table.execution.recorded_event(key)
+        self._graph = self.table.captures.of(key)
 
     def wait(self, stream: Any = None) -> None:
         """A stream waits for the event; CUDA ignores one that was never recorded."""
         if self._recording is not None:
-            self.table.execution.waited_for_event(self._recording, self.table.key(stream))
+            key = self.table.key(stream)
+            self.table.captures.join(self._graph, key)
+            self.table.execution.waited_for_event(self._recording, key)
 
     def query(self) -> bool:
         return True

@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.compiled_code import CompiledCode
+from fakerun.emulate.unsupported.gaps import FUSED_COMMUNICATION
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
-from fakerun.torch_private import COMPILED_FROM, DYNAMO, ENABLE_COMPILED_AUTOGRAD, OptimizedModule, compile_calls
+from fakerun.torch_private import COMPILED_FROM, DYNAMO, ENABLE_COMPILED_AUTOGRAD, OptimizedModule, compile_calls, overlaps_communication
 
 
 class Compilation:
@@ -23,6 +24,7 @@ class Compilation:
         self._findings = context.findings
         self._mode, self._devices = context.mode, context.devices
         self._code = CompiledCode(context.compiled_code, EngineClock(), context.streams, context.mode.mutations)
+        self._is_overlap_reported = False
         self.running = 0
         self.replacements: dict[Any, Callable[..., Any]] = {}
         """What functions run as when they are compiled, where that changes memory."""
@@ -36,6 +38,7 @@ class Compilation:
         if _called_by_torch():  # some of torch's functions (flex_attention) always compile a part of themselves
             return self.replacements.get(model, model)
         self._note()
+        self._asks_for_overlap(options.get("options"))
         if isinstance(model, torch.nn.Module):
             return OptimizedModule(model, _Context(self))
         return self.eager(model)
@@ -45,6 +48,7 @@ class Compilation:
         if options.get("disable"):
             return
         self._note()
+        self._asks_for_overlap(options.get("options"))
         compile_calls(module, self.eager)
 
     def eager(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,6 +58,8 @@ class Compilation:
         @functools.wraps(function)
         def compiled(*args: Any, **kwargs: Any) -> Any:
             self._mode.compiled = self._code
+            if not self.running:
+                self._asks_for_overlap(None)
             self._code.begin(self._devices.current)
             self.running += 1
             try:
@@ -70,6 +76,12 @@ class Compilation:
             FindingCode.COMPILED_EAGERLY,
             "the script calls torch.compile, but the model ran eagerly. Memory is an upper bound: compiled code saves fewer activations.",
         )
+
+    def _asks_for_overlap(self, options: Mapping[str, Any] | None) -> None:
+        """Report that async tensor parallelism runs without its overlap, if these options or the settings that hold now ask for it."""
+        if not self._is_overlap_reported and overlaps_communication(options):
+            self._is_overlap_reported = True
+            FUSED_COMMUNICATION.report(self._findings, "Async tensor parallelism (micro-pipeline TP) of torch.compile")
 
 
 class _Context:

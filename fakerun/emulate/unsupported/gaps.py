@@ -28,6 +28,8 @@ class Gap:
     """What a call returns instead; without one, the run ends."""
     shown: str = ""
     """The answer as a sentence, where its `repr` is not enough."""
+    code: FindingCode = FindingCode.NOT_EMULATED
+    """What the finding is that says so."""
 
     @property
     def goes_on(self) -> bool:
@@ -46,7 +48,7 @@ class Gap:
     def report(self, findings: FindingSink, what: str = "") -> None:
         """Report that the script got a substitute."""
         message = f"{what or self.name} is not emulated: {self.reason}. {self.given}"
-        findings.note(FindingCode.NOT_EMULATED, message, hint=self.workaround, subject=self.name)
+        findings.note(self.code, message, hint=self.workaround, subject=self.name)
 
 
 _SENSOR = "it reads a sensor of the device"
@@ -102,12 +104,6 @@ DEVICE_FIGURES = Gap(
     answer=1,
 )
 EVENT_HANDLES = Gap(name="torch.cuda.Event.ipc_handle", reason="there is no event for another process to open")
-MEMORY_POOL = Gap(
-    name="A memory pool of the script (`torch.cuda.use_mem_pool`)",
-    reason="it is not simulated that its segments serve it alone",
-    workaround="Allow for it: what is reserved for a pool and is free serves nothing else.",
-    shown="What is allocated from it comes from the default pool.",
-)
 RUNTIME = Gap(
     name="torch.cuda.cudart",
     reason="it returns the CUDA runtime itself; fakerun has only the profiler's start and stop, host registration and cudaMemGetInfo",
@@ -118,12 +114,6 @@ TRITON_KERNEL = Gap(
     workaround="Values that the script reads from the results are placeholders. Shapes and memory are exact.",
     shown="A launch does nothing, and the values of all its tensor arguments become unknown.",
 )
-CUDA_GRAPH = Gap(
-    name="The memory pool of a CUDA graph (`torch.cuda.graph`, `CUDAGraph`)",
-    reason="a captured region runs eagerly, once, during capture, and frees its memory as usual",
-    workaround="Allow for it: on a GPU the memory of a graph stays reserved between replays.",
-    shown="A replay runs nothing; the collectives and optimizer steps of the capture are recorded again.",
-)
 _OTHER_MEMORY = "it maps the memory of the other ranks' devices"
 SYMMETRIC_OPERATOR = Gap(
     name="An operator of symmetric memory (`torch.ops.symm_mem`)",
@@ -131,10 +121,12 @@ SYMMETRIC_OPERATOR = Gap(
     workaround="Disable it in a dry run: ordinary collectives move the same bytes.",
 )
 FUSED_COMMUNICATION = Gap(
-    name="Overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and similar operators)",
+    name="Overlap of matrix products with collectives (`torch.ops.symm_mem.fused_all_gather_matmul` and similar operators, and "
+    "`torch._inductor.config._micro_pipeline_tp`)",
     reason=_OTHER_MEMORY,
     workaround="Disable async tensor parallelism to record the collectives at the script's own lines: they move the same bytes.",
     shown="The collective and the product run one after the other, and the collective is recorded.",
+    code=FindingCode.NOT_OVERLAPPED,
 )
 _ONE_RANK = "what the other ranks take of it is not simulated"
 NVML_FUNCTION = Gap(
@@ -180,7 +172,7 @@ PROCESS_AS_RANK = Gap(
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR, KEY_OF_ANOTHER_RANK),
-    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, MEMORY_POOL, HOST_STATISTICS, TRITON_KERNEL, CUDA_GRAPH),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, HOST_STATISTICS, TRITON_KERNEL),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )

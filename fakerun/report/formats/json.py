@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from fakerun.call_site import CallSite
 from fakerun.records.collective import CollectiveRecord
+from fakerun.records.device_program import PoolKind
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
 from fakerun.records.run import Blocked, ProcessFailure
@@ -34,6 +35,7 @@ from fakerun.report.formats.json_document import (
     PathDocument,
     PeakDocument,
     PoolDocument,
+    PrivatePoolDocument,
     PublishedErrorDocument,
     RankDocument,
     ReportDocument,
@@ -282,10 +284,15 @@ def _pool(pool: PoolMemory) -> PoolDocument:
         "stream": None if stream.index is None else stream.index,
         "priority": stream.priority,
         "pool": "small" if pool.is_small else "large",
+        "private_pool": None if pool.private is None else _private_pool(pool.private, pool.pool_id),
         "reserved_bytes": pool.reserved_bytes,
         "allocated_bytes": pool.allocated_bytes,
         "largest_free_bytes": pool.largest_free_bytes,
     }
+
+
+def _private_pool(kind: PoolKind, identity: tuple[int, int]) -> PrivatePoolDocument:
+    return {"id": list(identity), "made_by": kind.origin.value, "call_site": _call_site(kind.call_site)}
 
 
 def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:

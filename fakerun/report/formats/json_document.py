@@ -212,6 +212,17 @@ class OutsideDocument(TypedDict):
     """What the estimate is from."""
 
 
+class PrivatePoolDocument(TypedDict):
+    """A memory pool of the script, or of CUDA graphs."""
+
+    id: list[int]
+    """Its two numbers, by which torch names it: `torch.cuda.MemPool.id`."""
+    made_by: Literal["MemPool", "graph_pool_handle", "CUDAGraph"]
+    """What made it; `CUDAGraph`: a graph that was given no pool."""
+    call_site: CallSiteDocument | None
+    """Where; null if no line of the program did."""
+
+
 class PoolDocument(TypedDict):
     """What the allocator holds for requests of one size class on one stream."""
 
@@ -221,6 +232,8 @@ class PoolDocument(TypedDict):
     """The stream's priority; lower numbers go first."""
     pool: Literal["small", "large"]
     """`small`: requests of at most 1 MiB."""
+    private_pool: PrivatePoolDocument | None
+    """The private memory pool that it is of; null for the default one."""
     reserved_bytes: int
     """What it holds of the device, in bytes."""
     allocated_bytes: int
@@ -638,6 +651,7 @@ DOCUMENTS = (
     OutsideDocument,
     AdviceDocument,
     PoolDocument,
+    PrivatePoolDocument,
     DeviceDocument,
     MemoryDocument,
     AxisTimeDocument,

@@ -8,6 +8,7 @@ from fakerun.analysis.memory.footprint import MemoryFootprint
 from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.analysis.memory.reserved import PoolMemory, ReservedMemory
 from fakerun.hardware.accelerator import Accelerator
+from fakerun.records.device_program import PoolOrigin
 from fakerun.records.memory import MemoryBlock
 from fakerun.report.model import DeviceMemory, RankReport
 from fakerun.report.page.advice import advice_sections
@@ -176,9 +177,10 @@ def _pools(memory: ReservedMemory) -> Iterator[Section]:
     rows = [_pool_row(_pool_name(pool), [pool], pool.largest_free_bytes) for pool in shown]
     if rest:
         rows.append(_pool_row(f"{len(rest)} smaller pool{'s' * (len(rest) > 1)}", rest, max(pool.largest_free_bytes for pool in rest)))
+    private = "; a private pool serves nothing else" if any(pool.private for pool in shown) else ""
     yield Section(
         title="Reserved at the peak",
-        remark=Prose(text="a pool serves one stream; what is free in it serves no other"),
+        remark=Prose(text=f"a pool serves one stream; what is free in it serves no other{private}"),
         blocks=(Table(columns=columns, rows=tuple(rows)),),
         level=2,
     )
@@ -195,9 +197,15 @@ def _pool_row(name: str, pools: Sequence[PoolMemory], largest_free_bytes: int) -
 
 
 def _pool_name(pool: PoolMemory) -> str:
-    """`default stream`, `stream 3`, `stream 0 of high priority`; requests of at most 1 MiB have pools of their own."""
+    """`default stream`, `stream 3`, `stream 0 of high priority`; requests of at most 1 MiB have pools of their own.
+
+    With a private pool, its identity and where it was made: `stream 3, MemPool (0, 1) of train.py:12`.
+    """
     stream = pool.stream
     name = "default stream" if stream.index is None else f"stream {stream.index}" + (" of high priority" if stream.priority < 0 else "")
+    if pool.private is not None:
+        what = "MemPool" if pool.private.origin is PoolOrigin.MEM_POOL else "graph pool"
+        name += f", {what} {pool.pool_id}" + (f" of {pool.private.call_site}" if pool.private.call_site else "")
     return f"{name}, up to 1 MiB" if pool.is_small else name
 
 

@@ -27,7 +27,6 @@ CASES = (
         program="training/cuda_graph",
         world_size=2,
         operations={**_DDP_BEGINS, "all_reduce": 14},
-        findings=frozenset({"not-emulated"}),
         not_on_gloo=NotOnGloo(why="CUDA graphs are CUDA's", says="graph = torch.cuda.CUDAGraph()"),
     ),
     Case(program="training/custom_operator", world_size=2, operations={**_DDP_BEGINS, "all_reduce": 2}),

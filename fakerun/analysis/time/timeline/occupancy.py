@@ -1,4 +1,4 @@
-"""How the step of one rank fills the host, its streams and its communicators, in columns of equal time: what a picture of it shows."""
+"""How the steps of ranks fill their hosts, streams and communicators, in columns of equal time: what a picture of them shows."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from itertools import groupby
 
 from fakerun.analysis.time.costs import OperationKind
 from fakerun.analysis.time.timeline.played_classes import label_of
-from fakerun.analysis.time.timeline.spans import RankTimeline
-from fakerun.records.collective import Phase
+from fakerun.analysis.time.timeline.spans import RankTimeline, Timeline
+from fakerun.records.collective import P2P_OPS, Phase
 
 _PHASES = tuple(Phase)
 Interval = tuple[float, float]
@@ -39,7 +39,7 @@ class Track:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOccupancy:
-    """A step from `begin_s` to `end_s` of the timeline. `phases` are those of the kernels, from where to where."""
+    """A step, in columns from `begin_s` to `end_s` of the timeline. `phases` are those of the kernels, from where to where."""
 
     begin_s: float
     end_s: float
@@ -53,16 +53,40 @@ class StepOccupancy:
         return self.end_s - self.begin_s
 
 
-def step_occupancy(rank: RankTimeline, columns: int) -> StepOccupancy:
-    """The host first, then the streams, then the communication by the label of its groups, in order of first use."""
+def shown_classes(timeline: Timeline, most: int) -> tuple[RankTimeline, ...]:
+    """So many classes at most: the slowest first, then others by rank.
+
+    Where there are more, those that take longest are shown; but first, of each stage of a pipeline, the one that takes longest.
+    """
+    slowest = timeline.slowest
+    by_time = sorted(timeline.ranks, key=lambda rank: (rank is not slowest, -rank.seconds, rank.representative))
+    of_stages = {_stage(rank): rank for rank in reversed(by_time)}.values()
+    chosen = dict.fromkeys((slowest.representative, *(rank.representative for rank in (*of_stages, *by_time))))
+    shown = list(chosen)[:most]
+    others = [rank for rank in timeline.ranks if rank.representative in shown and rank is not slowest]
+    return (slowest, *sorted(others, key=lambda rank: rank.representative))
+
+
+def _stage(rank: RankTimeline) -> int:
+    """The place of a rank among those that it sends to and receives from."""
+    group = next((call.group_ranks for call in rank.record.collectives if call.op in P2P_OPS), ())
+    return group.index(rank.record.rank) if rank.record.rank in group else 0
+
+
+def step_occupancy(rank: RankTimeline, columns: int, window: Interval | None = None) -> StepOccupancy:
+    """The host first, then the streams, then the communication by the label of its groups, in order of first use.
+
+    The columns are those of the `window`, in seconds of the timeline, or of the rank's step.
+    """
     step = (rank.begin_s, rank.end_s)
+    window = window or step
     kernels = _union(zip(rank.operations.starts, rank.operations.ends, strict=True))
     found = {"host": _host(rank), **_streams(rank), **_communication(rank, kernels)}
     return StepOccupancy(
-        begin_s=rank.begin_s,
-        end_s=rank.end_s,
+        begin_s=window[0],
+        end_s=window[1],
         tracks=tuple(
-            Track(name=name, layers={layer: _shares(intervals, step, columns) for layer, intervals in layers.items()})
+            Track(name=name, layers={layer: _shares(intervals, window, columns) for layer, intervals in layers.items()})
             for name, layers in found.items()
         ),
         phases=tuple(_phases(rank)),
@@ -161,9 +185,9 @@ def _seconds(intervals: Iterable[Interval], step: Interval) -> float:
     return sum(max(0.0, min(stop, end) - max(start, begin)) for start, stop in intervals)
 
 
-def _shares(intervals: Iterable[Interval], step: Interval, columns: int) -> tuple[float, ...]:
-    """Which share of each column the intervals fill, inside of the step."""
-    begin, end = step
+def _shares(intervals: Iterable[Interval], window: Interval, columns: int) -> tuple[float, ...]:
+    """Which share of each column the intervals fill, inside of the window."""
+    begin, end = window
     width = (end - begin) / columns
     filled = [0.0] * columns
     for start, stop in intervals:
