@@ -18,6 +18,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -55,7 +56,7 @@ class ReadyForkServer(ForkServer):
         log = tempfile.TemporaryFile()  # noqa: SIM115 - until `close`
         pid = os.fork()
         if pid == 0:
-            ours.close()
+            _close_all_but(theirs.fileno(), log.fileno())
             os.setsid()
             for number in (signal.SIGTERM, signal.SIGHUP):  # which the command handles, and a new process does not
                 signal.signal(number, signal.SIG_DFL)
@@ -90,6 +91,7 @@ def _load() -> None:
     known_hardware()
     gc.collect()
     gc.freeze()  # so that commands and ranks do not copy what they would only look at
+    _of_torch.update(_descriptors())
 
 
 def _run(request: Mapping[str, object]) -> None:
@@ -106,6 +108,22 @@ def _run(request: Mapping[str, object]) -> None:
     args = request["args"]
     assert isinstance(args, list)
     _exit_after(lambda: main(args))
+
+
+def _descriptors() -> set[int]:
+    return {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+
+
+_of_torch: set[int] = set()
+"""What was open when everything was loaded."""
+
+
+def _close_all_but(*kept: int) -> None:
+    """Of what a command has opened, as when a process is started: a server ends when the command closes its socket, which no other
+    server may hold open."""
+    for descriptor in _descriptors() - _of_torch - {0, 1, 2, *kept}:
+        with suppress(OSError):  # the one that listed them
+            os.close(descriptor)
 
 
 def _write_to(path: Path, *descriptors: int) -> None:

@@ -1,4 +1,7 @@
-"""What collectives took on real accelerators: published runs of nccl-tests, from `collective_times.json`, each with its source."""
+"""What collectives took on real accelerators: published runs of nccl-tests, from `collective_times.json`, each with its source.
+
+`scripts/dev/collective_times.py` writes the times of the file from what its sources published.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

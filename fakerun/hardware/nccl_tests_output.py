@@ -72,6 +72,11 @@ def read_nccl_tests_output(text: str) -> tuple[NcclTestsRun, ...]:
     return runs
 
 
+def printed_points(text: str) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """The (bytes, seconds) out of place of each run in it, ascending, whatever it is a run of."""
+    return tuple(_points(each) for each in _texts(text.splitlines()) if each.rows)
+
+
 def is_nccl_tests_output(text: str) -> bool:
     """Whether there is a row of a result in it."""
     return any(map(_row, text.splitlines()))
@@ -133,15 +138,18 @@ def _number(text: str) -> float:
 
 def _run(text: _Text) -> NcclTestsRun:
     ranks = 1 + max(text.devices) if text.devices else _ranks_of(text)
-    points = {row.nbytes: row.seconds for row in text.rows if row.nbytes}
     return NcclTestsRun(
         kind=text.program or _kind_of(text, ranks),
         ranks=ranks,
         hosts=len({host for host, _ in text.devices.values()}) or None,
         device_name=text.devices[min(text.devices)][1] if text.devices else None,
         nccl_version=text.version,
-        points=tuple(sorted(points.items())),
+        points=_points(text),
     )
+
+
+def _points(text: _Text) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted({row.nbytes: row.seconds for row in text.rows if row.nbytes}.items()))
 
 
 def _bus_factor(text: _Text) -> float:

@@ -109,7 +109,7 @@ def build_report(
     return replace(
         report,
         history=rank_history(job, report.largest) if with_history else None,
-        timeline=_timeline(played) if with_timeline else None,
+        timeline=_timeline(job, played) if with_timeline else None,
     )
 
 
@@ -138,8 +138,8 @@ def _verdict(judged: JudgedRun, left_out: Mapping[FindingCode, int]) -> _Verdict
     )
 
 
-def _timeline(played: PlayedStep | NoEstimate) -> StepTimeline | NoEstimate:
-    return played if isinstance(played, NoEstimate) else step_timeline(played.timeline, played.summed)
+def _timeline(job: JobSpec, played: PlayedStep | NoEstimate) -> StepTimeline | NoEstimate:
+    return played if isinstance(played, NoEstimate) else step_timeline(job, played.timeline, played.summed)
 
 
 def _rank_reports(

@@ -2,9 +2,10 @@
 
 from fakerun.analysis.time.step_time import StepTime
 from fakerun.analysis.time.timeline import RankTimeline, Timeline
-from fakerun.analysis.time.timeline.allocated import allocated_over_step
 from fakerun.analysis.time.timeline.inputs import operation_inputs
+from fakerun.analysis.time.timeline.memory_over_step import memory_over_step
 from fakerun.analysis.time.timeline.occupancy import shown_classes, step_occupancy
+from fakerun.job.spec import JobSpec
 from fakerun.report.model import ShownClass, StepTimeline, TracedRank
 
 _COLUMNS = 330
@@ -14,9 +15,9 @@ MOST_CLASSES = 16
 """Of ranks, in the picture."""
 
 
-def step_timeline(timeline: Timeline, step: StepTime) -> StepTimeline:
+def step_timeline(job: JobSpec, timeline: Timeline, step: StepTime) -> StepTimeline:
     """The details of the step that `step` sums up."""
-    ranks = {rank.representative: _traced(rank, timeline.step) for rank in timeline.ranks}
+    ranks = {rank.representative: _traced(job, rank, timeline.step) for rank in timeline.ranks}
     shown = shown_classes(timeline, MOST_CLASSES)
     window = min(rank.begin_s for rank in shown), max(rank.end_s for rank in shown)
     return StepTimeline(
@@ -28,9 +29,9 @@ def step_timeline(timeline: Timeline, step: StepTime) -> StepTimeline:
     )
 
 
-def _traced(rank: RankTimeline, step: int) -> TracedRank:
+def _traced(job: JobSpec, rank: RankTimeline, step: int) -> TracedRank:
     return TracedRank(
         timeline=rank,
         inputs=tuple(map(operation_inputs, rank.program.operations)),
-        allocated=allocated_over_step(rank, step),
+        memory=memory_over_step(job, rank, step),
     )

@@ -40,10 +40,10 @@ from fakerun.analysis.time.step_time import RankStepTime as RankStepTime
 from fakerun.analysis.time.step_time import StepTime
 from fakerun.analysis.time.timeline import RankTimeline as RankTimeline
 from fakerun.analysis.time.timeline import Timeline as Timeline
-from fakerun.analysis.time.timeline.allocated import AllocatedOverStep
 from fakerun.analysis.time.timeline.inputs import Input as Input
 from fakerun.analysis.time.timeline.inputs import OperationInputs as OperationInputs
 from fakerun.analysis.time.timeline.inputs import TensorInput as TensorInput
+from fakerun.analysis.time.timeline.memory_over_step import MemoryOverStep
 from fakerun.analysis.time.timeline.occupancy import Layer as Layer
 from fakerun.analysis.time.timeline.occupancy import StepOccupancy as StepOccupancy
 from fakerun.analysis.time.timeline.occupancy import Track as Track
@@ -202,14 +202,14 @@ class RankHistory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedRank:
-    """One class of ranks: when everything of its step ran, what each operation of its program was given, by number, and what is allocated.
+    """One class of ranks: when everything of its step ran, what each operation of its program was given, by number, and its memory.
 
-    `allocated` is by ordinal of the device.
+    `memory` is by ordinal of the device.
     """
 
     timeline: RankTimeline
     inputs: Sequence[OperationInputs]
-    allocated: Mapping[int, AllocatedOverStep]
+    memory: Mapping[int, MemoryOverStep]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,14 @@
 """Memory snapshots for the script: segments and blocks, and what the allocators did while the script had it recorded.
 
-A history is made when it is asked for, by asking allocators that keep what they do for the whole program again: recording costs nothing
-until then. Its entries have no times: no time is simulated.
+A history is made when it is first asked for, by asking allocators that keep what they do for the whole program again: recording costs
+nothing until then. From then on they are asked what was added since. Entries have no times: no time is simulated.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fakerun.allocator.history import HistoryEntry
+from fakerun.allocator.history import HistoryEntry, RecordingAllocator
 from fakerun.allocator.snapshot import SegmentRecord
 from fakerun.device_memory.recording import RecordingAllocators
 from fakerun.trace.devices import DeviceOrdinals
@@ -17,7 +17,6 @@ from fakerun.trace.program import ProgramTrace
 from fakerun.trace.program_follower import ProgramFollower
 
 _Frames = list[dict[str, Any]]
-_Histories = Mapping[int, list[HistoryEntry]]
 
 
 class MemorySnapshots:
@@ -37,6 +36,13 @@ class MemorySnapshots:
         self._changes: list[tuple[int, bool]] = []
         """After how many entries of the program recording began, or ended."""
         self._most_entries = 0
+        self._follower: ProgramFollower[RecordingAllocators] | None = None
+        self._kept: defaultdict[int, list[HistoryEntry]] = defaultdict(list)
+        """What the allocators did while it was recorded, by ordinal of the device, as far as they have come."""
+        self._changes_passed = 0
+        self._records = False
+        self._frames_of_sites: dict[int, _Frames] = {}
+        """By identity: the trace keeps one object for each site."""
 
     @property
     def has_history(self) -> bool:
@@ -46,17 +52,16 @@ class MemorySnapshots:
         """Record from now on, and keep that many entries for each device; None records no longer."""
         if clear:
             self._changes.clear()
+            self._kept.clear()
+            self._changes_passed = 0
+            self._records = False
         if most_entries is not None:
             self._most_entries = most_entries
         self._changes.append((len(self._program.sequence), most_entries is not None))
 
     def with_history(self) -> dict[str, Any]:
         """Segments and traces of all devices."""
-        follower: ProgramFollower[RecordingAllocators] = ProgramFollower(
-            self._allocators(lambda: follower.position - 1), self._program, self._memory, self._devices
-        )
-        histories = self._recorded(follower)
-        recording = follower.allocators.recording()
+        recording = self._caught_up()
         snapshot: dict[str, Any] = {"segments": [], "device_traces": []}
         for device, ordinal in self._devices.items():
             if ordinal not in recording:
@@ -65,7 +70,7 @@ class MemorySnapshots:
             snapshot["segments"] += self.segments(device, allocator.snapshot(), allocator.contexts(), allocator.segment_contexts())
             traces = snapshot["device_traces"]
             traces += ([] for _ in range(len(traces), device + 1))
-            traces[device] = [self._written(entry) for entry in histories.get(ordinal, [])[-self._most_entries :]]
+            traces[device] = [self._written(entry) for entry in self._kept[ordinal][-self._most_entries :]]
         return snapshot
 
     def segments(
@@ -86,19 +91,25 @@ class MemorySnapshots:
             result.append(written)
         return result
 
-    def _recorded(self, follower: ProgramFollower[RecordingAllocators]) -> _Histories:
-        """What the allocators did while it was to be recorded, by ordinal of the device."""
-        recording = follower.allocators.recording()
-        kept: defaultdict[int, list[HistoryEntry]] = defaultdict(list)
-        records = False
-        for position, begins in (*self._changes, (len(self._program.sequence), False)):
-            before = {device: len(allocator.history) for device, allocator in recording.items()}
-            follower.follow(position)
-            if records:
-                for device, allocator in recording.items():
-                    kept[device] += allocator.history[before.get(device, 0) :]
-            records = begins
-        return kept
+    def _caught_up(self) -> Mapping[int, RecordingAllocator]:
+        """The allocators, asked all that the program has asked until now; what they did while it was to be recorded is kept."""
+        if self._follower is None:
+            self._follower = ProgramFollower(self._allocators(lambda: follower.position - 1), self._program, self._memory, self._devices)
+        follower = self._follower
+        for position, begins in self._changes[self._changes_passed :]:
+            self._follow(follower, position)
+            self._records = begins
+        self._changes_passed = len(self._changes)
+        self._follow(follower, len(self._program.sequence))
+        return follower.allocators.recording()
+
+    def _follow(self, follower: ProgramFollower[RecordingAllocators], position: int) -> None:
+        """Ask for the entries of the program up to this one."""
+        follower.follow(position)
+        for device, allocator in follower.allocators.recording().items():
+            if self._records:
+                self._kept[device] += allocator.history
+            allocator.history.clear()
 
     def _is_recorded(self, position: int) -> bool:
         return next((records for start, records in reversed(self._changes) if position >= start), False)
@@ -113,4 +124,9 @@ class MemorySnapshots:
         """The line of an allocation, by the position of its entry in the program; what kernels take for themselves has none."""
         item = self._program.sequence[position] if isinstance(position, int) and self._is_recorded(position) else None
         site = self._memory.blocks[item].call_site if isinstance(item, int) and item >= 0 else None
-        return [] if site is None else [{"filename": site.path, "line": site.line, "name": site.function or "<module>"}]
+        if site is None:
+            return []
+        frames = self._frames_of_sites.get(id(site))
+        if frames is None:
+            frames = self._frames_of_sites[id(site)] = [{"filename": site.path, "line": site.line, "name": site.function or "<module>"}]
+        return frames

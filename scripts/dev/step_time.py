@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,6 +42,10 @@ STEPS = 2
 HEADING = "## Step time"
 LARGEST_ERROR = 0.10
 """What each dense run should be predicted within, with the constant."""
+CLEAR_DIFFERENCE = 0.01
+"""Of published steps: what differs by less may be the other way round the next time."""
+TOLD_APART = 0.0005
+"""Predictions that differ by less are the same to the figures of the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +146,7 @@ def step_of(row: Row, run: RunRecord) -> StepTime:
 
 
 def per_cent(fraction: float) -> str:
-    return f"{100 * fraction:+.1f} %"
+    return f"{100 * fraction:+.1f} %".replace("-0.0 %", "+0.0 %")
 
 
 def table(heading: Sequence[str], lines: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -210,25 +215,50 @@ def left_out(priced: Sequence[Priced]) -> Iterator[str]:
     yield f"With the median share of the other dense rows as the constant, each row left out in turn: median {middle:.1f} %, worst {worst}."
 
 
-def pairs_table(pairs: Sequence[Mapping[str, Any]], priced: Sequence[Priced]) -> Iterator[str]:
-    """Pairs of rows, of which the first was published as the faster one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two rows that differ in one setting: the step of the one that was published as faster over that of the other, less one."""
+
+    what: str
+    published: float
+    predicted: float
+
+    @property
+    def is_right(self) -> bool:
+        return self.predicted < -TOLD_APART
+
+    @property
+    def order(self) -> str:
+        return "right" if self.is_right else "**wrong**" if self.predicted > TOLD_APART else "**not told apart**"
+
+
+def pairs_of(sets: Sequence[Mapping[str, Any]], priced: Sequence[Priced]) -> Iterator[Pair]:
+    """Every two rows of each set, of those that were priced. With `sequences` the times of a sequence are compared."""
     by_id = {each.row.id: each for each in priced}
-    lines = []
-    for pair in pairs:
-        if pair["faster"] not in by_id or pair["slower"] not in by_id:
-            continue
-        faster, slower = by_id[pair["faster"]], by_id[pair["slower"]]
-        first, second = pair.get("sequences", (1, 1))
-        published = faster.row.published_s / slower.row.published_s * second / first
-        predicted = faster.step.seconds / slower.step.seconds * second / first
-        lines.append(
-            [
-                pair["what"],
-                per_cent(published - 1),
-                per_cent(predicted - 1),
-                "right" if predicted < 1 else "**wrong**",
-            ]
-        )
+    for one in sets:
+        per_sequence = any("sequences" in row for row in one["rows"])
+        timed = []
+        for row in one["rows"]:
+            if (run := by_id.get(row["id"])) is not None:
+                count = row.get("sequences", 1)
+                timed.append((run.row.published_s / count, run.step.seconds / count, row["is"]))
+        for faster, slower in combinations(sorted(timed), 2):
+            yield Pair(
+                what=f"{one['what']}: {faster[2]}, {slower[2]}" + ("; for each sequence" if per_sequence else ""),
+                published=faster[0] / slower[0] - 1,
+                predicted=faster[1] / slower[1] - 1,
+            )
+
+
+def pairs_table(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Pairs of rows, and how many are in the right order."""
+    clear = [pair for pair in pairs if pair.published < -CLEAR_DIFFERENCE]
+    yield (
+        f"{sum(pair.is_right for pair in pairs)} of the {len(pairs)} pairs are in the right order; of the {len(clear)} that differ by "
+        f"more than {100 * CLEAR_DIFFERENCE:.0f} % as published, {sum(pair.is_right for pair in clear)}."
+    )
+    yield ""
+    lines = [[pair.what, per_cent(pair.published), per_cent(pair.predicted), pair.order] for pair in pairs]
     yield from table(("Pair, the faster one first", "Published", "Predicted", "Order"), lines)
 
 
@@ -266,7 +296,7 @@ def page(priced: Sequence[Priced], document: Mapping[str, Any], constant: float)
         "",
         "Of two runs that differ in one setting, the step of the faster one relative to that of the slower one.",
         "",
-        *pairs_table(document["pairs"], priced),
+        *pairs_table(list(pairs_of(document["sets"], priced))),
         "",
         "### Sources and notes of step times",
         "",

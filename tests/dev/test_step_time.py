@@ -18,6 +18,7 @@ from dev.step_time import (
     options_of,
     packages_of,
     page,
+    pairs_of,
     pairs_table,
     program_of,
     published_runs_file,
@@ -93,18 +94,34 @@ def test_each_dense_row_is_judged_by_the_others() -> None:
     assert list(left_out([FAST, SMALL])) == []
 
 
-def test_pairs_are_ordered_by_what_is_predicted_of_each_sequence() -> None:
-    pairs: list[dict[str, Any]] = [
-        {"what": "as published", "faster": "fast", "slower": "slow"},
-        {"what": "the other way", "faster": "slow", "slower": "fast"},
-        {"what": "by sequence", "faster": "slow", "slower": "fast", "sequences": [4, 1]},
-        {"what": "not run", "faster": "fast", "slower": "not there"},
+def test_every_two_rows_of_a_set_are_ordered_by_what_is_predicted_of_each_sequence() -> None:
+    sets: list[dict[str, Any]] = [
+        {"what": "as published", "rows": [{"id": "slow", "is": "slow one"}, {"id": "fast", "is": "fast one"}]},
+        {"what": "long", "rows": [{"id": "slow", "is": "slow one", "sequences": 4}, {"id": "fast", "is": "fast one", "sequences": 1}]},
+        {"what": "not run", "rows": [{"id": "fast", "is": "fast one"}, {"id": "not there", "is": "other"}]},
+        {"what": "three", "rows": [{"id": "fast", "is": "a"}, {"id": "slow", "is": "b"}, {"id": "small", "is": "c"}]},
     ]
-    _, _, *lines = cells(list(pairs_table(pairs, [FAST, SLOW])))
-    assert lines == [
-        ["as published", "-50.0 %", "-40.0 %", "right"],
-        ["the other way", "+100.0 %", "+66.7 %", "**wrong**"],
-        ["by sequence", "-50.0 %", "-58.3 %", "right"],
+    assert list(pairs_of(sets[2:3], [FAST, SLOW])) == []
+    text, _, _, _, *lines = pairs_table(list(pairs_of(sets, [FAST, SLOW, SMALL])))
+    assert text == "5 of the 5 pairs are in the right order; of the 5 that differ by more than 1 % as published, 5."
+    assert cells(lines) == [
+        ["as published: fast one, slow one", "-50.0 %", "-40.0 %", "right"],
+        ["long: slow one, fast one; for each sequence", "-50.0 %", "-58.3 %", "right"],
+        ["three: c, a", "-50.0 %", "-33.3 %", "right"],
+        ["three: c, b", "-75.0 %", "-60.0 %", "right"],
+        ["three: a, b", "-50.0 %", "-40.0 %", "right"],
+    ]
+
+
+def test_a_pair_in_the_other_order_or_without_a_difference_is_not_right() -> None:
+    close, same = priced("close", 2.01, 1.7), priced("same", 2.5, 1.8)
+    rows = [{"id": each.row.id, "is": each.row.id} for each in (FAST, close, same)]
+    text, _, _, _, *lines = pairs_table(list(pairs_of([{"what": "set", "rows": rows}], [FAST, close, same])))
+    assert text == "1 of the 3 pairs are in the right order; of the 2 that differ by more than 1 % as published, 1."
+    assert cells(lines) == [
+        ["set: fast, close", "-0.5 %", "+5.9 %", "**wrong**"],
+        ["set: fast, same", "-20.0 %", "+0.0 %", "**not told apart**"],
+        ["set: close, same", "-19.6 %", "-5.6 %", "right"],
     ]
 
 
@@ -138,7 +155,7 @@ def test_a_run_that_is_not_there_is_not_recorded(tmp_path: Path) -> None:
 def test_a_part_of_the_page_replaces_itself_only(tmp_path: Path) -> None:
     path = tmp_path / "page.md"
     path.write_text("# Accuracy\n\nmemory\n\n## Step time\n\nold\n", encoding="utf-8")
-    text = "\n".join(page([FAST, SLOW], {"pairs": [], "left_out": [], "rows": [{"id": "slow"}, {"id": "more", "what": "More"}]}, 0.9))
+    text = "\n".join(page([FAST, SLOW], {"sets": [], "left_out": [], "rows": [{"id": "slow"}, {"id": "more", "what": "More"}]}, 0.9))
     write_part(path, HEADING, text)
     written = path.read_text(encoding="utf-8")
     assert written.startswith("# Accuracy\n\nmemory\n\n## Step time\n\nSteps of training runs")
@@ -169,7 +186,7 @@ def test_the_page_has_what_the_script_makes_of_these_sums() -> None:
     rows = list(CARRIED.values())
     constant = published_constant([each.published for each in rows])
     assert constant is not None
-    for lines in (groups_table(rows, constant), left_out(rows), pairs_table(DOCUMENT["pairs"], rows), notes(rows)):
+    for lines in (groups_table(rows, constant), left_out(rows), pairs_table(list(pairs_of(DOCUMENT["sets"], rows))), notes(rows)):
         assert [line for line in lines if line not in PAGE] == []
     shown = {line[0]: line for line in cells([line for line in PAGE if line.startswith("| ")])}
     for name, *figures in cells(list(rows_table(rows, constant)))[2:]:

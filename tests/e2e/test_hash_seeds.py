@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import started
+from tests.commands import fakerun, started
 
 PROGRAM = "tests/programs/set_order.py"
 
@@ -29,3 +29,10 @@ def test_a_seed_of_the_users_orders_the_sets_of_all_ranks(monkeypatch: pytest.Mo
     monkeypatch.setenv("PYTHONHASHSEED", "5")
     first, second = report_of("--ranks", "all", expected=0)["ranks"]
     assert [call["input_sizes"] for call in first["collectives"]] == [call["input_sizes"] for call in second["collectives"]]
+
+
+def test_a_forked_command_ends_with_two_fork_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rank needs one here; the command waits for both to end. The ranks have the seed of the process that forks them."""
+    monkeypatch.delenv("PYTHONHASHSEED")
+    result = fakerun("--ranks", "all", "--world-size", "2", PROGRAM)
+    assert result.returncode == 0, result.stderr  # not that of the alarm that ends a command that hangs

@@ -49,6 +49,31 @@ def test_a_pipeline_of_replicas_fits_together(schedule: str) -> None:
     assert set(sent) == _neighbours(owners)
 
 
+SMALL = ("--dim", "64", "--heads", "4", "--vocab", "64", "--seq-len", "32", "--layers", "8")
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "chunks"),
+    [
+        ("megatron_shaped.py", ("--kv-heads", "4", "--ffn", "96"), 1),
+        ("megatron_gpt.py", ("--tp", "1", "--recompute", "full"), 2),
+    ],
+)
+def test_chunks_of_published_programs_are_passed_through_in_turn(program: str, words: tuple[str, ...], chunks: int) -> None:
+    """Each micro-batch goes through all stages once for each chunk, and from the last to the first one in between; its gradient back."""
+    micro_batches = 2 * PIPELINE
+    options = ("--world-size", str(PIPELINE), "--ranks", "all", "--steps", "1", "--format", "json")
+    arguments = (*SMALL, *words, "--pp", str(PIPELINE), "--vp", str(chunks), "--micro-batches", str(micro_batches))
+    result = fakerun(f"scripts/dev/published/{program}", *options, "--", *arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads(result.stdout)
+    assert not [finding for finding in report["findings"] if finding["severity"] == "error"]
+    sent = _messages("send", [rank["collectives"] for rank in report["ranks"]])
+    hops = dict.fromkeys(pairwise(range(PIPELINE)), chunks) | ({(PIPELINE - 1, 0): chunks - 1} if chunks > 1 else {})
+    both_ways = hops | {(after, before): times for (before, after), times in hops.items()}
+    assert {pair: len(found) for pair, found in sent.items()} == {pair: micro_batches * times for pair, times in both_ways.items()}
+
+
 def _operations(schedule: str, place: int, stages: int) -> dict[str, int]:
     """Of the pipeline, and of FSDP: each stage is gathered once a step, and to learn its shapes; its gradients are reduced once a step."""
     counts = pipeline_messages_from_2_15 if installed_torch() >= (2, 15) else pipeline_messages

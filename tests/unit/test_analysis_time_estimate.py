@@ -12,6 +12,7 @@ from fakerun.analysis.time.remarks import remarks_on_figures
 from fakerun.analysis.time.step_time import TimeKind
 from fakerun.analysis.time.unknown_calls import calls_without_cost
 from fakerun.analysis.time.utilisation import StepFlops, Tokens
+from fakerun.records.device_program import Instruction, Opcode
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from tests.unit.estimates_by_hand import estimate, published, rank
@@ -231,6 +232,21 @@ def test_operations_of_which_only_bytes_are_known_are_named() -> None:
         assert (said in remarks) == is_least
 
 
+@pytest.mark.parametrize(("seconds", "is_said"), [(2.0, True), (0.01, False)])
+def test_recurrent_layers_that_take_long_are_said_to_be_a_range(seconds: float, is_said: bool) -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    program = only.program
+    number = only.operations.operations[0]
+    operations = tuple(
+        replace(each, name="aten._cudnn_rnn.default") if index == number else each for index, each in enumerate(program.operations)
+    )
+    costs = [each and replace(each, seconds=seconds) for each in only.costs]
+    changed = replace(only, record=replace(only.record, program=replace(program, operations=operations)), costs=costs)
+    remarks = [each for each in remarks_on_figures(summed, replace(timeline, ranks=(changed,)), untabled=0.0) if "recurrent" in each]
+    assert bool(remarks) == is_said
+
+
 def test_async_tensor_parallelism_is_said_to_be_without_its_overlap() -> None:
     timeline, summed = played(rank(0, 4.0))
     (only,) = timeline.ranks
@@ -244,9 +260,15 @@ def test_async_tensor_parallelism_is_said_to_be_without_its_overlap() -> None:
 def test_graphs_that_are_not_replayed_yet_are_remarked_where_the_host_takes_most() -> None:
     timeline, summed = played(rank(0, 4.0))
     (only,) = timeline.ranks
-    captured = Finding(code=FindingCode.NOT_EMULATED, message="The memory pool of a CUDA graph is not emulated")
-    for findings, host_share, is_said in (((captured,), 0.6, True), ((), 0.6, False), ((captured,), 0.2, False)):
-        ranks = (replace(only, record=replace(only.record, findings=findings)),)
+    captured, replayed = Instruction(Opcode.BEGIN_CAPTURE), Instruction(Opcode.BEGIN_REPLAY)
+    for graphs, host_share, is_said in (
+        ((captured,), 0.6, True),
+        ((), 0.6, False),
+        ((captured,), 0.2, False),
+        ((captured, replayed), 0.6, False),
+    ):
+        program = replace(only.program, instructions=(*only.program.instructions, *graphs))
+        ranks = (replace(only, record=replace(only.record, program=program)),)
         slowest = replace(summed.slowest, kinds={**summed.slowest.kinds, TimeKind.HOST: host_share * summed.seconds})
         found = estimate_of(
             replace(timeline, ranks=ranks),

@@ -14,7 +14,7 @@ from fakerun.records.memory import Category, MemoryBlock
 from fakerun.records.run import RankRecord
 from fakerun.report.build_timeline import step_timeline
 from fakerun.report.model import StepTimeline
-from tests.unit.records_by_hand import MIB, block, collective, in_order
+from tests.unit.records_by_hand import MIB, block, collective, in_order, job
 
 MICROSECOND = 1e-6
 _PHASES = tuple(Phase)
@@ -237,4 +237,4 @@ class _Played:
 
 def detailed(timeline: Timeline) -> StepTimeline:
     """What a report has of it."""
-    return step_timeline(*step_time(cast("Player", _Played(timeline))))
+    return step_timeline(job(), *step_time(cast("Player", _Played(timeline))))

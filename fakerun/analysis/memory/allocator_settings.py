@@ -40,7 +40,8 @@ def _allocator_findings(job: JobSpec, record: RankRecord) -> Iterator[Finding]:
     if allocator_settings(job, record).backend != "native":
         yield Finding(
             code=FindingCode.OTHER_ALLOCATOR,
-            message="backend:cudaMallocAsync is set: what is told as reserved is what torch's own allocator would reserve",
+            message="backend:cudaMallocAsync is set, which is not simulated: what is told as reserved is what torch's own allocator would "
+            "reserve",
             ranks=(record.rank,),
         )
 

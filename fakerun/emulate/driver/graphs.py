@@ -5,11 +5,13 @@ allocated in a capture comes from the graph's memory pool, which keeps its segme
 (aten/src/ATen/cuda/CUDAGraph.cpp). `torch.cuda.graph` and `torch.cuda.make_graphed_callables` are torch's own.
 """
 
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from fakerun.emulate.context import EmulationContext
+from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.driver.captures import Captures
 from fakerun.emulate.driver.memory_pools import MemoryPoolTable
 from fakerun.errors import as_script_error
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
 _Pool = tuple[int, int]
 
 
+class _RandomState:
+    """What a generator keeps on the device for a captured graph: its seed and its offset.
+
+    Up to 2.12 one for all graphs there are (`CUDAGeneratorState::register_graph`), on the stream that is current; in 2.13 one for each
+    capture (`init_capture_state`), on the default stream. Since 2.14 only captured random numbers make one (`get_capture_state`), which
+    is not simulated: 1 KiB for each capture.
+    """
+
+    def __init__(self) -> None:
+        self._tensors = [torch.empty(1, dtype=torch.int64, device=ACCELERATOR) for _ in range(2)]
+
+
 class GraphTable:
     """The class `CUDAGraph`, and what its instances share."""
 
@@ -32,11 +46,26 @@ class GraphTable:
         self.pools = context.allocators.pools
         self.MemPool: Any = context.part(MemoryPoolTable).MemPool
         self._devices, self._streams = context.devices, context.streams
+        self._shared: weakref.ref[_RandomState] | None = None
         self.Graph: Any = type("CUDAGraph", (_Graph,), {"table": self})
 
     def current_stream(self) -> StreamKey:
         """That of the current device."""
         return self._streams.current(self._devices.current)
+
+    def random_state(self) -> _RandomState | None:
+        """That of a graph whose capture begins."""
+        version = _torch_version()
+        if version >= (2, 14):
+            return None
+        if version == (2, 13):
+            with torch.cuda.stream(torch.cuda.default_stream()):
+                return _RandomState()
+        shared = None if self._shared is None else self._shared()
+        if shared is None:
+            shared = _RandomState()
+            self._shared = weakref.ref(shared)
+        return shared
 
     def is_capturing(self) -> bool:
         """`torch.cuda.is_current_stream_capturing`."""
@@ -55,6 +84,7 @@ class _Graph:
         self._ended: RecordMark | None = None
         self._captured_on: StreamKey = (0, 0, None)
         self._replayed = False
+        self._random_state: _RandomState | None = None
 
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global", check_input_liveness: bool = False) -> None:
         table, stream = self.table, self.table.current_stream()
@@ -65,6 +95,7 @@ class _Graph:
                 "CUDA graphs must be captured on a non-default stream. (However, after capture, it's ok to replay them on the default "
                 "stream.)"
             )
+        self._random_state = table.random_state()
         given = pool.id if isinstance(pool, table.MemPool) else pool
         own = table.pools.name(PoolOrigin.GRAPH) if given in (None, (0, 0)) else tuple(given)
         table.pools.begin(stream[0], own, lambda other: table.captures.has(self, other), capture=True)
@@ -97,15 +128,21 @@ class _Graph:
         self._replayed = True
 
     def reset(self) -> None:
-        """Release the pools; what they cache is given back by the next `torch.cuda.empty_cache`."""
+        """Release the pools; what they cache is given back by the next `torch.cuda.empty_cache`.
+
+        Since 2.13 (`clearCublasWorkspacesForStream`, in the headers of 2.13 and not of 2.11) cuBLAS's workspaces for the graph's stream go,
+        too; before, they kept its pool from being emptied.
+        """
         if self._ended is None:
             return
-        if _clears_workspaces():
+        if _torch_version() >= (2, 13):
             self.table.execution.freed_workspaces(self._captured_on)
         for pool in self._pools:
             self.table.pools.release(self._captured_on[0], pool)
         self._began = self._ended = None
         self._pools = []
+        if _torch_version() >= (2, 13):
+            self._random_state = None
 
     def __del__(self) -> None:
         if hasattr(self, "_ended"):
@@ -148,9 +185,6 @@ def _refused(message: str) -> RuntimeError:
     return as_script_error(RuntimeError(message))
 
 
-def _clears_workspaces() -> bool:
-    """Since 2.13 (`clearCublasWorkspacesForStream`, in the headers of 2.13 and not of 2.11) a graph that goes frees cuBLAS's workspaces
-    for its stream; before, they kept its pool from being emptied.
-    """
+def _torch_version() -> tuple[int, int]:
     major, minor, *_ = torch.__version__.split(".")
-    return (int(major), int(minor)) >= (2, 13)
+    return int(major), int(minor)

@@ -37,9 +37,10 @@ class _Writer:
 
     def __init__(self, streams: Sequence[DeviceStream]) -> None:
         self._streams = [stream.cuda_stream for stream in streams]
-        self._frames: dict[object, list[_Frame]] = {}
+        # By identity: to hash a block costs more than to write its entry. A program has each kind once.
+        self._frames: dict[int, list[_Frame]] = {}
         self._known: dict[tuple[object, ...], _Frame] = {}
-        self._notes: dict[MemoryRequest, str] = {}
+        self._notes: dict[tuple[int, object, int], str] = {}
 
     def snapshot(self, devices: Mapping[int, MemoryHistory]) -> dict[str, Any]:
         """`devices` by CUDA index, which is the position in `device_traces`."""
@@ -84,20 +85,21 @@ class _Writer:
 
     def _note(self, request: MemoryRequest) -> str:
         """What the page shows as user metadata: `step 1, backward: activation bfloat16[2,4096]`."""
-        note = self._notes.get(request)
+        what = request.what
+        key = request.step, request.phase, id(what)
+        note = self._notes.get(key)
         if note is None:
-            what = request.what
             text = f"{what.category} {what.dtype}[{','.join(map(str, what.shape))}]" if isinstance(what, MemoryBlock) else what.name
             where = f", {request.phase}" if request.phase else ""
-            note = self._notes[request] = intern(f"step {request.step}{where}: {text}")
+            note = self._notes[key] = intern(f"step {request.step}{where}: {text}")
         return note
 
     def _frames_of(self, request: object) -> list[_Frame]:
         """Innermost first: the line, the modules around it from the inside out, and the category."""
         what = request.what if isinstance(request, MemoryRequest) else None
-        frames = self._frames.get(what)
+        frames = self._frames.get(id(what))
         if frames is None:
-            frames = self._frames[what] = [self._frame(*parts) for parts in _stack(what)]
+            frames = self._frames[id(what)] = [self._frame(*parts) for parts in _stack(what)]
         return frames
 
     def _frame(self, filename: str, line: int, name: str) -> _Frame:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from megatron_parallel import gathered, scattered_sum
+from megatron_parallel import add_made_gradient, gathered, scattered_sum
 from torch import Tensor, nn
 
 INPUT, GRADIENT = torch.float8_e4m3fn, torch.float8_e5m2
@@ -63,6 +63,12 @@ def quantize_weights(model: nn.Module) -> None:
                 weight.float8 = quantized(weight.detach(), INPUT)  # type: ignore[attr-defined]
 
 
+def float8_weight(weight: Tensor) -> Quantized:
+    """The copy of this step; of a weight that is gathered for each use, one that is made of it now."""
+    made: Quantized | None = getattr(weight, "float8", None)
+    return quantized(weight.detach(), INPUT) if made is None else made
+
+
 class Float8ColumnParallel(torch.autograd.Function):
     """As `ColumnParallel`, in float8: the sequence is gathered in float8."""
 
@@ -71,15 +77,15 @@ class Float8ColumnParallel(torch.autograd.Function):
         batch = x.shape[1]
         own: Quantized = quantized(x.flatten(0, 1), INPUT, group)
         values = own.values if group is None else gathered_float8(own.values, group)[0]
-        made: Quantized = weight.float8  # type: ignore[attr-defined]
+        ctx.made = made = float8_weight(weight)
         ctx.group, ctx.batch, ctx.inverse = group, batch, own.inverse
         ctx.save_for_backward(own.transposed if group is None else own.values, weight)
         return product(values, made.values, own.inverse, made.inverse).view(-1, batch, weight.shape[0])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         saved, weight = ctx.saved_tensors
-        made: Quantized = weight.float8
+        made: Quantized = ctx.made
         gathering = None
         if ctx.group is not None:
             saved, gathering = gathered_float8(saved, ctx.group, wait=False)
@@ -89,10 +95,10 @@ class Float8ColumnParallel(torch.autograd.Function):
             gathering.wait()
             saved = saved.t().contiguous()
         part, summing = scattered_sum(whole.view(-1, ctx.batch, whole.shape[-1]), ctx.group, wait=False)
-        weight.main_grad.add_(product(given.transposed, saved, given.inverse, ctx.inverse))
+        added = add_made_gradient(weight, product(given.transposed, saved, given.inverse, ctx.inverse))
         if summing is not None:
             summing.wait()
-        return part, None, None
+        return part, added, None
 
 
 class Float8RowParallel(torch.autograd.Function):
@@ -102,20 +108,20 @@ class Float8RowParallel(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         seq, batch, _ = x.shape
         own = quantized(x.flatten(0, 1), INPUT)
-        made: Quantized = weight.float8  # type: ignore[attr-defined]
+        ctx.made = made = float8_weight(weight)
         ctx.group, ctx.batch, ctx.inverse = group, batch, own.inverse
         ctx.save_for_backward(own.transposed, weight)
         return scattered_sum(product(own.values, made.values, own.inverse, made.inverse).view(seq, batch, -1), group)[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         transposed, weight = ctx.saved_tensors
-        made: Quantized = weight.float8
+        made: Quantized = ctx.made
         given = quantized(gradient.flatten(0, 1), GRADIENT, ctx.group)
         values, columns = given.values, given.transposed
         if ctx.group is not None:
             values = gathered_float8(values, ctx.group)[0]
             columns = values.t().contiguous()
         part = product(values, made.transposed, given.inverse, made.inverse)
-        weight.main_grad.add_(product(columns, transposed, given.inverse, ctx.inverse))
-        return part.view(-1, ctx.batch, part.shape[-1]), None, None
+        added = add_made_gradient(weight, product(columns, transposed, given.inverse, ctx.inverse))
+        return part.view(-1, ctx.batch, part.shape[-1]), added, None

@@ -22,6 +22,7 @@ from megatron_parallel import (
     RowParallel,
     ShardedOptimizer,
     add_gradient,
+    add_made_gradient,
     applied,
     gathered,
     make_layout,
@@ -64,14 +65,14 @@ class CopiedColumnParallel(torch.autograd.Function):
         return x @ weight.t()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         whole = gradient @ weight
         summing = None if ctx.group is None else dist.all_reduce(whole, group=ctx.group, async_op=True)
-        add_gradient(weight, gradient, x)
+        made = add_gradient(weight, gradient, x)
         if summing is not None:
             summing.wait()
-        return whole, None, None
+        return whole, made, None
 
 
 class SummedRowParallel(torch.autograd.Function):
@@ -83,11 +84,9 @@ class SummedRowParallel(torch.autograd.Function):
         return summed(x @ weight.t(), group)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        part = gradient @ weight
-        add_gradient(weight, gradient, x)
-        return part, None, None
+        return gradient @ weight, add_gradient(weight, gradient, x), None
 
 
 def summed(x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
@@ -108,12 +107,11 @@ class Embed(torch.autograd.Function):
         return scattered_sum(rows, group)[0] if is_split else summed(rows, group)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, None, None]:
         tokens, weight = ctx.saved_tensors
         whole = gathered(gradient, ctx.group)[0] if ctx.is_split else gradient
         rows = torch.ops.aten.embedding_dense_backward(whole.flatten(0, 1), tokens.flatten(), weight.shape[0], -1, False)
-        weight.main_grad.add_(rows)
-        return None, None, None, None
+        return None, add_made_gradient(weight, rows), None, None
 
 
 @torch.compile

@@ -82,14 +82,26 @@ def applied(function: type[torch.autograd.Function], *arguments: object) -> Tens
     return function.apply(*arguments)  # type: ignore[no-any-return]
 
 
-def add_gradient(weight: Tensor, gradient: Tensor, x: Tensor) -> None:
-    """Add the gradient of a weight to its sum, which is in float32 or of the weight's type."""
-    total = weight.main_grad  # type: ignore[attr-defined]
+def add_gradient(weight: Tensor, gradient: Tensor, x: Tensor) -> Tensor | None:
+    """Add the gradient of a weight to its sum, in float32 or of the weight's type; a weight without a sum gets it from autograd."""
+    total = getattr(weight, "main_grad", None)
     factors = gradient.flatten(0, -2).t(), x.flatten(0, -2)
+    if total is None:
+        return factors[0] @ factors[1]
     if total.dtype == torch.float32:
         torch.addmm(total, *factors, out_dtype=torch.float32, out=total)
     else:
         torch.addmm(total, *factors, out=total)
+    return None
+
+
+def add_made_gradient(weight: Tensor, gradient: Tensor) -> Tensor | None:
+    """The same of a gradient that no product makes."""
+    total = getattr(weight, "main_grad", None)
+    if total is None:
+        return gradient
+    total.add_(gradient)
+    return None
 
 
 class ColumnParallel(torch.autograd.Function):
@@ -102,17 +114,17 @@ class ColumnParallel(torch.autograd.Function):
         return gathered(x, group)[0] @ weight.t()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         whole, gathering = gathered(x, ctx.group, wait=False)
         whole_gradient = gradient @ weight
         if gathering is not None:
             gathering.wait()
         part, summing = scattered_sum(whole_gradient, ctx.group, wait=False)
-        add_gradient(weight, gradient, whole)
+        made = add_gradient(weight, gradient, whole)
         if summing is not None:
             summing.wait()
-        return part, None, None
+        return part, made, None
 
 
 class RowParallel(torch.autograd.Function):
@@ -125,12 +137,11 @@ class RowParallel(torch.autograd.Function):
         return scattered_sum(x @ weight.t(), group)[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight = ctx.saved_tensors
         whole, _ = gathered(gradient, ctx.group)
         part = whole @ weight
-        add_gradient(weight, whole, x)
-        return part, None, None
+        return part, add_gradient(weight, whole, x), None
 
 
 class Embed(torch.autograd.Function):
@@ -143,12 +154,12 @@ class Embed(torch.autograd.Function):
         return scattered_sum(functional.embedding(tokens, weight), group)[0]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, None]:
         tokens, weight = ctx.saved_tensors
         whole, _ = gathered(gradient, ctx.group)
         rows = whole.flatten(0, 1)
-        weight.main_grad.add_(torch.ops.aten.embedding_dense_backward(rows, tokens.flatten(), weight.shape[0], -1, False))
-        return None, None, None
+        made = torch.ops.aten.embedding_dense_backward(rows, tokens.flatten(), weight.shape[0], -1, False)
+        return None, add_made_gradient(weight, made), None
 
 
 @torch.compile

@@ -26,6 +26,7 @@ from megatron_parallel import (
 )
 from megatron_pipeline import Interleaved, Messages, Pipeline
 from torch import Tensor, nn
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
@@ -48,6 +49,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--vp", type=int, default=1, help="chunks of layers of each pipeline stage, interleaved")
     parser.add_argument("--recompute", choices=("none", "full"), default="none")
     parser.add_argument("--float8", action="store_true", help="the layers' products; gradients are summed in bfloat16 then")
+    parser.add_argument("--fully-sharded", action="store_true", help="the weights, too; data parallelism only")
     parser.add_argument("--steps", type=int, default=10)
     return parser.parse_args()
 
@@ -161,9 +163,24 @@ def micro_batches(args: argparse.Namespace, device: torch.device) -> Iterator[tu
         yield tokens[0], tokens[1]
 
 
-def main() -> None:
-    args = parse_args()
-    layout = make_layout(args.tp, args.cp, args.pp)
+def train_sharded(args: argparse.Namespace, layout: Layout) -> None:
+    """Every data-parallel rank keeps a part of each layer, which is gathered for use; each micro-batch's gradients are scattered."""
+    model = Chunk(args, layout, 0).to_empty(device=layout.device)
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.bfloat16)
+    for part in (*model.layers, model):
+        fully_shard(part, mp_policy=policy)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2.4e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    batches = micro_batches(args, layout.device)
+    for _ in range(args.steps):
+        for _ in range(args.micro_batches):
+            model(*next(batches)).div(args.micro_batches).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def train(args: argparse.Namespace, layout: Layout) -> None:
+    """Every rank has its weights whole; those of the optimizer are sharded."""
     chunks = nn.ModuleList(Chunk(args, layout, number) for number in range(args.vp))
     optimizer = ShardedOptimizer(chunks, layout, torch.bfloat16, torch.bfloat16 if args.float8 else torch.float32)
     shape = (args.seq_len // (args.cp * args.tp), args.micro_batch, args.dim)
@@ -175,6 +192,12 @@ def main() -> None:
         quantize_weights(chunks)
         pipeline.step(batches)
         optimizer.step()
+
+
+def main() -> None:
+    args = parse_args()
+    layout = make_layout(args.tp, args.cp, args.pp)
+    (train_sharded if args.fully_sharded else train)(args, layout)
     dist.destroy_process_group()
 
 

@@ -8,7 +8,7 @@
    when each operation and each call of a step ran.
 5. `contention`: operations beside communication take longer.
 6. `player`: the plays of a run; `spans`: Timeline, what comes out.
-7. Of a timeline, for traces and pictures: `allocated`, memory while the host issues the step; `inputs`, what operations were given;
+7. Of a timeline, for traces and pictures: `memory_over_step`, memory while the host issues it; `inputs`, what operations were given;
    `occupancy`, how the step fills host and streams.
 """
 

@@ -1,4 +1,4 @@
-"""The step and its phases on the tracks of a rank, as `torch.profiler` and `record_function` mark them, and its memory as a counter."""
+"""The step and its phases on the tracks of a rank, as `torch.profiler` and `record_function` mark them, and its memory as counters."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -39,8 +39,9 @@ def _name(phase: int) -> str:
 
 
 def memory(rank: TracedRank, tracks: Tracks, at: Clock) -> Iterator[str]:
-    """What is allocated on each device of the rank, at the times at which the host asks for it."""
-    for device, allocated in rank.allocated.items():
-        name = f"allocated memory of GPU {rank.timeline.record.devices[device]}"
-        for time, nbytes in zip(allocated.times, allocated.peaks, strict=True):
-            yield event.counter(name, tracks.process, at(time), {"bytes": nbytes})
+    """What is allocated and what is reserved on each device of the rank, at the times at which the host asks for it."""
+    for device, over in rank.memory.items():
+        for what, column in (("allocated", over.allocated), ("reserved", over.reserved)):
+            name = f"{what} memory of GPU {rank.timeline.record.devices[device]}"
+            for time, nbytes in zip(over.times, column, strict=True):
+                yield event.counter(name, tracks.process, at(time), {"bytes": nbytes})

@@ -1,13 +1,13 @@
-"""How much memory is allocated while the host issues the step."""
+"""How much memory is allocated, and how much reserved, while the host issues the step."""
 
 from dataclasses import replace
 
 import pytest
 
-from fakerun.analysis.time.timeline.allocated import allocated_over_step, step_range
+from fakerun.analysis.time.timeline.memory_over_step import memory_over_step, step_range
 from fakerun.records.collective import Phase
 from fakerun.records.device_program import DeviceProgram, DeviceStream, Instruction, Opcode, program_of
-from tests.unit.records_by_hand import MIB, block
+from tests.unit.records_by_hand import MIB, block, job
 from tests.unit.timelines_by_hand import ADD, MATMUL, VIEW, Ran, rank_timeline
 
 EXECUTE_VIEW, EXECUTE_ADD, EXECUTE_MATMUL = (Instruction(Opcode.EXECUTE, number) for number in range(3))
@@ -27,11 +27,15 @@ def test_peaks_between_the_operations_of_the_step() -> None:
     rank = rank_timeline(0, (0,), ran, [], end=100, host=(0, 80), devices=(0, 1))
     spans = replace(rank.operations, operations=[1, 2])
     rank = replace(rank, record=replace(rank.record, program=program()), operations=spans)
-    first, second = allocated_over_step(rank, 1).values()
+    first, second = memory_over_step(job(), rank, 1).values()
     assert list(first.times) == pytest.approx([0, 10e-6, 50e-6, 80e-6])
-    assert [peak // MIB for peak in first.peaks] == [3, 8, 40, 3]
+    assert [peak // MIB for peak in first.allocated] == [3, 8, 40, 3]
     assert list(second.times) == pytest.approx([0, 50e-6])
-    assert [peak // MIB for peak in second.peaks] == [0, 1]
+    assert [peak // MIB for peak in second.allocated] == [0, 1]
+
+    # 3 and 5 MiB share a segment of 20 MiB; what 32 MiB leave is cuBLAS's workspace.
+    assert [reserved // MIB for reserved in first.reserved] == [20, 20, 52, 52]
+    assert [reserved // MIB for reserved in second.reserved] == [0, 2]
 
 
 def test_range_of_a_step() -> None:
