@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from fakerun.allocator.settings import AllocatorSettings
@@ -202,6 +203,23 @@ def test_counters_name_private_pools(simulation: Simulation) -> None:
         kept = tensor(30 * MIB)
     nested = torch.cuda.memory_stats_as_nested_dict()["reserved_bytes_by_private_pools"]
     assert nested[pool.id]["all"]["current"] == kept.nbytes
+
+
+def test_a_pool_has_nccl_s_allocator(simulation: Simulation) -> None:
+    """As torch's documentation registers buffers with NCCL; segments that an allocator of its own gives are not expandable."""
+    torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+    dist.init_process_group("nccl", device_id=torch.device("cuda", 0))
+    backend: Any = dist.group.WORLD._get_backend(torch.device("cuda"))  # type: ignore[union-attr]
+    pool = torch.cuda.MemPool(backend.mem_allocator)
+    with torch.cuda.use_mem_pool(pool):
+        buffer = torch.ones(30 * MIB, dtype=torch.uint8, device="cuda")
+    backend.register_mem_pool(pool)
+    dist.all_reduce(buffer)
+    backend.deregister_mem_pool(pool)
+    assert [(each["total_size"], each["is_expandable"]) for each in pool.snapshot()] == [(30 * MIB, False)]
+    gloo: Any = dist.new_group(backend="gloo")._get_backend(torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="Backend gloo does not support getMemAllocator"):
+        assert gloo.mem_allocator
 
 
 # -- CUDA graphs -----------------------------------------------------------------------------------------------------------------------
