@@ -500,6 +500,10 @@ def fake_group_options(backend: Any) -> Any:
     return _fake_group.Options() if options is None else options
 
 
+# 2.13: where the modules of torch.nn find functions of C++, and those of recurrent layers.
+FUNCTIONS_OF_MODULES: Any = torch._VF
+RNN_FUNCTIONS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
 # 2.13: the setting of inductor, and the key of torch.compile's options, that asks for async tensor parallelism.
 _MICRO_PIPELINE_TP = "_micro_pipeline_tp"
 
@@ -551,6 +555,7 @@ __all__ = [
     "FLEX_ATTENTION_OPERATOR",
     "FSDP_ROOT_INITIALISATION",
     "FSDP_WRAPPED",
+    "FUNCTIONS_OF_MODULES",
     "GET_ACCELERATOR",
     "GET_ANY_ACCELERATOR",
     "GET_SEQUENCE_NUMBER",
@@ -568,6 +573,7 @@ __all__ = [
     "PRIM_DEVICE",
     "PROPAGATE_SHAPES",
     "REGISTER_BUILTIN_HOOK",
+    "RNN_FUNCTIONS",
     "RUN_ALL_REDUCE_HOOK",
     "SET_DEFAULT_TIMEOUT",
     "SET_SEQUENCE_NUMBER",

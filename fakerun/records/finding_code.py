@@ -349,8 +349,9 @@ class FindingCode(StrEnum):
         "ranks-represented",
         Severity.NOTE,
         "Ranks represented",
-        "With --ranks auto some ranks are simulated. All that the program did with its rank was followed, and of every class of ranks that "
-        "it tells apart one was simulated: the others take the same branches.",
+        "With --ranks auto some ranks are simulated. All that the program was seen to do with its rank was followed, and of every class of "
+        "ranks that it tells apart one was simulated: the others take the same branches, unless these depend on the rank in a way that is "
+        "not seen (docs/all_ranks.md lists them).",
         "Use --ranks all to simulate every rank.",
     )
     RANKS_ASSUMED = (

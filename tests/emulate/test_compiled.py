@@ -35,6 +35,24 @@ def test_a_compiled_module_is_what_it_is_on_a_gpu(simulation: Simulation) -> Non
     assert codes(simulation) & {"compiled-eagerly"}
 
 
+@pytest.mark.parametrize(
+    ("options", "captures"),
+    [
+        ({"mode": "reduce-overhead"}, True),
+        ({"mode": "max-autotune"}, True),
+        ({"options": {"triton.cudagraphs": True}}, True),
+        ({"backend": "cudagraphs"}, True),
+        ({"mode": "max-autotune-no-cudagraphs"}, False),
+        ({"backend": "eager", "mode": None}, False),
+        ({}, False),
+    ],
+)
+def test_graphs_of_compiled_code_are_not_simulated_and_said_so(options: dict[str, Any], captures: bool, simulation: Simulation) -> None:
+    torch.compile(network(), **options)
+    messages = [finding.message for finding in simulation.seen().findings if finding.code == "not-emulated"]
+    assert any("torch.compile's CUDA graphs" in message for message in messages) is captures
+
+
 def test_a_compiled_function_keeps_its_name(simulation: Simulation) -> None:
     @torch.compile(dynamic=True)
     def twice(x: torch.Tensor) -> torch.Tensor:

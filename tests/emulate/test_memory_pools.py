@@ -1,15 +1,23 @@
 """Private memory pools through torch's own API: expectations of its test_cuda.py (`TestMemPool`, `TestCuda`) on segments and counters."""
 
 import gc
+import random
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
+from fakerun.allocator.settings import AllocatorSettings
+from fakerun.analysis.memory.history import memory_histories
+from fakerun.analysis.memory.reserved import reserved_memory
+from fakerun.hardware.catalogue import hardware_named
 from fakerun.job.out_of_memory import OutOfMemory
+from fakerun.job.spec import JobSpec
 from fakerun.rank.simulation import Simulation
 from fakerun.records.device_program import DeviceProgram, Opcode, PoolOrigin, check_program
 from tests.in_process import Simulate
@@ -17,7 +25,8 @@ from tests.in_process import Simulate
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 MIB = 2**20
-NEW_TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
+_MAJOR, _MINOR, *_ = map(int, re.findall(r"\d+", torch.__version__))
+NEW_TORCH = (_MAJOR, _MINOR)
 
 
 def tensor(nbytes: int) -> torch.Tensor:
@@ -194,6 +203,23 @@ def test_counters_name_private_pools(simulation: Simulation) -> None:
         kept = tensor(30 * MIB)
     nested = torch.cuda.memory_stats_as_nested_dict()["reserved_bytes_by_private_pools"]
     assert nested[pool.id]["all"]["current"] == kept.nbytes
+
+
+def test_a_pool_has_nccl_s_allocator(simulation: Simulation) -> None:
+    """As torch's documentation registers buffers with NCCL; segments that an allocator of its own gives are not expandable."""
+    torch.cuda.memory._set_allocator_settings("expandable_segments:True")
+    dist.init_process_group("nccl", device_id=torch.device("cuda", 0))
+    backend: Any = dist.group.WORLD._get_backend(torch.device("cuda"))  # type: ignore[union-attr]
+    pool = torch.cuda.MemPool(backend.mem_allocator)
+    with torch.cuda.use_mem_pool(pool):
+        buffer = torch.ones(30 * MIB, dtype=torch.uint8, device="cuda")
+    backend.register_mem_pool(pool)
+    dist.all_reduce(buffer)
+    backend.deregister_mem_pool(pool)
+    assert [(each["total_size"], each["is_expandable"]) for each in pool.snapshot()] == [(30 * MIB, False)]
+    gloo: Any = dist.new_group(backend="gloo")._get_backend(torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="Backend gloo does not support getMemAllocator"):
+        assert gloo.mem_allocator
 
 
 # -- CUDA graphs -----------------------------------------------------------------------------------------------------------------------
@@ -395,3 +421,75 @@ def test_a_loop_over_a_pool_repeats_its_instructions(simulation: Simulation) -> 
         del pool
         before, count = len(recorded(simulation).instructions), before
     assert before == count
+
+
+class ByChance:
+    """Tensors of any size, in pools, on streams, in captures, made and dropped."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.streams = [torch.cuda.default_stream(), torch.cuda.Stream(), torch.cuda.Stream()]
+        self.pools: list[Any] = []
+        self.graphs: list[Any] = []
+        self.live: list[torch.Tensor] = []
+
+    def act(self) -> None:
+        acts = (self.allocate, self.allocate, self.allocate, self.free, self.use_pool, self.capture, self.drop, torch.cuda.empty_cache)
+        self.chance.choice(acts)()
+
+    def allocate(self) -> None:
+        with torch.cuda.stream(self.chance.choice(self.streams)):
+            self.live.append(tensor(int(2 ** self.chance.uniform(0, 26))))
+
+    def free(self) -> None:
+        for _ in range(min(2, len(self.live))):
+            self.live.pop(self.chance.randrange(len(self.live)))
+
+    def use_pool(self) -> None:
+        if not self.pools or self.chance.random() < 0.3:
+            self.pools.append(torch.cuda.MemPool(no_split=self.chance.random() < 0.3))
+        with torch.cuda.use_mem_pool(self.chance.choice(self.pools)):
+            for _ in range(3):
+                self.allocate()
+            self.free()
+
+    def capture(self) -> None:
+        shared = self.chance.choice(self.graphs).pool() if self.graphs and self.chance.random() < 0.5 else None
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=shared):
+            self.live.append(tensor(int(2 ** self.chance.uniform(0, 26))))
+            tensor(3 * MIB)
+        self.graphs.append(graph)
+
+    def drop(self) -> None:
+        for kept in (self.pools, self.graphs):
+            if kept:
+                kept.pop(self.chance.randrange(len(kept)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kept_program_is_served_from_pools_as_while_it_ran(seed: int, simulation: Simulation) -> None:
+    """Peaks, segments and their pools."""
+    script = ByChance(seed)
+    for _ in range(60):
+        script.act()
+    program = recorded(simulation)
+    settings = AllocatorSettings(torch_version=NEW_TORCH)
+    (memory,) = reserved_memory(program, settings, hardware_named("h100-80gb")).values()
+    assert memory.peak_bytes == torch.cuda.max_memory_reserved()
+    assert len({pool.pool_id for pool in memory.pools_at_peak}) > 2
+    held = [(each["segment_pool_id"], each["address"], each["total_size"]) for each in torch.cuda.memory_snapshot()]
+    (history,) = memory_histories(JobSpec(module="test", hardware=hardware_named("h100-80gb")), simulation.seen()).values()
+    assert [(each.pool_id, each.address, each.nbytes) for each in history.segments] == held
+    assert {kind for kind, _, _ in held} > {(0, 0)}
+
+
+def test_a_kept_program_is_served_from_pools_with_other_settings(simulation: Simulation) -> None:
+    pool = torch.cuda.MemPool()
+    with torch.cuda.use_mem_pool(pool):
+        kept = tensor(30 * MIB), tensor(25 * MIB)
+    assert reserved() == 56
+    settings = AllocatorSettings.parse("expandable_segments:True", NEW_TORCH)
+    (memory,) = reserved_memory(recorded(simulation), settings, hardware_named("l4")).values()
+    assert [(each.pool_id, each.reserved_bytes // MIB) for each in memory.pools_at_peak] == [(pool.id, 60)]  # three pages
+    assert len(kept) == 2

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import runpy
+import statistics
 import subprocess
 import sys
 import traceback
@@ -165,6 +166,12 @@ FORMS = {
     "'0' == os.environ['RANK']": ["rank == 0", 0],
     "os.environ['RANK'] == '021'": [],
     "str(rank) == '3'": ["rank == 3", 0],
+    "repr(rank) == '3'": ["rank == 3", 0],
+    "f'{str(rank)}' == '3'": ["rank == 3", 0],
+    "f'rank {str(rank)}' == 'rank 3'": ["rank == 3", 0],
+    "list(map(int, [os.environ['RANK']]))[0] == 3": ["rank == 3", 0],
+    "(lambda kind: kind(os.environ['RANK']))(int) == 3": ["rank == 3", 0],
+    "torch.arange(rank, 64, 8).numel()": ["-((rank - 64) // 8)", 6],
     "str(int(str(rank))) != '3'": ["rank == 3", 0],
     "f'{rank}' == '3'": ["rank == 3", 0],
     "f'cuda:{local_rank}' == 'cuda:0'": ["local_rank == 0", 0],
@@ -183,6 +190,14 @@ FORMS = {
     "torch.cuda.set_device(local_rank) or torch.accelerator.current_device_index() == 3": ["local_rank == 3", 0],
     "torch.device('cuda', local_rank).index == 3": ["local_rank == 3", 0],
     "torch.ones(2, device=f'cuda:{local_rank}').device.index in (3, 5)": ["local_rank in [3, 5]", 1],
+    "torch.ones(2, device=f'cuda:{local_rank}').get_device() == 3": ["local_rank == 3", 0],
+    "torch.ones(2).get_device()": [],
+    "torch.device('cuda', local_rank) == torch.device('cuda:0')": ["local_rank == 0", 0],
+    "torch.device('cuda:0') != torch.device('cuda', local_rank)": ["local_rank == 0", 0],
+    "torch.device('cuda', local_rank) == torch.ones(2, device=f'cuda:{local_rank}').device": [],
+    "torch.device('cuda', local_rank) == torch.device('cpu')": [],
+    "str(torch.device('cuda', local_rank)) == 'cuda:3'": ["local_rank == 3", 0],
+    "f'{torch.device(local_rank)}' == 'cuda:3'": ["local_rank == 3", 0],
     "torch.cuda.set_device(local_rank) or torch.ones(2, device='cuda').device.index == torch.cuda.current_device()": [],
     "torch.cuda.set_device(0) or torch.cuda.current_device() == 3": [],
 }
@@ -225,6 +240,35 @@ UNFOLLOWED = {
     "{3, 4}.isdisjoint([rank])": "index",
     "frozenset({3, 4}).issuperset((rank,))": "index",
     "{3, 4}.intersection([rank])": "index",
+    # What C, or Python's own modules, read unseen.
+    "hash(rank)": "argument",
+    "{3, 4}.add(rank)": "argument",
+    "{3, 4}.__contains__(rank)": "argument",
+    "bytes([rank])": "argument",
+    "__import__('struct').pack('i', rank)": "argument",
+    "__import__('array').array('i', [rank])": "argument",
+    "__import__('ctypes').c_int(rank)": "argument",
+    "__import__('decimal').Decimal(rank)": "argument",
+    "__import__('pickle').dumps(rank)": "argument",
+    "__import__('operator').itemgetter(rank)": "argument",
+    "__import__('random').Random(3).sample(range(99), k=rank % 8)": "argument",
+    "__import__('numpy').array([rank, 0])[0] == 3": "argument",
+    "__import__('numpy').int64(rank) == 3": "argument",
+    "__import__('numpy').full(2, rank)": "argument",
+    "__import__('numpy').isin(rank, [3, 4])": "argument",
+    "__import__('numpy').zeros(rank).size == 3": "argument",
+    "(torch.tensor([3, 4]) == rank).any()": "argument",
+    "torch.arange(64).view(8, 8).eq(rank).nonzero()": "argument",
+    "torch.full_like(torch.zeros(1), rank)": "argument",
+    "torch.zeros(1).fill_(rank)": "argument",
+    "__import__('json').loads(__import__('json').dumps({'rank': rank}))": "text",
+    "__import__('json').loads(os.environ['RANK']) == 3": "text",
+    "__import__('ast').literal_eval(os.environ['RANK']) == 3": "text",
+    "__import__('re').findall('[0-9]+', f'rank{rank}')": "text",
+    "__import__('zlib').crc32(f'rank{rank}'.encode())": "text",
+    "'r3 r4'.find(f'r{rank}')": "text",
+    "hasattr(os, f'rank{rank}')": "text",
+    "str([rank]) == '[3]'": "text",
     "bin(rank).count('1') == 1": "text",
     "hex(rank) == '0x3'": "text",
     "chr(65 + local_rank) == 'A'": "text",
@@ -264,7 +308,14 @@ HARMLESS = (
     "dist.broadcast(torch.ones(2), src=rank)",
     "isinstance(rank, int) and type(rank) is int and type(os.environ['RANK']) == str",
     "{rank: 1}",
-    "hash(rank)",
+    "hash((rank, 3))",
+    "__import__('json').dumps({'rank': rank, 'lr': 0.1})",
+    "ValueError(f'rank {rank}: {local_rank}')",
+    "__import__('types').SimpleNamespace(rank=rank)",
+    "[].append(rank)",
+    "__import__('sys').stdout.write(f'{rank}')",
+    "__import__('time').sleep(0 * rank)",
+    "f'on {torch.device(local_rank)}'",
     "open(f'out_{rank}.txt', 'w').close()",
     "open('program_0.py').close()",
     "torch.save({}, f'saved_{rank}.pt')",
@@ -292,6 +343,10 @@ def test_what_python_sees_is_a_number(followed: Simulation) -> None:
         assert "%s" % value == "%s" % plain  # noqa: UP031
         assert copy.copy(value) == copy.deepcopy([value])[0] == plain
         assert {plain: 1}[value] == 1
+    assert statistics.mean([x, 2]) == 12
+    assert type(type(x)(3)) is int
+    assert type(type(y)(3)) is float
+    assert type(type(text)(3)) is str
     assert ctypes.c_int(x).value == 22
     assert torch.full((2,), x).tolist() == [22, 22]
     assert torch.tensor([x, y]).tolist() == [22.0, 10.5]

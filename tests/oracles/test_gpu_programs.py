@@ -24,7 +24,7 @@ from dev.gpu.tolerances import differences
 if TYPE_CHECKING:
     from fakerun.allocator.blocks import Block
 
-PREDICTED = ("fsdp2-mixed-precision", "moe", "pipeline-zero-bubble", "activation-offloading-pinned", "autocast-grad-scaler")
+PREDICTED = ("fsdp2-mixed-precision", "ddp", "moe", "pipeline-zero-bubble", "activation-offloading-pinned", "autocast-grad-scaler")
 """Those that are run; each takes some seconds."""
 
 
@@ -67,7 +67,8 @@ def test_peaks_and_requests_are_predicted(card: str, name: str, tmp_path: Path) 
     assert peak(predicted, "reserved") == pytest.approx(peak(real, "reserved"), rel=2e-2)
     if torch.__version__.startswith("2.11"):  # the one that ran
         assert [str(each) for each in differences(name, real, predicted) if not each.known] == []
-        assert sorted(large(bytes_of(predicted["trace"]))) == sorted(large(real["events"]))
+        if "events" in real:
+            assert sorted(large(bytes_of(predicted["trace"]))) == sorted(large(real["events"]))
 
 
 def peak(program: dict[str, Any], kind: str) -> int:

@@ -102,6 +102,14 @@ def test_what_a_callback_makes_is_in_use_where_it_is_waited_for(distributed: Sim
     assert [(each.operand, each.stream) for each in uses] == [(0, 1), (0, 0)]  # the reduced on the callback's, the sine on the default one
 
 
+def test_a_future_that_is_dropped_keeps_no_memory(distributed: Simulation) -> None:
+    before = torch.cuda.memory_allocated()
+    future().then(lambda done: done.value()[0].sin()).wait()
+    work: Any = dist.all_reduce(torch.ones(4, device="cuda"), async_op=True)  # until then the handle of the first call keeps its tensors
+    work.wait()
+    assert torch.cuda.memory_allocated() == before
+
+
 def test_a_callback_that_fails_fails_whoever_waits(distributed: Simulation) -> None:
     failed = future().then(lambda done: 1 / 0)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):

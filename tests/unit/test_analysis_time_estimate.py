@@ -232,6 +232,21 @@ def test_operations_of_which_only_bytes_are_known_are_named() -> None:
         assert (said in remarks) == is_least
 
 
+@pytest.mark.parametrize(("seconds", "is_said"), [(2.0, True), (0.01, False)])
+def test_recurrent_layers_that_take_long_are_said_to_be_a_range(seconds: float, is_said: bool) -> None:
+    timeline, summed = played(rank(0, 4.0))
+    (only,) = timeline.ranks
+    program = only.program
+    number = only.operations.operations[0]
+    operations = tuple(
+        replace(each, name="aten._cudnn_rnn.default") if index == number else each for index, each in enumerate(program.operations)
+    )
+    costs = [each and replace(each, seconds=seconds) for each in only.costs]
+    changed = replace(only, record=replace(only.record, program=replace(program, operations=operations)), costs=costs)
+    remarks = [each for each in remarks_on_figures(summed, replace(timeline, ranks=(changed,)), untabled=0.0) if "recurrent" in each]
+    assert bool(remarks) == is_said
+
+
 def test_async_tensor_parallelism_is_said_to_be_without_its_overlap() -> None:
     timeline, summed = played(rank(0, 4.0))
     (only,) = timeline.ranks

@@ -47,6 +47,8 @@ MAY_IMPORT = {
 """What each room may import of fakerun, beside itself. Only these are rooms: a new one is added here first."""
 
 NO_ATTRIBUTES = {
+    "fakerun.emulate.rank_tracking.native_calls": {"_ArrayFunctionDispatcher"},  # of numpy
+    "fakerun.emulate.rank_tracking.rewriting": {"_getframe"},  # of sys
     # Operators, by which kernels are registered or answered; tests/emulate sees to it that they are some.
     "fakerun.emulate.cluster.c10d": {"_allgather_base_", "_reduce_scatter_base_"},
     "fakerun.emulate.cluster.functional": {"_wrap_tensor_autograd"},

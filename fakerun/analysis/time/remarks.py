@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fakerun.analysis.time.costs import Basis
+from fakerun.analysis.time.operations import recurrent
 from fakerun.analysis.time.step_time import StepTime, TimeKind
 from fakerun.analysis.time.timeline import RankTimeline, Timeline
 from fakerun.analysis.time.unknown_calls import host_calls
@@ -10,7 +11,7 @@ from fakerun.analysis.time.utilisation import Utilisation
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import Opcode
 from fakerun.records.finding_code import FindingCode
-from fakerun.units import format_share, join_words
+from fakerun.units import format_seconds, format_share, join_words
 
 _WORTH_SAYING = 0.05
 """The share of a step from which on something is said of it."""
@@ -58,6 +59,12 @@ def _operations_of_least_cost(rank: RankTimeline) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def _recurrent_seconds(rank: RankTimeline) -> float:
+    """Of all recurrent layers of a step."""
+    is_recurrent = [each.name.split(".")[1] in recurrent.OPERATORS for each in rank.program.operations]
+    return sum(cost.seconds for number in rank.operations.operations if is_recurrent[number] and (cost := rank.costs[number]) is not None)
+
+
 def _captures_graphs(rank: RankTimeline) -> bool:
     """Whether the rank captures CUDA graphs, and replays none in the steps that were simulated."""
     opcodes = {each.opcode for each in rank.program.instructions}
@@ -88,6 +95,12 @@ def _remarks_on_operations(timeline: Timeline, untabled: float) -> Iterator[str]
         yield (
             f"{format_share(untabled, 1.0)} of the time of matrix products and attention is not in the tables of this card, but from "
             f"its rates or from another card, and may be {100 * ROOFLINE_ERROR:.0f} % farther off"
+        )
+    if (recurrent_s := _recurrent_seconds(timeline.slowest)) > _WORTH_SAYING * timeline.slowest.seconds:
+        low, high = (format_seconds(bound * recurrent_s) for bound in recurrent.RANGE)
+        yield (
+            f"recurrent layers are estimated as {format_seconds(recurrent_s)} of cuDNN's kernels, the steps of each layer one after the "
+            f"other; they may take {low} to {high}, which is assumed"
         )
     if of_least := _operations_of_least_cost(timeline.slowest):
         yield f"of {join_words(of_least)} only the bytes that they move are known: they may take longer"

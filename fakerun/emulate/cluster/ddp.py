@@ -33,8 +33,9 @@ def simulated_ddp(context: EmulationContext) -> Iterator[None]:
         _exchange_shapes(group, tensors)
 
     def run_all_reduce_hook(reducer: Any, bucket: Any) -> Any:
-        original_hook(reducer, bucket)  # it returns the C++ half of the future that its call has
-        return futures.last
+        with futures.kept() as made:
+            original_hook(reducer, bucket)  # it returns the C++ half of the future that its call has
+        return made[-1]
 
     with Patches() as patches:
         patches.set(*VERIFY_PARAMETERS, verify)

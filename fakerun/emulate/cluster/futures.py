@@ -23,14 +23,14 @@ Value = Any
 
 
 class CallFutures:
-    """Makes the futures of a rank. `last` is the one that was made last."""
+    """Makes the futures of a rank."""
 
     def __init__(self, context: EmulationContext) -> None:
         self.streams = context.streams
         self.pools = context.part(StreamPools)
         self.execution = context.execution
         self.allocations = context.allocations
-        self.last: CallFuture | None = None
+        self._kept: list[CallFuture] | None = None
 
     def future(self, value: Value, devices: Sequence[int], wait: Callable[[], None]) -> "CallFuture":
         """A future of this value, for which the current streams of the devices wait by `wait`.
@@ -40,10 +40,21 @@ class CallFutures:
         2.13) is a callback of that time, too, and is registered after the last future was made.
         """
         ready = _Ready(self, value, devices, wait)
-        self.last = CallFuture(self, value, ready)
+        made = CallFuture(self, value, ready)
         if current_graph_task() != NO_GRAPH_TASK:
             call_at_end_of_backward(ready.end_of_backward)
-        return self.last
+        if self._kept is not None:
+            self._kept.append(made)
+        return made
+
+    @contextmanager
+    def kept(self) -> Iterator[list["CallFuture"]]:
+        """Those that are made until the context ends, of which C++ keeps only its own halves."""
+        previous, self._kept = self._kept, []
+        try:
+            yield self._kept
+        finally:
+            self._kept = previous
 
 
 class _Ready:

@@ -86,6 +86,7 @@ class _Backends:
 
     def __init__(self) -> None:
         self._made: dict[int, tuple[Any, str]] = {}
+        self._allocator = object()
 
     def make(self, name: str, rank: int, size: int) -> Any:
         """A fake backend that replaces torch's of this name: "NCCL", "Gloo"."""
@@ -100,6 +101,13 @@ class _Backends:
     def coalesces(self, backend: Any) -> bool:
         """Whether it coalesces calls."""
         return self.name(backend) in _COALESCING
+
+    def memory_allocator(self, backend: Any) -> object:
+        """What `MemPool` takes as NCCL's allocator (`ncclMemAlloc`); other backends have none."""
+        if not self.coalesces(backend):
+            name = (self.name(backend) or "fake").lower()
+            raise as_script_error(RuntimeError(f"Backend {name} does not support getMemAllocator"))
+        return self._allocator
 
 
 _COALESCING = frozenset({"NCCL", "NCCL2", "NCCLLazy", "XCCL"})
@@ -158,6 +166,10 @@ def _replace_backends(patches: Patches, backends: _Backends) -> None:
     patches.set(FakeProcessGroup, GET_SEQUENCE_NUMBER, lambda self: 0)
     patches.add(FakeProcessGroup, SET_DEFAULT_TIMEOUT, lambda self, timeout: None)
     patches.set(FakeProcessGroup, "options", property(_OptionsOfGroup))
+    # A `MemPool` of NCCL's allocator has segments that NCCL may register: registering moves no memory.
+    patches.set(FakeProcessGroup, "mem_allocator", property(backends.memory_allocator))
+    for name in ("register_mem_pool", "deregister_mem_pool"):
+        patches.add(FakeProcessGroup, name, lambda self, pool, *args, **kwargs: None)
     # With it, batch_isend_irecv makes its calls between the start and the end of coalescing, and returns one handle for all.
     patches.set(FakeProcessGroup, "supports_coalescing", property(backends.coalesces))
 

@@ -47,6 +47,7 @@ from fakerun.torch_private import (
 
 if TYPE_CHECKING:
     from fakerun.emulate.device.compiled_code import CompiledCode
+    from fakerun.emulate.device.fused_calls import FusedCalls
 
 aten = torch.ops.aten
 empty, empty_strided = torch.empty, torch.empty_strided  # not those that answer scripts, which cost more
@@ -85,6 +86,8 @@ class DeviceMode(FakeTensorMode):
         self.host = host
         self.compiled: CompiledCode | None = None
         """Follows compiled functions, once the script has called one."""
+        self.fused: FusedCalls | None = None
+        """Follows calls that are kernels of a library, once the script has made one."""
         self.handlers: dict[Any, Handler] = {}
         self.active = True
         self.lock = threading.RLock()
@@ -305,8 +308,16 @@ class DeviceMode(FakeTensorMode):
             number = self._executed.kernel(name, arguments, output, options)
             self._report(number, device, name, arguments, {}, output, host_waits=False)
 
+    def later_kernel(self, name: str, arguments: Sequence[Any], output: Any, **options: Any) -> Callable[[], None]:
+        """What reports such a kernel where it is executed later. It keeps none of the tensors."""
+        device = next((leaf.fake_device for leaf in pytree.tree_leaves((arguments, output)) if type(leaf) is FakeTensor), None)
+        number = self._executed.kernel(name, arguments, output, options)
+        return lambda: self._executed.executed(number, device, host_waits=False)
+
     def _execute(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], output: Any, signature: Signature) -> None:
         """Report that the device executes the operator."""
+        if self.fused is not None and self.fused.take():
+            return
         number = signature.operation
         if number is None:
             number = self._executed.number(func, args, kwargs, output, signature.key_of(func))

@@ -11,7 +11,7 @@ import torch
 from fakerun.emulate.autograd_clock import EngineClock
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.compiled_code import CompiledCode
-from fakerun.emulate.unsupported.gaps import FUSED_COMMUNICATION
+from fakerun.emulate.unsupported.gaps import COMPILED_GRAPHS, FUSED_COMMUNICATION
 from fakerun.patching import Patches
 from fakerun.records.finding_code import FindingCode
 from fakerun.torch_private import COMPILED_FROM, DYNAMO, ENABLE_COMPILED_AUTOGRAD, OptimizedModule, compile_calls, overlaps_communication
@@ -37,8 +37,7 @@ class Compilation:
             return model
         if _called_by_torch():  # some of torch's functions (flex_attention) always compile a part of themselves
             return self.replacements.get(model, model)
-        self._note()
-        self._asks_for_overlap(options.get("options"))
+        self._note(options)
         if isinstance(model, torch.nn.Module):
             return OptimizedModule(model, _Context(self))
         return self.eager(model)
@@ -47,8 +46,7 @@ class Compilation:
         """`module.compile()`."""
         if options.get("disable"):
             return
-        self._note()
-        self._asks_for_overlap(options.get("options"))
+        self._note(options)
         compile_calls(module, self.eager)
 
     def eager(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,7 +69,11 @@ class Compilation:
         vars(compiled)[COMPILED_FROM] = function
         return compiled
 
-    def _note(self) -> None:
+    def _note(self, options: Mapping[str, Any]) -> None:
+        """Report that the script compiles, and what these arguments of `torch.compile` ask for that is not simulated."""
+        self._asks_for_overlap(options.get("options"))
+        if _captures_graphs(**options):
+            COMPILED_GRAPHS.report(self._findings, "The memory pool of torch.compile's CUDA graphs")
         self._findings.note(
             FindingCode.COMPILED_EAGERLY,
             "the script calls torch.compile, but the model ran eagerly. Memory is an upper bound: compiled code saves fewer activations.",
@@ -98,6 +100,13 @@ class _Context:
 
     def __reduce__(self) -> Any:
         return nullcontext, ()
+
+
+def _captures_graphs(*, backend: Any = "inductor", mode: str | None = None, options: Any = None, **others: Any) -> bool:
+    """Whether compiled code is captured in CUDA graphs (`list_mode_options`, torch/_inductor/__init__.py, 2.11 to 2.14)."""
+    if backend == "cudagraphs":
+        return True
+    return backend == "inductor" and (mode in ("reduce-overhead", "max-autotune") or bool((options or {}).get("triton.cudagraphs")))
 
 
 def _called_by_torch() -> bool:

@@ -5,6 +5,7 @@ Each does what the operation does; the names are those by which `rewriting.py` c
 
 import functools
 import itertools
+import json
 import math
 import re
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 
+from fakerun.emulate.rank_tracking.devices import ComparedDevice, is_own_device, text_of_device
+from fakerun.emulate.rank_tracking.native_calls import observed
 from fakerun.emulate.rank_tracking.tables import MAX_CLASSES, is_followed, plain, read, report_value
 from fakerun.emulate.rank_tracking.tables import contains as _contains
 from fakerun.emulate.rank_tracking.text import RankText, joined
@@ -20,7 +23,24 @@ from fakerun.emulate.rank_tracking.tracker import active, note
 from fakerun.emulate.rank_tracking.values import FOLLOWED, RankFloat, RankInt, follow, whole
 from fakerun.records.rank_function import RankOperation
 
-__all__ = ["callee", "contains", "index_of", "item", "join", "key", "method", "percent", "seed", "set_of", "slice_of"]
+__all__ = [
+    *(
+        "callee",
+        "compared",
+        "contains",
+        "get_device",
+        "index_of",
+        "item",
+        "join",
+        "key",
+        "method",
+        "percent",
+        "seed",
+        "set_of",
+        "slice_of",
+        "written",
+    ),
+]
 
 join = joined
 key = plain
@@ -51,9 +71,26 @@ def set_of(*entries: Any) -> set[Any]:
 def index_of(owner: Any) -> Any:
     """`owner.index`. A device's is the number that the rank has on its node, where it is the same: no device knows what it was made of."""
     found, tracker = owner.index, active.tracker
-    if tracker is None or type(owner) is not torch.device or found != tracker.values[RankOperation.LOCAL_RANK]:
+    if tracker is None or type(owner) is not torch.device or not is_own_device(owner):
         return found
     return follow(found, tracker.expressions.leaf(RankOperation.LOCAL_RANK), tracker, sys._getframe(1))
+
+
+def compared(value: Any) -> Any:
+    """One side of `a == b`: of a device one that reports what it is compared with."""
+    if type(value) is not torch.device or not is_own_device(value):
+        return value
+    return ComparedDevice(value)
+
+
+def get_device(owner: Any, *args: Any, **more: Any) -> Any:
+    """`owner.get_device()`, of a tensor."""
+    return index_of(owner.device) if isinstance(owner, torch.Tensor) and owner.device.type != "cpu" else owner.get_device(*args, **more)
+
+
+def written(value: Any) -> Any:
+    """A value that a formatted text contains."""
+    return text_of_device(value) if type(value) is torch.device else value
 
 
 def percent(text: Any, values: Any) -> Any:
@@ -72,11 +109,10 @@ def seed(value: Any) -> Any:
 
 
 def callee(function: Any) -> Any:
-    """The function that a name of one of Python's functions stands for where it is called; the program may have given it another one."""
-    try:
-        return _FUNCTIONS.get(function, function)
-    except TypeError:  # it has no hash
-        return function
+    """What is called where the program calls a function: one that follows its arguments, or reports those that it reads unseen."""
+    # Other callables may have a hash of the program's own, or none.
+    following = _FUNCTIONS.get(function) if type(function) in _HASHED else None
+    return observed(function) if following is None else following
 
 
 def method(owner: Any, name: str) -> Any:
@@ -86,7 +122,7 @@ def method(owner: Any, name: str) -> Any:
         return own
     following = _METHODS.get((type(owner), name))
     if following is None:
-        return own
+        return observed(own)
     if following in (_joined, _compared):
         return functools.partial(following, own)
 
@@ -204,7 +240,46 @@ def _float(value: Any = 0.0) -> Any:
 
 
 def _str(*args: Any, **more: Any) -> Any:
-    return args[0] if len(args) == 1 and type(args[0]) is RankText else str(*args, **more)
+    if len(args) != 1 or more:
+        return str(*args, **more)
+    value = args[0]
+    if type(value) is RankText:
+        return value
+    return text_of_device(value) if type(value) is torch.device else _text_of(str(value), value)
+
+
+def _repr(value: Any) -> Any:
+    return _text_of(repr(value), value)
+
+
+def _text_of(written: str, value: Any) -> str:
+    """What was written of a value; of a collection with followed entries it is a text that is not followed."""
+    entries = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
+    return RankText.of(written, None) if len(entries) <= MAX_CLASSES and any(map(is_followed, entries)) else written
+
+
+def _dumped(value: Any, **more: Any) -> str:
+    """`json.dumps(value)`: a text that is not followed if C may have read a followed number."""
+    text = json.dumps(value, **more)
+    return RankText.of(text, None) if _has_followed(value, 8) else text
+
+
+def _has_followed(value: Any, depth: int) -> bool:
+    entries = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else None
+    if entries is None or not depth or len(entries) > MAX_CLASSES:
+        return is_followed(value)
+    return any(_has_followed(entry, depth - 1) for entry in entries)
+
+
+def _loaded(text: Any, **more: Any) -> Any:
+    """`json.loads(text)`, which C reads."""
+    if is_followed(text):
+        note("text")
+    return json.loads(text, **more)
+
+
+def _map(function: Any, *iterables: Any) -> Any:
+    return map(callee(function), *iterables)
 
 
 def _type(*args: Any, **more: Any) -> Any:
@@ -236,11 +311,16 @@ def _islice(iterable: Any, *bounds: Any) -> Any:
 
 
 _BUILTIN_METHOD: type = type([].append)
+_HASHED = (type, _BUILTIN_METHOD, type(callee))
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     int: _int,
     float: _float,
     str: _str,
+    repr: _repr,
+    map: _map,
+    json.dumps: _dumped,
+    json.loads: _loaded,
     type: _type,
     range: _range,
     itertools.islice: _islice,

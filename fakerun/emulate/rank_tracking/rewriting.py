@@ -14,7 +14,7 @@ _NAME = "__fakerun_ranks__"
 
 _FUNCTIONS = frozenset(
     {
-        *("int", "float", "str", "type", "range", "islice", "set", "frozenset"),
+        *("int", "float", "str", "repr", "map", "type", "range", "islice", "set", "frozenset"),
         *("bin", "hex", "oct", "chr", "match", "fullmatch", "search"),
         *("gcd", "lcm", "log", "log2", "log10", "isqrt", "factorial", "comb", "perm"),
     }
@@ -25,6 +25,11 @@ _METHODS = frozenset(
 _SEEDING = frozenset(
     {"seed", "manual_seed", "manual_seed_all", "seed_all", "set_seed", "seed_everything", "default_rng", "Random", "RandomState", "PRNGKey"}
 )
+_OF_ITS_CALLER = frozenset(
+    {"eval", "exec", "super", "globals", "locals", "vars", "dir", "warn", "_getframe", "print", "isinstance", "issubclass", "len", "id"}
+)
+"""Functions that look at the frame that calls them, or are called often and read no number."""
+
 _compile = builtins.compile
 
 
@@ -59,9 +64,15 @@ class _Rewriter(ast.NodeTransformer):
         self.has_rewritten = False
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
-        """`a in b`, `a not in b`."""
+        """`a in b`, `a not in b`; the sides of `a == b`, which may be devices."""
         self.generic_visit(node)
-        if len(node.ops) != 1 or not isinstance(node.ops[0], ast.In | ast.NotIn) or isinstance(node.left, ast.Constant):
+        if len(node.ops) != 1 or isinstance(node.left, ast.Constant):
+            return node
+        if isinstance(node.ops[0], ast.Eq | ast.NotEq) and not isinstance(node.comparators[0], ast.Constant):
+            node.left = self._call("compared", node.left, node.left)
+            node.comparators = [self._call("compared", node.comparators[0], node.comparators[0])]
+            return node
+        if not isinstance(node.ops[0], ast.In | ast.NotIn):
             return node
         call = self._call("contains", node, node.left, node.comparators[0])
         return call if isinstance(node.ops[0], ast.In) else ast.copy_location(ast.UnaryOp(op=ast.Not(), operand=call), node)
@@ -97,7 +108,10 @@ class _Rewriter(ast.NodeTransformer):
         node.args = [self.visit(arg) for arg in node.args]
         node.keywords = [self.visit(keyword) for keyword in node.keywords]
         name = function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
-        if name in _FUNCTIONS and (node.args or node.keywords):
+        if name == "get_device" and isinstance(function, ast.Attribute):
+            node.args.insert(0, function.value)
+            node.func = self._operation("get_device", function)
+        elif name in _FUNCTIONS and (node.args or node.keywords):
             node.func = self._call("callee", function, function)
         elif name in _SEEDING:
             node.args = [arg if isinstance(arg, ast.Starred | ast.Constant) else self._call("seed", arg, arg) for arg in node.args]
@@ -106,6 +120,8 @@ class _Rewriter(ast.NodeTransformer):
                     keyword.value = self._call("seed", keyword.value, keyword.value)
         elif isinstance(function, ast.Attribute) and _may_follow(function, node):
             node.func = self._call("method", function, function.value, ast.copy_location(ast.Constant(function.attr), function))
+        elif name not in _OF_ITS_CALLER and not all(isinstance(each, ast.Constant) for each in (*node.args, *_values(node))):
+            node.func = self._call("callee", function, function)
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
@@ -149,6 +165,8 @@ class _Rewriter(ast.NodeTransformer):
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
                 part.value = self.visit(part.value)
+                if part.conversion == -1 and not isinstance(part.value, ast.Constant):
+                    part.value = self._call("written", part.value, part.value)
                 if isinstance(part.format_spec, ast.JoinedStr):
                     self._visit_values(part.format_spec)
 
@@ -171,10 +189,16 @@ class _Rewriter(ast.NodeTransformer):
         return self._call("slice_of", key, *bounds)
 
     def _call(self, operation: str, where: ast.expr, *args: ast.expr) -> ast.Call:
+        return ast.copy_location(ast.Call(func=self._operation(operation, where), args=list(args), keywords=[]), where)
+
+    def _operation(self, operation: str, where: ast.expr) -> ast.expr:
         self.has_rewritten = True
         module = ast.copy_location(ast.Name(id=_NAME, ctx=ast.Load()), where)
-        function = ast.copy_location(ast.Attribute(value=module, attr=operation, ctx=ast.Load()), where)
-        return ast.copy_location(ast.Call(func=function, args=list(args), keywords=[]), where)
+        return ast.copy_location(ast.Attribute(value=module, attr=operation, ctx=ast.Load()), where)
+
+
+def _values(call: ast.Call) -> list[ast.expr]:
+    return [keyword.value for keyword in call.keywords]
 
 
 def _may_follow(function: ast.Attribute, call: ast.Call) -> bool:

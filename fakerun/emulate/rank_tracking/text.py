@@ -23,6 +23,10 @@ class RankText(str):
 
     parts: Parts | None
 
+    def __new__(cls, *args: Any, **more: Any) -> Any:
+        """Others make plain ones."""
+        return str(*args, **more)
+
     @classmethod
     def of(cls, text: str, parts: Parts | None) -> "RankText":
         made = str.__new__(cls, text)
@@ -63,6 +67,9 @@ class RankText(str):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return str, (self.plain,)
+
+    def __format__(self, specification: str) -> str:
+        return self if not specification else RankText.of(format(self.plain, specification), None)
 
     def strip(self, characters: str | None = None, /) -> str:
         """A number has no spaces around it."""
@@ -145,8 +152,8 @@ def _unfollowed(name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "__contains__", "__ge__", "__getitem__", "__gt__", "__iter__", "__le__", "__lt__", "capitalize", "casefold", "count", "endswith",
-    "find", "index", "lower", "lstrip", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit",
-    "rstrip", "splitlines", "startswith", "swapcase", "title", "translate", "upper", "zfill",
-):  # fmt: skip
+    *("__contains__", "__ge__", "__getitem__", "__gt__", "__iter__", "__le__", "__lt__", "capitalize", "casefold", "center", "count"),
+    *("encode", "endswith", "find", "index", "isdigit", "ljust", "lower", "lstrip", "removeprefix", "removesuffix", "replace", "rfind"),
+    *("rindex", "rjust", "rpartition", "rsplit", "rstrip", "splitlines", "startswith", "swapcase", "title", "translate", "upper", "zfill"),
+):
     setattr(RankText, _name, _unfollowed(_name))

@@ -36,6 +36,14 @@ _SIZED_METHODS = (
     *("resize_", "tensor_split"),
 )
 
+_VALUED = (
+    *((torch, name, slice(1)) for name in ("tensor", "as_tensor", "scalar_tensor")),
+    *((torch, name, slice(1, 2)) for name in ("full", "full_like")),
+    *((torch.Tensor, name, slice(1, 2)) for name in ("fill_", "new_tensor")),
+    (torch.Tensor, "new_full", slice(2, 3)),
+)
+"""Functions that make a tensor of numbers, and which of their arguments these are."""
+
 Arguments = Sequence[Any]
 
 
@@ -68,8 +76,12 @@ def _observe_sizes(context: EmulationContext, tracker: RankTracker) -> None:
         observe(torch.Tensor, name, lambda args: args[1:])
     for name in ("split", "chunk", "tensor_split", "reshape", "tile"):
         observe(torch, name, lambda args: args[1:])
-    for name, values in (("tensor", slice(1)), ("as_tensor", slice(1)), ("full", slice(1, 2))):
-        context.functions.observe(torch, name, _filled(values, tracker))
+    for place, name, values in _VALUED:
+        context.functions.observe(place, name, _filled(values, tracker))
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        for place, compare in ((torch, name), (torch.Tensor, name), (torch.Tensor, f"__{name}__")):
+            context.functions.observe(place, compare, _compared(tracker))
+    context.functions.observe(torch, "arange", _counted(tracker))
     observe(torch.Tensor, "new_full", lambda args: args[1:2])
     observe(torch, "randint", lambda args: args[-1:])
     for place in (torch.Tensor, torch):
@@ -100,6 +112,32 @@ def _filled(values: slice, tracker: RankTracker) -> Any:
                 frame = frame.f_back
             if frame is not None and owner(frame.f_code.co_filename) in (Owner.USER, Owner.INSTALLED):
                 tracker.unfollowed("argument", frame)
+
+    return observed
+
+
+def _compared(tracker: RankTracker) -> Any:
+    """A comparison with the numbers in a tensor on the host, of which the answer is read unseen."""
+
+    def observed(args: Arguments, kwargs: Mapping[str, Any]) -> None:
+        tensor, other = (*args, *kwargs.values())[:2]
+        if isinstance(other, FOLLOWED) and isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
+            frame = sys._getframe(1)
+            if (program := _program(frame)) is not None and not _divides(frame):
+                tracker.unfollowed("argument", program)
+
+    return observed
+
+
+def _counted(tracker: RankTracker) -> Any:
+    """How many numbers `torch.arange` makes."""
+
+    def observed(args: Arguments, kwargs: Mapping[str, Any]) -> None:
+        bounds = [kwargs.get(name, default) for name, default in (("start", 0), ("end", 0), ("step", 1))]
+        bounds[slice(1, 2) if len(args) == 1 else slice(len(args))] = args[:3]
+        length = -((bounds[0] - bounds[1]) // bounds[2]) if any(map(_is_made_of_the_rank, bounds)) else 0
+        if isinstance(length, FOLLOWED) and (program := _program(sys._getframe(1))) is not None:
+            tracker.tested(length.expression, length.plain, program)
 
     return observed
 

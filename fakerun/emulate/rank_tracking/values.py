@@ -24,6 +24,10 @@ class RankInt(int):
     plain: int
     expression: Expression
 
+    def __new__(cls, *args: Any, **more: Any) -> Any:
+        """Others make plain ones: `type(x)(y)`, as `statistics` does."""
+        return int(*args, **more)
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **more: Any) -> Any:
         return _universal_function(ufunc, method, inputs, more)
 
@@ -69,6 +73,10 @@ class RankFloat(float):
 
     plain: float
     expression: Expression
+
+    def __new__(cls, *args: Any, **more: Any) -> Any:
+        """Others make plain ones."""
+        return float(*args, **more)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **more: Any) -> Any:
         return _universal_function(ufunc, method, inputs, more)

@@ -114,6 +114,14 @@ TRITON_KERNEL = Gap(
     workaround="Values that the script reads from the results are placeholders. Shapes and memory are exact.",
     shown="A launch does nothing, and the values of all its tensor arguments become unknown.",
 )
+COMPILED_GRAPHS = Gap(
+    name="The memory pool of CUDA graphs that `torch.compile` captures (`mode='reduce-overhead'` or `'max-autotune'`, option "
+    "`triton.cudagraphs`, `backend='cudagraphs'`)",
+    reason="compiled code runs eagerly, and is not captured",
+    workaround="Allow for it: on a GPU what the graphs allocate stays reserved for them between calls, with copies of inputs whose "
+    "addresses change.",
+    shown="What compiled code allocates comes from the default pool.",
+)
 _OTHER_MEMORY = "it maps the memory of the other ranks' devices"
 SYMMETRIC_OPERATOR = Gap(
     name="An operator of symmetric memory (`torch.ops.symm_mem`)",
@@ -172,7 +180,7 @@ PROCESS_AS_RANK = Gap(
 UNDESCRIBED = (
     *(CUSTOM_KERNEL, UNKNOWN_SHAPE, NO_DEVICE, NATIVE_READ, NUMPY_VIEW, SPARSE, LAZY_MODULE, MAP_LOCATION),
     *(FILE_OF_ANOTHER_RANK, FILE_WAITED_FOR, KEY_OF_ANOTHER_RANK),
-    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, HOST_STATISTICS, TRITON_KERNEL),
+    *(RUNTIME, DEVICE_FIGURES, EVENT_HANDLES, HOST_STATISTICS, TRITON_KERNEL, COMPILED_GRAPHS),
     *(SYMMETRIC_OPERATOR, FUSED_COMMUNICATION, PROCESS_AS_RANK),
     *(NVML_FUNCTION, NVML_MEMORY, NVML_SENSOR, NVML_PROCESSES, NVIDIA_SMI, NVIDIA_SMI_FIGURES),
 )

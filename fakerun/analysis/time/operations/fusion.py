@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from fakerun.analysis.time.costs import OperationKind
-from fakerun.analysis.time.operations import attention, convolutions, indexing, matrix_products
+from fakerun.analysis.time.operations import attention, convolutions, indexing, matrix_products, recurrent
 from fakerun.analysis.time.operations.described_operation import DescribedOperation, distinct_bytes
 from fakerun.analysis.time.operations.limits import limits_of
 from fakerun.device_memory.kernels.operands import TensorOperand, tensor_text
@@ -28,7 +28,7 @@ NAMESPACE = "fakerun_compiled"
 _FUSED = frozenset({OperationKind.POINTWISE, OperationKind.COPY, OperationKind.NORM, OperationKind.REDUCTION, OperationKind.LOSS})
 _KERNELS_OF_THEIR_OWN = frozenset({"cumprod", "cumsum", "logcumsumexp", "roll"})
 _EXECUTIONS = (Opcode.EXECUTE, Opcode.REPLAY)
-_RULES = {**matrix_products.RULES, **attention.RULES, **convolutions.RULES, **indexing.RULES}
+_RULES = {**matrix_products.RULES, **attention.RULES, **convolutions.RULES, **indexing.RULES, **recurrent.RULES}
 _NAMESPACES = ("aten", "prims")
 _LARGE = 64
 """What is this many times smaller than the largest result of a run is no work of its own: statistics of rows, weights of a norm."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Self
 
 from fakerun.analysis.time.costs import OperationCost, OperationKind
-from fakerun.analysis.time.operations import attention, convolutions, fusion, indexing, matrix_products, softmax, tensor_lists
+from fakerun.analysis.time.operations import attention, convolutions, fusion, indexing, matrix_products, recurrent, softmax, tensor_lists
 from fakerun.analysis.time.operations.described_operation import DescribedOperation
 from fakerun.analysis.time.operations.host_copies import host_copy_cost, is_host_copy
 from fakerun.analysis.time.operations.moved_bytes import fused_cost, moved_bytes_cost
@@ -32,7 +32,6 @@ _COMMUNICATION = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_dte
 
 _COMPUTES_MUCH = (
     "_cdist",
-    "_cudnn_rnn",
     "_fft",
     "_int_mm",
     "_linalg",
@@ -57,6 +56,7 @@ _RULES: Mapping[str, Callable[[DescribedOperation, Rates], OperationCost]] = {
     **attention.RULES,
     **convolutions.RULES,
     **indexing.RULES,
+    **recurrent.RULES,
     **softmax.RULES,
 }
 
