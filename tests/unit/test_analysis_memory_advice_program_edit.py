@@ -50,6 +50,14 @@ def test_a_block_is_freed_earlier_and_later() -> None:
     assert as_text(edit.program()) == "+1 +2 u1 -1 | +1 -1 -2"
 
 
+@pytest.mark.parametrize("positions", [(4, 6), (6, 4)])
+def test_a_block_that_is_freed_at_several_positions_is_kept_to_the_last(positions: tuple[int, int]) -> None:
+    lifetimes, edit = edited()
+    for position in positions:
+        edit.free_at(lifetimes.allocations[0], position)
+    assert as_text(edit.program()) == "+1 +2 u1 -2 | +1 -1 -1"
+
+
 def test_a_block_that_is_removed_is_used_and_freed_no_more() -> None:
     lifetimes, edit = edited()
     edit.remove(lifetimes.allocations[0])

@@ -32,7 +32,7 @@ class ProgramEdit:
         self._lifetimes = lifetimes
         self._blocks: dict[int, MemoryBlock] = {}
         self._removed: set[int] = set()
-        self._moved: set[int] = set()
+        self._moved: dict[int, int] = {}
         self._dropped: set[int] = set()
         self._inserted: defaultdict[int, list[_Item]] = defaultdict(list)
         self._count = len(lifetimes.allocations)
@@ -50,9 +50,15 @@ class ProgramEdit:
         self._blocks[allocation.number] = block
 
     def free_at(self, allocation: Allocation, position: int) -> None:
-        """Free it there, and not where it is freed."""
-        self._moved.add(allocation.number)
-        self._inserted[position].append(_Free(allocation.number))
+        """Free it there, and not where it is freed; at the latest of the positions, if there are several."""
+        free = _Free(allocation.number)
+        before = self._moved.get(allocation.number)
+        if before is not None:
+            if position <= before:
+                return
+            self._inserted[before].remove(free)
+        self._moved[allocation.number] = position
+        self._inserted[position].append(free)
 
     def drop(self, position: int) -> None:
         """Leave the instruction out."""
