@@ -665,6 +665,7 @@ DOCUMENTS = (
     ContributionDocument,
     NodeDeviceDocument,
     TensorsDocument,
+    NotIncludedDocument,
     OutsideDocument,
     AdviceDocument,
     PoolDocument,
