@@ -19,6 +19,7 @@ _MODULES_SHOWN = 8
 _POOLS_SHOWN = 6
 _LEAST_POOL_SHARE = 0.01
 _MODULE_WIDTH = 22
+_LEAST_NOT_INCLUDED = 1024**2
 
 
 def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: int) -> tuple[Section, ...]:
@@ -134,9 +135,10 @@ def _outside(need: DeviceNeed) -> Iterator[Fact]:
 
 
 def _not_included(need: DeviceNeed) -> Iterator[Fact]:
-    """What kernels request and what is reserved has not."""
-    if need.not_included:
-        yield Fact(label="not included", values=tuple(f"{each.gap.what}{_up_to(each.most_bytes)}" for each in need.not_included))
+    """What kernels request and what is reserved has not; of what is known to be small, nothing."""
+    worth_naming = [each for each in need.not_included if each.most_bytes is None or each.most_bytes >= _LEAST_NOT_INCLUDED]
+    if worth_naming:
+        yield Fact(label="not included", values=tuple(f"{each.gap.what}{_up_to(each.most_bytes)}" for each in worth_naming))
 
 
 def _up_to(nbytes: int | None) -> str:
