@@ -86,7 +86,7 @@ class Priced:
             kind=self.row.kind,
             hardware=self.row.hardware,
             published_s=self.row.published_s,
-            predicted_s=self.step.seconds,
+            predicted_s=round(self.step.seconds, 4),  # as the data file has it: the page follows from that
             gives_constant=self.row.constant,
             source=self.row.source,
         )
@@ -241,7 +241,7 @@ def pairs_of(sets: Sequence[Mapping[str, Any]], priced: Sequence[Priced]) -> Ite
         for row in one["rows"]:
             if (run := by_id.get(row["id"])) is not None:
                 count = row.get("sequences", 1)
-                timed.append((run.row.published_s / count, run.step.seconds / count, row["is"]))
+                timed.append((run.row.published_s / count, run.published.predicted_s / count, row["is"]))
         for faster, slower in combinations(sorted(timed), 2):
             yield Pair(
                 what=f"{one['what']}: {faster[2]}, {slower[2]}" + ("; for each sequence" if per_sequence else ""),
