@@ -11,6 +11,8 @@ from fakerun.analysis.memory.footprint import MemoryFootprint, footprint_of
 from fakerun.analysis.memory.need import DeviceNeed
 from fakerun.analysis.memory.outside import OutsideMemory
 from fakerun.analysis.memory.reserved import ReservedMemory
+from fakerun.device_memory.kernels.gaps import not_included
+from fakerun.records.device_program import Operation
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
@@ -186,3 +188,18 @@ def test_findings_tell_what_is_outside() -> None:
         need = DeviceNeed(footprint=footprint(6), reserved=memory, outside=outside(0.5, 1), runs_out=runs_out)
         (finding,) = fit_findings(physical_devices({0: {0: need}}, {0: (0,)}, ranks_per_node=4), SMALL)
         assert finding.message == message
+
+
+def test_what_kernels_may_request_beyond_the_peak_makes_it_tight() -> None:
+    """A convolution's workspace is not in the peak: with 1 GiB left, 4.3 times a result of 512 MiB may be too much."""
+    convolution = Operation("aten.convolution.default", "float32[1,1], float32[1,1]", "float32[128,1024,1024]")
+    full = need(footprint(7), SMALL.usable_bytes)
+    assert need_fit(full, SMALL).verdict is Verdict.FITS
+    with_workspace = replace(full, not_included=not_included([convolution]))
+    fit = need_fit(with_workspace, SMALL)
+    assert fit.verdict is Verdict.TIGHT
+    assert fit.most_bytes == 7 * GIB + round(4.3 * GIB / 2)
+    (device,) = physical_devices({0: {0: with_workspace}}, {0: (0,)}, ranks_per_node=1)
+    assert device_fit(device, SMALL) == fit
+    (finding,) = fit_findings([device], SMALL)
+    assert "kernels may request 2.15 GiB more" in finding.message

@@ -1,14 +1,14 @@
-"""The memory of ranks: pools at the peak, private ones by their name."""
+"""The memory of ranks: pools at the peak, private ones by their name, and what is not included."""
 
 import pickle
 
-from fakerun.records.device_program import DeviceStream, Instruction, Opcode, PoolKind, PoolOrigin, program_of
+from fakerun.records.device_program import DeviceStream, Instruction, Opcode, Operation, PoolKind, PoolOrigin, program_of
 from fakerun.records.run import RankRecord
 from fakerun.report import Report, build_report
 from fakerun.report.formats.json import as_document
 from fakerun.report.formats.memory_snapshot import render as snapshot
 from fakerun.report.formats.text import render
-from tests.unit.records_by_hand import MIB, block, job, run, site
+from tests.unit.records_by_hand import H100, MIB, block, job, run, site
 
 
 def with_pools() -> Report:
@@ -49,3 +49,25 @@ def test_the_document_has_their_identities() -> None:
 def test_a_memory_snapshot_has_the_pool_of_each_segment() -> None:
     segments = pickle.loads(snapshot(with_pools()))["segments"]
     assert {each["segment_pool_id"]: each["total_size"] // MIB for each in segments} == {(0, 0): 64, (0, 1): 128, (1, 0): 256}
+
+
+def test_what_kernels_request_beside_the_prediction_is_named() -> None:
+    """With its most where that is known; less than a MiB is in the document only."""
+    operations = (
+        Operation("aten.convolution.default", "float32[1,1], float32[1,1]", "float32[1024,1024]"),
+        Operation("aten.mse_loss.default", "float32[8], float32[8]", "float32[]"),
+        Operation("aten._cudnn_rnn.default", "float32[8]", "float32[8]"),
+    )
+    executed = (Instruction(Opcode.EXECUTE, number) for number in range(len(operations)))
+    asked = program_of([block(64 * MIB)], [0, *executed], streams=(DeviceStream(device=0),), operations=operations)
+    report = build_report(job(), run(RankRecord(rank=0, devices=(0,), program=asked)))
+    page = " ".join(render(report).split())
+    assert "not included workspaces of convolutions up to 17.2 MiB, recurrent layers of cuDNN at the end" in page
+    (rank,) = as_document(report)["ranks"]
+    memory = rank["memory"]
+    assert memory is not None
+    (device,) = memory["devices"]
+    sizes = [each["high_bytes"] for each in device["not_included"]]
+    assert sizes == [round(4.3 * 4 * MIB), None, 32]
+    left = H100.usable_bytes - device["peak_reserved_bytes"] - device["outside_high_bytes"]
+    assert device["headroom_bytes"] == left - round(4.3 * 4 * MIB) - 32

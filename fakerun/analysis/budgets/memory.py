@@ -200,7 +200,8 @@ def _of_shares(key: MemoryKey, subject: str, shares: tuple[DeviceShare, ...]) ->
     is_total = key in (MemoryKey.DEVICE_TOTAL, MemoryKey.HEADROOM)
     outside_low = sum(share.need.outside_low_bytes for share in shares) if is_total else 0
     outside_high = sum(share.need.outside_high_bytes for share in shares) if is_total else 0
-    return _Measured(subject=subject, low_bytes=max(peaks) + outside_low, high_bytes=sum(peaks) + outside_high, shares=shares)
+    more = outside_high + sum(share.need.not_included_bytes for share in shares)
+    return _Measured(subject=subject, low_bytes=max(peaks) + outside_low, high_bytes=sum(peaks) + more, shares=shares)
 
 
 def _not_exact(judged: JudgedRun, budget: MemoryBudget, found: Iterable[_Measured]) -> Iterator[str]:

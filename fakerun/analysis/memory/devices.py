@@ -91,6 +91,11 @@ class PhysicalDevice:
         return sum(share.need.outside_high_bytes for share in self.shares)
 
     @property
+    def not_included_bytes(self) -> int:
+        """The most that is known of what their kernels request and `peak_bytes` has not."""
+        return sum(share.need.not_included_bytes for share in self.shares)
+
+    @property
     def runs_out(self) -> bool:
         """Whether an allocator fails there although it gives back all that it caches. Of several ranks each keeps what it allocates."""
         return any(share.need.runs_out for share in self.shares)

@@ -47,6 +47,7 @@ class Verdict(StrEnum):
 class MemoryFit:
     """A peak of reserved memory, and what is held outside the allocator, against the memory that the accelerator reports.
 
+    `not_included_bytes` is the most that is known of what kernels request and the peak has not.
     `runs_out` is whether the accelerator has too little even with the least outside and when everything that is only cached was given back.
     """
 
@@ -54,11 +55,12 @@ class MemoryFit:
     usable_bytes: int
     outside_low_bytes: int = 0
     outside_high_bytes: int = 0
+    not_included_bytes: int = 0
     runs_out: bool = False
 
     @property
     def headroom_bytes(self) -> int:
-        """What is left with the most outside; negative if that is too much."""
+        """What is left of the most that is needed; negative if that is too much."""
         return self.usable_bytes - self.most_bytes
 
     @property
@@ -68,8 +70,8 @@ class MemoryFit:
 
     @property
     def most_bytes(self) -> int:
-        """What is needed with the most outside."""
-        return self.peak_bytes + self.outside_high_bytes
+        """What is needed with the most outside, and the most of what is not included."""
+        return self.peak_bytes + self.outside_high_bytes + self.not_included_bytes
 
     @property
     def excess_bytes(self) -> int:
@@ -94,6 +96,7 @@ def need_fit(need: DeviceNeed, hardware: Accelerator) -> MemoryFit:
         usable_bytes=hardware.usable_bytes,
         outside_low_bytes=need.outside_low_bytes,
         outside_high_bytes=need.outside_high_bytes,
+        not_included_bytes=need.not_included_bytes,
         runs_out=need.runs_out,
     )
 
@@ -106,6 +109,7 @@ def device_fit(device: PhysicalDevice, hardware: Accelerator) -> MemoryFit:
         usable_bytes=hardware.usable_bytes,
         outside_low_bytes=device.outside_low_bytes,
         outside_high_bytes=device.outside_high_bytes,
+        not_included_bytes=device.not_included_bytes,
         runs_out=device.runs_out or (device.is_shared and least_bytes > hardware.usable_bytes),
     )
 
@@ -171,13 +175,14 @@ def _tight(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator
     fit = device_fit(worst, hardware)
     held = f", and {format_bytes(fit.outside_low_bytes)} to {format_bytes(fit.outside_high_bytes)} are held outside the allocator"
     outside = held if fit.outside_high_bytes else ""
+    kernels = f", kernels may request {format_bytes(fit.not_included_bytes)} more" if fit.not_included_bytes else ""
     why = "the allocator has to give back what it caches" if fit.excess_bytes > 0 else "it may be too little"
     yield Finding(
         code=FindingCode.TIGHT_FIT,
         message=(
             f"{name_devices([worst.location])}: {name_ranks([share.rank for share in worst.shares])} would reserve "
             f"{format_bytes(fit.peak_bytes)} of the {format_bytes(fit.usable_bytes)} that {hardware} has, of which "
-            f"{format_bytes(worst.peak_allocated_bytes)} are allocated{outside if fit.outside_high_bytes else ''}: {why}{also}"
+            f"{format_bytes(worst.peak_allocated_bytes)} are allocated{outside}{kernels}: {why}{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(largest),

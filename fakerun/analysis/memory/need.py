@@ -8,6 +8,7 @@ from fakerun.analysis.memory.footprint import MemoryFootprint, footprints_by_dev
 from fakerun.analysis.memory.outside import OutsideMemory, outside_memory
 from fakerun.analysis.memory.reserved import ReservedMemory, reserved_memory, runs_out
 from fakerun.analysis.memory.timeline import timeline_of
+from fakerun.device_memory.kernels.gaps import NotIncluded, not_included
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.job.spec import JobSpec
 from fakerun.records.run import RankRecord
@@ -24,6 +25,8 @@ class DeviceNeed:
     footprint: MemoryFootprint = field(default_factory=MemoryFootprint)
     reserved: ReservedMemory = field(default_factory=ReservedMemory)
     outside: tuple[OutsideMemory, ...] = ()
+    not_included: tuple[NotIncluded, ...] = ()
+    """What kernels of the rank request and `reserved` has not."""
     runs_out: bool = False
     settings: str = ""
     """Those of the allocator that are not the defaults, as text."""
@@ -35,6 +38,11 @@ class DeviceNeed:
     @property
     def outside_high_bytes(self) -> int:
         return sum(each.high_bytes for each in self.outside)
+
+    @property
+    def not_included_bytes(self) -> int:
+        """The most that is known of what is not included: of kernels that run one after the other, the largest of each kind."""
+        return sum(each.most_bytes or 0 for each in self.not_included)
 
     def left_bytes(self, hardware: Accelerator) -> int:
         """What the device can give the allocator, beside the least that is outside it."""
@@ -48,11 +56,13 @@ def device_needs(job: JobSpec, record: RankRecord) -> Mapping[int, DeviceNeed]:
     reserved = reserved_memory(program, settings, hardware, variables=record.memory_variables)
     found: dict[int, DeviceNeed] = {}
     outside = outside_memory(record, hardware, ranks_per_node=job.nproc_per_node)
+    gaps = not_included(program.operations)
     for device, footprint in footprints_by_device(timeline_of(program)).items():
         need = DeviceNeed(
             footprint=footprint,
             reserved=reserved.get(device, ReservedMemory()),
             outside=tuple(each for each in outside if each.device == device),
+            not_included=gaps,
             settings=settings.text,
         )
         left_bytes = need.left_bytes(hardware)

@@ -255,6 +255,10 @@ def _device(device: DeviceMemory) -> DeviceDocument:
             {"what": each.what, "low_bytes": each.low_bytes, "high_bytes": each.high_bytes, "source": each.source}
             for each in device.need.outside
         ],
+        "not_included": [
+            {"what": each.gap.what, "why": each.gap.why, "bound": each.gap.bound, "high_bytes": each.most_bytes}
+            for each in device.need.not_included
+        ],
         "allocator_settings": device.need.settings,
         "reserved_has_settled": device.reserved.has_settled,
         "per_step_peak_reserved_bytes": list(device.reserved.per_step_peak_bytes),
@@ -307,6 +311,7 @@ def _node_device(report: PhysicalDeviceReport) -> NodeDeviceDocument:
         "verdict": fit.verdict.value,
         "outside_low_bytes": fit.outside_low_bytes,
         "outside_high_bytes": fit.outside_high_bytes,
+        "not_included_high_bytes": fit.not_included_bytes,
         "contributions": [
             {"ranks": list(each.ranks), "peak_allocated_bytes": each.allocated_bytes, "peak_reserved_bytes": each.reserved_bytes}
             for each in device.ranks_by_peak

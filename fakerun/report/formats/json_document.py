@@ -199,6 +199,19 @@ class TensorsDocument(TypedDict):
 VerdictText: TypeAlias = Literal["fits", "tight", "does-not-fit"]
 
 
+class NotIncludedDocument(TypedDict):
+    """One kind of request of kernels that is not included in what is reserved."""
+
+    what: str
+    """What it is, in words."""
+    why: str
+    """Why it is not included."""
+    bound: str
+    """How much it may be, and whether that was measured."""
+    high_bytes: int | None
+    """The most that it takes here, in bytes: of the largest operation that has it; null if that is not known."""
+
+
 class OutsideDocument(TypedDict):
     """One thing that a rank's process holds on a device outside the caching allocator: an estimate."""
 
@@ -271,7 +284,7 @@ class DeviceDocument(TypedDict):
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_reserved_bytes and the most that is outside; negative if that is too little."""
+    """usable_bytes less peak_reserved_bytes and the most that is outside or not included; negative if that is too little."""
     verdict: VerdictText
     """Whether the rank alone fits. `tight`: within the range of what is outside, or because the allocator gives back what it caches."""
     outside_low_bytes: int
@@ -280,6 +293,8 @@ class DeviceDocument(TypedDict):
     """The most that it holds there, in bytes."""
     outside: list[OutsideDocument]
     """What it holds there: the CUDA context first, then the buffers of each communicator."""
+    not_included: list[NotIncludedDocument]
+    """What kernels of the rank request and peak_reserved_bytes has not, because it depends on a library's choice or on values."""
     allocator_settings: str
     """Settings of the caching allocator that are not the defaults, as in PYTORCH_ALLOC_CONF."""
     reserved_has_settled: bool | None
@@ -325,13 +340,15 @@ class NodeDeviceDocument(TypedDict):
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_reserved_bytes and the most that is outside; negative if that is too little."""
+    """usable_bytes less peak_reserved_bytes and the most that is outside or not included; negative if that is too little."""
     verdict: VerdictText
     """Whether all of them fit."""
     outside_low_bytes: int
     """The least that their processes hold outside the caching allocators, in bytes."""
     outside_high_bytes: int
     """The most that they hold there, in bytes."""
+    not_included_high_bytes: int
+    """The most that is known of what kernels request and peak_reserved_bytes has not, in bytes."""
     contributions: list[ContributionDocument]
     """Who allocates what, the highest peak first."""
     ranks_not_counted: list[int]
@@ -350,7 +367,7 @@ class MemoryDocument(TypedDict):
     usable_bytes: int
     """What the device has, in bytes, as its driver reports it."""
     headroom_bytes: int
-    """usable_bytes less peak_reserved_bytes and the most that is outside; negative if that is too little."""
+    """usable_bytes less peak_reserved_bytes and the most that is outside or not included; negative if that is too little."""
     verdict: VerdictText
     """Whether the rank alone fits. `tight`: within the range of what is outside, or because the allocator gives back what it caches."""
     peak_at: PeakDocument | None
@@ -648,6 +665,7 @@ DOCUMENTS = (
     ContributionDocument,
     NodeDeviceDocument,
     TensorsDocument,
+    NotIncludedDocument,
     OutsideDocument,
     AdviceDocument,
     PoolDocument,

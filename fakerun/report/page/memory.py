@@ -19,6 +19,7 @@ _MODULES_SHOWN = 8
 _POOLS_SHOWN = 6
 _LEAST_POOL_SHARE = 0.01
 _MODULE_WIDTH = 22
+_LEAST_NOT_INCLUDED = 1024**2
 
 
 def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: int) -> tuple[Section, ...]:
@@ -33,6 +34,7 @@ def memory_sections(rank: RankReport, hardware: Accelerator, *, tensors_shown: i
         Fact(label="reserved", values=tuple(_reserved(device.reserved, which, device.need.settings))),
         Fact(label="allocated", values=_peak(f"{format_bytes(footprint.peak_bytes)}", footprint, footprint.peak_block)),
         *_outside(device.need),
+        *_not_included(device.need),
         Fact(label="at the end", values=(format_bytes(footprint.final_bytes),)),
     )
     remark, verdicts = _verdicts(rank, hardware)
@@ -130,6 +132,17 @@ def _outside(need: DeviceNeed) -> Iterator[Fact]:
         both = _range(sum(each.low_bytes for each in buffers), sum(each.high_bytes for each in buffers))
         values.append(f"{library} {both} for {len(buffers)} communicator{'s' * (len(buffers) > 1)}")
     yield Fact(label="outside", values=tuple(values))
+
+
+def _not_included(need: DeviceNeed) -> Iterator[Fact]:
+    """What kernels request and what is reserved has not; of what is known to be small, nothing."""
+    worth_naming = [each for each in need.not_included if each.most_bytes is None or each.most_bytes >= _LEAST_NOT_INCLUDED]
+    if worth_naming:
+        yield Fact(label="not included", values=tuple(f"{each.gap.what}{_up_to(each.most_bytes)}" for each in worth_naming))
+
+
+def _up_to(nbytes: int | None) -> str:
+    return "" if nbytes is None else f" up to {format_bytes(nbytes)}"
 
 
 def _range(low_bytes: int, high_bytes: int) -> str:
