@@ -203,3 +203,19 @@ def test_what_kernels_may_request_beyond_the_peak_makes_it_tight() -> None:
     assert device_fit(device, SMALL) == fit
     (finding,) = fit_findings([device], SMALL)
     assert "kernels may request 2.15 GiB more" in finding.message
+
+
+def test_what_grows_with_each_step_is_tight_however_much_is_left() -> None:
+    one = need(footprint(1), SMALL.usable_bytes)
+    growing = replace(
+        one, reserved=replace(one.reserved, per_step_peak_bytes=(GIB,), repeated_step_peak_bytes=(2 * GIB, 3 * GIB), has_settled=False)
+    )
+    fit = need_fit(growing, SMALL)
+    assert fit.verdict is Verdict.TIGHT
+    assert fit.why_tight == "each step reserves 1.00 GiB more than the one before"
+    (device,) = physical_devices({0: {0: growing}}, {0: (0,)}, ranks_per_node=1)
+    (finding,) = fit_findings([device], SMALL)
+    assert finding.code is FindingCode.TIGHT_FIT
+    assert finding.message.endswith("each step reserves 1.00 GiB more than the one before")
+    settled = replace(growing, reserved=replace(growing.reserved, has_settled=True))
+    assert need_fit(settled, SMALL).verdict is Verdict.FITS

@@ -31,7 +31,7 @@ _OWN_DEVICE = (
 
 
 class Verdict(StrEnum):
-    """What is said of a device: with nothing to spare it is tight."""
+    """What is said of a device: with nothing to spare it is tight, and if each step needs more than the one before."""
 
     FITS = "fits"
     TIGHT = "tight"
@@ -47,7 +47,7 @@ class Verdict(StrEnum):
 class MemoryFit:
     """A peak of reserved memory, and what is held outside the allocator, against the memory that the accelerator reports.
 
-    `not_included_bytes` is the most that is known of what kernels request and the peak has not.
+    `not_included_bytes` is the most that is known of what kernels request and the peak has not, `growth_bytes` what one more step adds.
     `runs_out` is whether the accelerator has too little even with the least outside and when everything that is only cached was given back.
     """
 
@@ -56,6 +56,7 @@ class MemoryFit:
     outside_low_bytes: int = 0
     outside_high_bytes: int = 0
     not_included_bytes: int = 0
+    growth_bytes: int = 0
     runs_out: bool = False
 
     @property
@@ -81,8 +82,15 @@ class MemoryFit:
     @property
     def verdict(self) -> Verdict:
         if self.headroom_bytes >= 0:
-            return Verdict.FITS
+            return Verdict.TIGHT if self.growth_bytes else Verdict.FITS
         return Verdict.DOES_NOT_FIT if self.runs_out else Verdict.TIGHT
+
+    @property
+    def why_tight(self) -> str:
+        """What makes it tight."""
+        if self.growth_bytes:
+            return f"each step reserves {format_bytes(self.growth_bytes)} more than the one before"
+        return "the allocator has to give back what it caches" if self.excess_bytes > 0 else "it may be too little"
 
     @property
     def fits(self) -> bool:
@@ -97,6 +105,7 @@ def need_fit(need: DeviceNeed, hardware: Accelerator) -> MemoryFit:
         outside_low_bytes=need.outside_low_bytes,
         outside_high_bytes=need.outside_high_bytes,
         not_included_bytes=need.not_included_bytes,
+        growth_bytes=need.reserved.growth_bytes,
         runs_out=need.runs_out,
     )
 
@@ -110,6 +119,7 @@ def device_fit(device: PhysicalDevice, hardware: Accelerator) -> MemoryFit:
         outside_low_bytes=device.outside_low_bytes,
         outside_high_bytes=device.outside_high_bytes,
         not_included_bytes=device.not_included_bytes,
+        growth_bytes=sum(share.reserved.growth_bytes for share in device.shares),
         runs_out=device.runs_out or (device.is_shared and least_bytes > hardware.usable_bytes),
     )
 
@@ -176,13 +186,12 @@ def _tight(devices: Sequence[PhysicalDevice], hardware: Accelerator) -> Iterator
     held = f", and {format_bytes(fit.outside_low_bytes)} to {format_bytes(fit.outside_high_bytes)} are held outside the allocator"
     outside = held if fit.outside_high_bytes else ""
     kernels = f", kernels may request {format_bytes(fit.not_included_bytes)} more" if fit.not_included_bytes else ""
-    why = "the allocator has to give back what it caches" if fit.excess_bytes > 0 else "it may be too little"
     yield Finding(
         code=FindingCode.TIGHT_FIT,
         message=(
             f"{name_devices([worst.location])}: {name_ranks([share.rank for share in worst.shares])} would reserve "
             f"{format_bytes(fit.peak_bytes)} of the {format_bytes(fit.usable_bytes)} that {hardware} has, of which "
-            f"{format_bytes(worst.peak_allocated_bytes)} are allocated{outside}{kernels}: {why}{also}"
+            f"{format_bytes(worst.peak_allocated_bytes)} are allocated{outside}{kernels}: {fit.why_tight}{also}"
         ),
         ranks=_ranks(devices),
         call_site=_call_site(largest),

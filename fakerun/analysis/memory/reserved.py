@@ -63,6 +63,12 @@ class ReservedMemory:
     has_settled: bool | None = None
     pools_at_peak: tuple[PoolMemory, ...] = ()
 
+    @property
+    def growth_bytes(self) -> int:
+        """How much more the last repetition of the last step needed than the one before; 0 if that has settled."""
+        peaks = (*self.per_step_peak_bytes, *self.repeated_step_peak_bytes)
+        return 0 if self.has_settled is not False or len(peaks) < 2 else max(peaks[-1] - peaks[-2], 0)
+
 
 def reserved_memory(
     program: DeviceProgram,

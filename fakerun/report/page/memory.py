@@ -91,8 +91,7 @@ def _verdict(rank: RankReport, fit: MemoryFit, hardware: Accelerator) -> Prose:
         return Prose(text=f"DOES NOT FIT: needs at least {least}, {excess} more than {usable} ({hardware})", tone=Tone.BAD)
     until = " until it failed" if rank.record.failure else " until it was blocked" if rank.record.blocked else ""
     if fit.verdict is Verdict.TIGHT:
-        why = "the allocator gives back what it caches" if fit.excess_bytes > 0 else "it may be too little"
-        return Prose(text=f"TIGHT{until}: needs {least} to {most} of {usable} ({hardware}): {why}", tone=Tone.BAD)
+        return Prose(text=f"TIGHT{until}: needs {least} to {most} of {usable} ({hardware}): {fit.why_tight}", tone=Tone.BAD)
     headroom = format_bytes(fit.headroom_bytes)
     return Prose(text=f"fits{until}: needs up to {most} of {usable} ({hardware}), {headroom} headroom", tone=Tone.GOOD)
 
