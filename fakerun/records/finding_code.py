@@ -76,11 +76,11 @@ class FindingCode(StrEnum):
         Severity.WARNING,
         "Fits narrowly",
         "What the caching allocator reserves, with what is held outside it, may be above what the GPU has: what is outside (the CUDA "
-        "context, buffers of NCCL) is a range, and so are workspaces that libraries choose. Or the job runs only because the allocator gives "
-        "back what it caches and asks again, for which the GPU must be idle. Or each step reserves more than the one before: after enough "
-        "steps no GPU has enough.",
-        "Try --alloc-conf expandable_segments:True; or need less, as for does-not-fit. Where each step needs more, look for what keeps "
-        "tensors of earlier steps (a list of losses that are not detached).",
+        "context, buffers of NCCL) is a range, and so are workspaces that libraries choose. Or the job runs only because the allocator "
+        "gives back what it caches and asks again, for which the GPU must be idle. Or the last step kept tensors beside those of the step "
+        "before: after enough such steps no GPU has enough.",
+        "Try --alloc-conf expandable_segments:True; or need less, as for does-not-fit. Where steps keep tensors, look for a list of losses "
+        "that are not detached; --steps 4 tells what is made once in the second step (an average of weights) from what each step keeps.",
     )
     ALLOC_CONF = (
         "alloc-conf",

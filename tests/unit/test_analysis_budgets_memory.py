@@ -212,7 +212,7 @@ def test_a_narrow_fit_is_not_known_to_fit() -> None:
     found = fits(TWO, narrow)
     assert found is not None
     assert found[2] == "unknown"
-    assert found[1].endswith("it fits only if little is held outside the allocator, or if that gives back what it caches")
+    assert found[1].endswith("it fits narrowly: it may be too little")
     assert fits(TWO, narrow, Budgets()) is None, "where nobody asks, the warning says it"
     allowed = CodeBudget(code=FindingCode.TIGHT_FIT, source="job.yaml:9")
     accepted = fits(TWO, narrow, replace(FITS, allowed=(allowed,)))

@@ -16,7 +16,7 @@ from fakerun.records.device_program import Operation
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.findings import Finding
 from fakerun.records.memory import Category
-from tests.unit.records_by_hand import GIB, H100, block, need, site, timeline
+from tests.unit.records_by_hand import GIB, H100, MIB, block, need, site, timeline
 
 SMALL = replace(H100, name="small", usable_bytes=8 * GIB)
 
@@ -212,10 +212,18 @@ def test_what_grows_with_each_step_is_tight_however_much_is_left() -> None:
     )
     fit = need_fit(growing, SMALL)
     assert fit.verdict is Verdict.TIGHT
-    assert fit.why_tight == "each step reserves 1.00 GiB more than the one before"
+    assert fit.why_tight == "the last step kept 1.00 GiB more than the one before, for which there is room 7 times"
     (device,) = physical_devices({0: {0: growing}}, {0: (0,)}, ranks_per_node=1)
     (finding,) = fit_findings([device], SMALL)
     assert finding.code is FindingCode.TIGHT_FIT
-    assert finding.message.endswith("each step reserves 1.00 GiB more than the one before")
+    assert finding.message.endswith(fit.why_tight)
     settled = replace(growing, reserved=replace(growing.reserved, has_settled=True))
     assert need_fit(settled, SMALL).verdict is Verdict.FITS
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(512, Verdict.FITS), (10 * MIB, Verdict.TIGHT)], ids=["losses", "graphs"])
+def test_what_is_kept_counts_if_a_job_does_not_fit_for_it(kept: int, verdict: Verdict) -> None:
+    one = need(footprint(1), SMALL.usable_bytes)
+    unsettled = replace(one.reserved, has_settled=None)
+    assert need_fit(replace(one, kept_bytes=kept, reserved=unsettled), SMALL).verdict is verdict
+    assert need_fit(replace(one, kept_bytes=kept, reserved=replace(unsettled, has_settled=True)), SMALL).verdict is Verdict.FITS

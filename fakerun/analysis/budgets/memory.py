@@ -83,8 +83,9 @@ def fits_check(judged: JudgedRun) -> Iterator[Check]:
 
 
 def _tight(judged: JudgedRun, fits: Iterable[MemoryFit]) -> Iterator[str]:
-    if FindingCode.TIGHT_FIT not in judged.budgets.allowed_codes and any(fit.verdict is Verdict.TIGHT for fit in fits):
-        yield "it fits only if little is held outside the allocator, or if that gives back what it caches"
+    tight = next((fit for fit in fits if fit.verdict is Verdict.TIGHT), None)
+    if tight is not None and FindingCode.TIGHT_FIT not in judged.budgets.allowed_codes:
+        yield f"it fits narrowly: {tight.why_tight}"
 
 
 def _total(fit: MemoryFit) -> str:

@@ -23,6 +23,8 @@ WHAT_IS_WHAT = (
     "Outside: estimated from reports of GPUs in use."
 )
 
+_STEPS_OF_A_JOB = 100_000
+"""What is kept of each step matters if so many of them do not fit: a list of losses without their graphs takes 512 bytes for each."""
 _CATEGORIES_IN_HINT = 3
 _PEAKS_SHOWN = 4
 _OWN_DEVICE = (
@@ -82,14 +84,15 @@ class MemoryFit:
     @property
     def verdict(self) -> Verdict:
         if self.headroom_bytes >= 0:
-            return Verdict.TIGHT if self.growth_bytes else Verdict.FITS
+            return Verdict.TIGHT if self.growth_bytes * _STEPS_OF_A_JOB > self.headroom_bytes else Verdict.FITS
         return Verdict.DOES_NOT_FIT if self.runs_out else Verdict.TIGHT
 
     @property
     def why_tight(self) -> str:
         """What makes it tight."""
-        if self.growth_bytes:
-            return f"each step reserves {format_bytes(self.growth_bytes)} more than the one before"
+        if self.growth_bytes and self.headroom_bytes >= 0:
+            steps = self.headroom_bytes // self.growth_bytes
+            return f"the last step kept {format_bytes(self.growth_bytes)} more than the one before, for which there is room {steps:,} times"
         return "the allocator has to give back what it caches" if self.excess_bytes > 0 else "it may be too little"
 
     @property
@@ -105,7 +108,7 @@ def need_fit(need: DeviceNeed, hardware: Accelerator) -> MemoryFit:
         outside_low_bytes=need.outside_low_bytes,
         outside_high_bytes=need.outside_high_bytes,
         not_included_bytes=need.not_included_bytes,
-        growth_bytes=need.reserved.growth_bytes,
+        growth_bytes=need.growth_bytes,
         runs_out=need.runs_out,
     )
 
@@ -119,7 +122,7 @@ def device_fit(device: PhysicalDevice, hardware: Accelerator) -> MemoryFit:
         outside_low_bytes=device.outside_low_bytes,
         outside_high_bytes=device.outside_high_bytes,
         not_included_bytes=device.not_included_bytes,
-        growth_bytes=sum(share.reserved.growth_bytes for share in device.shares),
+        growth_bytes=sum(share.need.growth_bytes for share in device.shares),
         runs_out=device.runs_out or (device.is_shared and least_bytes > hardware.usable_bytes),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from fakerun.analysis.memory.allocator_settings import allocator_settings
 from fakerun.analysis.memory.footprint import MemoryFootprint, footprints_by_device
+from fakerun.analysis.memory.kept_blocks import kept_by_each_step
 from fakerun.analysis.memory.outside import OutsideMemory, outside_memory
 from fakerun.analysis.memory.reserved import ReservedMemory, reserved_memory, runs_out
 from fakerun.analysis.memory.timeline import timeline_of
@@ -27,6 +28,8 @@ class DeviceNeed:
     outside: tuple[OutsideMemory, ...] = ()
     not_included: tuple[NotIncluded, ...] = ()
     """What kernels of the rank request and `reserved` has not."""
+    kept_bytes: int = 0
+    """What each step adds to what is allocated."""
     runs_out: bool = False
     settings: str = ""
     """Those of the allocator that are not the defaults, as text."""
@@ -44,6 +47,11 @@ class DeviceNeed:
         """The most that is known of what is not included: of kernels that run one after the other, the largest of each kind."""
         return sum(each.most_bytes or 0 for each in self.not_included)
 
+    @property
+    def growth_bytes(self) -> int:
+        """How much more one more step needs; 0 where the last step can be repeated without more."""
+        return self.reserved.growth_bytes if self.reserved.has_settled is not None else self.kept_bytes
+
     def left_bytes(self, hardware: Accelerator) -> int:
         """What the device can give the allocator, beside the least that is outside it."""
         return max(hardware.usable_bytes - self.outside_low_bytes, 0)
@@ -56,13 +64,14 @@ def device_needs(job: JobSpec, record: RankRecord) -> Mapping[int, DeviceNeed]:
     reserved = reserved_memory(program, settings, hardware, variables=record.memory_variables)
     found: dict[int, DeviceNeed] = {}
     outside = outside_memory(record, hardware, ranks_per_node=job.nproc_per_node)
-    gaps = not_included(program.operations)
+    gaps, kept = not_included(program.operations), kept_by_each_step(program)
     for device, footprint in footprints_by_device(timeline_of(program)).items():
         need = DeviceNeed(
             footprint=footprint,
             reserved=reserved.get(device, ReservedMemory()),
             outside=tuple(each for each in outside if each.device == device),
             not_included=gaps,
+            kept_bytes=kept.get(device, 0),
             settings=settings.text,
         )
         left_bytes = need.left_bytes(hardware)
