@@ -48,10 +48,6 @@ def users(tmp_path: Path) -> Path:
     return directory
 
 
-def unchanged(directory: Path, before: dict[str, bytes]) -> bool:
-    return really(directory) == before
-
-
 # -- looking -----------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +117,7 @@ def test_checkpoints_are_rotated_without_touching_those_from_before(users: Path,
     assert not (users / "step-1.pt").exists()
     with pytest.raises(FileNotFoundError):
         torch.load(users / "step-1.pt")
-    assert unchanged(users, before)
+    assert really(users) == before
 
 
 def test_a_file_from_before_is_hidden_by_a_save_and_moved_in_the_run_only(users: Path, simulate: Simulate) -> None:
@@ -137,7 +133,7 @@ def test_a_file_from_before_is_hidden_by_a_save_and_moved_in_the_run_only(users:
     assert not users.exists()
     users.mkdir()
     assert os.listdir(users) == []
-    assert unchanged(users, before)
+    assert really(users) == before
 
 
 def test_files_of_this_run_are_moved_and_removed(tmp_path: Path, simulation: Simulation) -> None:

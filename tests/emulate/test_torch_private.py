@@ -16,7 +16,7 @@ OPERATORS = [
     (module, name)
     for module, names in NO_ATTRIBUTES.items()
     for name in sorted(names)
-    if module.rpartition(".")[2] not in ("nccl_size_checks", "nvml", "threads", "uses", "variables")
+    if module.rpartition(".")[2] not in ("native_calls", "nccl_size_checks", "nvml", "rewriting", "threads", "uses", "variables")
 ]
 NAMESPACES = (torch.ops.aten, torch.ops.c10d, torch.ops._c10d_functional, torch.ops.symm_mem)
 SINCE_2_15 = {"_low_contention_all_gather_ce_multicast", "_low_contention_all_gather_ce_multicast_out"}
