@@ -1,6 +1,6 @@
 """Files that the script believes to have written: what each rank changed, in order, and the stand-ins that can be read in their place.
 
-    unwritten/began                a mark: what is older in the user's directories was there before the run
+    unwritten/began                a mark: what is not newer in the user's directories was there before the run
     unwritten/rank-00003.jsonl     the changes of one rank, a line each, appended while it runs
     unwritten/00003-1234-0         a stand-in: by rank, process and number
 
@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 class Change(StrEnum):
@@ -50,11 +51,23 @@ class UnwrittenFiles:
         self.directory = path / "unwritten"
 
     def begin(self) -> int:
-        """Make what is missing; the time when the run began, as in `st_ctime_ns`."""
+        """Make what is missing; the time when the run began, as in `st_ctime_ns`: what the script makes from now on is later.
+
+        The clock of files advances every few milliseconds. What has the time of the mark may therefore be from before it, and must not be
+        taken for the script's own, which is really removed.
+        """
         self.directory.mkdir(exist_ok=True)
         mark = self.directory / "began"
         mark.open("a").close()
-        return mark.stat().st_mtime_ns
+        began_ns = mark.stat().st_mtime_ns
+        while self._file_time_ns() <= began_ns:
+            pass
+        return began_ns
+
+    def _file_time_ns(self) -> int:
+        """The time that a file gets now."""
+        with TemporaryFile(dir=self.directory) as file:
+            return os.fstat(file.fileno()).st_ctime_ns
 
     def begin_rank(self, rank: int) -> None:
         """Drop what the rank did in an interrupted run."""

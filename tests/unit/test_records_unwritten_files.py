@@ -54,3 +54,14 @@ def test_nothing_is_left_of_a_run_without_changes(tmp_path: Path) -> None:
     files.begin()
     files.end()
     assert [path.name for path in (tmp_path).iterdir()] == []
+
+
+def test_what_is_from_before_is_told_from_what_follows_at_once(tmp_path: Path) -> None:
+    """The clock of files is coarse: one made in its last interval before the run has the time of the mark itself."""
+    for number in range(100):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / "before").touch()
+        began = UnwrittenFiles(directory).begin()
+        (directory / "after").touch()
+        assert (directory / "before").stat().st_ctime_ns <= began < (directory / "after").stat().st_ctime_ns

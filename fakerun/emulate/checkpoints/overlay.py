@@ -148,13 +148,13 @@ class Overlay:
         """Whether this is a file or a directory that was there before the run."""
         with self.real():
             try:
-                return os.lstat(path).st_ctime_ns < self._began_ns
+                return os.lstat(path).st_ctime_ns <= self._began_ns
             except OSError:
                 return False
 
     def is_yet_to_be_made(self, directory: str, ctime_ns: int) -> bool:
         """Whether a peer that has come further made this directory, which is really there, later than this rank looks for it."""
-        if self.is_real or ctime_ns < self._began_ns:
+        if self.is_real or ctime_ns <= self._began_ns:
             return False
         place = self.place(directory)
         if any(change.path == place for changes in self._seen.values() for change in changes if change.change is Change.DIRECTORY):
