@@ -2,7 +2,7 @@
 
 import pytest
 
-from fakerun.device_memory.kernels.gaps import NOT_INCLUDED, NotIncluded, not_included
+from fakerun.device_memory.kernels.gaps import NOT_INCLUDED, not_included
 from fakerun.records.device_program import Operation
 
 MIB = 1024**2
@@ -62,4 +62,3 @@ def test_no_operator_has_two_gaps() -> None:
 
 def test_a_gap_with_a_bound_says_of_what() -> None:
     assert all(gap.operators for gap in NOT_INCLUDED if gap.most_bytes)
-    assert all(isinstance(each, NotIncluded) for each in not_included([CONVOLUTION]))

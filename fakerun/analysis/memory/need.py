@@ -29,7 +29,7 @@ class DeviceNeed:
     not_included: tuple[NotIncluded, ...] = ()
     """What kernels of the rank request and `reserved` has not."""
     kept_bytes: int = 0
-    """What each step adds to what is allocated."""
+    """What each step adds to what is allocated; 0 where the last step could be repeated instead, which tells more."""
     runs_out: bool = False
     settings: str = ""
     """Those of the allocator that are not the defaults, as text."""
@@ -49,8 +49,8 @@ class DeviceNeed:
 
     @property
     def growth_bytes(self) -> int:
-        """How much more one more step needs; 0 where the last step can be repeated without more."""
-        return self.reserved.growth_bytes if self.reserved.has_settled is not None else self.kept_bytes
+        """How much more one more step needs."""
+        return max(self.reserved.growth_bytes, self.kept_bytes)
 
     def left_bytes(self, hardware: Accelerator) -> int:
         """What the device can give the allocator, beside the least that is outside it."""
@@ -64,7 +64,9 @@ def device_needs(job: JobSpec, record: RankRecord) -> Mapping[int, DeviceNeed]:
     reserved = reserved_memory(program, settings, hardware, variables=record.memory_variables)
     found: dict[int, DeviceNeed] = {}
     outside = outside_memory(record, hardware, ranks_per_node=job.nproc_per_node)
-    gaps, kept = not_included(program.operations), kept_by_each_step(program)
+    gaps = not_included(program.operations)
+    was_repeated = any(each.has_settled is not None for each in reserved.values())
+    kept = {} if was_repeated else kept_by_each_step(program)
     for device, footprint in footprints_by_device(timeline_of(program)).items():
         need = DeviceNeed(
             footprint=footprint,

@@ -286,7 +286,7 @@ class DeviceDocument(TypedDict):
     headroom_bytes: int
     """usable_bytes less peak_reserved_bytes and the most that is outside or not included; negative if that is too little."""
     verdict: VerdictText
-    """Whether the rank alone fits. `tight`: within the range of what is outside, or because the allocator gives back what it caches."""
+    """Whether the rank alone fits. `tight`: within the ranges, or the allocator gives back what it caches, or steps keep tensors."""
     outside_low_bytes: int
     """The least that the rank's process holds outside the caching allocator, in bytes."""
     outside_high_bytes: int
@@ -369,7 +369,7 @@ class MemoryDocument(TypedDict):
     headroom_bytes: int
     """usable_bytes less peak_reserved_bytes and the most that is outside or not included; negative if that is too little."""
     verdict: VerdictText
-    """Whether the rank alone fits. `tight`: within the range of what is outside, or because the allocator gives back what it caches."""
+    """Whether the rank alone fits. `tight`: within the ranges, or the allocator gives back what it caches, or steps keep tensors."""
     peak_at: PeakDocument | None
     """Where most was allocated; null if nothing was."""
     at_peak: CategoriesDocument
