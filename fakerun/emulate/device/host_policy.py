@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.signature import META, Signature
+from fakerun.emulate.device.plain_tensors import META
+from fakerun.emulate.device.signature import Signature
 from fakerun.torch_private import OpOverload, disable_all_modes, pytree, schema_of
 
 Wrap = Callable[[torch.Tensor, torch.device], Any]

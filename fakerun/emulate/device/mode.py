@@ -19,8 +19,8 @@ from fakerun.emulate.device.host_policy import HostPolicy
 from fakerun.emulate.device.known_values import KnownValues
 from fakerun.emulate.device.mutations import MutatedArguments
 from fakerun.emulate.device.placeholders import placeholder_tensor
-from fakerun.emulate.device.plain_tensors import Undispatched, is_plain, plain
-from fakerun.emulate.device.signature import META, ForeignTensorError, Recipe, Signature, recipe_for, unwraps_itself
+from fakerun.emulate.device.plain_tensors import META, Undispatched, is_plain, plain
+from fakerun.emulate.device.signature import ForeignTensorError, Recipe, Signature, recipe_for, unwraps_itself
 from fakerun.emulate.device.value_propagation import ValuePropagation
 from fakerun.emulate.unsupported.cuda_errors import cuda_error_for
 from fakerun.emulate.unsupported.torch_errors import sparse_gap
@@ -59,6 +59,9 @@ UNHANDLED = object()
 
 _ALIASING = {aten._unsafe_view.default, aten._reshape_alias.default, aten.detach.default, aten.alias.default}
 """Operators that return a view although their schema does not say so, or so frequent ones that reading the schema would cost time."""
+
+_FSDP = "fsdp"
+"""The namespace of torch's own operators around FSDP2's collectives, whose results, like those of the built-in ones, depend on metadata."""
 
 _CLONE, _TO_COPY = aten.clone.default, aten._to_copy.default
 """Operators that return a copy of their first argument. Not a set: each operator would be hashed, in Python, once more."""
@@ -362,7 +365,7 @@ class DeviceMode(FakeTensorMode):
 
     def _strategy_for(self, func: Any) -> Callable[..., Any]:
         """How calls of this operator are answered; depends on the operator alone."""
-        if not is_builtin_operator(func):
+        if not is_builtin_operator(func) and func.namespace != _FSDP:
             return DeviceMode._run
         if has_kernel_for_key(func.name(), "CompositeImplicitAutograd") and not has_kernel_for_key(func.name(), "CUDA"):
             return DeviceMode._decompose
@@ -428,7 +431,7 @@ class DeviceMode(FakeTensorMode):
             self._recipes[key] = recipe_for(output, args), signature.operation
             return output
         recipe, signature.operation = known
-        if recipe is None:
+        if recipe is None or not recipe.fits(args):
             return self._run(func, types, args, kwargs, signature)
         made: list[Any] = []
         output = recipe.make(self.wrap, args, made)

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from fakerun.emulate.device.signature import META
 from fakerun.torch_private import disable_torch_dispatch
 
+META = torch.device("meta")
 empty = torch.empty  # not the one that answers scripts, which costs more
 
 
@@ -33,3 +33,9 @@ def plain(tensor: Any) -> torch.Tensor:
     """A meta tensor like a simulated one, on its storage: C++ answers it ten times as fast, because it asks Python nothing about it."""
     made = empty(0, dtype=tensor.dtype, device=META)
     return made.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+
+
+def plain_view(tensor: Any, shape: tuple[int, ...], stride: tuple[int, ...], offset: int, dtype: torch.dtype) -> torch.Tensor:
+    """A meta tensor on the storage of a simulated one, `offset` elements behind its beginning."""
+    with Undispatched():
+        return empty(0, dtype=dtype, device=META).set_(tensor.untyped_storage(), tensor.storage_offset() + offset, shape, stride)

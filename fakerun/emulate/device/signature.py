@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from fakerun.emulate.device.global_state import beginning_of_key
+from fakerun.emulate.device.plain_tensors import META, is_plain, plain_view
 from fakerun.torch_private import FakeTensor, storage_id
 
-META = torch.device("meta")
 empty_strided = torch.empty_strided  # not the one that answers scripts, which costs more
 _NO_TENSORS = frozenset({int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format})
 """Types of most arguments that are no tensors: asking the class of tensors about a value costs more."""
@@ -106,23 +106,42 @@ class _Argument:
         self.position = position
 
 
+class _View:
+    """Makes a view of an argument of the call, where the operator does not say that it returns one."""
+
+    __slots__ = ("dtype", "offset", "position", "shape", "stride")
+
+    def __init__(self, position: int, source: Any, view: Any) -> None:
+        self.position = position
+        self.shape, self.stride, self.dtype = view.shape, view.stride(), view.dtype
+        self.offset = view.storage_offset() - source.storage_offset()
+
+
 class Recipe:
     """How to make an operator's outputs from its arguments."""
 
-    __slots__ = ("_parts", "_sequence")
+    __slots__ = ("_parts", "_sequence", "_viewed")
 
     def __init__(self, parts: Sequence[Any], sequence: type | None) -> None:
         self._parts = tuple(parts)
         self._sequence = sequence
+        self._viewed = tuple(part.position for part in parts if type(part) is _View)
+
+    def fits(self, args: Sequence[Any]) -> bool:
+        """Whether the outputs can be made from these arguments, which have the signature of the recipe."""
+        return all(is_plain(args[position]) for position in self._viewed)
 
     def make(self, factory: Any, args: Sequence[Any], made: list[Any]) -> Any:
-        """The outputs; those with a storage of their own are also appended to `made`."""
+        """The outputs; those with a storage of their own are also appended to `made`. The arguments fit."""
         outputs = []
         for part in self._parts:
             kind = type(part)
             if kind is _NewTensor:
                 output = factory(empty_strided(part.shape, part.stride, dtype=part.dtype, device=META), part.device)
                 made.append(output)
+            elif kind is _View:
+                source = args[part.position]
+                output = factory(plain_view(source, part.shape, part.stride, part.offset, part.dtype), source.fake_device)
             else:
                 output = args[part.position] if kind is _Argument else part
             outputs.append(output)
@@ -152,6 +171,10 @@ def _part_for(value: Any, args: Sequence[Any], storages: set[int]) -> Any:
         if arg is value:
             return _Argument(position)
     storage = value.untyped_storage()
+    if is_plain(value):
+        for position, arg in enumerate(args):
+            if type(arg) is FakeTensor and is_plain(arg) and storage_id(arg.untyped_storage()) == storage_id(storage):
+                return _View(position, arg, value)
     dense = value.layout is torch.strided and storage.nbytes() == _span_bytes(value) and value.storage_offset() == 0
     if not dense or storage_id(storage) in storages or value.is_conj() or value.is_neg() or value.constant is not None:
         return None
