@@ -112,6 +112,9 @@ WRAPPER_CONSTRUCTOR = "_make_wrapper_subclass"
 GET_ACCELERATOR = (torch._C, "_accelerator_getAccelerator")
 GET_ANY_ACCELERATOR = (torch._C, "_get_accelerator")  # the older question; fully_shard without a mesh asks it
 
+# 2.11 to 2.14: what C++ calls before each `__torch_dispatch__`.
+FIND_DISPATCH_RULE = (torch._library.simple_registry, "find_torch_dispatch_rule")
+
 # 2.13: how `Module.to` parses its arguments, in C++; (owner, name) because it is replaced.
 PARSE_TO = (torch._C._nn, "_parse_to")
 
@@ -303,11 +306,6 @@ def scripted_builtins() -> dict[int, str]:
     """The operators by which `torch.jit.script` compiles functions of torch, by the identity of the function (2.13)."""
     builtins: dict[int, str] = torch.jit._builtins._get_builtin_table()
     return builtins
-
-
-def only_function_mode() -> Any:
-    """The torch-function mode of this thread if there is just one, else None (2.13)."""
-    return torch._C._get_function_stack_at(0) if torch._C._len_torch_function_stack() == 1 else None
 
 
 # 2.13: leaves every mode, torch's and the user's, for a computation of our own.
@@ -549,6 +547,7 @@ __all__ = [
     "ENABLE_COMPILED_AUTOGRAD",
     "END_COALESCING",
     "FAKE_DEVICE_ATTRIBUTE",
+    "FIND_DISPATCH_RULE",
     "FLAT_OPTIMIZER_STATE",
     "FLAT_STATE_KEYS",
     "FLAT_STATE_OF_ALL",

@@ -13,7 +13,6 @@ from fakerun.emulate.cluster import contexts as cluster
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device import contexts as device
 from fakerun.emulate.device.current_streams import CurrentStreams
-from fakerun.emulate.device.device_ordinals import device_ordinals
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.emulate.driver import contexts as driver
 from fakerun.emulate.kernels import contexts as kernels
@@ -35,10 +34,6 @@ def _torch_functions(context: EmulationContext) -> AbstractContextManager[None]:
     return context.functions.installed()
 
 
-def _device_ordinals(context: EmulationContext) -> AbstractContextManager[None]:
-    return device_ordinals()
-
-
 HANDLERS: tuple[Register, ...] = (*device.HANDLERS, *kernels.HANDLERS, *cluster.HANDLERS)
 
 CONTEXTS: tuple[Enter, ...] = (
@@ -51,7 +46,6 @@ CONTEXTS: tuple[Enter, ...] = (
     *rank_tracking.CONTEXTS,
     _torch_functions,
     _device_mode,
-    _device_ordinals,
 )
 
 ORDER: tuple[Precedence, ...] = (

@@ -96,3 +96,17 @@ def test_real_work_is_real_again() -> None:
 
 def test_the_same_script_gives_the_same_record() -> None:
     assert simulate() == simulate()
+
+
+def test_the_type_of_devices_is_left_as_it_was() -> None:
+    before, flags, constructor = str(torch.device("cuda:1")), torch.device.__flags__, vars(torch.device)["__new__"]
+    for _ in range(2):
+        with Simulation(JOB, 0):
+            assert torch.device(1).index == 1
+
+    assert (str(torch.device("cuda:1")), torch.device.__flags__, vars(torch.device)["__new__"]) == (before, flags, constructor)
+    if not torch.backends.cuda.is_built():
+        with pytest.raises(RuntimeError, match="accelerator"):
+            torch.device(1)
+    with pytest.raises(TypeError, match="immutable"):
+        torch.device.__new__ = constructor  # type: ignore[method-assign]

@@ -27,6 +27,7 @@ class Devices:
         """Whether CUDA would be initialised: `init_device_mesh` sets the device of a script that has not used CUDA."""
         self._begin = begin
         self._cpp_devices: dict[torch.device, torch.device] = {}
+        self._python_devices: dict[torch.device, torch.device] = {}
 
     def initialize(self) -> None:
         """CUDA is used."""
@@ -70,8 +71,13 @@ class Devices:
 
     def to_python(self, device: torch.device) -> torch.device:
         """The device as Python sees it: the inverse of `to_cpp`; a missing ordinal becomes the current one."""
+        known = self._python_devices.get(device)
+        if known is not None:
+            return known
         if device.type == CPP_ACCELERATOR:
-            return torch.device(ACCELERATOR, self.current if device.index is None else device.index)
+            if device.index is None:
+                return torch.device(ACCELERATOR, self.current)
+            return self._python_devices.setdefault(device, torch.device(ACCELERATOR, device.index))
         if device.type == ACCELERATOR and device.index is None:
             return torch.device(ACCELERATOR, self.current)
         return device

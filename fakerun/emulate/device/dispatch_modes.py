@@ -1,6 +1,7 @@
-"""The script's own dispatch modes, and torch's (selective checkpointing, counters), see the devices that Python sees.
+"""How C++ calls dispatch modes.
 
-C++ calls them with its own devices, and asks them for the device of a simulated tensor, which CUDA does not.
+The script's own, and torch's (selective checkpointing, counters), see the devices that Python sees: C++ calls them with its own devices,
+and asks them for the device of a simulated tensor, which CUDA does not.
 """
 
 import functools
@@ -13,7 +14,7 @@ import torch
 from fakerun.emulate.context import EmulationContext
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.patching import Patches
-from fakerun.torch_private import PRIM_DEVICE, PUSH_DISPATCH_MODE, FakeTensor
+from fakerun.torch_private import FIND_DISPATCH_RULE, PRIM_DEVICE, PUSH_DISPATCH_MODE, FakeTensor
 
 _DISPATCH = "__torch_dispatch__"
 
@@ -35,6 +36,23 @@ def dispatch_modes(context: EmulationContext) -> Iterator[None]:
             push(mode)
 
         patches.set(*PUSH_DISPATCH_MODE, push_mode)
+        yield
+
+
+@contextmanager
+def dispatch_rules(_: EmulationContext) -> Iterator[None]:
+    """Spare C++ the search for a rule of `torch.library.register_torch_dispatch` before each operator that `DeviceMode` answers.
+
+    There is none, as rules are for one class each and nobody knows this one. C++ keeps the function that it finds first for as long as
+    the process lives, so that it must be right after the context, too.
+    """
+    find = getattr(*FIND_DISPATCH_RULE)
+
+    def find_rule(operator: Any, kind: type) -> Any:
+        return None if kind is DeviceMode else find(operator, kind)
+
+    with Patches() as patches:
+        patches.set(*FIND_DISPATCH_RULE, find_rule)
         yield
 
 

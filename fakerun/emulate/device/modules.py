@@ -16,11 +16,10 @@ import torch
 from torch.distributed.fsdp import FlatParameter
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.devices import ACCELERATOR
 from fakerun.emulate.device.mode import DeviceMode
 from fakerun.errors import as_script_error
 from fakerun.patching import Patches
-from fakerun.torch_private import CONVERTS_A_MODULE, FAKE_DEVICE_ATTRIBUTE, PARSE_TO, FakeTensor, TensorBase, swap_tensor_impl
+from fakerun.torch_private import CONVERTS_A_MODULE, FAKE_DEVICE_ATTRIBUTE, FakeTensor, TensorBase, swap_tensor_impl
 
 
 @contextmanager
@@ -99,25 +98,3 @@ def _swap_attribute(first: Any, second: Any, name: str) -> None:
             setattr(owner, name, value)
         elif hasattr(owner, name):
             delattr(owner, name)
-
-
-@contextmanager
-def module_device_ordinals(_: EmulationContext) -> Iterator[None]:
-    """Let `module.to(1)` mean the accelerator's ordinal: its arguments are parsed in C++, which torch-function modes do not see."""
-    parse = getattr(*PARSE_TO)
-
-    def parse_to(*args: Any, **kwargs: Any) -> Any:
-        args = (*map(_ordinal_as_device, args[:1]), *args[1:])
-        if "device" in kwargs:
-            kwargs["device"] = _ordinal_as_device(kwargs["device"])
-        return parse(*args, **kwargs)
-
-    with Patches() as patches:
-        patches.set(*PARSE_TO, parse_to)
-        yield
-
-
-def _ordinal_as_device(value: Any) -> Any:
-    """The device of an ordinal, also of one that is followed as a number of the rank's; anything else as it is."""
-    is_ordinal = isinstance(value, int) and not isinstance(value, bool)
-    return torch.device(ACCELERATOR, value) if is_ordinal else value

@@ -10,7 +10,6 @@ from multiprocessing.dummy import DummyProcess
 from typing import Any
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.device_ordinals import device_ordinals
 from fakerun.patching import Patches
 
 _OUTSIDE = ("torch", "multiprocessing")
@@ -26,7 +25,7 @@ def simulated_threads(context: EmulationContext) -> Iterator[None]:
         if not context.mode.active or _is_outside(self):
             bootstrap(self)
             return
-        with context.mode.entered_in_thread(), device_ordinals():
+        with context.mode.entered_in_thread():
             bootstrap(self)
 
     with Patches() as patches:

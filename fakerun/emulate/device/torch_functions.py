@@ -10,27 +10,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch.overrides import handle_torch_function, has_torch_function
 
-from fakerun.emulate.device.device_ordinals import DeviceOrdinals
 from fakerun.patching import Patches
 from fakerun.torch_private import (
     DEVICE_CONSTRUCTORS,
     FUNCTIONS_WITHOUT_SHAPE,
-    FakeTensor,
-    only_function_mode,
     scripted_builtins,
 )
 
 FunctionHandler = Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]
 """Given torch's own function and the arguments of the call."""
-
-_WITHOUT_OVERRIDES = frozenset(
-    {FakeTensor, torch.Tensor, torch.nn.Parameter, torch.device, torch.dtype, torch.Size, torch.memory_format, torch.layout}
-    | {int, float, bool, complex, str, tuple, list, type(None)}
-)
-"""Types of arguments that do not override torch's functions."""
 
 
 class TorchFunctions:
@@ -87,7 +77,7 @@ class TorchFunctions:
         @functools.wraps(original)
         def function(*args: Any, **kwargs: Any) -> Any:
             values = (*args, *kwargs.values()) if kwargs else args
-            if has_torch_function(values) and not _only_ours(values):
+            if has_torch_function(values):
                 return handle_torch_function(function, values, *args, **kwargs)
             return handler(original, args, kwargs) if self.active else original(*args, **kwargs)
 
@@ -96,8 +86,3 @@ class TorchFunctions:
 
 def _unchanged(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     return func(*args, **kwargs)
-
-
-def _only_ours(values: Sequence[Any]) -> bool:
-    """Whether what overrides torch's functions at the moment is our own mode alone, which passes them on."""
-    return type(only_function_mode()) is DeviceOrdinals and _WITHOUT_OVERRIDES.issuperset(map(type, values))
