@@ -521,11 +521,11 @@ class FindingCode(StrEnum):
     NOT_OVERLAPPED = (
         "not-overlapped",
         Severity.NOTE,
-        "Async tensor parallelism, without its overlap",
+        "Async tensor parallelism, recorded without its overlap",
         "The script asks for matrix products that overlap chunk by chunk with the collective before or behind them. Here one runs after "
         "the other. What is communicated is the same.",
-        "Take the step time as that of the program without async tensor parallelism; what each group's communication would gain if it took "
-        "no time stands beside it.",
+        "Nothing needs to be done for what torch.compile overlaps: the step time is estimated with it. Where the script calls the fused "
+        "operators itself, the step time is that without their overlap.",
     )
     UNFUSED_ATTENTION = (
         "unfused-attention",

@@ -247,14 +247,14 @@ def test_recurrent_layers_that_take_long_are_said_to_be_a_range(seconds: float, 
     assert bool(remarks) == is_said
 
 
-def test_async_tensor_parallelism_is_said_to_be_without_its_overlap() -> None:
+def test_async_tensor_parallelism_is_said_to_be_estimated() -> None:
     timeline, summed = played(rank(0, 4.0))
     (only,) = timeline.ranks
     asked = Finding(code=FindingCode.NOT_OVERLAPPED, message="Overlap in torch.ops.symm_mem.fused_all_gather_matmul is not emulated")
     for findings in ((asked,), ()):
         ranks = (replace(only, record=replace(only.record, findings=findings)),)
         remarks = tuple(remarks_on_figures(summed, replace(timeline, ranks=ranks), untabled=0.0))
-        assert any("without its overlap" in remark for remark in remarks) == bool(findings)
+        assert any("async tensor parallelism is estimated" in remark for remark in remarks) == bool(findings)
 
 
 def test_graphs_that_are_not_replayed_yet_are_remarked_where_the_host_takes_most() -> None:
