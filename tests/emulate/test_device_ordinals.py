@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -36,6 +37,9 @@ class Counter(TorchFunctionMode):
     [
         lambda: torch.device(1),
         lambda: torch.device(Place.SECOND),
+        lambda: torch.device(device=1),
+        lambda: torch.device(np.int64(1)),
+        lambda: torch.device(device=np.int32(1)),
         lambda: torch.device("cuda", 1),
         lambda: torch.device(type="cuda", index=1),
         lambda: torch.device(device="cuda:1"),
@@ -71,6 +75,22 @@ def test_what_torch_refuses_is_refused_by_torch(
 ) -> None:
     with pytest.raises(error, match=says):
         torch.device(*arguments)
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda ordinal: torch.ones(2).to(ordinal),
+        lambda ordinal: torch.ones(2).to(device=ordinal),
+        lambda ordinal: torch.ones(2).cuda(ordinal),
+        lambda ordinal: torch.ones(2, device=ordinal),
+        lambda ordinal: torch.tensor([1.0], device=ordinal),
+        lambda ordinal: torch.nn.Linear(2, 2).to(ordinal).weight,
+        lambda ordinal: torch.nn.Linear(2, 2).to(device=ordinal).weight,
+    ],
+)
+def test_an_integer_of_numpy_is_an_ordinal(move: Callable[[Any], torch.Tensor], shared_simulation: Simulation) -> None:
+    assert move(np.int64(1)).device == torch.device("cuda", 1)
 
 
 def test_no_function_mode_is_there_that_the_script_did_not_enter(shared_simulation: Simulation) -> None:

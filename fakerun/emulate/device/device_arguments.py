@@ -12,7 +12,7 @@ import torch
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.devices import ACCELERATOR
+from fakerun.emulate.device.devices import ACCELERATOR, ordinal_as_device
 from fakerun.emulate.unsupported.gaps import LAZY_MODULE
 from fakerun.patching import Patches
 from fakerun.torch_private import OPERATOR_IN_CPP, FakeTensor, disable_all_modes
@@ -127,7 +127,7 @@ class _DeviceArguments:
 
     def _of_any(self, value: Any) -> Any:
         """The device for C++ that is meant by an ordinal, a name or a device."""
-        return self._of_name(torch.device(ACCELERATOR, value) if isinstance(value, int) and not isinstance(value, bool) else value)
+        return self._of_name(ordinal_as_device(value))
 
     def _of_name(self, value: Any) -> Any:
         """The device for C++ that is meant by a name or a device; anything else as it is."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from fakerun.emulate.context import EmulationContext
-from fakerun.emulate.device.devices import ACCELERATOR
+from fakerun.emulate.device.devices import ACCELERATOR, is_ordinal, ordinal_as_device
 from fakerun.patching import Patches
 from fakerun.torch_private import PARSE_TO
 
@@ -48,8 +48,9 @@ def device_ordinals(_: EmulationContext) -> Iterator[None]:
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.py_object)(in_c)
 
     def construct(kind: type, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and isinstance(args[0], int) and not isinstance(args[0], bool) and not kwargs:
-            args = ACCELERATOR, args[0]
+        given = args or (tuple(kwargs.values()) if kwargs.keys() == {"device"} else ())
+        if len(given) == 1 and is_ordinal(given[0]) and len(args) + len(kwargs) == 1:
+            return make(kind, (ACCELERATOR, int(given[0])), {})
         return make(kind, args, kwargs)
 
     _assign_constructor(slots, staticmethod(construct))
@@ -82,17 +83,11 @@ def module_device_ordinals(_: EmulationContext) -> Iterator[None]:
     parse = getattr(*PARSE_TO)
 
     def parse_to(*args: Any, **kwargs: Any) -> Any:
-        args = (*map(_ordinal_as_device, args[:1]), *args[1:])
+        args = (*map(ordinal_as_device, args[:1]), *args[1:])
         if "device" in kwargs:
-            kwargs["device"] = _ordinal_as_device(kwargs["device"])
+            kwargs["device"] = ordinal_as_device(kwargs["device"])
         return parse(*args, **kwargs)
 
     with Patches() as patches:
         patches.set(*PARSE_TO, parse_to)
         yield
-
-
-def _ordinal_as_device(value: Any) -> Any:
-    """The device of an ordinal, also of one that is followed as a number of the rank's; anything else as it is."""
-    is_ordinal = isinstance(value, int) and not isinstance(value, bool)
-    return torch.device(ACCELERATOR, value) if is_ordinal else value

@@ -6,6 +6,7 @@ modes), and is otherwise unused. The mapping between the two is a bijection, so 
 """
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -14,6 +15,16 @@ from fakerun.errors import as_script_error
 
 ACCELERATOR = "cuda"
 CPP_ACCELERATOR = "lazy"
+
+
+def is_ordinal(value: Any) -> bool:
+    """Whether torch takes a value for the number of a device: also one of NumPy's integers, but no truth value."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def ordinal_as_device(value: Any) -> Any:
+    """The device of an ordinal, also of one that is followed as a number of the rank's; anything else as it is."""
+    return torch.device(ACCELERATOR, int(value)) if is_ordinal(value) else value
 
 
 class Devices:
