@@ -10,11 +10,11 @@ from fakerun.hardware.collective_times import CollectiveKind, bus_share
 
 _HEAD = re.compile(r"\bnThread +\d+ +nGpus +\d+|# *Using devices|\bsize +count +type\b")
 _PROGRAM = re.compile(rf"\b({'|'.join(CollectiveKind)})_perf\b")
-_RANK = re.compile(r"# *Rank +(\d+) .*?Pid +\d+ on +(\S+) +device +\d+ +\[[^]]*\] *(.*\S)?")
+_RANK = re.compile(r"# *Rank +(\d{1,9}) .*?Pid +\d+ on +(\S+) +device +\d+ +\[[^]]*\] *(.*\S)?")
 _VERSION = re.compile(r"NCCL version[: ]+(\d+\.\d+\.\d+)")
 _NUMBER = r"[-+.\dNAe/]+"
 _ROW = re.compile(
-    r"(?:^|[\s:])(?P<bytes>\d+) +\d+ +(?:u?int|float|half|double|bfloat|f8)\w*(?P<redop> +[a-z]+)?"
+    r"(?:^|[\s:])(?P<bytes>\d{1,18}) +\d+ +(?:u?int|float|half|double|bfloat|f8)\w*(?P<redop> +[a-z]+)?"
     rf" +(?P<numbers>{_NUMBER}(?: +{_NUMBER}){{3,8}})\s*$"
 )
 _REDUCES = frozenset({CollectiveKind.ALL_REDUCE, CollectiveKind.REDUCE_SCATTER, CollectiveKind.REDUCE})
@@ -78,8 +78,8 @@ def printed_points(text: str) -> tuple[tuple[tuple[int, float], ...], ...]:
 
 
 def is_nccl_tests_output(text: str) -> bool:
-    """Whether there is a row of a result in it."""
-    return any(map(_row, text.splitlines()))
+    """Whether there is a row of a result in it, or the head of a table of them."""
+    return any(_row(line) or _HEAD.search(line) for line in text.splitlines())
 
 
 def check_device(run: NcclTestsRun, accelerator: Accelerator) -> None:

@@ -33,6 +33,8 @@ MOST_BYTES = 1 << 22
 """Of a file of measurements: a table of some ten thousand products."""
 
 _SIZES = ("m", "n", "k")
+_LARGEST_SIZE = 1 << 40
+"""No device has memory for such a row; the FLOPs of three of them are still a float."""
 _TIMES = ("us", "tflops")
 _COLUMNS = (*_SIZES, "dtype", *_TIMES)
 _KEYS = ("products", "step_s")
@@ -192,9 +194,9 @@ def _unknown(column: str) -> str:
 
 
 def _size(key: str, value: object, noted: Noted) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST_SIZE:
         return value
-    noted.append(((key,), "is missing" if value is None else f"must be a whole number from 1 on, not {shown(value)}"))
+    noted.append(((key,), "is missing" if value is None else f"must be a whole number from 1 to 2^40, not {shown(value)}"))
     return None
 
 

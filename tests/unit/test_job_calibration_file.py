@@ -94,11 +94,15 @@ BROKEN = {
         "products: [all]\n",
         ["0.txt:1: products[0]: must be a mapping ({m: 8192, n: 4096, k: 4096, dtype: bfloat16, us: 412}), not the string 'all'"],
     ),
+    "more rows than any number of bytes": (
+        f"products:\n- {{m: {'9' * 400}, n: 4, k: 4, dtype: bf16, us: 4}}\n",
+        [f"0.txt:2: products[0].m: must be a whole number from 1 to 2^40, not the number {'9' * 400}"],
+    ),
     "parts of a product": (
         "products:\n- {m: 0, n: 4, dtype: int8, us: -1, kk: 1}\n",
         [
             "0.txt:2: products[0].kk: unknown column (did you mean 'k'?); allowed: m, n, k, dtype, us, tflops",
-            "0.txt:2: products[0].m: must be a whole number from 1 on, not the number 0",
+            "0.txt:2: products[0].m: must be a whole number from 1 to 2^40, not the number 0",
             "0.txt:2: products[0].k: is missing",
             "0.txt:2: products[0].dtype: 'int8' is not known; known: bfloat16, float16, float32, float8_e4m3fn, float8_e5m2, "
             "bf16, fp16, half, fp32, float, fp8, float8",
@@ -119,6 +123,16 @@ def test_broken(text: str, messages: list[str]) -> None:
     with pytest.raises(UsageError) as error:
         read(text)
     assert str(error.value).splitlines() == messages
+
+
+@pytest.mark.parametrize(
+    "row", ["9" * 400 + " 1 float sum -1 5 18.9 33.08 0", "9" * 5000 + " 1 float sum -1 5 18.9 33.08 0", "8 2 float sum -1 nan nan nan 0"]
+)
+def test_rows_of_nccl_tests_that_no_run_prints(row: str) -> None:
+    ranks = f"# Using devices\n#  Rank {'9' * 5000} Group 0 Pid 1 on a device 0 [0x1] NVIDIA H100 80GB HBM3\n"
+
+    with pytest.raises(UsageError, match=r"^0\.txt: no result of nccl-tests in it"):
+        read(f"{ranks}{row}\n")
 
 
 def test_two_measured_steps() -> None:
