@@ -56,7 +56,8 @@ class UnwrittenFiles:
     def begin(self) -> None:
         """A run begins. What an earlier one made is the user's by now."""
         shutil.rmtree(self._made_directory, ignore_errors=True)
-        self._made_directory.mkdir(parents=True)
+        self.directory.mkdir(exist_ok=True)
+        self.made.begin()
 
     def begin_rank(self, rank: int) -> None:
         """Drop what the rank did in an interrupted run."""

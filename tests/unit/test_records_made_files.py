@@ -12,13 +12,13 @@ from fakerun.records.made_files import MadeFiles
 
 @pytest.fixture
 def made(tmp_path: Path) -> MadeFiles:
-    directory = tmp_path / "made"
-    directory.mkdir()
-    return MadeFiles(directory)
+    files = MadeFiles(tmp_path / "made")
+    files.begin()
+    return files
 
 
-def kept(tmp_path: Path) -> int:
-    return sum(1 for _ in (tmp_path / "made").iterdir())
+def marks(tmp_path: Path) -> int:
+    return -1 + sum(1 for _ in (tmp_path / "made").iterdir())
 
 
 def test_only_what_was_noted_was_made(made: MadeFiles, tmp_path: Path) -> None:
@@ -29,8 +29,9 @@ def test_only_what_was_noted_was_made(made: MadeFiles, tmp_path: Path) -> None:
     assert made.is_made(str(ours))
     assert not made.is_made(str(users))
     assert MadeFiles(tmp_path / "made").is_made(str(ours))  # another process of the run
-    made.forget(str(ours))
-    assert not made.is_made(str(ours))
+    with made.removing(str(ours)):
+        ours.unlink()
+    assert (made.is_made(str(ours)), marks(tmp_path)) == (False, 0)
 
 
 def test_what_replaces_it_is_not_it(made: MadeFiles, tmp_path: Path) -> None:
@@ -89,10 +90,10 @@ def test_nothing_grows_while_a_file_is_made_and_removed_again(made: MadeFiles, t
         path.touch()
         made.note(str(path))
         made.note(str(path))
-        assert kept(tmp_path) == 1
-        path.unlink()
-        made.forget(str(path))
-    assert kept(tmp_path) == 0
+        assert marks(tmp_path) == 1
+        with made.removing(str(path)):
+            path.unlink()
+    assert marks(tmp_path) == 0
 
 
 def test_a_directory_that_is_expected_is_made_once_it_is_there(made: MadeFiles, tmp_path: Path) -> None:
@@ -113,10 +114,45 @@ def test_what_cannot_be_noted_is_the_users(made: MadeFiles, tmp_path: Path, monk
     def full(*arguments: object, **named: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "symlink", full)
+    monkeypatch.setattr(os, "link", full)
+    monkeypatch.setattr(os, "open", full)
     made.note(str(path))
     made.expect(str(tmp_path / "directory"))
     assert not made.is_made(str(path))
+
+
+def test_marks_need_no_hard_links(made: MadeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system has none, or has reached how many names it gives a file: 65,000 for ext4."""
+
+    def refused(*arguments: object, **named: object) -> None:
+        raise OSError(errno.EMLINK, os.strerror(errno.EMLINK))
+
+    monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "file"
+    path.touch()
+    made.note(str(path))
+    made.note(str(path))
+    assert (made.is_made(str(path)), marks(tmp_path)) == (True, 1)
+
+
+def test_what_is_moved_with_all_below_it_was_made_where_it_is_then(made: MadeFiles, tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    made.expect(str(before))
+    before.mkdir()
+    (before / "file").touch()
+    for each in (before, before / "file"):
+        made.note(str(each))
+    kept = marks(tmp_path)
+    assert made.is_wholly_made(str(before))
+    with pytest.raises(OSError, match="refused"), made.moving(str(before), str(after)):
+        raise OSError("refused")
+    assert made.is_wholly_made(str(before))
+    with made.moving(str(before), str(after)):
+        before.rename(after)
+    assert (made.is_wholly_made(str(after)), made.is_expected(str(after)), made.is_expected(str(before))) == (True, True, False)
+    assert marks(tmp_path) == kept
+    (after / "of-the-user").touch()
+    assert (made.is_made(str(after)), made.is_wholly_made(str(after))) == (True, False)
 
 
 def test_without_times_of_birth_the_inode_tells(made: MadeFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

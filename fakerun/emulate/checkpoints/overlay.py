@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from fakerun.emulate.call_progress import CallProgress, Peers
@@ -165,7 +164,7 @@ class Overlay:
     def is_wholly_made(self, place: str) -> bool:
         """Whether ranks of this run made what really is there, and all that is below it."""
         with self.real():
-            return all(map(self._store.made.is_made, _with_all_below(place)))
+            return self._store.made.is_wholly_made(place)
 
     def is_yet_to_be_made(self, directory: str) -> bool:
         """Whether a peer that has come further made this directory, which is really there, later than this rank looks for it."""
@@ -352,7 +351,7 @@ class Overlay:
     def taken(self, place: str) -> Path:
         """The content of a file that the script made, which is no longer there then."""
         content = self.new_stand_in()
-        with self.real(), self.removing(place):
+        with self.removing(place):
             shutil.move(place, content)
         return content
 
@@ -406,8 +405,8 @@ class Overlay:
         """
         with self.real():
             if os.path.isfile(place) and os.path.getsize(place) <= most_bytes and self.is_made(place):  # noqa: PTH113, PTH202
-                os.unlink(place)  # noqa: PTH108
-                self._store.made.forget(place)
+                with self.removing(place):
+                    os.unlink(place)  # noqa: PTH108
 
     def make_real(self, directory: str) -> None:
         """Make a directory that is there only because of what lies in it: the script writes there by other means."""
@@ -446,21 +445,15 @@ class Overlay:
 
     @contextmanager
     def removing(self, place: str) -> Iterator[None]:
-        """What the script does in this context removes what is at `place`, or fails."""
-        yield
-        with self.real():
-            self._store.made.forget(place)
+        """What is at `place`, which the script made, is removed in this context, unless it raises."""
+        with self.real(), self._store.made.removing(place):
+            yield
 
     @contextmanager
     def moving(self, place: str, target: str) -> Iterator[None]:
-        """What the script does in this context moves what is at `place`, all of which it made, to `target`, or fails."""
-        with self.real():
-            moved = tuple(_with_all_below(place))
-        yield
-        with self.real():
-            for each in moved:
-                self._store.made.forget(each)
-                self._store.made.note(target + each[len(place) :])
+        """What is at `place`, all of which the script made, is moved to `target` in this context, unless it raises."""
+        with self.real(), self._store.made.moving(place, target):
+            yield
 
     def _rebuild(self) -> None:
         """All changes that are seen, in the order of the calls; those that no call orders, in the order of the ranks."""
@@ -479,14 +472,6 @@ class Overlay:
 def not_found(path: object) -> FileNotFoundError:
     """What the system raises for a path without a file."""
     return as_script_error(FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path))
-
-
-def _with_all_below(place: str) -> Iterator[str]:
-    """What really is at `place`, and below it if it is a directory and no link."""
-    yield place
-    if not os.path.islink(place):  # noqa: PTH114
-        for directory, *names in os.walk(place):
-            yield from (os.path.join(directory, name) for name in chain(*names))  # noqa: PTH118
 
 
 def _key(place: str) -> str:
