@@ -52,6 +52,7 @@ class Overlay:
         self._lock = threading.RLock()  # scripts save in threads of their own
         self._own_directory = None if context.mailbox.directory is not None else Path(tempfile.mkdtemp(prefix="fakerun-"))
         self._store = UnwrittenFiles(context.mailbox.directory or self._own_directory or Path())
+        self._run_directory = os.path.realpath(self._store.directory.parent) + os.sep
         if self._own_directory is not None:
             self._store.begin()
         self._store.begin_rank(self._rank)
@@ -146,9 +147,12 @@ class Overlay:
         return names
 
     def is_made(self, place: str) -> bool:
-        """Whether a rank of this run made what really is there; anything else is the user's."""
+        """Whether this run made what really is there; anything else is the user's.
+
+        All in the run directory is the run's: the launcher makes files there, too, which ranks replace before their script has ended.
+        """
         with self.real():
-            return self._store.made.is_made(place)
+            return place.startswith(self._run_directory) or self._store.made.is_made(place)
 
     def is_the_users(self, place: str) -> bool:
         """Whether something really is there that no rank of this run made."""
@@ -162,9 +166,9 @@ class Overlay:
         return not self.is_the_users(place)
 
     def is_wholly_made(self, place: str) -> bool:
-        """Whether ranks of this run made what really is there, and all that is below it."""
+        """Whether this run made what really is there, and all that is below it."""
         with self.real():
-            return self._store.made.is_wholly_made(place)
+            return place.startswith(self._run_directory) or self._store.made.is_wholly_made(place)
 
     def is_yet_to_be_made(self, directory: str) -> bool:
         """Whether a peer that has come further made this directory, which is really there, later than this rank looks for it."""
