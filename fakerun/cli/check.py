@@ -32,7 +32,6 @@ from fakerun.cli.sources import JOB_FILE_SUFFIXES, options_over, warn_of_unknown
 from fakerun.cli.terminal import be_quiet, say, tell
 from fakerun.errors import ExitCode, UsageError, worst
 from fakerun.job.request import JobRequest
-from fakerun.job.spec import JobSpec
 from fakerun.units import format_ranks
 
 if TYPE_CHECKING:
@@ -156,20 +155,22 @@ def _described(job: PlannedJob) -> str:
 
 
 def _affected(jobs: Sequence[PlannedJob], since: str, file: Path, cache: "ResultCache") -> Sequence[PlannedJob]:
-    """The jobs that a change since the revision can affect: all if the job file changed, else those that read a file that did, or of
-    which it is not known what they read.
+    """The jobs that a change since the revision can affect: all if the job file changed, else those that name or read a file that did, or
+    of which it is not known what they read.
     """
     changed = changed_files(since, file.absolute().parent)
     if file.resolve() in changed:
         return jobs
-    affected = [job for job in jobs if (read := cache.files(job.name)) is None or not changed.isdisjoint(_with_script(read, job.spec))]
+    affected = [job for job in jobs if not changed.isdisjoint(_own_files(job)) or cache.depends_on(job.name, changed) is not False]
     if left_out := [job.name for job in jobs if job not in affected]:
         tell(f"no file of {len(left_out)} of {len(jobs)} jobs changed since {since}; left out: {', '.join(left_out)}")
     return affected
 
 
-def _with_script(files: frozenset[Path], spec: JobSpec) -> set[Path]:
-    return {path.resolve() for path in (*files, *([spec.script_file] if spec.script_file is not None else []))}
+def _own_files(job: PlannedJob) -> set[Path]:
+    """The files that the job itself names."""
+    script = () if job.spec.script_file is None else (job.spec.script_file,)
+    return {Path(each).resolve() for each in (*script, job.asked.baseline, *job.spec.timing.calibration.files)}
 
 
 def _with_baselines(jobs: Sequence[PlannedJob]) -> Sequence[PlannedJob]:

@@ -4,19 +4,20 @@
     .fakerun/cache/<job>/inputs.json     what the run depends on, written last
     .fakerun/cache/<job>/result.json     what the analyses found when it was last held against something, and a digest of that
 
-A run depends on the job, on the versions of fakerun, Python and all installed packages, on the files and directories that a rank read,
-and on variables: those that a rank asked for, and those that are read while torch loads. What it was held against is no part of it, but of
-its result, which depends on both.
+A run depends on the job, on the versions of fakerun, Python and all installed packages, on the files and directories that a rank read or
+looked for, also in vain, and on variables: those that a rank asked for, and those that are read while torch loads. What it was held against
+is no part of it, but of its result, which depends on both. What the run itself made does not count.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -34,13 +35,15 @@ from fakerun.launch.run_directory import RunDirectory, find_run_directory
 from fakerun.records.inputs import RankInputs
 from fakerun.records.run import RunRecord
 
-_VERSION = 1
+_VERSION = 2
 _NEW = ".new-"
 _UNUSED_S, _LEFT_BEHIND_S = 30 * 86_400, 86_400
 """After which a run is removed that was not found again, as of a job that has another name now; and what an interrupted move has left."""
 _OF_THE_DIRECTORY = {".gitignore": b"*\n", "CACHEDIR.TAG": b"Signature: 8a477f597d28d172789f06886806bc55\n"}
 """Files that tell git and backups what the directory is (bford.info/cachedir)."""
 _CHUNK_BYTES = 1 << 20
+_SMALL_BYTES = 16 << 20
+"""Up to which a file that a rank looked for is compared by content: native code may have read it. Of a larger one the size counts."""
 _OF_THE_SHELL = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES"})
 """Variables that differ from command to command."""
 
@@ -115,10 +118,18 @@ class ResultCache:
         seconds = (self._manifest(name) or {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
 
-    def files(self, name: str) -> frozenset[Path] | None:
-        """The files and directories that the job read when it was last simulated; None if nobody knows."""
-        manifest = self._manifest(name)
-        return None if manifest is None else frozenset(map(Path, (*manifest["files"], *manifest["directories"])))
+    def depends_on(self, name: str, changed: frozenset[Path]) -> bool | None:
+        """Whether the job read or looked for one of these, or listed a directory that has one, when it was last simulated; None if nobody
+        knows. Of a directory among them, as git names a submodule, all that is below it has changed.
+        """
+        if (manifest := self._manifest(name)) is None:
+            return None
+        asked_for = (Path(path).resolve() for path in (*manifest["files"], *manifest["looked_for"]))
+        if any(not changed.isdisjoint((path, *path.parents)) for path in asked_for):
+            return True
+        within = {path.parent for path in changed}
+        listed = (Path(path).resolve() for path in manifest["directories"])
+        return any(path in within or not changed.isdisjoint((path, *path.parents)) for path in listed)
 
     def keep(self, name: str, job: JobSpec, directory: RunDirectory, run: RunRecord, *, began: float, seconds: float) -> KeptRun:
         """Move a run into the cache; `began` is the time when it began.
@@ -130,8 +141,10 @@ class ResultCache:
         inputs = _inputs_of(run, directory)
         own = os.path.join(directory.path.resolve(), "")  # noqa: PTH118
         read, listed = (sorted({each for each in paths if not each.startswith(own)}) for paths in (inputs.files, inputs.directories))
-        files = {path: _file_state(path) for path in read}
-        if (late := next((path for path, state in files.items() if state is None or state["mtime_ns"] > began * 1e9), None)) is not None:
+        looked_for = [path for path in _not_made(inputs) if not path.startswith(own) and path not in read]
+        small = [path for path in looked_for if _is_small_file(path)]
+        files = {path: _file_state(path) for path in (*read, *small)}
+        if (late := next((path for path, state in files.items() if state is None or _changed_at(state) > began * 1e9), None)) is not None:
             raise NotKeptError(f"{late} changed during the run")
         manifest = {
             "version": _VERSION,
@@ -140,7 +153,9 @@ class ResultCache:
             "seconds": seconds,
             "files": files,
             "directories": {path: _listing(path) for path in listed},
+            "looked_for": {path: _kind_of(path) for path in looked_for},
             "variables": _variables(inputs.variables),
+            "names_of_variables": _names_of_variables() if inputs.lists_variables else None,
         }
         return KeptRun(job=job, directory=self._put(name, manifest, directory), inputs=_digest_of_inputs(manifest))
 
@@ -199,6 +214,9 @@ def _inputs_of(run: RunRecord, directory: RunDirectory) -> RankInputs:
     return RankInputs(
         files=tuple(path for each in found for path in each.files),
         directories=tuple(path for each in found for path in each.directories),
+        looked_for=tuple(path for each in found for path in each.looked_for),
+        made=tuple(path for each in found for path in each.made),
+        lists_variables=any(each.lists_variables for each in found),
         variables=tuple(name for each in found for name in each.variables),
     )
 
@@ -207,7 +225,9 @@ def _has_changed(manifest: Mapping[str, Any]) -> bool:
     return (
         any(not _is_same_file(path, state) for path, state in manifest["files"].items())
         or any(_listing(path) != listing for path, listing in manifest["directories"].items())
+        or any(_kind_of(path) != kind for path, kind in manifest["looked_for"].items())
         or manifest["variables"] != _variables(manifest["variables"])
+        or manifest["names_of_variables"] not in (None, _names_of_variables())
     )
 
 
@@ -216,22 +236,57 @@ def _digest_of_inputs(manifest: Mapping[str, Any]) -> str:
 
 
 def _is_same_file(path: str, state: Mapping[str, Any]) -> bool:
-    """By size and time of the last change, which cost nothing to compare; where these differ, by content."""
+    """By size and times, which cost nothing to compare; where the times differ, by content.
+
+    The time of the last change of content can be set back, as `cp -p`, rsync, tar and container images do; that of the inode cannot.
+    """
     try:
         now = Path(path).stat()
+        if now.st_size != state["size"]:
+            return False
+        return (now.st_mtime_ns, now.st_ctime_ns) == (state["mtime_ns"], state["ctime_ns"]) or _digest_of(path) == state["sha256"]
     except OSError:
         return False
-    if now.st_size != state["size"]:
-        return False
-    return bool(now.st_mtime_ns == state["mtime_ns"] or _digest_of(path) == state["sha256"])
 
 
 def _file_state(path: str) -> dict[str, Any] | None:
     try:
         now = Path(path).stat()
-        return {"size": now.st_size, "mtime_ns": now.st_mtime_ns, "sha256": _digest_of(path)}
+        return {"size": now.st_size, "mtime_ns": now.st_mtime_ns, "ctime_ns": now.st_ctime_ns, "sha256": _digest_of(path)}
     except OSError:
         return None
+
+
+def _changed_at(state: Mapping[str, int]) -> int:
+    """When the file last changed, or another took its place."""
+    return max(state["mtime_ns"], state["ctime_ns"])
+
+
+def _not_made(inputs: RankInputs) -> Sequence[str]:
+    """What the ranks looked for, and no rank has made, nor what is below."""
+    made = {*inputs.made}
+    return [path for path in {*inputs.looked_for} if made.isdisjoint((path, *map(str, Path(path).parents)))]
+
+
+def _is_small_file(path: str) -> bool:
+    try:
+        now = Path(path).stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(now.st_mode) and now.st_size <= _SMALL_BYTES and os.access(path, os.R_OK)
+
+
+def _kind_of(path: str) -> str:
+    """What is at the path, in short: nothing, a directory, a file of some size; and where a link leads."""
+    try:
+        leads = f"-> {os.readlink(path)} " if os.path.islink(path) else ""  # noqa: PTH114, PTH115
+    except OSError:
+        leads = ""
+    try:
+        now = Path(path).stat()
+    except OSError:
+        return f"{leads}nothing"
+    return leads + (f"{now.st_size} B" if stat.S_ISREG(now.st_mode) else f"type {stat.S_IFMT(now.st_mode):o}")
 
 
 def _digest_of(path: str | Path) -> str:
@@ -254,6 +309,11 @@ def _variables(names: Iterable[str]) -> dict[str, str | None]:
     """The values of the variables, and of those that are read while torch loads; None for one that is not set."""
     wanted = {*names, *filter(is_read_at_load, os.environ)} - _OF_THE_SHELL
     return {name: os.environ.get(name) for name in sorted(wanted)}
+
+
+def _names_of_variables() -> str:
+    """Of all that are set, in short."""
+    return hashlib.sha256("\0".join(sorted(os.environ.keys() - _OF_THE_SHELL)).encode(errors="surrogateescape")).hexdigest()
 
 
 def _text_of(job: JobSpec) -> str:

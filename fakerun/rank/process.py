@@ -63,10 +63,10 @@ def _inputs_noted(recorder: Recorder) -> Iterator[None]:
     if not path.exists():
         yield
         return
-    inputs = InputRecorder()
+    inputs = InputRecorder(recorder.directory.parent)
     inputs.install()
     recorder.before_record = lambda: inputs.write(path)
-    with inputs.variables_noted():
+    with inputs.requests_noted():
         yield
 
 

@@ -1,6 +1,6 @@
 """Files that the script believes to have written: what each rank changed, in order, and the stand-ins that can be read in their place.
 
-    unwritten/began                a mark: what is not newer in the user's directories was there before the run
+    unwritten/made/                which files the ranks made themselves, while the run lasts (`made_files`)
     unwritten/rank-00003.jsonl     the changes of one rank, a line each, appended while it runs
     unwritten/00003-1234-0         a stand-in: by rank, process and number
 
@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryFile
+
+from fakerun.records.made_files import MadeFiles
 
 
 class Change(StrEnum):
@@ -49,25 +50,14 @@ class UnwrittenFiles:
 
     def __init__(self, path: Path) -> None:
         self.directory = path / "unwritten"
+        self._made_directory = self.directory / "made"
+        self.made = MadeFiles(self._made_directory)
 
-    def begin(self) -> int:
-        """Make what is missing; the time when the run began, as in `st_ctime_ns`: what the script makes from now on is later.
-
-        The clock of files advances every few milliseconds. What has the time of the mark may therefore be from before it, and must not be
-        taken for the script's own, which is really removed.
-        """
+    def begin(self) -> None:
+        """A run begins. What an earlier one made is the user's by now."""
+        shutil.rmtree(self._made_directory, ignore_errors=True)
         self.directory.mkdir(exist_ok=True)
-        mark = self.directory / "began"
-        mark.open("a").close()
-        began_ns = mark.stat().st_mtime_ns
-        while self._file_time_ns() <= began_ns:
-            pass
-        return began_ns
-
-    def _file_time_ns(self) -> int:
-        """The time that a file gets now."""
-        with TemporaryFile(dir=self.directory) as file:
-            return os.fstat(file.fileno()).st_ctime_ns
+        self.made.begin()
 
     def begin_rank(self, rank: int) -> None:
         """Drop what the rank did in an interrupted run."""
@@ -76,6 +66,7 @@ class UnwrittenFiles:
     def end(self) -> None:
         """The run is over: remove the directories that the script made for stand-ins only, and all of this if it was not needed."""
         self.remove_empty_directories()
+        shutil.rmtree(self._made_directory, ignore_errors=True)
         if not self.ranks():
             self.discard()
 
@@ -107,7 +98,7 @@ class UnwrittenFiles:
         stand_ins = {change.path for change in changes if change.change is Change.STAND_IN}
         made = {change.path for change in changes if change.change is Change.DIRECTORY}
         for directory in sorted(made, key=len, reverse=True):
-            if any(path.startswith(directory + os.sep) for path in stand_ins):
+            if any(path.startswith(directory + os.sep) for path in stand_ins) and self.made.is_made(directory):
                 with suppress(OSError):  # it holds something, or is gone
                     Path(directory).rmdir()
 

@@ -17,6 +17,7 @@ from fakerun.allocator.out_of_memory import AllocatorOutOfMemoryError, OutOfMemo
 from fakerun.allocator.settings import AllocatorSettings, TorchVersion
 from fakerun.device_memory.allocators import DeviceAllocators, allocator_capacity_bytes
 from fakerun.device_memory.recording import RecordingAllocators
+from fakerun.device_memory.variables import MEMORY_VARIABLES
 from fakerun.errors import as_script_error
 from fakerun.hardware.accelerator import Accelerator
 from fakerun.records.device_program import Instruction
@@ -68,7 +69,7 @@ class LiveAllocators:
     def begin(self) -> None:
         if self._first_settings is not None:
             return
-        variables = dict(os.environ)
+        variables = {name: os.environ[name] for name in MEMORY_VARIABLES if name in os.environ}
         try:
             self._settings = AllocatorSettings.from_environment(variables, _torch_version())
         except ValueError as error:

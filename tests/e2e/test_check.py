@@ -53,11 +53,12 @@ def simulated(*args: str, code: int = 0) -> set[str]:
     """The jobs that `fakerun check` simulates now, and does not take from the cache."""
     result = fakerun("check", *args, cwd=Path.cwd())
     assert result.returncode == code, result.stdout + result.stderr
-    lines = [line for line in result.stderr.splitlines() if " ranks in " in line]
+    lines = [line for line in result.stderr.splitlines() if " ranks in " in line or " rank in " in line]
     return {line.split()[2].removesuffix(":") for line in lines}
 
 
 def test_only_what_changed_is_simulated_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNRELATED", "2")
     assert simulated() == {"one", "two"}
     assert simulated() == set()
     assert simulated("--max-memory", "70GiB") == set(), "the limits are no part of the run"
@@ -67,13 +68,46 @@ def test_only_what_changed_is_simulated_again(place: Path, monkeypatch: pytest.M
         assert simulated() == {"one"}, change
     monkeypatch.setenv("FACTOR", "2")
     assert simulated() == {"one"}
-    monkeypatch.setenv("UNRELATED", "2")
+    monkeypatch.setenv("UNRELATED", "3")
     assert simulated() == set()
     write("fakerun.yaml", FILE.replace("two.py}", "two.py, args: [x]}"))
     assert simulated() == {"two"}
     assert simulated("--no-cache", "one") == {"one"}
     files = {Path(path).name for path in json.loads((place / ".fakerun/cache/one/inputs.json").read_text())["files"]}
     assert files - {"forked_command.py"} == {"one.py", "helper.py", "size.txt"}, "the first is the main program of the tests"
+
+
+LOOKS = {
+    "module": "try:\n    import lib.local\nexcept ImportError:\n    pass\n",
+    "opened": "try:\n    open('data/override.json')\nexcept OSError:\n    pass\n",
+    "there": "from pathlib import Path\nPath('data/flag').exists()\n",
+    "size": "import os\nos.path.getsize('data/0.bin')\n",
+    "link": "import os\nos.readlink('data/latest')\n",
+    "update": "open('data/state', 'r+').read()\n",
+    "all": "import os\ndict(os.environ)\n",
+    "bytes": "import os\nos.environb.get(b'FACTOR')\n",
+    "makes": "import os\nos.makedirs('out/run', exist_ok=True)\nopen('out/run/log', 'a').write('.')\nos.path.getsize('out/run/log')\n",
+}
+"""Programs that look for something that Python does not audit, or that is not there."""
+
+
+def test_what_is_only_looked_for_counts(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for directory in ("data", "lib"):
+        (place / directory).mkdir()
+    for name, text in {"lib/__init__.py": "", "data/0.bin": "0", "data/1.bin": "1", "data/state": "0"}.items():
+        write(name, text)
+    (place / "data/latest").symlink_to("0.bin")
+    for name, text in LOOKS.items():
+        write(f"{name}.py", text + TWO)
+    write("fakerun.yaml", "version: 1\njobs:\n" + "".join(f"  {name}: {{script: {name}.py, world_size: 1}}\n" for name in LOOKS))
+    assert simulated() == LOOKS.keys()
+    assert simulated() == set(), "also what the program makes itself is no change"
+    for name, text in {"lib/local.py": "", "data/override.json": "{}", "data/flag": "", "data/0.bin": "00", "data/state": "1"}.items():
+        write(name, text)
+    (place / "data/latest").unlink()
+    (place / "data/latest").symlink_to("1.bin")
+    monkeypatch.setenv("FACTOR", "2")
+    assert simulated() == LOOKS.keys() - {"makes"}
 
 
 def test_a_known_result_is_shown_only_where_nothing_differs(place: Path) -> None:

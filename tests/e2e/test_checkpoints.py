@@ -83,3 +83,16 @@ def test_what_a_rank_saves_that_is_not_simulated_is_named_as_the_cause(tmp_path:
     assert result.returncode == 4, result.stdout
     assert "which no simulated rank has saved, is not emulated" in " ".join(result.stdout.split())
     assert {path.name: path.read_text() for path in runs.iterdir()} == before
+
+
+def test_a_rank_removes_what_another_rank_made_and_nothing_else(tmp_path: Path) -> None:
+    directory, run = tmp_path / "files", tmp_path / "run"
+    directory.mkdir()
+    (directory / "from-before").touch()
+    result = fakerun(
+        *("--nproc-per-node", "2", "--ranks", "all", "--run-dir", str(run)), str(PROGRAMS / "clear_directory.py"), str(directory)
+    )
+    assert result.returncode == 0, result.stderr
+    assert (run / "rank-00001" / "stdout.log").read_text() == "[]\n"
+    assert sorted(path.name for path in directory.rglob("*")) == ["from-before", "of-another-program"]
+    assert not (run / "unwritten" / "made").exists()

@@ -5,7 +5,9 @@ import gzip
 import io
 import os
 import pickle
+import posix
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -180,6 +182,200 @@ def test_an_ordinary_file_takes_the_place_of_a_skipped_save(tmp_path: Path, simu
     path.write_text("ordinary")
     assert path.read_text() == "ordinary"
     assert really(tmp_path) == {"state": b"ordinary"}
+
+
+# -- what the script made, and what it did not -------------------------------------------------------------------------
+
+
+def by_another_process(path: Path, content: bytes = b"of a training") -> None:
+    """Write a file as a process does that the simulation knows nothing of, during the run."""
+    descriptor = posix.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.write(descriptor, content)
+    os.close(descriptor)
+
+
+def replaced(path: Path) -> None:
+    """Replace the file by a new one, as another process does."""
+    by_another_process(path.with_name("new"))
+    posix.replace(path.with_name("new"), path)
+
+
+def made_again(path: Path) -> None:
+    """Remove the file and make one, as another process does: it gets the same inode on most file systems."""
+    made_ns = os.stat(path).st_ctime_ns
+    posix.unlink(path)
+    by_another_process(path)
+    while os.stat(path).st_ctime_ns <= made_ns:  # the clock of files is coarse
+        posix.unlink(path)
+        by_another_process(path)
+
+
+def move_new(path: Path, write: Callable[[Path], Any] = Path.touch) -> None:
+    """Write a file as careful scripts do."""
+    write(path.with_name("tmp"))
+    os.replace(path.with_name("tmp"), path)
+
+
+def remove_and_move_new(path: Path) -> None:
+    path.unlink()
+    move_new(path)
+
+
+RIDS: dict[str, Callable[[Path], Any]] = {
+    "os.remove": lambda path: os.remove(path),  # as it is then
+    "Path.unlink": Path.unlink,
+    "os.rename": lambda path: os.rename(path, path.with_name("away")),
+    "shutil.move": lambda path: shutil.move(path, path.with_name("away")),
+    "os.replace of another one": lambda path: move_new(path),
+    "os.rename to where it was": lambda path: remove_and_move_new(path),
+    "a save to another one": lambda path: move_new(path, lambda tmp: torch.save(state(), tmp)),
+    "torch.save": lambda path: torch.save({"step": 1}, path),
+    "torch.save to an open file": lambda path: torch.save(state(), path.open("wb")),
+    "shutil.rmtree": lambda path: shutil.rmtree(path.parent),
+    "shutil.move of the directory": lambda path: shutil.move(path.parent, path.parent.with_name("elsewhere")),
+    "os.rename of the directory": lambda path: os.rename(path.parent, path.parent.with_name("elsewhere")),
+}
+
+
+@pytest.mark.parametrize("rid", RIDS.values(), ids=RIDS.keys())
+def test_what_another_process_makes_during_the_run_stays(rid: Callable[[Path], Any], tmp_path: Path, simulation: Simulation) -> None:
+    directory = tmp_path / "runs"
+    directory.mkdir()
+    (directory / "log.txt").write_text("of the script")
+    by_another_process(directory / "step-1.pt")
+    rid(directory / "step-1.pt")
+    assert really(directory)["step-1.pt"] == b"of a training"
+    assert not really(directory).keys() & {"tmp", "away"}
+
+
+@pytest.mark.parametrize("replace", [replaced, made_again])
+@pytest.mark.parametrize("rid", RIDS.values(), ids=RIDS.keys())
+def test_what_takes_the_place_of_a_file_of_the_script_stays(
+    rid: Callable[[Path], Any], replace: Callable[[Path], None], tmp_path: Path, simulation: Simulation
+) -> None:
+    directory = tmp_path / "runs"
+    directory.mkdir()
+    (directory / "step-1.pt").write_text("of the script")
+    replace(directory / "step-1.pt")
+    rid(directory / "step-1.pt")
+    assert really(directory)["step-1.pt"] == b"of a training"
+
+
+MAKERS: dict[str, Callable[[Path], Any]] = {
+    "open": lambda path: path.write_text("x"),
+    "open to append": lambda path: path.open("a").close(),
+    "open exclusively": lambda path: path.open("x").close(),
+    "open of bytes": lambda path: path.write_bytes(b"x"),
+    "open to update": lambda path: path.open("w+b").close(),
+    "open with an opener": lambda path: open(path, "w", opener=lambda name, flags: os.open(name, flags)).close(),
+    "os.open": lambda path: os.close(os.open(path, os.O_WRONLY | os.O_CREAT)),
+    "Path.touch": Path.touch,
+    "tempfile.mkstemp": lambda path: os.rename(tempfile.mkstemp(dir=path.parent)[1], path),
+    "os.replace": lambda path: move_new(path),
+    "shutil.copy": lambda path: shutil.copy(path.parent.with_name("users"), path),
+    "np.save": lambda path: np.save(path.open("wb"), np.zeros(3)),
+    "np.memmap": lambda path: np.memmap(path, mode="w+", shape=3),
+    "gzip.open": lambda path: gzip.open(path, "wb").close(),
+    "torch.save": lambda path: torch.save({"step": 1}, path),
+    "os.symlink": lambda path: os.symlink("elsewhere", path),
+    "os.link": lambda path: os.link(path.parent.with_name("users"), path),
+    "os.mkfifo": lambda path: os.mkfifo(path),
+    "socket.bind": lambda path: bind(path),
+}
+
+
+def bind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_what_the_script_makes_is_really_moved_and_removed(make: Callable[[Path], Any], tmp_path: Path, simulate: Simulate) -> None:
+    (tmp_path / "users").write_text("x")
+    directory = tmp_path / "runs"
+    simulate()
+    with tempfile.TemporaryDirectory(dir=tmp_path):
+        directory.mkdir()
+        make(directory / "a")
+        os.rename(directory / "a", directory / "b")
+        assert posix.listdir(directory) == ["b"]
+        os.remove(directory / "b")
+        assert posix.listdir(directory) == []
+        make(directory / "a")
+        os.rename(directory, tmp_path / "moved")
+        shutil.rmtree(tmp_path / "moved")
+    assert really(tmp_path) == {"users": b"x"}
+
+
+def test_a_directory_with_files_of_both_is_moved_and_removed_in_the_run_only(tmp_path: Path, simulation: Simulation) -> None:
+    directory = tmp_path / "runs"
+    directory.mkdir()
+    (directory / "log.txt").write_text("of the script")
+    by_another_process(directory / "step-1.pt")
+    os.rename(directory, tmp_path / "old")
+    assert not directory.exists()
+    assert sorted(os.listdir(tmp_path / "old")) == ["log.txt", "step-1.pt"]
+    assert (tmp_path / "old" / "step-1.pt").read_bytes() == b"of a training"
+    shutil.rmtree(tmp_path / "old")
+    assert os.listdir(tmp_path) == []
+    assert really(directory)["step-1.pt"] == b"of a training"
+
+
+def test_of_a_directory_with_files_of_both_those_of_the_script_are_removed(tmp_path: Path, simulation: Simulation) -> None:
+    directory = tmp_path / "runs"
+    (directory / "within").mkdir(parents=True)
+    (directory / "within" / "log.txt").write_text("of the script")
+    by_another_process(directory / "step-1.pt")
+    shutil.rmtree(directory)
+    assert not directory.exists()
+    assert really(directory) == {"step-1.pt": b"of a training"}
+
+
+def test_a_file_takes_the_place_of_one_that_the_script_did_not_make_in_the_run_only(users: Path, simulate: Simulate) -> None:
+    before = really(users)
+    simulate()
+    for content in ("first", "second"):
+        (users / "tmp").write_text(content)
+        os.replace(users / "tmp", users / "step-1.pt")
+        assert (users / "step-1.pt").read_text() == content
+    assert sorted(os.listdir(users)) == ["step-1.pt", "step-2.pt"]
+    assert really(users) == before
+
+
+def test_a_name_that_the_script_gives_to_a_file_of_the_users_is_the_scripts(users: Path, simulate: Simulate) -> None:
+    before = really(users)
+    simulate()
+    os.link(users / "step-1.pt", users / "latest")
+    os.remove(users / "latest")
+    os.symlink("step-1.pt", users / "latest")
+    os.remove(users / "latest")
+    os.link(users / "step-1.pt", users / "latest")
+    os.remove(users / "step-1.pt")
+    assert really(users).keys() == {*before, "latest"}
+
+
+def test_what_a_child_process_makes_is_the_scripts(tmp_path: Path, simulation: Simulation) -> None:
+    child = os.fork()
+    if child == 0:
+        (tmp_path / "of-the-child").touch()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os.remove(tmp_path / "of-the-child")
+    assert really(tmp_path) == {}
+
+
+def test_a_move_that_the_system_refuses_fails_whoever_made_what_is_there(users: Path, simulate: Simulate) -> None:
+    simulate()
+    (users / "file").touch()
+    (users / "directory").mkdir()
+    with pytest.raises(IsADirectoryError):
+        os.rename(users / "file", users / "directory")
+    with pytest.raises(NotADirectoryError):
+        os.rename(users / "directory", users / "step-1.pt")
+    with pytest.raises(OSError, match="not empty"):
+        os.rename(users / "directory", users)
+    os.rename(users / "file", users / "file")
+    assert (users / "file").exists()
 
 
 # -- what is in them ---------------------------------------------------------------------------------------------------
@@ -367,8 +563,17 @@ class _WhileAPeerMakesIt:
     def real(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def is_yet_to_be_made(self, directory: str, ctime_ns: int) -> bool:
+    def is_yet_to_be_made(self, directory: str) -> bool:
         return self.is_by_peer
+
+    def expect(self, place: str) -> None:
+        """Nothing is noted."""
+
+    def making(self, place: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def has_no_real(self, place: str) -> bool:
+        return False
 
     def change(self, path: str, change: Change) -> None:
         self.changed.append(path)

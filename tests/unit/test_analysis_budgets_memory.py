@@ -79,6 +79,7 @@ def test_the_finding_names_the_device_the_excess_and_the_limit() -> None:
         ("pp=0,dp=1", "rank 1", "20.0 GiB", "ok"),
         ("4", "", "the job has 4 ranks", "unknown"),
         ("cuda:0 of node 1", "", "the job has 1 node", "unknown"),
+        ("cuda:4", "", "no rank uses cuda:4, and a node has 4 ranks", "unknown"),
         ("tp=0", "", "the mesh has no axis tp, only pp, dp", "unknown"),
         ("pp=2", "", "axis pp has 2 indices", "unknown"),
     ],

@@ -38,7 +38,8 @@ The script continues, and a finding `not-emulated` in the report names the API a
 
 Checkpoints that would hold values that were not computed are not written; the report says so. The ranks of the run find and load
 [stand-ins](how_it_works.md#checkpoints) instead. What a script writes by other means (numpy, pickle, a log) is written, and holds
-placeholder values; the report has the line that asked for them.
+placeholder values; the report has the line that asked for them. What the run did not make is
+[moved, replaced and removed](how_it_works.md#checkpoints) in the view of the script only.
 """
 
 

@@ -27,7 +27,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SHARDS", "4")
     Path("data").mkdir()
-    for name in ("train.py", "model.py", "data/0.bin"):
+    for name in ("train.py", "model.py", "data/0.bin", "tokenizer.model"):
         Path(name).write_text(f"{name}\n")
         os.utime(name, (time.time() - 3600,) * 2)
     return tmp_path
@@ -40,7 +40,33 @@ def job() -> JobSpec:
 
 def inputs(place: Path) -> RankInputs:
     files = [str(place / name) for name in ("train.py", "model.py", "data/0.bin")]
-    return RankInputs(files=tuple(files), directories=(str(place / "data"),), variables=("SHARDS", "UNSET"))
+    looked_for = [str(place / name) for name in ("override.yaml", "tokenizer.model", "data", "latest", "out", "out/log")]
+    Path("latest").unlink(missing_ok=True)
+    Path("latest").symlink_to("data")
+    return RankInputs(
+        files=tuple(files),
+        directories=(str(place / "data"),),
+        looked_for=tuple(looked_for),
+        made=(str(place / "out"),),
+        variables=("SHARDS", "UNSET"),
+    )
+
+
+def set_back(name: str, text: str) -> None:
+    """Change a file, and give it the time that it had, as `cp -p` and container images do."""
+    before = Path(name).stat()
+    Path(name).write_text(text)
+    os.utime(name, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def put_directory(name: str) -> None:
+    Path(name).unlink(missing_ok=True)
+    Path(name).mkdir(parents=True)
+
+
+def lead_elsewhere(link: str, target: str) -> None:
+    Path(link).unlink()
+    Path(link).symlink_to(target)
 
 
 def ran(job: JobSpec, read: RankInputs | None, failure: ProcessFailure | None = None) -> tuple[RunDirectory, RunRecord]:
@@ -76,15 +102,19 @@ def test_a_run_is_found_again(cache: ResultCache, job: JobSpec, place: Path) -> 
     assert not Path("run").exists()
     assert (place / ".fakerun" / "cache" / ".gitignore").read_text() == "*\n"
     assert cache.seconds(NAME) == 2.5
-    assert set(cache.files(NAME) or ()) == {place / "train.py", place / "model.py", place / "data" / "0.bin", place / "data"}
     assert cache.find("another", job) is None
     assert cache.seconds("another") is None
-    assert cache.files("another") is None
+    assert cache.depends_on("another", frozenset()) is None
 
 
 CHANGES: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "the script": lambda _: Path("train.py").write_text("changed\n"),
     "the script, in its last letter": lambda _: Path("train.py").write_text("train.pz\n"),
+    "the script, with its time set back": lambda _: set_back("train.py", "train.pz\n"),
+    "a directory in place of a file": lambda _: put_directory("model.py"),
+    "a file that was looked for in vain": lambda _: Path("override.yaml").touch(),
+    "a file that was looked for, and perhaps read by native code": lambda _: set_back("tokenizer.model", "tokenizer.modem\n"),
+    "a link that leads elsewhere": lambda _: lead_elsewhere("latest", "data/."),
     "a file that is gone": lambda _: Path("model.py").unlink(),
     "a new file in a directory that was listed": lambda _: Path("data/1.bin").touch(),
     "a variable that was asked for": lambda patch: patch.setenv("SHARDS", "8"),
@@ -108,6 +138,7 @@ def test_what_changed_makes_it_be_simulated_again(
 SAME: dict[str, Callable[[pytest.MonkeyPatch], object]] = {
     "another variable": lambda patch: patch.setenv("EDITOR_OF_MINE", "ed"),
     "another file": lambda _: Path("notes.txt").touch(),
+    "what the run itself made": lambda _: put_directory("out/log"),
     "a new time, with the same content": lambda _: os.utime("train.py"),
 }
 
@@ -118,6 +149,31 @@ def test_what_does_not_matter(
 ) -> None:
     change(monkeypatch)
     assert cache.find(NAME, job) is not None
+
+
+def test_a_new_variable_matters_where_all_were_listed(job: JobSpec, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ResultCache(place / "cache")
+    directory, run = ran(job, replace(inputs(place), lists_variables=True))
+    cache.keep(NAME, job, directory, run, began=time.time() + 1, seconds=1.0)
+    assert cache.find(NAME, job) is not None
+    monkeypatch.setenv("ANOTHER", "1")
+    assert cache.find(NAME, job) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ("model.py", True),
+        ("override.yaml", True),
+        ("data/1.bin", True),
+        ("notes.txt", False),
+        ("data/deeper/1.bin", False),
+        (".", True),
+    ],
+)
+def test_whether_a_job_depends_on_a_file(changed: str, expected: bool, cache: ResultCache, place: Path) -> None:
+    """A directory is what git names a submodule: all that is below it changed."""
+    assert cache.depends_on(NAME, frozenset({(place / changed).resolve()})) is expected
 
 
 @pytest.mark.parametrize("other", [{"steps": 3}, {"args": ("--lr", "3")}, {"env": {"A": "1"}}, {"ranks": (1,)}])

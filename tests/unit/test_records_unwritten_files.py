@@ -26,10 +26,10 @@ def test_other_ranks_read_what_a_rank_has_changed(tmp_path: Path) -> None:
 
 def test_a_rank_that_begins_again_has_changed_nothing(tmp_path: Path) -> None:
     files = UnwrittenFiles(tmp_path)
-    began = files.begin()
+    files.begin()
     files.append(0, change(Change.REMOVED, tmp_path / "a"))
     files.begin_rank(0)
-    assert (files.changes(0), files.begin()) == ((), began)
+    assert files.changes(0) == ()
 
 
 def test_directories_for_stand_ins_only_are_removed(tmp_path: Path) -> None:
@@ -38,6 +38,7 @@ def test_directories_for_stand_ins_only_are_removed(tmp_path: Path) -> None:
     made = [tmp_path / name for name in ("runs", "runs/step-1", "runs/step-2", "kept", "other")]
     for directory in made:
         directory.mkdir()
+        files.made.note(str(directory))
         files.append(0, change(Change.DIRECTORY, directory))
     for directory in (made[1], made[3]):
         files.append(1, change(Change.STAND_IN, directory / "model.pt"))
@@ -56,12 +57,34 @@ def test_nothing_is_left_of_a_run_without_changes(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path).iterdir()] == []
 
 
-def test_what_is_from_before_is_told_from_what_follows_at_once(tmp_path: Path) -> None:
-    """The clock of files is coarse: one made in its last interval before the run has the time of the mark itself."""
-    for number in range(100):
-        directory = tmp_path / str(number)
-        directory.mkdir()
-        (directory / "before").touch()
-        began = UnwrittenFiles(directory).begin()
-        (directory / "after").touch()
-        assert (directory / "before").stat().st_ctime_ns <= began < (directory / "after").stat().st_ctime_ns
+def test_an_empty_directory_that_the_run_did_not_make_stays(tmp_path: Path) -> None:
+    files = UnwrittenFiles(tmp_path)
+    files.begin()
+    directory = tmp_path / "step-1"
+    directory.mkdir()
+    files.made.note(str(directory))
+    directory.rmdir()
+    directory.mkdir()  # by a training that runs meanwhile
+    files.append(0, change(Change.DIRECTORY, directory))
+    files.append(0, change(Change.STAND_IN, directory / "model.pt"))
+    files.end()
+    assert directory.is_dir()
+
+
+def test_what_an_earlier_run_made_is_the_users(tmp_path: Path) -> None:
+    """An interrupted run, which did not end, is resumed."""
+    files = UnwrittenFiles(tmp_path)
+    files.begin()
+    files.made.note(str(tmp_path))
+    assert files.made.is_made(str(tmp_path))
+    files.begin()
+    assert not files.made.is_made(str(tmp_path))
+
+
+def test_what_was_made_is_not_kept_beyond_the_run(tmp_path: Path) -> None:
+    files = UnwrittenFiles(tmp_path)
+    files.begin()
+    files.made.note(str(tmp_path))
+    files.append(0, change(Change.STAND_IN, tmp_path / "model.pt"))
+    files.end()
+    assert [path.name for path in files.directory.iterdir()] == ["rank-00000.jsonl"]

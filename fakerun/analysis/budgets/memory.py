@@ -148,6 +148,8 @@ def _why_nothing_is_selected(judged: JudgedRun, of: Selection) -> str:
         return f"the job has {job.world_size} ranks"
     if of.cuda_index is not None and (of.node or 0) >= job.nnodes:
         return f"the job has {job.nnodes} node{'s' * (job.nnodes > 1)}"
+    if of.cuda_index is not None and of.cuda_index >= job.nproc_per_node and not any(_is_of(of, device) for device in judged.devices):
+        return f"no rank uses {of.text}, and a node has {job.nproc_per_node} rank{'s' * (job.nproc_per_node > 1)}"
     if not of.coordinate:
         return ""
     if mesh is None:
@@ -182,7 +184,7 @@ def _measured(judged: JudgedRun, budget: MemoryBudget) -> Iterator[_Measured]:
     of = budget.of
     if not of.ranks and not of.coordinate:
         for device in judged.devices:
-            if of.cuda_index in (None, device.cuda_index) and of.node in (None, device.node):
+            if _is_of(of, device):
                 yield _of_shares(budget.key, name_devices([device.location]), device.shares)
         return
     shares: defaultdict[int, list[tuple[PhysicalDevice, DeviceShare]]] = defaultdict(list)
@@ -193,6 +195,10 @@ def _measured(judged: JudgedRun, budget: MemoryBudget) -> Iterator[_Measured]:
         for device, share in shares[rank]:
             where = "" if device.own_rank == rank else f" on {name_devices([device.location])}"
             yield _of_shares(budget.key, f"{name_ranks([rank])}{where}", (share,))
+
+
+def _is_of(of: Selection, device: PhysicalDevice) -> bool:
+    return of.cuda_index in (None, device.cuda_index) and of.node in (None, device.node)
 
 
 def _of_shares(key: MemoryKey, subject: str, shares: tuple[DeviceShare, ...]) -> _Measured:

@@ -23,10 +23,9 @@ class BinaryFile(io.BufferedWriter):
     def __init__(self, overlay: Overlay, path: str) -> None:
         self._overlay = overlay
         self._place = overlay.place(path)
-        self._is_new = overlay.has_no_real(self._place)
         self._is_settled = False
         self._stand_in: bytearray | None = None
-        super().__init__(io.FileIO(path, "wb", opener=_open_as_it_is))
+        super().__init__(io.FileIO(path, "wb", opener=lambda path, flags: overlay.open(path, flags & ~os.O_TRUNC)))
 
     def become(self, stand_in: bytes) -> None:
         """Leave a stand-in at the path, and the file as it is."""
@@ -71,9 +70,10 @@ class BinaryFile(io.BufferedWriter):
     def close(self) -> None:
         if not self.closed:
             self._settle()
+            written = None if self._stand_in is None else super().tell()
             super().close()
-            if self._stand_in is not None:
-                self._leave(bytes(self._stand_in))
+            if self._stand_in is not None and written is not None:
+                self._leave(bytes(self._stand_in), most_bytes=written)
 
     def _settle(self) -> None:
         """From now on it is an ordinary file, if it is not one of a stand-in."""
@@ -81,14 +81,9 @@ class BinaryFile(io.BufferedWriter):
             self._is_settled = True
             os.ftruncate(super().fileno(), 0)
 
-    def _leave(self, stand_in: bytes) -> None:
+    def _leave(self, stand_in: bytes, *, most_bytes: int) -> None:
         content = self._overlay.new_stand_in()
         with self._overlay.real():
             content.write_bytes(stand_in)
-            if self._is_new and os.path.isfile(self._place):  # noqa: PTH113
-                os.unlink(self._place)  # noqa: PTH108
+        self._overlay.remove_what_is_left(self._place, most_bytes=most_bytes)
         self._overlay.stand_in(self._place, content)
-
-
-def _open_as_it_is(path: str, flags: int) -> int:
-    return os.open(path, flags & ~os.O_TRUNC, 0o666)

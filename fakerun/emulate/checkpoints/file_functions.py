@@ -1,6 +1,6 @@
 """Python's functions on files, as a script uses them for checkpoints: looking, reading, moving, removing, on the overlay and below it.
 
-Ordinary files that a script writes are written. Files that were there before the run are moved and removed in the overlay only: a script
+Ordinary files that a script writes are written. Files that it did not make are moved, replaced and removed in the overlay only: a script
 that keeps its last three checkpoints would otherwise remove real ones for the sake of some that are not written.
 """
 
@@ -9,6 +9,7 @@ import errno
 import io
 import os
 import shutil
+import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -34,11 +35,12 @@ def overlaid_files(context: EmulationContext) -> Iterator[None]:
     reading, writing, directories = _Reading(overlay), _Writing(overlay), Directories(overlay)
     with Patches() as patches:
 
-        def replace(module: ModuleType, name: str, answer: Callable[..., Any]) -> None:
+        def replace(module: ModuleType | type, name: str, answer: Callable[..., Any]) -> None:
             patches.set(module, name, _reporting(answer))
 
         for module in (builtins, io):
             replace(module, "open", reading.opening(io.open))
+        replace(os, "open", writing.opening(os.open))
         for name, follows in (("stat", True), ("lstat", False)):
             replace(os, name, reading.examining(getattr(os, name), follows=follows))
         replace(os, "access", reading.accessing(os.access))
@@ -54,6 +56,9 @@ def overlaid_files(context: EmulationContext) -> Iterator[None]:
             replace(os, name, writing.removing(getattr(os, name)))
         for name in ("symlink", "link"):
             replace(os, name, writing.linking(getattr(os, name), is_symbolic=name == "symlink"))
+        for name in ("mkfifo", "mknod"):
+            replace(os, name, writing.making(getattr(os, name)))
+        replace(socket.socket, "bind", writing.binding(socket.socket.bind))
         for name in ("chmod", "utime"):
             replace(os, name, writing.leaving_alone(getattr(os, name)))
         replace(os, "listxattr", writing.leaving_alone(os.listxattr, []))
@@ -86,6 +91,10 @@ def named(path: Any) -> str | None:
     return path if isinstance(path, str) else None
 
 
+_BEFORE_OPENER = 5
+"""How many arguments of `open` lie between the mode and the opener."""
+
+
 class _Reading:
     """Functions that look at one file."""
 
@@ -101,6 +110,8 @@ class _Reading:
                 _prepare_to_write(self._overlay, path, mode)
                 if set(mode) == {"w", "b"} and {*args, *kwargs.values()} <= {-1, None} and not self._overlay.is_special(path):
                     return BinaryFile(self._overlay, path)
+                if len(args) <= _BEFORE_OPENER and kwargs.get("opener") is None:
+                    kwargs["opener"] = self._overlay.open
                 return original(file, mode, *args, **kwargs)
             return self._answer(path, True, lambda: original(file, mode, *args, **kwargs), lambda at: original(at, mode, *args, **kwargs))
 
@@ -118,7 +129,7 @@ class _Reading:
 
     def _really(self, original: Callable[..., os.stat_result], path: Any, **kwargs: Any) -> os.stat_result:
         found = original(path, **kwargs)
-        if stat.S_ISDIR(found.st_mode) and self._overlay.is_yet_to_be_made(str(named(path)), found.st_ctime_ns):
+        if stat.S_ISDIR(found.st_mode) and self._overlay.is_yet_to_be_made(str(named(path))):
             raise not_found(path)
         return found
 
@@ -229,7 +240,7 @@ class Directories:
         return scandir
 
     def _is_hidden(self, entry: "os.DirEntry[str]") -> bool:
-        return entry.is_dir(follow_symlinks=False) and self._overlay.is_yet_to_be_made(entry.path, entry.stat().st_ctime_ns)
+        return entry.is_dir(follow_symlinks=False) and self._overlay.is_yet_to_be_made(entry.path)
 
     def making(self, original: Callable[..., None]) -> Callable[..., None]:
         def mkdir(path: Any, *args: Any, **kwargs: Any) -> None:
@@ -247,18 +258,22 @@ class Directories:
                 raise as_script_error(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path))
             make_parent_real(self._overlay, name)
             with self._overlay.real():
-                there = os.stat(place) if os.path.isdir(place) else None  # noqa: PTH112, PTH116
-            if there is None or not self._overlay.is_yet_to_be_made(place, there.st_ctime_ns):
-                try:
-                    original(path, *args, **kwargs)
-                except FileExistsError:  # of a file, or a peer made the directory since it was looked for
-                    with self._overlay.real():
-                        there = os.stat(place)  # noqa: PTH116
-                    if not self._overlay.is_yet_to_be_made(place, there.st_ctime_ns):
-                        raise
+                is_there = os.path.isdir(place)  # noqa: PTH112
+            if not is_there or not self._overlay.is_yet_to_be_made(place):
+                self._make(path, place, lambda: original(path, *args, **kwargs), is_there=is_there)
             self._overlay.change(place, Change.DIRECTORY)
 
         return mkdir
+
+    def _make(self, path: Any, place: str, make: Callable[[], None], *, is_there: bool) -> None:
+        if not is_there:
+            self._overlay.expect(place)
+        try:
+            with self._overlay.making(place):
+                make()
+        except FileExistsError:  # of a file, or a peer made the directory since it was looked for
+            if self._overlay.has_no_real(place) or not self._overlay.is_yet_to_be_made(place):
+                raise
 
     def removing(self, original: Callable[..., None]) -> Callable[..., None]:
         def rmdir(path: Any, **kwargs: Any) -> None:
@@ -290,12 +305,10 @@ class Directories:
         return rmtree
 
     def drop(self, path: str, original: Callable[..., None]) -> None:
-        """Remove an empty directory; in the overlay only, if it was there before the run."""
+        """Remove an empty directory; in the overlay only, if the script did not make it."""
         place = self._overlay.place(path)
-        with self._overlay.real():
-            is_there = os.path.isdir(place)  # noqa: PTH112
-        if is_there and not self._overlay.is_the_users(place):
-            with suppress(OSError):  # what was there before the run is still in it
+        if self._overlay.is_made(place):
+            with suppress(OSError), self._overlay.removing(place):  # files of the user's are still in it
                 original(path)
         if not self._overlay.has_no_real(place):
             self._overlay.change(place, Change.REMOVED)
@@ -365,6 +378,40 @@ class _Writing:
     def __init__(self, overlay: Overlay) -> None:
         self._overlay = overlay
 
+    def opening(self, original: Callable[..., int]) -> Callable[..., int]:
+        """`os.open`, by which temporary files and locks are made."""
+
+        def open(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+            name = None if self._overlay.is_real or dir_fd is not None else named(path)
+            return original(path, flags, mode, dir_fd=dir_fd) if name is None else self._overlay.open(name, flags, mode)
+
+        return open
+
+    def making(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Functions that make something other than a file or a directory, and fail if anything is there."""
+
+        def make(path: Any, *args: Any, **kwargs: Any) -> None:
+            name = None if self._overlay.is_real or kwargs.get("dir_fd") is not None else named(path)
+            if name is None:
+                original(path, *args, **kwargs)
+                return
+            with self._overlay.making(self._overlay.place(name, follow=False)):
+                original(path, *args, **kwargs)
+
+        return make
+
+    def binding(self, original: Callable[..., None]) -> Callable[..., None]:
+        """`socket.bind`, which makes the file of a socket: a worker of a data loader has one."""
+
+        def bind(bound: socket.socket, address: Any) -> None:
+            if self._overlay.is_real or bound.family != socket.AF_UNIX or not isinstance(address, str) or address[:1] in ("", "\0"):
+                original(bound, address)
+                return
+            with self._overlay.making(self._overlay.place(address, follow=False)):
+                original(bound, address)
+
+        return bind
+
     def moving(self, original: Callable[..., None]) -> Callable[..., None]:
         """`os.rename` and `os.replace`: scripts write a checkpoint to a temporary path and move it into place."""
 
@@ -375,47 +422,55 @@ class _Writing:
                 return
             os.lstat(src)  # what is not there may be a peer's, or is reported
             at, to = self._overlay.place(source, follow=False), self._overlay.place(target, follow=False)
+            if at == to:
+                return
             if self._overlay.has_no_real(at) and not self._overlay.can_hold(to):
                 raise not_found(dst)
-            if self._overlay.entry(source, follow=False) is None and not self._overlay.has_no_real(at):
-                self._move_really(at, to, original)
+            is_there = self._overlay.entry(source, follow=False) is None and not self._overlay.has_no_real(at)
+            if is_there and self._overlay.entry(target, follow=False) is None:
+                self._check_kinds(at, to, original)
+            left = self._move_really(at, to, original) if is_there else []
             self._overlay.move(at, to)
+            for each in left:
+                self._overlay.change(to + each[len(at) :], Change.STAND_IN, each)
+                self._overlay.change(each, Change.REMOVED)
             self._overlay.remove_what_is_left(at)
 
         return move
 
-    def _move_really(self, at: str, to: str, original: Callable[..., None]) -> None:
-        """Move what really is there; what was there before the run, in the overlay only."""
-        stand_in = self._stand_in_at(at)
-        if stand_in is not None:
-            self._overlay.stand_in(to, stand_in)
-            with self._overlay.real():
-                os.unlink(at)  # noqa: PTH108
-            return
-        if not self._overlay.is_the_users(at):
-            make_parent_real(self._overlay, to)
+    def _check_kinds(self, at: str, to: str, original: Callable[..., None]) -> None:
+        """Raise what the system raises if one is a directory and the other is not, or the other one is not empty."""
+        with self._overlay.real():
+            are_directories = [os.path.isdir(each) and not os.path.islink(each) for each in (at, to)]  # noqa: PTH112, PTH114
+        if not self._overlay.has_no_real(to) and are_directories[0] != are_directories[1]:
             original(at, to)
-            self._overlay.change(to, Change.REAL)
-            return
+        if all(are_directories) and os.listdir(to):  # noqa: PTH208
+            raise as_script_error(OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), at, None, to))
+
+    def _move_really(self, at: str, to: str, original: Callable[..., None]) -> list[str]:
+        """Move what the script made, unless something of the user's is at `to`. The files that stay, and are to be seen at `to`."""
+        with self._overlay.real():
+            is_file = os.path.isfile(at) and not os.path.islink(at)  # noqa: PTH113, PTH114
+            is_stand_in = is_file and _begins_with_mark(at)
+        if self._overlay.is_wholly_made(at):
+            if not is_stand_in and self._overlay.can_be_replaced(to):
+                make_parent_real(self._overlay, to)
+                with self._overlay.moving(at, to):
+                    original(at, to)
+                self._overlay.change(to, Change.REAL)
+                return []
+            if is_file:
+                self._overlay.stand_in(to, self._overlay.taken(at))
+                return []
         with self._overlay.real():
             files = [at] if os.path.isfile(at) else [str(each) for each in Path(at).rglob("*") if each.is_file()]  # noqa: PTH113
-        for each in files:
-            if self._overlay.entry(each, follow=False) is None:
-                self._overlay.change(to + each[len(at) :], Change.STAND_IN, each)
-                self._overlay.change(each, Change.REMOVED)
+            directories = [directory for directory, _, _ in os.walk(at)]
+        left = [each for each in files if self._overlay.entry(each, follow=False) is None]
+        for each in directories:
+            if os.path.isdir(each):  # noqa: PTH112
+                os.makedirs(to + each[len(at) :], exist_ok=True)  # noqa: PTH103
         self._overlay.change(at, Change.REMOVED)
-
-    def _stand_in_at(self, place: str) -> Path | None:
-        """A copy of the stand-in that the script wrote into this file (a temporary one) itself."""
-        with self._overlay.real():
-            if not os.path.isfile(place):  # noqa: PTH113
-                return None
-            with Path(place).open("rb") as file:
-                if file.read(len(MARK)) != MARK:
-                    return None
-            content = self._overlay.new_stand_in()
-            shutil.copyfile(place, content)
-            return content
+        return left
 
     def removing(self, original: Callable[..., None]) -> Callable[..., None]:
         """`os.remove`: scripts keep the last few checkpoints."""
@@ -428,7 +483,8 @@ class _Writing:
             os.lstat(path)  # as above
             place = self._overlay.place(name, follow=False)
             if self._overlay.entry(name, follow=False) is None and not self._overlay.is_the_users(place):
-                original(place)
+                with self._overlay.removing(place):
+                    original(place)
             else:
                 self._overlay.change(place, Change.REMOVED)
                 self._overlay.remove_what_is_left(place)
@@ -440,8 +496,13 @@ class _Writing:
 
         def link(src: Any, dst: Any, *args: Any, **kwargs: Any) -> None:
             source, target = named(src), named(dst)
-            if self._overlay.is_real or source is None or target is None or not self._is_overlaid(source, target):
+            is_relative = any(kwargs.get(name) is not None for name in ("dir_fd", "src_dir_fd", "dst_dir_fd"))
+            if self._overlay.is_real or is_relative or source is None or target is None:
                 original(src, dst, *args, **kwargs)
+                return
+            if not self._is_overlaid(source, target):
+                with self._overlay.making(self._overlay.place(target, follow=False)):
+                    original(src, dst, *args, **kwargs)
                 return
             if os.path.lexists(dst):
                 raise as_script_error(FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), src, None, dst))
@@ -490,6 +551,12 @@ class _Writing:
             return answer
 
         return change
+
+
+def _begins_with_mark(place: str) -> bool:
+    """Whether the script wrote a stand-in into this file, a temporary one, itself."""
+    with Path(place).open("rb") as file:
+        return file.read(len(MARK)) == MARK
 
 
 def _sleeping(original: Callable[[float], None], overlay: Overlay) -> Callable[[float], None]:

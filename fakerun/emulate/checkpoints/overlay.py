@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +52,9 @@ class Overlay:
         self._lock = threading.RLock()  # scripts save in threads of their own
         self._own_directory = None if context.mailbox.directory is not None else Path(tempfile.mkdtemp(prefix="fakerun-"))
         self._store = UnwrittenFiles(context.mailbox.directory or self._own_directory or Path())
-        self._began_ns = self._store.begin()
+        self._run_directory = os.path.realpath(self._store.directory.parent) + os.sep
+        if self._own_directory is not None:
+            self._store.begin()
         self._store.begin_rank(self._rank)
         self._seen: dict[int, list[FileChange]] = {self._rank: []}
         self._entries: dict[str, Entry] = {}
@@ -144,19 +146,38 @@ class Overlay:
                     names.setdefault(first, None)
         return names
 
-    def is_the_users(self, path: str) -> bool:
-        """Whether this is a file or a directory that was there before the run."""
-        with self.real():
-            try:
-                return os.lstat(path).st_ctime_ns <= self._began_ns
-            except OSError:
-                return False
+    def is_made(self, place: str) -> bool:
+        """Whether this run made what really is there; anything else is the user's.
 
-    def is_yet_to_be_made(self, directory: str, ctime_ns: int) -> bool:
+        All in the run directory is the run's: the launcher makes files there, too, which ranks replace before their script has ended.
+        """
+        with self.real():
+            return place.startswith(self._run_directory) or self._store.made.is_made(place)
+
+    def is_the_users(self, place: str) -> bool:
+        """Whether something really is there that no rank of this run made."""
+        return not self.is_made(place) and not self.has_no_real(place)
+
+    def can_be_replaced(self, place: str) -> bool:
+        """Whether nothing of the user's really is there."""
+        with self.real():
+            if os.path.isdir(place) and not os.path.islink(place) and os.listdir(place):  # noqa: PTH112, PTH114, PTH208
+                return False
+        return not self.is_the_users(place)
+
+    def is_wholly_made(self, place: str) -> bool:
+        """Whether this run made what really is there, and all that is below it."""
+        with self.real():
+            return place.startswith(self._run_directory) or self._store.made.is_wholly_made(place)
+
+    def is_yet_to_be_made(self, directory: str) -> bool:
         """Whether a peer that has come further made this directory, which is really there, later than this rank looks for it."""
-        if self.is_real or ctime_ns <= self._began_ns:
+        if self.is_real:
             return False
         place = self.place(directory)
+        with self.real():
+            if not self._store.made.is_expected(place):
+                return False
         if any(change.path == place for changes in self._seen.values() for change in changes if change.change is Change.DIRECTORY):
             return False
         with self.real():
@@ -195,11 +216,6 @@ class Overlay:
         """Whether a file can be made at `path`, if need be because a peer has made its directory."""
         place = self.place(path)
         return not self.has_no_parent(place) or self.look_again(os.path.dirname(place), fails=True)  # noqa: PTH120
-
-    def is_written(self, path: str) -> bool:
-        """Whether a rank of this job wrote the file that really is there."""
-        place = self.place(path)
-        return any(change.path == place and change.change is Change.REAL for changes in self._seen.values() for change in changes)
 
     # -- other ranks ---------------------------------------------------------------------------------------------------------------
 
@@ -336,6 +352,13 @@ class Overlay:
         with self.real():
             return self._store.new_stand_in(self._rank)
 
+    def taken(self, place: str) -> Path:
+        """The content of a file that the script made, which is no longer there then."""
+        content = self.new_stand_in()
+        with self.removing(place):
+            shutil.move(place, content)
+        return content
+
     def stand_in(self, path: str, content: Path) -> None:
         """From now on `path` reads as the file `content`."""
         with self.real():
@@ -379,11 +402,15 @@ class Overlay:
         changes = (change for changes in self._seen.values() for change in changes if change.change is Change.DIRECTORY)
         return tuple({change.path: None for change in changes if (change.path + os.sep).startswith(place + os.sep)})
 
-    def remove_what_is_left(self, place: str) -> None:
-        """Remove the empty file that the script opened to save into, and has removed or moved away."""
+    def remove_what_is_left(self, place: str, *, most_bytes: int = 0) -> None:
+        """Remove the file that the script opened to save into, and has removed or moved away.
+
+        It has written no more than `most_bytes`: in a larger one another process has.
+        """
         with self.real():
-            if os.path.isfile(place) and not os.path.getsize(place) and not self.is_the_users(place):  # noqa: PTH113, PTH202
-                os.unlink(place)  # noqa: PTH108
+            if os.path.isfile(place) and os.path.getsize(place) <= most_bytes and self.is_made(place):  # noqa: PTH113, PTH202
+                with self.removing(place):
+                    os.unlink(place)  # noqa: PTH108
 
     def make_real(self, directory: str) -> None:
         """Make a directory that is there only because of what lies in it: the script writes there by other means."""
@@ -393,8 +420,44 @@ class Overlay:
                 missing.append(directory)
                 directory = os.path.dirname(directory)  # noqa: PTH120
             for each in reversed(missing):
+                self._store.made.expect(each)
                 self.change(each, Change.DIRECTORY)  # first, so that no peer sees one whose maker is unknown
                 os.mkdir(each)  # noqa: PTH102
+                self._store.made.note(each)
+
+    def open(self, path: str, flags: int, mode: int = 0o666) -> int:
+        """As `os.open`; the file is the script's if this makes it."""
+        with self.real():
+            if flags & os.O_CREAT:
+                with suppress(OSError):
+                    descriptor = os.open(path, flags | os.O_EXCL, mode)
+                    self._store.made.note(self.place(path, follow=False), descriptor)
+                    return descriptor
+            return os.open(path, flags, mode)
+
+    @contextmanager
+    def making(self, place: str) -> Iterator[None]:
+        """What the script does in this context makes what is at `place`, or fails because something is there."""
+        yield
+        with self.real():
+            self._store.made.note(place)
+
+    def expect(self, place: str) -> None:
+        """The directory is about to be made."""
+        with self.real():
+            self._store.made.expect(place)
+
+    @contextmanager
+    def removing(self, place: str) -> Iterator[None]:
+        """What is at `place`, which the script made, is removed in this context, unless it raises."""
+        with self.real(), self._store.made.removing(place):
+            yield
+
+    @contextmanager
+    def moving(self, place: str, target: str) -> Iterator[None]:
+        """What is at `place`, all of which the script made, is moved to `target` in this context, unless it raises."""
+        with self.real(), self._store.made.moving(place, target):
+            yield
 
     def _rebuild(self) -> None:
         """All changes that are seen, in the order of the calls; those that no call orders, in the order of the ranks."""

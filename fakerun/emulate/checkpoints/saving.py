@@ -8,7 +8,7 @@ import io
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,8 @@ class Saving:
             return
         make_parent_real(self._overlay, path)
         place = self._overlay.place(path)
+        with suppress(OSError):  # which the save reports
+            os.close(self._overlay.open(place, os.O_WRONLY | os.O_CREAT))  # so that the file is known to be the script's
         with self._overlay.real():
             save(place)
         self._overlay.change(place, Change.REAL)
@@ -113,7 +115,7 @@ class Saving:
             return None
         if unwritten.floating_on_host and self._values.wrote_placeholders:
             return "its tensors may hold placeholders for unknown values"
-        if not is_open and not self._overlay.has_no_real(self._overlay.place(path)) and not self._overlay.is_written(path):
+        if not is_open and self._overlay.is_the_users(self._overlay.place(path)):
             return "the file existed before the dry run"
         return None
 
