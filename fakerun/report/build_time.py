@@ -8,6 +8,7 @@ from fakerun.analysis.time.communication.own_runs import own_runs_of
 from fakerun.analysis.time.estimate import NoEstimate, StepEstimate, estimate_of, flops_of
 from fakerun.analysis.time.host_times import HostTimes
 from fakerun.analysis.time.operations import OperationCosts
+from fakerun.analysis.time.operations.async_tensor_parallel import with_overlapped_products
 from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.operations.measured_products import MeasuredProducts
 from fakerun.analysis.time.operations.operations_of_step import operations_of_step
@@ -50,11 +51,14 @@ def step_played_on(
     assumed: Sequence[RankRecord],
     calibration: Calibration = NO_CALIBRATION,
 ) -> PlayedStep | NoEstimate:
-    """As `played_step`, on this accelerator; what was measured for the `calibration` goes before what is published."""
+    """As `played_step`, on this accelerator; what was measured for the `calibration` goes before what is published.
+
+    Compiled functions are played as the kernels that the compiler would make of them.
+    """
     if not any(record.program.operations for record in simulated):
         return NoEstimate("no operation on a device is recorded")
-    fused = with_fused_programs([*simulated, *assumed])
-    simulated, assumed = fused[: len(simulated)], fused[len(simulated) :]
+    compiled = with_fused_programs(with_overlapped_products([*simulated, *assumed]))
+    simulated, assumed = compiled[: len(simulated)], compiled[len(simulated) :]
     try:
         operations = MeasuredProducts(OperationCosts.in_step(accelerator, operations_of_step(simulated)).of, calibration.products)
     except UsageError as error:

@@ -67,10 +67,10 @@ class Code:
             self.sequence.append(Instruction(Opcode.USE_BLOCKS, len(self.uses)))
             self.uses.append(BlockUses(reads=tuple(reads), writes=tuple(writes)))
 
-    def calls_and_waits(self, call: CollectiveRecord, *, waits_at_once: bool = True) -> None:
+    def calls_and_waits(self, call: CollectiveRecord, *, waits: bool = True) -> None:
         self.calls.append(call)
         self.sequence.append(Instruction(Opcode.COMMUNICATE))
-        if waits_at_once:
+        if waits:
             self.sequence.append(Instruction(Opcode.WAIT_FOR_CALL))
 
     def program(self) -> DeviceProgram:
@@ -206,10 +206,21 @@ def test_rows_that_do_not_divide_are_left_alone() -> None:
     assert code.is_left_alone()
 
 
-def test_what_is_not_waited_for_at_once_is_left_alone() -> None:
+def test_what_comes_between_a_call_and_its_wait_stays_there() -> None:
     code = Code()
     code.begin()
-    code.calls_and_waits(GATHER, waits_at_once=False)
+    code.calls_and_waits(GATHER, waits=False)
+    code.does(SILU, [7], [8])
+    code.sequence.append(Instruction(Opcode.WAIT_FOR_CALL))
+    code.does(NARROW, [0, 1], [2])
+    code.end()
+    assert code.overlapped() == [Opcode.COMMUNICATE, SILU, *[NARROW_PART] * 3, Opcode.WAIT_FOR_CALL, NARROW_PART]
+
+
+def test_what_is_not_waited_for_is_left_alone() -> None:
+    code = Code()
+    code.begin()
+    code.calls_and_waits(GATHER, waits=False)
     code.does(NARROW, [0, 1], [2])
     code.end()
     assert code.is_left_alone()

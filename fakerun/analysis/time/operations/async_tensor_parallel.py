@@ -54,11 +54,11 @@ def overlapped_program(program: DeviceProgram, calls: Sequence[CollectiveRecord]
     rewriting = _Rewriting(program)
     for steps in _functions(program, [call for call in calls if call.device is not None]):
         for index, step in enumerate(steps):
-            if step.call is not None and _is_waited_for(steps, index):
-                if step.call.op == _GATHER:
-                    _overlap_gather(rewriting, steps, index)
-                elif step.call.op == _SCATTER:
-                    _overlap_scatter(rewriting, steps, index)
+            wait = None if step.call is None else _wait_for(steps, index)
+            if wait is not None and step.call is not None and step.call.op == _GATHER:
+                _overlap_gather(rewriting, steps, step.call, wait)
+            elif wait is not None and step.call is not None and step.call.op == _SCATTER:
+                _overlap_scatter(rewriting, steps, index, steps[wait])
     return rewriting.result()
 
 
@@ -110,18 +110,18 @@ def _functions(program: DeviceProgram, calls: Sequence[CollectiveRecord]) -> Ite
             steps.append(_Step(position=position, instruction=instruction, call=call, operation=operation))
 
 
-def _is_waited_for(steps: Sequence[_Step], index: int) -> bool:
-    """Whether the stream that a call was issued on waits for it at once."""
-    stream = steps[index].instruction.stream
-    return index + 1 < len(steps) and steps[index + 1].instruction == Instruction(Opcode.WAIT_FOR_CALL, 0, stream)
+def _wait_for(steps: Sequence[_Step], index: int) -> int | None:
+    """Where the stream that a call was issued on waits for it; None if anything but operations comes before."""
+    wait = Instruction(Opcode.WAIT_FOR_CALL, 0, steps[index].instruction.stream)
+    following = next((at for at in range(index + 1, len(steps)) if steps[at].operation is None), None)
+    return None if following is None or steps[following].instruction != wait else following
 
 
-def _overlap_gather(rewriting: "_Rewriting", steps: Sequence[_Step], index: int) -> None:
-    """Put the wait for an all-gather before the last part of the products of what it gathers."""
-    call, wait = steps[index].call, steps[index + 1]
-    assert call is not None
+def _overlap_gather(rewriting: "_Rewriting", steps: Sequence[_Step], call: CollectiveRecord, at: int) -> None:
+    """Put the wait for an all-gather, which is at that place, before the last part of the products of what it gathers."""
+    wait = steps[at]
     gathered, ranks = _numel(call.output_sizes), call.group_size
-    following = steps[index + 2 :]
+    following = steps[at + 1 :]
     copy = following[0] if following and following[0].lays_out(gathered) else None
     block = copy.uses.writes[-1] if copy is not None and copy.uses is not None and copy.uses.writes else None
     products: list[_Step] = []
@@ -141,9 +141,9 @@ def _overlap_gather(rewriting: "_Rewriting", steps: Sequence[_Step], index: int)
         rewriting.replace(step, (rewriting.execute(_NO_KERNEL, step),))
 
 
-def _overlap_scatter(rewriting: "_Rewriting", steps: Sequence[_Step], index: int) -> None:
+def _overlap_scatter(rewriting: "_Rewriting", steps: Sequence[_Step], index: int, wait: _Step) -> None:
     """Issue a reduce-scatter behind the first part of the product whose result it scatters."""
-    scatter, wait, call = steps[index], steps[index + 1], steps[index].call
+    scatter, call = steps[index], steps[index].call
     assert call is not None
     numel, ranks = _numel(call.input_sizes), call.group_size
     before = steps[:index]

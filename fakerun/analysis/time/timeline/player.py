@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fakerun.analysis.time.host_times import HostTimes
-from fakerun.analysis.time.operations.async_tensor_parallel import with_overlapped_products
-from fakerun.analysis.time.operations.fusion import with_fused_programs
 from fakerun.analysis.time.timeline.contention import contention_factors
 from fakerun.analysis.time.timeline.measured import MeasuredRank, moved
 from fakerun.analysis.time.timeline.parts import CallPrices, OperationPrices, Part, Parts, skipped_calls
@@ -33,13 +31,10 @@ def player_of(simulated: Sequence[RankRecord], assumed: Iterable[RankRecord], pr
     """Plays the last step that all ranks of a run completed, or says why there is none.
 
     `simulated` and `assumed` are records of all ranks of which anything is known; other members of groups are taken to arrive in time.
-    Compiled functions are played as the kernels that the compiler would make of them, beside communication with async tensor parallelism.
     """
     reason = _reason_against(simulated)
     if reason is not None:
         return NoTimeline(reason)
-    fused = with_fused_programs(with_overlapped_products([*simulated, *assumed]))
-    simulated, assumed = fused[: len(simulated)], fused[len(simulated) :]
     step = min(len(record.program.step_ends) for record in simulated) - 1
     classes = played_classes(simulated, assumed, prices.ranks_per_node)
     for label, absent in classes.absent.items():
