@@ -38,8 +38,8 @@ class Counter(TorchFunctionMode):
         lambda: torch.device(1),
         lambda: torch.device(Place.SECOND),
         lambda: torch.device(device=1),
-        lambda: torch.device(np.int64(1)),
-        lambda: torch.device(device=np.int32(1)),
+        lambda: torch.device(np.int64(1)),  # type: ignore[call-overload]
+        lambda: torch.device(device=np.int32(1)),  # type: ignore[call-overload]
         lambda: torch.device("cuda", 1),
         lambda: torch.device(type="cuda", index=1),
         lambda: torch.device(device="cuda:1"),
