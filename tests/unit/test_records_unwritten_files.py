@@ -63,8 +63,10 @@ def test_an_empty_directory_that_the_run_did_not_make_stays(tmp_path: Path) -> N
     directory = tmp_path / "step-1"
     directory.mkdir()
     files.made.note(str(directory))
+    by_others = tmp_path / "by a training that runs meanwhile"
+    by_others.mkdir()  # before the other is removed, so that it gets an inode of its own
     directory.rmdir()
-    directory.mkdir()  # by a training that runs meanwhile
+    by_others.rename(directory)
     files.append(0, change(Change.DIRECTORY, directory))
     files.append(0, change(Change.STAND_IN, directory / "model.pt"))
     files.end()
