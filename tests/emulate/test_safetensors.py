@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fakerun.rank.simulation import Simulation
-from tests.in_process import really
+from tests.in_process import Simulate, really
 
 safetensors: Any = pytest.importorskip("safetensors")
 functions: Any = pytest.importorskip("safetensors.torch")
@@ -63,9 +63,10 @@ def test_what_is_saved_is_loaded_with_its_shapes(simulation: Simulation, tmp_pat
     assert (finding.code, finding.call_site is not None) == ("not-saved", True)
 
 
-def test_a_file_from_before_the_run_is_kept(simulation: Simulation, tmp_path: Path) -> None:
+def test_a_file_from_before_the_run_is_kept(simulate: Simulate, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"the user's")
+    simulate()
     functions.save_file({"a": torch.ones(3)}, path)
     functions.save_file({"b": torch.ones(3, device="cuda")}, path)
     assert list(functions.load_file(path)) == ["b"]

@@ -4,7 +4,8 @@
 2. `rates` has what the kernels of an accelerator reach.
 3. `matrix_products`, `attention` and `convolutions` compute; `tensor_lists` has optimizers and all else that works on lists; `indexing`,
    `softmax` and `host_copies` have rules of their own; `moved_bytes` is everything else, with the `limits` that were measured.
-4. `fusion` makes one operation of each run that `torch.compile` would fuse.
+4. `async_tensor_parallel` puts products beside their collectives where `torch.compile` would, and `fusion` makes one operation of each run
+   that it would fuse.
 5. `operation_costs` asks them, each distinct operation once, at the clock that `operations_of_step` leaves: how much of a step computes.
 
 Costs are those of sustained clocks: `rates` says how products and attention slow down at the power limit of the card.
