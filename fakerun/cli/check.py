@@ -1,5 +1,6 @@
 """`fakerun check`: run the jobs of a file and hold each against what it must keep."""
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -184,7 +185,7 @@ def _with_baselines(jobs: Sequence[PlannedJob]) -> Sequence[PlannedJob]:
     found, problems = [], []
     for job in jobs:
         path = job.asked.baseline
-        if not path.exists():
+        if not os.path.lexists(path):  # a link to nothing is an error, not "no baseline"
             if job.asked.is_baseline_named:
                 problems.append(f"{job.asked.source}: job {job.name}: baseline {path} is not there; write it with --update-baseline")
             found.append(job)

